@@ -1,0 +1,67 @@
+"""graphprune: a compiler pass that makes neural networks smaller.
+
+    >>> import graphprune as gp
+    >>> result = gp.compress(model, example_inputs, flops=0.5)  # doctest: +SKIP
+    >>> result.export_onnx("small.onnx")  # doctest: +SKIP
+
+Importing this package imports no torch; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from graphprune.version import __version__
+
+if TYPE_CHECKING:
+    from graphprune.api import Result, apply, compress, decide, inspect, load
+    from graphprune.budget import Budget
+    from graphprune.errors import GraphpruneError
+    from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
+    from graphprune.plan import Plan
+    from graphprune.report import Report
+    from graphprune.tracing import trace
+
+__all__ = [
+    "AnalysisPass",
+    "Budget",
+    "GraphpruneError",
+    "Pipeline",
+    "Plan",
+    "Report",
+    "Result",
+    "State",
+    "TransformPass",
+    "__version__",
+    "apply",
+    "compress",
+    "decide",
+    "inspect",
+    "load",
+    "trace",
+]
+
+_HOME = {
+    "AnalysisPass": "pipeline",
+    "Budget": "budget",
+    "GraphpruneError": "errors",
+    "Pipeline": "pipeline",
+    "Plan": "plan",
+    "Report": "report",
+    "Result": "api",
+    "State": "pipeline",
+    "TransformPass": "pipeline",
+    "apply": "api",
+    "compress": "api",
+    "decide": "api",
+    "inspect": "api",
+    "load": "api",
+    "trace": "tracing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

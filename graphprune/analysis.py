@@ -1,0 +1,328 @@
+"""Analyse: from a graph to groups, costs, and what is frozen and why.
+
+The sweep visits every node in order, applies the rule of its operator to the layouts of its
+inputs, and is repeated until no link changes anything. Parameters own the labels; activations
+only borrow them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import sympy
+import torch
+from numpy.typing import NDArray
+from torch import fx
+from torch.export import ExportedProgram
+
+from graphprune.cost import Costs, Polynomial, total
+from graphprune.errors import InternalError
+from graphprune.graph import size_hint, state, unlift
+from graphprune.groups import Grouping, group_labels
+from graphprune.labels import Axis, Labels, plain
+from graphprune.layout import Layout
+from graphprune.ops import RULES, Call, Facts
+from graphprune.ops.registry import Result
+
+__all__ = ["Analysis", "analyse"]
+
+MAX_SWEEPS = 100
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything later stages need to know of a graph.
+
+    Attributes:
+        module: the analysed graph (not changed, not to be changed).
+        facts: per operator call, what its rule said.
+        tensors: parameters, buffers and constants by qualified name.
+        axes: per tensor name, its layout.
+        layouts: per node, the layout of its result (a list, if it has several).
+        labels: the label store.
+        nodes: node of each link number in the store's log.
+        grouping: the groups.
+        costs: their costs.
+    """
+
+    module: fx.GraphModule
+    facts: Mapping[fx.Node, Facts]
+    tensors: Mapping[str, torch.Tensor]
+    axes: Mapping[str, Layout]
+    layouts: Mapping[fx.Node, Result]
+    labels: Labels
+    nodes: tuple[fx.Node, ...]
+    grouping: Grouping
+    costs: Costs
+
+    @property
+    def groups(self) -> tuple[Any, ...]:
+        """The groups, in model order."""
+        return self.grouping.groups
+
+    @property
+    def widths(self) -> NDArray[np.int64]:
+        """Dense width of every group."""
+        return np.asarray([group.width for group in self.groups], dtype=np.int64)
+
+    def kept(self, keep: Mapping[str, Iterable[int]]) -> Kept:
+        """How a choice of channels per group falls on axes; absent groups stay whole."""
+        alive = np.ones(len(self.labels), dtype=bool)
+        for group in self.groups:
+            if group.id in keep:
+                alive[group.labels] = False
+                alive[group.labels[np.asarray(list(keep[group.id]), dtype=np.int64)]] = True
+        return Kept(self.labels, alive)
+
+    def macs_of(self, node: fx.Node) -> Polynomial:
+        """Multiply-accumulates of one call, per sample."""
+        return _macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
+
+    @property
+    def dense_macs(self) -> float:
+        """Multiply-accumulates of the dense program, per sample."""
+        return self.costs.macs.at(self.widths)
+
+    @cached_property
+    def coupling_graph(self) -> nx.Graph:
+        """Groups and the parameter axes they lie in, as a bipartite networkx graph."""
+        graph = nx.Graph()
+        for group in self.groups:
+            graph.add_node(group.id, kind="group", width=group.width)
+            for where in group.occurrences:
+                axis = f"{where.tensor}:{where.dim}"
+                graph.add_node(axis, kind="axis")
+                graph.add_edge(group.id, axis)
+        return graph
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Tells which rows of an axis survive. Callable on any axis of the analysis."""
+
+    labels: Labels
+    alive: NDArray[np.bool_]
+
+    def __call__(self, axis: Axis) -> NDArray[np.bool_]:
+        """``[rows]``: whether all of a row's labels are kept."""
+        return self.alive[self.labels.resolve(axis)].all(axis=1)
+
+
+def analyse(program: ExportedProgram | fx.GraphModule, *, free_inputs: bool = False) -> Analysis:
+    """Find the groups of channels that can be cut, and what they cost.
+
+    Args:
+        program: an exported program, or an unlifted graph with ``val`` metadata.
+        free_inputs: inputs and outputs may be cut too. For tests of operator rules.
+
+    Returns:
+        The analysis. It never fails on an unknown operator: that freezes what it touches.
+    """
+    module = unlift(program) if isinstance(program, ExportedProgram) else program
+    sweep = _Sweep(module, free_inputs)
+    while True:
+        sweep.to_fixpoint()
+        axes = sweep.distinct_axes()
+        parameters = {
+            (name, dim): sweep.labels.resolve(axis)
+            for name, layout in sweep.axes.items()
+            for dim, axis in enumerate(layout)
+        }
+        grouping = group_labels(axes, parameters, len(sweep.labels))
+        irregular = [labels for axis in axes if len(labels := grouping.irregular(axis))]
+        if not irregular:
+            break
+        sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
+    costs = _costs(sweep, grouping)
+    return Analysis(module, sweep.facts, sweep.tensors, sweep.axes, sweep.results,
+                    sweep.labels, sweep.nodes, grouping, costs)
+
+
+class _Sweep:
+    def __init__(self, module: fx.GraphModule, free_inputs: bool) -> None:
+        self.module = module
+        self.free_inputs = free_inputs
+        self.labels = Labels()
+        self.nodes = tuple(module.graph.nodes)
+        self.tensors = dict(state(module))
+        self.axes: dict[str, Layout] = {}
+        self.facts: dict[fx.Node, Facts] = {}
+        self.results: dict[fx.Node, Result] = {}
+        self._caches: dict[fx.Node, dict[Any, Axis]] = {}
+        self._constants = {
+            node: self.tensors[node.target]
+            for node in self.nodes
+            if node.op == "get_attr" and node.target in self.tensors
+        }
+        self._label_tensors()
+
+    def _label_tensors(self) -> None:
+        owner: dict[int, str] = {}
+        for name, tensor in self.tensors.items():
+            first = owner.setdefault(id(tensor), name)
+            self.axes[name] = self.axes.get(first) or tuple(
+                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else plain(n)
+                for n in tensor.shape
+            )
+
+    def to_fixpoint(self) -> None:
+        for _ in range(MAX_SWEEPS):
+            before = self.labels.version
+            for link, node in enumerate(self.nodes):
+                self.results[node] = self._visit(link, node)
+            if self.labels.version == before:
+                return
+        raise InternalError(f"the axis algebra did not settle in {MAX_SWEEPS} sweeps")
+
+    def _visit(self, link: int, node: fx.Node) -> Result:
+        match node.op:
+            case "get_attr":
+                return self.axes.get(node.target)
+            case "placeholder":
+                return self._input(node)
+            case "output":
+                if not self.free_inputs:
+                    self._freeze_all(link, node)
+                return None
+            case _:
+                return self._call(link, node)
+
+    def _input(self, node: fx.Node) -> Result:
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            return None
+        cache = self._caches.setdefault(node, {})
+        if self.free_inputs and value.is_floating_point() and not cache:
+            cache |= {i: self.labels.fresh(int(n)) for i, n in enumerate(value.shape) if n > 1}
+        sizes = [size_hint(n) for n in value.shape]
+        return tuple(cache.get(i, plain(n)) for i, n in enumerate(sizes))
+
+    def _call(self, link: int, node: fx.Node) -> Result:
+        if node.op == "call_function" and node.target is operator.getitem:
+            source, index = node.args
+            results = self.results[source]  # type: ignore[index]
+            return results[index] if isinstance(results, list) else None  # type: ignore[index]
+        entry = RULES.get(node.target)
+        if entry is None or not self._inputs_known(node):
+            return self._unknown(link, node)
+        call = Call(node, link, self.labels, self.results,
+                    self._caches.setdefault(node, {}), self._constants)
+        call.facts.result = entry.apply(call)
+        self.facts[node] = call.facts
+        return call.facts.result
+
+    def _inputs_known(self, node: fx.Node) -> bool:
+        return all(
+            self.results[n] is not None
+            for n in node.all_input_nodes
+            if isinstance(n.meta.get("val"), torch.Tensor)
+        )
+
+    def _unknown(self, link: int, node: fx.Node) -> Result:
+        """No rule: nothing that goes in may change, and nothing that comes out."""
+        touches = any(_is_tensor(n.meta.get("val")) for n in node.all_input_nodes)
+        self._freeze_all(link, node)
+        value = node.meta.get("val")
+        if touches or _is_tensor(value):
+            self.facts[node] = Facts(known=False)
+        if isinstance(value, torch.Tensor):
+            return tuple(plain(size_hint(n)) for n in value.shape)
+        if isinstance(value, list | tuple):
+            return [
+                tuple(plain(size_hint(n)) for n in v.shape) if isinstance(v, torch.Tensor) else ()
+                for v in value
+            ]
+        return None
+
+    def _freeze_all(self, link: int, node: fx.Node) -> None:
+        for source in node.all_input_nodes:
+            result = self.results.get(source)
+            layouts = result if isinstance(result, list) else [result] if result else []
+            for layout in layouts:
+                for axis in layout:
+                    self.labels.freeze(axis, link)
+
+    def distinct_axes(self) -> list[Axis]:
+        """Every different axis of the program, resolved, in order of first occurrence."""
+        raw = {id(axis): axis for axis in self._all_axes() if axis.shape[1]}
+        found: dict[tuple[int, bytes], Axis] = {}
+        for axis in raw.values():
+            rows = self.labels.resolve(axis)
+            if rows.shape[1]:
+                found.setdefault((rows.shape[1], rows.tobytes()), rows)
+        return list(found.values())
+
+    def _all_axes(self) -> Iterator[Axis]:
+        for layout in self.axes.values():
+            yield from layout
+        for result in self.results.values():
+            for layout in result if isinstance(result, list) else [result or ()]:
+                yield from layout
+        for facts in self.facts.values():
+            for term in facts.macs:
+                yield from term.axes
+
+
+def _is_tensor(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(v, torch.Tensor) for v in values)
+
+
+def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polynomial:
+    parts = []
+    for factor, axes in facts.macs:
+        part = Polynomial.constant(factor / batch)
+        for axis in axes:
+            part *= grouping.size(labels.resolve(axis))
+        parts.append(part)
+    return total(parts)
+
+
+def _costs(sweep: _Sweep, grouping: Grouping) -> Costs:
+    labels, batch = sweep.labels, _batch(sweep.module)
+    sizes: dict[int, Polynomial] = {}
+
+    def volume(layout: Layout) -> Polynomial:
+        out = Polynomial.constant(1)
+        for axis in layout:
+            if id(axis) not in sizes:
+                sizes[id(axis)] = grouping.size(labels.resolve(axis))
+            out *= sizes[id(axis)]
+        return out
+
+    distinct = {id(t): name for name, t in reversed(sweep.tensors.items())}
+    volumes = {name: volume(sweep.axes[name]) for name in distinct.values()}
+    trainable = [n for n in volumes if isinstance(sweep.tensors[n], torch.nn.Parameter)]
+    results = [
+        volume(result).scaled(node.meta["val"].element_size() / batch)
+        for node, facts in sweep.facts.items()
+        if isinstance(result := facts.result, tuple)
+    ]
+    return Costs(
+        macs=total(_macs(facts, labels, grouping, batch) for facts in sweep.facts.values()),
+        params=total(volumes[name] for name in trainable),
+        weight_bytes=total(
+            volumes[name].scaled(sweep.tensors[name].element_size()) for name in volumes
+        ),
+        activation_bytes=total(results),
+        batch=batch,
+        symbols=tuple(
+            sympy.Symbol(f"w[{g.id}]", integer=True, positive=True) for g in grouping.groups
+        ),
+    )
+
+
+def _batch(module: fx.GraphModule) -> int:
+    """Samples in the example inputs: the hint of the first symbolic leading dimension, or 1."""
+    for node in module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and value.ndim:
+            if isinstance(value.shape[0], torch.SymInt):
+                return size_hint(value.shape[0])
+    return 1

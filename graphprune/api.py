@@ -1,0 +1,283 @@
+"""The library's front door, and the only place that puts the stages together.
+
+    load -> trace -> analyse -> score -> allocate -> cut -> verify -> fold -> export -> report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.analysis import Analysis, analyse
+from graphprune.budget import Budget
+from graphprune.cut import cut
+from graphprune.eager import Rebuilt, rebuild
+from graphprune.errors import PlanError
+from graphprune.explain import frozen, unknown_operators
+from graphprune.export import ONNX_TOLERANCE, check_onnx, to_onnx
+from graphprune.graph import input_names, output_names, source_line
+from graphprune.loading import load_program
+from graphprune.passes import (
+    CRITERIA,
+    Allocate,
+    Analyse,
+    Decision,
+    FoldBatchNorm,
+    Prune,
+    Score,
+    Scores,
+    count_batchnorms,
+)
+from graphprune.pipeline import Pipeline, State
+from graphprune.plan import Plan
+from graphprune.report import GroupWidth, Report, Size
+from graphprune.tracing import trace
+from graphprune.verify import Verdict, verify
+from graphprune.version import __version__
+
+if TYPE_CHECKING:
+    from graphprune.cost import Costs
+    from graphprune.passes import Criterion
+
+__all__ = ["Result", "apply", "compress", "decide", "inspect", "load"]
+
+Progress = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A smaller model.
+
+    Attributes:
+        model: trainable: the user's own class where that provably computes the same, else a
+            GraphModule (``report.eager`` says which and why).
+        plan: the channels kept.
+        report: everything measured on the way.
+        program: the smaller model as an ExportedProgram, BatchNorm unfolded.
+        dense: the program it was cut from.
+    """
+
+    model: torch.nn.Module
+    plan: Plan
+    report: Report
+    program: ExportedProgram
+    dense: ExportedProgram
+
+    def export_onnx(self, path: str | Path) -> Result:
+        """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
+
+        Input and output names are those of the dense program; a dynamic batch axis is called
+        ``batch``.
+
+        Returns:
+            This result with the checks in its report.
+
+        Raises:
+            ExportError: if torch can't export it, or onnxruntime disagrees.
+        """
+        start = time.perf_counter()
+        folded = FoldBatchNorm()(self.program)
+        onnx = to_onnx(folded, input_names=input_names(self.dense),
+                       output_names=output_names(self.dense))
+        data = onnx.SerializeToString()
+        max_error = check_onnx(data, self.program)
+        Path(path).write_bytes(data)
+        return replace(self, report=replace(
+            self.report,
+            batchnorm={"before": count_batchnorms(self.program),
+                       "after": count_batchnorms(folded)},
+            onnx={"max_error": max_error, "tolerance": ONNX_TOLERANCE},
+            files={**self.report.files, Path(path).name: len(data)},
+            seconds={**self.report.seconds, "onnx": time.perf_counter() - start},
+        ))
+
+
+def compress(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    *,
+    flops: float | str | None = None,
+    params: float | str | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    score: str | Criterion = "l2",
+    allocate: str = "dp",
+    round_to: int = 1,
+    min_channels: int = 1,
+    max_cut: float = 1.0,
+    protect: Sequence[str] = (),
+    strict_ops: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Make a model smaller, to a budget.
+
+    Args:
+        model: a module, or an exported program (which brings its own inputs).
+        example_inputs: positional inputs that the module accepts, batch first.
+        flops: budget: up to 1 a fraction of the dense FLOPs, above it absolute (``"1.2G"``).
+        params: the same for parameters. Give exactly one budget.
+        example_kwargs: keyword inputs.
+        score: name of a criterion, or one of your own.
+        allocate: name of an allocator.
+        round_to: widths are multiples of this, or stay whole.
+        min_channels: no group keeps fewer channels.
+        max_cut: no group loses a larger share of its channels.
+        protect: patterns of groups or parameters to leave whole.
+        strict_ops: refuse operators without a rule.
+        progress: called with the name of each stage as it starts.
+
+    Returns:
+        The smaller model with its plan and report. ``model`` isn't changed.
+
+    Raises:
+        LoadError: if the model can't run on the inputs.
+        TraceError: if torch.export can't capture it.
+        InfeasibleBudgetError: if no plan within the limits meets the budget.
+        VerifyError: if the smaller model doesn't compute what it should.
+    """
+    budget = _budget(flops, params)
+    allocator = Allocate(budget=budget, method=allocate, round_to=round_to,
+                         min_channels=min_channels, max_cut=max_cut, protect=tuple(protect))
+    dense, decided = _decide(model, example_inputs, example_kwargs, allocator, score, strict_ops,
+                             progress)
+    done = Pipeline((Prune(),), given=(Analysis, Decision)).run(decided, progress)
+    return _result(model, dense, decided, done, progress)
+
+
+def decide(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    *,
+    allocator: Allocate,
+    example_kwargs: Mapping[str, Any] | None = None,
+    score: str | Criterion = "l2",
+    strict_ops: bool = False,
+    progress: Progress | None = None,
+) -> State:
+    """Decide only; nothing is cut.
+
+    Returns:
+        A state with ``Analysis``, ``Scores`` and ``Decision``, whose ``plan`` can be saved.
+
+    Raises:
+        LoadError, TraceError, InfeasibleBudgetError: as ``compress``.
+    """
+    return _decide(model, example_inputs, example_kwargs, allocator, score, strict_ops,
+                   progress)[1]
+
+
+def _decide(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
+            kwargs: Mapping[str, Any] | None, allocator: Allocate, score: str | Criterion,
+            strict_ops: bool, progress: Progress | None) -> tuple[ExportedProgram, State]:
+    start = time.perf_counter()
+    dense = _program(model, args, kwargs, progress)
+    traced = {"trace": time.perf_counter() - start}
+    pipeline = Pipeline((Analyse(strict_ops=strict_ops), Score(_criterion(score)), allocator))
+    return dense, pipeline.run(State(dense, seconds=traced), progress)
+
+
+def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
+          example_kwargs: Mapping[str, Any] | None = None) -> torch.nn.Module:
+    """Apply a plan to another checkpoint of the architecture it was made for.
+
+    Returns:
+        The smaller model, as ``Result.model``.
+
+    Raises:
+        MismatchError: if the model is of another architecture.
+        VerifyError: if the smaller model doesn't compute what it should.
+    """
+    dense = trace(model, example_inputs, example_kwargs)
+    analysis = analyse(dense)
+    small = cut(dense, analysis, plan)
+    kept = analysis.kept(plan.keep)
+    verify(dense, analysis, kept, small)
+    return rebuild(model, analysis, kept, small).model
+
+
+def inspect(model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any] = (),
+            example_kwargs: Mapping[str, Any] | None = None) -> Analysis:
+    """The analysis of a model: groups, symbolic costs, what is frozen."""
+    return analyse(_program(model, example_inputs, example_kwargs, None))
+
+
+def load(path: str | Path) -> torch.nn.Module:
+    """A trainable module from an output folder, or from a ``.pt2`` file in it. No user code."""
+    from graphprune.eager import trainable_graph
+
+    path = Path(path)
+    return trainable_graph(load_program(path / "model.pt2" if path.is_dir() else path))
+
+
+def _budget(flops: float | str | None, params: float | str | None) -> Budget:
+    if (flops is None) == (params is None):
+        raise PlanError("give exactly one budget", hint="flops=0.5 or params=0.5")
+    return Budget.flops(flops) if flops is not None else Budget.params(params or 0)
+
+
+def _criterion(score: str | Criterion) -> Criterion:
+    if not isinstance(score, str):
+        return score
+    if score not in CRITERIA:
+        raise PlanError(f"no criterion {score!r}", hint=f"one of {', '.join(CRITERIA)}")
+    return CRITERIA[score]
+
+
+def _program(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
+             kwargs: Mapping[str, Any] | None, progress: Progress | None) -> ExportedProgram:
+    if isinstance(model, ExportedProgram):
+        return model
+    if progress is not None:
+        progress("trace")
+    return trace(model, args, kwargs)
+
+
+def _result(model: torch.nn.Module | ExportedProgram, dense: ExportedProgram, decided: State,
+            done: State, progress: Progress | None) -> Result:
+    if progress is not None:
+        progress("rebuild")
+    start = time.perf_counter()
+    analysis, decision = decided[Analysis], done[Decision]
+    eager = model if isinstance(model, torch.nn.Module) else None
+    rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
+    seconds = {**done.seconds, "rebuild": time.perf_counter() - start}
+    name = type(model).__name__
+    report = _report(name, analysis, decision, done[Verdict], rebuilt, decided[Scores], seconds)
+    return Result(rebuilt.model, decision.plan, report, done.program, dense)
+
+
+def _report(name: str, analysis: Analysis, decision: Decision, verdict: Verdict,
+            rebuilt: Rebuilt, scores: Scores, seconds: Mapping[str, float]) -> Report:
+    plan, allocation = decision.plan, decision.allocation
+    after = [len(group.keep) for group in plan.groups]
+    (cost, asked), = plan.budget.items()
+    return Report(
+        model=name,
+        before=_size(analysis.costs, analysis.widths.tolist()),
+        after=_size(analysis.costs, after),
+        budget={"cost": cost, "asked": asked, "bound": decision.bound, "reached": decision.cost,
+                "dense": decision.dense, "met": decision.cost <= decision.bound},
+        allocation={"method": allocation.method, "distortion": allocation.distortion,
+                    "lower_bound": allocation.lower_bound, "gap": allocation.gap},
+        groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
+        frozen=tuple(asdict(f) for f in frozen(analysis)),
+        unknown_operators=tuple(
+            f"{n.target} ({source_line(n) or n.name})" for n in unknown_operators(analysis)),
+        oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
+                "batches": list(verdict.batches)},
+        eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
+               "max_error": rebuilt.max_error},
+        notes=scores.notes,
+        seconds=dict(seconds),
+        versions={"graphprune": __version__, "torch": torch.__version__},
+    )
+
+
+def _size(costs: Costs, widths: Sequence[int]) -> Size:
+    return Size(*(getattr(costs, name).at(widths)
+                  for name in ("macs", "params", "weight_bytes", "activation_bytes")))

@@ -1,0 +1,92 @@
+"""Costs as polynomials in the group widths.
+
+One unit throughout: multiply-accumulates (MACs). ``--flops 0.5`` asks for half of them, since
+FLOPs = 2 x MACs. All figures are per sample where the program has a dynamic batch axis, and
+for the example inputs where it has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+
+__all__ = ["Costs", "Polynomial", "total"]
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """A sum of ``coefficient * product of widths``; a key lists group indices, sorted."""
+
+    terms: Mapping[tuple[int, ...], float]
+
+    @staticmethod
+    def constant(value: float) -> Polynomial:
+        """A polynomial without widths."""
+        return Polynomial({(): float(value)} if value else {})
+
+    def __mul__(self, other: Polynomial) -> Polynomial:
+        """Product, term by term."""
+        out: dict[tuple[int, ...], float] = {}
+        for a, x in self.terms.items():
+            for b, y in other.terms.items():
+                key = tuple(sorted((*a, *b)))
+                out[key] = out.get(key, 0.0) + x * y
+        return Polynomial(out)
+
+    def scaled(self, factor: float) -> Polynomial:
+        """The polynomial times a number."""
+        return Polynomial({key: value * factor for key, value in self.terms.items()})
+
+    def at(self, widths: Sequence[int] | np.ndarray) -> float:
+        """Its value when group ``g`` keeps ``widths[g]`` channels."""
+        return float(
+            sum(c * math.prod(int(widths[g]) for g in key) for key, c in self.terms.items())
+        )
+
+    def expression(self, symbols: Sequence[sympy.Symbol]) -> sympy.Expr:
+        """As a sympy expression in one symbol per group."""
+        terms = [
+            sympy.nsimplify(c) * sympy.Mul(*(symbols[g] for g in key))
+            for key, c in sorted(self.terms.items())
+        ]
+        return sympy.Add(*terms)
+
+
+def total(parts: Iterable[Polynomial]) -> Polynomial:
+    """Sum of polynomials."""
+    out: dict[tuple[int, ...], float] = {}
+    for part in parts:
+        for key, value in part.terms.items():
+            out[key] = out.get(key, 0.0) + value
+    return Polynomial(dict(sorted(out.items())))
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a program costs, as functions of the widths of its groups.
+
+    Attributes:
+        macs: multiply-accumulates.
+        params: elements of parameters (buffers not counted).
+        weight_bytes: bytes of parameters and buffers.
+        activation_bytes: bytes of all operator results together, not their peak.
+        batch: how many samples the example inputs hold; ``macs`` and ``activation_bytes`` are
+            already divided by it.
+        symbols: one sympy symbol per group, in group order.
+    """
+
+    macs: Polynomial
+    params: Polynomial
+    weight_bytes: Polynomial
+    activation_bytes: Polynomial
+    batch: int
+    symbols: tuple[sympy.Symbol, ...]
+
+    def expression(self, name: str) -> sympy.Expr:
+        """One cost (``"macs"``, ``"params"``, ...) as a sympy expression in the widths."""
+        polynomial: Polynomial = getattr(self, name)
+        return polynomial.expression(self.symbols)

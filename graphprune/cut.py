@@ -1,0 +1,131 @@
+"""Cut: remove the channels a plan doesn't keep, physically.
+
+Parameters and buffers are sliced; arguments that hold sizes are rewritten as the operator rules
+say. The graph that is cut is a copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from graphprune.graph import clone, fingerprint, relift
+from graphprune.labels import Axis
+from graphprune.layout import Layout
+from graphprune.ops.registry import Facts, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch.export import ExportedProgram
+
+    from graphprune.analysis import Analysis, Kept
+    from graphprune.plan import Plan
+
+__all__ = ["cut", "cut_module", "slice_tensors"]
+
+
+def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedProgram:
+    """The program without the channels that the plan removes.
+
+    Args:
+        program: the dense program.
+        analysis: its analysis.
+        plan: made for this architecture; the weights may be others.
+
+    Raises:
+        MismatchError: if the plan was made for another architecture.
+    """
+    plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups})
+    return relift(cut_module(analysis, analysis.kept(plan.keep)), program)
+
+
+def cut_module(analysis: Analysis, kept: Kept) -> fx.GraphModule:
+    """The analysed graph with its tensors sliced and its arguments rewritten.
+
+    Shape metadata of the copy is stale; export it again, or propagate shapes, to refresh it.
+    """
+    module = clone(analysis.module)
+    for name, tensor in slice_tensors(analysis.tensors, analysis.axes, kept).items():
+        set_tensor(module, name, tensor)
+    pairs = zip(analysis.module.graph.nodes, list(module.graph.nodes), strict=True)
+    copies = dict(pairs)
+    for old, new in copies.items():
+        if old in analysis.facts:
+            _rewrite(module, analysis.facts[old], old, new, copies, kept)
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+def slice_tensors(
+    tensors: Mapping[str, torch.Tensor], axes: Mapping[str, Layout], kept: Kept
+) -> dict[str, torch.Tensor]:
+    """The tensors that shrink, by name. Tensors that were one object stay one object."""
+    done: dict[int, torch.Tensor] = {}
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if id(tensor) not in done:
+            done[id(tensor)] = _sliced(tensor, axes[name], kept)
+        if done[id(tensor)] is not tensor:
+            out[name] = done[id(tensor)]
+    return out
+
+
+def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
+    out = tensor.detach()
+    for dim, axis in enumerate(layout):
+        if axis.shape[1] and not (rows := kept(axis)).all():
+            index = torch.from_numpy(np.flatnonzero(rows)).to(out.device)
+            out = out.index_select(dim, index)
+    if out.shape == tensor.shape:
+        return tensor
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(out, requires_grad=tensor.requires_grad)
+    return out
+
+
+def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put a tensor in the place of the parameter, buffer or constant of that name."""
+    path, _, attribute = name.rpartition(".")
+    owner = module.get_submodule(path)
+    setattr(owner, attribute, tensor)
+
+
+def _rewrite(module: fx.GraphModule, facts: Facts, old: fx.Node, new: fx.Node,
+             copies: Mapping[fx.Node, fx.Node], kept: Kept) -> None:
+    found = facts.replacement(kept) if facts.replacement is not None else None
+    target, arguments = found if found is not None else (old.target, bind(old))
+    changed = {name: value(kept) for name, value in facts.rewrites.items()}
+    if found is None and all(arguments[name] == value for name, value in changed.items()):
+        return
+    copied: dict[str, Any] = {}
+    for name, value in (arguments | changed).items():
+        if isinstance(value, np.ndarray):
+            copied[name] = _stored(module, new, value)
+        else:
+            copied[name] = fx.map_arg(value, lambda n: copies.get(n, n))
+    new.target = target
+    new.args, new.kwargs = _by_schema(target, copied)
+
+
+def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    schema = target._schema.arguments
+    args = [arguments.get(a.name, a.default_value) for a in schema if not a.kwarg_only]
+    kwargs = {
+        a.name: arguments[a.name]
+        for a in schema
+        if a.kwarg_only and a.name in arguments and arguments[a.name] != a.default_value
+    }
+    return tuple(args), kwargs
+
+
+def _stored(module: fx.GraphModule, before: fx.Node, rows: Axis) -> fx.Node:
+    """An index tensor as a buffer of the module, read just before a node."""
+    name = f"rows_of_{before.name}"
+    module.register_buffer(name, torch.from_numpy(np.ascontiguousarray(rows)))
+    with module.graph.inserting_before(before):
+        return module.graph.get_attr(name)

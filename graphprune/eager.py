@@ -1,0 +1,202 @@
+"""Apply a plan to the user's own module, so that they get their class back, smaller.
+
+Parameters are sliced and the attributes of torch's own layers follow. Whether the class's Python
+code still computes the right thing is not guessed: the result must match the cut program in
+float64, or the user gets a trainable GraphModule and is told why.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.cut import set_tensor, slice_tensors
+from graphprune.errors import VerifyError
+from graphprune.graph import dynamic_dims, unlift
+from graphprune.ops.registry import bind
+from graphprune.tracing import FORWARD_ERRORS, first_line, user_line
+from graphprune.verify import TOLERANCE, Double, error, random_inputs, run
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from graphprune.analysis import Analysis, Kept
+
+__all__ = ["Rebuilt", "rebuild", "shrink_module", "trainable_graph"]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The smaller model as something to train and save.
+
+    Attributes:
+        model: the user's class, or a GraphModule.
+        own_class: whether it is the user's class.
+        reason: why it isn't, else ``""``.
+        max_error: against the cut program in float64; 0 for a GraphModule, which is the program.
+    """
+
+    model: nn.Module
+    own_class: bool
+    reason: str
+    max_error: float
+
+
+def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
+            small: ExportedProgram) -> Rebuilt:
+    """The user's class with the plan applied where it provably computes the same.
+
+    Args:
+        model: the eager module that was traced; ``None`` if there was only a program.
+        analysis: of the dense program.
+        kept: the rows that stay.
+        small: the cut program.
+    """
+    if model is None:
+        reason = "the input was an exported program, not a module"
+        return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+    try:
+        shrunk = shrink_module(model, analysis, kept)
+        max_error = _difference(shrunk, small)
+    except (*FORWARD_ERRORS, VerifyError) as problem:
+        where = user_line(problem)
+        reason = first_line(problem) + (f" ({where})" if where else "")
+        return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+    return Rebuilt(shrunk, own_class=True, reason="", max_error=max_error)
+
+
+def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
+    """A copy of the module with tensors sliced and layer attributes updated. Not checked."""
+    shrunk = copy.deepcopy(model)
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors |= dict(model.named_buffers(remove_duplicate=False))
+    plain = {name for name in analysis.tensors if name not in tensors}
+    tensors |= {name: value for name in sorted(plain) if (value := _find(model, name)) is not None}
+    known = {name: tensor for name, tensor in tensors.items() if name in analysis.axes}
+    sliced = slice_tensors(known, analysis.axes, kept)
+    for name, tensor in sliced.items():
+        set_tensor(shrunk, name, tensor)
+    for path in sorted({name.rpartition(".")[0] for name in sliced}):
+        _update_sizes(shrunk.get_submodule(path))
+    for node, facts in analysis.facts.items():
+        _update_arguments(shrunk, node, {n: f(kept) for n, f in facts.rewrites.items()})
+    for path in sorted({name.rpartition(".")[0] for name in sliced}):
+        _update_inputs(shrunk.get_submodule(path))
+    return shrunk
+
+
+def _find(model: nn.Module, name: str) -> torch.Tensor | None:
+    value: Any = model
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _update_sizes(layer: nn.Module) -> None:
+    """Sizes that torch's own layers keep beside their tensors."""
+    match layer:
+        case nn.Linear():
+            layer.out_features, layer.in_features = layer.weight.shape
+        case nn.Embedding():
+            layer.num_embeddings, layer.embedding_dim = layer.weight.shape
+        case nn.modules.batchnorm._NormBase():
+            sizes = [t for t in (layer.weight, layer.running_mean) if t is not None]
+            layer.num_features = len(sizes[0])
+        case nn.GroupNorm() if layer.weight is not None:
+            layer.num_channels = len(layer.weight)
+        case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
+            layer.normalized_shape = tuple(layer.weight.shape)
+        case nn.PReLU():
+            layer.num_parameters = len(layer.weight)
+        case _:
+            pass
+
+
+def _update_inputs(layer: nn.Module) -> None:
+    """Channel counts of convolutions, which depend on their groups."""
+    match layer:
+        case nn.modules.conv._ConvTransposeNd():
+            layer.in_channels = layer.weight.shape[0]
+            layer.out_channels = layer.weight.shape[1] * layer.groups
+        case nn.modules.conv._ConvNd():
+            layer.out_channels = layer.weight.shape[0]
+            layer.in_channels = layer.weight.shape[1] * layer.groups
+        case _:
+            pass
+
+
+def _update_arguments(model: nn.Module, node: fx.Node, rewrites: Mapping[str, Any]) -> None:
+    """A layer's attribute that is the rewritten argument of its own operator, by that name."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return
+    path = list(stack.values())[-1][0]
+    try:
+        layer = model.get_submodule(path)
+    except AttributeError:
+        return
+    before = bind(node)
+    for name, value in rewrites.items():
+        if isinstance(value, int) and getattr(layer, name, None) == before[name]:
+            setattr(layer, name, value)
+
+
+def _difference(shrunk: nn.Module, small: ExportedProgram) -> float:
+    """Largest relative error of the module against the cut program, both in float64.
+
+    Raises:
+        VerifyError: if it exceeds the oracle's tolerance.
+    """
+    wide = copy.deepcopy(shrunk).double().eval()
+    graph = unlift(small)
+    _, spec = pytree.tree_flatten(small.example_inputs)
+    worst = 0.0
+    for grow in (0, 1) if dynamic_dims(small) else (0,):
+        inputs = random_inputs(small, grow, seed=1 + grow)
+        args, kwargs = pytree.tree_unflatten(list(inputs), spec)
+        expected = run(Double(graph), inputs)
+        with torch.no_grad():
+            got = pytree.tree_leaves(wide(*args, **kwargs))
+        if len(got) != len(expected):
+            raise VerifyError("the module's outputs differ in number from the cut program's")
+        worst = max(worst, error(got, expected))
+    if worst > TOLERANCE:
+        raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
+    return worst
+
+
+_TRAINING_ARGUMENTS: Mapping[Any, str] = {
+    torch.ops.aten.batch_norm.default: "training",
+    torch.ops.aten.dropout.default: "train",
+    torch.ops.aten.dropout_.default: "train",
+    torch.ops.aten.feature_dropout.default: "train",
+    torch.ops.aten.alpha_dropout.default: "train",
+}
+
+
+def trainable_graph(program: ExportedProgram) -> fx.GraphModule:
+    """The program as a GraphModule that obeys ``.train()`` and ``.eval()``.
+
+    BatchNorm and dropout read the module's own ``training`` flag. It starts in evaluation mode.
+    """
+    source = unlift(program)
+    module = fx.GraphModule(source, source.graph)
+    calls = [node for node in module.graph.nodes if node.target in _TRAINING_ARGUMENTS]
+    for node in calls:
+        position = _position(node.target, _TRAINING_ARGUMENTS[node.target])
+        with module.graph.inserting_before(node):
+            flag = module.graph.create_node("get_attr", "training")
+        node.update_arg(position, flag)
+    module.recompile()
+    return module.eval()
+
+
+def _position(operator: Any, name: str) -> int:
+    names: Sequence[str] = [argument.name for argument in operator._schema.arguments]
+    return names.index(name)

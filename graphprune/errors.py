@@ -1,0 +1,116 @@
+"""Every error a user can meet: a stable code, a message, and a hint on what to do next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ExportError",
+    "GraphpruneError",
+    "InfeasibleBudgetError",
+    "InternalError",
+    "LoadError",
+    "MismatchError",
+    "OutputError",
+    "PlanError",
+    "TraceError",
+    "UnsupportedOpError",
+    "VerifyError",
+]
+
+
+class GraphpruneError(Exception):
+    """Something the user can act on.
+
+    Args:
+        message: what went wrong, in one sentence.
+        hint: what to do about it; shown on a line of its own.
+        where: the source line it concerns, ``file.py:12``, when one is known.
+    """
+
+    code: ClassVar[str] = "GP000"
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.where = where
+
+    def __str__(self) -> str:
+        """The message with its place and its hint, each on a line of its own."""
+        lines = [f"{self.message} ({self.where})" if self.where else self.message]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class LoadError(GraphpruneError):
+    """A model file can't be read, or its inputs don't fit it."""
+
+    code = "GP001"
+
+
+class TraceError(GraphpruneError):
+    """torch.export can't capture the model."""
+
+    code = "GP002"
+
+
+class UnsupportedOpError(GraphpruneError):
+    """Operators without a rule, under ``strict_ops``."""
+
+    code = "GP003"
+
+
+class PlanError(GraphpruneError):
+    """A plan is malformed."""
+
+    code = "GP004"
+
+
+class MismatchError(PlanError):
+    """A plan was made for another architecture."""
+
+    code = "GP005"
+
+
+class InfeasibleBudgetError(PlanError):
+    """No plan within the given limits reaches the budget.
+
+    Args:
+        message: what was asked and what can be reached.
+        smallest: the smallest reachable cost, in the unit of the budget.
+        hint: what to relax.
+    """
+
+    code = "GP006"
+    exit_code = 1
+
+    def __init__(self, message: str, *, smallest: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.smallest = smallest
+
+
+class VerifyError(GraphpruneError):
+    """The smaller model doesn't compute what it should."""
+
+    code = "GP007"
+    exit_code = 1
+
+
+class ExportError(GraphpruneError):
+    """The ONNX file can't be made, or disagrees with PyTorch."""
+
+    code = "GP008"
+    exit_code = 1
+
+
+class OutputError(GraphpruneError):
+    """The results can't be written."""
+
+    code = "GP009"
+
+
+class InternalError(Exception):
+    """A bug in graphprune itself, never the user's fault; exit code 3."""

@@ -1,0 +1,281 @@
+"""Export: an ONNX file of a program, checked, and run against PyTorch.
+
+``onnx`` and ``onnxruntime`` are imported in the functions that need them, so that importing
+graphprune stays quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
+from torch.onnx import OnnxExporterError
+
+from graphprune.errors import ExportError
+from graphprune.graph import dynamic_dims, unlift, user_inputs
+from graphprune.graph import input_names as program_inputs
+from graphprune.verify import error, random_inputs, run
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+__all__ = ["MAX_BYTES", "ONNX_TOLERANCE", "check_onnx", "to_onnx"]
+
+ONNX_TOLERANCE = 1e-4
+"""Relative error in float32. Two backends that sum in another order differ by 1e-7 to 1e-5 on
+deep networks; a wrong weight or attribute by 1e-2 or more."""
+
+MAX_BYTES = 2**31 - 2**24
+"""Protobuf holds 2 GiB in one message; some of it is left for the graph itself."""
+
+# The exporter logs what it can't know matters: torchvision is absent, a version is converted.
+_LOGGERS = ("torch.onnx", "onnxscript")
+
+
+def to_onnx(program: ExportedProgram, *, input_names: Sequence[str], output_names: Sequence[str],
+            opset: int | None = None) -> onnx.ModelProto:
+    """Convert a program to ONNX.
+
+    Args:
+        program: what to convert; fold its BN first.
+        input_names: names of the inputs, flattened, in calling order.
+        output_names: names of the outputs, flattened.
+        opset: version of the ONNX operator set; by default the one torch.onnx prefers.
+
+    Returns:
+        A model that ``onnx.checker`` accepts, with weights inside. The first dynamic leading
+        dimension is called ``batch``; another one ``<input>_dim<number>``.
+
+    Raises:
+        ExportError: if an operator has no ONNX form, if the version can't be met, if names
+            don't fit, or if the model is too large for one file.
+    """
+    _check_size(program)
+    signature = program.graph_signature
+    inputs = _of_tensors(input_names, signature.input_specs, InputKind.USER_INPUT)
+    outputs = _of_tensors(output_names, signature.output_specs, OutputKind.USER_OUTPUT)
+    try:
+        with _quiet():
+            converted = torch.onnx.export(
+                program, (), dynamo=True, verbose=False, opset_version=opset,
+                input_names=inputs, output_names=outputs,
+            )
+    except OnnxExporterError as failure:
+        raise ExportError(
+            f"torch.onnx can't convert this model: {_reason(failure)}",
+            hint="leave out the ONNX file, or replace the operator in the model",
+        ) from failure
+    if converted is None:
+        raise ExportError("torch.onnx returned no model")
+    model = converted.model_proto
+    _rename_dims(model, _dim_names(program, input_names))
+    _drop_traces(model)
+    _check_model(model, inputs, outputs, opset)
+    return model
+
+
+def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 0, *,
+               tolerance: float = ONNX_TOLERANCE) -> float:
+    """Run an ONNX model in onnxruntime against its program in PyTorch, on the CPU.
+
+    Args:
+        model: a serialised model, or the path of one.
+        program: what the model was made from.
+        seed: of the random inputs. There are two batch sizes where the batch is dynamic.
+        tolerance: the largest error allowed, relative to each output's largest value.
+
+    Returns:
+        The largest relative error of any output; for integer outputs, the share of elements
+        that differ.
+
+    Raises:
+        ExportError: if onnxruntime can't run the model, or the error is above the tolerance.
+    """
+    session = _session(model)
+    interpreter = fx.Interpreter(unlift(program))
+    worst = 0.0
+    for grow in (0, 1) if dynamic_dims(program) else (0,):
+        inputs = _inputs(program, grow, seed + grow)
+        got = _run_session(session, inputs)
+        expected = [y for y in run(interpreter, inputs) if isinstance(y, torch.Tensor)]
+        if len(got) != len(expected):
+            raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
+        worst = max([worst, *map(_difference, got, expected)])
+    if not worst <= tolerance:
+        raise ExportError(
+            f"the ONNX model differs from PyTorch by {worst:.1e} (tolerance {tolerance:.0e})",
+            hint="try another opset; the PyTorch result was verified and is not affected",
+        )
+    return worst
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines and no warnings that a user can't act on."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # torch copies its own tree specification, which warns of its own deprecation.
+            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _reason(failure: BaseException) -> str:
+    """The first line of the innermost cause: the outer ones are advice for torch's authors."""
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    lines = str(failure).strip().splitlines()
+    return lines[0] if lines else type(failure).__name__
+
+
+def _check_size(program: ExportedProgram) -> None:
+    tensors = (*program.state_dict.values(), *program.constants.values())
+    size = sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+    if size > MAX_BYTES:
+        raise ExportError(
+            f"the weights take {size / 2**30:.1f} GiB; an ONNX file holds 2 GiB",
+            hint="leave out the ONNX file",
+        )
+
+
+def _of_tensors(names: Sequence[str], specs: Sequence[Any], kind: Any) -> list[str]:
+    """The names of those inputs or outputs that are tensors; ONNX has no others."""
+    arguments = [spec.arg for spec in specs if spec.kind is kind]
+    if len(names) != len(arguments):
+        raise ExportError(f"{len(names)} names for {len(arguments)} inputs or outputs")
+    pairs = zip(names, arguments, strict=True)
+    return [name for name, argument in pairs if not isinstance(argument, ConstantArgument)]
+
+
+def _dim_names(program: ExportedProgram, names: Sequence[str]) -> dict[str, str]:
+    """The program's symbol -> the name to show."""
+    found: dict[str, str] = {}
+    order = list(program_inputs(program))
+    dims = [
+        (dim, position, symbol)
+        for name, symbols in dynamic_dims(program).items()
+        for position in [order.index(name)]
+        for dim, symbol in symbols.items()
+    ]
+    for dim, position, symbol in sorted(dims):
+        if symbol.isidentifier() and symbol not in found:
+            batch = dim == 0 and "batch" not in found.values()
+            found[symbol] = "batch" if batch else f"{names[position]}_dim{dim}"
+    return found
+
+
+def _rename_dims(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Rename symbols wherever a size is an expression of them."""
+    if not names:
+        return
+    symbol = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = symbol.sub(lambda match: names[match[0]], dim.dim_param)
+
+
+def _drop_traces(model: onnx.ModelProto) -> None:
+    """Remove torch's debugging notes: they hold source lines and paths of this machine."""
+    graph = model.graph
+    values: Iterable[Any] = (
+        *graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node,
+        *model.functions, graph, model,
+    )  # fmt: skip
+    for value in values:
+        del value.metadata_props[:]
+
+
+def _check_model(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str],
+                 opset: int | None) -> None:
+    import onnx.checker
+    import onnx.shape_inference
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as failure:
+        raise ExportError(
+            f"the ONNX model is not valid: {_reason(failure)}", hint="try another opset"
+        ) from failure
+    got = [value.name for value in model.graph.input], [value.name for value in model.graph.output]
+    if got != (list(inputs), list(outputs)):
+        raise ExportError(f"the ONNX model has the inputs and outputs {got}")
+    versions = [entry.version for entry in model.opset_import if not entry.domain]
+    if opset is not None and versions != [opset]:
+        raise ExportError(
+            f"this model can't be expressed in opset {opset}, only in {versions[0]}",
+            hint="ask for another opset, or for none",
+        )
+
+
+def _session(model: bytes | str | Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"])
+    except _runtime_errors() as failure:
+        raise _cannot_run(failure) from failure
+
+
+def _run_session(session: onnxruntime.InferenceSession, inputs: Sequence[Any]) -> list[Any]:
+    tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
+    names = [value.name for value in session.get_inputs()]
+    if len(names) != len(tensors):
+        raise ExportError(f"the ONNX model has {len(names)} inputs, not {len(tensors)}")
+    feed = {name: x.detach().cpu().numpy() for name, x in zip(names, tensors, strict=True)}
+    try:
+        return [torch.from_numpy(y) for y in session.run(None, feed)]
+    except _runtime_errors() as failure:
+        raise _cannot_run(failure) from failure
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    found = (value for value in vars(states).values() if isinstance(value, type))
+    return tuple(value for value in found if issubclass(value, Exception))
+
+
+def _cannot_run(failure: Exception) -> ExportError:
+    return ExportError(
+        f"onnxruntime can't run the ONNX model: {_reason(failure)}", hint="try another opset"
+    )
+
+
+def _inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
+    """Random inputs of the types that the program takes."""
+    examples = user_inputs(program)
+    values = random_inputs(program, grow, seed)
+    return [
+        value.to(example.dtype) if isinstance(value, torch.Tensor) else value
+        for value, example in zip(values, examples, strict=True)
+    ]
+
+
+def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative error; of integers the share that differs, since a near tie may fall either way."""
+    if expected.is_floating_point() or got.shape != expected.shape:
+        return error([got], [expected])
+    return float((got != expected).double().mean()) if expected.numel() else 0.0

@@ -1,0 +1,228 @@
+"""The graph all passes work on: an ExportedProgram unlifted to a ``torch.fx.GraphModule``.
+
+In the unlifted form parameters and buffers are ``get_attr`` nodes that carry their qualified
+names, so a pass edits tensors and arguments with plain torch.fx. ``relift`` exports the
+result again, which re-infers every shape and proves that the graph is still well formed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = [
+    "clone",
+    "dynamic_dims",
+    "fingerprint",
+    "input_names",
+    "lift",
+    "output_names",
+    "relift",
+    "shape",
+    "size_hint",
+    "source_line",
+    "state",
+    "unlift",
+    "user_inputs",
+]
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+_LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
+
+
+def unlift(program: ExportedProgram) -> fx.GraphModule:
+    """The program as a GraphModule whose parameters are ``get_attr`` nodes.
+
+    The tensors are shared with ``program``: replace them, never write into them.
+    """
+    module = program.module()
+    for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
+        module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
+    """Export an edited graph again, with the inputs and dynamic dimensions of ``like``."""
+    if like.example_inputs is None:
+        raise ValueError("the program carries no example inputs")
+    args, kwargs = like.example_inputs
+    return torch.export.export(
+        module, args, kwargs, dynamic_shapes=_dynamic_shapes(like, args, kwargs)
+    )
+
+
+def lift(module: fx.GraphModule) -> ExportedProgram:
+    """Export an unlifted graph that isn't tied to a program; inputs are read off its metadata."""
+    placeholders = module.graph.find_nodes(op="placeholder")
+    names: dict[str, Any] = {}
+    inputs, shapes = [], []
+    for node in placeholders:
+        value = node.meta["val"]
+        is_tensor = isinstance(value, torch.Tensor)
+        inputs.append(torch.zeros(shape(node), dtype=value.dtype) if is_tensor else value)
+        shapes.append(_leaf_dims(node, None, names))
+    spec = getattr(module, "_in_spec", None)
+    if spec is None:
+        return torch.export.export(module, tuple(inputs), dynamic_shapes=tuple(shapes))
+    args, kwargs = pytree.tree_unflatten(inputs, spec)
+    by_position, by_name = pytree.tree_unflatten(shapes, spec)
+    return torch.export.export(
+        module, args, kwargs, dynamic_shapes=_by_parameter(placeholders, by_position, by_name)
+    )
+
+
+def _dynamic_shapes(program: ExportedProgram, args: Any, kwargs: Any) -> Any:
+    """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
+    dims: dict[str, Any] = {}
+    leaves = [_leaf_dims(node, program, dims) for node in _input_nodes(program)]
+    _, spec = pytree.tree_flatten((args, kwargs))
+    by_position, by_name = pytree.tree_unflatten(leaves, spec)
+    return _by_parameter(_input_nodes(program), by_position, by_name)
+
+
+def _by_parameter(nodes: Sequence[fx.Node], by_position: Any, by_name: Any) -> Any:
+    if not by_name:
+        return by_position
+    # torch.export wants one mapping by parameter name as soon as there are keyword arguments;
+    # an unlifted module's placeholders are named after its parameters.
+    names = [str(node.target) for node in nodes if node.target not in by_name]
+    return dict(zip(names, by_position, strict=False)) | by_name
+
+
+def _leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return None
+    return {
+        i: _dim(size, program, dims)
+        for i, size in enumerate(value.shape)
+        if isinstance(size, torch.SymInt)
+    } or None
+
+
+def _dim(size: torch.SymInt, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    expression = size.node.expr
+    if not expression.is_Symbol:
+        return Dim.AUTO
+    if expression.name not in dims:
+        bounds = program.range_constraints.get(expression) if program else None
+        lower = int(bounds.lower) if bounds is not None else 1
+        upper = bounds.upper if bounds is not None else None
+        limit = {"max": int(upper)} if upper is not None and upper.is_Integer else {}
+        name = "batch" if not dims else f"batch{len(dims)}"
+        dims[expression.name] = Dim(name, min=max(lower, 1), **limit)
+    return dims[expression.name]
+
+
+def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
+    names = set(input_names(program))
+    return [n for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
+
+
+def input_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the user's inputs, flattened, in calling order."""
+    return tuple(str(name) for name in program.graph_signature.user_inputs)
+
+
+def output_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the user's outputs, flattened."""
+    return tuple(str(name) for name in program.graph_signature.user_outputs)
+
+
+def user_inputs(program: ExportedProgram) -> list[Any]:
+    """The program's example inputs, flattened, in the order of ``input_names``."""
+    return list(pytree.tree_leaves(program.example_inputs))
+
+
+def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
+    """Input name -> {dimension: name of its symbolic size}."""
+    found: dict[str, dict[int, str]] = {}
+    for node in _input_nodes(program):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            sizes = enumerate(value.shape)
+            symbols = {i: str(s) for i, s in sizes if isinstance(s, torch.SymInt)}
+            found |= {node.name: symbols} if symbols else {}
+    return found
+
+
+def size_hint(size: int | torch.SymInt) -> int:
+    """A size as a plain int; a symbolic one takes its value on the example inputs."""
+    return size if isinstance(size, int) else int(size.node.hint)
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's tensor value on the example inputs."""
+    return tuple(size_hint(size) for size in node.meta["val"].shape)
+
+
+def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
+    """Every tensor that a ``get_attr`` node reads: qualified name -> tensor, in graph order."""
+    nodes = module.graph.find_nodes(op="get_attr")
+    return {node.target: tensor for node in nodes if (tensor := _attribute(module, node.target))
+            is not None}
+
+
+def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:
+    value: Any = module
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def source_line(node: fx.Node) -> str:
+    """``file.py:12`` of the user's own code that made this node, or ``""`` if unknown.
+
+    The innermost frame outside torch and the model libraries; failing that, the innermost.
+    """
+    frames = _frames(node)
+    own = [f for f in frames if not _LIBRARY.search(f["file"])] or frames
+    if not own:
+        return ""
+    return f"{own[-1]['file'].replace(chr(92), '/').rsplit('/', 1)[-1]}:{own[-1]['line']}"
+
+
+def _frames(node: fx.Node) -> list[dict[str, str]]:
+    trace = node.meta.get("stack_trace") or ""
+    return [match.groupdict() for match in _FRAME.finditer(trace)]
+
+
+def fingerprint(module: fx.GraphModule) -> str:
+    """Hash of the architecture: operators, arguments and shapes, no tensor values."""
+    digest = hashlib.sha256()
+    for line in _architecture(module):
+        digest.update(line.encode())
+        digest.update(b"\n")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _architecture(module: fx.GraphModule) -> Iterator[str]:
+    numbers: dict[fx.Node, int] = {}
+    tensors = state(module)
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and not node.users:
+            continue
+        numbers[node] = len(numbers)
+        arguments = fx.map_arg((node.args, node.kwargs), lambda n: f"%{numbers[n]}")  # type: ignore[arg-type,return-value]
+        size = tuple(tensors[node.target].shape) if node.target in tensors else ()
+        yield f"{node.op} {node.target if node.op != 'placeholder' else ''} {arguments} {size}"
+
+
+def clone(module: fx.GraphModule) -> fx.GraphModule:
+    """A GraphModule with its own graph and attributes that shares the tensors."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    result = graph.graph_copy(module.graph, copies)
+    graph.output(result).meta.update(module.graph.output_node().meta)
+    graph.set_codegen(module.graph._codegen)
+    return fx.GraphModule(module, graph)

@@ -1,0 +1,156 @@
+"""Channel labels: the unknowns of the axis algebra.
+
+A *row* of an axis carries the set of labels whose removal removes that row. An axis of ``n``
+rows is an integer array ``[n, k]``: row ``i`` holds up to ``k`` labels, padded with ``FROZEN``
+(0), which stands for "can't be removed". An axis without labels, such as a spatial one, is
+``[n, 0]``. Arrays may hold stale labels; ``resolve`` brings them up to date.
+
+Three things can happen to a label, and none is ever undone, so a sweep over the graph that
+is repeated until nothing changes must end:
+
+* two labels are *united*: removing one removes the other;
+* a label is *frozen*: united with label 0;
+* a label is *refined* into a set of labels: removing any of them removes it.
+
+Every union is logged with the link that asked for it, so that "why is this frozen?" is a
+path in the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FROZEN", "Axis", "Event", "Labels", "plain"]
+
+Axis = NDArray[np.int64]
+"""``[rows, k]`` labels; see the module's docstring."""
+
+FROZEN = 0
+
+
+def plain(size: int) -> Axis:
+    """An axis of ``size`` rows without labels: spatial, batch, token axes."""
+    return np.empty((size, 0), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One logged union: ``left[i]`` and ``right[i]`` were united by ``link``."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    link: int
+
+
+class Labels:
+    """Union-find over labels, vectorised, with refinement and a log.
+
+    The root of a class is its smallest label, so that frozen classes have root 0.
+    """
+
+    def __init__(self) -> None:
+        self._parent = np.zeros(1024, dtype=np.int64)
+        self._parts = np.zeros((1024, 2), dtype=np.int64)
+        self._refined = np.zeros(1024, dtype=bool)
+        self._count = 1
+        self.version = 0
+        self.log: list[Event] = []
+
+    def __len__(self) -> int:
+        """How many labels there are, the frozen one included."""
+        return self._count
+
+    def fresh(self, size: int) -> Axis:
+        """``size`` new labels, one per row: ``[size, 1]``."""
+        start, self._count = self._count, self._count + size
+        while self._count > len(self._parent):
+            self._parent = np.concatenate([self._parent, np.zeros_like(self._parent)])
+            self._parts = np.concatenate([self._parts, np.zeros_like(self._parts)])
+            self._refined = np.concatenate([self._refined, np.zeros_like(self._refined)])
+        made = np.arange(start, self._count, dtype=np.int64)
+        self._parent[made] = made
+        return made[:, None]
+
+    def find(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The root of every label, any shape."""
+        roots = self._parent[labels]
+        while True:
+            further = self._parent[roots]
+            if np.array_equal(further, roots):
+                return roots
+            roots = further
+
+    def resolve(self, axis: Axis) -> Axis:
+        """The axis in terms of live labels: each row a descending set, zeros last, trimmed."""
+        if axis.shape[1] == 0:
+            return axis
+        rows = self.find(axis)
+        while (refined := self._refined[rows]).any():
+            first = np.where(refined, self._parts[rows, 0], rows)
+            second = np.where(refined, self._parts[rows, 1], FROZEN)
+            rows = self.find(np.concatenate([first, second], axis=1))
+        return _as_sets(rows)
+
+    def unite(self, left: NDArray[np.int64], right: NDArray[np.int64], link: int) -> None:
+        """Unite ``left[i]`` with ``right[i]``: flat arrays of resolved, unrefined labels."""
+        a, b = self.find(left), self.find(right)
+        differ = a != b
+        if not differ.any():
+            return
+        self.version += 1
+        self.log.append(Event(left[differ], right[differ], link))
+        while differ.any():
+            low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
+            np.minimum.at(self._parent, high, low)
+            a, b = self.find(low), self.find(high)
+            differ = a != b
+
+    def freeze(self, axis: Axis, link: int) -> None:
+        """Nothing in these rows may be removed any more."""
+        labels = np.unique(self.resolve(axis))
+        labels = labels[labels != FROZEN]
+        self.unite(labels, np.full_like(labels, FROZEN), link)
+
+    def refine(self, label: int, parts: NDArray[np.int64], link: int) -> None:
+        """Replace a live label by a set of others: removing any of ``parts`` removes it."""
+        label = int(self.find(np.asarray([label]))[0])
+        *head, last = (int(p) for p in parts if p != FROZEN)
+        for part in reversed(head[1:]):
+            joint = int(self.fresh(1)[0, 0])
+            self._set_parts(joint, part, last)
+            last = joint
+        if head:
+            self._set_parts(label, head[0], last)
+            self.log.append(Event(np.full(2, label), self._parts[label].copy(), link))
+            self.version += 1
+        else:
+            self.unite(np.asarray([label]), np.asarray([last]), link)
+
+    def refine_pairs(self, labels: NDArray[np.int64], first: NDArray[np.int64],
+                     second: NDArray[np.int64], link: int) -> None:
+        """Replace each distinct root ``labels[i]`` by ``{first[i], second[i]}``."""
+        self._parts[labels, 0] = first
+        self._parts[labels, 1] = second
+        self._refined[labels] = True
+        self.version += 1
+        self.log.append(Event(np.tile(labels, 2), np.concatenate([first, second]), link))
+
+    def _set_parts(self, label: int, first: int, second: int) -> None:
+        self._parts[label] = first, second
+        self._refined[label] = True
+
+
+def _as_sets(rows: Axis) -> Axis:
+    """Each row sorted descending without repetitions, columns that are all zero removed."""
+    if rows.shape[1] > 1:
+        rows = -np.sort(-rows, axis=1)
+        repeated = rows[:, 1:] == rows[:, :-1]
+        if repeated.any():
+            rows = rows.copy()
+            rows[:, 1:][repeated] = FROZEN
+            rows = -np.sort(-rows, axis=1)
+    used = int((rows != FROZEN).any(axis=0).sum())
+    return rows[:, :used]

@@ -1,0 +1,34 @@
+"""Operator rules. Importing this package fills the table ``registry.RULES``."""
+
+from graphprune.ops import (
+    conv,
+    create,
+    elementwise,
+    linear,
+    norm,
+    pool,
+    reduce,
+    rows,
+    shape,
+)
+from graphprune.ops.registry import RULES, Call, Facts, Kept, Rule, Sample, rule, sample
+
+__all__ = [
+    "RULES",
+    "Call",
+    "Facts",
+    "Kept",
+    "Rule",
+    "Sample",
+    "conv",
+    "create",
+    "elementwise",
+    "linear",
+    "norm",
+    "pool",
+    "reduce",
+    "rows",
+    "rule",
+    "sample",
+    "shape",
+]

@@ -1,0 +1,96 @@
+"""Tensors made from sizes: their axes get labels of their own, and the sizes are rewritten."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from graphprune.labels import Axis, plain
+from graphprune.layout import Layout
+from graphprune.ops.registry import Call, Result, rule, sample
+
+__all__ = ["fresh_layout"]
+
+aten = torch.ops.aten
+
+
+def fresh_layout(call: Call, argument: str) -> Layout:
+    """New labels for every literal size; symbolic sizes are batch-like and get none."""
+    sizes = call[argument]
+
+    def axis(i: int, size: int) -> Axis:
+        return plain(size) if isinstance(sizes[i], fx.Node) else call.fresh(size, i)
+
+    return tuple(axis(i, size) for i, size in enumerate(call.out_shape))
+
+
+@rule(
+    aten.full.default,
+    samples=lambda: [sample([2, 6], 0.5)],
+)
+@rule(
+    aten.empty.memory_format,
+    aten.ones.default,
+    aten.zeros.default,
+    samples=lambda: [sample([2, 6])],
+)
+@rule(
+    aten.new_ones.default,
+    aten.new_zeros.default,
+    samples=lambda: [sample(torch.randn(3), [2, 6])],
+)
+@rule(
+    aten.new_full.default,
+    samples=lambda: [sample(torch.randn(3), [2, 6], 0.5)],
+)
+def filled(call: Call) -> Layout:
+    """Constant tensors: any row can go."""
+    layout = fresh_layout(call, "size")
+    sizes = list(call["size"])
+    call.rewrite(
+        "size",
+        lambda kept: [int(kept(a).sum()) if a.shape[1] else n
+                      for n, a in zip(sizes, layout, strict=True)],
+    )
+    return layout
+
+
+@rule(
+    aten.arange.default,
+    samples=lambda: [sample(6, free=False)],
+)
+@rule(
+    aten.arange.start,
+    samples=lambda: [sample(0, 6, free=False)],
+)
+@rule(
+    aten.arange.start_step,
+    samples=lambda: [sample(0, 6, 2, free=False)],
+)
+@rule(
+    aten.scalar_tensor.default,
+    samples=lambda: [sample(2.0, free=False)],
+)
+def counted(call: Call) -> Layout:
+    """Values that depend on the position: no row can go."""
+    return tuple(plain(size) for size in call.out_shape)
+
+
+@rule(
+    aten.sym_size.int,
+    samples=lambda: [sample(torch.randn(2, 3), 0, free=False)],
+)
+def size_of(_: Call) -> Result:
+    """A symbolic size; literal ones are constants in the graph and get rewritten."""
+    return None
+
+
+@rule(
+    aten._assert_tensor_metadata.default,
+    samples=lambda: [sample(torch.randn(2, 3), dtype=torch.float32, free=False)],
+)
+def assertion(call: Call) -> Result:
+    """A check without a result. A stated size would no longer hold, so it holds the axes."""
+    if call["size"] is not None:
+        call.freeze(*call.layout("a"))
+    return None

@@ -1,0 +1,235 @@
+"""Operators where each output element depends on the same element of every operand: ties.
+
+Left out on purpose: ``softmax`` and other operators that mix a dimension (``reduce``), and
+random ones that take a shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import fx
+
+from graphprune.labels import Axis, plain
+from graphprune.layout import Layout
+from graphprune.ops.registry import Call, Sample, rule, sample
+
+__all__ = ["broadcast"]
+
+aten = torch.ops.aten
+
+
+def broadcast(call: Call, layouts: Iterable[Layout], rank: int) -> Layout:
+    """Tie the operands' axes, right-aligned as numpy does; size-1 axes stretch."""
+    out: list[Axis] = [plain(1)] * rank
+    for layout in layouts:
+        for i, axis in enumerate(layout, start=rank - len(layout)):
+            out[i] = _join(call, out[i], axis)
+    return tuple(out)
+
+
+def _join(call: Call, left: Axis, right: Axis) -> Axis:
+    if len(left) == 1:
+        return right
+    if len(right) == 1:
+        return left
+    call.tie(left, right)
+    return left if left.shape[1] else right
+
+
+def _tensors(call: Call) -> list[Layout]:
+    values = [v for v in call.arguments.values() if isinstance(v, fx.Node)]
+    return [call.layout(v) for v in values if isinstance(v.meta.get("val"), torch.Tensor)]
+
+
+def _unary() -> list[Sample]:
+    return [sample(torch.rand(2, 6, 3, 3) * 0.8 + 0.1)]
+
+
+def _binary() -> list[Sample]:
+    x = torch.rand(2, 6, 3, 3) + 0.5
+    return [
+        sample(x, torch.rand(2, 6, 3, 3) + 0.5),
+        sample(x, torch.rand(6, 1, 1) + 0.5),
+        sample(x, torch.rand(2, 6, 1, 1) + 0.5),
+    ]
+
+
+def _scalar() -> list[Sample]:
+    return [sample(torch.rand(2, 6, 3, 3) + 0.5, 2)]
+
+
+_UNARY = (
+    aten.abs.default, aten.acos.default, aten.alias.default, aten.asin.default,
+    aten.atan.default, aten.bitwise_not.default, aten.ceil.default, aten.celu.default,
+    aten.celu_.default, aten.clone.default, aten.contiguous.default, aten.cos.default,
+    aten.cosh.default, aten.detach.default, aten.detach_.default, aten.elu.default,
+    aten.elu_.default, aten.erf.default, aten.exp.default, aten.expm1.default,
+    aten.floor.default, aten.frac.default, aten.gelu.default, aten.gelu_.default,
+    aten.hardshrink.default, aten.hardsigmoid.default, aten.hardsigmoid_.default,
+    aten.hardswish.default, aten.hardswish_.default, aten.hardtanh.default,
+    aten.hardtanh_.default, aten.isfinite.default, aten.isinf.default, aten.isnan.default,
+    aten.leaky_relu.default, aten.leaky_relu_.default, aten.lift_fresh_copy.default,
+    aten.log.default, aten.log1p.default, aten.log2.default, aten.log_sigmoid.default,
+    aten.logical_not.default, aten.mish.default, aten.mish_.default, aten.nan_to_num.default,
+    aten.neg.default, aten.neg_.default, aten.ones_like.default, aten.reciprocal.default,
+    aten.relu.default, aten.relu6.default, aten.relu6_.default, aten.relu_.default,
+    aten.round.default, aten.rrelu.default, aten.rsqrt.default, aten.selu.default,
+    aten.selu_.default, aten.sigmoid.default, aten.sigmoid_.default, aten.sign.default,
+    aten.silu.default, aten.silu_.default, aten.sin.default, aten.sinh.default,
+    aten.softplus.default, aten.softshrink.default, aten.sqrt.default, aten.sqrt_.default,
+    aten.square.default, aten.tan.default, aten.tanh.default, aten.tanh_.default,
+    aten.trunc.default, aten.zero_.default, aten.zeros_like.default,
+)  # fmt: skip
+
+_BINARY = (
+    aten.add.Tensor, aten.add_.Tensor, aten.atan2.default, aten.copy_.default,
+    aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.eq.Tensor, aten.ge.Tensor,
+    aten.gt.Tensor, aten.le.Tensor, aten.logical_and.default, aten.logical_or.default,
+    aten.lt.Tensor, aten.maximum.default, aten.minimum.default, aten.mul.Tensor,
+    aten.mul_.Tensor, aten.ne.Tensor, aten.pow.Tensor_Tensor, aten.rsub.Tensor,
+    aten.sub.Tensor, aten.sub_.Tensor, aten.true_divide.Tensor,
+)  # fmt: skip
+
+_SCALAR = (
+    aten.add.Scalar, aten.add_.Scalar, aten.clamp.default, aten.clamp_.default,
+    aten.clamp_max.default, aten.clamp_min.default, aten.div.Scalar, aten.div_.Scalar,
+    aten.eq.Scalar, aten.fill.Scalar, aten.fill_.Scalar, aten.full_like.default,
+    aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar, aten.mul.Scalar,
+    aten.mul_.Scalar, aten.ne.Scalar, aten.pow.Tensor_Scalar, aten.pow_.Scalar,
+    aten.remainder.Scalar, aten.rsub.Scalar, aten.sub.Scalar, aten.sub_.Scalar,
+)  # fmt: skip
+
+
+def _pointwise(call: Call) -> Layout:
+    return broadcast(call, _tensors(call), len(call.out_shape))
+
+
+for _operator in _UNARY:
+    _samples = _unary
+    if _operator is aten.bitwise_not.default:
+        _samples = lambda: [sample(torch.rand(2, 6) > 0.5, free=False)]  # noqa: E731
+    rule(_operator, samples=_samples)(_pointwise)
+for _operator in _BINARY:
+    _samples = _binary
+    if _operator is aten.div.Tensor_mode:
+        _samples = lambda: [  # noqa: E731
+            sample(torch.rand(2, 6) + 0.5, torch.rand(2, 6) + 0.5, rounding_mode="floor")
+        ]
+    rule(_operator, samples=_samples)(_pointwise)
+for _operator in _SCALAR:
+    rule(_operator, samples=_scalar)(_pointwise)
+
+
+@rule(aten.pow.Scalar, samples=lambda: [sample(2.0, torch.rand(2, 6))])
+def power_of_scalar(call: Call) -> Layout:
+    """``scalar ** x[i]``."""
+    return call.layout("exponent")
+
+
+@rule(
+    aten.where.self,
+    samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, torch.rand(2, 6, 4), torch.rand(6, 1))],
+)
+def where(call: Call) -> Layout:
+    """Choose element by element; the condition takes part in the broadcast."""
+    return _pointwise(call)
+
+
+@rule(
+    aten.masked_fill.Scalar,
+    aten.masked_fill_.Scalar,
+    samples=lambda: [sample(torch.rand(2, 6, 4), torch.rand(2, 1, 4) > 0.5, 0.0)],
+)
+def masked_fill(call: Call) -> Layout:
+    """Fill where a mask is set; the mask takes part in the broadcast."""
+    return _pointwise(call)
+
+
+@rule(
+    aten.addcmul.default,
+    aten.addcdiv.default,
+    samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6) + 0.5)],
+)
+def addcmul(call: Call) -> Layout:
+    """``x + value * a * b`` and ``x + value * a / b``."""
+    return _pointwise(call)
+
+
+@rule(
+    aten.lerp.Tensor,
+    samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6))],
+)
+@rule(aten.lerp.Scalar, samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), 0.3)])
+def lerp(call: Call) -> Layout:
+    """``start + weight * (end - start)``."""
+    return _pointwise(call)
+
+
+@rule(
+    aten.dropout.default,
+    aten.dropout_.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+    samples=lambda: [sample(torch.rand(2, 6, 3), 0.5, False)],
+)
+def dropout(call: Call) -> Layout:
+    """Identity in evaluation; in training, element by element."""
+    return call.first
+
+
+@rule(
+    aten.to.dtype,
+    samples=lambda: [sample(torch.rand(2, 6), torch.float32)],
+)
+@rule(
+    aten.type_as.default,
+    samples=lambda: [sample(torch.rand(2, 6), torch.rand(3, 5))],
+)
+def cast(call: Call) -> Layout:
+    """Change of type or device; only the first operand's axes matter."""
+    return call.layout("self")
+
+
+@rule(
+    aten.to.device,
+    samples=lambda: [sample(torch.rand(2, 6), torch.device("cpu"), torch.float32)],
+)
+@rule(
+    aten.to.dtype_layout,
+    aten._to_copy.default,
+    samples=lambda: [sample(torch.rand(2, 6), dtype=torch.float32)],
+)
+def move(call: Call) -> Layout:
+    """Change of device, layout or type."""
+    return call.layout("self")
+
+
+@rule(
+    aten.prelu.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 3), torch.rand(6)),
+        sample(torch.randn(2, 6, 3), torch.rand(1)),
+    ],
+)
+def prelu(call: Call) -> Layout:
+    """One slope for each channel (axis 1), or one for all."""
+    layout, slopes = call.layout("self"), call.layout("weight")[0]
+    if len(slopes) > 1:
+        call.tie(layout[1], slopes)
+    return layout
+
+
+@rule(
+    aten.glu.default,
+    samples=lambda: [sample(torch.randn(2, 12, 3), 1)],
+)
+def glu(call: Call) -> Layout:
+    """First half times the sigmoid of the second: the halves are tied."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    half = len(layout[dim]) // 2
+    first, second = layout[dim][:half], layout[dim][half:]
+    call.tie(first, second)
+    return (*layout[:dim], first, *layout[dim + 1 :])

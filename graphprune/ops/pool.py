@@ -1,0 +1,61 @@
+"""Pooling and resampling: the last dimensions are spatial, everything before them is kept."""
+
+from __future__ import annotations
+
+import torch
+
+from graphprune.labels import plain
+from graphprune.ops.registry import Call, Result, Sample, rule, sample
+
+__all__: list[str] = []
+
+aten = torch.ops.aten
+
+_POOLS = {
+    aten.adaptive_avg_pool1d.default: (1, ([2],)),
+    aten.adaptive_avg_pool2d.default: (2, ([2, 2],)),
+    aten.adaptive_avg_pool3d.default: (3, ([2, 2, 2],)),
+    aten.avg_pool1d.default: (1, ([2],)),
+    aten.avg_pool2d.default: (2, ([2, 2],)),
+    aten.avg_pool3d.default: (3, ([2, 2, 2],)),
+    aten.max_pool1d.default: (1, ([2],)),
+    aten.max_pool2d.default: (2, ([2, 2],)),
+    aten.max_pool3d.default: (3, ([2, 2, 2],)),
+    aten.reflection_pad1d.default: (1, ([1, 1],)),
+    aten.reflection_pad2d.default: (2, ([1, 1, 1, 1],)),
+    aten.replication_pad1d.default: (1, ([1, 1],)),
+    aten.replication_pad2d.default: (2, ([1, 1, 1, 1],)),
+    aten.upsample_bicubic2d.vec: (2, ([8, 8], False, None)),
+    aten.upsample_bilinear2d.vec: (2, ([8, 8], False, None)),
+    aten.upsample_linear1d.vec: (1, ([8], False, None)),
+    aten.upsample_nearest1d.vec: (1, ([8], None)),
+    aten.upsample_nearest2d.vec: (2, ([8, 8], None)),
+    aten.upsample_nearest3d.vec: (3, ([8, 8, 8], None)),
+    aten.upsample_trilinear3d.vec: (3, ([8, 8, 8], False, None)),
+}
+_POOLS_WITH_INDICES = {
+    aten.adaptive_max_pool1d.default: (1, ([2],)),
+    aten.adaptive_max_pool2d.default: (2, ([2, 2],)),
+    aten.adaptive_max_pool3d.default: (3, ([2, 2, 2],)),
+    aten.max_pool2d_with_indices.default: (2, ([2, 2],)),
+}
+
+
+def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bool) -> None:
+    def samples() -> list[Sample]:
+        return [sample(torch.randn(2, 6, *(4,) * spatial), *args)]
+
+    def resample(call: Call) -> Result:
+        layout = call.first
+        kept = len(layout) - spatial
+        call.freeze(*layout[kept:])
+        results = [(*layout[:kept], *map(plain, s[kept:])) for s in call.out_shapes]
+        return results if several else results[0]
+
+    rule(operator, samples=samples)(resample)
+
+
+for _operator, (_spatial, _args) in _POOLS.items():
+    _enter(_operator, _spatial, _args, several=False)
+for _operator, (_spatial, _args) in _POOLS_WITH_INDICES.items():
+    _enter(_operator, _spatial, _args, several=True)

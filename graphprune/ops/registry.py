@@ -1,0 +1,259 @@
+"""The table of operator rules: one entry holds every fact of an operator.
+
+A rule is a function of a ``Call``. It returns the layout of the result (or a list of layouts,
+for operators with several results) and states, through the call's methods,
+
+* links: ``tie``, ``contract``, ``freeze``;
+* costs: ``macs``;
+* constants to rewrite when channels go: ``rewrite`` and ``replace``.
+
+An operator with no entry freezes every axis it touches. Entries carry samples; the tests walk
+the table and turn each sample into a law test, so adding an operator edits no test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from graphprune.errors import InternalError
+from graphprune.graph import shape, size_hint
+from graphprune.labels import Axis, Labels
+from graphprune.layout import Layout, tie
+
+__all__ = [
+    "RULES",
+    "Call",
+    "Contraction",
+    "Facts",
+    "Kept",
+    "MacTerm",
+    "Result",
+    "Rule",
+    "Sample",
+    "bind",
+    "rule",
+    "sample",
+]
+
+Kept = Callable[[Axis], NDArray[np.bool_]]
+"""Tells, for every row of an axis, whether a plan keeps it."""
+
+Result = Layout | list[Layout] | None
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """An axis that is summed over: the oracle zeroes the operand where rows are removed."""
+
+    argument: str
+    dim: int
+    axis: Axis
+
+
+class MacTerm(NamedTuple):
+    """``factor * prod(len(axis) for axis in axes)`` multiply-accumulates on the example batch."""
+
+    factor: float
+    axes: tuple[Axis, ...]
+
+
+@dataclass
+class Facts:
+    """What a rule says of one call."""
+
+    result: Result = None
+    contractions: list[Contraction] = field(default_factory=list)
+    macs: list[MacTerm] = field(default_factory=list)
+    rewrites: dict[str, Callable[[Kept], Any]] = field(default_factory=dict)
+    replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
+    known: bool = True
+
+
+class Sample(NamedTuple):
+    """One example call of an operator, for the law tests."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    free: bool
+
+
+def sample(*args: Any, free: bool = True, **kwargs: Any) -> Sample:
+    """An example call. ``free=False``: the operator is expected to freeze all it touches."""
+    return Sample(args, kwargs, free)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One table entry."""
+
+    apply: Callable[[Call], Result]
+    samples: Callable[[], Sequence[Sample]]
+
+
+RULES: dict[Any, Rule] = {}
+
+
+def rule(
+    *operators: Any, samples: Callable[[], Sequence[Sample]]
+) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
+    """Enter a rule into the table for one or several operator overloads."""
+
+    def enter(function: Callable[[Call], Result]) -> Callable[[Call], Result]:
+        for operator in operators:
+            if operator in RULES:
+                raise InternalError(f"{operator} has two rules")
+            RULES[operator] = Rule(function, samples)
+        return function
+
+    return enter
+
+
+class Call:
+    """One operator call under analysis: its arguments by schema name, and what may be said.
+
+    Args:
+        node: the call.
+        link: the number under which links of this call are logged.
+        labels: the label store.
+        layouts: the layouts of everything computed so far.
+        cache: labels that this call made in earlier sweeps.
+        tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
+    """
+
+    def __init__(self, node: fx.Node, link: int, labels: Labels,
+                 layouts: Mapping[fx.Node, Result], cache: dict[Any, Axis],
+                 tensors: Mapping[fx.Node, torch.Tensor]) -> None:
+        self.node = node
+        self.labels = labels
+        self.facts = Facts()
+        self.link = link
+        self._layouts = layouts
+        self._cache = cache
+        self._tensors = tensors
+        self.arguments = bind(node)
+
+    def __getitem__(self, name: str) -> Any:
+        """An argument by its schema name, defaults filled in."""
+        return self.arguments[name]
+
+    def get(self, name: str) -> Any:
+        """An argument by its schema name, or ``None`` where the overload has no such one."""
+        return self.arguments.get(name)
+
+    def layout(self, value: Any) -> Layout:
+        """The layout of a tensor argument (a node, or the name of an argument)."""
+        node = self.arguments[value] if isinstance(value, str) else value
+        found = self._layouts[node]
+        if not isinstance(found, tuple):
+            raise InternalError(f"{node} is not a single tensor")
+        return found
+
+    @property
+    def first(self) -> Layout:
+        """The layout of the first argument, whatever its name in the schema."""
+        return self.layout(next(iter(self.arguments)))
+
+    def layouts(self, name: str) -> list[Layout]:
+        """The layouts of a list-of-tensors argument."""
+        value = self.arguments[name]
+        if isinstance(value, fx.Node):
+            found = self._layouts[value]
+            return list(found) if isinstance(found, list) else [self.layout(value)]
+        return [self.layout(item) for item in value]
+
+    def rank(self, name: str) -> int:
+        """Number of dimensions of a tensor argument."""
+        return len(self.layout(name))
+
+    def dim(self, value: int, rank: int) -> int:
+        """A dimension index made non-negative."""
+        return value + rank if value < 0 else value
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the (single) result on the example inputs."""
+        return shape(self.node)
+
+    @property
+    def out_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the results on the example inputs; one, if the result is a tensor."""
+        value = self.node.meta["val"]
+        values = value if isinstance(value, list | tuple) else [value]
+        return [tuple(size_hint(n) for n in v.shape) for v in values]
+
+    def constant(self, name: str) -> NDArray[np.int64] | None:
+        """The value of an integer tensor argument, if it is stored in the model."""
+        found = self._tensors.get(self.arguments[name])
+        if found is None or found.is_floating_point() or found.device.type == "meta":
+            return None
+        return found.detach().cpu().numpy().astype(np.int64)
+
+    def fresh(self, size: int, key: Any = 0) -> Axis:
+        """New labels, made once per call and key."""
+        if key not in self._cache:
+            self._cache[key] = self.labels.fresh(size)
+        return self._cache[key]
+
+    def tie(self, left: Axis, right: Axis) -> None:
+        """The two axes hold the same channels."""
+        tie(self.labels, left, right, self.link)
+
+    def contract(self, argument: str, dim: int, axis: Axis) -> None:
+        """``axis`` is summed over; it is dimension ``dim`` of the weight-like ``argument``."""
+        self.facts.contractions.append(Contraction(argument, dim, axis))
+
+    def freeze(self, *axes: Axis) -> None:
+        """Every row of these axes must stay."""
+        for axis in axes:
+            self.labels.freeze(axis, self.link)
+
+    def macs(self, factor: float, *axes: Axis) -> None:
+        """Count ``factor * prod(len(axis))`` multiply-accumulates."""
+        self.facts.macs.append(MacTerm(factor, axes))
+
+    def rewrite(self, argument: str, value: Callable[[Kept], Any]) -> None:
+        """After a cut, the argument becomes ``value(kept)``."""
+        self.facts.rewrites[argument] = value
+
+    def rewrite_sizes(self, argument: str, layout: Layout) -> None:
+        """After a cut, a list of sizes follows the layout of the result.
+
+        A single symbolic size becomes -1, since arithmetic on it may hold channel counts.
+        """
+        sizes = list(self.arguments[argument])
+        symbolic = [isinstance(s, torch.SymInt) for s in self.node.meta["val"].shape]
+
+        def value(kept: Kept) -> list[Any]:
+            known = [int(kept(axis).sum()) for axis in layout]
+            if sum(symbolic) == 1:
+                return [-1 if s else n for s, n in zip(symbolic, known, strict=True)]
+            rows = zip(sizes, symbolic, known, strict=True)
+            return [size if s or size == -1 else n for size, s, n in rows]
+
+        self.rewrite(argument, value)
+
+    def replace(self, make: Callable[[Kept], tuple[Any, dict[str, Any]] | None]) -> None:
+        """After a cut, call another operator instead: ``(operator, arguments)``, or keep this."""
+        self.facts.replacement = make
+
+
+def bind(node: fx.Node) -> dict[str, Any]:
+    """A call's arguments by schema name, defaults filled in."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return {str(i): value for i, value in enumerate(node.args)} | dict(node.kwargs)
+    bound: dict[str, Any] = {}
+    for i, argument in enumerate(node.target._schema.arguments):
+        if i < len(node.args):
+            bound[argument.name] = node.args[i]
+        elif argument.name in node.kwargs:
+            bound[argument.name] = node.kwargs[argument.name]
+        else:
+            bound[argument.name] = argument.default_value
+    return bound

@@ -1,0 +1,235 @@
+"""Reshapes and permutations of dimensions."""
+
+from __future__ import annotations
+
+import torch
+
+from graphprune.labels import Axis, plain
+from graphprune.layout import Layout, merge, reshape, split
+from graphprune.ops.registry import Call, Kept, rule, sample
+
+__all__: list[str] = []
+
+aten = torch.ops.aten
+
+
+@rule(
+    aten._unsafe_view.default,
+    aten.view.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 4), [2, 24]),
+        sample(torch.randn(2, 24), [2, 6, 4]),
+        sample(torch.randn(2, 12), [2, 3, -1]),
+        sample(torch.randn(2, 6, 2, 2), [2, 3, 2, 4]),
+        sample(torch.randn(2, 6), [1, 2, 1, 6, 1]),
+        sample(torch.randn(4, 6), [2, 2, 6]),
+    ],
+)
+def view(call: Call) -> Layout:
+    """Row-major reshape to ``size``."""
+    return _to_sizes(call, "size")
+
+
+@rule(aten.reshape.default, samples=lambda: [sample(torch.randn(2, 6, 4), [2, 24])])
+def reshape_to(call: Call) -> Layout:
+    """Row-major reshape to ``shape``."""
+    return _to_sizes(call, "shape")
+
+
+def _to_sizes(call: Call, argument: str) -> Layout:
+    layout = reshape(call.labels, call.layout("self"), call.out_shape, call.link)
+    call.rewrite_sizes(argument, layout)
+    return layout
+
+
+@rule(
+    aten.reshape_as.default,
+    aten.view_as.default,
+    samples=lambda: [sample(torch.randn(2, 24), torch.randn(2, 6, 4))],
+)
+def reshape_like(call: Call) -> Layout:
+    """Row-major reshape to the shape of another tensor, so their axes are tied."""
+    layout = reshape(call.labels, call.layout("self"), call.out_shape, call.link)
+    for mine, other in zip(layout, call.layout("other"), strict=True):
+        call.tie(mine, other)
+    return layout
+
+
+@rule(
+    aten.flatten.using_ints,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 2, 2), 1),
+        sample(torch.randn(2, 3, 4), 0, 1),
+        sample(torch.randn(6)),
+    ],
+)
+def flatten(call: Call) -> Layout:
+    """Merge a run of dimensions into one."""
+    layout = call.layout("self")
+    start, stop = (call.dim(call[name], len(layout)) for name in ("start_dim", "end_dim"))
+    return (*layout[:start], merge(layout[start : stop + 1]), *layout[stop + 1 :])
+
+
+@rule(
+    aten.unflatten.int,
+    samples=lambda: [
+        sample(torch.randn(2, 12, 3), 1, [3, 4]),
+        sample(torch.randn(2, 12), -1, [-1, 4]),
+    ],
+)
+def unflatten(call: Call) -> Layout:
+    """Split one dimension into several."""
+    layout, sizes = call.layout("self"), list(call["sizes"])
+    dim = call.dim(call["dim"], len(layout))
+    new = call.out_shape[dim : dim + len(sizes)]
+    parts = split(call.labels, layout[dim], new, call.link)
+    call.rewrite("sizes", lambda kept: [
+        int(kept(part).sum()) if isinstance(size, int) and size != -1 else size
+        for size, part in zip(sizes, parts, strict=True)
+    ])
+    return (*layout[:dim], *parts, *layout[dim + 1 :])
+
+
+@rule(aten.permute.default, samples=lambda: [sample(torch.randn(2, 6, 4), [0, -1, 1])])
+def permute(call: Call) -> Layout:
+    """Reorder the dimensions."""
+    layout = call.layout("self")
+    return tuple(layout[d] for d in call["dims"])
+
+
+@rule(
+    aten.swapaxes.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4), 1, -1)],
+)
+@rule(
+    aten.transpose.int,
+    samples=lambda: [sample(torch.randn(2, 6, 4), 1, -1)],
+)
+def transpose(call: Call) -> Layout:
+    """Exchange two dimensions."""
+    out = list(call.layout("self"))
+    first, second = (v for name, v in call.arguments.items() if name != "self")
+    out[first], out[second] = out[second], out[first]
+    return tuple(out)
+
+
+@rule(
+    aten.numpy_T.default,
+    aten.t.default,
+    samples=lambda: [sample(torch.randn(5, 6))],
+)
+def reverse_dimensions(call: Call) -> Layout:
+    """Matrix transpose."""
+    return call.layout("self")[::-1]
+
+
+@rule(aten.movedim.int, samples=lambda: [sample(torch.randn(2, 6, 4), 1, 2)])
+def move_dimension(call: Call) -> Layout:
+    """Move one dimension elsewhere."""
+    out = list(call.layout("self"))
+    axis = out.pop(call["source"])
+    out.insert(call.dim(call["destination"], len(out) + 1), axis)
+    return tuple(out)
+
+
+@rule(aten.unsqueeze.default, samples=lambda: [sample(torch.randn(2, 6), -1)])
+def unsqueeze(call: Call) -> Layout:
+    """Insert a dimension of size one."""
+    out = list(call.layout("self"))
+    out.insert(call.dim(call["dim"], len(out) + 1), plain(1))
+    return tuple(out)
+
+
+@rule(aten.squeeze.default, samples=lambda: [sample(torch.randn(2, 1, 6, 1))])
+@rule(aten.squeeze.dim, samples=lambda: [sample(torch.randn(2, 6, 1), 2)])
+@rule(aten.squeeze.dims, samples=lambda: [sample(torch.randn(2, 6, 1, 1), [2, 3])])
+def squeeze(call: Call) -> Layout:
+    """Drop dimensions of size one.
+
+    A cut might leave one channel, and then a squeeze without dimensions would drop that too;
+    the oracle would tell, but minimum widths make it impossible only where they exceed one:
+    so the dimensions are spelled out.
+    """
+    layout = call.layout("self")
+    value = call.get("dim")
+    named = range(len(layout)) if value is None else value if isinstance(value, list) else [value]
+    gone = {d % len(layout) for d in named if len(layout[d % len(layout)]) == 1}
+    if value is None or len(gone) < len(list(named)):
+        call.replace(lambda _: (aten.squeeze.dims, {"self": call["self"], "dim": sorted(gone)}))
+    return tuple(axis for i, axis in enumerate(layout) if i not in gone)
+
+
+@rule(
+    aten.expand.default,
+    samples=lambda: [
+        sample(torch.randn(1, 6, 1), [2, 6, 5]),
+        sample(torch.randn(6, 1), [2, -1, 8]),
+    ],
+)
+def expand(call: Call) -> Layout:
+    """Stretch axes of size one; a stretched axis has channels of its own."""
+    layout, sizes = call.layout("self"), list(call["size"])
+    offset = len(sizes) - len(layout)
+    out: list[Axis] = []
+    for i, size in enumerate(call.out_shape):
+        old = layout[i - offset] if i >= offset else plain(1)
+        fresh = isinstance(sizes[i], int) and len(old) != size
+        out.append(call.fresh(size, i) if fresh else old if len(old) == size else plain(size))
+
+    def value(kept: Kept) -> list[object]:
+        return [int(kept(axis).sum()) if axis.shape[1] and size != -1 else size
+                for size, axis in zip(sizes, out, strict=True)]
+
+    call.rewrite("size", value)
+    return tuple(out)
+
+
+@rule(
+    aten.expand_as.default,
+    samples=lambda: [sample(torch.randn(1, 6, 1), torch.randn(2, 6, 5))],
+)
+def expand_as(call: Call) -> Layout:
+    """Stretch to the shape of another tensor."""
+    other = call.layout("other")
+    layout = call.layout("self")
+    for mine, theirs in zip(layout, other[len(other) - len(layout) :], strict=True):
+        if len(mine) == len(theirs):
+            call.tie(mine, theirs)
+    return other
+
+
+@rule(
+    aten.pixel_shuffle.default,
+    samples=lambda: [sample(torch.randn(2, 12, 3, 3), 2)],
+)
+def pixel_shuffle(call: Call) -> Layout:
+    """``[C*r*r, H, W] -> [C, H*r, W*r]``: r*r consecutive channels go together."""
+    layout, r = call.layout("self"), int(call["upscale_factor"])
+    channels = layout[-3]
+    outer, inner = split(call.labels, channels, [len(channels) // (r * r), r * r], call.link)
+    call.freeze(inner, *layout[-2:])
+    return (*layout[:-3], outer, *(plain(n) for n in call.out_shape[-2:]))
+
+
+@rule(
+    aten.pixel_unshuffle.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4, 4), 2)],
+)
+def pixel_unshuffle(call: Call) -> Layout:
+    """``[C, H*r, W*r] -> [C*r*r, H, W]``: each channel becomes r*r consecutive ones."""
+    layout, r = call.layout("self"), int(call["downscale_factor"])
+    call.freeze(*layout[-2:])
+    channels = merge([layout[-3], plain(r * r)])
+    return (*layout[:-3], channels, *(plain(n) for n in call.out_shape[-2:]))
+
+
+@rule(
+    aten.channel_shuffle.default,
+    samples=lambda: [sample(torch.randn(2, 12, 3), 3)],
+)
+def channel_shuffle(call: Call) -> Layout:
+    """``[g, C/g] -> [C/g, g]`` on axis 1."""
+    layout, groups = call.layout("self"), int(call["groups"])
+    outer, inner = split(call.labels, layout[1], [groups, len(layout[1]) // groups], call.link)
+    call.rewrite("groups", lambda kept: int(kept(outer).sum()))
+    return (layout[0], merge([inner, outer]), *layout[2:])

@@ -1,0 +1,153 @@
+"""Plan: which channels of which group are kept. Plain data, JSON, no torch.
+
+The format is stated in ``docs/plan-format.md``. A plan is bound to an architecture by its
+fingerprint, not to weights, so it can be replayed on another checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphprune.errors import MismatchError, PlanError
+
+__all__ = ["FORMAT", "GroupPlan", "Plan"]
+
+FORMAT = "graphprune.plan/1"
+MAX_WIDTH = 1 << 24
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """The channels of one group that are kept.
+
+    Attributes:
+        id: the group's name.
+        width: channels of the dense group.
+        keep: kept channels, ascending, at least one.
+        axes: parameter axes the group lies in, ``name:dim``; for the reader, not used.
+    """
+
+    id: str
+    width: int
+    keep: tuple[int, ...]
+    axes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision, ready to be applied.
+
+    Attributes:
+        fingerprint: of the architecture it was made for.
+        groups: one entry for each group of that architecture.
+        budget: what was asked, such as ``{"macs": 0.5}``; fractions of dense.
+        predicted: what the smaller model costs, such as ``{"macs": 20.6e6}``.
+    """
+
+    fingerprint: str
+    groups: tuple[GroupPlan, ...]
+    budget: Mapping[str, float] = field(default_factory=dict)
+    predicted: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def keep(self) -> dict[str, tuple[int, ...]]:
+        """Group name -> kept channels."""
+        return {group.id: group.keep for group in self.groups}
+
+    def check(self, fingerprint: str, widths: Mapping[str, int]) -> None:
+        """Refuse to be applied to another architecture.
+
+        Raises:
+            MismatchError: if the fingerprint or a group's name or width differs.
+        """
+        mine = {group.id: group.width for group in self.groups}
+        if self.fingerprint == fingerprint and mine == dict(widths):
+            return
+        wrong = sorted(set(mine.items()) ^ set(widths.items()))
+        detail = f"; groups that differ: {', '.join(sorted({n for n, _ in wrong})[:5])}" if wrong else ""
+        raise MismatchError(
+            f"the plan was made for another architecture{detail}",
+            hint="make a new plan for this model, or build the model that the plan was made for",
+        )
+
+    def to_json(self) -> str:
+        """As JSON text; the same plan gives the same bytes."""
+        groups = [
+            f'    {{"id": {json.dumps(g.id)}, "width": {g.width}, "keep": {json.dumps(g.keep)}, '
+            f'"axes": {json.dumps(g.axes)}}}'
+            for g in self.groups
+        ]
+        listed = "[\n" + ",\n".join(groups) + "\n  ]" if groups else "[]"
+        return (
+            "{\n"
+            f'  "format": {json.dumps(FORMAT)},\n'
+            f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
+            f'  "budget": {json.dumps(dict(self.budget), sort_keys=True)},\n'
+            f'  "groups": {listed},\n'
+            f'  "predicted": {json.dumps(dict(self.predicted), sort_keys=True)}\n'
+            "}\n"
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Read a plan.
+
+        Raises:
+            PlanError: if the text isn't a plan of a known version; nothing is guessed.
+        """
+        try:
+            data = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise PlanError(f"the plan is not JSON: {error}") from error
+        _expect(isinstance(data, dict), "the plan is not a JSON object")
+        _expect(data.get("format") == FORMAT, f"unknown plan format {data.get('format')!r}",
+                f"this version reads {FORMAT}")
+        keys = {"format", "model", "budget", "groups", "predicted"}
+        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, got {sorted(data)}")
+        model, groups = data["model"], data["groups"]
+        _expect(isinstance(model, dict) and set(model) == {"fingerprint"}
+                and isinstance(model["fingerprint"], str), "model must hold a fingerprint")
+        _expect(isinstance(groups, list), "groups must be a list")
+        plans = tuple(_group(entry) for entry in groups)
+        _expect(len({g.id for g in plans}) == len(plans), "a group occurs twice in the plan")
+        return Plan(model["fingerprint"], plans, _numbers(data["budget"], "budget"),
+                    _numbers(data["predicted"], "predicted"))
+
+
+def _expect(condition: bool, message: str, hint: str = "see docs/plan-format.md") -> None:
+    if not condition:
+        raise PlanError(message, hint=hint)
+
+
+def _numbers(value: Any, name: str) -> dict[str, float]:
+    _expect(isinstance(value, dict) and all(_is_number(v) for v in value.values()),
+            f"{name} must map names to numbers")
+    return dict(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _group(entry: Any) -> GroupPlan:
+    _expect(isinstance(entry, dict) and set(entry) == {"id", "width", "keep", "axes"},
+            "a group must have exactly id, width, keep and axes")
+    name, width, keep, axes = entry["id"], entry["width"], entry["keep"], entry["axes"]
+    _expect(isinstance(name, str) and bool(name), "a group's id must be a non-empty string")
+    _expect(_is_index(width) and 1 <= width <= MAX_WIDTH, f"group {name}: bad width {width!r}")
+    _expect(isinstance(keep, list) and len(keep) <= width and all(map(_is_index, keep)),
+            f"group {name}: keep must list channels")
+    _expect(len(keep) > 0, f"group {name}: at least one channel must be kept")
+    ascending = all(a < b for a, b in zip(keep, keep[1:], strict=False))
+    _expect(ascending and keep[-1] < width,
+            f"group {name}: kept channels must ascend and be below {width}")
+    _expect(isinstance(axes, list) and all(isinstance(a, str) for a in axes),
+            f"group {name}: axes must list strings")
+    return GroupPlan(name, width, tuple(keep), tuple(axes))

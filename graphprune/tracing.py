@@ -1,0 +1,165 @@
+"""Trace: an nn.Module and example inputs become an ExportedProgram.
+
+The batch axis is made dynamic where the model allows it, so that no batch size is baked in.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import LoadError, TraceError
+
+__all__ = ["FORWARD_ERRORS", "first_line", "trace", "user_line"]
+
+_OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
+
+logger = logging.getLogger(__name__)
+
+# What comes out of a user's forward, or of torch.export when it can't capture it: torch's own
+# errors derive from RuntimeError, the others are raised by Python code that meets odd sizes.
+FORWARD_ERRORS = (
+    RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError,
+    ArithmeticError,
+)  # fmt: skip
+
+
+def trace(
+    model: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_batch: bool = True,
+) -> ExportedProgram:
+    """Export a model in evaluation mode. The model itself isn't changed.
+
+    Args:
+        model: any module that torch.export can capture.
+        args: example positional inputs. Tensors whose first dimension equals that of the
+            first tensor are taken to be batched.
+        kwargs: example keyword inputs.
+        dynamic_batch: try to keep the batch size symbolic.
+
+    Raises:
+        LoadError: if the model can't run on the inputs.
+        TraceError: if torch.export can't capture it.
+    """
+    named = dict(kwargs or {})
+    with _evaluating(model):
+        _run(model, args, named)
+        failure: Exception | None = None
+        for inputs, shapes in _attempts(args, named, dynamic_batch):
+            try:
+                with _quiet():
+                    return torch.export.export(
+                        model, inputs[0], inputs[1], dynamic_shapes=shapes
+                    )
+            except FORWARD_ERRORS as error:
+                logger.info("torch.export failed: %s", error)
+                failure = error
+    raise TraceError(
+        f"torch.export can't capture {type(model).__name__}: {first_line(failure)}",
+        where=user_line(failure),
+        hint="data-dependent control flow and printing of tensors can't be captured; see "
+        "torch.export's documentation, or export the model yourself and pass the .pt2 file",
+    ) from failure
+
+
+def _attempts(
+    args: Sequence[Any], kwargs: Mapping[str, Any], dynamic_batch: bool
+) -> Iterator[tuple[tuple[tuple[Any, ...], dict[str, Any]], Any]]:
+    """Inputs and dynamic shapes to try, best first."""
+    inputs = (tuple(args), dict(kwargs))
+    batch = _batch_size(inputs)
+    if dynamic_batch and batch is not None:
+        grown = pytree.tree_map(lambda leaf: _grown(leaf, batch), inputs)
+        dim = Dim("batch", min=1)
+        shapes = pytree.tree_map(lambda leaf: {0: dim} if _batched(leaf, batch) else None, inputs)
+        yield grown, _by_signature(shapes)
+    yield inputs, None
+
+
+def _by_signature(shapes: Any) -> Any:
+    positional, named = shapes
+    # torch.export takes one structure: positional specs alone, or with the names of kwargs.
+    return positional if not named else (*positional, *named.values())
+
+
+def _batch_size(inputs: Any) -> int | None:
+    for leaf in pytree.tree_leaves(inputs):
+        if isinstance(leaf, torch.Tensor) and leaf.ndim:
+            return int(leaf.shape[0])
+    return None
+
+
+def _batched(leaf: Any, batch: int) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == batch
+
+
+def _grown(leaf: Any, batch: int) -> Any:
+    """torch.export takes a size of 1 for a constant, so one sample is doubled."""
+    return torch.cat([leaf, leaf]) if batch == 1 and _batched(leaf, batch) else leaf
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's own report of a failed attempt off the user's screen."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    try:
+        with torch.no_grad():
+            model(*args, **kwargs)
+    except FORWARD_ERRORS as error:
+        shapes = [tuple(x.shape) for x in pytree.tree_leaves((args, kwargs))
+                  if isinstance(x, torch.Tensor)]
+        raise LoadError(
+            f"the model fails on inputs of shape {', '.join(map(str, shapes))}: "
+            f"{first_line(error)}",
+            where=user_line(error),
+            hint="give example inputs that the model accepts (--input 1x3x224x224)",
+        ) from error
+
+
+def first_line(error: BaseException | None) -> str:
+    """An error's message up to the first line break, or its type."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def user_line(error: BaseException | None) -> str:
+    """``file.py:12``, the innermost line of the user's code that the error passed through."""
+    where, traceback = "", error.__traceback__ if error else None
+    while traceback:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if not _OURS_OR_TORCH.match(module):
+            file = traceback.tb_frame.f_code.co_filename.replace("\\", "/")
+            where = f"{file.rsplit('/', 1)[-1]}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return where

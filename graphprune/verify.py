@@ -1,0 +1,188 @@
+"""The oracle: proof that a cut program computes what it should.
+
+The cut program must equal the original in which every *contracting* operand is zeroed at the
+removed rows: the consumers of a removed channel are silenced, so constants that the channel
+carried don't matter. Both run in float64 on random inputs, and in a second batch size where the
+batch is dynamic. The check knows nothing of how the cut was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from graphprune.errors import VerifyError
+from graphprune.graph import dynamic_dims, input_names, unlift, user_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch.export import ExportedProgram
+
+    from graphprune.analysis import Analysis, Kept
+
+__all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "error", "random_inputs", "run", "same", "verify"]
+
+TOLERANCE = 1e-9
+"""Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the oracle found: the largest error relative to the largest output, and the bound."""
+
+    max_error: float
+    tolerance: float
+    batches: tuple[int, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cut program is right."""
+        return self.max_error <= self.tolerance
+
+
+class Double(fx.Interpreter):
+    """Runs a graph with every floating-point tensor in float64."""
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Stored tensors, widened."""
+        return _widen(super().get_attr(target, args, kwargs))
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Explicit float dtypes in arguments are widened too."""
+        args, kwargs = torch.utils._pytree.tree_map(_widen_dtype, (args, kwargs))
+        return super().call_function(target, args, kwargs)
+
+
+class Masked(Double):
+    """Runs the dense graph with contracting operands zeroed at removed rows."""
+
+    def __init__(self, analysis: Analysis, kept: Kept) -> None:
+        super().__init__(analysis.module)
+        self._facts = analysis.facts
+        self._kept = kept
+
+    def run_node(self, n: fx.Node) -> Any:
+        """A call whose contracted operands are masked first."""
+        facts = self._facts.get(n)
+        if facts is None or not facts.contractions:
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        names = [a.name for a in n.target._schema.arguments]  # type: ignore[union-attr]
+        values = dict(zip(names, args, strict=False)) | kwargs
+        for contraction in facts.contractions:
+            rows = torch.from_numpy(self._kept(contraction.axis))
+            operand = values[contraction.argument]
+            view = [1] * operand.ndim
+            view[contraction.dim] = -1
+            values[contraction.argument] = operand * rows.to(operand).view(view)
+        positional = [values[name] for name in names[: len(args)]]
+        named = {name: values[name] for name in kwargs}
+        return self.call_function(n.target, tuple(positional), named)
+
+
+def _widen(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.detach().double()
+    return value
+
+
+def _widen_dtype(value: Any) -> Any:
+    return torch.float64 if value in (torch.float32, torch.float16, torch.bfloat16) else value
+
+
+def verify(
+    dense: ExportedProgram, analysis: Analysis, kept: Kept, small: ExportedProgram,
+    *, seed: int = 0, tolerance: float = TOLERANCE,
+) -> Verdict:
+    """Compare a cut program with the masked original.
+
+    Raises:
+        VerifyError: if they differ by more than ``tolerance``.
+    """
+    module = unlift(small)
+    worst, batches = 0.0, []
+    for grow in (0, 1) if dynamic_dims(dense) else (0,):
+        inputs = random_inputs(dense, grow, seed + grow)
+        batches.append(_leading(inputs))
+        expected = run(Masked(analysis, kept), inputs)
+        worst = max(worst, error(run(Double(module), inputs), expected))
+    return _judge(Verdict(worst, tolerance, tuple(batches)), "masked original")
+
+
+def same(before: ExportedProgram, after: ExportedProgram, *, seed: int = 0,
+         tolerance: float = TOLERANCE) -> Verdict:
+    """Check that a rewrite changed nothing.
+
+    Raises:
+        VerifyError: if the programs differ by more than ``tolerance``.
+    """
+    old, new = unlift(before), unlift(after)
+    worst, batches = 0.0, []
+    for grow in (0, 1) if dynamic_dims(before) else (0,):
+        inputs = random_inputs(before, grow, seed + grow)
+        batches.append(_leading(inputs))
+        worst = max(worst, error(run(Double(new), inputs), run(Double(old), inputs)))
+    return _judge(Verdict(worst, tolerance, tuple(batches)), "program before the rewrite")
+
+
+def _judge(verdict: Verdict, reference: str) -> Verdict:
+    if not verdict.ok:
+        raise VerifyError(
+            f"the result differs from the {reference} by {verdict.max_error:.1e} "
+            f"(tolerance {verdict.tolerance:.0e})",
+            hint="this is a bug in graphprune: please report the model; nothing was written",
+        )
+    return verdict
+
+
+def run(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
+    """Flat inputs in, flat outputs out, without gradients."""
+    with torch.no_grad():
+        return torch.utils._pytree.tree_leaves(
+            interpreter.run(*inputs, enable_io_processing=False)
+        )
+
+
+def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
+    """Largest absolute difference over all outputs, relative to each output's largest value."""
+    worst = 0.0
+    for a, b in zip(got, expected, strict=True):
+        if not isinstance(b, torch.Tensor) or b.numel() == 0:
+            continue
+        if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
+            return float("inf")
+        if not b.is_floating_point():
+            worst = max(worst, float((a != b).any()))
+            continue
+        scale = max(float(b.nan_to_num().abs().max()), 1e-12)
+        worst = max(worst, float((a.double() - b.double()).nan_to_num().abs().max()) / scale)
+    return worst
+
+
+def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
+    """Inputs like the program's examples, floats drawn anew, dynamic axes ``grow`` longer."""
+    generator = torch.Generator().manual_seed(seed)
+    dims = dynamic_dims(program)
+    out: list[Any] = []
+    for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
+        if not isinstance(leaf, torch.Tensor):
+            out.append(leaf)
+            continue
+        value = leaf
+        for dim in dims.get(name, {}):
+            value = torch.cat([value] + [value.narrow(dim, 0, 1)] * grow, dim)
+        if value.is_floating_point():
+            value = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        out.append(value)
+    return out
+
+
+def _leading(inputs: Sequence[Any]) -> int:
+    shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim]
+    return int(shapes[0][0]) if shapes else 1
+
+

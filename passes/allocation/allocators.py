@@ -1,0 +1,39 @@
+"""The table of allocators and their common interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from .baselines import ErdosRenyiKernel, GlobalThreshold, RandomSearch, Uniform
+from .dp import DynamicProgramming
+
+if TYPE_CHECKING:
+    from .problem import Allocation, Problem
+
+__all__ = ["ALLOCATORS", "Allocator"]
+
+
+class Allocator(Protocol):
+    """Chooses one width per group. A frozen dataclass whose fields are its options."""
+
+    name: ClassVar[str]
+
+    def __call__(self, problem: Problem) -> Allocation:
+        """Choose widths within the budget; the same input gives the same output.
+
+        Raises:
+            Infeasible: if no choice of widths meets the budget.
+        """
+        ...
+
+
+ALLOCATORS: dict[str, type[Allocator]] = {
+    allocator.name: allocator
+    for allocator in (
+        DynamicProgramming,
+        ErdosRenyiKernel,
+        GlobalThreshold,
+        RandomSearch,
+        Uniform,
+    )
+}

@@ -1,0 +1,147 @@
+"""Dynamic programming on the true cost: the default allocator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from .problem import Allocation, Infeasible
+from .relaxation import Relaxation, grid
+from .search import polish
+from .solve import Effort, affordable, bounded, embedded, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .factors import Array, Index
+    from .lagrange import Dual
+    from .problem import Levels, Problem
+
+__all__ = ["DynamicProgramming"]
+
+_WORTHWHILE = 1e-3
+_COARSE_TOLERANCE = 1e-4
+_RECENT = 3
+
+
+@dataclass(frozen=True)
+class DynamicProgramming(Effort):
+    """Least distortion within the budget, with a certified optimality gap.
+
+    The costs of groups multiply, so that a knapsack on separate costs would be wrong. Given
+    a price for cost, the best widths are found exactly by non-serial dynamic programming
+    (Bertele and Brioschi 1972; bucket elimination, Dechter 1999), or, where groups are too
+    entangled for that, bounded by message passing (Kolmogorov 2006). The best price gives a
+    lower bound (Everett 1963). Solutions at several prices and of knapsacks on the
+    linearised cost, as in SPDY (Frantar and Alistarh 2022), start a local search on the
+    true cost. Levels that the bound excludes are dropped, and a dynamic program over
+    Pareto-optimal labels searches what is left. RD-PRUNE (Xu et al., *Efficient Joint
+    Optimization of Layer-Adaptive Weight Pruning in Deep Neural Networks*, ICCV 2023)
+    allocates on distortion curves too, for single weights, whose counts are additive.
+
+    With many levels per group, a coarse grid of them is solved first, then ever finer ones
+    around the solution. The lower bound holds for all levels nonetheless: it is that of
+    `Relaxation` over intervals of levels, which are split until it is tight.
+
+    Of equal distortions the one of more cost is preferred, so that the budget is used.
+
+    Attributes:
+        rounds: refinements of the grid, and of the intervals, at most.
+    """
+
+    name: ClassVar[str] = "dp"
+    rounds: int = 6
+
+    def __call__(self, problem: Problem) -> Allocation:
+        """Allocate; see `Allocator`."""
+        if problem.feasible(problem.dense):
+            least = problem.distortion(problem.dense)
+            return Allocation.of(problem, problem.dense, self.name, least)
+        if not problem.feasible(problem.cheapest):
+            raise Infeasible(problem.smallest_cost())
+        count = affordable(problem, self)
+        if max(problem.sizes) <= count:
+            levels, bound = solve(problem, problem.cheapest, self)
+        else:
+            levels = self._refined(problem, problem.cheapest, count)
+            levels, bound = self._certified(problem, levels, count)
+        return Allocation.of(problem, polish(problem, levels), self.name, bound)
+
+    def _refined(self, problem: Problem, levels: Levels, count: int) -> Levels:
+        """Solve on an even grid of levels, then on grids ever finer around the solution."""
+        effort = replace(self, tolerance=max(self.tolerance, _COARSE_TOLERANCE))
+        centre: Sequence[int | None] = [None] * len(levels)
+        for _ in range(self.rounds):
+            choice = [
+                np.union1d(grid(size, count, middle), [level])
+                for size, middle, level in zip(problem.sizes, centre, levels, strict=True)
+            ]
+            before = problem.distortion(levels)
+            found, _ = solve(problem.restrict(choice), _located(levels, choice), effort)
+            centre = levels = embedded(found, choice)
+            if before - problem.distortion(levels) <= _WORTHWHILE * before:
+                break
+        return levels
+
+    def _certified(self, problem: Problem, levels: Levels, count: int) -> tuple[Levels, float]:
+        """Bound the distortion over all levels, and search those that may be better."""
+        dual = self._bound(problem, levels, count)
+        bound, bounds = dual.bound, dual.level_bounds()
+        for _ in range(self.rounds):
+            upper = problem.distortion(levels)
+            if upper - bound <= self.tolerance * bound:
+                break
+            left, ceiling = self._left(problem, levels, dual, bounds)
+            found, least = solve(problem.restrict(left), _located(levels, left), self)
+            levels = embedded(found, left)
+            bound = max(bound, min(least, ceiling))
+            if problem.distortion(levels) >= upper:
+                break
+        return levels, bound
+
+    def _left(
+        self, problem: Problem, levels: Levels, dual: Dual, bounds: Sequence[Array]
+    ) -> tuple[list[Index], float]:
+        """Return few enough levels to solve, and a distortion that all others exceed."""
+        own = [np.array([level]) for level in levels]
+        for ceiling in dual.ceilings(problem.distortion(levels)):
+            within = dual.relaxation.levels(bounds, ceiling)
+            left = [np.union1d(*pair) for pair in zip(within, own, strict=True)]
+            if max(map(len, left)) <= affordable(problem.restrict(left), self):
+                return left, ceiling
+        return own, dual.bound
+
+    def _bound(self, problem: Problem, levels: Levels, count: int) -> Dual:
+        """Bound the distortion over intervals of levels, splitting those that matter."""
+        upper = problem.distortion(levels)
+        starts = [
+            np.union1d(grid(size, count // 2), grid(size, count // 2, level))
+            for size, level in zip(problem.sizes, levels, strict=True)
+        ]
+        dual = bounded(problem, Relaxation(problem, levels, starts), levels, self)
+        for _ in range(self.rounds):
+            finer = _split(starts, dual.points[-_RECENT:])
+            closed = upper - dual.bound <= self.tolerance * dual.bound
+            if closed or all(map(np.array_equal, starts, finer)):
+                break
+            starts = finer
+            dual = bounded(problem, Relaxation(problem, levels, starts), levels, self)
+        return dual
+
+
+def _split(starts: Sequence[Index], points: Sequence[Levels]) -> list[Index]:
+    """Make the levels that the points chose intervals of their own."""
+    chosen = np.array(points).T
+    return [
+        np.unique(np.concatenate([start, levels, np.minimum(levels + 1, start[-1])]))
+        for start, levels in zip(starts, chosen, strict=True)
+    ]
+
+
+def _located(levels: Levels, choice: Sequence[Index]) -> Levels:
+    """Return levels of the whole problem as levels of the one restricted to `choice`."""
+    return tuple(
+        int(np.searchsorted(kept, level)) for kept, level in zip(choice, levels, strict=True)
+    )

@@ -1,0 +1,18 @@
+"""Criteria: how much each channel of each group matters."""
+
+from __future__ import annotations
+
+from .base import Criterion, Scores
+from .batchnorm import BatchNormScale
+from .magnitude import Magnitude
+from .random import Random
+
+__all__ = ["CRITERIA", "BatchNormScale", "Criterion", "Magnitude", "Random", "Scores"]
+
+CRITERIA: dict[str, Criterion] = {
+    "l1": Magnitude(p=1),
+    "l2": Magnitude(p=2),
+    "bn-scale": BatchNormScale(),
+    "random": Random(),
+}
+"""Criteria by the name they have on the command line."""

@@ -1,0 +1,45 @@
+"""BatchNorm scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from graphprune.analysis import Analysis
+
+from .base import Scores
+from .magnitude import Magnitude, per_channel
+
+__all__ = ["BatchNormScale"]
+
+
+@dataclass(frozen=True)
+class BatchNormScale:
+    """Sum of ``|gamma|`` over the BatchNorms a channel passes (Liu et al. 2017, Slimming,
+    arXiv:1708.06519, section 3).
+
+    A group that passes no BatchNorm has no such score. It is scored by L1 magnitude instead, and
+    the notes name it.
+    """
+
+    def __call__(self, analysis: Analysis) -> Scores:
+        """Scores of all groups."""
+        scales = {
+            node.args[1].target
+            for node in analysis.facts
+            if node.target is torch.ops.aten.batch_norm.default
+            and isinstance(node.args[1], torch.fx.Node)
+        }
+        scores = dict(Magnitude(p=1)(analysis).values)
+        without: list[str] = []
+        for group in analysis.groups:
+            found = [o for o in group.occurrences if o.tensor in scales]
+            if found:
+                tensors = analysis.tensors
+                parts = [per_channel(tensors[o.tensor].detach().abs().double(), o) for o in found]
+                scores[group.id] = sum(parts[1:], parts[0])
+            else:
+                without.append(group.id)
+        note = f"no BatchNorm, scored by L1 magnitude: {', '.join(without)}"
+        return Scores(scores, (note,) if without else ())

@@ -1,0 +1,50 @@
+"""Group magnitude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.analysis import Analysis
+from graphprune.groups import Group, Occurrence
+
+from .base import Scores
+
+__all__ = ["Magnitude", "per_channel"]
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Sum of ``|w| ** p`` over every parameter row that goes with the channel.
+
+    For p = 1 this is the filter norm of Li et al. 2017 (arXiv:1608.08710, section 3.1), taken
+    over the whole group as in Fang et al. 2023 (DepGraph, arXiv:2301.12900, equation 4).
+    Buffers, such as running statistics, don't count.
+    """
+
+    p: int = 2
+
+    def __call__(self, analysis: Analysis) -> Scores:
+        """Scores of all groups; each group's own sum, not normalised."""
+        return Scores({g.id: self._score(analysis, g) for g in analysis.groups})
+
+    def _score(self, analysis: Analysis, group: Group) -> NDArray[np.float64]:
+        score = np.zeros(group.width)
+        seen: set[tuple[int, int]] = set()
+        for where in group.occurrences:
+            tensor = analysis.tensors[where.tensor]
+            key = (id(tensor), where.dim)
+            if isinstance(tensor, torch.nn.Parameter) and key not in seen:
+                seen.add(key)
+                score += per_channel(tensor.detach().abs().double() ** self.p, where)
+        return score
+
+
+def per_channel(values: torch.Tensor, where: Occurrence) -> NDArray[np.float64]:
+    """Sum a tensor over all that belongs to each channel: ``[width]``."""
+    others = [d for d in range(values.ndim) if d != where.dim]
+    rows = (values.sum(dim=others) if others else values).cpu().numpy()
+    return rows[where.rows].sum(axis=1)

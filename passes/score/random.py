@@ -1,0 +1,25 @@
+"""Random scores, the control that every criterion must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphprune.analysis import Analysis
+
+from .base import Scores
+
+__all__ = ["Random"]
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform scores, the same for the same seed and architecture."""
+
+    seed: int = 0
+
+    def __call__(self, analysis: Analysis) -> Scores:
+        """Scores of all groups."""
+        generator = np.random.default_rng(self.seed)
+        return Scores({g.id: generator.random(g.width) for g in analysis.groups})

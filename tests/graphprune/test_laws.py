@@ -1,0 +1,141 @@
+"""Every entry of the operator table obeys its law.
+
+A sample call becomes a one-operator program whose operands all have labels of their own. For a
+random choice of removed channels, ``cut(op)(cut(args))`` must equal ``cut(op(masked(args)))``:
+the tie law and the contract law in one. MACs must agree with torch's own counter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphprune.analysis import Analysis, Kept, analyse
+from graphprune.cut import cut_module
+from graphprune.ops import RULES, Sample
+from graphprune.verify import Double, Masked, error, run
+
+LAW_TOLERANCE = 1e-12
+"""float64, one operator; sums are reordered at most."""
+
+# Results that hold uninitialised memory, whose values mean nothing.
+VALUELESS = {torch.ops.aten.empty.memory_format}
+
+CASES = [
+    pytest.param(operator, i, id=f"{operator}-{i}")
+    for operator, entry in sorted(RULES.items(), key=lambda item: str(item[0]))
+    for i in range(len(entry.samples()))
+]
+
+
+def program_of(operator: Any, call: Sample) -> tuple[fx.GraphModule, list[torch.Tensor]]:
+    """A graph of one call. Integer tensors are constants of it; the others are inputs."""
+    graph, root, inputs = fx.Graph(), torch.nn.Module(), []
+    leaves, spec = tree_flatten((call.args, call.kwargs))
+    arguments = []
+    for i, leaf in enumerate(leaves):
+        if not isinstance(leaf, torch.Tensor):
+            arguments.append(leaf)
+            continue
+        if leaf.is_floating_point():
+            node = graph.placeholder(f"x{i}")
+            inputs.append(leaf.double())
+        else:
+            root.register_buffer(f"c{i}", leaf)
+            node = graph.get_attr(f"c{i}")
+        node.meta["val"] = leaf
+        arguments.append(node)
+    args, kwargs = tree_unflatten(arguments, spec)
+    node = graph.call_function(operator, args, kwargs)
+    plain_args, plain_kwargs = tree_unflatten(
+        [x.clone() if isinstance(x, torch.Tensor) else x for x in leaves], spec)
+    node.meta["val"] = operator(*plain_args, **plain_kwargs)
+    graph.output(node)
+    return fx.GraphModule(root, graph), inputs
+
+
+def cut_tensor(tensor: Any, layout: Any, kept: Kept) -> Any:
+    """Slice a value by its layout."""
+    if not isinstance(tensor, torch.Tensor):
+        return tensor
+    for dim, axis in enumerate(layout):
+        if axis.shape[1]:
+            tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(kept(axis))))
+    return tensor
+
+
+def live_groups(analysis: Analysis, layouts: list[Any]) -> list[np.ndarray]:
+    """Label classes that can be removed one by one: here, every live label alone."""
+    found = [analysis.labels.resolve(a).ravel() for layout in layouts for a in layout]
+    names = np.unique(np.concatenate(found)) if found else np.empty(0, int)
+    return [names[names != 0]]
+
+
+@pytest.mark.parametrize(("operator", "index"), CASES)
+def test_cutting_commutes_with_the_operator(operator: Any, index: int) -> None:
+    call = RULES[operator].samples()[index]
+    module, inputs = program_of(operator, call)
+    analysis = analyse(module, free_inputs=True)
+    nodes = list(module.graph.nodes)
+    sources = [n for n in nodes if n.op == "placeholder"]
+    layouts = [analysis.layouts[n] for n in sources]
+    result = analysis.facts[nodes[-2]].result
+    (labels,) = live_groups(analysis, layouts + [x for x in [result] if isinstance(x, tuple)])
+    if call.free and inputs:
+        assert len(labels), f"{operator} froze everything"
+    for seed in range(4):
+        kept = random_choice(analysis, labels, layouts, result, seed)
+        expected = run(Masked(analysis, kept), [x.clone() for x in inputs])
+        results = result if isinstance(result, list) else [result]
+        expected = [cut_tensor(e, r, kept) for e, r in zip(expected, results, strict=False)]
+        small = cut_module(analysis, kept)
+        arguments = [cut_tensor(x, layout, kept) for x, layout in zip(inputs, layouts, strict=True)]
+        got = run(Double(small), arguments)
+        if operator in VALUELESS:
+            assert [g.shape for g in got] == [e.shape for e in expected]
+        elif result is not None:
+            assert error(got, expected) <= LAW_TOLERANCE
+
+
+def random_choice(analysis: Analysis, labels: np.ndarray, layouts: list[Any], result: Any,
+                  seed: int) -> Kept:
+    """Remove about 40 % of the labels, but never all rows of an axis."""
+    generator = np.random.default_rng(seed)
+    alive = np.ones(len(analysis.labels), dtype=bool)
+    results = result if isinstance(result, list) else [result or ()]
+    axes = [a for layout in [*layouts, *results] for a in layout if len(a)]
+    for label in generator.permutation(labels)[: max(1, int(0.4 * len(labels)))]:
+        alive[label] = False
+        kept = Kept(analysis.labels, alive)
+        if not all(kept(axis).any() for axis in axes):
+            alive[label] = True
+    return Kept(analysis.labels, alive)
+
+
+COUNTED = [
+    case for case in CASES
+    if any(n in str(case.values[0]) for n in ("conv", "linear", "mm", "matmul", "attention"))
+]
+
+
+@pytest.mark.parametrize(("operator", "index"), COUNTED)
+def test_macs_agree_with_torch(operator: Any, index: int) -> None:
+    call = RULES[operator].samples()[index]
+    module, _ = program_of(operator, call)
+    with FlopCounterMode(display=False) as counter:
+        operator(*call.args, **call.kwargs)
+    analysis = analyse(module, free_inputs=True)
+    counted = counter.get_total_flops() / 2
+    if counted == 0:
+        pytest.skip("torch doesn't count this form")
+    assert analysis.dense_macs == counted
+
+
+def test_every_entry_has_samples() -> None:
+    assert not [op for op, entry in RULES.items() if not tree_leaves(list(entry.samples()))]
