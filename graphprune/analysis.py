@@ -24,7 +24,7 @@ from torch.export import ExportedProgram
 from graphprune.cost import Costs, Polynomial, total
 from graphprune.errors import InternalError
 from graphprune.graph import size_hint, state, unlift
-from graphprune.groups import Grouping, group_labels
+from graphprune.groups import Group, Grouping, group_labels
 from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
 from graphprune.ops import RULES, Call, Facts
@@ -62,7 +62,7 @@ class Analysis:
     costs: Costs
 
     @property
-    def groups(self) -> tuple[Any, ...]:
+    def groups(self) -> tuple[Group, ...]:
         """The groups, in model order."""
         return self.grouping.groups
 
@@ -185,23 +185,32 @@ class _Sweep:
             case "get_attr":
                 return self.axes.get(node.target)
             case "placeholder":
-                return self._input(node)
+                return self._input(link, node)
             case "output":
                 if not self.free_inputs:
-                    self._freeze_all(link, node)
+                    self._freeze_all(link, node.all_input_nodes)
                 return None
             case _:
                 return self._call(link, node)
 
-    def _input(self, node: fx.Node) -> Result:
+    def _input(self, link: int, node: fx.Node) -> Result:
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor):
             return None
+        layout = self._own(node, value)
+        if not (self.free_inputs and value.is_floating_point()):
+            for axis in layout:
+                self.labels.freeze(axis, link)
+        return layout
+
+    def _own(self, node: fx.Node, value: torch.Tensor, key: int = 0) -> Layout:
+        """Labels of a value that no rule derives. Frozen ones still tell where they come from."""
         cache = self._caches.setdefault(node, {})
-        if self.free_inputs and value.is_floating_point() and not cache:
-            cache |= {i: self.labels.fresh(int(n)) for i, n in enumerate(value.shape) if n > 1}
-        sizes = [size_hint(n) for n in value.shape]
-        return tuple(cache.get(i, plain(n)) for i, n in enumerate(sizes))
+        for dim, size in enumerate(value.shape):
+            if (key, dim) not in cache:
+                n = size_hint(size)
+                cache[key, dim] = self.labels.fresh(n) if n > 1 else plain(n)
+        return tuple(cache[key, dim] for dim in range(value.ndim))
 
     def _call(self, link: int, node: fx.Node) -> Result:
         if node.op == "call_function" and node.target is operator.getitem:
@@ -226,22 +235,24 @@ class _Sweep:
 
     def _unknown(self, link: int, node: fx.Node) -> Result:
         """No rule: nothing that goes in may change, and nothing that comes out."""
-        touches = any(_is_tensor(n.meta.get("val")) for n in node.all_input_nodes)
-        self._freeze_all(link, node)
+        self._freeze_all(link, node.all_input_nodes)
         value = node.meta.get("val")
-        if touches or _is_tensor(value):
+        if any(_is_tensor(n.meta.get("val")) for n in (node, *node.all_input_nodes)):
             self.facts[node] = Facts(known=False)
         if isinstance(value, torch.Tensor):
-            return tuple(plain(size_hint(n)) for n in value.shape)
-        if isinstance(value, list | tuple):
-            return [
-                tuple(plain(size_hint(n)) for n in v.shape) if isinstance(v, torch.Tensor) else ()
-                for v in value
+            self.results[node] = self._own(node, value)
+        elif isinstance(value, list | tuple):
+            self.results[node] = [
+                self._own(node, v, key) if isinstance(v, torch.Tensor) else ()
+                for key, v in enumerate(value)
             ]
-        return None
+        else:
+            self.results[node] = None
+        self._freeze_all(link, [node])
+        return self.results[node]
 
-    def _freeze_all(self, link: int, node: fx.Node) -> None:
-        for source in node.all_input_nodes:
+    def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
+        for source in nodes:
             result = self.results.get(source)
             layouts = result if isinstance(result, list) else [result] if result else []
             for layout in layouts:

@@ -19,9 +19,10 @@ from graphprune.budget import Budget
 from graphprune.cut import cut
 from graphprune.eager import Rebuilt, rebuild
 from graphprune.errors import PlanError
-from graphprune.explain import frozen, unknown_operators
+from graphprune.explain import frozen
 from graphprune.export import ONNX_TOLERANCE, check_onnx, to_onnx
-from graphprune.graph import input_names, output_names, source_line
+from graphprune.graph import input_names, output_names
+from graphprune.inspection import size, unknown
 from graphprune.loading import load_program
 from graphprune.passes import (
     CRITERIA,
@@ -34,15 +35,15 @@ from graphprune.passes import (
     Scores,
     count_batchnorms,
 )
+from graphprune.passes.given import Given
 from graphprune.pipeline import Pipeline, State
 from graphprune.plan import Plan
-from graphprune.report import GroupWidth, Report, Size
+from graphprune.report import GroupWidth, Report
 from graphprune.tracing import trace
 from graphprune.verify import Verdict, verify
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
-    from graphprune.cost import Costs
     from graphprune.passes import Criterion
 
 __all__ = ["Result", "apply", "compress", "decide", "inspect", "load"]
@@ -104,6 +105,7 @@ def compress(
     *,
     flops: float | str | None = None,
     params: float | str | None = None,
+    plan: Plan | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     score: str | Criterion = "l2",
     allocate: str = "dp",
@@ -120,7 +122,8 @@ def compress(
         model: a module, or an exported program (which brings its own inputs).
         example_inputs: positional inputs that the module accepts, batch first.
         flops: budget: up to 1 a fraction of the dense FLOPs, above it absolute (``"1.2G"``).
-        params: the same for parameters. Give exactly one budget.
+        params: the same for parameters. Give exactly one budget, or a plan.
+        plan: apply this one instead of deciding.
         example_kwargs: keyword inputs.
         score: name of a criterion, or one of your own.
         allocate: name of an allocator.
@@ -137,13 +140,19 @@ def compress(
     Raises:
         LoadError: if the model can't run on the inputs.
         TraceError: if torch.export can't capture it.
+        PlanError: if an option can't be meant, or the plan is for another architecture.
         InfeasibleBudgetError: if no plan within the limits meets the budget.
         VerifyError: if the smaller model doesn't compute what it should.
     """
-    budget = _budget(flops, params)
-    allocator = Allocate(budget=budget, method=allocate, round_to=round_to,
-                         min_channels=min_channels, max_cut=max_cut, protect=tuple(protect))
-    dense, decided = _decide(model, example_inputs, example_kwargs, allocator, score, strict_ops,
+    decider: Allocate | Given
+    if plan is None:
+        decider = Allocate(budget=_budget(flops, params), method=allocate, round_to=round_to,
+                           min_channels=min_channels, max_cut=max_cut, protect=tuple(protect))
+    elif flops is None and params is None:
+        decider = Given(plan=plan)
+    else:
+        raise PlanError("give a budget or a plan, not both")
+    dense, decided = _decide(model, example_inputs, example_kwargs, decider, score, strict_ops,
                              progress)
     done = Pipeline((Prune(),), given=(Analysis, Decision)).run(decided, progress)
     return _result(model, dense, decided, done, progress)
@@ -172,12 +181,12 @@ def decide(
 
 
 def _decide(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
-            kwargs: Mapping[str, Any] | None, allocator: Allocate, score: str | Criterion,
+            kwargs: Mapping[str, Any] | None, decider: Allocate | Given, score: str | Criterion,
             strict_ops: bool, progress: Progress | None) -> tuple[ExportedProgram, State]:
     start = time.perf_counter()
     dense = _program(model, args, kwargs, progress)
     traced = {"trace": time.perf_counter() - start}
-    pipeline = Pipeline((Analyse(strict_ops=strict_ops), Score(_criterion(score)), allocator))
+    pipeline = Pipeline((Analyse(strict_ops=strict_ops), Score(_criterion(score)), decider))
     return dense, pipeline.run(State(dense, seconds=traced), progress)
 
 
@@ -201,9 +210,15 @@ def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
 
 
 def inspect(model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any] = (),
-            example_kwargs: Mapping[str, Any] | None = None) -> Analysis:
-    """The analysis of a model: groups, symbolic costs, what is frozen."""
-    return analyse(_program(model, example_inputs, example_kwargs, None))
+            example_kwargs: Mapping[str, Any] | None = None, *, strict_ops: bool = False,
+            progress: Progress | None = None) -> Analysis:
+    """The analysis of a model: groups, symbolic costs, what is frozen.
+
+    Raises:
+        UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
+    """
+    program = _program(model, example_inputs, example_kwargs, progress)
+    return Pipeline((Analyse(strict_ops=strict_ops),)).run(program, progress)[Analysis]
 
 
 def load(path: str | Path) -> torch.nn.Module:
@@ -255,19 +270,19 @@ def _report(name: str, analysis: Analysis, decision: Decision, verdict: Verdict,
             rebuilt: Rebuilt, scores: Scores, seconds: Mapping[str, float]) -> Report:
     plan, allocation = decision.plan, decision.allocation
     after = [len(group.keep) for group in plan.groups]
+    held = frozen(analysis)
     (cost, asked), = plan.budget.items()
     return Report(
         model=name,
-        before=_size(analysis.costs, analysis.widths.tolist()),
-        after=_size(analysis.costs, after),
+        before=size(analysis, analysis.widths.tolist()),
+        after=size(analysis, after),
         budget={"cost": cost, "asked": asked, "bound": decision.bound, "reached": decision.cost,
                 "dense": decision.dense, "met": decision.cost <= decision.bound},
         allocation={"method": allocation.method, "distortion": allocation.distortion,
                     "lower_bound": allocation.lower_bound, "gap": allocation.gap},
         groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
-        frozen=tuple(asdict(f) for f in frozen(analysis)),
-        unknown_operators=tuple(
-            f"{n.target} ({source_line(n) or n.name})" for n in unknown_operators(analysis)),
+        frozen=tuple(asdict(f) for f in held),
+        unknown_operators=unknown(analysis, held),
         oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
                 "batches": list(verdict.batches)},
         eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
@@ -276,8 +291,3 @@ def _report(name: str, analysis: Analysis, decision: Decision, verdict: Verdict,
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
-
-
-def _size(costs: Costs, widths: Sequence[int]) -> Size:
-    return Size(*(getattr(costs, name).at(widths)
-                  for name in ("macs", "params", "weight_bytes", "activation_bytes")))

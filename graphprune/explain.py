@@ -127,24 +127,7 @@ def _reason(analysis: Analysis, node: fx.Node) -> str:
         return "model output"
     if _is_unknown(analysis, node):
         return f"no rule for {_operator(node)}"
-    given = _input_behind(analysis, node)
-    if given:
-        return f"model input {given}"
+    if node.op == "placeholder":
+        return f"model input {node.target}"
     return f"{_operator(node)} needs the axis whole"
 
-
-def _input_behind(analysis: Analysis, node: fx.Node) -> str:
-    """The model input that reaches a call without passing a parameter's channels."""
-    seen: set[fx.Node] = set()
-    queue = list(node.all_input_nodes)
-    while queue:
-        source = queue.pop(0)
-        layout = analysis.layouts.get(source)
-        if source in seen or not isinstance(layout, tuple):
-            continue
-        seen.add(source)
-        if source.op == "placeholder":
-            return str(source.target)
-        if not any(axis.shape[1] for axis in layout):
-            queue.extend(source.all_input_nodes)
-    return ""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["MAX_BYTES", "ONNX_TOLERANCE", "check_onnx", "to_onnx"]
+__all__ = ["MAX_BYTES", "ONNX_TOLERANCE", "check_onnx", "run_onnx", "to_onnx"]
 
 ONNX_TOLERANCE = 1e-4
 """Relative error in float32. Two backends that sum in another order differ by 1e-7 to 1e-5 on
@@ -119,8 +120,21 @@ def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 
     return worst
 
 
+def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Tensor]:
+    """Run an ONNX model in onnxruntime on the CPU.
+
+    Args:
+        model: a serialised model, or the path of one.
+        inputs: in the model's order; what is not a tensor is left out.
+
+    Raises:
+        ExportError: if onnxruntime can't run the model on them.
+    """
+    return _run_session(_session(model), inputs)
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None, None, None]:
     """No log lines and no warnings that a user can't act on."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -252,8 +266,7 @@ def _run_session(session: onnxruntime.InferenceSession, inputs: Sequence[Any]) -
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
-
+    states = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     found = (value for value in vars(states).values() if isinstance(value, type))
     return tuple(value for value in found if issubclass(value, Exception))
 

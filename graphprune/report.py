@@ -51,11 +51,12 @@ class Report:
         allocation: the allocator, its distortion, lower bound and certified gap.
         groups: widths.
         frozen: channels that can't be cut and why; see ``explain.Frozen``.
-        unknown_operators: calls without a rule, ``operator (line)``.
+        unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
         oracle: error against the masked original in float64, and the tolerance.
         eager: whether the user's class came back, and why not.
         batchnorm: BatchNorm calls before and after folding.
         onnx: error of onnxruntime against PyTorch, and the tolerance; empty if not exported.
+        source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written.
         notes: what the user should know.
         seconds: per stage.
@@ -69,11 +70,12 @@ class Report:
     allocation: Mapping[str, Any]
     groups: tuple[GroupWidth, ...]
     frozen: tuple[Mapping[str, Any], ...]
-    unknown_operators: tuple[str, ...]
+    unknown_operators: tuple[Mapping[str, Any], ...]
     oracle: Mapping[str, Any]
     eager: Mapping[str, Any]
     batchnorm: Mapping[str, int] = field(default_factory=dict)
     onnx: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

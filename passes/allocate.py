@@ -28,10 +28,15 @@ from .allocation import (
     ErdosRenyiKernel,
     Infeasible,
     Problem,
+    approach,
 )
 from .score import Scores
 
 __all__ = ["Allocate", "Decision", "make_plan"]
+
+
+SLACK = 0.005
+"""A budget is used to within this share of the dense cost, where the limits allow it."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,12 @@ class Allocate(AnalysisPass):
         )
         try:
             allocation = self._allocator(analysis)(problem)
+            levels = approach(problem, allocation.levels, min(bound, dense) - SLACK * dense)
         except Infeasible as error:
             raise self._infeasible(analysis, dense, bound, error.smallest) from error
-        chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
+        if levels != allocation.levels:
+            allocation = Allocation.of(problem, levels, allocation.method, allocation.lower_bound)
+        chosen = [int(w[i]) for w, i in zip(widths, levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         plan = make_plan(analysis, keep, {self.budget.cost: self.budget.amount})
         return Decision(plan, allocation, dense, bound, cost.at(chosen))

@@ -225,17 +225,20 @@ class Call:
     def rewrite_sizes(self, argument: str, layout: Layout) -> None:
         """After a cut, a list of sizes follows the layout of the result.
 
-        A single symbolic size becomes -1, since arithmetic on it may hold channel counts.
+        A symbolic size that changes becomes -1: arithmetic on it holds channel counts.
         """
         sizes = list(self.arguments[argument])
         symbolic = [isinstance(s, torch.SymInt) for s in self.node.meta["val"].shape]
 
         def value(kept: Kept) -> list[Any]:
-            known = [int(kept(axis).sum()) for axis in layout]
-            if sum(symbolic) == 1:
-                return [-1 if s else n for s, n in zip(symbolic, known, strict=True)]
-            rows = zip(sizes, symbolic, known, strict=True)
-            return [size if s or size == -1 else n for size, s, n in rows]
+            left = [kept(axis) for axis in layout]
+            inferred = any(s and not alive.all() for s, alive in zip(symbolic, left, strict=True))
+            rows = zip(sizes, symbolic, left, strict=True)
+            return [
+                size if alive.all() and not (inferred and size == -1)
+                else -1 if is_symbolic else int(alive.sum())
+                for size, is_symbolic, alive in rows
+            ]
 
         self.rewrite(argument, value)
 

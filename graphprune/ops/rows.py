@@ -120,7 +120,10 @@ def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
     picked = axis[rows]
 
     def make(kept: Kept) -> tuple[Any, dict[str, Any]] | None:
-        rank = np.cumsum(kept(axis)) - 1
+        alive = kept(axis)
+        if alive.all():
+            return None
+        rank = np.cumsum(alive) - 1
         new = rank[rows[kept(picked)]]
         steps = np.unique(np.diff(new))
         if len(steps) <= 1 and (steps > 0).all() and len(new):

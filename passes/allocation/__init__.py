@@ -20,6 +20,7 @@ from .baselines import ErdosRenyiKernel, GlobalThreshold, RandomSearch, Uniform
 from .dp import DynamicProgramming
 from .factors import Factor
 from .problem import Allocation, Infeasible, Problem
+from .search import approach
 
 __all__ = [
     "ALLOCATORS",
@@ -33,4 +34,5 @@ __all__ = [
     "Problem",
     "RandomSearch",
     "Uniform",
+    "approach",
 ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["knapsack", "linearised_points"]
 
 _BUCKETS = 2000
+_ROUNDING = 1e-12
 
 
 def linearised_points(problem: Problem, levels: Levels, steps: int = 6) -> list[Levels]:
@@ -63,8 +64,8 @@ def _radius(size: int, step: int) -> int:
 def knapsack(values: Sequence[Array], costs: Sequence[Array], room: float) -> list[int]:
     """Choose one item per group: least summed value, summed cost at most `room`.
 
-    Costs are rounded up to buckets, so that the sum never exceeds `room`; where not even
-    the cheapest items fit, those are returned.
+    Costs are rounded up to buckets, so that the sum never exceeds `room`; where no more
+    than the cheapest items fit, those are returned.
 
     Args:
         values: per group and item.
@@ -73,7 +74,7 @@ def knapsack(values: Sequence[Array], costs: Sequence[Array], room: float) -> li
     """
     cheapest = [int(cost.argmin()) for cost in costs]
     free = room - sum(float(cost.min()) for cost in costs)
-    if free <= 0:
+    if free <= _ROUNDING * sum(float(np.ptp(cost)) for cost in costs):
         return cheapest
     best = np.zeros(_BUCKETS + 1)
     spent: list[Index] = []

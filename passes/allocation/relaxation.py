@@ -26,7 +26,7 @@ def grid(size: int, count: int, centre: int | None = None) -> Index:
 
     Example:
         >>> grid(100, 9, centre=10).tolist()
-        [0, 5, 9, 10, 11, 18, 41, 99]
+        [0, 5, 8, 9, 10, 11, 14, 30, 99]
     """
     if size <= count:
         return np.arange(size)
@@ -41,9 +41,10 @@ def _offsets(span: int, count: int) -> Index:
     """Return at most `count` offsets from 1 to `span`, growing geometrically."""
     if span == 0:
         return np.zeros(0, dtype=np.int64)
-    steps = np.arange(1, count + 1)
-    growing = np.maximum(steps, (span ** (steps / count)).round().astype(np.int64))
-    return np.minimum(growing, span)
+    steps = np.arange(count)
+    growing = (span ** (steps / max(count - 1, 1))).round().astype(np.int64)
+    growing[-1] = span
+    return np.minimum(np.maximum(growing, steps + 1), span)
 
 
 def first_order(problem: Problem, levels: Sequence[int]) -> list[Array]:

@@ -14,33 +14,35 @@ if TYPE_CHECKING:
     from .factors import Array, Factor, Index
     from .problem import Levels, Problem
 
-__all__ = ["fill", "polish"]
+__all__ = ["approach", "fill", "polish"]
 
 _SWEEPS = 50
+_REACH = 16
+_EXCHANGES = 20_000_000  # looked at per sweep, about a second
 _TIE = 1e-9
 _ROUNDING = 1e-15
 _MARGIN = 1e-12
 
 
-def polish(problem: Problem, levels: Levels, reach: int = 16) -> Levels:
+def polish(problem: Problem, levels: Levels) -> Levels:
     """Improve feasible levels by single moves and pair exchanges until none helps.
 
-    Less distortion is better; where it is equal, more cost within the budget is.
+    A single move may go anywhere, the moves of an exchange only to nearby levels. Less
+    distortion is better; where it is equal, more cost within the budget is.
 
     Args:
         problem: with the budget to keep.
         levels: within the budget.
-        reach: how many levels up or down a group may go in an exchange; a single move may
-            go anywhere.
     """
-    point = _Point(problem, levels, reach)
+    reach = int(_EXCHANGES**0.5 / len(levels) / 2)
+    point = _Point(problem, levels, min(max(reach, 1), _REACH))
     for _ in range(_SWEEPS):
         moved = point.move()
         for group in range(len(problem.sizes)):
             moved |= point.exchange(group)
         if not moved:
             break
-    return point.checked() or polish(_tightened(problem), levels, reach)
+    return point.checked() or polish(_tightened(problem), levels)
 
 
 def fill(problem: Problem, levels: Levels) -> Levels:
@@ -54,9 +56,31 @@ def fill(problem: Problem, levels: Levels) -> Levels:
     return point.checked() or fill(_tightened(problem), levels)
 
 
+def approach(problem: Problem, levels: Levels, floor: float) -> Levels:
+    """Spend at least `floor`: the change of one or two groups that does so most cheaply.
+
+    The least distortion may lie well below the budget where single channels are dear. Then
+    narrowing one group to widen another uses the budget, at some distortion.
+
+    Args:
+        problem: with the budget to keep.
+        levels: within the budget.
+        floor: cost to reach.
+
+    Returns:
+        Levels whose cost is between `floor` and the budget, or, if one or two changes don't
+        lead there, the given levels.
+    """
+    if problem.cost(levels) >= floor:
+        return levels
+    point = _Point(problem, levels, reach=32)
+    return levels if not point.land(floor) else point.checked() or levels
+
+
 def _tightened(problem: Problem) -> Problem:
     """Lower the budget by what the rounding of summed cost changes may amount to."""
-    return replace(problem, budget=problem.budget - _MARGIN * abs(problem.budget))
+    margin = _MARGIN * max(abs(problem.budget), abs(problem.cost(problem.dense)))
+    return replace(problem, budget=problem.budget - margin)
 
 
 class _Point:
@@ -80,7 +104,8 @@ class _Point:
         # What a unit of cost is worth: too little to ever trade distortion for it.
         highest = sum(float(curve[0]) for curve in problem.curves)
         scale = max(problem.distortion(levels), _TIE * highest) or 1.0
-        self.tie = _TIE * scale / (abs(problem.budget) or 1.0)
+        largest = max(abs(problem.budget), float(np.abs(self.costs).max()))
+        self.tie = _TIE * scale / (largest or 1.0)
         self.least = _ROUNDING * scale
 
     def checked(self) -> Levels | None:
@@ -97,30 +122,37 @@ class _Point:
             best = int(merit.argmin())
             if merit[best] >= -self.least:
                 return moved
-            self._set(next(g for g, span in enumerate(self.spans) if best < span.stop), best)
+            self.place(next(g for g, span in enumerate(self.spans) if best < span.stop), best)
             moved = True
 
     def exchange(self, group: int) -> bool:
         """Move `group` and one other group at once, if that helps."""
-        rows, columns = self.near[group], np.concatenate(self.near)
-        ends = np.cumsum([0, *(len(window) for window in self.near)])
-        costs = self.costs[rows, np.newaxis] + self.costs[columns]
-        for factor in self.factors[group]:
-            for other in factor.scope:
-                if other != group:
-                    block = slice(ends[other], ends[other + 1])
-                    costs[:, block] += self._interaction(factor, group, other)
-        merit = self.gains[rows, np.newaxis] + self.gains[columns] - self.tie * costs
-        merit[costs > self.room] = np.inf
-        merit[:, ends[group] : ends[group + 1]] = np.inf
-        row, column = divmod(int(merit.argmin()), len(columns))
-        if merit[row, column] >= -self.least:
+        pairs = _Pairs(self, group)
+        merit = pairs.gains - self.tie * pairs.costs
+        merit[pairs.costs > self.room] = np.inf
+        best = int(merit.argmin())
+        if merit.flat[best] >= -self.least:
             return False
-        self._set(group, int(rows[row]))
-        self._set(int(np.searchsorted(ends, column, side="right")) - 1, int(columns[column]))
+        pairs.take(best)
         return True
 
-    def _interaction(self, factor: Factor, group: int, other: int) -> Array:
+    def land(self, floor: float) -> bool:
+        """Make the one or two moves of least distortion that bring the cost to `floor`."""
+        lowest = floor - self.problem.cost(self.levels)
+        found: tuple[float, int, int] | None = None
+        for group in range(len(self.levels)):
+            pairs = _Pairs(self, group, alone=True)
+            outside = (pairs.costs < lowest) | (pairs.costs > self.room)
+            merit = np.where(outside, np.inf, pairs.gains)
+            best = int(merit.argmin())
+            if found is None or merit.flat[best] < found[0]:
+                found = float(merit.flat[best]), group, best
+        if found is None or found[0] == np.inf:
+            return False
+        _Pairs(self, found[1], alone=True).take(found[2])
+        return True
+
+    def interaction(self, factor: Factor, group: int, other: int) -> Array:
         """Return what moving two groups costs beyond the sum of the two single moves."""
         rows, columns = (self.near[g] - self.spans[g].start for g in (group, other))
         at = {group: rows[:, np.newaxis], other: columns}
@@ -135,7 +167,7 @@ class _Point:
         first = max(span.start, here - self.reach)
         return np.arange(first, min(span.stop, here + self.reach + 1))
 
-    def _set(self, group: int, position: int) -> None:
+    def place(self, group: int, position: int) -> None:
         """Make the move at `position`, and update those of the groups it interacts with."""
         self.room -= float(self.costs[position])
         for factor in self.factors[group]:
@@ -153,3 +185,39 @@ class _Point:
         for group in factor.scope:
             move = factor.along(group, self.levels) - here
             self.costs[self.spans[group]] += sign * move
+
+
+class _Pairs:
+    """Change of cost and distortion of every move of one group together with another's.
+
+    With `alone`, the other group may also stay where it is.
+    """
+
+    def __init__(self, point: _Point, group: int, alone: bool = False) -> None:
+        self.point, self.group = point, group
+        self.rows, self.columns = point.near[group], np.concatenate(point.near)
+        self.ends = np.cumsum([0, *(len(window) for window in point.near)])
+        rows, columns = self.rows, self.columns
+        self.costs = point.costs[rows, np.newaxis] + point.costs[columns]
+        for factor in point.factors[group]:
+            for other in factor.scope:
+                if other != group:
+                    block = slice(self.ends[other], self.ends[other + 1])
+                    self.costs[:, block] += point.interaction(factor, group, other)
+        self.gains = point.gains[rows, np.newaxis] + point.gains[columns]
+        own = slice(self.ends[group], self.ends[group + 1])
+        self.gains[:, own] = np.inf
+        if alone:
+            stays = (
+                self.ends[group] + point.levels[group] - (rows[0] - point.spans[group].start)
+            )
+            self.gains[:, stays] = point.gains[rows]
+            self.costs[:, stays] = point.costs[rows]
+
+    def take(self, position: int) -> None:
+        """Make the two moves at a position of the flattened table."""
+        row, column = divmod(position, len(self.columns))
+        self.point.place(self.group, int(self.rows[row]))
+        other = int(np.searchsorted(self.ends, column, side="right")) - 1
+        if other != self.group:
+            self.point.place(other, int(self.columns[column]))

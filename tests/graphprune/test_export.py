@@ -101,17 +101,15 @@ def test_structured_inputs_and_outputs_keep_their_order() -> None:
     assert check_onnx(model.SerializeToString(), program) <= ONNX_TOLERANCE
 
 
-class Halves(nn.Module):
+class Doubled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, x, x[:, :1].expand(-1, 3)]).relu()
+        return torch.cat([x, -x]).relu()
 
 
 def test_sizes_computed_from_the_batch_are_renamed_too() -> None:
-    shapes = ({0: Dim("n", min=2)},)
-    program = program_of(Halves(), torch.randn(4, 3), shapes=shapes)
+    program = program_of(Doubled(), torch.randn(4, 3), shapes=({0: Dim("n")},))
     model = converted(program)
-    (size, _) = sizes(model.graph.output[0])
-    assert str(size).replace(" ", "") in {"2*batch-1", "2*batch+-1", "batch+batch-1"}
+    assert sizes(model.graph.output[0]) == ["2*batch", 3]
     assert check_onnx(model.SerializeToString(), program) == 0
 
 

@@ -160,18 +160,22 @@ def densenet(blocks: Sequence[int] = (6, 12, 24, 16), growth: int = 32) -> Net:
 
 @st.composite
 def problems(
-    draw: st.DrawFn, groups: int = 4, levels: int = 6, *, monotone: bool = True
+    draw: st.DrawFn,
+    groups: tuple[int, int] = (1, 4),
+    levels: tuple[int, int] = (1, 6),
+    *,
+    monotone: bool = True,
 ) -> Problem:
     """Small problems; unless `monotone`, costs are arbitrary tables, also over triples."""
-    count = draw(st.integers(1, groups))
-    sizes = draw(st.lists(st.integers(1, levels), min_size=count, max_size=count))
+    count = draw(st.integers(*groups))
+    sizes = draw(st.lists(st.integers(*levels), min_size=count, max_size=count))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     widths = [np.cumsum(rng.integers(1, 5, size)) for size in sizes]
     curves = [random_curve(size, rng, convex=draw(st.booleans())) for size in sizes]
     if draw(st.booleans()):
         curves = [np.where(curve < 0.5, 0.0, curve) for curve in curves]
     scope = st.lists(st.integers(0, count - 1), max_size=3)
-    scopes = draw(st.lists(scope, min_size=1, max_size=5))
+    scopes = draw(st.lists(scope, min_size=1, max_size=6))
     if monotone:
         terms = {tuple(sorted(key)): float(rng.integers(1, 50)) for key in scopes}
         problem = Problem.from_polynomial(widths, curves, terms, 0.0)

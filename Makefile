@@ -1,0 +1,60 @@
+# All recipes run in a virtual environment of their own, which `make setup` makes.
+# It needs `python3` with `venv` and `pip`, and a package index; torch need not be there.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_FLAGS ?= -n 2
+
+# Builds of torch without CUDA. The index is passed on where it can be reached; elsewhere pip
+# takes what its own indexes and wheel folders offer for the pinned version.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PROBE = import urllib.request as u; u.urlopen('$(TORCH_INDEX)/torch/', timeout=5)
+CPU_FLAGS = $(shell $(PYTHON) -c "$(PROBE)" 2>/dev/null && echo --extra-index-url $(TORCH_INDEX))
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# One thread in each process: tests run side by side.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: bench build clean demo help imports lint setup test test-all types
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP) ## Make .venv and install graphprune with all that the targets below need
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) $(CPU_FLAGS) torch
+	$(INSTALL) -e ".[dev,demo]"
+	touch $@
+
+test: setup ## Run the quick tests
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-all: setup ## Run all tests, also those that need the extra `zoo` or data
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m ""
+
+demo: setup ## Compress the network for digits, end to end
+	$(BIN)/python examples/demo.py
+
+lint: setup ## Check the style
+	$(BIN)/ruff check
+
+types: setup ## Check the types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: setup ## Check that imports point down
+	PYTHONPATH=. $(BIN)/lint-imports
+
+bench: setup ## Run all benchmarks, benchmarks/bench_*.py
+	$(INSTALL) -e ".[bench]"
+	set -e; for file in $(sort $(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$file; done
+
+build: setup ## Build a wheel in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist graphprune.egg-info

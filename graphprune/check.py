@@ -1,0 +1,187 @@
+"""Check: does a smaller model on disk compute what the dense one and a plan say it should?"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.analysis import analyse
+from graphprune.artifacts import ONNX, PROGRAM
+from graphprune.errors import ExportError, LoadError
+from graphprune.export import ONNX_TOLERANCE, run_onnx
+from graphprune.graph import dynamic_dims, fingerprint, input_names, output_names, user_inputs
+from graphprune.loading import load_program
+from graphprune.tracing import FORWARD_ERRORS, first_line, trace
+from graphprune.verify import TOLERANCE, Masked, error, random_inputs, run, verify
+
+if TYPE_CHECKING:
+    from graphprune.analysis import Analysis, Kept
+    from graphprune.plan import Plan
+
+__all__ = ["FORMAT", "Check", "Comparison", "compare"]
+
+FORMAT = "graphprune.verify/1"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One file against the dense model.
+
+    Attributes:
+        file: its name.
+        max_error: largest error relative to the largest output; ``None`` if the two can't be
+            compared.
+        tolerance: the bound on it.
+        reason: why they can't be compared, or ``""``.
+    """
+
+    file: str
+    max_error: float | None
+    tolerance: float
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file computes what it should."""
+        return self.max_error is not None and self.max_error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All checks.
+
+    Attributes:
+        model: the dense model.
+        masked: whether the channels that a plan removes were silenced in it.
+        checks: one for each file.
+    """
+
+    model: str
+    masked: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file computes what it should."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> str:
+        """One JSON document with a ``format`` key."""
+        data = asdict(self)
+        for entry, check in zip(data["checks"], self.checks, strict=True):
+            entry["ok"] = check.ok
+        return json.dumps({"format": FORMAT, "ok": self.ok} | data, indent=2) + "\n"
+
+
+def compare(
+    model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any], path: Path,
+    plan: Plan | None = None, *, name: str = "",
+    progress: Callable[[str], Any] | None = None,
+) -> Comparison:
+    """Compare a smaller model with the dense one in which the removed channels are silenced.
+
+    Exported programs are compared in float64, to the tolerance of the oracle; ONNX files run
+    in onnxruntime in their own precision, to ``ONNX_TOLERANCE``.
+
+    Args:
+        model: the dense model.
+        example_inputs: inputs that it accepts; a program brings its own.
+        path: a ``.pt2`` or ``.onnx`` file, or an output folder with either.
+        plan: the channels that the smaller model keeps; without one, all.
+        name: of the dense model, to show; by default its class.
+        progress: called with the name of each stage as it starts.
+
+    Raises:
+        LoadError: if a file can't be read.
+        MismatchError: if the plan is for another architecture than the dense model's.
+    """
+    notify = progress or (lambda _: None)
+    files = _files(path)
+    notify("trace")
+    dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
+    notify("analyse")
+    analysis = analyse(dense)
+    if plan is not None:
+        plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups})
+    kept = analysis.kept(plan.keep if plan is not None else {})
+    checks: list[Check] = []
+    for file in files:
+        notify(file.name)
+        check = _check_onnx if file.suffix == ".onnx" else _check_program
+        checks.append(check(dense, analysis, kept, file))
+    return Comparison(name or type(model).__name__, plan is not None, tuple(checks))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [path / name for name in (PROGRAM, ONNX) if (path / name).is_file()]
+        if not found:
+            raise LoadError(f"{path} holds neither {PROGRAM} nor {ONNX}")
+        return found
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}")
+    if path.suffix not in (".pt2", ".onnx"):
+        raise LoadError(f"{path.name} is neither a .pt2 nor an .onnx file",
+                        hint=f"a state dict has no structure of its own; compare {PROGRAM}")
+    return [path]
+
+
+def _check_program(dense: ExportedProgram, analysis: Analysis, kept: Kept, file: Path) -> Check:
+    small = load_program(file)
+    reason = _other_signature(dense, small)
+    if reason:
+        return Check(file.name, None, TOLERANCE, reason)
+    try:
+        worst = verify(dense, analysis, kept, small, tolerance=math.inf).max_error
+    except FORWARD_ERRORS as failure:
+        return Check(file.name, None, TOLERANCE, first_line(failure))
+    return _checked(file, worst, TOLERANCE)
+
+
+def _other_signature(dense: ExportedProgram, small: ExportedProgram) -> str:
+    for what, names in (("inputs", input_names), ("outputs", output_names)):
+        if len(names(dense)) != len(names(small)):
+            return f"{len(names(small))} {what}, not {len(names(dense))}"
+    return ""
+
+
+def _check_onnx(dense: ExportedProgram, analysis: Analysis, kept: Kept, file: Path) -> Check:
+    worst = 0.0
+    for grow in (0, 1) if dynamic_dims(dense) else (0,):
+        # Drawn in float64, rounded to what the model takes, and widened again for the oracle,
+        # so that both sides see the same numbers.
+        values = [_like(value, example) for value, example
+                  in zip(random_inputs(dense, grow, grow), user_inputs(dense), strict=True)]
+        expected = run(Masked(analysis, kept), [_widened(value) for value in values])
+        tensors = [y for y in expected if isinstance(y, torch.Tensor)]
+        try:
+            got = run_onnx(file, values)
+        except ExportError as failure:
+            return Check(file.name, None, ONNX_TOLERANCE, failure.message)
+        if len(got) != len(tensors):
+            reason = f"{len(got)} outputs, not {len(tensors)}"
+            return Check(file.name, None, ONNX_TOLERANCE, reason)
+        worst = max(worst, error(got, tensors))
+    return _checked(file, worst, ONNX_TOLERANCE)
+
+
+def _checked(file: Path, worst: float, tolerance: float) -> Check:
+    if math.isfinite(worst):
+        return Check(file.name, worst, tolerance, "")
+    return Check(file.name, None, tolerance, "outputs differ in shape, or in where they are NaN")
+
+
+def _like(value: Any, example: Any) -> Any:
+    return value.to(example.dtype) if isinstance(value, torch.Tensor) else value
+
+
+def _widened(value: Any) -> Any:
+    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.double() if floating else value

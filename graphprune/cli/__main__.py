@@ -1,0 +1,43 @@
+"""The entry point: runs a command and turns whatever it raises into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from graphprune.cli import render
+from graphprune.cli.app import app
+from graphprune.errors import GraphpruneError
+
+__all__ = ["main"]
+
+BUG = 3
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        app(args=argv, prog_name="graphprune")
+    except SystemExit as end:  # how typer ends, also after usage errors
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except GraphpruneError as error:
+        render.failure(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as bug:  # noqa: BLE001 - the last resort: a bug must not look like a "no"
+        render.bug(bug)
+        return BUG
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

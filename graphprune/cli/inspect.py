@@ -1,0 +1,34 @@
+"""``graphprune inspect``."""
+
+from __future__ import annotations
+
+from graphprune.cli import options, render
+from graphprune.cli.progress import working
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    model: options.Model,
+    *,
+    arch: options.Arch = "",
+    inputs: options.Inputs = None,
+    trust_pickle: options.TrustPickle = False,
+    strict_ops: options.StrictOps = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show the groups of channels that can be cut, what they cost, and what is frozen and why."""
+    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    _ = source.file
+    with working(verbose=verbose, quiet=quiet, stages=3) as progress:
+        from graphprune import api, inspection
+
+        dense, examples, name = source.load()
+        analysis = api.inspect(dense, examples, strict_ops=strict_ops, progress=progress)
+        view = inspection.describe(analysis, name)
+    if as_json:
+        render.text(view.to_json())
+    else:
+        render.inspection(view)

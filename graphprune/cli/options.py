@@ -1,0 +1,167 @@
+"""Arguments and options that several commands share, and what is done with them first."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphprune.errors import LoadError, PlanError
+
+if TYPE_CHECKING:
+    from graphprune.plan import Plan
+
+__all__ = [
+    "Allocator",
+    "Arch",
+    "Flops",
+    "Force",
+    "Inputs",
+    "Json",
+    "MaxCut",
+    "MinChannels",
+    "Model",
+    "Params",
+    "PlanFile",
+    "Protect",
+    "Quiet",
+    "RoundTo",
+    "ScoreName",
+    "Source",
+    "StrictOps",
+    "TrustPickle",
+    "Verbose",
+    "check_budget",
+    "read_plan",
+]
+
+Model = Annotated[Path, typer.Argument(
+    metavar="MODEL", show_default=False,
+    help="A .pt2 program or an output folder, a state dict (with --arch), or a pickled module "
+    "(with --trust-pickle).")]  # fmt: skip
+Arch = Annotated[str, typer.Option(
+    "--arch", metavar="MODULE:FACTORY", show_default=False,
+    help="A callable without arguments that builds the module, as my_nets.resnet:resnet20.")]
+Inputs = Annotated[list[str] | None, typer.Option(
+    "--input", metavar="SHAPE", show_default=False,
+    help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Default: what "
+    "example_inputs() of the module of --arch returns.")]
+TrustPickle = Annotated[bool, typer.Option(
+    "--trust-pickle", help="MODEL may run code when it is read.")]
+StrictOps = Annotated[bool, typer.Option(
+    "--strict-ops", help="Refuse operators without a rule instead of freezing what they touch.")]
+
+Flops = Annotated[str, typer.Option(
+    metavar="AMOUNT", show_default=False,
+    help="Budget: a fraction of the dense FLOPs (0.5, 50%), or absolute (1.2G).")]
+Params = Annotated[str, typer.Option(
+    metavar="AMOUNT", show_default=False,
+    help="Budget: a fraction of the dense parameters (0.5, 50%), or absolute (1.2M).")]
+ScoreName = Annotated[str, typer.Option(
+    "--score", metavar="NAME", help="Importance of channels: l1, l2, bn-scale or random.")]
+Allocator = Annotated[str, typer.Option(
+    "--allocate", metavar="NAME",
+    help="How widths are chosen: dp (certified), or uniform, global, erk, random-search.")]
+RoundTo = Annotated[int, typer.Option(
+    metavar="N", help="Widths are multiples of N, or stay whole.")]
+MinChannels = Annotated[int, typer.Option(
+    metavar="N", help="No group keeps fewer channels.")]
+MaxCut = Annotated[float, typer.Option(
+    metavar="SHARE", help="No group loses a larger share of its channels.")]
+Protect = Annotated[list[str] | None, typer.Option(
+    metavar="PATTERN", show_default=False,
+    help="Groups or parameters to leave whole, as 'layer1.*'; may be repeated.")]
+PlanFile = Annotated[Path | None, typer.Option(
+    "--plan", metavar="FILE", show_default=False, help="A plan to use.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Verbose = Annotated[int, typer.Option(
+    "-v", "--verbose", count=True, show_default=False,
+    help="Say what is being done; -vv: say more.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from, as the user wrote it.
+
+    Attributes:
+        path: the file, or an output folder.
+        arch: ``package.module:factory``, or ``""``.
+        inputs: shapes.
+        trust_pickle: whether reading the file may run code.
+    """
+
+    path: Path
+    arch: str
+    inputs: tuple[str, ...]
+    trust_pickle: bool
+
+    @property
+    def file(self) -> Path:
+        """The file to read.
+
+        Raises:
+            LoadError: if there is none. Torch isn't imported to find out.
+        """
+        if not self.path.exists():
+            raise LoadError(f"no such file: {self.path}")
+        return self.path / "model.pt2" if self.path.is_dir() else self.path
+
+    def load(self) -> tuple[Any, tuple[Any, ...], str]:
+        """The module or program, its example inputs, and a name to show.
+
+        Raises:
+            LoadError: if it can't be read.
+        """
+        from graphprune.loading import load
+
+        here = str(Path.cwd())
+        if (self.arch or self.trust_pickle) and here not in sys.path:
+            # The user's own modules; at the end, so that nothing installed is shadowed.
+            sys.path.append(here)
+        found = load(self.file, arch=self.arch, inputs=self.inputs,
+                     trust_pickle=self.trust_pickle)
+        if found.program is None:
+            return found.model, found.inputs, type(found.model).__name__
+        if self.inputs or self.arch:
+            raise LoadError(f"{self.file.name} brings its own architecture and inputs",
+                            hint="leave out --arch and --input")
+        return found.program, (), self.file.name
+
+
+def check_budget(flops: str, params: str) -> dict[str, str]:
+    """The budget as keyword arguments.
+
+    Raises:
+        PlanError: unless there is exactly one, and it can be read.
+    """
+    from graphprune.budget import Budget
+
+    if bool(flops) == bool(params):
+        raise PlanError("give exactly one budget", hint="--flops 0.5 or --params 0.5")
+    if flops:
+        Budget.flops(flops)
+        return {"flops": flops}
+    Budget.params(params)
+    return {"params": params}
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        PlanError: if it can't be read, or isn't one.
+    """
+    from graphprune.plan import Plan
+
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"can't read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path} is not text") from error

@@ -1,0 +1,227 @@
+"""Writing results so that a kill at any moment leaves the old one or the new one, whole.
+
+Everything goes into a hidden sibling first, ``.<name>.partial-<random>``, which is renamed into
+place when it is complete and on disk. An existing folder is exchanged with it in one step where
+the system can (``renameat2`` on Linux). Elsewhere it is moved aside for a moment, to
+``.<name>.partial-previous``; a kill in that moment is repaired by the next run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from graphprune.artifacts import FILES
+from graphprune.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["new_file", "new_folder"]
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
+    """A folder to fill; it appears at ``path`` when the block ends, and not if it fails.
+
+    Args:
+        path: where it shall be.
+        force: replace what an earlier run wrote there, and nothing else.
+
+    Yields:
+        The folder to write into, beside ``path``.
+
+    Raises:
+        OutputError: if it can't be written, or something is in the way.
+    """
+    target = _target(path)
+    _restore(target)
+    if _kind(target) is not None:
+        _refuse_folder(target, path, force=force)
+    with _partial(target, path, Path.mkdir) as partial:
+        yield partial
+        _sync(partial)
+        if _kind(target) is not None:  # again: that may be a while ago
+            _refuse_folder(target, path, force=force)
+        _move(partial, target)
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool) -> Iterator[Path]:
+    """As ``new_folder``, for one file."""
+    target = _target(path)
+    kind = _kind(target)
+    if kind is not None and not stat.S_ISREG(kind):
+        raise OutputError(f"{path} is in the way, and not a file")
+    if kind is not None and not force:
+        raise OutputError(f"{path} exists", hint="pass --force to replace it")
+    with _partial(target, path, lambda p: p.touch(exist_ok=False)) as partial:
+        yield partial
+        _sync(partial)
+        partial.replace(target)
+
+
+def _target(path: Path) -> Path:
+    # Not resolve(): a symbolic link at the end must be seen, not followed.
+    target = Path(os.path.abspath(path))  # noqa: PTH100
+    if not target.name:
+        raise OutputError(f"can't write to {path}")
+    return target
+
+
+def _kind(path: Path) -> int | None:
+    """The file mode, of a symbolic link its own; ``None`` if there is nothing."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"can't write to {path}: {error.strerror}") from error
+
+
+def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
+    """Raise unless ``target`` is a folder that may be replaced."""
+    if target.is_symlink() or not target.is_dir():
+        raise OutputError(f"{shown} is in the way, and not a folder")
+    if not force:
+        raise OutputError(f"{shown} exists", hint="pass --force to replace it")
+    try:
+        others = sorted({entry.name for entry in target.iterdir()} - set(FILES))
+    except OSError as error:
+        raise OutputError(f"can't read {shown}: {error.strerror}") from error
+    if others:
+        raise OutputError(f"{shown} holds other files too, such as {others[0]}",
+                          hint="only a folder that graphprune wrote can be replaced")
+
+
+@contextmanager
+def _partial(target: Path, shown: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A new hidden sibling, removed at the end if it is still there."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+    lock = -1
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(target)
+            make(partial)
+            lock = _lock(partial)
+        except OSError as error:
+            raise OutputError(f"can't write to {shown}: {error.strerror}") from error
+        yield partial
+    finally:
+        if lock >= 0:
+            os.close(lock)
+        _remove(partial)
+        for parent in missing:  # fails, as it should, where something was written
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def _move(partial: Path, target: Path) -> None:
+    """Rename into place; an old folder at ``target`` ends up at ``partial``, or nowhere."""
+    try:
+        if _kind(target) is None:
+            partial.rename(target)
+        elif not _exchange(partial, target):
+            aside = _aside(target)
+            target.rename(aside)
+            partial.rename(target)
+            _remove(aside)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(f"can't write to {target}: {error.strerror}") from error
+    finally:
+        _restore(target)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two paths in one step; ``False`` where the system or its file system can't."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    if rename is None:
+        return False
+    here, there = os.fsencode(a), os.fsencode(b)
+    return rename(_AT_FDCWD, here, _AT_FDCWD, there, _RENAME_EXCHANGE) == 0
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial-previous")
+
+
+def _restore(target: Path) -> None:
+    """Put back what a run moved aside and was killed before it could put the new one there."""
+    aside = _aside(target)
+    with suppress(OSError):
+        if _kind(target) is None and aside.is_dir() and not aside.is_symlink():
+            aside.rename(target)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed runs left; what a living run still fills is locked."""
+    if fcntl is None:
+        return
+    leftover = re.compile(re.escape(f".{target.name}.partial-") + "([0-9a-f]{8}|previous)")
+    for entry in sorted(target.parent.iterdir()):
+        if not leftover.fullmatch(entry.name) or entry.is_symlink():
+            continue
+        with suppress(OSError):
+            lock = _lock(entry)
+            _remove(entry)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    """Lock a file or folder for as long as this process lives; the kernel lets go of it."""
+    if fcntl is None:
+        return -1
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file, or a folder and its files, is on disk."""
+    if not path.is_dir():
+        _sync_file(path)
+        return
+    for entry in sorted(path.iterdir()):
+        _sync_file(entry)
+    _sync_folder(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

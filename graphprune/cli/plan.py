@@ -1,0 +1,68 @@
+"""``graphprune plan``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphprune.cli import options, output, render
+from graphprune.cli.progress import working
+
+__all__ = ["plan"]
+
+
+def plan(
+    model: options.Model,
+    *,
+    flops: options.Flops = "",
+    params: options.Params = "",
+    out: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="FILE", show_default=False,
+        help="Where to write the plan. Default: stdout.")] = None,
+    score: options.ScoreName = "l2",
+    allocate: options.Allocator = "dp",
+    round_to: options.RoundTo = 1,
+    min_channels: options.MinChannels = 1,
+    max_cut: options.MaxCut = 1.0,
+    protect: options.Protect = None,
+    force: options.Force = False,
+    arch: options.Arch = "",
+    inputs: options.Inputs = None,
+    trust_pickle: options.TrustPickle = False,
+    strict_ops: options.StrictOps = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Decide which channels to keep; no model is written.
+
+    Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
+    """
+    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    options.check_budget(flops, params)
+    _ = source.file
+    with (
+        output.new_file(out, force=force) if out else nullcontext() as file,
+        working(verbose=verbose, quiet=quiet, stages=5) as progress,
+    ):
+        from graphprune import api
+        from graphprune.budget import Budget
+        from graphprune.passes import Allocate, Decision
+
+        allocator = Allocate(
+            budget=Budget.flops(flops) if flops else Budget.params(params), method=allocate,
+            round_to=round_to, min_channels=min_channels, max_cut=max_cut,
+            protect=tuple(protect or ()),
+        )
+        dense, examples, _ = source.load()
+        decision = api.decide(dense, examples, allocator=allocator, score=score,
+                              strict_ops=strict_ops, progress=progress)[Decision]
+        if file:
+            file.write_text(decision.plan.to_json(), encoding="utf-8")
+    if as_json or not out:
+        render.text(decision.plan.to_json())
+    if not quiet:
+        render.decision(decision, to_stderr=as_json or not out)

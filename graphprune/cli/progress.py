@@ -1,0 +1,70 @@
+"""Progress and logs, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+
+__all__ = ["working"]
+
+logger = logging.getLogger("graphprune")
+
+
+@contextmanager
+def working(*, verbose: int, quiet: bool, stages: int) -> Iterator[Callable[[str], None]]:
+    """The time in which a command computes.
+
+    Whatever user code prints meanwhile goes to stderr: stdout holds the result alone.
+
+    Args:
+        verbose: 0, 1 or more.
+        quiet: no progress.
+        stages: how many stages will be announced.
+
+    Yields:
+        A function to call with the name of each stage.
+    """
+    with redirect_stdout(sys.stderr), warnings.catch_warnings(), _logging(verbose):
+        if not verbose and not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        if quiet or verbose or not sys.stderr.isatty():
+            yield lambda stage: logger.info("%s", stage)
+        else:
+            with _bar(stages) as advance:
+                yield advance
+
+
+@contextmanager
+def _logging(verbose: int) -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(relativeCreated)7d ms  %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _bar(stages: int) -> Iterator[Callable[[str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+               TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("load", total=stages)
+        done = 0
+
+        def advance(stage: str) -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, description=f"{stage:<12}", completed=done)
+
+        yield advance

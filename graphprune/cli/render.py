@@ -1,0 +1,240 @@
+"""All printing. Rich tables on a terminal; the same in plain fixed width anywhere else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from graphprune.check import Comparison
+    from graphprune.errors import GraphpruneError
+    from graphprune.inspection import Inspection
+    from graphprune.passes import Decision
+    from graphprune.report import GroupWidth, Report
+
+__all__ = ["bug", "comparison", "decision", "failure", "inspection", "report", "text"]
+
+# Where nobody sees a terminal's edge, nothing is wrapped.
+_PLAIN_WIDTH = 10_000
+_AXES_SHOWN = 2
+
+
+def text(document: str) -> None:
+    """A document as it is, on stdout."""
+    sys.stdout.write(document if document.endswith("\n") else document + "\n")
+
+
+def failure(error: GraphpruneError) -> None:
+    """An error the user can act on, on stderr."""
+    console = _console(to_stderr=True)
+    where = f" ({error.where})" if error.where else ""
+    _line(console, f"error[{error.code}]: ", f"{error.message}{where}", style="bold red")
+    if logging.getLogger("graphprune").isEnabledFor(logging.INFO):
+        for note in getattr(error, "__notes__", ()):
+            _line(console, "  note: ", note)
+    if error.hint:
+        _line(console, "  hint: ", error.hint, style="bold")
+
+
+def bug(error: Exception) -> None:
+    """An error that is ours, on stderr."""
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    sys.stderr.write("internal error: this is a bug in graphprune, please report it with the "
+                     "lines above\n")
+
+
+def inspection(view: Inspection) -> None:
+    """``graphprune inspect``."""
+    console = _console()
+    _table(console, ["", ""], [
+        ["model", view.model],
+        ["MACs", _amount(view.dense.macs)],
+        ["FLOPs", _amount(view.flops)],
+        ["parameters", _amount(view.dense.params)],
+        ["prunable", f"{view.prunable_params:.1%} of the parameters, "
+                     f"{view.prunable_macs:.1%} of the MACs"],
+    ], right=())
+    _table(console, ["group", "width", "axes", "of MACs", "such as"], [
+        [g.id, str(g.width), str(len(g.axes)), f"{g.macs_share:.1%}", _some(g.axes)]
+        for g in view.groups
+    ], right=(1, 2, 3))
+    _held(console, view.frozen, view.unknown_operators)
+
+
+def decision(made: Decision, *, to_stderr: bool) -> None:
+    """``graphprune plan``."""
+    console = _console(to_stderr=to_stderr)
+    _widths(console, [(g.id, g.width, len(g.keep)) for g in made.plan.groups])
+    (cost, asked), = made.plan.budget.items()
+    _table(console, ["", "before", "after", "change", ""], [
+        _row(_COSTS[cost], made.dense, made.cost, _target(asked, made.bound, made.dense,
+                                                          met=made.cost <= made.bound)),
+    ], right=(1, 2, 3))
+    _line(console, "", _allocation(made.allocation.method, made.allocation.distortion,
+                                   made.allocation.gap))
+
+
+def report(run: Report, folder: Path | None) -> None:
+    """``graphprune compress``."""
+    console = _console()
+    _sizes(console, run)
+    _widths(console, [(g.id, g.before, g.after) for g in run.groups])
+    _held(console, run.frozen, run.unknown_operators)
+    _checks(console, run)
+    _line(console, "", _allocation(run.allocation["method"], run.allocation["distortion"],
+                                   run.allocation["gap"]))
+    for note in run.notes:
+        _line(console, "note: ", note)
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())
+    _line(console, "", f"seconds: {stages}")
+    if folder is None:
+        _line(console, "", "nothing was written")
+        return
+    files = [f"{name} ({_amount(size)}B)" for name, size in run.files.items()]
+    _line(console, "wrote ", f"{folder}: {', '.join([*files, 'report.json'])}", style="bold")
+
+
+def comparison(found: Comparison) -> None:
+    """``graphprune verify``."""
+    console = _console()
+    against = "the masked original" if found.masked else "the original (no plan)"
+    _table(console, ["file", f"error against {against}", "tolerance", ""], [
+        [c.file, "-" if c.max_error is None else f"{c.max_error:.1e}", f"{c.tolerance:.0e}",
+         "ok" if c.ok else f"MISMATCH {c.reason}".strip()]
+        for c in found.checks
+    ], right=(1, 2))
+
+
+_COSTS = {"macs": "MACs", "params": "parameters"}
+
+
+def _sizes(console: Console, run: Report) -> None:
+    targets = {run.budget["cost"]: _target(run.budget["asked"], run.budget["bound"],
+                                           run.budget["dense"], met=run.budget["met"])}
+    rows = [
+        _row("MACs", run.before.macs, run.after.macs, targets.get("macs", "")),
+        _row("parameters", run.before.params, run.after.params, targets.get("params", "")),
+        _row("weight bytes", run.before.weight_bytes, run.after.weight_bytes),
+        _row("activation bytes", run.before.activation_bytes, run.after.activation_bytes),
+    ]
+    written = "model.pt2" if str(run.source.get("file")).endswith(".pt2") else "model.pt"
+    if run.source and written in run.files:
+        rows.append(_row("file bytes", run.source["bytes"], run.files[written],
+                         f"{run.source['file']} -> {written}"))
+    if run.batchnorm:
+        before, after = run.batchnorm["before"], run.batchnorm["after"]
+        rows.append(["BatchNorm calls", str(before), str(after), "", "folded in the ONNX file"])
+    _table(console, [run.model, "before", "after", "change", ""], rows, right=(1, 2, 3))
+
+
+def _widths(console: Console, groups: Sequence[tuple[str, int, int]]) -> None:
+    _table(console, ["group", "before", "after", "change"], [
+        [name, str(before), str(after), _change(before, after)] for name, before, after in groups
+    ], right=(1, 2, 3))
+
+
+def _held(console: Console, frozen: Sequence[Mapping[str, Any]],
+          unknown: Sequence[Mapping[str, Any]]) -> None:
+    """Frozen channels, and operators without a rule."""
+    if frozen:
+        _table(console, ["frozen channels", "of MACs", "why", "where", "axes"], [
+            [str(f["channels"]), f"{f['macs_share']:.1%}", f["reason"],
+             f["where"] or f["operator"], _some(f["axes"])] for f in frozen
+        ], right=(0, 1))
+    if unknown:
+        _table(console, ["no rule for", "where", "locks of MACs"], [
+            [u["operator"], u["where"], f"{u['macs_share']:.1%}"] for u in unknown
+        ], right=(2,))
+
+
+def _checks(console: Console, run: Report) -> None:
+    batches = " and ".join(map(str, run.oracle["batches"]))
+    rows = [_check("cut program against the masked original, float64", run.oracle)]
+    rows[0][-1] += f", batches of {batches}"
+    if run.eager["own_class"]:
+        tolerance = run.oracle["tolerance"]
+        rows.append(_check(f"{run.model} against the cut program, float64",
+                           {**run.eager, "tolerance": tolerance}))
+    if run.onnx:
+        rows.append(_check("onnxruntime against PyTorch", run.onnx))
+    _table(console, ["check", "error", "tolerance", ""], rows, right=(1, 2))
+    if not run.eager["own_class"]:
+        _line(console, "", f"the trainable model is a GraphModule: {run.eager['reason']}")
+
+
+def _check(what: str, found: Mapping[str, Any]) -> list[str]:
+    error, tolerance = found["max_error"], found["tolerance"]
+    return [what, f"{error:.1e}", f"{tolerance:.0e}", "ok" if error <= tolerance else "WRONG"]
+
+
+def _allocation(method: str, distortion: float, gap: float | None) -> str:
+    certified = "no certificate" if gap is None else f"certified gap {gap:.2%}"
+    return f"allocation: {method}, distortion {distortion:.4g}, {certified}"
+
+
+def _target(asked: float, bound: float, dense: float, *, met: bool) -> str:
+    goal = f"{asked:.1%}" if asked <= 1 else f"{_amount(bound)} ({bound / dense:.1%})"
+    return f"target <= {goal} {'met' if met else 'MISSED'}"
+
+
+def _row(name: str, before: float, after: float, note: str = "") -> list[str]:
+    return [name, _amount(before), _amount(after), _change(before, after), note]
+
+
+def _change(before: float, after: float) -> str:
+    return f"{after / before - 1:+.1%}" if before and after != before else ""
+
+
+def _amount(value: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g} {unit}"
+    return f"{value:.4g} "
+
+
+def _some(axes: Sequence[str]) -> str:
+    more = f" and {len(axes) - _AXES_SHOWN} more" if len(axes) > _AXES_SHOWN else ""
+    return ", ".join(axes[:_AXES_SHOWN]) + more
+
+
+def _console(*, to_stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _line(console: Console, label: str, message: str, *, style: str = "") -> None:
+    from rich.text import Text
+
+    console.print(Text.assemble((label, style), _shown(message)), soft_wrap=True)
+
+
+def _table(console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]],
+           right: Sequence[int]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
+                  show_header=any(titles))
+    for number, title in enumerate(titles):
+        table.add_column(_shown(title), justify="right" if number in right else "left",
+                         overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_shown(cell)) for cell in row))
+    with console.capture() as captured:
+        console.print(table)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    console.file.write("\n".join([*lines, "", ""]))
+
+
+def _shown(message: str) -> str:
+    """Names come from files: escape what could move a terminal's cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)

@@ -1,0 +1,64 @@
+"""``graphprune verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graphprune.cli import options, render
+from graphprune.cli.progress import working
+from graphprune.errors import LoadError
+
+if TYPE_CHECKING:
+    from graphprune.plan import Plan
+
+__all__ = ["verify"]
+
+
+def verify(
+    a: options.Model,
+    b: Annotated[Path, typer.Argument(
+        metavar="B", show_default=False,
+        help="The smaller model: a .pt2 or .onnx file, or an output folder.")],
+    *,
+    plan: Annotated[Path | None, typer.Option(
+        "--plan", metavar="FILE", show_default=False,
+        help="What the smaller model keeps. Default: plan.json beside B, if there is one.",
+    )] = None,
+    arch: options.Arch = "",
+    inputs: options.Inputs = None,
+    trust_pickle: options.TrustPickle = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare a smaller model B with the dense MODEL in which the removed channels are silenced.
+
+    Without a plan the two are compared as they are. Exit code 1 if they differ.
+    """
+    source = options.Source(a, arch, tuple(inputs or ()), trust_pickle)
+    _ = source.file
+    kept = _plan(plan, b)
+    with working(verbose=verbose, quiet=quiet, stages=4) as progress:
+        from graphprune.check import compare
+
+        dense, examples, name = source.load()
+        found = compare(dense, examples, b, kept, name=name, progress=progress)
+    if as_json:
+        render.text(found.to_json())
+    else:
+        render.comparison(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _plan(path: Path | None, b: Path) -> Plan | None:
+    """The plan that was named, or the one beside B."""
+    if path is not None:
+        return options.read_plan(path)
+    if not b.exists():
+        raise LoadError(f"no such file: {b}")
+    beside = (b if b.is_dir() else b.parent) / "plan.json"
+    return options.read_plan(beside) if beside.is_file() else None

@@ -1,0 +1,184 @@
+"""``compress`` and ``verify``, through the real entry point, on the trained checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+import graphprune as gp
+from graphprune.artifacts import FILES
+from graphprune.models import digits
+
+from tests.cli.conftest import DIGITS, Ran, command, environment, run
+
+Cli = Callable[..., Ran]
+
+
+class Compressed(NamedTuple):
+    """An output folder and what was said of it."""
+
+    folder: Path
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Compressed:
+    """The digits network at half its FLOPs."""
+    folder = tmp_path_factory.mktemp("half") / "not yet there" / "out"
+    found = run("compress", *DIGITS, "--flops", "0.5", "-o", folder, "--json")
+    assert found.err == ""
+    assert found.code == 0
+    return Compressed(folder, json.loads(found.out))
+
+
+@pytest.mark.onnx
+def test_report(half: Compressed) -> None:
+    report = half.report
+    assert report["format"] == "graphprune.report/1"
+    assert json.loads((half.folder / "report.json").read_text()) == report
+    assert report["model"] == "DigitsNet"
+    assert report["budget"]["met"]
+    dense = report["before"]["macs"]
+    assert 0.495 * dense <= report["after"]["macs"] <= 0.5 * dense
+    assert report["oracle"]["max_error"] <= 1e-9
+    assert report["onnx"]["max_error"] <= 1e-4
+    assert report["eager"]["own_class"]
+    assert report["batchnorm"] == {"before": 10, "after": 0}
+    assert report["allocation"]["gap"] >= 0
+    assert sum(group["after"] < group["before"] for group in report["groups"]) > 0
+    assert [held["reason"] for held in report["frozen"]] == ["model output"]
+    assert report["source"] == {"file": "digits.pt", "bytes": digits.CHECKPOINT.stat().st_size}
+    assert set(report["seconds"]) == {"load", "trace", "analyse", "score", "allocate", "prune",
+                                      "rebuild", "onnx", "save"}
+
+
+@pytest.mark.onnx
+def test_files(half: Compressed) -> None:
+    assert sorted(path.name for path in half.folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in half.folder.parent.iterdir()) == ["out"]
+    sizes = {name: (half.folder / name).stat().st_size for name in FILES if name != "report.json"}
+    assert half.report["files"] == sizes
+
+
+@pytest.mark.onnx
+def test_every_file_computes_the_same(half: Compressed) -> None:
+    import onnxruntime
+
+    images = digits.load_data()[1].images[:64]
+    program = gp.load(half.folder)
+    plan = gp.Plan.from_json((half.folder / "plan.json").read_text())
+    rebuilt = gp.apply(plan, digits.build(), digits.example_inputs())
+    weights = torch.load(half.folder / "model.pt", weights_only=True)  # noqa: TID251 - as users do
+    rebuilt.load_state_dict(weights)
+    session = onnxruntime.InferenceSession(half.folder / "model.onnx")
+    with torch.no_grad():
+        expected = program(images)
+        assert torch.allclose(rebuilt.eval()(images), expected, atol=1e-5)
+    (got,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    assert np.allclose(got, expected.numpy(), atol=1e-4)
+    assert session.get_inputs()[0].name == "x"
+    assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
+
+
+@pytest.mark.onnx
+def test_verify(half: Compressed, cli: Cli) -> None:
+    found = cli("verify", *DIGITS, half.folder, "--json")
+    assert found.code == 0
+    document = json.loads(found.out)
+    assert document["format"] == "graphprune.verify/1"
+    assert document["ok"]
+    assert document["masked"]
+    assert [check["file"] for check in document["checks"]] == ["model.pt2", "model.onnx"]
+
+
+@pytest.mark.onnx
+def test_verify_says_no(half: Compressed, cli: Cli, tmp_path: Path) -> None:
+    # Without the plan, the dense network is not what the files compute.
+    for name in ("model.pt2", "model.onnx"):
+        shutil.copy(half.folder / name, tmp_path)
+    found = cli("verify", *DIGITS, tmp_path)
+    assert found.code == 1
+    assert found.out.count("MISMATCH") == 2
+    assert "the original (no plan)" in found.out
+    # With another plan neither.
+    plan = json.loads((half.folder / "plan.json").read_text())
+    plan["groups"][0]["keep"] = plan["groups"][0]["keep"][1:]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    found = cli("verify", *DIGITS, tmp_path / "model.pt2", "--json")
+    assert found.code == 1
+    assert not json.loads(found.out)["ok"]
+
+
+@pytest.mark.onnx
+def test_plan_is_replayed_on_another_checkpoint(half: Compressed, cli: Cli,
+                                                tmp_path: Path) -> None:
+    other = tmp_path / "other.pt"
+    torch.manual_seed(1)
+    torch.save(digits.build().state_dict(), other)  # noqa: TID251 - as users do
+    out = tmp_path / "out"
+    options = ("--plan", half.folder / "plan.json", "--no-onnx", "-o", out)
+    found = cli("compress", other, *DIGITS[1:], *options)
+    assert found.code == 0
+    assert "target <= 50.0% met" in found.out
+    assert "allocation: plan" in found.out
+    assert (out / "plan.json").read_text() == (half.folder / "plan.json").read_text()
+    assert cli("verify", other, *DIGITS[1:], out).code == 0
+
+
+def test_table_and_force(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compress = ("compress", *small, "--flops", "0.5", "--no-onnx", "-o", out)
+    assert cli(*compress).code == 0
+    first = (out / "plan.json").read_bytes()
+    assert cli(*compress).code == 2
+    found = cli(*compress, "--force", "--score", "random")
+    assert found.code == 0
+    assert (out / "plan.json").read_bytes() != first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    table = [line.split() for line in found.out.splitlines()]
+    report = json.loads((out / "report.json").read_text())
+    assert table[0] == ["OptionAShortcut", "before", "after", "change"]
+    for group in report["groups"]:
+        assert [group["id"], str(group["before"]), str(group["after"])] in [r[:3] for r in table]
+    assert all(line == line.rstrip() for line in found.out.splitlines())
+    assert "\x1b" not in found.out
+
+
+def test_dry_run_writes_nothing(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = cli("compress", *small, "--flops", "0.5", "--dry-run", "-o", out)
+    assert found.code == 0
+    assert found.out.endswith("nothing was written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("stage", "how"), [("trace", signal.SIGKILL), ("prune", signal.SIGINT),
+                                            ("save", signal.SIGKILL)])
+def test_killed_halfway(small: Sequence[str], tmp_path: Path, stage: str,
+                        how: signal.Signals) -> None:
+    out = tmp_path / "out"
+    args = command("compress", *small, "--flops", "0.5", "-o", out, "--no-onnx", "-v")
+    with subprocess.Popen(args, env=environment(), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(line.split()[-1] == stage for line in process.stderr)
+        process.send_signal(how)
+        process.stderr.read()
+        code = process.wait()
+    assert code == (130 if how is signal.SIGINT else -how)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    if out.exists():  # it came through after all
+        assert sorted(path.name for path in out.iterdir()) == sorted({*FILES} - {"model.onnx"})
+    elif how is signal.SIGINT:
+        assert left == []
+    else:
+        assert [name.startswith(".out.partial-") for name in left] == [True]

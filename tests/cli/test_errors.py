@@ -1,0 +1,216 @@
+"""Bad input: a clear message, the right exit code, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from graphprune.models import digits
+
+from tests import nets
+from tests.cli.conftest import DIGITS, Ran, save_net
+
+Cli = Callable[..., Ran]
+
+
+def expect(found: Ran, code: int, start: str, *parts: str) -> None:
+    """One error on stderr, nothing on stdout."""
+    assert found.err.startswith(start), found.err
+    for part in parts:
+        assert part in found.err
+    assert found.code == code
+    assert found.out == ""
+    assert "Traceback" not in found.err
+
+
+def test_missing_file(cli: Cli) -> None:
+    expect(cli("inspect", "nowhere.pt"), 2, "error[GP001]: no such file: nowhere.pt")
+    expect(cli("verify", *DIGITS, "nowhere/"), 2, "error[GP001]: no such file: nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"not a model" * 100, b"PK\x03\x04" + bytes(99)])
+def test_corrupt_file(cli: Cli, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "model.pt"
+    file.write_bytes(content)
+    expect(cli("inspect", file, *DIGITS[1:]), 2, "error[GP001]: model.pt")
+
+
+def test_truncated_checkpoint(cli: Cli, tmp_path: Path) -> None:
+    data = digits.CHECKPOINT.read_bytes()
+    file = tmp_path / "model.pt"
+    for size in (len(data) // 2, len(data) - 10):
+        file.write_bytes(data[:size])
+        expect(cli("inspect", file, *DIGITS[1:]), 2, "error[GP001]: model.pt can't be read")
+
+
+def test_corrupt_program(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "model.pt2"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model/archive_format", "pt2")
+        archive.writestr("model/models/model.json", "{]")
+    expect(cli("inspect", file), 2, "error[GP001]: model.pt2 is not a readable exported program")
+
+
+def test_no_architecture(cli: Cli) -> None:
+    expect(cli("inspect", digits.CHECKPOINT), 2,
+           "error[GP001]: digits.pt holds weights without an architecture", "  hint: ", "--arch")
+
+
+@pytest.mark.parametrize("arch", ["nowhere:build", "graphprune.models.digits:nothing",
+                                  "graphprune.models.digits", "graphprune.models.digits:__all__",
+                                  "graphprune.models.vgg:build"])
+def test_wrong_architecture(cli: Cli, arch: str) -> None:
+    expect(cli("inspect", digits.CHECKPOINT, "--arch", arch), 2, "error[GP001]: ")
+
+
+@pytest.mark.parametrize("shape", ["2x3x8x8", "2x1x8", "2x-1x8x8", "2x1x8x8:float7", "2x1x8x8:int64"])
+def test_wrong_input(cli: Cli, shape: str) -> None:
+    expect(cli("inspect", *DIGITS, "--input", shape), 2, "error[GP001]: ", "  hint: ")
+
+
+def test_wrong_number_of_inputs(cli: Cli) -> None:
+    found = cli("inspect", *DIGITS, "--input", "2x1x8x8", "--input", "2x1x8x8")
+    expect(found, 2, "error[GP001]: the model fails on inputs of shape (2, 1, 8, 8), (2, 1, 8, 8)")
+
+
+def test_pickled_module(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "module.pt"
+    torch.save(nets.NETS["OptionAShortcut"](), file)  # noqa: TID251 - as users do
+    expect(cli("inspect", file, "--input", "1x3x8x8"), 2,
+           "error[GP001]: module.pt holds pickled Python objects", "--trust-pickle")
+    found = cli("inspect", file, "--input", "1x3x8x8", "--trust-pickle")
+    assert found.code == 0
+    assert found.out.startswith("model       OptionAShortcut")
+
+
+def test_unreachable_budget(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
+    found = cli("compress", *unknown, "--flops", "0.05", "-o", tmp_path / "out")
+    expect(found, 1, "error[GP006]: macs ", "can't be reached: the smallest is ",
+           "frozen: no rule for aten.renorm.default", "in a.weight:0")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("flags", "says"), [
+    ([], "give exactly one budget"),
+    (["--flops", "0.5", "--params", "0.5"], "give exactly one budget"),
+    (["--flops", "half"], "can't read 'half' as a budget"),
+    (["--flops", "0"], "a budget must be a positive number"),
+    (["--params", "-1"], "can't read '-1' as a budget"),
+    (["--flops", "nan"], "can't read 'nan' as a budget"),
+    (["--flops", "0.5", "--max-cut", "2"], "max-cut within 0..1"),
+    (["--flops", "0.5", "--max-cut", "nan"], "max-cut within 0..1"),
+    (["--flops", "0.5", "--round-to", "0"], "round-to and min-channels must be at least 1"),
+    (["--flops", "0.5", "--score", "taste"], "no criterion 'taste'"),
+    (["--flops", "0.5", "--allocate", "taste"], "no allocator 'taste'"),
+    (["--flops", "0.5", "--protect", "nothing.*"], "nothing matches --protect 'nothing.*'"),
+])
+def test_bad_options(cli: Cli, small: Sequence[str], tmp_path: Path, flags: list[str],
+                     says: str) -> None:
+    expect(cli("compress", *small, *flags, "-o", tmp_path / "out"), 2, "error[GP004]: ", says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nowhere_to_write(cli: Cli, small: Sequence[str]) -> None:
+    expect(cli("compress", *small, "--flops", "0.5"), 2, "error[GP009]: no place to write to")
+
+
+def test_output_in_the_way(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
+    compress = ("compress", *small, "--flops", "0.5", "-o")
+    taken, file, link = tmp_path / "taken", tmp_path / "file", tmp_path / "link"
+    taken.mkdir()
+    (taken / "notes.txt").write_text("mine")
+    file.write_text("mine")
+    link.symlink_to(taken)
+    expect(cli(*compress, taken), 2, f"error[GP009]: {taken} exists", "--force")
+    expect(cli(*compress, taken, "--force"), 2, f"error[GP009]: {taken} holds other files too")
+    expect(cli(*compress, file, "--force"), 2, f"error[GP009]: {file} is in the way")
+    expect(cli(*compress, link, "--force"), 2, f"error[GP009]: {link} is in the way")
+    expect(cli(*compress, file / "out"), 2, "error[GP009]: can't write to ", "Not a directory")
+    expect(cli(*compress, "/proc/nowhere/out"), 2, "error[GP009]: can't write to /proc/nowhere")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link", "taken"]
+
+
+def test_plan_of_another_architecture(cli: Cli, small: Sequence[str], unknown: Sequence[str],
+                                      tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    assert cli("plan", *unknown, "--flops", "0.8", "-o", plan).code == 0
+    expect(cli("plan", *unknown, "--flops", "0.8", "-o", plan), 2, "error[GP009]: ", "exists")
+    found = cli("compress", *small, "--plan", plan, "-o", tmp_path / "out")
+    expect(found, 2, "error[GP005]: the plan was made for another architecture", "  hint: ")
+    found = cli("compress", *unknown, "--plan", plan, "--round-to", "8", "-o", tmp_path / "out")
+    expect(found, 2, "error[GP004]: --plan decides already; leave out --round-to")
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"format": "graphprune.plan/2"}',
+    b'{"format": "graphprune.plan/1", "model": {"fingerprint": "x"}, "budget": {}, "predicted": '
+    b'{}, "groups": [{"id": "a", "width": 4, "keep": [1, 0], "axes": []}]}',
+])
+def test_corrupt_plan(cli: Cli, small: Sequence[str], tmp_path: Path, content: bytes) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_bytes(content)
+    found = cli("compress", *small, "--plan", plan, "-o", tmp_path / "out")
+    expect(found, 2, "error[GP004]: ")
+
+
+def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
+    expect(cli("compress", *small, "--plan", tmp_path, "-o", tmp_path / "out"), 2,
+           "error[GP004]: can't read ")
+
+
+def test_unknown_operator(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
+    found = cli("inspect", *unknown, "--json")
+    assert found.code == 0
+    (operator,) = json.loads(found.out)["unknown_operators"]
+    line = next(number for number, text in enumerate(Path(nets.__file__).read_text().splitlines(), 1)
+                if "torch.renorm(" in text)
+    assert operator["operator"] == "aten.renorm.default"
+    assert operator["where"] == f"nets.py:{line}"
+    assert 0.5 < operator["macs_share"] < 1
+
+    found = cli("compress", *unknown, "--flops", "0.8", "--no-onnx", "-o", tmp_path / "out")
+    assert found.code == 0
+    share = f"{operator['macs_share']:.1%}"
+    assert f"aten.renorm.default  nets.py:{line}" in found.out
+    assert f"{share}  no rule for aten.renorm.default  nets.py:{line}" in found.out
+
+    expect(cli("inspect", *unknown, "--strict-ops"), 2, "error[GP003]: no rule for ",
+           f"aten.renorm.default (nets.py:{line})")
+
+
+def test_plan_goes_to_stdout(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
+    found = cli("plan", *unknown, "--params", "70%")
+    assert found.code == 0
+    assert json.loads(found.out)["budget"] == {"params": 0.7}
+    assert "target <= 70.0% met" in found.err
+    again = cli("plan", *unknown, "--params", "70%", "--json", "-q", "-o", tmp_path / "plan.json")
+    assert again == Ran(0, found.out, "")
+    assert (tmp_path / "plan.json").read_text() == found.out
+
+
+def test_what_cannot_be_compared(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
+    weights = Path(shutil.copy(small[0], tmp_path))
+    expect(cli("verify", *small, weights), 2, "error[GP001]: ", "neither a .pt2 nor an .onnx")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    expect(cli("verify", *small, empty), 2, "error[GP001]: ", "holds neither")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not ONNX")
+    found = cli("verify", *small, broken)
+    assert found.code == 1
+    assert "MISMATCH onnxruntime can't run" in found.out
+
+
+def test_inputs_of_a_program(cli: Cli, tmp_path: Path) -> None:
+    name = save_net("Glu", tmp_path)
+    assert cli("compress", *name, "--flops", "0.6", "--no-onnx", "-o", tmp_path / "out").code == 0
+    expect(cli("inspect", tmp_path / "out", "--input", "1x3x8x8"), 2,
+           "error[GP001]: model.pt2 brings its own")
+    assert cli("inspect", tmp_path / "out").out.startswith("model       model.pt2")

@@ -1,0 +1,60 @@
+"""Groups, costs and explanations."""
+
+from __future__ import annotations
+
+import sympy
+import torch
+
+from graphprune.analysis import analyse
+from graphprune.explain import frozen, unknown_operators
+from graphprune.tracing import trace
+from tests import nets
+
+
+def analysed(net: nets.Net):  # noqa: ANN201 - an Analysis, imported lazily by the tests
+    return analyse(trace(net, net.inputs()))
+
+
+def test_costs_are_sympy_expressions_in_the_widths() -> None:
+    analysis = analysed(nets.GroupedConv())
+    expression = analysis.costs.expression("macs")
+    assert isinstance(expression, sympy.Expr)
+    dense = dict(zip(analysis.costs.symbols, analysis.widths.tolist(), strict=True))
+    assert int(expression.subs(dense)) == analysis.dense_macs
+
+
+def test_groups_are_named_after_the_layer_that_makes_them() -> None:
+    analysis = analysed(nets.OptionAShortcut())
+    assert [g.id for g in analysis.groups] == ["a", "b", "c"]
+
+
+def test_the_coupling_graph_links_groups_and_parameter_axes() -> None:
+    graph = analysed(nets.OptionAShortcut()).coupling_graph
+    assert set(graph["b"]) == {"b.weight:0", "b.bias:0", "c.weight:1"}
+
+
+def test_an_unknown_operator_freezes_what_it_touches_and_is_named_with_its_cost() -> None:
+    net = nets.UnknownOperator()
+    analysis = analysed(net)
+    assert [str(n.target) for n in unknown_operators(analysis)] == ["aten.renorm.default"]
+    entry = next(f for f in frozen(analysis) if f.unknown)
+    assert entry.operator == "aten.renorm.default"
+    assert entry.where.startswith("nets.py:")
+    assert set(entry.axes) == {"a.weight:0", "b.weight:1"}
+    assert entry.channels == 32
+    a, b = 64 * 9 * 3 * 16, 64 * 9 * 16 * 16
+    assert entry.macs_share == (a + b) / analysis.dense_macs
+    assert {g.id for g in analysis.groups} == {"b", "c"}
+
+
+def test_inputs_and_outputs_are_frozen_with_their_reason() -> None:
+    reasons = {f.reason for f in frozen(analysed(nets.GroupedConv()))}
+    assert reasons == {"model input x", "model output"}
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    net = nets.SqueezeExcite().train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    analysed(net)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

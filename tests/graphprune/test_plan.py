@@ -1,0 +1,81 @@
+"""The plan format: strict reading, stable writing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphprune.errors import MismatchError, PlanError
+from graphprune.plan import GroupPlan, Plan
+
+PLAN = Plan("sha256:ab", (GroupPlan("a", 4, (0, 2), ("a.weight:0",)),), {"macs": 0.5}, {"macs": 9})
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    names = draw(st.lists(st.text(min_size=1), unique=True, max_size=4))
+    groups = []
+    for name in names:
+        width = draw(st.integers(1, 50))
+        keep = draw(st.sets(st.integers(0, width - 1), min_size=1))
+        groups.append(GroupPlan(name, width, tuple(sorted(keep)), tuple(draw(st.lists(st.text())))))
+    return Plan(draw(st.text()), tuple(groups), {"macs": draw(st.floats(0.1, 1))}, {})
+
+
+@given(plans())
+def test_a_plan_survives_the_round_trip(plan: Plan) -> None:
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON, st.sampled_from(["model", "budget", "groups", "predicted", "format"]))
+def test_hostile_json_is_refused_with_our_error(value: object, key: str) -> None:
+    data = json.loads(PLAN.to_json()) | {key: value}
+    try:
+        Plan.from_json(json.dumps(data))
+    except PlanError:
+        return
+
+
+@given(st.text())
+def test_any_text_is_a_plan_or_our_error(text: str) -> None:
+    with pytest.raises(PlanError):
+        Plan.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("keep", []), ("keep", [0, 0]), ("keep", [2, 1]), ("keep", [-1]), ("keep", [4]),
+        ("keep", [True]), ("keep", [0.5]), ("keep", "01"), ("width", 0), ("width", 1 << 40),
+        ("id", ""), ("id", 3), ("axes", [1]), ("surplus", 1),
+    ],
+)  # fmt: skip
+def test_wrong_groups_are_refused(field: str, value: object) -> None:
+    data = json.loads(PLAN.to_json())
+    data["groups"][0][field] = value
+    with pytest.raises(PlanError):
+        Plan.from_json(json.dumps(data))
+
+
+def test_a_plan_of_another_architecture_is_refused() -> None:
+    PLAN.check("sha256:ab", {"a": 4})
+    with pytest.raises(MismatchError):
+        PLAN.check("sha256:cd", {"a": 4})
+    with pytest.raises(MismatchError, match="differ: a"):
+        PLAN.check("sha256:ab", {"a": 5})
+
+
+def test_reading_a_plan_imports_no_torch() -> None:
+    code = "import sys, graphprune.plan; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

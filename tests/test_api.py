@@ -1,0 +1,204 @@
+"""The library interface: compress, apply, passes alone and composed."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.fx.passes.infra.pass_manager import PassManager
+
+import graphprune as gp
+from graphprune.analysis import Analysis
+from graphprune.errors import (
+    InfeasibleBudgetError,
+    LoadError,
+    MismatchError,
+    PlanError,
+    TraceError,
+    UnsupportedOpError,
+)
+from graphprune.graph import unlift
+from graphprune.passes import (
+    CRITERIA,
+    Allocate,
+    Analyse,
+    Decision,
+    FoldBatchNorm,
+    Prune,
+    Score,
+)
+from graphprune.passes.score import Magnitude
+from graphprune.tracing import trace
+from tests import nets
+
+FLOAT32_TOLERANCE = 1e-4
+"""Sums in another order, float32."""
+
+
+@pytest.fixture(scope="module")
+def net() -> nets.Net:
+    torch.manual_seed(0)
+    return nets.SqueezeExcite()
+
+
+@pytest.fixture(scope="module")
+def result(net: nets.Net) -> gp.Result:
+    return gp.compress(net, net.inputs(), flops=0.5)
+
+
+def test_the_users_class_comes_back_smaller_and_trainable(net: nets.Net, result: gp.Result) -> None:
+    assert type(result.model) is nets.SqueezeExcite
+    assert result.model.a.out_channels == result.model.a.weight.shape[0] < net.a.out_channels
+    result.model(*net.inputs()).sum().backward()
+    assert result.model.a.weight.grad is not None
+
+
+def test_the_callers_model_is_not_changed(net: nets.Net) -> None:
+    before = copy.deepcopy(net.state_dict())
+    gp.compress(net, net.inputs(), params=0.7)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_a_graph_module_where_the_code_holds_sizes_with_the_reason() -> None:
+    net = nets.HardCodedView()
+    result = gp.compress(net, net.inputs(), flops=0.5)
+    assert isinstance(result.model, torch.fx.GraphModule)
+    assert "(nets.py:" in result.report.eager["reason"]
+    result.model(*net.inputs()).sum().backward()
+
+
+def test_the_graph_module_obeys_train_and_eval() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8),
+                              torch.nn.Dropout(0.5), torch.nn.Conv2d(8, 4, 3))
+    x = torch.randn(4, 3, 8, 8)
+    model = gp.compress(trace(net, (x,)), flops=0.5).model
+    assert not model.training
+    assert torch.equal(model(x), model(x))
+    model.train()
+    assert not torch.equal(model(x), model(x))
+    mean = model.get_buffer("1.running_mean").clone()
+    model(x)
+    assert not torch.equal(mean, model.get_buffer("1.running_mean"))
+
+
+def test_apply_to_another_checkpoint_and_not_to_another_architecture(result: gp.Result) -> None:
+    other = nets.SqueezeExcite()
+    small = gp.apply(gp.Plan.from_json(result.plan.to_json()), other, other.inputs())
+    assert small.a.weight.shape == result.model.a.weight.shape
+    kept = list(result.plan.keep["a"])
+    assert torch.equal(small.a.weight, other.a.weight[kept])
+    stranger = nets.GroupedConv()
+    with pytest.raises(MismatchError):
+        gp.apply(result.plan, stranger, stranger.inputs())
+
+
+def test_a_saved_program_loads_again_in_one_line(result: gp.Result, tmp_path: Path) -> None:
+    torch.export.save(result.program, tmp_path / "model.pt2")
+    model, x = gp.load(tmp_path), torch.randn(3, 3, 8, 8)
+    torch.testing.assert_close(model(x), result.model.eval()(x), rtol=FLOAT32_TOLERANCE,
+                               atol=FLOAT32_TOLERANCE)
+
+
+def test_tied_weights_stay_tied() -> None:
+    net = nets.TiedWeights()
+    model = gp.compress(net, net.inputs(), flops=0.5).model
+    assert model.a.weight is model.b.weight
+
+
+def test_params_budget_and_absolute_budgets(net: nets.Net, result: gp.Result) -> None:
+    by_params = gp.compress(net, net.inputs(), params=0.6)
+    assert by_params.report.after.params <= 0.6 * by_params.report.before.params
+    flops = 2 * result.report.before.macs * 0.5
+    again = gp.compress(net, net.inputs(), flops=f"{flops / 1e6}M")
+    assert again.plan.keep == result.plan.keep
+
+
+def test_limits_are_kept(net: nets.Net) -> None:
+    result = gp.compress(net, net.inputs(), flops=0.6, round_to=8, protect=["b.*"])
+    widths = {g.id: len(g.keep) for g in result.plan.groups}
+    assert widths["b"] == 8
+    assert all(w % 8 == 0 for w in widths.values())
+    result = gp.compress(net, net.inputs(), flops=0.6, max_cut=0.5, min_channels=6)
+    assert all(len(g.keep) >= max(6, g.width / 2) for g in result.plan.groups)
+
+
+def test_an_unreachable_budget_names_the_smallest_and_what_is_frozen(net: nets.Net) -> None:
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        gp.compress(net, net.inputs(), flops=0.1, max_cut=0.25)
+    assert 0.1 < caught.value.smallest / 2 / 1e3
+    assert "--max-cut" in caught.value.hint
+    assert "model input x" in caught.value.hint
+
+
+@pytest.mark.parametrize("allocate", ["uniform", "global_threshold", "erk", "random_search"])
+@pytest.mark.parametrize("score", sorted(CRITERIA))
+def test_dp_is_never_worse(net: nets.Net, allocate: str, score: str) -> None:
+    program = trace(net, net.inputs())
+    budget = gp.Budget.flops(0.4)
+    states = [gp.decide(program, allocator=Allocate(budget=budget, method=m), score=score)
+              for m in ("dp", allocate)]
+    best, other = (state[Decision].allocation.distortion for state in states)
+    assert best <= other + 1e-12
+
+
+def test_magnitude_reduces_over_every_parameter_of_the_group(net: nets.Net) -> None:
+    state = gp.Pipeline((Analyse(), Score(Magnitude(p=1)))).run(trace(net, net.inputs()))
+    analysis = state[Analysis]
+    scores = state[type(Magnitude()(analysis))].values["a"]
+    a, b, c, d = (m.weight.detach().abs().double() for m in (net.a, net.b, net.c, net.d))
+    expected = (a.sum((1, 2, 3)) + net.a.bias.detach().abs() + b.sum((0, 2, 3))
+                + c.sum((1, 2, 3)) + net.c.bias.detach().abs() + d.sum((0, 2, 3)))
+    np.testing.assert_allclose(scores, expected.numpy(), rtol=1e-12)
+
+
+def test_passes_run_alone_composed_and_under_torch_fx(net: nets.Net) -> None:
+    program = trace(net, net.inputs())
+    pipeline = gp.Pipeline((
+        Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.5)), Prune(), FoldBatchNorm(),
+    ))
+    small = pipeline(program)
+    assert isinstance(small, torch.export.ExportedProgram)
+    managed = PassManager(passes=[pipeline, FoldBatchNorm()])(unlift(program))
+    assert managed.modified
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(managed.graph_module(x), small.module()(x))
+
+
+def test_a_pipeline_is_checked_before_it_runs() -> None:
+    with pytest.raises(ValueError, match="allocate needs Scores"):
+        gp.Pipeline((Analyse(), Allocate(budget=gp.Budget.flops(0.5))))
+    with pytest.raises(ValueError, match="prune needs Analysis"):
+        gp.Pipeline((Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.5)), Prune(), Prune()))
+
+
+def test_strict_ops_refuses_unknown_operators() -> None:
+    net = nets.UnknownOperator()
+    with pytest.raises(UnsupportedOpError, match=r"aten\.renorm\.default \(nets\.py:\d+\)"):
+        gp.compress(net, net.inputs(), flops=0.5, strict_ops=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"flops": 0.5, "params": 0.5}, {"flops": 0},
+                                     {"flops": "half"}, {"flops": 0.5, "score": "none"},
+                                     {"flops": 0.5, "allocate": "none"},
+                                     {"flops": 0.5, "protect": ["nothing.*"]}])
+def test_bad_options_are_plan_errors(net: nets.Net, options: dict[str, object]) -> None:
+    with pytest.raises(PlanError):
+        gp.compress(net, net.inputs(), **options)  # type: ignore[arg-type]
+
+
+def test_inputs_that_do_not_fit_and_models_that_cannot_be_exported(net: nets.Net) -> None:
+    with pytest.raises(LoadError, match="fails on inputs of shape"):
+        gp.compress(net, (torch.randn(1, 4, 8, 8),), flops=0.5)
+    with pytest.raises(TraceError) as caught:
+        gp.compress(DataDependent(), (torch.randn(2, 3),), flops=0.5)
+    assert caught.value.where.startswith("test_api.py:")
+
+
+class DataDependent(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.sum() > 0:
+            return x + 1
+        return x
