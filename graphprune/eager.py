@@ -84,8 +84,7 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module
         set_tensor(shrunk, name, tensor)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
-    for node, facts in analysis.facts.items():
-        _update_arguments(shrunk, node, {n: f(kept) for n, f in facts.rewrites.items()})
+    _update_attributes(shrunk, analysis, kept)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_inputs(shrunk.get_submodule(path))
     return shrunk
@@ -131,20 +130,37 @@ def _update_inputs(layer: nn.Module) -> None:
             pass
 
 
-def _update_arguments(model: nn.Module, node: fx.Node, rewrites: Mapping[str, Any]) -> None:
-    """A layer's attribute that is the rewritten argument of its own operator, by that name."""
+def _update_attributes(model: nn.Module, analysis: Analysis, kept: Kept) -> None:
+    """Integer attributes that are sizes the cut changed, such as ``groups`` or ``num_heads``.
+
+    An attribute follows if, among the sizes that its module's own code passes to operators, all
+    that equal it and change become the same number. That this is what the code meant is proven
+    afterwards, by comparison with the cut program.
+    """
+    changes: dict[str, dict[int, set[int]]] = {}
+    for node, facts in analysis.facts.items():
+        before = bind(node)
+        for name, value in facts.rewrites.items():
+            for old, new in _changed(before[name], value(kept)):
+                changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
+    for path, found in changes.items():
+        module = model.get_submodule(path)
+        for name, value in list(vars(module).items()):
+            if type(value) is int and len(found.get(value, ())) == 1:
+                setattr(module, name, next(iter(found[value])))
+
+
+def _changed(old: Any, new: Any) -> list[tuple[int, int]]:
+    """Pairs of integers that differ, position by position."""
+    olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
+    pairs = zip(olds, news, strict=False)
+    return [(a, b) for a, b in pairs if type(a) is int and type(b) is int and a != b and b > 0]
+
+
+def _owner(node: fx.Node) -> str:
+    """Path of the module whose code made the call."""
     stack = node.meta.get("nn_module_stack")
-    if not stack:
-        return
-    path = list(stack.values())[-1][0]
-    try:
-        layer = model.get_submodule(path)
-    except AttributeError:
-        return
-    before = bind(node)
-    for name, value in rewrites.items():
-        if isinstance(value, int) and getattr(layer, name, None) == before[name]:
-            setattr(layer, name, value)
+    return list(stack.values())[-1][0] if stack else ""
 
 
 def _difference(shrunk: nn.Module, small: ExportedProgram) -> float:

@@ -43,8 +43,8 @@ MAX_BYTES = 2**31 - 2**24
 _LOGGERS = ("torch.onnx", "onnxscript")
 
 
-def to_onnx(program: ExportedProgram, *, input_names: Sequence[str], output_names: Sequence[str],
-            opset: int | None = None) -> onnx.ModelProto:
+def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
+            output_names: Sequence[str], opset: int | None = None) -> onnx.ModelProto:
     """Convert a program to ONNX.
 
     Args:
@@ -228,7 +228,8 @@ def _check_model(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequenc
         raise ExportError(
             f"the ONNX model is not valid: {_reason(failure)}", hint="try another opset"
         ) from failure
-    got = [value.name for value in model.graph.input], [value.name for value in model.graph.output]
+    values = model.graph.input, model.graph.output
+    got = tuple([value.name for value in side] for side in values)
     if got != (list(inputs), list(outputs)):
         raise ExportError(f"the ONNX model has the inputs and outputs {got}")
     versions = [entry.version for entry in model.opset_import if not entry.domain]
@@ -288,7 +289,7 @@ def _inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
 
 
 def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative error; of integers the share that differs, since a near tie may fall either way."""
+    """Relative error; of integers the share that differs, since a near tie can go either way."""
     if expected.is_floating_point() or got.shape != expected.shape:
         return error([got], [expected])
     return float((got != expected).double().mean()) if expected.numel() else 0.0

@@ -131,7 +131,10 @@ class Labels:
 
     def refine_pairs(self, labels: NDArray[np.int64], first: NDArray[np.int64],
                      second: NDArray[np.int64], link: int) -> None:
-        """Replace each distinct root ``labels[i]`` by ``{first[i], second[i]}``."""
+        """Replace each distinct root ``labels[i]`` by ``{first[i], second[i]}``.
+
+        Where one of the two is frozen, the other remains: see ``resolve``.
+        """
         self._parts[labels, 0] = first
         self._parts[labels, 1] = second
         self._refined[labels] = True

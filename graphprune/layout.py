@@ -191,8 +191,8 @@ def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[A
     """Take one axis apart into a row-major product of axes of the given sizes.
 
     A label that fills whole slices across one new axis belongs to that axis. A label that
-    sits in one cell is refined into one label for each new axis. What is left is tied along
-    the largest new axis. A last ``tie`` against the original makes the answer consistent.
+    fills a box is refined into one label for each new axis. What is left is tied along the
+    largest new axis. A last ``tie`` against the original makes the answer consistent.
     """
     rows = labels.resolve(axis)
     if rows.shape[1] == 0:
@@ -203,7 +203,7 @@ def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[A
     parts = [cells.slices_along(j) for j in range(len(sizes))]
     loose = cells.loose()
     if loose.any():
-        new = cells.refine_single_cells(labels, loose, link)
+        new = cells.refine_boxes(labels, loose, link)
         if new is None:
             new = cells.along_largest(labels, loose, link)
         parts = [np.concatenate([p, n], axis=1) for p, n in zip(parts, new, strict=True)]
@@ -261,25 +261,43 @@ class _Cells:
         """Labels that fill the whole grid: removing one would remove everything."""
         return self.names[self.is_box & (self.partial == 0)][:, None]
 
-    def refine_single_cells(
+    def refine_boxes(
         self, labels: Labels, loose: NDArray[np.bool_], link: int
     ) -> list[Axis] | None:
-        """Refine labels of one cell each into a product; ``None`` if that isn't the case."""
+        """Refine labels that fill boxes into one label for each new axis that they don't fill.
+
+        ``None`` if some label fills no box, or shares a cell with another.
+        """
         axes = np.flatnonzero((~self.full & loose).any(axis=1))
-        single = (self.extent[axes][:, loose] == 1).all() and self.is_box[loose].all()
-        same = (~self.full[axes][:, loose]).all()
-        alone = (np.bincount(self.position, minlength=len(self.rows)).max()) == 1
-        if not (single and same and alone):
+        boxes = self.is_box[loose].all() and (~self.full[axes][:, loose]).all()
+        alone = np.bincount(self.position, minlength=len(self.rows)).max() == 1
+        if not (boxes and alone):
             return None
-        _, first = np.unique(self.index, return_index=True)
         new = [plain(size) for size in self.sizes]
+        parts: list[NDArray[np.int64]] = []
         for j in axes:
             new[j] = labels.fresh(self.sizes[j])
-        for label in np.flatnonzero(loose):
-            where = first[label]
-            parts = [int(new[j][self.coordinates[j][where], 0]) for j in axes]
-            labels.refine(int(self.names[label]), np.asarray(parts), link)
+            parts.append(self._one_per_label(labels, new[j], j, loose, link))
+        names = self.names[loose]
+        if len(axes) == 2:
+            labels.refine_pairs(names, parts[0], parts[1], link)
+        else:
+            for name, sets in zip(names, np.stack(parts, axis=1), strict=True):
+                labels.refine(int(name), sets, link)
         return new
+
+    def _one_per_label(self, labels: Labels, axis: Axis, j: int, loose: NDArray[np.bool_],
+                       link: int) -> NDArray[np.int64]:
+        """Unite the rows of axis ``j`` that one loose label covers; their label, per label."""
+        entries = loose[self.index]
+        index, coordinate = self.index[entries], self.coordinates[j][entries]
+        _, first = np.unique(index, return_index=True)
+        number = np.cumsum(loose) - 1
+        lead = axis[coordinate[first], 0]
+        labels.unite(axis[coordinate, 0], lead[number[index]], link)
+        if len(np.unique(labels.find(axis[:, 0]))) == 1:  # one label for the whole axis
+            labels.freeze(axis, link)
+        return labels.find(lead)
 
     def along_largest(
         self, labels: Labels, loose: NDArray[np.bool_], link: int

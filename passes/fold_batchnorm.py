@@ -1,13 +1,14 @@
 """Fold batch normalisation in evaluation mode into the convolution or linear next to it.
 
 BN is ``y = scale * x + shift`` with one scale and one shift for each channel, so it can move
-into a layer before it, ``scale * (W x + b) + shift``, or after it, ``W (scale * x + shift) + b``.
-The second holds only where the layer reads no padding, since padded zeros were not normalised.
+into a layer before it, ``scale * (W x + b) + shift``, or into the layers after it,
+``W (scale * x + shift) + b``. The second holds only where they read no padding, since padded
+zeros were not normalised.
 
 Given::
 
     %conv = conv2d(%x, %conv.weight, None)
-    %bn = batch_norm(%conv, %bn.weight, %bn.bias, %bn.running_mean, %bn.running_var, False, ...)
+    %bn = batch_norm(%conv, %bn.weight, %bn.bias, %bn.running_mean, %bn.running_var, False)
     %relu = relu_(%bn)
 
 Result::

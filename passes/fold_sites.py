@@ -1,4 +1,7 @@
-"""Where BN can fold: the layer before it, or all layers after it, decided on the graph alone."""
+"""Where BN can fold: into the layer before it, or into all layers after it.
+
+Decided on the graph alone; no module class or name plays a part.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +147,7 @@ def _has_axis(layer: fx.Node, value: fx.Node) -> bool:
 
 
 def _takes_shift(layer: fx.Node) -> bool:
-    """Whether a constant added to an input channel adds one constant to each output channel."""
+    """Whether a constant on an input channel becomes one constant on each output channel."""
     if layer.target is LINEAR:
         return True
     call = bind(layer)
@@ -163,7 +166,7 @@ def _zero(sizes: Any) -> bool:
 
 
 def _overwritten(bn: fx.Node, layers: tuple[fx.Node, ...]) -> bool:
-    """Whether the BN's input may be overwritten before the last of the layers would read it."""
+    """Whether the BN's input may be overwritten before the last layer would read it."""
     waiting, node = set(layers), bn
     memory = _memory(bind(bn)["input"])
     while waiting:
@@ -180,8 +183,11 @@ def _written(node: fx.Node) -> list[fx.Node]:
         return list(node.all_input_nodes) if node.op.startswith("call") else []
     if isinstance(node.target, torch._ops.OpOverload):
         call = bind(node)
-        schema = node.target._schema.arguments
-        written = [a.name for a in schema if a.alias_info is not None and a.alias_info.is_write]
+        written = [
+            argument.name
+            for argument in node.target._schema.arguments
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
         if node.target is BATCH_NORM and call["training"] is not False:
             written += ["running_mean", "running_var"]  # its schema doesn't say so
         found: list[fx.Node] = []

@@ -15,7 +15,8 @@ else:
 
 ROOT = Path(__file__).parent.parent
 LINKED = ("models", "passes")
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+TOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+SETUPTOOLS = TOOLS["setuptools"]
 
 
 def sources() -> list[Path]:
@@ -62,9 +63,18 @@ def test_data_files_are_packaged() -> None:
     patterns = SETUPTOOLS["package-data"]
     assert (ROOT / "graphprune" / "py.typed").is_file()
     assert patterns["graphprune"] == ["py.typed"]
-    data = {p for p in (ROOT / "models").iterdir() if p.is_file() and p.suffix != ".py"}
-    packaged = {p for pattern in patterns["graphprune.models"] for p in (ROOT / "models").glob(pattern)}
-    assert data == packaged
+    models = ROOT / "models"
+    data = {path for path in models.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert data == {p for each in patterns["graphprune.models"] for p in models.glob(each)}
+
+
+def test_every_module_has_its_place_in_the_layers() -> None:
+    contract = TOOLS["importlinter"]["contracts"][0]
+    placed = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
+    engine = {path for path in (ROOT / "graphprune").iterdir() if not path.name.startswith("_")}
+    names = {path.stem for path in engine if path.suffix == ".py" or path.is_dir()}
+    # The version is read by all and reads nothing; the example networks stand beside it all.
+    assert placed == {f"graphprune.{name}" for name in names - {"models", "version"}}
 
 
 def test_nothing_imports_the_folders_by_their_short_names() -> None:
@@ -73,8 +83,10 @@ def test_nothing_imports_the_folders_by_their_short_names() -> None:
     tests = sorted((ROOT / "tests").rglob("*.py"))
     for path in (*sources(), *tests):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
             if any(name.split(".")[0] in LINKED for name in names):
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")

@@ -26,7 +26,7 @@ for command in (inspect, plan, compress, verify):
     app.command(no_args_is_help=True)(command)
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - typer passes it by position
+def _version(asked: bool) -> None:
     if asked:
         from graphprune.version import __version__
 
@@ -37,7 +37,7 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer passes it by position
 @app.callback()
 def graphprune(
     *,
-    version: Annotated[  # noqa: ARG001 - the callback of the option does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

@@ -50,10 +50,10 @@ def compress(
 ) -> None:
     """Cut a model to a budget, prove that the result is right, and write it."""
     source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    limits = {"score": score, "allocate": allocate, "round_to": round_to,
+    limits: dict[str, Any] = {"score": score, "allocate": allocate, "round_to": round_to,
               "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ())}
-    how = _given(plan, limits, flops or params) if plan else (
-        options.check_budget(flops, params) | limits)
+    how: dict[str, Any] = _given(plan, limits, flops or params) if plan else {
+        **options.check_budget(flops, params), **limits}
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
     _ = source.file

@@ -119,13 +119,20 @@ class Source:
             LoadError: if it can't be read.
         """
         from graphprune.loading import load
+        from graphprune.tracing import FORWARD_ERRORS, first_line, user_line
 
         here = str(Path.cwd())
         if (self.arch or self.trust_pickle) and here not in sys.path:
             # The user's own modules; at the end, so that nothing installed is shadowed.
             sys.path.append(here)
-        found = load(self.file, arch=self.arch, inputs=self.inputs,
-                     trust_pickle=self.trust_pickle)
+        try:
+            found = load(self.file, arch=self.arch, inputs=self.inputs,
+                         trust_pickle=self.trust_pickle)
+        except (*FORWARD_ERRORS, OSError, SystemExit) as error:  # from the user's own code
+            raise LoadError(
+                f"{self.arch or self.path} fails: {type(error).__name__}: {first_line(error)}",
+                where=user_line(error), hint="check --arch",
+            ) from error
         if found.program is None:
             return found.model, found.inputs, type(found.model).__name__
         if self.inputs or self.arch:

@@ -75,7 +75,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
 
 def _target(path: Path) -> Path:
     # Not resolve(): a symbolic link at the end must be seen, not followed.
-    target = Path(os.path.abspath(path))  # noqa: PTH100
+    target = Path(os.path.abspath(path))
     if not target.name:
         raise OutputError(f"can't write to {path}")
     return target

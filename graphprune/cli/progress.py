@@ -60,11 +60,11 @@ def _bar(stages: int) -> Iterator[Callable[[str], None]]:
                TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("load", total=stages)
-        done = 0
+        done = 1  # loading
 
         def advance(stage: str) -> None:
             nonlocal done
-            done += 1
             bar.update(task, description=f"{stage:<12}", completed=done)
+            done += 1
 
         yield advance

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from graphprune.errors import GraphpruneError
     from graphprune.inspection import Inspection
     from graphprune.passes import Decision
-    from graphprune.report import GroupWidth, Report
+    from graphprune.report import Report
 
 __all__ = ["bug", "comparison", "decision", "failure", "inspection", "report", "text"]
 
@@ -57,8 +57,8 @@ def inspection(view: Inspection) -> None:
         ["MACs", _amount(view.dense.macs)],
         ["FLOPs", _amount(view.flops)],
         ["parameters", _amount(view.dense.params)],
-        ["prunable", f"{view.prunable_params:.1%} of the parameters, "
-                     f"{view.prunable_macs:.1%} of the MACs"],
+        ["prunable parameters", f"{view.prunable_params:.1%}"],
+        ["prunable MACs", f"{view.prunable_macs:.1%}"],
     ], right=())
     _table(console, ["group", "width", "axes", "of MACs", "such as"], [
         [g.id, str(g.width), str(len(g.axes)), f"{g.macs_share:.1%}", _some(g.axes)]
@@ -155,11 +155,11 @@ def _held(console: Console, frozen: Sequence[Mapping[str, Any]],
 
 def _checks(console: Console, run: Report) -> None:
     batches = " and ".join(map(str, run.oracle["batches"]))
-    rows = [_check("cut program against the masked original, float64", run.oracle)]
+    rows = [_check("cut against masked original, float64", run.oracle)]
     rows[0][-1] += f", batches of {batches}"
     if run.eager["own_class"]:
         tolerance = run.oracle["tolerance"]
-        rows.append(_check(f"{run.model} against the cut program, float64",
+        rows.append(_check(f"{run.model} against cut program, float64",
                            {**run.eager, "tolerance": tolerance}))
     if run.onnx:
         rows.append(_check("onnxruntime against PyTorch", run.onnx))

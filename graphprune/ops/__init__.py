@@ -1,6 +1,7 @@
 """Operator rules. Importing this package fills the table ``registry.RULES``."""
 
 from graphprune.ops import (
+    attention,
     conv,
     create,
     elementwise,
@@ -20,6 +21,7 @@ __all__ = [
     "Kept",
     "Rule",
     "Sample",
+    "attention",
     "conv",
     "create",
     "elementwise",

@@ -148,6 +148,15 @@ def masked_fill(call: Call) -> Layout:
 
 
 @rule(
+    aten.fill_.Tensor,
+    samples=lambda: [sample(torch.rand(2, 6, 4), torch.tensor(0.5))],
+)
+def fill(call: Call) -> Layout:
+    """Every element becomes one value."""
+    return call.layout("self")
+
+
+@rule(
     aten.addcmul.default,
     aten.addcdiv.default,
     samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6) + 0.5)],

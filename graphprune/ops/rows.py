@@ -187,6 +187,43 @@ def index_select(call: Call) -> Layout:
 
 
 @rule(
+    aten.index.Tensor,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 3), [None, torch.tensor([4, 0, 2])]),
+        sample(torch.randn(6, 5), [torch.tensor([[4, 0, 0], [1, 2, 3]])]),
+        sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
+    ],
+)
+def index(call: Call) -> Layout:
+    """Advanced indexing: indexed dimensions stay whole, the others pass.
+
+    The index dimensions stand where the indexed ones stood, or in front if these are apart.
+    """
+    layout, indices = call.layout("self"), call["indices"]
+    indexed = [i for i, item in enumerate(indices) if item is not None]
+    call.freeze(*(layout[i] for i in indexed))
+    for i in indexed:
+        call.freeze(*call.layout(indices[i]))
+    rest = [axis for i, axis in enumerate(layout) if i not in indexed]
+    added = len(call.out_shape) - len(rest)
+    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
+    start = indexed[0] if adjacent else 0
+    new = [plain(size) for size in call.out_shape[start : start + added]]
+    return (*rest[:start], *new, *rest[start:])
+
+
+@rule(
+    aten.embedding.default,
+    samples=lambda: [sample(torch.randn(9, 6), torch.tensor([[4, 0, 2], [1, 1, 8]]))],
+)
+def embedding(call: Call) -> Layout:
+    """Rows of a table ``[vocabulary, dim]``: the vocabulary stays, the dimension passes."""
+    table = call.layout("weight")
+    call.freeze(table[0])
+    return (*call.layout("indices"), table[1])
+
+
+@rule(
     aten.select.int,
     samples=lambda: [sample(torch.randn(2, 6, 3), 1, 4), sample(torch.randn(2, 6), 1, -1)],
 )

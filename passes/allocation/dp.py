@@ -120,24 +120,33 @@ class DynamicProgramming(Effort):
             np.union1d(grid(size, count // 2), grid(size, count // 2, level))
             for size, level in zip(problem.sizes, levels, strict=True)
         ]
-        dual = bounded(problem, Relaxation(problem, levels, starts), levels, self)
+        known = [levels]
+        dual = bounded(problem, Relaxation(problem, levels, starts), known, self)
         for _ in range(self.rounds):
-            finer = _split(starts, dual.points[-_RECENT:])
+            finer = [
+                np.union1d(start, _around(start, chosen))
+                for start, chosen in zip(
+                    starts, np.array(dual.points[-_RECENT:]).T, strict=True
+                )
+            ]
             closed = upper - dual.bound <= self.tolerance * dual.bound
             if closed or all(map(np.array_equal, starts, finer)):
                 break
-            starts = finer
-            dual = bounded(problem, Relaxation(problem, levels, starts), levels, self)
+            starts, known = finer, [*known, *dual.points]
+            dual = bounded(problem, Relaxation(problem, levels, starts), known, self)
         return dual
 
 
-def _split(starts: Sequence[Index], points: Sequence[Levels]) -> list[Index]:
-    """Make the levels that the points chose intervals of their own."""
-    chosen = np.array(points).T
-    return [
-        np.unique(np.concatenate([start, levels, np.minimum(levels + 1, start[-1])]))
-        for start, levels in zip(starts, chosen, strict=True)
-    ]
+def _around(starts: Index, levels: Index) -> Index:
+    """Return where to split the intervals of `levels`: ever finer towards the levels."""
+    where = np.searchsorted(starts, levels, side="right")
+    first, stop = starts[where - 1], np.append(starts, starts[-1] + 1)[where]
+    steps = np.append(0, 2 ** np.arange(int(starts[-1]).bit_length()))
+    splits = np.concatenate(
+        [np.subtract.outer(levels, steps), np.add.outer(levels + 1, steps)], 1
+    )
+    inside = (splits >= first[:, np.newaxis]) & (splits < stop[:, np.newaxis])
+    return splits[inside]
 
 
 def _located(levels: Levels, choice: Sequence[Index]) -> Levels:

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["LabelSearch"]
 
 _ROUNDING = 1e-9
+# Pairs of labels looked at: in all, the share of what is left that one combination may use,
+# and how many it may use in any case.
+_PRODUCTS = 20_000_000
+_PRODUCT_SHARE = 20
+_LEAST_PRODUCTS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +76,21 @@ class _Labels:
 
     def times(self, child: _Labels, allowed: float) -> _Labels:
         """Combine with each label of a child while the excess is allowed."""
-        mine, theirs = np.nonzero(self.excess[:, np.newaxis] + child.excess <= allowed)
+        order = np.argsort(child.excess, kind="stable")
+        counts = self.partners(child.excess[order], allowed)
+        mine = np.repeat(np.arange(len(counts)), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        theirs = order[np.arange(len(mine)) - first]
         return _Labels(
             self.costs[mine] + child.costs[theirs],
             self.distortions[mine] + child.distortions[theirs],
             self.excess[mine] + child.excess[theirs],
             np.column_stack([self.choices[mine], theirs]),
         )
+
+    def partners(self, ascending: Array, allowed: float) -> Index:
+        """Return per label how many of a child's, of `ascending` excess, it may take."""
+        return np.searchsorted(ascending, allowed - self.excess, side="right")
 
     def pareto(self) -> _Labels:
         """Drop labels that another one matches or beats in both cost and distortion."""
@@ -118,6 +131,7 @@ class LabelSearch:
         self._bound = value - weight * problem.budget
         self._rooms = self._cost_rooms()
         self._dropped = np.inf
+        self._products = 0
         self._labels: list[dict[tuple[int, ...], _Labels]] = []
 
     def _cost_rooms(self) -> list[Array]:
@@ -141,6 +155,7 @@ class LabelSearch:
         """
         slack = ceiling - self._bound
         self._dropped = slack
+        self._products = _PRODUCTS
         self._labels = []
         for index, bucket in enumerate(self._elimination.buckets):
             found: dict[tuple[int, ...], _Labels] = {}
@@ -182,15 +197,26 @@ class LabelSearch:
         window: tuple[float, float],
     ) -> _Labels | None:
         """Combine with the labels of all children at the levels `here`."""
-        lowest, slack = window
+        lowest = window[0]
         for child in children:
             separator = self._elimination.buckets[child].separator
             other = self._labels[child].get(tuple(here[group] for group in separator))
             if other is None:
                 return None
-            labels = labels.times(other, slack - lowest)
+            labels = labels.times(other, self._allowed(labels, other, window))
             labels = self._thinned(labels.pareto(), lowest)
         return labels if len(labels.costs) else None
+
+    def _allowed(self, labels: _Labels, child: _Labels, window: tuple[float, float]) -> float:
+        """Return up to which excess to combine labels without too many products."""
+        lowest, slack = window
+        allowed, ascending = slack - lowest, np.sort(child.excess)
+        most = max(_LEAST_PRODUCTS, self._products // _PRODUCT_SHARE)
+        while (count := int(labels.partners(ascending, allowed).sum())) > most:
+            allowed /= 2
+            self._dropped = min(self._dropped, lowest + allowed)
+        self._products -= count
+        return allowed
 
     def _thinned(self, labels: _Labels, lowest: float) -> _Labels:
         """Keep the labels of least excess, and the bound of the others."""

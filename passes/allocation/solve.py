@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Effort", "affordable", "bounded", "embedded", "solve"]
 
 _LEVELS = (64, 48, 32, 24, 16, 12, 8)
+_FINE = 24  # levels, from which on elimination is preferred to message passing
 _STARTS = 2
 
 
@@ -40,7 +41,7 @@ class Effort:
     """
 
     cells: int = 4_000_000
-    labels: int = 500
+    labels: int = 8_000
     label_cells: int = 3_000
     prices: int = 40
     sweeps: int = 50
@@ -52,28 +53,32 @@ def affordable(problem: Problem, effort: Effort) -> int:
     order = elimination_order(
         [min(size, _LEVELS[-1]) for size in problem.sizes], problem.factors, effort.cells
     )
-    pairs = sum(len(factor.scope) > 1 for factor in problem.factors)
+    widest = max(problem.sizes)
     for count in _LEVELS:
         sizes = [min(size, count) for size in problem.sizes]
-        if order is not None and work(sizes, order) <= effort.cells:
+        enough = count >= min(_FINE, widest)
+        if order is not None and enough and work(sizes, order) <= effort.cells:
             return count
+    pairs = sum(len(factor.scope) > 1 for factor in problem.factors)
     return next((n for n in _LEVELS if pairs * n**2 <= effort.cells), _LEVELS[-1])
 
 
-def bounded(problem: Problem, relaxation: Relaxation, levels: Levels, effort: Effort) -> Dual:
+def bounded(
+    problem: Problem, relaxation: Relaxation, known: Sequence[Levels], effort: Effort
+) -> Dual:
     """Return the best Lagrangian bound that the relaxation gives.
 
     Args:
         problem: whose widest levels are over the budget.
         relaxation: of the problem.
-        levels: within the budget.
+        known: levels near the optimum, at least one of them within the budget.
         effort: limits.
     """
     solver = Elimination.plan(
         relaxation.sizes, relaxation.factors, 2 * effort.cells
     ) or Messages(relaxation.sizes, relaxation.factors, effort.sweeps)
-    known = (problem.dense, problem.cheapest, levels)
-    lines = [Line(problem.cost(point), problem.distortion(point)) for point in known]
+    points = (problem.dense, problem.cheapest, *known)
+    lines = [Line(problem.cost(point), problem.distortion(point)) for point in points]
     return ascend(relaxation, solver, problem.budget, lines, effort.prices)
 
 
@@ -87,7 +92,7 @@ def solve(problem: Problem, start: Levels, effort: Effort) -> tuple[Levels, floa
     """
     if problem.feasible(problem.dense):
         return problem.dense, problem.distortion(problem.dense)
-    dual = bounded(problem, Relaxation(problem, start), start, effort)
+    dual = bounded(problem, Relaxation(problem, start), [start], effort)
     best = _primal(problem, (*dual.points, start))
     if problem.distortion(best) - dual.bound <= effort.tolerance * dual.bound:
         return best, dual.bound
@@ -96,13 +101,15 @@ def solve(problem: Problem, start: Levels, effort: Effort) -> tuple[Levels, floa
 
 def _primal(problem: Problem, points: Iterable[Levels]) -> Levels:
     """Improve the best points within the budget, and knapsack solutions from there."""
-    starts = _best(problem, (point for point in points if problem.feasible(point)))
+    starts = _best(problem, points)
     starts += _best(problem, linearised_points(problem, starts[0]))
     return _best(problem, [polish(problem, start) for start in starts])[0]
 
 
 def _best(problem: Problem, points: Iterable[Levels]) -> list[Levels]:
-    return sorted(dict.fromkeys(points), key=problem.distortion)[:_STARTS]
+    """Return the points of least distortion within the budget."""
+    feasible = [point for point in dict.fromkeys(points) if problem.feasible(point)]
+    return sorted(feasible, key=problem.distortion)[:_STARTS]
 
 
 def _closed(

@@ -14,7 +14,6 @@ import torch
 
 from graphprune.cli.__main__ import main
 from graphprune.models import digits
-
 from tests import nets
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +61,7 @@ def save_net(name: str, folder: Path) -> tuple[str, ...]:
     """MODEL and its options for a net of tests/nets.py with random weights."""
     file = folder / f"{name}.pt"
     torch.manual_seed(0)
-    torch.save(getattr(nets, name)().state_dict(), file)  # noqa: TID251 - as users do
+    torch.save(getattr(nets, name)().state_dict(), file)
     return (str(file), "--arch", f"tests.nets:{name}", "--input", "2x3x8x8")
 
 

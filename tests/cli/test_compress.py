@@ -17,7 +17,6 @@ import torch
 import graphprune as gp
 from graphprune.artifacts import FILES
 from graphprune.models import digits
-
 from tests.cli.conftest import DIGITS, Ran, command, environment, run
 
 Cli = Callable[..., Ran]
@@ -77,7 +76,7 @@ def test_every_file_computes_the_same(half: Compressed) -> None:
     program = gp.load(half.folder)
     plan = gp.Plan.from_json((half.folder / "plan.json").read_text())
     rebuilt = gp.apply(plan, digits.build(), digits.example_inputs())
-    weights = torch.load(half.folder / "model.pt", weights_only=True)  # noqa: TID251 - as users do
+    weights = torch.load(half.folder / "model.pt", weights_only=True)
     rebuilt.load_state_dict(weights)
     session = onnxruntime.InferenceSession(half.folder / "model.onnx")
     with torch.no_grad():
@@ -123,7 +122,7 @@ def test_plan_is_replayed_on_another_checkpoint(half: Compressed, cli: Cli,
                                                 tmp_path: Path) -> None:
     other = tmp_path / "other.pt"
     torch.manual_seed(1)
-    torch.save(digits.build().state_dict(), other)  # noqa: TID251 - as users do
+    torch.save(digits.build().state_dict(), other)
     out = tmp_path / "out"
     options = ("--plan", half.folder / "plan.json", "--no-onnx", "-o", out)
     found = cli("compress", other, *DIGITS[1:], *options)

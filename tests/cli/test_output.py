@@ -13,7 +13,6 @@ import pytest
 from graphprune.artifacts import FILES
 from graphprune.cli import output
 from graphprune.errors import OutputError
-
 from tests.cli.conftest import environment
 
 WRITER = """
@@ -64,29 +63,39 @@ def test_killed_at_any_moment(tmp_path: Path, swap: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_failure_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), output.new_folder(tmp_path / "a" / "b", force=False) as folder:
-        assert folder.parent == tmp_path / "a"
-        assert folder.name.startswith(".b.partial-")
+def fail(path: Path, *, force: bool) -> None:
+    with output.new_folder(path, force=force) as folder:
+        assert folder.parent == path.parent
+        assert folder.name.startswith(f".{path.name}.partial-")
+        (folder / FILES[0]).write_text("new")
         raise KeyError
+
+
+def test_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        fail(tmp_path / "a" / "b", force=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_failure_keeps_the_old_one(tmp_path: Path) -> None:
     fill(tmp_path / "out", "old")
-    with pytest.raises(KeyError), output.new_folder(tmp_path / "out", force=True) as folder:
-        (folder / FILES[0]).write_text("new")
-        raise KeyError
+    with pytest.raises(KeyError):
+        fail(tmp_path / "out", force=True)
     assert contents(tmp_path / "out") == {"old"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_something_appears_meanwhile(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(OutputError), output.new_folder(out, force=False) as folder:
-        (folder / FILES[0]).write_text("ours")
-        out.mkdir()
-        (out / "theirs").write_text("theirs")
+
+    def interfere() -> None:
+        with output.new_folder(out, force=False) as folder:
+            (folder / FILES[0]).write_text("ours")
+            out.mkdir()
+            (out / "theirs").write_text("theirs")
+
+    with pytest.raises(OutputError):
+        interfere()
     assert [path.name for path in out.iterdir()] == ["theirs"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

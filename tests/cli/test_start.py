@@ -14,7 +14,6 @@ import pytest
 from graphprune import api
 from graphprune.errors import VerifyError
 from graphprune.version import __version__
-
 from tests import nets
 from tests.cli.conftest import Ran, environment
 
@@ -96,7 +95,7 @@ def test_user_code_cannot_print_into_the_result(
     cli: Callable[..., Ran], small: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def loud() -> nets.Net:
-        print("hello from the factory")  # noqa: T201
+        print("hello from the factory")
         return nets.NETS["OptionAShortcut"]()
 
     monkeypatch.setattr(nets, "loud", loud, raising=False)

@@ -168,7 +168,8 @@ class TwoReaders(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bn, self.conv, self.wide = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3)
+        self.bn, self.conv = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.wide = nn.Conv2d(4, 4, 3)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.bn(torch.relu(x))
@@ -380,9 +381,10 @@ NETS: list[type[Net]] = [
           example=(2, 4, 9)),
     chain("Conv3d", lambda: [nn.Conv3d(4, 6, 3, padding="same"), nn.BatchNorm3d(6)], folds=1,
           example=(2, 4, 5, 5, 5)),
-    chain("Transposed", lambda: [nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1), BN(6)],
+    chain("Transposed",
+          lambda: [nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1), BN(6)], folds=1),
+    chain("TransposedGrouped", lambda: [nn.ConvTranspose2d(4, 6, 2, groups=2), BN(6)],
           folds=1),
-    chain("TransposedGrouped", lambda: [nn.ConvTranspose2d(4, 6, 2, groups=2), BN(6)], folds=1),
     chain("Transposed1d", lambda: [nn.ConvTranspose1d(4, 8, 3, groups=4), nn.BatchNorm1d(8)],
           folds=1, example=(2, 4, 9)),
     chain("Transposed3d", lambda: [nn.ConvTranspose3d(4, 2, 2), nn.BatchNorm3d(2)], folds=1,
@@ -397,7 +399,8 @@ NETS: list[type[Net]] = [
     chain("Activation", lambda: [nn.Conv2d(4, 4, 1), nn.ReLU(True), BN(4), nn.ReLU()], folds=0,
           stays=1),
     chain("Ahead", lambda: [nn.ReLU(), BN(4), nn.Conv2d(4, 6, 3, bias=False)], folds=1),
-    chain("AheadValid", lambda: [BN(4), nn.Conv2d(4, 6, 3, stride=2, padding="valid")], folds=1),
+    chain("AheadValid", lambda: [BN(4), nn.Conv2d(4, 6, 3, stride=2, padding="valid")],
+          folds=1),
     chain("AheadSamePoint", lambda: [BN(4), nn.Conv2d(4, 6, 1, padding="same")], folds=1),
     chain("AheadGrouped", lambda: [BN(4), nn.Conv2d(4, 6, (3, 2), groups=2)], folds=1),
     chain("AheadDepthwise", lambda: [no_affine(4), nn.Conv2d(4, 8, 3, groups=4)], folds=1),
@@ -408,14 +411,16 @@ NETS: list[type[Net]] = [
     chain("AheadPadded", lambda: [nn.ReLU(), BN(4), nn.Conv2d(4, 6, 3, padding=1)], folds=0,
           stays=1),
     chain("AheadSame", lambda: [BN(4), nn.Conv2d(4, 6, 3, padding="same")], folds=0, stays=1),
-    chain("AheadPaddedPoint", lambda: [BN(4), nn.Conv2d(4, 6, 1, padding=1)], folds=0, stays=1),
+    chain("AheadPaddedPoint", lambda: [BN(4), nn.Conv2d(4, 6, 1, padding=1)], folds=0,
+          stays=1),
     chain("AheadTransposed", lambda: [BN(4), nn.ConvTranspose2d(4, 6, 2)], folds=0, stays=1),
     chain("AheadStrided", lambda: [BN(4), nn.ConvTranspose2d(4, 6, 1, stride=2)], folds=0,
           stays=1),
     chain("AheadTokens", lambda: [nn.BatchNorm1d(4), nn.Linear(5, 3)], folds=0, stays=1,
           example=(2, 4, 5)),
     chain("AheadTwoNorms", lambda: [BN(4), no_affine(4), nn.Conv2d(4, 6, 3)], folds=2),
-    chain("BothSides", lambda: [BN(4), nn.Conv2d(4, 6, 3), BN(6), nn.Conv2d(6, 2, 3)], folds=2),
+    chain("BothSides", lambda: [BN(4), nn.Conv2d(4, 6, 3), BN(6), nn.Conv2d(6, 2, 3)],
+          folds=2),
     AfterAdd, AsWeight, ComputedWeight, Functional, Gram, OnePaddedReader, OtherOverwritten,
     Output, Overwritten, SharedConvolution, SharedNorm, SharedValue, SharedWithoutNorm,
     TiedWeights, TokenNorm, Training, TrainingWithStatistics, TwoReaders, Unbatched, UsedTwice,
@@ -547,7 +552,8 @@ def test_networks_fold_end_to_end(name: str) -> None:
     assert batch_norms(module) < batch_norms(dense)
     assert input_names(small) == input_names(program)
     assert len(output_names(small)) == len(output_names(program))
-    assert {n for n in program.state_dict if n.endswith("conv1.weight")} <= set(small.state_dict)
+    weights = {name for name in program.state_dict if name.endswith("conv1.weight")}
+    assert weights <= set(small.state_dict)
     values = random_inputs(program, 1, seed=3)
     expected = run(Double(dense), values)
     assert error(run(Double(module), values), expected) <= FOLD_TOLERANCE
