@@ -90,9 +90,9 @@ class Analysis:
         return self.costs.macs.at(self.widths)
 
     @cached_property
-    def coupling_graph(self) -> nx.Graph:
+    def coupling_graph(self) -> nx.Graph[str]:
         """Groups and the parameter axes they lie in, as a bipartite networkx graph."""
-        graph = nx.Graph()
+        graph: nx.Graph[str] = nx.Graph()
         for group in self.groups:
             graph.add_node(group.id, kind="group", width=group.width)
             for where in group.occurrences:
@@ -111,7 +111,8 @@ class Kept:
 
     def __call__(self, axis: Axis) -> NDArray[np.bool_]:
         """``[rows]``: whether all of a row's labels are kept."""
-        return self.alive[self.labels.resolve(axis)].all(axis=1)
+        rows: NDArray[np.bool_] = np.all(self.alive[self.labels.resolve(axis)], axis=1)
+        return rows
 
 
 def analyse(program: ExportedProgram | fx.GraphModule, *, free_inputs: bool = False) -> Analysis:
@@ -183,7 +184,7 @@ class _Sweep:
     def _visit(self, link: int, node: fx.Node) -> Result:
         match node.op:
             case "get_attr":
-                return self.axes.get(node.target)
+                return self.axes.get(str(node.target))
             case "placeholder":
                 return self._input(link, node)
             case "output":

@@ -1,6 +1,6 @@
 """The library's front door, and the only place that puts the stages together.
 
-    load -> trace -> analyse -> score -> allocate -> cut -> verify -> fold -> export -> report
+load -> trace -> analyse -> score -> allocate -> cut -> verify -> fold -> export -> report
 """
 
 from __future__ import annotations

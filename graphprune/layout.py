@@ -277,7 +277,7 @@ class _Cells:
         parts: list[NDArray[np.int64]] = []
         for j in axes:
             new[j] = labels.fresh(self.sizes[j])
-            parts.append(self._one_per_label(labels, new[j], j, loose, link))
+            parts.append(self._one_per_label(labels, new[j], int(j), loose, link))
         names = self.names[loose]
         if len(axes) == 2:
             labels.refine_pairs(names, parts[0], parts[1], link)

@@ -139,7 +139,8 @@ def _examples(inputs: Sequence[str], arch: str) -> tuple[Any, ...]:
         return tuple(parse_input(text) for text in inputs)
     if arch:
         module = importlib.import_module(arch.partition(":")[0])
-        if callable(make := getattr(module, "example_inputs", None)):
+        make: Callable[[], Sequence[Any]] | None = getattr(module, "example_inputs", None)
+        if make is not None:
             return tuple(make())
     raise LoadError("the shape of the inputs is not known",
                     hint="pass --input 1x3x224x224, once for each input")

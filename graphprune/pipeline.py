@@ -10,8 +10,9 @@ Every pass and pipeline is a callable: ExportedProgram in, ExportedProgram out; 
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar, overload
@@ -155,13 +156,13 @@ def _step(each: AnalysisPass | TransformPass, state: State) -> State:
 
 
 @contextmanager
-def _noting(name: str, done: Sequence[str]) -> Iterator[None]:
+def _noting(name: str, done: Sequence[str]) -> Generator[None]:
     """A failure keeps its type and gains a note on where in the pipeline it happened."""
     try:
         yield
     except BaseException as error:
         note = f"in pass {name}" + (f", after {', '.join(done)}" if done else "")
-        if hasattr(error, "add_note"):  # Python 3.11
+        if sys.version_info >= (3, 11):
             error.add_note(note)
         raise
 

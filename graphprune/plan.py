@@ -6,6 +6,7 @@ fingerprint, not to weights, so it can be replayed on another checkpoint.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,7 +146,7 @@ def _group(entry: Any) -> GroupPlan:
     _expect(isinstance(keep, list) and len(keep) <= width and all(map(_is_index, keep)),
             f"group {name}: keep must list channels")
     _expect(len(keep) > 0, f"group {name}: at least one channel must be kept")
-    ascending = all(a < b for a, b in zip(keep, keep[1:], strict=False))
+    ascending = all(a < b for a, b in itertools.pairwise(keep))
     _expect(ascending and keep[-1] < width,
             f"group {name}: kept channels must ascend and be below {width}")
     _expect(isinstance(axes, list) and all(isinstance(a, str) for a in axes),

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
-from graphprune.errors import VerifyError
 from graphprune.cut import slice_tensors
+from graphprune.errors import VerifyError
 from graphprune.graph import dynamic_dims, input_names, state, unlift, user_inputs
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Double(fx.Interpreter):
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Explicit float dtypes in arguments are widened too."""
-        args, kwargs = torch.utils._pytree.tree_map(_widen_dtype, (args, kwargs))
+        args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
         return super().call_function(target, args, kwargs)
 
 
@@ -177,7 +178,7 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
 def run(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
     """Flat inputs in, flat outputs out, without gradients."""
     with torch.no_grad():
-        return torch.utils._pytree.tree_leaves(
+        return pytree.tree_leaves(
             interpreter.run(*inputs, enable_io_processing=False)
         )
 

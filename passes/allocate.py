@@ -181,7 +181,7 @@ def _matches(group: Group, patterns: tuple[str, ...]) -> bool:
 
 
 def _erk_density(analysis: Analysis, group: Group) -> float:
-    """Erdős–Rényi-kernel density of the group's first weight: sum over product of its sizes."""
+    """Erdős-Rényi-kernel density of the group's first weight: sum over product of its sizes."""
     shapes = (analysis.tensors[o.tensor].shape for o in group.occurrences)
     first = next((shape for shape in shapes if len(shape) > 1), (group.width,))
     return sum(first) / math.prod(first)

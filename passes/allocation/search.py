@@ -193,7 +193,7 @@ class _Pairs:
     With `alone`, the other group may also stay where it is.
     """
 
-    def __init__(self, point: _Point, group: int, alone: bool = False) -> None:
+    def __init__(self, point: _Point, group: int, *, alone: bool = False) -> None:
         self.point, self.group = point, group
         self.rows, self.columns = point.near[group], np.concatenate(point.near)
         self.ends = np.cumsum([0, *(len(window) for window in point.near)])

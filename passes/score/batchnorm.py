@@ -16,8 +16,9 @@ __all__ = ["BatchNormScale"]
 
 @dataclass(frozen=True)
 class BatchNormScale:
-    """Sum of ``|gamma|`` over the BatchNorms a channel passes (Liu et al. 2017, Slimming,
-    arXiv:1708.06519, section 3).
+    """Sum of ``|gamma|`` over the BatchNorms a channel passes.
+
+    Source: Liu et al. 2017 (Slimming, arXiv:1708.06519, section 3).
 
     A group that passes no BatchNorm has no such score. It is scored by L1 magnitude instead, and
     the notes name it.

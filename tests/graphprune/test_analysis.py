@@ -11,7 +11,7 @@ from graphprune.tracing import trace
 from tests import nets
 
 
-def analysed(net: nets.Net):  # noqa: ANN201 - an Analysis, imported lazily by the tests
+def analysed(net: nets.Net):
     return analyse(trace(net, net.inputs()))
 
 

@@ -12,8 +12,7 @@ from graphprune.cut import cut_module
 from graphprune.graph import relift
 from graphprune.tracing import trace
 from graphprune.verify import verify
-
-from tests.nets import HELD, NETS, Net
+from tests.nets import HELD, NETS
 
 KEEP = 0.6
 

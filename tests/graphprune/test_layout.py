@@ -42,7 +42,8 @@ def test_tie_of_sets_matches_labels_that_cover_the_same_rows() -> None:
     tie(labels, merge([a, b]), merge([c, d]), 0)
     assert rows(labels, a) == rows(labels, c)
     assert rows(labels, b) == rows(labels, d)
-    assert all(rows(labels, a)) and all(rows(labels, b))
+    assert all(rows(labels, a))
+    assert all(rows(labels, b))
 
 
 def test_tie_of_sets_that_do_not_match_freezes_rather_than_guesses() -> None:

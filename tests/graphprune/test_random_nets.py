@@ -148,7 +148,7 @@ class Builder:
         return self.call(aten.mul.Tensor, x, self.call(aten.sigmoid.default, s))
 
     def pixels(self, x: fx.Node) -> fx.Node:
-        n, c, h, w = self.shape(x)
+        _n, c, h, _w = self.shape(x)
         if c % 4 == 0 and h < 16:
             return self.call(aten.pixel_shuffle.default, x, 2)
         return self.call(aten.pixel_unshuffle.default, x, 2) if h % 2 == 0 and c < 16 else x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def chain(depth: int = 6, width: int = 64) -> Net:
     net = Net()
     groups = [net.group(width) for _ in range(depth)]
     net.conv(groups[0], None, 27.0)
-    for first, second in zip(groups[:-1], groups[1:], strict=True):
+    for first, second in itertools.pairwise(groups):
         net.conv(first, second, 9.0)
     net.conv(groups[-1], None, 10.0)
     return net
@@ -217,7 +218,7 @@ def optimum(problem: Problem) -> float:
     are those of its groups.
     """
     ends = np.cumsum([0, *problem.sizes, *(f.table.size for f in problem.factors)])
-    parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [slice(a, b) for a, b in itertools.pairwise(ends)]
     groups, cells = parts[: len(problem.sizes)], parts[len(problem.sizes) :]
     cost = np.zeros(ends[-1])
     rows: list[scipy.sparse.csr_array] = []
