@@ -334,7 +334,7 @@ def _batch(module: fx.GraphModule) -> int:
     """Samples in the example inputs: the hint of the first symbolic leading dimension, or 1."""
     for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and value.ndim:
-            if isinstance(value.shape[0], torch.SymInt):
-                return size_hint(value.shape[0])
+        leading = value.shape[:1] if isinstance(value, torch.Tensor) else ()
+        if leading and isinstance(leading[0], torch.SymInt):
+            return size_hint(leading[0])
     return 1
