@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from graphprune.analysis import Analysis, analyse
@@ -11,7 +11,7 @@ from graphprune.explain import unknown_operators
 from graphprune.graph import source_line
 from graphprune.pipeline import AnalysisPass, State
 
-from .score import CRITERIA, Criterion, Scores
+from .score import CRITERIA, Criterion, Scores, count_readers
 
 __all__ = ["Analyse", "Score"]
 
@@ -60,4 +60,7 @@ class Score(AnalysisPass):
 
     def run(self, state: State) -> Scores:
         """Score."""
-        return self.criterion(state[Analysis])
+        scores = self.criterion(state[Analysis])
+        if scores.readers:
+            return scores
+        return replace(scores, readers=count_readers(state[Analysis]))

@@ -154,7 +154,7 @@ def _held(console: Console, frozen: Sequence[Mapping[str, Any]],
 
 
 def _checks(console: Console, run: Report) -> None:
-    batches = " and ".join(map(str, run.oracle["batches"]))
+    batches = " and ".join(map(str, sorted(set(run.oracle["batches"]))))
     rows = [_check("cut against masked original, float64", run.oracle)]
     rows[0][-1] += f", batches of {batches}"
     if run.eager["own_class"]:

@@ -31,7 +31,7 @@ __all__ = ["LabelSearch"]
 _ROUNDING = 1e-9
 # Pairs of labels looked at: in all, the share of what is left that one combination may use,
 # and how many it may use in any case.
-_PRODUCTS = 20_000_000
+_PRODUCTS = 5_000_000
 _PRODUCT_SHARE = 20
 _LEAST_PRODUCTS = 20_000
 

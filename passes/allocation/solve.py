@@ -42,7 +42,7 @@ class Effort:
 
     cells: int = 4_000_000
     labels: int = 8_000
-    label_cells: int = 3_000
+    label_cells: int = 10_000
     prices: int = 40
     sweeps: int = 50
     tolerance: float = 1e-5

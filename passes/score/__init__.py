@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .base import Criterion, Scores
+from .base import Criterion, Scores, count_readers
 from .batchnorm import BatchNormScale
 from .magnitude import Magnitude
 from .random import Random
 
-__all__ = ["CRITERIA", "BatchNormScale", "Criterion", "Magnitude", "Random", "Scores"]
+__all__ = ["CRITERIA", "BatchNormScale", "Criterion", "Magnitude", "Random", "Scores", "count_readers"]
 
 CRITERIA: dict[str, Criterion] = {
     "l1": Magnitude(p=1),

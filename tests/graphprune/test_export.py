@@ -158,6 +158,24 @@ def test_a_model_that_is_none(tmp_path: Path) -> None:
         check_onnx(tmp_path / "absent.onnx", affine())
 
 
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return x.mul_(2).index_select(0, index.sub_(1))
+
+
+def test_comparing_leaves_buffers_and_examples_as_they_are() -> None:
+    net, index = Counter(), torch.tensor([1, 2])
+    program = program_of(net, torch.randn(2, 4), index)
+    check_onnx(converted(program).SerializeToString(), program)
+    assert net.calls == 0
+    assert index.tolist() == [1, 2]
+
+
 class Unsupported(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.linalg.qr(x)[0]
