@@ -299,7 +299,7 @@ def _inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
 
 
 def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative error; of integers the share that differs, since a near tie can go either way."""
+    """Relative error; of integers, where near ties go either way, the share that differs."""
     if expected.is_floating_point() or got.shape != expected.shape:
         return error([got], [expected])
     return float((got != expected).double().mean()) if expected.numel() else 0.0

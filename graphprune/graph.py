@@ -11,9 +11,11 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
+import sympy
 import torch
 from torch import fx
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ __all__ = [
     "clone",
     "dynamic_dims",
     "fingerprint",
+    "grown_shapes",
     "input_names",
     "lift",
     "output_names",
@@ -111,17 +114,33 @@ def _leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, A
 
 
 def _dim(size: torch.SymInt, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    """The dimension of a symbolic size: a named one, or a linear function of one."""
     expression = size.node.expr
-    if not expression.is_Symbol:
+    symbols = sorted(expression.free_symbols, key=str)
+    if len(symbols) != 1 or not expression.is_polynomial(*symbols):
         return Dim.AUTO
-    if expression.name not in dims:
-        bounds = program.range_constraints.get(expression) if program else None
-        lower = int(bounds.lower) if bounds is not None else 1
-        upper = bounds.upper if bounds is not None else None
-        limit = {"max": int(upper)} if upper is not None and upper.is_Integer else {}
+    slope, offset = expression.coeff(symbols[0], 1), expression.coeff(symbols[0], 0)
+    if expression != slope * symbols[0] + offset:
+        return Dim.AUTO
+    dim = _named(symbols[0], program, dims)
+    dim = dim if slope == 1 else int(slope) * dim
+    return dim if offset == 0 else dim + int(offset)
+
+
+def _named(symbol: sympy.Symbol, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    if symbol.name not in dims:
+        lower, upper = _bounds(symbol, program)
+        limit = {} if upper is None else {"max": upper}
         name = "batch" if not dims else f"batch{len(dims)}"
-        dims[expression.name] = Dim(name, min=max(lower, 1), **limit)
-    return dims[expression.name]
+        dims[symbol.name] = Dim(name, min=max(lower, 1), **limit)
+    return dims[symbol.name]
+
+
+def _bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, int | None]:
+    bounds = program.range_constraints.get(symbol) if program else None
+    if bounds is None:
+        return 1, None
+    return int(bounds.lower), int(bounds.upper) if bounds.upper.is_Integer else None
 
 
 def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
@@ -130,8 +149,9 @@ def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
 
 
 def input_names(program: ExportedProgram) -> tuple[str, ...]:
-    """Names of the user's inputs, flattened, in calling order."""
-    return tuple(str(name) for name in program.graph_signature.user_inputs)
+    """Names of the user's inputs, flattened, in calling order; constants among them too."""
+    specs = program.graph_signature.input_specs
+    return tuple(str(spec.arg.name) for spec in specs if spec.kind is InputKind.USER_INPUT)
 
 
 def output_names(program: ExportedProgram) -> tuple[str, ...]:
@@ -154,6 +174,26 @@ def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
             symbols = {i: str(s) for i, s in sizes if isinstance(s, torch.SymInt)}
             found |= {node.name: symbols} if symbols else {}
     return found
+
+
+def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:
+    """Input name -> shape when every symbolic size is ``by`` larger, as far as it may grow."""
+    values: dict[sympy.Symbol, int] = {}
+    nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
+    for node in nodes:
+        for size in node.meta["val"].shape:
+            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
+                symbol = size.node.expr
+                _, upper = _bounds(symbol, program)
+                hint = size_hint(size)
+                values[symbol] = hint + by if upper is None else max(hint, min(hint + by, upper))
+    return {
+        node.name: tuple(
+            size if isinstance(size, int) else int(size.node.expr.subs(values))
+            for size in node.meta["val"].shape
+        )
+        for node in nodes
+    }
 
 
 def size_hint(size: int | torch.SymInt) -> int:

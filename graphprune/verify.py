@@ -19,7 +19,14 @@ from torch.utils import _pytree as pytree
 
 from graphprune.cut import slice_tensors
 from graphprune.errors import VerifyError
-from graphprune.graph import dynamic_dims, input_names, state, unlift, user_inputs
+from graphprune.graph import (
+    dynamic_dims,
+    grown_shapes,
+    input_names,
+    state,
+    unlift,
+    user_inputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,9 +110,11 @@ class Masked(Double):
 
 
 def _widen(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.detach().double()
-    return value
+    """A copy, so that a graph that writes into its buffers leaves the program as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    kind = torch.float64 if value.is_floating_point() else value.dtype
+    return value.detach().to(kind, copy=True)
 
 
 def _widen_dtype(value: Any) -> Any:
@@ -176,11 +185,10 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
 
 
 def run(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
-    """Flat inputs in, flat outputs out, without gradients."""
+    """Flat inputs in, flat outputs out, without gradients; the inputs are copied."""
+    own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     with torch.no_grad():
-        return pytree.tree_leaves(
-            interpreter.run(*inputs, enable_io_processing=False)
-        )
+        return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 
 def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
@@ -200,21 +208,25 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
 
 
 def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Inputs like the program's examples, floats drawn anew, dynamic axes ``grow`` longer."""
+    """Inputs like the program's examples, floats drawn anew, symbolic sizes ``grow`` larger."""
     generator = torch.Generator().manual_seed(seed)
-    dims = dynamic_dims(program)
+    shapes = grown_shapes(program, grow)
     out: list[Any] = []
     for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
         if not isinstance(leaf, torch.Tensor):
             out.append(leaf)
-            continue
-        value = leaf
-        for dim in dims.get(name, {}):
-            value = torch.cat([value] + [value.narrow(dim, 0, 1)] * grow, dim)
-        if value.is_floating_point():
-            value = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        out.append(value)
+        elif leaf.is_floating_point():
+            out.append(torch.randn(shapes[name], generator=generator, dtype=torch.float64))
+        else:
+            out.append(_tiled(leaf, shapes[name]))
     return out
+
+
+def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A copy of the given shape; what is beyond the original repeats it."""
+    for dim, size in enumerate(shape):
+        value = value.index_select(dim, torch.arange(size) % value.shape[dim])
+    return value.clone()
 
 
 def _leading(inputs: Sequence[Any]) -> int:

@@ -52,15 +52,20 @@ def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
         _refuse_folder(target, path, force=force)
     with _partial(target, path, Path.mkdir) as partial:
         yield partial
-        _sync(partial)
         if _kind(target) is not None:  # again: that may be a while ago
             _refuse_folder(target, path, force=force)
-        _move(partial, target)
+        with _reported(path):
+            _sync(partial)
+            _move(partial, target)
 
 
 @contextmanager
-def new_file(path: Path, *, force: bool) -> Iterator[Path]:
-    """As ``new_folder``, for one file."""
+def new_file(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
+    """As ``new_folder``, for one text file.
+
+    Yields:
+        A function that takes the text.
+    """
     target = _target(path)
     kind = _kind(target)
     if kind is not None and not stat.S_ISREG(kind):
@@ -68,9 +73,20 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
     if kind is not None and not force:
         raise OutputError(f"{path} exists", hint="pass --force to replace it")
     with _partial(target, path, lambda p: p.touch(exist_ok=False)) as partial:
-        yield partial
-        _sync(partial)
-        partial.replace(target)
+        text: list[str] = []
+        yield text.append
+        with _reported(path):
+            partial.write_text("".join(text), encoding="utf-8")
+            _sync(partial)
+            partial.replace(target)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"can't write to {path}: {error.strerror or error}") from error
 
 
 def _target(path: Path) -> Path:
@@ -83,12 +99,11 @@ def _target(path: Path) -> Path:
 
 def _kind(path: Path) -> int | None:
     """The file mode, of a symbolic link its own; ``None`` if there is nothing."""
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise OutputError(f"can't write to {path}: {error.strerror}") from error
+    with _reported(path):
+        try:
+            return path.lstat().st_mode
+        except FileNotFoundError:
+            return None
 
 
 def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
@@ -113,13 +128,11 @@ def _partial(target: Path, shown: Path, make: Callable[[Path], object]) -> Itera
     partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
     lock = -1
     try:
-        try:
+        with _reported(shown):
             target.parent.mkdir(parents=True, exist_ok=True)
             _sweep(target)
             make(partial)
             lock = _lock(partial)
-        except OSError as error:
-            raise OutputError(f"can't write to {shown}: {error.strerror}") from error
         yield partial
     finally:
         if lock >= 0:
@@ -141,8 +154,6 @@ def _move(partial: Path, target: Path) -> None:
             partial.rename(target)
             _remove(aside)
         _sync_folder(target.parent)
-    except OSError as error:
-        raise OutputError(f"can't write to {target}: {error.strerror}") from error
     finally:
         _restore(target)
 

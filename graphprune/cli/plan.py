@@ -45,7 +45,7 @@ def plan(
     options.check_budget(flops, params)
     _ = source.file
     with (
-        output.new_file(out, force=force) if out else nullcontext() as file,
+        output.new_file(out, force=force) if out else nullcontext() as write,
         working(verbose=verbose, quiet=quiet, stages=5) as progress,
     ):
         from graphprune import api
@@ -60,8 +60,8 @@ def plan(
         dense, examples, _ = source.load()
         decision = api.decide(dense, examples, allocator=allocator, score=score,
                               strict_ops=strict_ops, progress=progress)[Decision]
-        if file:
-            file.write_text(decision.plan.to_json(), encoding="utf-8")
+        if write:
+            write(decision.plan.to_json())
     if as_json or not out:
         render.text(decision.plan.to_json())
     if not quiet:

@@ -131,7 +131,7 @@ def _proportional(problem: Problem, scale: Sequence[float]) -> Levels:
     factors = np.unique(np.concatenate(needed))
 
     def scaled(index: int) -> Levels:
-        limit = factors[index] * (1 + _ROUNDING)
+        limit = float(factors[index]) * (1 + _ROUNDING)
         return tuple(
             max(0, int(np.searchsorted(need, limit, side="right")) - 1) for need in needed
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["DynamicProgramming"]
 
 _WORTHWHILE = 1e-3
-_COARSE_TOLERANCE = 1e-4
 _RECENT = 3
 
 
@@ -71,7 +70,6 @@ class DynamicProgramming(Effort):
 
     def _refined(self, problem: Problem, levels: Levels, count: int) -> Levels:
         """Solve on an even grid of levels, then on grids ever finer around the solution."""
-        effort = replace(self, tolerance=max(self.tolerance, _COARSE_TOLERANCE))
         centre: Sequence[int | None] = [None] * len(levels)
         for _ in range(self.rounds):
             choice = [
@@ -79,7 +77,7 @@ class DynamicProgramming(Effort):
                 for size, middle, level in zip(problem.sizes, centre, levels, strict=True)
             ]
             before = problem.distortion(levels)
-            found, _ = solve(problem.restrict(choice), _located(levels, choice), effort)
+            found, _ = solve(problem.restrict(choice), _located(levels, choice), self)
             centre = levels = embedded(found, choice)
             if before - problem.distortion(levels) <= _WORTHWHILE * before:
                 break
@@ -123,16 +121,16 @@ class DynamicProgramming(Effort):
         known = [levels]
         dual = bounded(problem, Relaxation(problem, levels, starts), known, self)
         for _ in range(self.rounds):
-            finer = [
-                np.union1d(start, _around(start, chosen))
-                for start, chosen in zip(
-                    starts, np.array(dual.points[-_RECENT:]).T, strict=True
-                )
-            ]
-            closed = upper - dual.bound <= self.tolerance * dual.bound
-            if closed or all(map(np.array_equal, starts, finer)):
+            if upper - dual.bound <= self.tolerance * dual.bound:
                 break
-            starts, known = finer, [*known, *dual.points]
+            chosen = np.array(dual.points[-_RECENT:]).T
+            starts = [
+                np.union1d(start, _around(start, group))
+                for start, group in zip(starts, chosen, strict=True)
+            ]
+            if sum(map(len, starts)) == sum(dual.relaxation.sizes):
+                break
+            known += dual.points
             dual = bounded(problem, Relaxation(problem, levels, starts), known, self)
         return dual
 
@@ -142,9 +140,7 @@ def _around(starts: Index, levels: Index) -> Index:
     where = np.searchsorted(starts, levels, side="right")
     first, stop = starts[where - 1], np.append(starts, starts[-1] + 1)[where]
     steps = np.append(0, 2 ** np.arange(int(starts[-1]).bit_length()))
-    splits = np.concatenate(
-        [np.subtract.outer(levels, steps), np.add.outer(levels + 1, steps)], 1
-    )
+    splits = np.hstack([np.subtract.outer(levels, steps), np.add.outer(levels + 1, steps)])
     inside = (splits >= first[:, np.newaxis]) & (splits < stop[:, np.newaxis])
     return splits[inside]
 

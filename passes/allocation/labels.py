@@ -77,7 +77,7 @@ class _Labels:
     def times(self, child: _Labels, allowed: float) -> _Labels:
         """Combine with each label of a child while the excess is allowed."""
         order = np.argsort(child.excess, kind="stable")
-        counts = self.partners(child.excess[order], allowed)
+        counts = np.searchsorted(child.excess[order], allowed - self.excess, side="right")
         mine = np.repeat(np.arange(len(counts)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
         theirs = order[np.arange(len(mine)) - first]
@@ -88,9 +88,10 @@ class _Labels:
             np.column_stack([self.choices[mine], theirs]),
         )
 
-    def partners(self, ascending: Array, allowed: float) -> Index:
-        """Return per label how many of a child's, of `ascending` excess, it may take."""
-        return np.searchsorted(ascending, allowed - self.excess, side="right")
+    def pairs(self, child: _Labels, allowed: float) -> int:
+        """Return how many labels `times` would make."""
+        ascending = np.sort(child.excess)
+        return int(np.searchsorted(ascending, allowed - self.excess, side="right").sum())
 
     def pareto(self) -> _Labels:
         """Drop labels that another one matches or beats in both cost and distortion."""
@@ -164,7 +165,9 @@ class LabelSearch:
                 labels = self._bucket_labels(bucket, at, reduced, slack)
                 if labels is not None:
                     fitting = labels.at(labels.costs <= self._rooms[index][at])
-                    found[at] = self._thinned(fitting.pareto(), float(reduced.min()))
+                    found[at] = self._thinned(
+                        fitting.pareto(), float(reduced.min()), self._keep
+                    )
             self._labels.append(found)
         return self._best(slack), self._bound + self._dropped
 
@@ -197,34 +200,36 @@ class LabelSearch:
         window: tuple[float, float],
     ) -> _Labels | None:
         """Combine with the labels of all children at the levels `here`."""
-        lowest = window[0]
         for child in children:
             separator = self._elimination.buckets[child].separator
             other = self._labels[child].get(tuple(here[group] for group in separator))
             if other is None:
                 return None
-            labels = labels.times(other, self._allowed(labels, other, window))
-            labels = self._thinned(labels.pareto(), lowest)
+            labels = self._product(labels, other, window).pareto()
+            labels = self._thinned(labels, window[0], self._keep)
         return labels if len(labels.costs) else None
 
-    def _allowed(self, labels: _Labels, child: _Labels, window: tuple[float, float]) -> float:
-        """Return up to which excess to combine labels without too many products."""
+    def _product(
+        self, labels: _Labels, child: _Labels, window: tuple[float, float]
+    ) -> _Labels:
+        """Combine with each label of a child, of as many labels as can be afforded."""
         lowest, slack = window
-        allowed, ascending = slack - lowest, np.sort(child.excess)
         most = max(_LEAST_PRODUCTS, self._products // _PRODUCT_SHARE)
-        while (count := int(labels.partners(ascending, allowed).sum())) > most:
-            allowed /= 2
-            self._dropped = min(self._dropped, lowest + allowed)
+        while (count := labels.pairs(child, slack - lowest)) > most:
+            if len(labels.costs) > len(child.costs):
+                labels = self._thinned(labels, lowest, len(labels.costs) // 2)
+            else:
+                child = self._thinned(child, lowest, len(child.costs) // 2)
         self._products -= count
-        return allowed
+        return labels.times(child, slack - lowest)
 
-    def _thinned(self, labels: _Labels, lowest: float) -> _Labels:
+    def _thinned(self, labels: _Labels, lowest: float, keep: int) -> _Labels:
         """Keep the labels of least excess, and the bound of the others."""
-        if len(labels.costs) <= self._keep:
+        if len(labels.costs) <= keep:
             return labels
         order = np.argsort(labels.excess, kind="stable")
-        self._dropped = min(self._dropped, lowest + float(labels.excess[order[self._keep]]))
-        return labels.at(np.sort(order[: self._keep]))
+        self._dropped = min(self._dropped, lowest + float(labels.excess[order[keep]]))
+        return labels.at(np.sort(order[:keep]))
 
     def _best(self, slack: float) -> Levels | None:
         """Return the complete choice of least distortion within the budget."""

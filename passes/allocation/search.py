@@ -97,9 +97,9 @@ class _Point:
                 self.factors[group].append(factor)
         # Of every single move, group after group: change of cost, and of distortion.
         self.costs = np.concatenate(first_order(problem, levels))
-        self.gains = np.concatenate(
-            [curve - curve[level] for curve, level in zip(problem.curves, levels, strict=True)]
-        )
+        self.gains = np.concatenate([
+            curve - curve[level] for curve, level in zip(problem.curves, levels, strict=True)
+        ])
         self.room = problem.budget - problem.cost(levels)
         # What a unit of cost is worth: too little to ever trade distortion for it.
         highest = sum(float(curve[0]) for curve in problem.curves)
@@ -156,10 +156,11 @@ class _Point:
         """Return what moving two groups costs beyond the sum of the two single moves."""
         rows, columns = (self.near[g] - self.spans[g].start for g in (group, other))
         at = {group: rows[:, np.newaxis], other: columns}
-        both: Array = factor.table[tuple(at.get(g, self.levels[g]) for g in factor.scope)]
+        both = factor.table[tuple(at.get(g, self.levels[g]) for g in factor.scope)]
         mine = factor.along(group, self.levels)[rows]
         theirs = factor.along(other, self.levels)[columns]
-        return both - np.add.outer(mine, theirs) + factor(self.levels)
+        change: Array = both - np.add.outer(mine, theirs) + factor(self.levels)
+        return change
 
     def _window(self, group: int) -> Index:
         """Return the positions, among all moves, of those within reach."""

@@ -45,7 +45,7 @@ class Effort:
     label_cells: int = 10_000
     prices: int = 40
     sweeps: int = 50
-    tolerance: float = 1e-5
+    tolerance: float = 1e-4
 
 
 def affordable(problem: Problem, effort: Effort) -> int:

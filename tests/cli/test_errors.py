@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -149,6 +151,20 @@ def test_output_in_the_way(cli: Cli, small: Sequence[str], tmp_path: Path) -> No
     expect(cli(*compress, file / "out"), 2, "error[GP009]: can't write to ", "Not a directory")
     expect(cli(*compress, "/proc/nowhere/out"), 2, "error[GP009]: can't write to /proc/nowhere")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link", "taken"]
+
+
+def test_full_disk(cli: Cli, small: Sequence[str], tmp_path: Path,
+                   monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    found = cli("compress", *small, "--flops", "0.5", "--no-onnx", "-o", tmp_path / "out")
+    expect(found, 2, "error[GP009]: can't write model.pt: No space left on device")
+    found = cli("plan", *small, "--flops", "0.5", "-o", tmp_path / "plan.json")
+    expect(found, 2, f"error[GP009]: can't write to {tmp_path / 'plan.json'}: No space left")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_plan_of_another_architecture(cli: Cli, small: Sequence[str], unknown: Sequence[str],

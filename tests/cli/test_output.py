@@ -125,16 +125,16 @@ def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:
 
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    with output.new_file(path, force=False) as file:
-        file.write_text("old")
+    with output.new_file(path, force=False) as write:
+        write("old")
         assert not path.exists()
     with pytest.raises(OutputError, match="exists"), output.new_file(path, force=False):
         pass
     with pytest.raises(KeyError), output.new_file(path, force=True):
         raise KeyError
     assert path.read_text() == "old"
-    with output.new_file(path, force=True) as file:
-        file.write_text("new")
+    with output.new_file(path, force=True) as write:
+        write("new")
     assert path.read_text() == "new"
     with pytest.raises(OutputError, match="not a file"), output.new_file(tmp_path, force=True):
         pass
