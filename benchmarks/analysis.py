@@ -267,8 +267,9 @@ def main() -> None:
     if options.profile:
         return
     for family in options.families:
-        mine = [row for row in rows if row.family == family]
-        print(f"{family}: cpu ~ nodes ** {exponent(mine):.2f}")
+        power = exponent([row for row in rows if row.family == family])
+        if np.isfinite(power):
+            print(f"{family}: cpu ~ nodes ** {power:.2f}, from {FIT_FROM} nodes on")
     write(rows, options.results)
     plot(rows, options.results)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graphprune.cost import Polynomial
 from graphprune.labels import FROZEN, Axis
-from graphprune.layout import widened
+from graphprune.tying import widened
 
 __all__ = ["Group", "Grouping", "Occurrence", "group_labels"]
 

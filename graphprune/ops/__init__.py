@@ -9,6 +9,7 @@ from graphprune.ops import (
     norm,
     pool,
     reduce,
+    reorder,
     rows,
     shape,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "norm",
     "pool",
     "reduce",
+    "reorder",
     "rows",
     "rule",
     "sample",

@@ -10,9 +10,10 @@ import math
 import torch
 
 from graphprune.labels import Axis
-from graphprune.layout import Layout, split
+from graphprune.layout import Layout
 from graphprune.ops.elementwise import broadcast
 from graphprune.ops.registry import Call, Kept, Sample, rule, sample
+from graphprune.splitting import split
 
 __all__: list[str] = []
 

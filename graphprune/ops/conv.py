@@ -11,8 +11,10 @@ import math
 import torch
 
 from graphprune.labels import Axis, plain
-from graphprune.layout import Layout, merge, split
+from graphprune.layout import Layout
 from graphprune.ops.registry import Call, Sample, rule, sample
+from graphprune.splitting import split
+from graphprune.tying import merge
 
 __all__: list[str] = []
 

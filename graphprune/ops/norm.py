@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from graphprune.labels import Axis
-from graphprune.layout import Layout, split
+from graphprune.layout import Layout
 from graphprune.ops.registry import Call, rule, sample
+from graphprune.splitting import split
 
 __all__: list[str] = []
 
@@ -34,7 +35,8 @@ aten = torch.ops.aten
 def per_channel_norm(call: Call) -> Layout:
     """Every channel (axis 1) has its own statistics and its own affine map."""
     layout = call.layout("input")
-    call.freeze(layout[0], *layout[2:])
+    if call.get("training") or call.get("use_input_stats"):
+        call.freeze(layout[0], *layout[2:])
     for name in ("weight", "bias", "running_mean", "running_var"):
         if call[name] is not None:
             call.tie(layout[1], call.layout(name)[0])

@@ -25,7 +25,8 @@ from torch import fx
 from graphprune.errors import InternalError
 from graphprune.graph import shape, size_hint
 from graphprune.labels import Axis, Labels
-from graphprune.layout import Layout, tie
+from graphprune.layout import Layout
+from graphprune.tying import tie
 
 __all__ = [
     "RULES",

@@ -1,4 +1,4 @@
-"""Operators that join, pick, repeat or reorder the rows of an axis."""
+"""Operators that join, split or pick the rows of an axis."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.labels import Axis, plain
-from graphprune.layout import Layout, widened
+from graphprune.layout import Layout
 from graphprune.ops.registry import Call, Kept, Result, rule, sample
+from graphprune.tying import widened
 
-__all__: list[str] = []
+__all__ = ["stack_rows", "with_axis"]
 
 aten = torch.ops.aten
 
 
-def _with(layout: Layout, dim: int, axis: Axis) -> Layout:
+def with_axis(layout: Layout, dim: int, axis: Axis) -> Layout:
+    """The layout with one axis exchanged."""
     return (*layout[:dim], axis, *layout[dim + 1 :])
 
 
-def _stack_rows(axes: Sequence[Axis]) -> Axis:
+def stack_rows(axes: Sequence[Axis]) -> Axis:
+    """The rows of several axes after one another."""
     width = max(axis.shape[1] for axis in axes)
     return np.concatenate([widened(axis, width) for axis in axes])
 
@@ -51,7 +54,7 @@ def concatenate(call: Call) -> Layout:
         for i in range(rank):
             if i != dim:
                 call.tie(first[i], other[i])
-    return _with(first, dim, _stack_rows([layout[dim] for layout in layouts]))
+    return with_axis(first, dim, stack_rows([layout[dim] for layout in layouts]))
 
 
 @rule(
@@ -83,7 +86,7 @@ def _pieces(call: Call, sizes: Sequence[int]) -> Result:
 
     if layout[dim].shape[1]:
         call.replace(make)
-    return [_with(layout, dim, run) for run in runs]
+    return [with_axis(layout, dim, run) for run in runs]
 
 
 @rule(
@@ -134,7 +137,7 @@ def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
 
     if axis.shape[1]:
         call.replace(make)
-    return _with(layout, dim, picked)
+    return with_axis(layout, dim, picked)
 
 
 @rule(
@@ -150,11 +153,11 @@ def slice_rows(call: Call) -> Layout:
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     if not layout[dim].shape[1]:
-        return _with(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
     bounds = call["start"], call["end"]
     if any(isinstance(bound, fx.Node) for bound in bounds):
         call.freeze(layout[dim])
-        return _with(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
     rows = np.arange(len(layout[dim]))[slice(*bounds, call["step"])]
     return _picked(call, dim, rows)
 
@@ -166,7 +169,7 @@ def narrow(call: Call) -> Layout:
     dim = call.dim(call["dim"], len(layout))
     if isinstance(call["start"], fx.Node) or isinstance(call["length"], fx.Node):
         call.freeze(layout[dim])
-        return _with(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
     start = call.dim(call["start"], len(layout[dim]))
     return _picked(call, dim, np.arange(start, start + call["length"]))
 
@@ -182,7 +185,7 @@ def index_select(call: Call) -> Layout:
     index = call.constant("index")
     if index is None:
         call.freeze(layout[dim])
-        return _with(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
     return _picked(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
 
 
@@ -248,112 +251,3 @@ def unbind(call: Call) -> Result:
     dim = call.dim(call["dim"], len(layout))
     call.freeze(layout[dim])
     return [(*layout[:dim], *layout[dim + 1 :])] * len(layout[dim])
-
-
-@rule(aten.flip.default, samples=lambda: [sample(torch.randn(2, 6, 3), [1])])
-def flip(call: Call) -> Layout:
-    """Reverse the rows of some axes."""
-    out = list(call.layout("self"))
-    for dim in call["dims"]:
-        out[dim] = out[dim][::-1]
-    return tuple(out)
-
-
-@rule(
-    aten.roll.default,
-    samples=lambda: [sample(torch.randn(2, 6, 3), [1], [2]), sample(torch.randn(2, 6), [2], [1])],
-)
-def roll(call: Call) -> Layout:
-    """Rotate some axes by a fixed number of rows, so these must stay."""
-    layout = call.layout("self")
-    dims = [d % len(layout) for d in call["dims"]] or list(range(len(layout)))
-    call.freeze(*(layout[d] for d in dims))
-    return layout
-
-
-@rule(
-    aten.repeat.default,
-    samples=lambda: [sample(torch.randn(6, 3), [2, 2, 1]), sample(torch.randn(2, 1), [1, 6])],
-)
-def repeat(call: Call) -> Layout:
-    """Tile axes; an axis of size one that is tiled has channels of its own."""
-    layout, times = call.layout("self"), list(call["repeats"])
-    layout = (*(plain(1) for _ in range(len(times) - len(layout))), *layout)
-    out = [_repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))]
-    call.rewrite("repeats", lambda kept: [
-        int(kept(new).sum()) if len(old) == 1 and new.shape[1] else n
-        for n, old, new in zip(times, layout, out, strict=True)
-    ])
-    return tuple(out)
-
-
-def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
-    if isinstance(times, fx.Node):
-        call.freeze(axis)
-        return plain(call.out_shape[i])
-    return call.fresh(times, i) if len(axis) == 1 else np.tile(axis, (times, 1))
-
-
-@rule(
-    aten.repeat_interleave.self_int,
-    samples=lambda: [sample(torch.randn(2, 6), 3, 1)],
-)
-def repeat_interleave(call: Call) -> Layout:
-    """Each row ``repeats`` times in a row."""
-    layout = call.layout("self")
-    if call["dim"] is None or isinstance(call["repeats"], fx.Node):
-        call.freeze(*layout)
-        return tuple(plain(size) for size in call.out_shape)
-    dim = call.dim(call["dim"], len(layout))
-    return _with(layout, dim, np.repeat(layout[dim], call["repeats"], axis=0))
-
-
-@rule(
-    aten.constant_pad_nd.default,
-    samples=lambda: [sample(torch.randn(2, 6, 3), [1, 1, 2, 3], 0.5)],
-)
-@rule(
-    aten.pad.default,
-    samples=lambda: [
-        sample(torch.randn(2, 6, 3), [1, 1, 2, 3]),
-        sample(torch.randn(2, 6, 3), [0, 0, -1, 3]),
-        sample(torch.randn(2, 6, 5), [1, 1], "reflect"),
-    ],
-)
-def pad(call: Call) -> Layout:
-    """Rows before and after: new ones have labels that no parameter feeds; negative: cropped."""
-    layout, amounts = list(call.layout("self")), list(call["pad"])
-    constant = call.get("mode") in (None, "constant")
-    edges: list[tuple[Axis, Axis] | None] = []
-    for i in range(len(amounts) // 2):
-        dim, (before, after) = len(layout) - 1 - i, amounts[2 * i : 2 * i + 2]
-        literal = isinstance(before, int) and isinstance(after, int)
-        if layout[dim].shape[1] and literal and constant:
-            layout[dim], edge = _padded(call, layout[dim], dim, before, after)
-            edges.append(edge)
-        else:
-            if (before, after) != (0, 0):
-                call.freeze(layout[dim])
-                layout[dim] = plain(call.out_shape[dim])
-            edges.append(None)
-
-    def value(kept: Kept) -> list[Any]:
-        out: list[Any] = []
-        for i, edge in enumerate(edges):
-            old = amounts[2 * i : 2 * i + 2]
-            out += old if edge is None else [
-                int(kept(rows).sum()) * (1 if n >= 0 else -1) for n, rows in zip(old, edge, strict=True)
-            ]
-        return out
-
-    call.rewrite("pad", value)
-    return tuple(layout)
-
-
-def _padded(call: Call, axis: Axis, dim: int, before: int, after: int) -> tuple[Axis, tuple[Axis, Axis]]:
-    """The padded axis, and the rows added (or cropped) at either end."""
-    head = call.fresh(before, (dim, 0)) if before >= 0 else axis[:-before]
-    tail = call.fresh(after, (dim, 1)) if after >= 0 else axis[after:]
-    middle = axis[max(-before, 0) : len(axis) - max(-after, 0)]
-    parts = [head] * (before > 0) + [middle] + [tail] * (after > 0)
-    return _stack_rows(parts), (head, tail)

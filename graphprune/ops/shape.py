@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from graphprune.labels import Axis, plain
-from graphprune.layout import Layout, merge, reshape, split
+from graphprune.layout import Layout, reshape
 from graphprune.ops.registry import Call, Kept, rule, sample
+from graphprune.splitting import split
+from graphprune.tying import merge
 
 __all__: list[str] = []
 

@@ -64,8 +64,8 @@ def _radius(size: int, step: int) -> int:
 def knapsack(values: Sequence[Array], costs: Sequence[Array], room: float) -> list[int]:
     """Choose one item per group: least summed value, summed cost at most `room`.
 
-    Costs are rounded up to buckets, so that the sum never exceeds `room`; where no more
-    than the cheapest items fit, those are returned.
+    Costs are rounded up to buckets, so that the sum never exceeds `room`; where not even
+    the cheapest items fit, those are returned.
 
     Args:
         values: per group and item.
@@ -74,13 +74,14 @@ def knapsack(values: Sequence[Array], costs: Sequence[Array], room: float) -> li
     """
     cheapest = [int(cost.argmin()) for cost in costs]
     free = room - sum(float(cost.min()) for cost in costs)
-    if free <= _ROUNDING * sum(float(np.ptp(cost)) for cost in costs):
+    if free < 0:
         return cheapest
+    unit = max(free, _ROUNDING * sum(float(np.ptp(cost)) for cost in costs)) or 1.0
     best = np.zeros(_BUCKETS + 1)
     spent: list[Index] = []
     picks: list[Index] = []
     for value, cost in zip(values, costs, strict=True):
-        steps = np.ceil((cost - cost.min()) / free * _BUCKETS).clip(max=_BUCKETS + 1)
+        steps = np.ceil((cost - cost.min()) / unit * _BUCKETS).clip(max=_BUCKETS + 1)
         spent.append(steps.astype(np.int64))
         left = np.arange(_BUCKETS + 1) - spent[-1][:, np.newaxis]
         totals = np.where(left >= 0, best[left.clip(min=0)], np.inf) + value[:, np.newaxis]

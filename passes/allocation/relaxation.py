@@ -74,14 +74,16 @@ class Relaxation:
 
     The cost is rewritten exactly around a centre: its value there, plus the change when
     one group alone moves, plus a residual per factor. The residual is of second order: it
-    is 0 where at most one group of the factor is off the centre. Groups keep
-    their exact curve and first-order cost; the minimum inside an interval is taken when
-    the multiplier is known. Residual tables are replaced by their minimum over every
-    block of intervals. Hence `unary` plus weight times `factors` never exceeds
+    is 0 where at most one group of the factor is off the centre. Groups keep their exact
+    curve and first-order cost; the least of their sum inside an interval is taken once the
+    price of cost is known. Residual tables are replaced by their minimum over each block
+    of intervals. So `unary` plus weight times `constant` and `factors` never exceeds
     distortion plus weight times cost, and with one level per interval they are equal.
 
     Attributes:
         sizes: number of intervals per group.
+        curves: distortion per group and level.
+        moves: change of cost per group and level, when that group alone leaves the centre.
         factors: cost residuals, per block of intervals.
         constant: cost at the centre.
     """

@@ -89,7 +89,7 @@ class _Point:
     def __init__(self, problem: Problem, levels: Levels, reach: int) -> None:
         self.problem, self.levels, self.reach = problem, list(levels), reach
         ends = np.cumsum((0, *problem.sizes)).tolist()
-        self.spans = [slice(a, b) for a, b in pairwise(ends)]
+        self.spans: list[slice[int, int]] = [slice(a, b) for a, b in pairwise(ends)]
         self.near = [self._window(group) for group in range(len(levels))]
         self.factors: list[list[Factor]] = [[] for _ in levels]
         for factor in problem.factors:
@@ -156,11 +156,10 @@ class _Point:
         """Return what moving two groups costs beyond the sum of the two single moves."""
         rows, columns = (self.near[g] - self.spans[g].start for g in (group, other))
         at = {group: rows[:, np.newaxis], other: columns}
-        both = factor.table[tuple(at.get(g, self.levels[g]) for g in factor.scope)]
-        mine = factor.along(group, self.levels)[rows]
+        both = factor.table[tuple(at.get(g, np.asarray(self.levels[g])) for g in factor.scope)]
+        mine = factor.along(group, self.levels)[rows, np.newaxis]
         theirs = factor.along(other, self.levels)[columns]
-        change: Array = both - np.add.outer(mine, theirs) + factor(self.levels)
-        return change
+        return both - mine - theirs + factor(self.levels)
 
     def _window(self, group: int) -> Index:
         """Return the positions, among all moves, of those within reach."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from graphprune.labels import Axis, Labels, plain
-from graphprune.layout import merge, reshape, split, tie
+from graphprune.layout import reshape
+from graphprune.splitting import split
+from graphprune.tying import merge, tie
 
 
 def rows(labels: Labels, axis: Axis) -> list[set[int]]:
