@@ -7,8 +7,9 @@ the same, so every axis size is a polynomial in the widths of the groups.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +62,21 @@ class Grouping:
 
     groups: tuple[Group, ...]
     of_label: NDArray[np.int64]
+    _sizes: dict[tuple[int, bytes], Polynomial] = field(default_factory=dict, repr=False)
 
     def size(self, axis: Axis) -> Polynomial:
         """Length of a resolved axis as a polynomial in the widths."""
+        if axis.shape[1] == 0:
+            return Polynomial.constant(len(axis))
+        name = axis.shape[1], axis.tobytes()
+        if name not in self._sizes:
+            self._sizes[name] = self._size(axis)
+        return self._sizes[name]
+
+    def _size(self, axis: Axis) -> Polynomial:
         terms: dict[tuple[int, ...], float] = {}
         for key, rows in _classes(axis, self.of_label):
-            dense = np.prod([self.groups[g].width for g in key]) if key else 1
+            dense = math.prod(self.groups[g].width for g in key)
             terms[key] = terms.get(key, 0.0) + len(rows) / dense
         return Polynomial(terms)
 

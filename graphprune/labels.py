@@ -57,6 +57,8 @@ class Labels:
         self._refined = np.zeros(1024, dtype=bool)
         self._count = 1
         self.version = 0
+        self._resolved: dict[int, tuple[Axis, Axis]] = {}
+        self._resolved_at = 0
         self.log: list[Event] = []
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class Labels:
         roots = self._parent[labels]
         while True:
             further = self._parent[roots]
-            if np.array_equal(further, roots):
+            if (further == roots).all():
                 return roots
             roots = further
 
@@ -87,6 +89,13 @@ class Labels:
         """The axis in terms of live labels: each row a descending set, zeros last, trimmed."""
         if axis.shape[1] == 0:
             return axis
+        if self._resolved_at != self.version:
+            self._resolved, self._resolved_at = {}, self.version
+        if id(axis) not in self._resolved:  # the axis is held, so that its id stays its own
+            self._resolved[id(axis)] = axis, self._live(axis)
+        return self._resolved[id(axis)][1]
+
+    def _live(self, axis: Axis) -> Axis:
         rows = self.find(axis)
         while (refined := self._refined[rows]).any():
             first = np.where(refined, self._parts[rows, 0], rows)
@@ -110,7 +119,10 @@ class Labels:
 
     def freeze(self, axis: Axis, link: int) -> None:
         """Nothing in these rows may be removed any more."""
-        labels = np.unique(self.resolve(axis))
+        rows = self.resolve(axis)
+        if rows.shape[1] == 0:
+            return
+        labels = np.unique(rows)
         labels = labels[labels != FROZEN]
         self.unite(labels, np.full_like(labels, FROZEN), link)
 

@@ -100,8 +100,8 @@ class Plan:
             PlanError: if the text isn't a plan of a known version; nothing is guessed.
         """
         try:
-            data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        except (ValueError, RecursionError) as error:
             raise PlanError(f"the plan is not JSON: {error}") from error
         _expect(isinstance(data, dict), "the plan is not a JSON object")
         _expect(data.get("format") == FORMAT, f"unknown plan format {data.get('format')!r}",
@@ -116,6 +116,16 @@ class Plan:
         _expect(len({g.id for g in plans}) == len(plans), "a group occurs twice in the plan")
         return Plan(model["fingerprint"], plans, _numbers(data["budget"], "budget"),
                     _numbers(data["predicted"], "predicted"))
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return dict(pairs)
 
 
 def _expect(condition: bool, message: str, hint: str = "see docs/plan-format.md") -> None:

@@ -85,11 +85,11 @@ class _Cells:
 
     def loose(self) -> NDArray[np.bool_]:
         """Per label: it belongs to no single new axis."""
-        return ~self.is_box | (self.partial > 1)
+        return (self.partial > 0) & (~self.is_box | (self.partial > 1))
 
     def everywhere(self) -> Axis:
-        """Labels that fill the whole grid: removing one would remove everything."""
-        return self.names[self.is_box & (self.partial == 0)][:, None]
+        """Labels that reach every row of every new axis: they would remove everything."""
+        return self.names[self.partial == 0][:, None]
 
     def refine_boxes(
         self, labels: Labels, loose: NDArray[np.bool_], link: int

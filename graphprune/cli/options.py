@@ -64,7 +64,8 @@ ScoreName = Annotated[str, typer.Option(
     "--score", metavar="NAME", help="Importance of channels: l1, l2, bn-scale or random.")]
 Allocator = Annotated[str, typer.Option(
     "--allocate", metavar="NAME",
-    help="How widths are chosen: dp (certified), or uniform, global, erk, random-search.")]
+    help="How widths are chosen: dp (with a certificate), uniform, erk, global_threshold or "
+    "random_search.")]
 RoundTo = Annotated[int, typer.Option(
     metavar="N", help="Widths are multiples of N, or stay whole.")]
 MinChannels = Annotated[int, typer.Option(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -252,12 +253,11 @@ def bind(node: fx.Node) -> dict[str, Any]:
     """A call's arguments by schema name, defaults filled in."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return {str(i): value for i, value in enumerate(node.args)} | dict(node.kwargs)
-    bound: dict[str, Any] = {}
-    for i, argument in enumerate(node.target._schema.arguments):
-        if i < len(node.args):
-            bound[argument.name] = node.args[i]
-        elif argument.name in node.kwargs:
-            bound[argument.name] = node.kwargs[argument.name]
-        else:
-            bound[argument.name] = argument.default_value
-    return bound
+    names, defaults = _parameters(node.target)
+    return defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+@cache
+def _parameters(operator: torch._ops.OpOverload) -> tuple[tuple[str, ...], dict[str, Any]]:
+    arguments = operator._schema.arguments
+    return tuple(a.name for a in arguments), {a.name: a.default_value for a in arguments}

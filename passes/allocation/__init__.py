@@ -10,7 +10,7 @@ Example:
     >>> problem = Problem.from_polynomial(widths, curves, {(0, 1): 9.0}, budget=9.0 * 32)
     >>> found = ALLOCATORS["dp"]()(problem)
     >>> found.levels, found.cost, found.gap
-    ((4, 5), 270.0, 0.0)
+    ((3, 7), 288.0, 0.0)
 """
 
 from __future__ import annotations

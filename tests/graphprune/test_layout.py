@@ -80,6 +80,14 @@ def test_split_of_misaligned_labels_ties_along_the_largest_axis() -> None:
     assert rows(labels, merge([outer, inner])) == rows(labels, axis)
 
 
+def test_split_freezes_labels_that_reach_every_row_of_every_axis() -> None:
+    labels = Labels()
+    pair = labels.fresh(2)
+    axis = pair[[0, 1, 1, 0]]
+    outer, inner = split(labels, axis, [2, 2], 0)
+    assert rows(labels, merge([outer, inner])) == rows(labels, axis) == [set()] * 4
+
+
 def test_reshape_takes_together_only_what_it_must() -> None:
     labels = Labels()
     channels = labels.fresh(6)

@@ -29,7 +29,7 @@ def lowest_by_level(total: np.ndarray, group: int) -> np.ndarray:
     return total.min(axis=tuple(axis for axis in range(total.ndim) if axis != group))
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS)
 def test_elimination_is_exact(problem: Problem, weight: float) -> None:
     cost, distortion = joint(problem)
@@ -42,7 +42,7 @@ def test_elimination_is_exact(problem: Problem, weight: float) -> None:
         np.testing.assert_allclose(found, lowest_by_level(total, group), rtol=ROUNDING)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS)
 def test_messages_stay_below(problem: Problem, weight: float) -> None:
     cost, distortion = joint(problem)
@@ -64,7 +64,7 @@ def test_messages_are_tight_on_a_bipartite_product() -> None:
     assert value == pytest.approx((distortion + weight * cost).min(), rel=1e-3)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS, st.data())
 def test_relaxation_stays_below(problem: Problem, weight: float, data: st.DataObject) -> None:
     cost, distortion = joint(problem)

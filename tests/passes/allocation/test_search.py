@@ -17,7 +17,7 @@ ROUNDING = 1e-9  # sums of a few dozen float64 numbers, in different orders
 SMALL = problems() | problems(monotone=False)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SMALL)
 def test_never_worse_never_over_budget(problem: Problem) -> None:
     start = problem.cheapest
@@ -29,7 +29,7 @@ def test_never_worse_never_over_budget(problem: Problem) -> None:
     assert all(problem.feasible(point) for point in linearised_points(problem, start))
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(problems())
 def test_no_single_widening_fits_after_filling(problem: Problem) -> None:
     levels = fill(problem, problem.cheapest)
