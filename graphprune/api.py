@@ -287,7 +287,7 @@ def _report(name: str, analysis: Analysis, decision: Decision, verdict: Verdict,
                 "batches": list(verdict.batches)},
         eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
                "max_error": rebuilt.max_error},
-        notes=scores.notes,
+        notes=(*scores.notes, *decision.notes),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # errors derive from RuntimeError, the others are raised by Python code that meets odd sizes.
 FORWARD_ERRORS = (
     RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError,
-    ArithmeticError,
+    ArithmeticError, OSError,
 )  # fmt: skip
 
 

@@ -36,7 +36,11 @@ __all__ = ["Allocate", "Decision", "make_plan"]
 
 
 SLACK = 0.005
-"""A budget is used to within this share of the dense cost, where the limits allow it."""
+"""A budget is used to within this share of the dense cost ..."""
+
+PRICE = 1.05
+"""... unless that takes more than this much distortion: where single channels are dear, the
+plans that fill the budget may be far worse than the best one below it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Decision:
         dense: dense cost in the unit of the budget.
         bound: the budget in the same unit.
         cost: what the plan costs.
+        notes: what the user should know of it.
     """
 
     plan: Plan
@@ -56,6 +61,7 @@ class Decision:
     dense: float
     bound: float
     cost: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,16 +122,18 @@ class Allocate(AnalysisPass):
             bound,
         )
         try:
-            allocation = self._allocator(analysis)(problem)
-            levels = approach(problem, allocation.levels, min(bound, dense) - SLACK * dense)
+            allocation = _filled(problem, self._allocator(analysis)(problem), dense)
         except Infeasible as error:
             raise self._infeasible(analysis, dense, bound, error.smallest) from error
-        if levels != allocation.levels:
-            allocation = Allocation.of(problem, levels, allocation.method, allocation.lower_bound)
-        chosen = [int(w[i]) for w, i in zip(widths, levels, strict=True)]
+        chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         plan = make_plan(analysis, keep, {self.budget.cost: self.budget.amount})
-        return Decision(plan, allocation, dense, bound, cost.at(chosen))
+        reached = cost.at(chosen)
+        notes = ()
+        if reached < min(bound, dense) - SLACK * dense:
+            notes = (f"the budget is used to {reached / dense:.1%} of dense: fuller plans have "
+                     f"over {PRICE - 1:.0%} more distortion",)
+        return Decision(plan, allocation, dense, bound, reached, notes)
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
@@ -159,6 +167,14 @@ class Allocate(AnalysisPass):
             smallest=smallest,
             hint=f"{relax}frozen: {held or 'nothing'}",
         )
+
+
+def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
+    """The allocation moved up to the budget, if that is cheap."""
+    levels = approach(problem, found.levels, min(problem.budget, dense) - SLACK * dense)
+    if problem.distortion(levels) > PRICE * found.distortion:
+        return found
+    return Allocation.of(problem, levels, found.method, found.lower_bound)
 
 
 def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
