@@ -112,6 +112,9 @@ class Pipeline:
             if missing:
                 raise ValueError(f"pass {each.name} needs {', '.join(missing)}, "
                                  "which no pass before it gives")
+            if isinstance(each, AnalysisPass) and len(each.gives) != 1:
+                raise ValueError(f"analysis pass {each.name} must give one fact, "
+                                 f"not {len(each.gives)}")
             if isinstance(each, TransformPass):
                 known &= set(each.keeps)
             known |= set(each.gives)

@@ -107,9 +107,9 @@ class Allocate(AnalysisPass):
             InfeasibleBudgetError: if the limits don't allow the budget.
         """
         analysis, scores = state[Analysis], state[Scores]
-        unused = [p for p in self.protect if not any(_matches(g, (p,)) for g in analysis.groups)]
-        if unused:
-            raise PlanError(f"nothing matches --protect {unused[0]!r}",
+        unmatched = [p for p in self.protect if not any(_matches(g, (p,)) for g in analysis.groups)]
+        if unmatched:
+            raise PlanError(f"nothing matches --protect {unmatched[0]!r}",
                             hint="`graphprune inspect` lists the groups and their parameters")
         cost: Polynomial = getattr(analysis.costs, self.budget.cost)
         dense = cost.at(analysis.widths)
@@ -129,11 +129,9 @@ class Allocate(AnalysisPass):
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         plan = make_plan(analysis, keep, {self.budget.cost: self.budget.amount})
         reached = cost.at(chosen)
-        notes = ()
-        if reached < min(bound, dense) - SLACK * dense:
-            notes = (f"the budget is used to {reached / dense:.1%} of dense: fuller plans have "
-                     f"over {PRICE - 1:.0%} more distortion",)
-        return Decision(plan, allocation, dense, bound, reached, notes)
+        unused = min(bound, dense) - reached > SLACK * dense
+        note = f"{reached / dense:.1%} of dense: plans nearer the budget are much worse"
+        return Decision(plan, allocation, dense, bound, reached, (note,) if unused else ())
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)

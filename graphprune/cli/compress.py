@@ -74,6 +74,8 @@ def compress(
         render.text(result.report.to_json())
     else:
         render.report(result.report, out if folder else None)
+    if not result.report.budget["met"]:  # only a given plan can miss its own budget
+        raise typer.Exit(1)
 
 
 _DEFAULTS = {"score": "l2", "allocate": "dp", "round_to": 1, "min_channels": 1, "max_cut": 1.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,9 +34,8 @@ def failure(error: GraphpruneError) -> None:
     console = _console(to_stderr=True)
     where = f" ({error.where})" if error.where else ""
     _line(console, f"error[{error.code}]: ", f"{error.message}{where}", style="bold red")
-    if logging.getLogger("graphprune").isEnabledFor(logging.INFO):
-        for note in getattr(error, "__notes__", ()):
-            _line(console, "  note: ", note)
+    for note in getattr(error, "__notes__", ()):
+        _line(console, "  note: ", note)
     if error.hint:
         _line(console, "  hint: ", error.hint, style="bold")
 
