@@ -111,6 +111,9 @@ def _update_sizes(layer: nn.Module) -> None:
             layer.num_channels = len(layer.weight)
         case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
             layer.normalized_shape = tuple(layer.weight.shape)
+        case nn.RNNBase():
+            layer.input_size = layer.weight_ih_l0.shape[1]
+            layer.hidden_size = layer.weight_hh_l0.shape[1]
         case nn.PReLU():
             layer.num_parameters = len(layer.weight)
         case _:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -127,7 +128,10 @@ def _quiet() -> Generator[None]:
     for each in loggers:
         each.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # torch's own LSTM caches its weights in a list while it is exported.
+            warnings.filterwarnings("ignore", message="The tensor attribute", category=UserWarning)
+            yield
     finally:
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)

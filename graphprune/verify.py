@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from graphprune.analysis import Analysis, Kept
+    from graphprune.ops.registry import Contraction
 
 __all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "error", "random_inputs", "run", "same", "verify"]
 
@@ -99,14 +100,22 @@ class Masked(Double):
         names = [a.name for a in n.target._schema.arguments]  # type: ignore[union-attr]
         values = dict(zip(names, args, strict=False)) | kwargs
         for contraction in facts.contractions:
-            rows = torch.from_numpy(self._kept(contraction.axis))
-            operand = values[contraction.argument]
-            view = [1] * operand.ndim
-            view[contraction.dim] = -1
-            values[contraction.argument] = operand * rows.to(operand).view(view)
+            name, item = contraction.argument, contraction.item
+            if item is None:
+                values[name] = self._masked(values[name], contraction)
+            else:
+                operands = list(values[name])
+                operands[item] = self._masked(operands[item], contraction)
+                values[name] = operands
         positional = [values[name] for name in names[: len(args)]]
         named = {name: values[name] for name in kwargs}
         return self.call_function(n.target, tuple(positional), named)
+
+    def _masked(self, operand: torch.Tensor, contraction: Contraction) -> torch.Tensor:
+        rows = torch.from_numpy(self._kept(contraction.axis))
+        view = [1] * operand.ndim
+        view[contraction.dim] = -1
+        return operand * rows.to(operand).view(view)
 
 
 def _widen(value: Any) -> Any:

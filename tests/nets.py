@@ -492,6 +492,61 @@ class SplitAttention(Net):
         return self.head((x * s).sum(1))
 
 
+class Recurrent(Net):
+    """Two LSTM layers in both directions, then a GRU, then the last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp = nn.Linear(5, 16)
+        self.lstm = nn.LSTM(16, 12, num_layers=2, bidirectional=True, batch_first=True)
+        self.gru, self.out = nn.GRU(24, 16, batch_first=True), nn.Linear(16, 5)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randn(2, 7, 5),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, _ = self.lstm(torch.relu(self.inp(x)))
+        x, _ = self.gru(x)
+        return self.out(x[:, -1])
+
+
+class HeadsAndGroups(Net):
+    """Attention with a fused qkv projection, and one with fewer key and value heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.qkv, self.proj = nn.Linear(8, 32), nn.Linear(32, 96), nn.Linear(32, 32)
+        self.q, self.kv, self.o = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 32)
+        self.out = nn.Linear(32, 5)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randn(2, 7, 8),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.inp(x))
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        a = torch.softmax(q @ k.transpose(-2, -1) * 8**-0.5, -1) @ v
+        x = x + self.proj(a.transpose(1, 2).reshape(n, t, -1))
+        q = self.q(x).view(n, t, 4, 8).transpose(1, 2)
+        k, v = self.kv(x).view(n, t, 2, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return self.out(torch.relu(x + self.o(a.transpose(1, 2).flatten(2))))
+
+
+class EinsumMixing(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.w = nn.Linear(8, 32), nn.Parameter(torch.randn(32, 24))
+        self.out = nn.Linear(24, 5)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randn(2, 7, 8),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(torch.einsum("nti,io->nto", torch.relu(self.a(x)), self.w)))
+
+
 class InstanceNormed(Net):
     def __init__(self) -> None:
         super().__init__()

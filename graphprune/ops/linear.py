@@ -87,3 +87,61 @@ def _product(call: Call, left: str, right: str) -> Layout:
     batch = broadcast(call, [x[:-2], y[:-2]], rank)
     call.macs(1, *batch, *(rows or (plain(1),)), y[inner], *(columns or (plain(1),)))
     return (*batch, *rows, *columns)
+
+
+@rule(
+    aten.einsum.default,
+    samples=lambda: [
+        sample("bnhd,bmhd->bhnm", [torch.randn(2, 3, 4, 6), torch.randn(2, 5, 4, 6)]),
+        sample("bij,jk->bik", [torch.randn(2, 3, 6), torch.randn(6, 5)]),
+        sample("...ij,...j->...i", [torch.randn(2, 3, 4, 6), torch.randn(2, 3, 6)]),
+        sample("nchw->nhwc", [torch.randn(2, 6, 3, 4)]),
+    ],
+)
+def einsum(call: Call) -> Layout:
+    """Equal letters are tied. A letter that vanishes is contracted if two operands hold it.
+
+    One that vanishes from a single operand is a plain sum, and stays whole.
+    """
+    inputs, output = _letters(call["equation"], [len(x) for x in call.layouts("tensors")])
+    axes: dict[str, Axis] = {}
+    holders: dict[str, list[tuple[int, int]]] = {}
+    for number, (letters, layout) in enumerate(zip(inputs, call.layouts("tensors"), strict=True)):
+        for dim, (letter, axis) in enumerate(zip(letters, layout, strict=True)):
+            holders.setdefault(letter, []).append((number, dim))
+            known = axes.get(letter)
+            if known is not None and len(known) == len(axis):
+                call.tie(known, axis)
+            if known is None or len(known) == 1:
+                axes[letter] = axis
+    for letter in axes:
+        if letter in output:
+            continue
+        number, dim = holders[letter][-1]
+        if len(holders[letter]) > 1:
+            call.contract("tensors", dim, axes[letter], item=number)
+        else:
+            call.freeze(axes[letter])
+    if len(inputs) > 1:
+        call.macs(1, *axes.values())
+    return tuple(axes[letter] for letter in output)
+
+
+def _letters(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
+    """Subscripts of operands and result, the ellipsis spelled out as ``.0 .1 ...``."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    wide = max(rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True))
+    dots = [f".{i}" for i in range(wide)]
+
+    def spelled(term: str, rank: int | None) -> list[str]:
+        before, ellipsis, after = term.partition("...")
+        missing = wide if rank is None else rank - len(before) - len(after)
+        middle = dots[wide - missing :] if ellipsis else []
+        return [*before, *middle, *after]
+
+    inputs = [spelled(t, rank) for t, rank in zip(terms, ranks, strict=True)]
+    if arrow:
+        return inputs, spelled(right, None)
+    named = [letter for term in inputs for letter in term if not letter.startswith(".")]
+    return inputs, dots + sorted(n for n in set(named) if named.count(n) == 1)

@@ -52,11 +52,19 @@ Result = Layout | list[Layout] | None
 
 @dataclass(frozen=True)
 class Contraction:
-    """An axis that is summed over: the oracle zeroes the operand where rows are removed."""
+    """An axis that is summed over: the oracle zeroes the operand where rows are removed.
+
+    Attributes:
+        argument: the operand's name in the schema.
+        dim: its dimension that is summed over.
+        axis: the labels of that dimension.
+        item: which one, where the argument is a list of tensors.
+    """
 
     argument: str
     dim: int
     axis: Axis
+    item: int | None = None
 
 
 class MacTerm(NamedTuple):
@@ -165,7 +173,7 @@ class Call:
     def layouts(self, name: str) -> list[Layout]:
         """The layouts of a list-of-tensors argument."""
         value = self.arguments[name]
-        if isinstance(value, fx.Node):
+        if isinstance(value, fx.Node):  # one tensor, or the results of one call
             found = self._layouts[value]
             return list(found) if isinstance(found, list) else [self.layout(value)]
         return [self.layout(item) for item in value]
@@ -207,9 +215,9 @@ class Call:
         """The two axes hold the same channels."""
         tie(self.labels, left, right, self.link)
 
-    def contract(self, argument: str, dim: int, axis: Axis) -> None:
+    def contract(self, argument: str, dim: int, axis: Axis, item: int | None = None) -> None:
         """``axis`` is summed over; it is dimension ``dim`` of the weight-like ``argument``."""
-        self.facts.contractions.append(Contraction(argument, dim, axis))
+        self.facts.contractions.append(Contraction(argument, dim, axis, item))
 
     def freeze(self, *axes: Axis) -> None:
         """Every row of these axes must stay."""

@@ -33,6 +33,12 @@ def counted_macs(program: torch.export.ExportedProgram, batch: int) -> float:
     return counter.get_total_flops() / 2 / batch
 
 
+def is_counted(analysis: Analysis) -> bool:
+    """Whether torch counts all operators: not recurrent ones, nor attention on every kernel."""
+    uncounted = ("lstm", "gru", "attention")
+    return not any(name in str(node.target) for node in analysis.facts for name in uncounted)
+
+
 @pytest.mark.parametrize("name", [*NETS, *HELD])
 def test_the_cut_net_equals_the_masked_original(name: str) -> None:
     torch.manual_seed(0)
@@ -45,9 +51,11 @@ def test_the_cut_net_equals_the_masked_original(name: str) -> None:
         small = relift(cut_module(analysis, kept), program)
         verify(program, analysis, kept, small)
         widths = [len(keep[g.id]) for g in analysis.groups]
-        assert analysis.costs.macs.at(widths) == counted_macs(small, analysis.costs.batch)
+        if is_counted(analysis):
+            assert analysis.costs.macs.at(widths) == counted_macs(small, analysis.costs.batch)
         distinct = {id(p): p.numel() for p in small.parameters()}
         assert analysis.costs.params.at(widths) == sum(distinct.values())
     if name in NETS:
         assert analysis.costs.macs.at(widths) < 0.5 * analysis.dense_macs
-    assert analysis.dense_macs == counted_macs(program, analysis.costs.batch)
+    if is_counted(analysis):
+        assert analysis.dense_macs == counted_macs(program, analysis.costs.batch)
