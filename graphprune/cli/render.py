@@ -34,8 +34,6 @@ def failure(error: GraphpruneError) -> None:
     console = _console(to_stderr=True)
     where = f" ({error.where})" if error.where else ""
     _line(console, f"error[{error.code}]: ", f"{error.message}{where}", style="bold red")
-    for note in getattr(error, "__notes__", ()):
-        _line(console, "  note: ", note)
     if error.hint:
         _line(console, "  hint: ", error.hint, style="bold")
 

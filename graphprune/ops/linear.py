@@ -114,14 +114,12 @@ def einsum(call: Call) -> Layout:
                 call.tie(known, axis)
             if known is None or len(known) == 1:
                 axes[letter] = axis
-    for letter in axes:
-        if letter in output:
-            continue
+    for letter, axis in axes.items():
         number, dim = holders[letter][-1]
-        if len(holders[letter]) > 1:
-            call.contract("tensors", dim, axes[letter], item=number)
-        else:
-            call.freeze(axes[letter])
+        if letter not in output and len(holders[letter]) > 1:
+            call.contract("tensors", dim, axis, item=number)
+        elif letter not in output:
+            call.freeze(axis)
     if len(inputs) > 1:
         call.macs(1, *axes.values())
     return tuple(axes[letter] for letter in output)
