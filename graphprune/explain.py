@@ -129,5 +129,7 @@ def _reason(analysis: Analysis, node: fx.Node) -> str:
         return f"no rule for {_operator(node)}"
     if node.op == "placeholder":
         return f"model input {node.target}"
+    if node in analysis.facts and analysis.facts[node].mixes:
+        return f"{_operator(node)} takes statistics over the axis"
     return f"{_operator(node)} needs the axis whole"
 

@@ -36,7 +36,7 @@ def per_channel_norm(call: Call) -> Layout:
     """Every channel (axis 1) has its own statistics and its own affine map."""
     layout = call.layout("input")
     if call.get("training") or call.get("use_input_stats"):
-        call.freeze(layout[0], *layout[2:])
+        call.mix(layout[0], *layout[2:])
     for name in ("weight", "bias", "running_mean", "running_var"):
         if call[name] is not None:
             call.tie(layout[1], call.layout(name)[0])
@@ -55,7 +55,7 @@ def group_norm(call: Call) -> Layout:
     layout, groups = call.layout("input"), int(call["num_groups"])
     channels = layout[1]
     outer, inner = split(call.labels, channels, [groups, len(channels) // groups], call.link)
-    call.freeze(inner, *layout[2:])
+    call.mix(inner, *layout[2:])
     for name in ("weight", "bias"):
         if call[name] is not None:
             call.tie(channels, call.layout(name)[0])
@@ -75,7 +75,7 @@ def layer_norm(call: Call) -> Layout:
     """Statistics over the last dimensions, which therefore stay whole."""
     layout = call.layout("input")
     normalised = layout[len(layout) - len(call["normalized_shape"]) :]
-    call.freeze(*normalised)
+    call.mix(*normalised)
     for name in ("weight", "bias"):
         if call.get(name) is not None:
             _tie_all(call, normalised, call.layout(name))

@@ -28,7 +28,7 @@ def _dims(call: Call, rank: int) -> set[int]:
 def _reduced(call: Call, keepdim: bool) -> Layout:
     layout = call.layout("self")
     dims = _dims(call, len(layout))
-    call.freeze(*(layout[i] for i in dims))
+    call.mix(*(layout[i] for i in dims))
     return tuple(
         plain(1) if i in dims else axis
         for i, axis in enumerate(layout)
@@ -127,5 +127,5 @@ def two_reductions(call: Call) -> Result:
 def along_dimension(call: Call) -> Layout:
     """Shape-preserving, but every element depends on its whole row along ``dim``."""
     layout = call.layout("self")
-    call.freeze(layout[call.dim(call["dim"], len(layout))])
+    call.mix(layout[call.dim(call["dim"], len(layout))])
     return layout

@@ -3,7 +3,7 @@
 A rule is a function of a ``Call``. It returns the layout of the result (or a list of layouts,
 for operators with several results) and states, through the call's methods,
 
-* links: ``tie``, ``contract``, ``freeze``;
+* links: ``tie``, ``contract``, ``mix``, ``freeze``;
 * costs: ``macs``;
 * constants to rewrite when channels go: ``rewrite`` and ``replace``.
 
@@ -83,6 +83,7 @@ class Facts:
     macs: list[MacTerm] = field(default_factory=list)
     rewrites: dict[str, Callable[[Kept], Any]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
+    mixes: bool = False
     known: bool = True
 
 
@@ -223,6 +224,14 @@ class Call:
         """Every row of these axes must stay."""
         for axis in axes:
             self.labels.freeze(axis, self.link)
+
+    def mix(self, *axes: Axis) -> None:
+        """Statistics run over these axes, so a removed row would change the others' values.
+
+        Every row stays, as with ``freeze``; the report says why.
+        """
+        self.facts.mixes = True
+        self.freeze(*axes)
 
     def macs(self, factor: float, *axes: Axis) -> None:
         """Count ``factor * prod(len(axis))`` multiply-accumulates."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from graphprune.errors import MismatchError, PlanError
 from graphprune.plan import GroupPlan, Plan
+
+STORED = Path(__file__).parents[1] / "golden" / "plans"
 
 PLAN = Plan("sha256:ab", (GroupPlan("a", 4, (0, 2), ("a.weight:0",)),), {"macs": 0.5}, {"macs": 9})
 
@@ -79,3 +82,9 @@ def test_a_plan_of_another_architecture_is_refused() -> None:
 def test_reading_a_plan_imports_no_torch() -> None:
     code = "import sys, graphprune.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", sorted(STORED.glob("*.json")), ids=lambda path: path.stem)
+def test_stored_plans_of_every_version_keep_loading(path: Path) -> None:
+    text = path.read_text()
+    assert Plan.from_json(text).to_json() == text
