@@ -112,8 +112,8 @@ def _update_sizes(layer: nn.Module) -> None:
         case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
             layer.normalized_shape = tuple(layer.weight.shape)
         case nn.RNNBase():
-            layer.input_size = layer.weight_ih_l0.shape[1]
-            layer.hidden_size = layer.weight_hh_l0.shape[1]
+            layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
+            layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
         case nn.PReLU():
             layer.num_parameters = len(layer.weight)
         case _:

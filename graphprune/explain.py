@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from graphprune.analysis import Analysis
     from graphprune.labels import Axis
 
-__all__ = ["Frozen", "frozen", "unknown_operators"]
+__all__ = ["Frozen", "classes_of", "frozen", "operator_of", "reason_of", "unknown_operators"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
     found: dict[tuple[str, str, str], Frozen] = {}
     for link, where in axes.items():
         node = analysis.nodes[link]
-        entry = Frozen(_reason(analysis, node), _operator(node), source_line(node), tuple(where),
+        entry = Frozen(reason_of(analysis, node), operator_of(node), source_line(node), tuple(where),
                        sum(where.values()), shares[link] / total, _is_unknown(analysis, node))
         key = (entry.reason, entry.operator, entry.where)
         found[key] = _joined(found[key], entry) if key in found else entry
@@ -88,14 +88,19 @@ def _axis_names(analysis: Analysis) -> dict[int, str]:
     return {id(axis): f"{name}:{dim}" for name, dim, axis in reversed(list(named))}
 
 
-def _first_freeze(labels: Labels) -> NDArray[np.int64]:
-    """Per label, the link that froze its class first; -1: not frozen."""
+def classes_of(labels: Labels) -> NDArray[np.int64]:
+    """Per label, a number for the labels it is coupled to, whether or not these are frozen."""
     classes = Labels()
     classes.fresh(len(labels) - 1)
     for event in labels.log:
         between = (event.left != FROZEN) & (event.right != FROZEN)
         classes.unite(event.left[between], event.right[between], 0)
-    roots = classes.find(np.arange(len(labels)))
+    return classes.find(np.arange(len(labels)))
+
+
+def _first_freeze(labels: Labels) -> NDArray[np.int64]:
+    """Per label, the link that froze its class first; -1: not frozen."""
+    roots = classes_of(labels)
     order = np.full(len(labels), np.iinfo(np.int64).max)
     for number, event in enumerate(labels.log):
         held = np.where(event.left == FROZEN, event.right, event.left)
@@ -118,18 +123,20 @@ def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
     return node in analysis.facts and not analysis.facts[node].known
 
 
-def _operator(node: fx.Node) -> str:
+def operator_of(node: fx.Node) -> str:
+    """What a node calls, ``aten.relu.default``, or the kind of node it is."""
     return str(node.target) if node.op == "call_function" else node.op
 
 
-def _reason(analysis: Analysis, node: fx.Node) -> str:
+def reason_of(analysis: Analysis, node: fx.Node) -> str:
+    """Why a node freezes what it freezes."""
     if node.op == "output":
         return "model output"
     if _is_unknown(analysis, node):
-        return f"no rule for {_operator(node)}"
+        return f"no rule for {operator_of(node)}"
     if node.op == "placeholder":
         return f"model input {node.target}"
     if node in analysis.facts and analysis.facts[node].mixes:
-        return f"{_operator(node)} takes statistics over the axis"
-    return f"{_operator(node)} needs the axis whole"
+        return f"{operator_of(node)} takes statistics over the axis"
+    return f"{operator_of(node)} needs the axis whole"
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from graphprune.cli import options, render
 from graphprune.cli.progress import working
 
@@ -15,6 +19,9 @@ def inspect(
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
     strict_ops: options.StrictOps = False,
+    why: Annotated[
+        str, typer.Option(help="Explain one group, or parameter:dim: what couples or freezes it.")
+    ] = "",
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -24,11 +31,15 @@ def inspect(
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
         from graphprune import api, inspection
+        from graphprune.why import why as explained
 
         dense, examples, name = source.load()
         analysis = api.inspect(dense, examples, strict_ops=strict_ops, progress=progress)
+        steps = explained(analysis, why) if why else ()
         view = inspection.describe(analysis, name)
-    if as_json:
+    if why:
+        render.chain(why, steps, as_json=as_json)
+    elif as_json:
         render.text(view.to_json())
     else:
         render.inspection(view)

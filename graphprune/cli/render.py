@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from graphprune.inspection import Inspection
     from graphprune.passes import Decision
     from graphprune.report import Report
+    from graphprune.why import Step
 
 __all__ = ["bug", "comparison", "decision", "failure", "inspection", "report", "text"]
 
@@ -61,6 +64,16 @@ def inspection(view: Inspection) -> None:
         for g in view.groups
     ], right=(1, 2, 3))
     _held(console, view.frozen, view.unknown_operators)
+
+
+def chain(name: str, steps: Sequence[Step], *, as_json: bool) -> None:
+    """``graphprune inspect --why``."""
+    if as_json:
+        text(json.dumps({"format": "graphprune.why/1", "name": name,
+                         "steps": [asdict(step) for step in steps]}, indent=2))
+        return
+    rows = [[step.says, step.operator, step.where] for step in steps]
+    _table(_console(), [name, "operator", "where"], rows, right=())
 
 
 def decision(made: Decision, *, to_stderr: bool) -> None:

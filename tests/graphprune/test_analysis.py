@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import sympy
 import torch
 
 from graphprune.analysis import analyse
+from graphprune.errors import PlanError
 from graphprune.explain import frozen, unknown_operators
 from graphprune.tracing import trace
+from graphprune.why import why
 from tests import nets
 
 
@@ -45,6 +48,20 @@ def test_an_unknown_operator_freezes_what_it_touches_and_is_named_with_its_cost(
     a, b = 64 * 9 * 3 * 16, 64 * 9 * 16 * 16
     assert entry.macs_share == (a + b) / analysis.dense_macs
     assert {g.id for g in analysis.groups} == {"b", "c"}
+
+
+def test_why_gives_the_chain_of_calls_with_their_lines() -> None:
+    analysis = analysed(nets.OptionAShortcut())
+    operators = [step.operator for step in why(analysis, "b")]
+    assert "aten.conv2d.default" in operators
+    assert all(step.where.startswith("nets.py:") for step in why(analysis, "b"))
+    (*_, last) = why(analysis, "a.weight:1")
+    assert last.says == "model input x"
+    held = why(analysed(nets.UnknownOperator()), "b.weight:1")
+    assert [step.operator for step in held] == ["aten.conv2d.default", "aten.renorm.default"]
+    assert held[-1].says == "no rule for aten.renorm.default"
+    with pytest.raises(PlanError):
+        why(analysis, "nothing")
 
 
 def test_inputs_and_outputs_are_frozen_with_their_reason() -> None:
