@@ -82,11 +82,9 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module
     sliced = slice_tensors(known, analysis.axes, kept)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
-    for path in sorted({name.rpartition(".")[0] for name in sliced}):
-        _update_sizes(shrunk.get_submodule(path))
     _update_attributes(shrunk, analysis, kept)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
-        _update_inputs(shrunk.get_submodule(path))
+        _update_sizes(shrunk.get_submodule(path))
     return shrunk
 
 
@@ -116,14 +114,7 @@ def _update_sizes(layer: nn.Module) -> None:
             layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
         case nn.PReLU():
             layer.num_parameters = len(layer.weight)
-        case _:
-            pass
-
-
-def _update_inputs(layer: nn.Module) -> None:
-    """Channel counts of convolutions, which depend on their groups."""
-    match layer:
-        case nn.modules.conv._ConvTransposeNd():
+        case nn.modules.conv._ConvTransposeNd():  # its groups are up to date already
             layer.in_channels = layer.weight.shape[0]
             layer.out_channels = layer.weight.shape[1] * layer.groups
         case nn.modules.conv._ConvNd():

@@ -102,6 +102,13 @@ def test_a_saved_program_loads_again_in_one_line(result: gp.Result, tmp_path: Pa
                                atol=FLOAT32_TOLERANCE)
 
 
+def test_a_recurrent_class_comes_back() -> None:
+    net = nets.Recurrent()
+    result = gp.compress(net, net.inputs(), params=0.5)
+    assert type(result.model) is nets.Recurrent, result.report.eager["reason"]
+    assert result.model.lstm.hidden_size == result.model.lstm.weight_hh_l0.shape[1] < 12
+
+
 def test_tied_weights_stay_tied() -> None:
     net = nets.TiedWeights()
     model = gp.compress(net, net.inputs(), flops=0.5).model
