@@ -38,6 +38,7 @@ __all__ = [
     "user_inputs",
 ]
 
+_GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
@@ -50,8 +51,28 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
     module = program.module()
     for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
         module.graph.erase_node(node)
+    for node in module.graph.find_nodes(op="call_function", target=_GRAD_REGION):
+        _inline(module, node)
     module.recompile()
     return module
+
+
+def _inline(module: fx.GraphModule, region: fx.Node) -> None:
+    """Replace a ``no_grad`` region by its calls: they compute the same."""
+    _, body, *operands = region.args
+    inner = module.get_submodule(str(body.target))  # type: ignore[union-attr]
+    copies = dict(zip(inner.graph.find_nodes(op="placeholder"), operands, strict=True))  # type: ignore[union-attr]
+    with module.graph.inserting_before(region):
+        for node in inner.graph.nodes:  # type: ignore[union-attr]
+            if node.op in {"call_function", "get_attr"}:
+                copies[node] = module.graph.node_copy(node, lambda n: copies[n])
+    results = fx.map_arg(inner.graph.output_node().args[0], lambda n: copies[n])  # type: ignore[union-attr]
+    for user in list(region.users):
+        user.replace_all_uses_with(results[user.args[1]])
+        module.graph.erase_node(user)
+    module.graph.erase_node(region)
+    if not body.users:  # type: ignore[union-attr]
+        module.graph.erase_node(body)  # type: ignore[arg-type]
 
 
 def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:

@@ -625,6 +625,20 @@ class Sequences(Net):
         return self.fc(torch.relu(self.up(x)).mean(-1))
 
 
+class NoGradBranch(Net):
+    """A part of forward under ``no_grad``, as rotary embeddings are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.head = conv(3, 32), conv(32, 32), conv(32, 32), head(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.a(x))
+        with torch.no_grad():
+            gate = torch.sigmoid(self.b(x))
+        return self.head(torch.relu(self.c(x * gate)))
+
+
 class InPlace(Net):
     def __init__(self) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from torch import fx
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Result, rule, sample
+from graphprune.ops.registry import Call, Result, resized, rule, sample
 
 __all__ = ["fresh_layout"]
 
@@ -47,11 +47,7 @@ def filled(call: Call) -> Layout:
     """Constant tensors: any row can go."""
     layout = fresh_layout(call, "size")
     sizes = list(call["size"])
-    call.rewrite(
-        "size",
-        lambda kept: [int(kept(a).sum()) if a.shape[1] else n
-                      for n, a in zip(sizes, layout, strict=True)],
-    )
+    call.rewrite("size", lambda kept: resized(sizes, layout, kept))
     return layout
 
 

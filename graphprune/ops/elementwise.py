@@ -122,6 +122,18 @@ for _operator in _SCALAR:
     rule(_operator, samples=_scalar)(_pointwise)
 
 
+@rule(
+    aten.__and__.Tensor,
+    aten.__or__.Tensor,
+    aten.bitwise_and.Tensor,
+    aten.bitwise_or.Tensor,
+    samples=lambda: [sample(torch.rand(2, 6) > 0.5, torch.rand(6) > 0.5, free=False)],
+)
+def logical(call: Call) -> Layout:
+    """Masks joined; masks that are stored have no labels."""
+    return _pointwise(call)
+
+
 @rule(aten.pow.Scalar, samples=lambda: [sample(2.0, torch.rand(2, 6))])
 def power_of_scalar(call: Call) -> Layout:
     """``scalar ** x[i]``."""

@@ -109,6 +109,15 @@ def two_reductions(call: Call) -> Result:
     return [_reduced(call, bool(call["keepdim"]))] * 2
 
 
+@rule(aten.diff.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
+def differences(call: Call) -> Layout:
+    """Differences of neighbours along ``dim``, which therefore stays whole."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    call.mix(layout[dim])
+    return (*layout[:dim], plain(call.out_shape[dim]), *layout[dim + 1 :])
+
+
 @rule(
     aten._log_softmax.default,
     samples=lambda: [sample(torch.randn(2, 6, 4), 2, False)],

@@ -40,6 +40,7 @@ __all__ = [
     "Rule",
     "Sample",
     "bind",
+    "resized",
     "rule",
     "sample",
 ]
@@ -264,6 +265,13 @@ class Call:
     def replace(self, make: Callable[[Kept], tuple[Any, dict[str, Any]] | None]) -> None:
         """After a cut, call another operator instead: ``(operator, arguments)``, or keep this."""
         self.facts.replacement = make
+
+
+def resized(sizes: Sequence[Any], layout: Layout, kept: Kept) -> list[Any]:
+    """Sizes, of which those whose axis lost rows become what is left."""
+    left = [kept(axis) for axis in layout]
+    return [size if alive.all() else int(alive.sum())
+            for size, alive in zip(sizes, left, strict=True)]
 
 
 def bind(node: fx.Node) -> dict[str, Any]:

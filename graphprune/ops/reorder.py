@@ -49,7 +49,7 @@ def repeat(call: Call) -> Layout:
     layout = (*(plain(1) for _ in range(len(times) - len(layout))), *layout)
     out = [_repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))]
     call.rewrite("repeats", lambda kept: [
-        int(kept(new).sum()) if len(old) == 1 and new.shape[1] else n
+        int(alive.sum()) if len(old) == 1 and not (alive := kept(new)).all() else n
         for n, old, new in zip(times, layout, out, strict=True)
     ])
     return tuple(out)

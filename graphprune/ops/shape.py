@@ -6,7 +6,7 @@ import torch
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout, reshape
-from graphprune.ops.registry import Call, Kept, rule, sample
+from graphprune.ops.registry import Call, resized, rule, sample
 from graphprune.splitting import split
 from graphprune.tying import merge
 
@@ -85,10 +85,7 @@ def unflatten(call: Call) -> Layout:
     dim = call.dim(call["dim"], len(layout))
     new = call.out_shape[dim : dim + len(sizes)]
     parts = split(call.labels, layout[dim], new, call.link)
-    call.rewrite("sizes", lambda kept: [
-        int(kept(part).sum()) if isinstance(size, int) and size != -1 else size
-        for size, part in zip(sizes, parts, strict=True)
-    ])
+    call.rewrite("sizes", lambda kept: resized(sizes, tuple(parts), kept))
     return (*layout[:dim], *parts, *layout[dim + 1 :])
 
 
@@ -177,12 +174,7 @@ def expand(call: Call) -> Layout:
         old = layout[i - offset] if i >= offset else plain(1)
         fresh = isinstance(sizes[i], int) and len(old) != size
         out.append(call.fresh(size, i) if fresh else old if len(old) == size else plain(size))
-
-    def value(kept: Kept) -> list[object]:
-        return [int(kept(axis).sum()) if axis.shape[1] and size != -1 else size
-                for size, axis in zip(sizes, out, strict=True)]
-
-    call.rewrite("size", value)
+    call.rewrite("size", lambda kept: resized(sizes, tuple(out), kept))
     return tuple(out)
 
 

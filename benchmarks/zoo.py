@@ -1,0 +1,449 @@
+"""graphprune and Torch-Pruning over a list of published architectures.
+
+    python benchmarks/zoo.py
+    python benchmarks/zoo.py --only 'timm:*' --tools graphprune --onnx
+
+Models come from ``zoo_models.txt``, one per line: ``torchvision:NAME``, ``torchvision-seg:NAME``,
+``timm:NAME`` or ``hf:NAME`` (``HF`` below). Weights are random and nothing is downloaded; BatchNorm
+gets random statistics, and every model runs on a batch of 2. Each model and tool has a process of
+its own, on one thread and with a time limit, so a crash is a row of the table and not its end.
+
+graphprune is asked for half of the FLOPs. Torch-Pruning is asked to remove half of the channels, by
+global group L2 magnitude, with the classifier left out. Neither tool is told anything about a model:
+no ``num_heads``, no ``unwrapped_parameters``, no protected layers.
+
+The table goes to stdout and to ``results/zoo.csv``, one row per model; rows of models, and columns of
+tools, that were not run stay as they were. Its columns:
+
+* ``analysed``: ``y``, or the class of the error. ``unknown`` lists operators without a rule.
+* ``export_s`` and ``analysis_s``: seconds of ``torch.export`` and of the analysis alone.
+* ``prunable``: share of the parameters that lie in a group.
+* ``flops_asked`` and ``flops_got``: shares of the dense FLOPs.
+* ``oracle``: relative error against the masked original, in float64.
+* ``back``: whether the user's class came back, and ``back_reason``, why not.
+* ``onnx``: relative error of onnxruntime, with ``--onnx``.
+* ``total_s`` and ``peak_mb``: of the whole process, with imports and building the model.
+* ``error`` and ``reason``: class and first line of what ended the run; ``stage``: where.
+* ``tp_works``: ``y`` if the pruned model runs and its outputs have their old shapes, ``nothing pruned``
+  if it is the model it was, else the class of the error. ``tp_reason`` is its first line.
+* ``tp_macs``: share of the MACs left, counted by torch's ``FlopCounterMode``.
+* ``tp_prunable``: share of the parameters whose shapes change when each group loses half of its
+  channels (``global_pruning=False``, as a global ranking may leave a group whole).
+* ``tp_s`` and ``tp_peak_mb``: as above.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch read it
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import argparse
+import copy
+import csv
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+HERE = Path(__file__).resolve().parent
+MODELS = HERE / "zoo_models.txt"
+RESULTS = HERE / "results"
+FLOPS = 0.5
+RATIO = 0.5
+BATCH = 2
+COLUMNS = {
+    "graphprune": (
+        "analysed", "nodes", "export_s", "analysis_s", "groups", "prunable", "flops_asked",
+        "flops_got", "oracle", "back", "onnx", "total_s", "peak_mb", "unknown", "back_reason",
+        "error", "stage", "reason",
+    ),
+    "torch-pruning": (
+        "tp_works", "tp_macs", "tp_prunable", "tp_s", "tp_peak_mb", "tp_stage", "tp_reason",
+    ),
+}  # fmt: skip
+_SHOWN = {
+    "model": 46, "analysed": 20, "nodes": 6, "export_s": 9, "analysis_s": 11, "prunable": 9,
+    "flops_got": 10, "oracle": 9, "back": 12, "onnx": 9, "total_s": 8, "peak_mb": 8,
+    "tp_works": 20, "tp_macs": 8, "tp_prunable": 12, "tp_s": 7,
+}  # fmt: skip
+"""Columns of the printed table and their widths."""
+
+_KIBI = 2**20 if sys.platform == "darwin" else 2**10
+"""Units of ``ru_maxrss`` in a MiB."""
+
+_MARK = "zoo-record "
+"""Starts each line a worker means for the table; libraries print to stdout too."""
+
+_libraries: list[torch.library.Library] = []
+"""Operators stay declared as long as their library lives."""
+
+
+def _tokens() -> torch.Tensor:
+    return torch.randint(3, 500, (BATCH, 16))
+
+
+HF: dict[str, tuple[str, str, dict[str, Any], Callable[[], torch.Tensor]]] = {
+    "bert": ("BertConfig", "BertForSequenceClassification", {
+        "vocab_size": 503, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 128, "num_labels": 7,
+    }, _tokens),
+    "distilbert": ("DistilBertConfig", "DistilBertForSequenceClassification", {
+        "vocab_size": 503, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128,
+        "num_labels": 7,
+    }, _tokens),
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {
+        "vocab_size": 503, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4,
+        "use_cache": False,
+    }, _tokens),
+    "llama_gqa": ("LlamaConfig", "LlamaForCausalLM", {
+        "vocab_size": 503, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "max_position_embeddings": 64,
+        "use_cache": False,
+    }, _tokens),
+    "mixtral": ("MixtralConfig", "MixtralForCausalLM", {
+        "vocab_size": 503, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "num_local_experts": 4,
+        "max_position_embeddings": 64, "use_cache": False,
+    }, _tokens),
+    "segformer": ("SegformerConfig", "SegformerForSemanticSegmentation", {
+        "hidden_sizes": [16, 32, 64, 128], "decoder_hidden_size": 64, "depths": [1, 1, 1, 1],
+        "num_labels": 7,
+    }, lambda: torch.randn(BATCH, 3, 128, 128)),
+    "vit": ("ViTConfig", "ViTForImageClassification", {
+        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 128, "image_size": 64, "patch_size": 16, "num_labels": 7,
+    }, lambda: torch.randn(BATCH, 3, 64, 64)),
+    "whisper_encoder": ("WhisperConfig", "WhisperForAudioClassification", {
+        "d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128,
+        "decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
+        "vocab_size": 503, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "decoder_start_token_id": 1, "num_mel_bins": 16, "max_source_positions": 50,
+        "classifier_proj_size": 32, "num_labels": 7, "use_cache": False,
+    }, lambda: torch.randn(BATCH, 16, 100)),
+}  # fmt: skip
+"""Name -> class of the config, class of the model, options of the config, input."""
+
+
+# In a worker -------------------------------------------------------------------------------------
+
+
+def emit(**fields: Any) -> None:
+    """Hand fields of the row to the parent, as soon as they are known."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIBI
+    print(_MARK + json.dumps({**fields, "peak_mb": round(peak)}), flush=True)
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also where its compiled operators don't fit the installed torch.
+
+    It then fails on the operators that it wants to describe; no classifier calls them.
+    """
+    try:
+        import_module("torchvision")
+    except RuntimeError:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        _libraries.append(library)
+        import_module("torchvision")
+
+
+def build(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """The model in evaluation mode, and its input."""
+    from graphprune.models.randomize import randomize_batchnorm
+
+    kind, _, which = name.partition(":")
+    torch.manual_seed(0)
+    if find_spec("torchvision"):  # timm and transformers import it too
+        import_torchvision()
+    model, inputs = _BUILDERS[kind](which)
+    randomize_batchnorm(model, 0)
+    return model.eval(), inputs
+
+
+def _torchvision(name: str) -> tuple[nn.Module, torch.Tensor]:
+    import torchvision
+
+    size = 299 if "inception" in name else 224
+    return torchvision.models.get_model(name), torch.randn(BATCH, 3, size, size)
+
+
+def _segmentation(name: str) -> tuple[nn.Module, torch.Tensor]:
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    return model, torch.randn(BATCH, 3, 128, 128)
+
+
+def _timm(name: str) -> tuple[nn.Module, torch.Tensor]:
+    import timm
+
+    model = timm.create_model(name)
+    return model, torch.randn(BATCH, *model.default_cfg["input_size"])
+
+
+def _transformers(name: str) -> tuple[nn.Module, torch.Tensor]:
+    import transformers
+
+    config, model, options, inputs = HF[name]
+    return getattr(transformers, model)(getattr(transformers, config)(**options)), inputs()
+
+
+_BUILDERS = {
+    "torchvision": _torchvision,
+    "torchvision-seg": _segmentation,
+    "timm": _timm,
+    "hf": _transformers,
+}
+
+
+def run_graphprune(name: str, *, onnx: bool) -> None:
+    from graphprune import compress
+    from graphprune.analysis import analyse
+    from graphprune.eager import rebuild
+    from graphprune.explain import unknown_operators
+    from graphprune.inspection import describe
+    from graphprune.tracing import trace
+
+    emit(stage="build", flops_asked=FLOPS)
+    model, inputs = build(name)
+    emit(stage="export")
+    start = time.perf_counter()
+    program = trace(model, (inputs,))
+    emit(stage="analysis", export_s=round(time.perf_counter() - start, 2))
+    start = time.perf_counter()
+    analysis = analyse(program)
+    seconds = time.perf_counter() - start
+    unknown = sorted({str(node.target) for node in unknown_operators(analysis)})
+    emit(stage="compress", analysed="y", nodes=len(analysis.nodes), analysis_s=round(seconds, 3),
+         groups=len(analysis.groups), unknown=" ".join(unknown),
+         prunable=round(describe(analysis, name).prunable_params, 4))
+    result = compress(program, flops=FLOPS)
+    budget, oracle = result.report.budget, result.report.oracle
+    emit(stage="rebuild", flops_got=round(budget["reached"] / budget["dense"], 5),
+         oracle=f"{oracle['max_error']:.1e}")
+    rebuilt = rebuild(model, analysis, analysis.kept(result.plan.keep), result.program)
+    emit(stage="onnx" if onnx else "", back="own class" if rebuilt.own_class else "GraphModule",
+         back_reason=rebuilt.reason)
+    if onnx:
+        checked = result.export_onnx(os.devnull)
+        emit(stage="", onnx=f"{checked.report.onnx['max_error']:.1e}")
+
+
+def run_torch_pruning(name: str, *, onnx: bool) -> None:
+    emit(stage="build")
+    model, inputs = build(name)
+    emit(stage="count")
+    before = outputs(model, inputs)
+    dense = macs(model, inputs)
+    emit(stage="prune")
+    small = torch_pruned(model, inputs, everywhere=True)
+    emit(stage="run")
+    after = outputs(small, inputs)
+    emit(stage="check", tp_macs=round(macs(small, inputs) / dense, 4))
+    if (was := shapes(before)) != (now := shapes(after)):
+        raise ValueError(f"outputs of shape {was} have become {now}")
+    emit(stage="share", tp_works="y" if changed(model, small) else "nothing pruned")
+    small = torch_pruned(model, inputs, everywhere=False)
+    emit(stage="", tp_prunable=round(changed(model, small), 4))
+
+
+def torch_pruned(model: nn.Module, inputs: torch.Tensor, *, everywhere: bool) -> nn.Module:
+    """A pruned copy. ``everywhere``: channels of all groups compete with each other."""
+    import torch_pruning
+
+    small = copy.deepcopy(model)
+    pruner = torch_pruning.pruner.MetaPruner(
+        small, inputs, importance=torch_pruning.importance.MagnitudeImportance(p=2),
+        global_pruning=everywhere, pruning_ratio=RATIO,
+        ignored_layers=classifiers(small, outputs(small, inputs)),
+    )  # fmt: skip
+    pruner.step()
+    return small
+
+
+def outputs(model: nn.Module, inputs: torch.Tensor) -> list[torch.Tensor]:
+    from torch.utils import _pytree as pytree
+
+    with torch.no_grad():
+        leaves = pytree.tree_leaves(model(inputs))
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def shapes(tensors: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in tensors]
+
+
+def classifiers(model: nn.Module, results: Sequence[torch.Tensor]) -> list[nn.Module]:
+    """Layers as wide as there are classes (or words): the last axis, of images the second."""
+    widths = {result.shape[1 if result.ndim == 4 else -1] for result in results}
+    return [
+        layer for layer in model.modules()
+        if (isinstance(layer, nn.Linear) and layer.out_features in widths)
+        or (isinstance(layer, nn.Conv2d) and layer.out_channels in widths)
+    ]  # fmt: skip
+
+
+def macs(model: nn.Module, inputs: torch.Tensor) -> float:
+    """Multiply-accumulates of one call. Fused attention is taken apart, to be counted."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch.backends.mha.set_fastpath_enabled(value=False)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        outputs(model, inputs)
+    return counter.get_total_flops() / 2
+
+
+def changed(model: nn.Module, small: nn.Module) -> float:
+    """Share of the parameters that lie in tensors whose shape is another now."""
+    dense = dict(model.named_parameters())
+    now = {name: parameter.shape for name, parameter in small.named_parameters()}
+    total = sum(parameter.numel() for parameter in dense.values())
+    return sum(p.numel() for name, p in dense.items() if now.get(name) != p.shape) / total
+
+
+_WORKERS = {"graphprune": run_graphprune, "torch-pruning": run_torch_pruning}
+
+
+# In the parent -----------------------------------------------------------------------------------
+
+
+def measure(name: str, tool: str, limit: float, *, onnx: bool) -> dict[str, Any]:
+    """One model, one tool, one process: the tool's columns of the row."""
+    command = [sys.executable, __file__, "--worker", name, "--tools", tool]
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(command + ["--onnx"] * onnx, capture_output=True, timeout=limit,
+                              check=False)
+        printed, error, reason = done.stdout, *failure(done.returncode, done.stderr.decode())
+    except subprocess.TimeoutExpired as late:
+        printed, error, reason = late.stdout or b"", "timeout", f"over {limit:g} s"
+    seconds = round(time.perf_counter() - start, 1)
+    found: dict[str, Any] = {}
+    for line in printed.decode(errors="replace").splitlines():
+        if line.startswith(_MARK):
+            found |= json.loads(line.removeprefix(_MARK))
+    if tool == "graphprune":
+        found |= {"total_s": seconds, "error": error, "reason": reason}
+        found.setdefault("analysed", error)
+    else:
+        found |= {"tp_s": seconds, "tp_reason": f"{error}: {reason}" if error else ""}
+        found |= {"tp_peak_mb": found.get("peak_mb", ""), "tp_stage": found.get("stage", "")}
+        found.setdefault("tp_works", error)
+    return {column: found.get(column, "") for column in COLUMNS[tool]}
+
+
+def failure(code: int, log: str) -> tuple[str, str]:
+    """Class and first line of what ended a process."""
+    if code == 0:
+        return "", ""
+    if code < 0:
+        return signal.Signals(-code).name, "killed"
+    lines = log.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    if not starts:
+        return f"exit {code}", lines[-1] if lines else ""
+    last = next((line for line in lines[starts[-1] + 1:] if not line.startswith(" ")), "")
+    error, _, reason = last.partition(": ")
+    return error.rpartition(".")[2], reason
+
+
+def select(models: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    return [name for name in models if any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def read(path: Path) -> dict[str, dict[str, str]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
+
+
+def write(path: Path, models: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """The rows in the order of the list of models, whole after each model."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = ("model", *(column for tool in COLUMNS.values() for column in tool))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n", restval="",
+                               extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows[name] for name in models if name in rows)
+
+
+def show(row: Mapping[str, Any]) -> None:
+    cells = [str(row.get(column, ""))[: width - 1].ljust(width) for column, width in _SHOWN.items()]
+    print("".join(cells).rstrip())
+    if row.get("error"):
+        print(f"    graphprune, {row['stage']}: {row['error']}: {row['reason']}")
+    if row.get("unknown"):
+        print(f"    graphprune, no rule: {row['unknown']}")
+    if row.get("back_reason"):
+        print(f"    graphprune, GraphModule: {row['back_reason']}")
+    if row.get("tp_reason"):
+        print(f"    Torch-Pruning, {row['tp_stage']}: {row['tp_reason']}")
+    sys.stdout.flush()
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], tools: Sequence[str]) -> None:
+    def count(column: str, wanted: str) -> int:
+        return sum(str(row.get(column)) == wanted for row in rows)
+
+    if "graphprune" in tools:
+        reached = sum(bool(row.get("flops_got")) for row in rows)
+        print(f"graphprune: {count('analysed', 'y')} of {len(rows)} analysed, {reached} at the "
+              f"budget, {count('back', 'own class')} with their own class")
+    if "torch-pruning" in tools:
+        print(f"Torch-Pruning: {count('tp_works', 'y')} of {len(rows)} work")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run two tools over a list of models.")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN",
+                        help="models to run, such as 'timm:*'")
+    parser.add_argument("--tools", nargs="+", choices=COLUMNS, default=list(COLUMNS))
+    parser.add_argument("--limit", type=float, default=240, metavar="S",
+                        help="seconds for one model and tool")
+    parser.add_argument("--onnx", action="store_true", help="also write ONNX and run it")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        warnings.simplefilter("ignore")
+        torch.set_num_threads(1)
+        _WORKERS[options.tools[0]](options.worker, onnx=options.onnx)
+        return
+    models = MODELS.read_text(encoding="utf-8").split()
+    chosen, path = select(models, options.only), options.results / "zoo.csv"
+    rows: dict[str, dict[str, Any]] = dict(read(path))
+    show({column: column for column in _SHOWN})
+    for name in chosen:
+        row: dict[str, Any] = {**rows.get(name, {}), "model": name}
+        fresh: dict[str, Any] = {"model": name}
+        for tool in options.tools:
+            fresh |= measure(name, tool, options.limit, onnx=options.onnx)
+        rows[name] = row | fresh
+        show(fresh)
+        write(path, models, rows)
+    summarise([rows[name] for name in chosen], options.tools)
+
+
+if __name__ == "__main__":
+    main()
