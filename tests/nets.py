@@ -676,6 +676,19 @@ class HardCodedView(Net):
         return self.head(torch.relu(self.b(torch.relu(x).view(-1, 32, 8, 8))))
 
 
+class MadeInForward(Net):
+    """A positional encoding that forward computes, in torch's default dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.p, self.b, self.head = conv(3, 32), conv(8, 32, 1), conv(32, 32), head(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = torch.arange(8.0).view(1, 1, 8, 1) / 10.0 ** torch.arange(8.0).view(1, 8, 1, 1)
+        code = self.p(grid.sin().expand(x.shape[0], -1, -1, 8))
+        return self.head(torch.relu(self.b(torch.relu(self.a(x)) + code)))
+
+
 class MlpResidual(Net):
     def __init__(self) -> None:
         super().__init__()
