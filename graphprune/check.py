@@ -14,11 +14,11 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis import analyse
 from graphprune.artifacts import ONNX, PROGRAM
-from graphprune.errors import ExportError, LoadError
+from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.export import ONNX_TOLERANCE, run_onnx
 from graphprune.graph import dynamic_dims, fingerprint, unlift, user_inputs
 from graphprune.loading import load_program
-from graphprune.tracing import FORWARD_ERRORS, first_line, trace
+from graphprune.tracing import FORWARD_ERRORS, trace
 from graphprune.verify import TOLERANCE, Double, Masked, error, random_inputs, run
 
 if TYPE_CHECKING:

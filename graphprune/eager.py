@@ -17,10 +17,10 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.cut import set_tensor, slice_tensors
-from graphprune.errors import VerifyError
+from graphprune.errors import VerifyError, first_line
 from graphprune.graph import dynamic_dims, unlift
 from graphprune.ops.registry import bind
-from graphprune.tracing import FORWARD_ERRORS, first_line, user_line
+from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.verify import TOLERANCE, Double, error, random_inputs, run
 
 if TYPE_CHECKING:

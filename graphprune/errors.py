@@ -114,3 +114,8 @@ class OutputError(GraphpruneError):
 
 class InternalError(Exception):
     """A bug in graphprune itself, never the user's fault; exit code 3."""
+
+
+def first_line(error: BaseException | None) -> str:
+    """An error's message up to the first line break, or its type."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

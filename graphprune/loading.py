@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from graphprune.errors import LoadError
+from graphprune.errors import LoadError, first_line
 
 __all__ = ["Loaded", "load", "load_program", "parse_input", "resolve"]
 
@@ -100,7 +100,7 @@ def _read(path: Path, trust_pickle: bool) -> Any:
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError, AttributeError, ImportError,
             LookupError, TypeError) as error:
-        raise LoadError(f"{path.name} can't be read as a model: {_line(error)}") from error
+        raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
 
 
 def _filled(build: Callable[[], torch.nn.Module], content: Any, path: Path) -> torch.nn.Module:
@@ -111,7 +111,7 @@ def _filled(build: Callable[[], torch.nn.Module], content: Any, path: Path) -> t
     try:
         model.load_state_dict(dict(state))
     except (RuntimeError, TypeError) as error:
-        raise LoadError(f"{path.name} doesn't fit {type(model).__name__}: {_line(error)}",
+        raise LoadError(f"{path.name} doesn't fit {type(model).__name__}: {first_line(error)}",
                         hint="check --arch") from error
     return model
 
@@ -164,7 +164,3 @@ def parse_input(text: str) -> torch.Tensor:
     if kind.is_floating_point:
         return torch.randn(shape, generator=generator).to(kind)
     return torch.randint(0, 2, shape, generator=generator).to(kind)
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

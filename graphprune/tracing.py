@@ -16,9 +16,9 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import LoadError, TraceError
+from graphprune.errors import LoadError, TraceError, first_line
 
-__all__ = ["FORWARD_ERRORS", "first_line", "trace", "user_line"]
+__all__ = ["FORWARD_ERRORS", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
 
@@ -150,11 +150,6 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             where=user_line(error),
             hint="give example inputs that the model accepts (--input 1x3x224x224)",
         ) from error
-
-
-def first_line(error: BaseException | None) -> str:
-    """An error's message up to the first line break, or its type."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def user_line(error: BaseException | None) -> str:

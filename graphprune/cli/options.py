@@ -119,8 +119,9 @@ class Source:
         Raises:
             LoadError: if it can't be read.
         """
+        from graphprune.errors import first_line
         from graphprune.loading import load
-        from graphprune.tracing import FORWARD_ERRORS, first_line, user_line
+        from graphprune.tracing import FORWARD_ERRORS, user_line
 
         here = str(Path.cwd())
         if (self.arch or self.trust_pickle) and here not in sys.path:
