@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from graphprune.analysis import Analysis, analyse
-from graphprune.errors import UnsupportedOpError
+from graphprune.calibration import Calibration
+from graphprune.errors import PlanError, UnsupportedOpError
 from graphprune.explain import unknown_operators
 from graphprune.graph import source_line
 from graphprune.pipeline import AnalysisPass, State
@@ -51,16 +52,25 @@ class Score(AnalysisPass):
 
     Attributes:
         criterion: see ``graphprune.passes.score``.
+        data: calibration inputs, for criteria that look at them.
     """
 
     name: ClassVar[str] = "score"
     needs = (Analysis,)
     gives = (Scores,)
     criterion: Criterion = field(default=CRITERIA["l2"])
+    data: Calibration | None = field(default=None, repr=False)
 
     def run(self, state: State) -> Scores:
-        """Score."""
-        scores = self.criterion(state[Analysis])
+        """Score.
+
+        Raises:
+            PlanError: if the criterion needs calibration data and there is none.
+        """
+        if self.criterion.needs_data and self.data is None:
+            raise PlanError(f"{self.criterion} needs calibration data",
+                            hint="--data FOLDER, or compress(..., calibration=inputs)")
+        scores = self.criterion(state[Analysis], self.data)
         if scores.readers:
             return scores
         return replace(scores, readers=count_readers(state[Analysis]))

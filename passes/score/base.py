@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
+from graphprune.calibration import Calibration
 
 __all__ = ["Criterion", "Scores", "count_readers"]
 
@@ -23,11 +24,14 @@ class Scores:
             as the criterion makes it so.
         notes: what the user should know of how they came about.
         readers: group id -> how many layers read the group; 1 where it isn't said.
+        curves: group id -> ``[width + 1]``, for criteria that know the distortion itself; it
+            belongs to the order of the values.
     """
 
     values: Mapping[str, NDArray[np.float64]]
     notes: tuple[str, ...] = ()
     readers: Mapping[str, int] = field(default_factory=dict)
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def order(self, group: str) -> NDArray[np.int64]:
         """Channels from most to least important; equal ones by number."""
@@ -36,10 +40,12 @@ class Scores:
     def curve(self, group: str) -> NDArray[np.float64]:
         """``[width + 1]``: distortion when w channels are kept; 0 at the full width.
 
-        It is the share of the group's score that is removed, once for each layer that reads
-        the group: a residual stream that feeds ten layers isn't cut as lightly as the inside
-        of one block.
+        Where the criterion doesn't say, it is the share of the group's score that is removed,
+        once for each layer that reads the group: a residual stream that feeds ten layers isn't
+        cut as lightly as the inside of one block.
         """
+        if group in self.curves:
+            return self.curves[group]
         kept = np.concatenate([[0.0], np.cumsum(self.values[group][self.order(group)])])
         if kept[-1] <= 0:
             return np.zeros_like(kept)
@@ -63,8 +69,20 @@ def count_readers(analysis: Analysis) -> dict[str, int]:
 
 
 class Criterion(Protocol):
-    """Scores every channel of every group."""
+    """Scores every channel of every group.
 
-    def __call__(self, analysis: Analysis) -> Scores:
-        """Score the channels of all groups, reducing over all parameters of each."""
+    Attributes:
+        needs_data: whether it can't do without calibration data.
+    """
+
+    @property
+    def needs_data(self) -> bool: ...
+
+    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
+        """Score the channels of all groups, reducing over all parameters of each.
+
+        Args:
+            analysis: of the dense program.
+            data: calibration inputs, where there are any.
+        """
         ...

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from graphprune.analysis import Analysis
+from graphprune.calibration import Calibration
 
 from .base import Scores
 from .magnitude import Magnitude, per_channel
@@ -24,7 +26,9 @@ class BatchNormScale:
     the notes name it.
     """
 
-    def __call__(self, analysis: Analysis) -> Scores:
+    needs_data: ClassVar[bool] = False
+
+    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
         """Scores of all groups."""
         scales = {
             node.args[1].target

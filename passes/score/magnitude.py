@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
+from graphprune.calibration import Calibration
 from graphprune.groups import Group, Occurrence
 
 from .base import Scores
@@ -25,9 +27,10 @@ class Magnitude:
     Buffers, such as running statistics, don't count.
     """
 
+    needs_data: ClassVar[bool] = False
     p: int = 2
 
-    def __call__(self, analysis: Analysis) -> Scores:
+    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
         """Scores of all groups; each group's own sum, not normalised."""
         return Scores({g.id: self._score(analysis, g) for g in analysis.groups})
 

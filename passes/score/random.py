@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from graphprune.analysis import Analysis
+from graphprune.calibration import Calibration
 
 from .base import Scores
 
@@ -17,9 +19,10 @@ __all__ = ["Random"]
 class Random:
     """Uniform scores, the same for the same seed and architecture."""
 
+    needs_data: ClassVar[bool] = False
     seed: int = 0
 
-    def __call__(self, analysis: Analysis) -> Scores:
+    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
         """Scores of all groups."""
         generator = np.random.default_rng(self.seed)
         return Scores({g.id: generator.random(g.width) for g in analysis.groups})
