@@ -6,16 +6,17 @@ load -> trace -> analyse -> score -> allocate -> cut -> verify -> fold -> export
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis, analyse
 from graphprune.budget import Budget
+from graphprune.calibration import Calibration, gather
 from graphprune.cut import cut
 from graphprune.eager import Rebuilt, rebuild
 from graphprune.errors import PlanError
@@ -28,15 +29,19 @@ from graphprune.passes import (
     CRITERIA,
     Allocate,
     Analyse,
+    Choose,
     Decision,
     FoldBatchNorm,
+    Observe,
     Prune,
+    Recover,
+    Recovered,
     Score,
     Scores,
     count_batchnorms,
 )
 from graphprune.passes.given import Given
-from graphprune.pipeline import Pipeline, State
+from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan import Plan
 from graphprune.report import GroupWidth, Report
 from graphprune.tracing import trace
@@ -107,7 +112,10 @@ def compress(
     params: float | str | None = None,
     plan: Plan | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
-    score: str | Criterion = "l2",
+    calibration: Iterable[Any] | Calibration | None = None,
+    samples: int = 1024,
+    score: str | Criterion = "auto",
+    recover: str = "auto",
     allocate: str = "dp",
     round_to: int = 1,
     min_channels: int = 1,
@@ -125,7 +133,14 @@ def compress(
         params: the same for parameters. Give exactly one budget, or a plan.
         plan: apply this one instead of deciding.
         example_kwargs: keyword inputs.
-        score: name of a criterion, or one of your own.
+        calibration: inputs as in use, without labels: what the model is called with, batch by
+            batch. A few hundred samples let the smaller model keep most of its accuracy.
+        samples: how many of them to take at most.
+        score: name of a criterion, or one of your own. ``"auto"``: ``obs`` with calibration
+            data, ``l2`` without.
+        recover: ``"ls"`` refits the smaller model's layers by least squares, ``"bn"`` only its
+            BatchNorm statistics, ``"none"`` leaves it as it was cut. ``"auto"``: ``ls`` with
+            calibration data, ``none`` without.
         allocate: name of an allocator.
         round_to: widths are multiples of this, or stay whole.
         min_channels: no group keeps fewer channels.
@@ -152,9 +167,12 @@ def compress(
         decider = Given(plan=plan)
     else:
         raise PlanError("give a budget or a plan, not both")
-    dense, decided = _decide(model, example_inputs, example_kwargs, decider, score, strict_ops,
-                             progress)
-    done = Pipeline((Prune(),), given=(Analysis, Decision)).run(decided, progress)
+    dense = _program(model, example_inputs, example_kwargs, progress)
+    data = _calibration(calibration, dense, samples)
+    method = _recovery(recover, data)
+    decided = _decide(dense, decider, score, data, method, strict_ops, progress)
+    done = Pipeline((Prune(), *([Recover(method)] if method else [])),
+                    given=tuple(decided.facts)).run(decided, progress)
     return _result(model, dense, decided, done, progress)
 
 
@@ -164,7 +182,9 @@ def decide(
     *,
     allocator: Allocate,
     example_kwargs: Mapping[str, Any] | None = None,
-    score: str | Criterion = "l2",
+    calibration: Iterable[Any] | Calibration | None = None,
+    samples: int = 1024,
+    score: str | Criterion = "auto",
     strict_ops: bool = False,
     progress: Progress | None = None,
 ) -> State:
@@ -176,18 +196,43 @@ def decide(
     Raises:
         LoadError, TraceError, InfeasibleBudgetError: as ``compress``.
     """
-    return _decide(model, example_inputs, example_kwargs, allocator, score, strict_ops,
-                   progress)[1]
+    dense = _program(model, example_inputs, example_kwargs, progress)
+    data = _calibration(calibration, dense, samples)
+    return _decide(dense, allocator, score, data, _recovery("auto", data), strict_ops, progress)
 
 
-def _decide(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
-            kwargs: Mapping[str, Any] | None, decider: Allocate | Given, score: str | Criterion,
-            strict_ops: bool, progress: Progress | None) -> tuple[ExportedProgram, State]:
-    start = time.perf_counter()
-    dense = _program(model, args, kwargs, progress)
-    traced = {"trace": time.perf_counter() - start}
-    pipeline = Pipeline((Analyse(strict_ops=strict_ops), Score(_criterion(score)), decider))
-    return dense, pipeline.run(State(dense, seconds=traced), progress)
+def _decide(dense: ExportedProgram, decider: Allocate | Given, score: str | Criterion,
+            data: Calibration | None, method: Recovery | None, strict_ops: bool,
+            progress: Progress | None) -> State:
+    passes: list[AnalysisPass] = [Analyse(strict_ops=strict_ops)]
+    if data is not None:
+        passes.append(Observe(data))
+    passes.append(Score(_criterion(score, data)))
+    passes.append(Choose(decider) if method == "ls" and isinstance(decider, Allocate) else decider)
+    return Pipeline(passes).run(State(dense), progress)
+
+
+def _calibration(data: Iterable[Any] | Calibration | None, dense: ExportedProgram,
+                 samples: int) -> Calibration | None:
+    if data is None or isinstance(data, Calibration):
+        return data
+    return gather(data, dense, samples=samples)
+
+
+Recovery = Literal["ls", "bn"]
+
+
+def _recovery(name: str, data: Calibration | None) -> Recovery | None:
+    if name == "auto":
+        return None if data is None else "ls"
+    if name == "none":
+        return None
+    if name not in get_args(Recovery):
+        raise PlanError(f"no way to recover {name!r}", hint="one of auto, ls, bn, none")
+    if data is None:
+        raise PlanError(f"recover {name} needs calibration data",
+                        hint="--data FOLDER, or compress(..., calibration=inputs)")
+    return "ls" if name == "ls" else "bn"
 
 
 def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
@@ -235,9 +280,11 @@ def _budget(flops: float | str | None, params: float | str | None) -> Budget:
     return Budget.flops(flops) if flops is not None else Budget.params(params or 0)
 
 
-def _criterion(score: str | Criterion) -> Criterion:
+def _criterion(score: str | Criterion, data: Calibration | None) -> Criterion:
     if not isinstance(score, str):
         return score
+    if score == "auto":
+        score = "l2" if data is None else "obs"
     if score not in CRITERIA:
         raise PlanError(f"no criterion {score!r}", hint=f"one of {', '.join(CRITERIA)}")
     return CRITERIA[score]
@@ -262,13 +309,15 @@ def _result(model: torch.nn.Module | ExportedProgram, dense: ExportedProgram, de
     rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
     seconds = {**done.seconds, "rebuild": time.perf_counter() - start}
     name = type(model).__name__
-    report = _report(name, analysis, decision, done[Verdict], rebuilt, decided[Scores], seconds)
+    report = _report(name, decided, done, rebuilt, seconds)
     return Result(rebuilt.model, decision.plan, report, done.program, dense)
 
 
-def _report(name: str, analysis: Analysis, decision: Decision, verdict: Verdict,
-            rebuilt: Rebuilt, scores: Scores, seconds: Mapping[str, float]) -> Report:
+def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
+            seconds: Mapping[str, float]) -> Report:
+    analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
     plan, allocation = decision.plan, decision.allocation
+    recovered = done.get(Recovered)
     after = [len(group.keep) for group in plan.groups]
     held = frozen(analysis)
     (cost, asked), = plan.budget.items()
@@ -287,7 +336,8 @@ def _report(name: str, analysis: Analysis, decision: Decision, verdict: Verdict,
                 "batches": list(verdict.batches)},
         eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
                "max_error": rebuilt.max_error},
-        notes=(*scores.notes, *decision.notes),
+        recovery=asdict(recovered) if recovered else {},
+        notes=(*decided[Scores].notes, *decision.notes),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )

@@ -16,7 +16,10 @@ from graphprune.graph import dynamic_dims, input_names, user_inputs
 __all__ = ["BATCH", "Calibration", "gather"]
 
 BATCH = 64
-"""Samples in a batch, where the program's batch axis is dynamic."""
+"""Most samples in a batch, where the program's batch axis is dynamic ..."""
+
+BATCHES = 10
+"""... and least number of batches, if there are as many samples: some are kept aside."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,6 @@ def gather(
     """
     examples = user_inputs(program)
     dynamic = dynamic_dims(program)
-    size = BATCH if dynamic else _length(examples)
     taken: list[tuple[Any, ...]] = []
     have = 0
     for item in data:
@@ -85,6 +87,8 @@ def gather(
             break
     if not taken:
         raise LoadError("the calibration data is empty", hint="give at least one input")
+    most = min(BATCH, -(-have // BATCHES))
+    size = most if dynamic else _length(examples)
     joined = tuple(_joined([item[i] for item in taken]) for i in range(len(examples)))
     full = have if dynamic else have // size * size
     if full == 0:

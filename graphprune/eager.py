@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.cut import set_tensor, slice_tensors
 from graphprune.errors import VerifyError, first_line
-from graphprune.graph import dynamic_dims, unlift
+from graphprune.graph import dynamic_dims, state, unlift
 from graphprune.ops.registry import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.verify import TOLERANCE, Double, error, random_inputs, run
@@ -62,7 +62,7 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
         reason = "the input was an exported program, not a module"
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     try:
-        shrunk = shrink_module(model, analysis, kept)
+        shrunk = shrink_module(model, analysis, kept, state(unlift(small)))
         max_error = _difference(shrunk, small)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
@@ -71,8 +71,16 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
     return Rebuilt(shrunk, own_class=True, reason="", max_error=max_error)
 
 
-def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
-    """A copy of the module with tensors sliced and layer attributes updated. Not checked."""
+def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
+                  values: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
+    """A copy of the module with tensors sliced and layer attributes updated. Not checked.
+
+    Args:
+        model: the dense module.
+        analysis: of the dense program.
+        kept: the rows that stay.
+        values: of the smaller program's tensors, where they aren't just slices.
+    """
     shrunk = copy.deepcopy(model)
     tensors = dict(model.named_parameters(remove_duplicate=False))
     tensors |= dict(model.named_buffers(remove_duplicate=False))
@@ -82,6 +90,11 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module
     sliced = slice_tensors(known, analysis.axes, kept)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
+    with torch.no_grad():
+        for name, value in (values or {}).items():
+            found = _find(shrunk, name) if name in known else None
+            if found is not None and found.shape == value.shape:
+                found.copy_(value)
     _update_attributes(shrunk, analysis, kept)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))

@@ -58,6 +58,9 @@ class Report:
         onnx: error of onnxruntime against PyTorch, and the tolerance; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written.
+        recovery: ``method``, relative squared error of the outputs on data kept aside ``before``
+            and ``after``, and how many ``layers`` were looked at and ``refitted``; empty
+            without calibration data.
         notes: what the user should know.
         seconds: per stage.
         versions: of graphprune and torch.
@@ -77,6 +80,7 @@ class Report:
     onnx: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
+    recovery: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

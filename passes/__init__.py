@@ -2,9 +2,12 @@
 
 ========================  ====================================================================
 ``Analyse``               groups, costs, what is frozen
+``Observe``               what the dense network does on calibration data
 ``Score``                 importance of each channel, by a criterion
 ``Allocate``              widths within the budget: the ``Decision`` with its plan
+``Choose``                the same for several plans, by the repaired network's error
 ``Prune``                 the smaller program, proven against the masked original
+``Recover``               other weights, so that it computes what the dense one does
 ``FoldBatchNorm``         for deployment: no BatchNorm left that could fold
 ========================  ====================================================================
 """
@@ -12,9 +15,11 @@
 from __future__ import annotations
 
 from .allocate import Allocate, Decision, make_plan
-from .analyse import Analyse, Score
+from .analyse import Analyse, Observe, Score
+from .choose import Choose
 from .fold import FoldBatchNorm, Folded, count_batchnorms
 from .prune import Prune
+from .recover.recover import Recover, Recovered
 from .score import CRITERIA, Criterion, Scores
 
 __all__ = [
@@ -22,11 +27,15 @@ __all__ = [
     "CRITERIA",
     "Allocate",
     "Analyse",
+    "Choose",
     "Criterion",
     "Decision",
     "FoldBatchNorm",
     "Folded",
+    "Observe",
     "Prune",
+    "Recover",
+    "Recovered",
     "Score",
     "Scores",
     "count_batchnorms",
@@ -34,6 +43,7 @@ __all__ = [
 ]
 
 ALL_PASSES = {
-    each.name: each for each in (Analyse, Score, Allocate, Prune, FoldBatchNorm)
+    each.name: each for each in (
+        Analyse, Observe, Score, Allocate, Choose, Prune, Recover, FoldBatchNorm)
 }
 """Passes by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
@@ -30,6 +30,7 @@ from .allocation import (
     Problem,
     approach,
 )
+from .recover.least_squares import Repaired
 from .score import Scores
 
 __all__ = ["Allocate", "Decision", "make_plan"]
@@ -54,6 +55,7 @@ class Decision:
         bound: the budget in the same unit.
         cost: what the plan costs.
         notes: what the user should know of it.
+        repaired: weights that go with the plan, if they were found while choosing it.
     """
 
     plan: Plan
@@ -62,6 +64,7 @@ class Decision:
     bound: float
     cost: float
     notes: tuple[str, ...] = ()
+    repaired: Repaired | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

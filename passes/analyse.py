@@ -12,9 +12,10 @@ from graphprune.explain import unknown_operators
 from graphprune.graph import source_line
 from graphprune.pipeline import AnalysisPass, State
 
+from .observe import Observations
 from .score import CRITERIA, Criterion, Scores, count_readers
 
-__all__ = ["Analyse", "Score"]
+__all__ = ["Analyse", "Observe", "Score"]
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,41 @@ class Analyse(AnalysisPass):
 
 
 @dataclass(frozen=True)
+class Observe(AnalysisPass):
+    """Measure the dense network on calibration data.
+
+    Attributes:
+        data: the inputs.
+        seed: of the sample of positions.
+    """
+
+    name: ClassVar[str] = "observe"
+    needs = (Analysis,)
+    gives = (Observations,)
+    data: Calibration = field(repr=False)
+    seed: int = 0
+
+    def run(self, state: State) -> Observations:
+        """One pass over the data."""
+        seen = Observations(state[Analysis], self.data, self.seed)
+        _ = seen.record
+        return seen
+
+
+@dataclass(frozen=True)
 class Score(AnalysisPass):
     """Score the channels of every group.
 
     Attributes:
         criterion: see ``graphprune.passes.score``.
-        data: calibration inputs, for criteria that look at them.
+
+    Where ``Observe`` ran before, the criterion may use its measurements.
     """
 
     name: ClassVar[str] = "score"
     needs = (Analysis,)
     gives = (Scores,)
     criterion: Criterion = field(default=CRITERIA["l2"])
-    data: Calibration | None = field(default=None, repr=False)
 
     def run(self, state: State) -> Scores:
         """Score.
@@ -67,10 +90,11 @@ class Score(AnalysisPass):
         Raises:
             PlanError: if the criterion needs calibration data and there is none.
         """
-        if self.criterion.needs_data and self.data is None:
+        seen = state.get(Observations)
+        if self.criterion.needs_data and seen is None:
             raise PlanError(f"{self.criterion} needs calibration data",
                             hint="--data FOLDER, or compress(..., calibration=inputs)")
-        scores = self.criterion(state[Analysis], self.data)
+        scores = self.criterion(state[Analysis], seen)
         if scores.readers:
             return scores
         return replace(scores, readers=count_readers(state[Analysis]))

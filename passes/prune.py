@@ -13,6 +13,7 @@ from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict, verify
 
 from .allocate import Decision
+from .observe import Observations
 
 __all__ = ["Prune"]
 
@@ -28,7 +29,7 @@ class Prune(TransformPass):
     name: ClassVar[str] = "prune"
     needs = (Analysis, Decision)
     gives = (Verdict,)
-    keeps = (Decision,)
+    keeps = (Decision, Observations)
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Verdict]]:
         """Cut and check.

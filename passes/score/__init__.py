@@ -6,13 +6,15 @@ from .base import Criterion, Scores, count_readers
 from .batchnorm import BatchNormScale
 from .magnitude import Magnitude
 from .random import Random
+from .surgeon import OptimalBrainSurgeon
 
-__all__ = ["CRITERIA", "BatchNormScale", "Criterion", "Magnitude", "Random", "Scores", "count_readers"]
+__all__ = ["CRITERIA", "BatchNormScale", "Criterion", "Magnitude", "OptimalBrainSurgeon", "Random", "Scores", "count_readers"]
 
 CRITERIA: dict[str, Criterion] = {
     "l1": Magnitude(p=1),
     "l2": Magnitude(p=2),
     "bn-scale": BatchNormScale(),
+    "obs": OptimalBrainSurgeon(),
     "random": Random(),
 }
 """Criteria by the name they have on the command line."""

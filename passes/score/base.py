@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
-from graphprune.calibration import Calibration
+from graphprune.passes.observe import Observations
 
 __all__ = ["Criterion", "Scores", "count_readers"]
 
@@ -26,12 +26,14 @@ class Scores:
         readers: group id -> how many layers read the group; 1 where it isn't said.
         curves: group id -> ``[width + 1]``, for criteria that know the distortion itself; it
             belongs to the order of the values.
+        variants: other forms of the curves, by name, for ``Choose`` to try.
     """
 
     values: Mapping[str, NDArray[np.float64]]
     notes: tuple[str, ...] = ()
     readers: Mapping[str, int] = field(default_factory=dict)
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     def order(self, group: str) -> NDArray[np.int64]:
         """Channels from most to least important; equal ones by number."""
@@ -76,13 +78,15 @@ class Criterion(Protocol):
     """
 
     @property
-    def needs_data(self) -> bool: ...
+    def needs_data(self) -> bool:
+        """See above."""
+        ...
 
-    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
         """Score the channels of all groups, reducing over all parameters of each.
 
         Args:
             analysis: of the dense program.
-            data: calibration inputs, where there are any.
+            seen: measurements on calibration data, and the data itself, if there are any.
         """
         ...

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from graphprune.analysis import Analysis
-from graphprune.calibration import Calibration
+from graphprune.passes.observe import Observations
 
 from .base import Scores
 from .magnitude import Magnitude, per_channel
@@ -28,7 +28,7 @@ class BatchNormScale:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
         """Scores of all groups."""
         scales = {
             node.args[1].target

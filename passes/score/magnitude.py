@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
-from graphprune.calibration import Calibration
+from graphprune.passes.observe import Observations
 from graphprune.groups import Group, Occurrence
 
 from .base import Scores
@@ -30,7 +30,7 @@ class Magnitude:
     needs_data: ClassVar[bool] = False
     p: int = 2
 
-    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
         """Scores of all groups; each group's own sum, not normalised."""
         return Scores({g.id: self._score(analysis, g) for g in analysis.groups})
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.analysis import Analysis
-from graphprune.calibration import Calibration
+from graphprune.passes.observe import Observations
 
 from .base import Scores
 
@@ -22,7 +22,7 @@ class Random:
     needs_data: ClassVar[bool] = False
     seed: int = 0
 
-    def __call__(self, analysis: Analysis, data: Calibration | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
         """Scores of all groups."""
         generator = np.random.default_rng(self.seed)
         return Scores({g.id: generator.random(g.width) for g in analysis.groups})

@@ -1,0 +1,30 @@
+"""Sums over processes: each takes its share of the batches, and all know the totals."""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed
+
+__all__ = ["mine", "total"]
+
+
+def _active() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def mine(count: int) -> tuple[int, ...]:
+    """Numbers of the batches that this process takes, of ``count``; all, if it is alone."""
+    if not _active():
+        return tuple(range(count))
+    return tuple(range(distributed.get_rank(), count, distributed.get_world_size()))
+
+
+def total(value: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes. The argument isn't changed."""
+    if not _active():
+        return value
+    summed = value.detach().clone()
+    if distributed.get_backend() == "nccl":
+        summed = summed.cuda()
+    distributed.all_reduce(summed)
+    return summed.to(value.device)

@@ -1,0 +1,210 @@
+"""What the dense network does on the calibration data, measured in one streaming pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.analysis import Analysis
+from graphprune.calibration import Calibration
+from graphprune.verify import run
+
+from .distributed import mine, total
+from .layers import Layer, find_layers, input_rows, output_rows, sample_rows, sizes
+from .targets import Target, find_target
+
+__all__ = ["Moments", "Observations", "Record"]
+
+ROWS_PER_SAMPLE = 16
+"""At least so many positions of a sample, where there are as many ..."""
+
+ROWS_PER_UNKNOWN = 64
+"""... and at least so many rows for each unknown of the regression."""
+
+HELD_OUT = 0.2
+"""Share of the batches on which refits and plans are judged, never fitted."""
+
+WIDEST = 5000
+"""Second moments are not collected of layers with more inputs: 200 MB each."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of a layer's input rows on the batches to fit on.
+
+    Attributes:
+        gram: ``[groups, u, u]``, float64, sum over rows of ``x xᵀ``.
+        total: ``[groups, u]``, sum of ``x``.
+        count: rows.
+    """
+
+    gram: Tensor
+    total: Tensor
+    count: float
+
+    @property
+    def mean(self) -> Tensor:
+        """``[groups, u]``."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """``[groups, u, u]``."""
+        mean = self.mean
+        return self.gram / self.count - mean[:, :, None] * mean[:, None, :]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one pass over the dense network saw.
+
+    Attributes:
+        moments: per layer whose inputs can be cut.
+        rows: per layer and batch, the sampled rows.
+        targets: per layer and batch, ``[rows, out]``: dense values of the layer's target there.
+        outputs: per held-out batch, the flat outputs.
+    """
+
+    moments: Mapping[Layer, Moments]
+    rows: Mapping[tuple[Layer, int], Tensor]
+    targets: Mapping[tuple[Layer, int], Tensor]
+    outputs: Mapping[int, list[Any]]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Measurements of the dense network. Made when first asked for, and then kept.
+
+    Under ``torch.distributed`` each process measures its share of the batches.
+
+    Attributes:
+        analysis: of the dense program.
+        data: inputs.
+        seed: of the sample of rows.
+    """
+
+    analysis: Analysis
+    data: Calibration = field(repr=False)
+    seed: int = 0
+
+    @property
+    def batches(self) -> tuple[tuple[Any, ...], ...]:
+        """All inputs."""
+        return self.data.batches
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that can be refitted."""
+        return find_layers(self.analysis)
+
+    @cached_property
+    def targets(self) -> dict[Layer, Target]:
+        """Where each layer's error counts."""
+        return {layer: find_target(layer) for layer in self.layers}
+
+    @cached_property
+    def fitted(self) -> tuple[int, ...]:
+        """Numbers of this process's batches to fit on."""
+        return tuple(sorted(set(self.data.split(HELD_OUT)[0]) & set(mine(len(self.batches)))))
+
+    @cached_property
+    def held_out(self) -> tuple[int, ...]:
+        """Numbers of this process's batches to judge on."""
+        return tuple(sorted(set(self.data.split(HELD_OUT)[1]) & set(mine(len(self.batches)))))
+
+    @cached_property
+    def record(self) -> Record:
+        """The measurements."""
+        watch = _Watch(self)
+        for number in sorted({*self.fitted, *self.held_out}):
+            watch.see(number)
+        return watch.record()
+
+    def error(self, outputs: Mapping[int, list[Any]]) -> float:
+        """Relative squared error of outputs on the held-out batches, over all processes.
+
+        The squared difference of all floating-point outputs to the dense ones, over the variance
+        of the dense ones: 0 is perfect, 1 is as bad as a constant.
+        """
+        wrong, spread = (torch.zeros(1, dtype=torch.float64) for _ in range(2))
+        for number in self.held_out:
+            dense = self.record.outputs[number]
+            for got, want in zip(outputs[number], dense, strict=True):
+                if isinstance(want, Tensor) and want.is_floating_point():
+                    wrong += (got.double() - want.double()).square().sum().cpu()
+                    spread += (want.double() - want.double().mean()).square().sum().cpu()
+        wrong, spread = total(wrong), total(spread)
+        return float(wrong / spread.clamp_min(1e-30))
+
+
+class _Watch(fx.Interpreter):
+    """Runs the dense graph batch by batch and takes notes."""
+
+    def __init__(self, observations: Observations) -> None:
+        super().__init__(observations.analysis.module)
+        self._seen = observations
+        self._layers = {layer.node: layer for layer in observations.layers}
+        self._aims: dict[fx.Node, list[Layer]] = {}
+        for layer, target in observations.targets.items():
+            self._aims.setdefault(target.value, []).append(layer)
+        self._cut = {layer for layer in observations.layers if _may_be_cut(observations, layer)}
+        self._sums: dict[Layer, list[Any]] = {}
+        self._rows: dict[tuple[Layer, int], Tensor] = {}
+        self._targets: dict[tuple[Layer, int], Tensor] = {}
+        self._outputs: dict[int, list[Any]] = {}
+        self._number = 0
+
+    def see(self, number: int) -> None:
+        """One batch."""
+        self._number = number
+        outputs = run(self, self._seen.batches[number])
+        if number in self._seen.held_out:
+            self._outputs[number] = outputs
+
+    def run_node(self, n: fx.Node) -> Any:
+        """A node; what is asked of it is noted."""
+        result = super().run_node(n)
+        layer = self._layers.get(n)
+        if layer is not None:
+            self._note_input(layer, self.env[layer.value], result)
+        for each in self._aims.get(n, ()):
+            key = each, self._number
+            self._targets[key] = output_rows(each, result, self._rows[key])
+        return result
+
+    def _note_input(self, layer: Layer, value: Tensor, result: Tensor) -> None:
+        batches = self._seen.data.batches
+        groups, unknowns = sizes(layer)
+        wanted = max(ROWS_PER_SAMPLE * self._seen.data.samples, ROWS_PER_UNKNOWN * unknowns)
+        count = max(1, round(wanted / len(batches)))
+        rows = sample_rows(layer, result, count, (self._seen.seed, self._number))
+        self._rows[layer, self._number] = rows
+        if layer not in self._cut or self._number not in self._seen.fitted:
+            return
+        x = input_rows(layer, value, rows, groups)
+        gram, summed, seen = self._sums.setdefault(layer, [0, 0, 0])
+        self._sums[layer] = [gram + (x.transpose(1, 2) @ x).double(),
+                             summed + x.double().sum(1), seen + x.shape[1]]
+
+    def record(self) -> Record:
+        """All notes, with the sums of all processes."""
+        moments: dict[Layer, Moments] = {}
+        for layer in sorted(self._cut, key=lambda each: each.number):
+            groups, unknowns = sizes(layer)
+            empty = [torch.zeros(groups, unknowns, unknowns, dtype=torch.float64),
+                     torch.zeros(groups, unknowns, dtype=torch.float64), 0]
+            gram, summed, seen = self._sums.pop(layer, empty)
+            count = total(torch.tensor([float(seen)], dtype=torch.float64))
+            moments[layer] = Moments(total(gram), total(summed), float(count))
+        return Record(moments, self._rows, self._targets, self._outputs)
+
+
+def _may_be_cut(seen: Observations, layer: Layer) -> bool:
+    """Whether a group lies on the layer's input side, and its moments fit into memory."""
+    axes = (c.axis for c in seen.analysis.facts[layer.node].contractions)
+    return sizes(layer)[1] <= WIDEST and any(axis.shape[1] for axis in axes)

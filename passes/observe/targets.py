@@ -1,0 +1,122 @@
+"""What a layer's output is for: the value in which its error counts.
+
+A BatchNorm behind the layer is an affine map of its channels; a sum behind that adds a shortcut;
+a ReLU behind that forgets what is negative. A refit that knows them makes up for the error of
+the shortcut too, and spends nothing on values that nobody sees. Found by following the graph as
+long as a value has one reader, whatever the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.ops.registry import bind
+
+from .layers import Layer
+
+__all__ = ["Target", "affine", "find_target"]
+
+aten = torch.ops.aten
+
+IDENTITIES = (
+    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default,
+    aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default,
+)  # fmt: skip
+SUMS = (aten.add.Tensor, aten.add_.Tensor)
+RECTIFIERS = (aten.relu.default, aten.relu_.default)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the error of a layer counts.
+
+    Attributes:
+        value: the node whose dense value is to be reached: the layer, its last BatchNorm, or
+            the sum behind them. Its shape is that of the layer's output.
+        norms: the BatchNorm calls between the layer and ``value``.
+        other: the other operand of the sum, computed before the layer; ``None`` if no sum.
+        rectified: whether all that reads ``value`` is one ReLU.
+    """
+
+    value: fx.Node
+    norms: tuple[fx.Node, ...]
+    other: fx.Node | None
+    rectified: bool
+
+
+def find_target(layer: Layer) -> Target:
+    """Follow a layer's output to where its error counts."""
+    value, norms = layer.node, list[fx.Node]()
+    while (reader := _only_reader(value)) is not None:
+        if reader.target in IDENTITIES:
+            value = reader
+        elif reader.target is aten.batch_norm.default and layer.spatial and _is_frozen(reader):
+            norms.append(reader)
+            value = reader
+        else:
+            break
+    other = _other(reader, value, layer.node) if reader is not None else None
+    if other is not None and reader is not None:
+        value, reader = reader, _only_reader(reader)
+    rectified = reader is not None and reader.target in RECTIFIERS
+    return Target(value, tuple(norms), other, rectified)
+
+
+def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """``(scale, shift)`` of some BatchNorms in evaluation, ``[channels]`` each, float64."""
+    found: tuple[Tensor, Tensor] | None = None
+    for norm in norms:
+        call = bind(norm)
+        mean, var = (tensors[call[n].target].double() for n in ("running_mean", "running_var"))
+        gamma, beta = (None if call[n] is None else tensors[call[n].target].detach().double()
+                       for n in ("weight", "bias"))
+        scale = (var + call["eps"]).rsqrt() * (1 if gamma is None else gamma)
+        shift = (0 if beta is None else beta) - mean * scale
+        found = (scale, shift) if found is None else (
+            found[0] * scale, found[1] * scale + shift)
+    return found
+
+
+def _only_reader(value: fx.Node) -> fx.Node | None:
+    users = [user for user in value.users if user.target is not aten.sym_size.int]
+    return users[0] if len(users) == 1 else None
+
+
+def _is_frozen(norm: fx.Node) -> bool:
+    """Whether a BatchNorm uses stored statistics that are its own."""
+    call = bind(norm)
+    stored = [call[n] for n in ("weight", "bias", "running_mean", "running_var")]
+    present = [node for node in stored if node is not None]
+    return (call["training"] is False and call["running_mean"] is not None
+            and all(node.op == "get_attr" and len(node.users) == 1 for node in present))
+
+
+def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
+    """The other operand of a plain sum, if it is an activation that stands before the layer."""
+    if reader.target not in SUMS:
+        return None
+    call = bind(reader)
+    operands = [call["self"], call["other"]]
+    others = [x for x in operands if x is not value]
+    if call["alpha"] != 1 or len(others) != 1 or not isinstance(others[0], fx.Node):
+        return None
+    other = others[0]
+    example, own = other.meta.get("val"), reader.meta.get("val")
+    same = isinstance(example, Tensor) and isinstance(own, Tensor) and example.shape == own.shape
+    return other if same and other.op != "get_attr" and other < layer and not _overwritten(
+        other, reader) else None
+
+
+def _overwritten(value: fx.Node, unless: fx.Node) -> bool:
+    """Whether a reader other than ``unless`` may write into the value."""
+    for user in value.users:
+        if user is unless or not isinstance(user.target, torch._ops.OpOverload):
+            continue
+        arguments = user.target._schema.arguments
+        if any(a.alias_info is not None and a.alias_info.is_write for a in arguments):
+            return True
+    return False

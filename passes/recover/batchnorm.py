@@ -1,0 +1,55 @@
+"""Re-estimate BatchNorm statistics on the cut network's own activations.
+
+Source: He, Zhang, Sun 2017 leave this to finetuning; on its own it is the cheapest repair there
+is, see Li et al. 2020 (EagleEye, arXiv:2007.02491, section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from graphprune.analysis import Kept
+from graphprune.cut import cut_module
+from graphprune.ops.registry import bind
+from graphprune.passes.observe import Frontier, Observations
+from graphprune.passes.observe.distributed import total
+
+__all__ = ["reestimate"]
+
+BATCH_NORM = torch.ops.aten.batch_norm.default
+
+
+def reestimate(seen: Observations, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors whose running statistics are those of the cut network, front to back.
+
+    Args:
+        seen: has the data; only the batches to fit on are used.
+        kept: the rows that stay.
+        tensors: of the cut network.
+    """
+    module = cut_module(seen.analysis, kept)
+    run = Frontier(module, [seen.batches[b] for b in seen.fitted], tensors)
+    for node in module.graph.find_nodes(op="call_function", target=BATCH_NORM):
+        call = bind(node)
+        if call["training"] or call["running_mean"] is None:
+            continue
+        run.advance(node)
+        mean, variance = _statistics(run.values(call["input"]))
+        for name, value in (("running_mean", mean), ("running_var", variance)):
+            stored = str(call[name].target)
+            run.tensors[stored] = value.to(run.tensors[stored].dtype)
+    return run.tensors
+
+
+def _statistics(values: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance of each channel, over batches and processes."""
+    others = [dim for dim in range(values[0].ndim) if dim != 1]
+    summed = total(torch.stack([v.double().sum(others) for v in values]).sum(0))
+    squares = total(torch.stack([v.double().square().sum(others) for v in values]).sum(0))
+    count = total(summed.new_tensor([sum(v.numel() / v.shape[1] for v in values)]))
+    mean = summed / count
+    variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
+    return mean, variance

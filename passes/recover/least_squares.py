@@ -1,0 +1,179 @@
+"""Refit the layers of a cut network, front to back, towards the dense network's values.
+
+Each layer sees the inputs that the cut network really has, with all refits before it; its target
+is the dense value where its error counts (``graphprune.passes.observe.targets``), less what a
+shortcut adds: so each refit makes up for the errors before it, those of the shortcut included.
+
+Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.analysis import Analysis, Kept
+from graphprune.cut import cut_module
+from graphprune.labels import Axis
+from graphprune.ops.registry import bind
+from graphprune.passes.observe import (
+    Frontier,
+    Layer,
+    Observations,
+    Target,
+    affine,
+    input_rows,
+    matrix,
+    output_rows,
+)
+
+from .regression import Fit, Rows, refit
+
+__all__ = ["Repaired", "repair"]
+
+SMALLEST_SCALE = 1e-6
+"""A channel that a BatchNorm scales by less keeps its weights: it says nothing."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A cut network with other weights.
+
+    Attributes:
+        tensors: all parameters and buffers by name.
+        error: relative squared error of the outputs on the held-out batches.
+        fits: what became of each layer, in graph order.
+    """
+
+    tensors: Mapping[str, Tensor]
+    error: float
+    fits: tuple[tuple[Layer, Fit], ...]
+
+
+def repair(
+    observations: Observations,
+    kept: Kept,
+    *,
+    tensors: Mapping[str, Tensor] | None = None,
+    refitting: bool = True,
+    everything: bool = False,
+    progress: Callable[[str], Any] | None = None,
+) -> Repaired:
+    """Refit every layer of the network that ``kept`` leaves.
+
+    Args:
+        observations: of the dense network.
+        kept: the rows that stay.
+        tensors: weights of the cut network to start from; default: the dense ones, sliced.
+        refitting: with False nothing is refitted, and only the error is measured.
+        everything: fit on the batches kept aside too, once it is known what is best on them;
+            the error that is returned is then no longer that of unseen data.
+        progress: called with each layer's weight.
+    """
+    analysis = observations.analysis
+    module = cut_module(analysis, kept)
+    copies = dict(zip(analysis.module.graph.nodes, _originals(module), strict=True))
+    used = sorted({*observations.fitted, *observations.held_out})
+    run = Frontier(module, [observations.batches[b] for b in used], tensors)
+    fits: list[tuple[Layer, Fit]] = []
+    for layer in observations.layers if refitting else ():
+        if progress is not None:
+            progress(layer.weight)
+        run.advance(copies[layer.node])
+        problem = _Problem(observations, layer, kept, run, copies, used)
+        if problem.fits():
+            fits.append((layer, problem.solve(everything=everything)))
+    outputs = dict(zip(used, run.outputs(), strict=True))
+    return Repaired(run.tensors, observations.error(outputs), tuple(fits))
+
+
+def _originals(module: fx.GraphModule) -> list[fx.Node]:
+    """The nodes that were there before the cut, which adds constants only."""
+    return [n for n in module.graph.nodes if not str(n.target).startswith("rows_of_")]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The regression of one layer."""
+
+    seen: Observations
+    layer: Layer
+    kept: Kept
+    run: Frontier
+    copies: Mapping[fx.Node, fx.Node]
+    numbers: list[int]
+
+    @property
+    def target(self) -> Target:
+        return self.seen.targets[self.layer]
+
+    def fits(self) -> bool:
+        """Whether the rows of the cut and the dense output are the same ones."""
+        layout = self.seen.analysis.layouts[self.layer.node]
+        if not isinstance(layout, tuple):
+            return False
+        others: list[Axis] = list(layout)
+        del others[self.layer.channel]
+        return all(bool(self.kept(axis).all()) for axis in others)
+
+    def solve(self, *, everything: bool) -> Fit:
+        """Refit, and put the new weights where the network reads them."""
+        tensors, layer = self.run.tensors, self.layer
+        old = tensors[layer.weight]
+        groups = int(bind(self.copies[layer.node]).get("groups", 1))
+        weight = matrix(old, groups)
+        bias = weight.new_zeros(len(old)) if layer.bias is None else tensors[layer.bias].double()
+        behind = affine(self.target.norms, tensors)
+        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
+        free = layer.bias is not None or behind is not None
+        rows = {number: self._rows(place, number, groups)
+                for place, number in enumerate(self.numbers)}
+        fit = refit(
+            [rows[b] for b in self.seen.fitted], [rows[b] for b in self.seen.held_out],
+            weight * scale.reshape(groups, -1, 1), (bias * scale + shift).reshape(groups, -1),
+            free_bias=free, rectified=self.target.rectified, everything=everything,
+        )
+        if fit.ridge:
+            self._store(fit, old, bias, scale, shift)
+        return fit
+
+    def _rows(self, place: int, number: int, groups: int) -> Rows:
+        layer, record = self.layer, self.seen.record
+        rows = record.rows[layer, number]
+        value = self.run.values(self.copies[layer.value])[place]
+        inputs = input_rows(layer, value, rows, groups)
+        aims = record.targets[layer, number][:, self._channels()]
+        base = torch.zeros_like(aims)
+        if self.target.other is not None:
+            other = self.run.values(self.copies[self.target.other])[place]
+            base = output_rows(layer, other, rows)
+        return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
+
+    def _channels(self) -> Tensor:
+        layout = self.seen.analysis.layouts[self.layer.node]
+        axis = layout[self.layer.channel]  # type: ignore[index]
+        return torch.from_numpy(self.kept(axis))  # type: ignore[arg-type]
+
+    def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
+        tensors, layer = self.run.tensors, self.layer
+        alive = scale.abs() > SMALLEST_SCALE
+        safe = torch.where(alive, scale, 1.0)
+        weight = fit.weight.flatten(0, 1) / safe[:, None]
+        change = (fit.bias.flatten() - shift) / safe - bias
+        rows = alive.view(-1, *[1] * (old.ndim - 1))
+        tensors[layer.weight] = torch.where(rows, weight.reshape(old.shape).to(old.dtype), old)
+        change = torch.where(alive, change, 0.0)
+        if layer.bias is not None:
+            tensors[layer.bias] = (bias + change).to(old.dtype)
+        elif self.target.norms:
+            name = str(bind(self.target.norms[0])["running_mean"].target)
+            tensors[name] = (tensors[name].double() - change).to(tensors[name].dtype)
+
+
+def _grouped(rows: Tensor, groups: int) -> Tensor:
+    """``[n, g * o]`` as ``[g, n, o]``."""
+    return rows.reshape(len(rows), groups, -1).transpose(0, 1)

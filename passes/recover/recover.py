@@ -1,0 +1,102 @@
+"""Recover by least squares or BatchNorm statistics, as a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+from graphprune.cut import set_tensor
+from graphprune.errors import InternalError
+from graphprune.graph import relift, state as tensors_of, unlift
+from graphprune.passes.allocate import Decision
+from graphprune.passes.observe import Observations
+from graphprune.pipeline import State, TransformPass
+from graphprune.verify import Verdict
+
+from .batchnorm import reestimate
+from .least_squares import Repaired, repair
+
+__all__ = ["Recover", "Recovered", "with_tensors"]
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What recovering was worth.
+
+    Attributes:
+        method: ``"ls"`` or ``"bn"``.
+        before: relative squared error of the outputs on data kept aside, right after the cut.
+        after: at the end; never above ``before``.
+        refitted: layers with new weights.
+        layers: layers looked at.
+    """
+
+    method: str
+    before: float
+    after: float
+    refitted: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class Recover(TransformPass):
+    """Give a cut program weights with which it computes what the dense one does.
+
+    Given: a cut program, the decision it was cut by, and measurements of the dense program.
+    Result: the same program with other weights, or as it was if they are no better.
+
+    Attributes:
+        method: ``"ls"``: refit all layers; ``"bn"``: only re-estimate BatchNorm statistics.
+    """
+
+    name: ClassVar[str] = "recover"
+    needs = (Decision, Observations)
+    gives = (Recovered,)
+    keeps = (Decision, Observations, Verdict)
+    method: Literal["ls", "bn"] = "ls"
+
+    def run(self, state: State) -> tuple[ExportedProgram, tuple[Recovered]]:
+        """Repair, and compare on the batches kept aside."""
+        seen, decision = state[Observations], state[Decision]
+        kept = seen.analysis.kept(decision.plan.keep)
+        before = repair(seen, kept, refitting=False)
+        after = self._repaired(state, before)
+        better = after.error < before.error
+        best = after if better else before
+        refitted = sum(fit.ridge > 0 for _, fit in best.fits)
+        program = with_tensors(state.program, best.tensors) if better else state.program
+        return program, (Recovered(self.method, before.error, best.error, refitted,
+                                   len(after.fits)),)
+
+    def _repaired(self, state: State, before: Repaired) -> Repaired:
+        seen, decision = state[Observations], state[Decision]
+        kept = seen.analysis.kept(decision.plan.keep)
+        if self.method == "bn":
+            return repair(seen, kept, tensors=reestimate(seen, kept, before.tensors),
+                          refitting=False)
+        return decision.repaired or repair(seen, kept)
+
+
+def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
+    """The program with other values in its parameters and buffers."""
+    module: fx.GraphModule = unlift(program)
+    for name, old in tensors_of(module).items():
+        if name not in tensors:
+            continue
+        new = tensors[name]
+        if new.shape != old.shape:
+            raise InternalError(f"{name}: {tuple(new.shape)} for {tuple(old.shape)}")
+        if new is not old:
+            set_tensor(module, name, _like(old, new))
+    return relift(module, program)
+
+
+def _like(old: Tensor, new: Tensor) -> Tensor:
+    from torch.nn import Parameter
+
+    value = new.detach().to(old.dtype)
+    return Parameter(value, requires_grad=old.requires_grad) if isinstance(old, Parameter) else value

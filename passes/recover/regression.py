@@ -1,0 +1,199 @@
+"""Least squares for one layer: anchored ridge, a choice of its strength, and values below a ReLU.
+
+Source: the refit of a layer's weights on the cut network's inputs towards the dense network's
+outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU behind
+the layer is treated as in Zhang, Zou, He, Sun 2015 (arXiv:1505.06798, section 3.2): where the
+dense value is negative, any negative value will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from graphprune.passes.observe.distributed import total
+
+__all__ = ["Fit", "Rows", "refit"]
+
+RIDGES = (1e-1, 1e-2, 1e-3)
+"""Strengths tried, in units of the mean variance of the inputs."""
+
+ROUNDS = 4
+"""Rounds in which targets below a ReLU follow the prediction."""
+
+EXACT = 1e-9
+"""A layer whose error is a smaller share of its output's energy is left alone."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sample of rows of one batch, for a layer of ``g`` groups.
+
+    Attributes:
+        inputs: ``[g, n, u]``, float32.
+        targets: ``[g, n, o]``: what ``inputs @ weightᵀ + bias + base`` should be.
+        base: ``[g, n, o]``: what is added behind the layer, such as a shortcut; or 0.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    base: Tensor
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights, and what they are worth.
+
+    Attributes:
+        weight: ``[g, o, u]``, float64.
+        bias: ``[g, o]``, float64.
+        before: squared error of the old weights on the rows kept aside.
+        after: of these; not above ``before``.
+        ridge: strength chosen; 0 if the old weights stay.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    before: float
+    after: float
+    ridge: float
+
+
+def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias: Tensor,
+          *, free_bias: bool, rectified: bool, everything: bool = False) -> Fit:
+    """The weights with the least squared error, anchored at the old ones.
+
+    Minimises ``|X Bᵀ + b + base - T|² + ridge * |B - W|²`` per group, for each strength, and
+    takes what is best on the rows kept aside: if that is the old weights, they stay.
+
+    Args:
+        fitted: rows to fit.
+        held_out: rows to judge by.
+        weight: ``[g, o, u]``, the old weights.
+        bias: ``[g, o]``, the old bias; zeros if there is none.
+        free_bias: whether the bias may change.
+        rectified: whether a ReLU follows.
+        everything: fit once more on all rows, with what was best on those kept aside.
+    """
+    before = _error(held_out, weight, bias, rectified=rectified)
+    best = Fit(weight, bias, before, before, 0.0)
+    if before <= EXACT * _energy(held_out):
+        return best
+    normal = _Normal.of(fitted, weight, bias, free_bias=free_bias)
+    for ridge in RIDGES:
+        factor = normal.factor(ridge)
+        if factor is None:
+            break
+        new = normal.solve(fitted, factor, ridge)
+        after = _error(held_out, *new, rectified=rectified)
+        if after >= best.after:
+            break
+        best = Fit(*new, before, after, ridge)
+    rounds = 0
+    factor = normal.factor(best.ridge) if rectified and best.ridge else None
+    new = best.weight, best.bias
+    for number in range(ROUNDS if factor is not None else 0):
+        new = normal.solve([_excused(each, *new) for each in fitted], factor, best.ridge)
+        after = _error(held_out, *new, rectified=True)
+        if after < best.after:
+            best, rounds = Fit(*new, before, after, best.ridge), number + 1
+    if everything and best.ridge:
+        return _on_all([*fitted, *held_out], weight, bias, free_bias, best, rounds)
+    return best
+
+
+def _on_all(rows: Sequence[Rows], weight: Tensor, bias: Tensor, free_bias: bool,
+            best: Fit, rounds: int) -> Fit:
+    normal = _Normal.of(rows, weight, bias, free_bias=free_bias)
+    factor = normal.factor(best.ridge)
+    if factor is None:
+        return best
+    new = normal.solve(rows, factor, best.ridge)
+    for _ in range(rounds):
+        new = normal.solve([_excused(each, *new) for each in rows], factor, best.ridge)
+    return replace(best, weight=new[0], bias=new[1])
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """The left side of the normal equations."""
+
+    weight: Tensor
+    bias: Tensor
+    free_bias: bool
+    covariance: Tensor
+    mean: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _Normal:
+        """Sums over the rows of all processes; about the mean, if the bias is free."""
+        unknowns = weight.shape[2]
+        gram = weight.new_zeros(len(weight), unknowns, unknowns)
+        summed, count = weight.new_zeros(len(weight), unknowns), weight.new_zeros(1)
+        for each in rows:
+            gram += each.inputs.transpose(1, 2) @ each.inputs
+            summed += each.inputs.double().sum(1)
+            count += each.inputs.shape[1]
+        gram, summed, count = total(gram), total(summed), total(count).clamp_min(1)
+        mean = summed / count
+        gram = gram / count
+        if free_bias:
+            gram = gram - mean[:, :, None] * mean[:, None, :]
+        return cls(weight, bias, free_bias, gram, mean, count)
+
+    def factor(self, ridge: float) -> Tensor | None:
+        """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""
+        penalty = torch.diag_embed(self._penalty(ridge).expand(self.mean.shape))
+        factor, failed = torch.linalg.cholesky_ex(self.covariance + penalty)
+        return None if bool(failed.any()) else factor
+
+    def solve(self, rows: Sequence[Rows], factor: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+        """Weights and bias for the targets of some rows."""
+        cross = torch.zeros_like(self.weight)
+        summed = torch.zeros_like(self.bias)
+        for each in rows:
+            aim = each.targets - each.base
+            cross += aim.transpose(1, 2) @ each.inputs
+            summed += aim.double().sum(1)
+        centre = total(summed) / self.count
+        fixed = centre if self.free_bias else self.bias
+        right = total(cross) / self.count - fixed[:, :, None] * self.mean[:, None, :]
+        right = right + self._penalty(ridge)[:, :, None] * self.weight
+        new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
+        if not self.free_bias:
+            return new, self.bias
+        return new, centre - (new @ self.mean[:, :, None])[:, :, 0]
+
+    def _penalty(self, ridge: float) -> Tensor:
+        """``[g, 1]``: the ridge in the unit of the covariance."""
+        spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+        return ridge * spread + 1e-12
+
+
+def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
+    return rows.inputs @ weight.float().transpose(1, 2) + bias.float()[:, None] + rows.base
+
+
+def _excused(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
+    """Where the target is negative, any negative prediction is right."""
+    aim = torch.minimum(_predicted(rows, weight, bias), rows.targets.new_zeros(()))
+    return Rows(rows.inputs, torch.where(rows.targets < 0, aim, rows.targets), rows.base)
+
+
+def _energy(rows: Sequence[Rows]) -> float:
+    return float(total(sum((each.targets.double().square().sum().reshape(1) for each in rows),
+                           torch.zeros(1, dtype=torch.float64))))
+
+
+def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, rectified: bool) -> float:
+    wrong = weight.new_zeros(1)
+    for each in rows:
+        got, want = _predicted(each, weight, bias), each.targets
+        if rectified:
+            got, want = got.relu(), want.relu()
+        wrong += (got - want).double().square().sum()
+    return float(total(wrong))

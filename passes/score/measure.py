@@ -1,0 +1,151 @@
+"""Curves of groups, on the scale of the network's output.
+
+A sweep gives the shape of a curve in the unit of the readers' outputs; how much that matters at
+the end is measured: cut one group, refit its readers, run the rest of the network, and compare
+its outputs with the dense ones on data kept aside. A few widths of each group suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.groups import Group
+from graphprune.ops.registry import bind
+from graphprune.passes.observe import Frontier, Layer, Observations, matrix, sizes
+from graphprune.passes.recover import repair
+
+from .base import Scores
+from .obs import Reader, Sweep, find_readers, sweep
+
+__all__ = ["Curve", "measure"]
+
+SHARES = (0.75, 0.5, 0.25)
+"""Widths at which a group is measured, as shares of its own."""
+
+FLOOR = 1e-12
+"""Errors below are none."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is known of one group.
+
+    Attributes:
+        order: channels in the order of removal.
+        local: ``[width]``: error in the readers' outputs, when so many channels have gone.
+        measured: channels gone -> relative squared error of the network's outputs.
+    """
+
+    order: tuple[int, ...]
+    local: NDArray[np.float64]
+    measured: Mapping[int, float]
+
+    def ratios(self) -> list[tuple[int, float]]:
+        """Channels gone, and the logarithm of measured error over local error there."""
+        return [(gone, float(np.log(max(error, FLOOR) / max(self.local[gone], FLOOR))))
+                for gone, error in sorted(self.measured.items())]
+
+    def scaled(self, share: float) -> NDArray[np.float64]:
+        """The local curve times its mean ratio to the power of ``share``."""
+        ratios = [ratio for _, ratio in self.ratios()]
+        factor = np.exp(share * float(np.mean(ratios))) if ratios else 1.0
+        return self.by_width(self.local * factor)
+
+    def through(self) -> NDArray[np.float64]:
+        """Through the measured points; between them the local curve gives the shape."""
+        points = self.ratios()
+        if not points:
+            return self.by_width(self.local)
+        gone, ratios = zip(*points, strict=True)
+        factor = np.exp(np.interp(np.arange(len(self.local)), gone, ratios))
+        return self.by_width(self.local * factor)
+
+    @staticmethod
+    def by_width(lost: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``[width + 1]`` by channels kept, made non-increasing; keeping none is worse still."""
+        rising = np.maximum.accumulate(np.append(lost, 2 * lost[-1] + FLOOR))
+        return rising[::-1].copy()
+
+
+def measure(seen: Observations, fallback: Scores,
+            progress: Callable[[str], Any] | None = None) -> dict[str, Curve]:
+    """The curves of all groups.
+
+    Args:
+        seen: measurements of the dense network.
+        fallback: orders groups that no layer reads, such as the inner axis of ``q kᵀ``.
+        progress: called with each group's id.
+
+    Returns:
+        Group id -> curve.
+    """
+    readers = find_readers(seen)
+    place = {node: i for i, node in enumerate(seen.analysis.module.graph.nodes)}
+    numbers = list(seen.held_out)
+    run = Frontier(seen.analysis.module, [seen.batches[b] for b in numbers])
+    found: dict[str, Curve] = {}
+
+    def start(group: Group) -> int:
+        return min((place[r.layer.node] for r in readers[group.id]), default=-1)
+
+    for group in sorted(seen.analysis.groups, key=start):
+        if progress is not None:
+            progress(group.id)
+        if not readers[group.id]:
+            found[group.id] = _without_reader(seen, group, fallback)
+            continue
+        result = sweep(seen, group, readers[group.id], _points(group))
+        first = min((r.layer.node for r in readers[group.id]), key=place.__getitem__)
+        run.advance(first)
+        errors = {group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
+                  for left in result.refits}
+        found[group.id] = Curve(result.order, result.curve, errors)
+    return {group.id: found[group.id] for group in seen.analysis.groups}
+
+
+def _points(group: Group) -> tuple[int, ...]:
+    widths = {max(1, round(share * group.width)) for share in SHARES}
+    return tuple(sorted(width for width in widths if width < group.width))
+
+
+def _suffix_error(seen: Observations, run: Frontier, readers: tuple[Reader, ...], result: Sweep,
+                  left: int) -> float:
+    """Error of the outputs when the readers have their refitted weights."""
+    rest = run.fork()
+    for reader, weight in zip(readers, result.refits[left], strict=True):
+        _put(seen, rest.tensors, reader.layer, weight)
+    outputs = dict(zip(seen.held_out, rest.outputs(), strict=True))
+    return seen.error(outputs)
+
+
+def _put(seen: Observations, tensors: dict[str, torch.Tensor], layer: Layer,
+         weight: torch.Tensor) -> None:
+    """Give a layer other weights, and its output the mean that it had."""
+    old = tensors[layer.weight]
+    groups, _ = sizes(layer)
+    mean = seen.record.moments[layer].mean
+    lost = ((matrix(old, groups) - weight) @ mean[:, :, None]).flatten()
+    tensors[layer.weight] = weight.reshape(old.shape).to(old.dtype)
+    norms = seen.targets[layer].norms
+    if layer.bias is not None:
+        tensors[layer.bias] = (tensors[layer.bias].double() + lost).to(old.dtype)
+    elif norms:
+        name = str(bind(norms[0])["running_mean"].target)
+        tensors[name] = (tensors[name].double() - lost).to(tensors[name].dtype)
+
+
+def _without_reader(seen: Observations, group: Group, fallback: Scores) -> Curve:
+    """By the fallback's order and shape, at the measured scale."""
+    order = tuple(int(c) for c in fallback.order(group.id)[::-1])
+    shape = fallback.curve(group.id)[::-1][:-1]
+    errors: dict[int, float] = {}
+    for left in _points(group):
+        kept = seen.analysis.kept({group.id: sorted(order[group.width - left :])})
+        errors[group.width - left] = repair(seen, kept, refitting=False).error
+    return Curve(order, shape, errors)

@@ -1,0 +1,173 @@
+"""Optimal brain surgeon: what is lost when channels go and their readers are refitted.
+
+For a layer with weight ``W`` and inverse input covariance ``P``, removing the inputs ``S`` and
+refitting the rest raises the squared error of its outputs by ``tr(W_S (P_SS)⁻¹ W_Sᵀ)``; the
+refit is ``W -= W_S (P_SS)⁻¹ P_S``. One greedy sweep, always removing what costs least over all
+readers of the group, gives the order of the channels and the whole curve.
+
+Source: Hassibi & Stork 1993 (optimal brain surgeon, equations 5 to 7), for blocks of inputs as in
+Kurtic et al. 2023 (ZipLM, arXiv:2302.04089, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graphprune.analysis import Analysis
+from graphprune.groups import Group
+from graphprune.passes.observe import Layer, Observations, affine, matrix, sizes
+
+__all__ = ["Reader", "Sweep", "find_readers", "sweep"]
+
+RIDGE = 1e-3
+"""Added to the covariance, in units of its mean diagonal."""
+
+PORTION = 32
+"""Of ``n`` channels ``n // PORTION``, but at least one, go at a time."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer that reads a group.
+
+    Attributes:
+        layer: the layer.
+        rows: ``[width, m]``: rows of its input side that go with each channel, within one of
+            the layer's groups.
+    """
+
+    layer: Layer
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one sweep over a group found.
+
+    Attributes:
+        order: channels in the order of removal; the last one stays.
+        curve: ``[width]``: squared error in the readers' outputs per row, when so many channels
+            have gone.
+        refits: channels left -> per reader, its refitted weight ``[groups, out, u]`` in its own
+            unit, at some points on the way.
+    """
+
+    order: tuple[int, ...]
+    curve: NDArray[np.float64]
+    refits: Mapping[int, tuple[Tensor, ...]]
+
+
+def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
+    """Group id -> the layers with moments that contract its channels."""
+    analysis = seen.analysis
+    found: dict[str, list[Reader]] = {group.id: [] for group in analysis.groups}
+    for layer in seen.record.moments:
+        (contraction,) = analysis.facts[layer.node].contractions
+        axis = analysis.labels.resolve(contraction.axis)
+        row, column = np.nonzero(axis)
+        labels = axis[row, column]
+        numbers = analysis.grouping.of_label[labels]
+        for number in np.unique(numbers[numbers >= 0]):
+            group, here = analysis.groups[number], numbers == number
+            rows = _rows(group, labels[here], row[here])
+            if rows is not None:
+                found[group.id].append(Reader(layer, rows))
+    return {name: tuple(readers) for name, readers in found.items()}
+
+
+def _rows(group: Group, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """``[width, m]``: the rows of each channel; ``None`` if only some channels occur."""
+    order = np.lexsort((rows, labels))
+    names, counts = np.unique(labels, return_counts=True)
+    if len(names) != group.width or np.ptp(counts):
+        return None
+    by_label = rows[order].reshape(group.width, -1)
+    place = np.searchsorted(names, group.labels)
+    return by_label[place]
+
+
+class _State:
+    """A reader's weights and inverse covariance while channels go."""
+
+    def __init__(self, seen: Observations, reader: Reader) -> None:
+        layer, tensors = reader.layer, seen.analysis.tensors
+        groups, unknowns = sizes(layer)
+        taps = unknowns // int(tensors[layer.weight].shape[1])
+        covariance = seen.record.moments[layer].covariance
+        spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
+        penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
+        self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
+        behind = affine(seen.targets[layer].norms, tensors)
+        self.scale = None if behind is None else behind[0].reshape(groups, -1, 1)
+        self.weight = matrix(tensors[layer.weight], groups).clone()
+        if self.scale is not None:
+            self.weight *= self.scale
+        columns = reader.rows[:, :, None] * taps + np.arange(taps)
+        self.columns = torch.from_numpy(columns.reshape(len(columns), -1))
+
+    def costs(self, channels: Tensor) -> Tensor:
+        """``[channels]``: squared error per row if one of them goes."""
+        at = self.columns[channels]
+        block = self.inverse[:, at[:, :, None], at[:, None, :]]
+        weight = self.weight[:, :, at].permute(0, 2, 3, 1)
+        return (weight * torch.linalg.solve(block, weight)).sum((0, 2, 3))
+
+    def remove(self, channels: Tensor) -> float:
+        """Remove channels, refit, and say what it costs."""
+        at = self.columns[channels].reshape(-1)
+        weight = self.weight[:, :, at].transpose(1, 2)
+        beside = self.inverse[:, :, at]
+        block = beside[:, at]
+        gain = torch.linalg.solve(block, torch.cat([weight, beside.transpose(1, 2)], dim=2))
+        for_weight, for_inverse = gain.split([weight.shape[2], gain.shape[2] - weight.shape[2]], 2)
+        cost = float((weight * for_weight).sum())
+        self.weight -= (beside @ for_weight).transpose(1, 2)
+        self.weight[:, :, at] = 0
+        self.inverse -= beside @ for_inverse
+        self.inverse[:, at] = 0
+        self.inverse[:, :, at] = 0
+        return cost
+
+    def unscaled(self) -> Tensor:
+        """The weight as the layer has it."""
+        if self.scale is None:
+            return self.weight.clone()
+        safe = torch.where(self.scale == 0, 1.0, self.scale)
+        return self.weight / safe
+
+
+def sweep(seen: Observations, group: Group, readers: tuple[Reader, ...],
+          points: tuple[int, ...] = ()) -> Sweep:
+    """Remove a group's channels one after the other, the cheapest first.
+
+    Args:
+        seen: measurements of the dense network.
+        group: the group.
+        readers: the layers that read it.
+        points: numbers of channels left at which the refitted weights are wanted.
+    """
+    states = [_State(seen, reader) for reader in readers]
+    left = torch.arange(group.width)
+    order: list[int] = []
+    curve = [0.0]
+    refits: dict[int, tuple[Tensor, ...]] = {}
+    stops = sorted(points, reverse=True)
+    while len(left) > 1:
+        count = max(1, len(left) // PORTION)
+        if stops:
+            count = min(count, max(1, len(left) - stops[0]))
+        costs = sum((state.costs(left) for state in states), torch.zeros(len(left)))
+        gone = left[torch.argsort(costs, stable=True)[:count]]
+        step = sum(state.remove(gone) for state in states)
+        curve += [curve[-1] + max(step, 0.0) * (i + 1) / count for i in range(count)]
+        order += gone.tolist()
+        left = left[~torch.isin(left, gone)]
+        if stops and len(left) <= stops[0]:
+            refits[stops.pop(0)] = tuple(state.unscaled() for state in states)
+    return Sweep((*order, *left.tolist()), np.asarray(curve), refits)

@@ -1,0 +1,186 @@
+"""Layers as regressions, targets, the frontier, and what is recorded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.analysis import analyse
+from graphprune.calibration import gather
+from graphprune.passes.observe import (
+    Frontier,
+    Observations,
+    affine,
+    input_rows,
+    matrix,
+    output_rows,
+)
+from graphprune.passes.observe.layers import find_layers, sample_rows
+from graphprune.tracing import trace
+from tests.nets import HELD, NETS
+
+LAYERS = [
+    (nn.Conv2d(6, 8, 3, padding=1), (2, 6, 5, 7)),
+    (nn.Conv2d(6, 8, 3, stride=2, dilation=2, bias=False), (2, 6, 9, 11)),
+    (nn.Conv2d(6, 8, (1, 3), padding=(0, 1), stride=(2, 1)), (2, 6, 5, 7)),
+    (nn.Conv2d(6, 8, (3, 5), padding="same"), (2, 6, 5, 7)),
+    (nn.Conv2d(6, 8, 3, padding="valid"), (2, 6, 5, 7)),
+    (nn.Conv2d(6, 9, 3, groups=3), (2, 6, 5, 7)),
+    (nn.Conv2d(6, 12, 3, groups=6, padding=2), (2, 6, 5, 7)),
+    (nn.Conv1d(6, 8, 3, padding=1, stride=2), (2, 6, 9)),
+    (nn.Conv3d(4, 6, 3, padding=1), (2, 4, 3, 4, 5)),
+    (nn.Linear(6, 8), (3, 6)),
+    (nn.Linear(6, 8), (2, 5, 6)),
+    (nn.Linear(6, 8, bias=False), (2, 3, 4, 6)),
+]
+
+
+class Wrapped(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x))
+
+
+@pytest.mark.parametrize("case", range(len(LAYERS)))
+def test_rows_times_the_matrix_are_the_output(case: int) -> None:
+    module, shape = LAYERS[case]
+    x = torch.randn(shape)
+    analysis = analyse(trace(Wrapped(module), (x,)))
+    (layer,) = find_layers(analysis)
+    output = module(x).detach()
+    rows = sample_rows(layer, output, 13, (0, 0))
+    assert len(rows) == min(13, output.numel() // output.shape[layer.channel])
+    groups = getattr(module, "groups", 1)
+    weight = matrix(module.weight, groups).float()
+    got = (input_rows(layer, x, rows, groups) @ weight.transpose(1, 2)).transpose(0, 1).flatten(1)
+    if module.bias is not None:
+        got = got + module.bias.detach()
+    torch.testing.assert_close(got, output_rows(layer, output, rows), rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_rows_are_drawn_again_and_others_for_another_batch() -> None:
+    analysis = analyse(trace(Wrapped(nn.Conv2d(3, 4, 3)), (torch.randn(2, 3, 9, 9),)))
+    (layer,) = find_layers(analysis)
+    output = torch.zeros(2, 4, 7, 7)
+    first = sample_rows(layer, output, 20, (0, 1))
+    assert torch.equal(first, sample_rows(layer, output, 20, (0, 1)))
+    assert not torch.equal(first, sample_rows(layer, output, 20, (0, 2)))
+    assert len(first.unique()) == 20
+
+
+def test_a_shared_weight_is_no_layer() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(torch.relu(self.a(x)))
+
+    assert not find_layers(analyse(trace(Tied(), (torch.randn(2, 6),))))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.relu(x + self.bn(self.conv(x)))
+        return self.head(x.mean((2, 3)))
+
+
+def shaken(net: nn.Module) -> nn.Module:
+    for each in net.modules():
+        if isinstance(each, nn.BatchNorm2d):
+            nn.init.uniform_(each.running_mean, -1, 1)
+            nn.init.uniform_(each.running_var, 0.5, 2)
+            nn.init.uniform_(each.weight, -2, 2)
+            nn.init.uniform_(each.bias, -1, 1)
+    return net.eval()
+
+
+def test_a_target_is_the_sum_behind_the_batchnorm() -> None:
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    seen = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
+    stem, conv, head = seen.layers
+    assert seen.targets[stem].rectified
+    assert seen.targets[stem].other is None
+    target = seen.targets[conv]
+    assert target.value.target is torch.ops.aten.add.Tensor
+    assert target.other is not None
+    assert target.other.target is torch.ops.aten.relu.default
+    assert len(target.norms) == 1
+    assert target.rectified
+    assert seen.targets[head].value is head.node
+    assert not seen.targets[head].rectified
+
+
+def test_affine_is_the_batchnorm() -> None:
+    net = shaken(Residual())
+    program = trace(net, (torch.randn(2, 3, 8, 8),))
+    seen = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
+    found = affine(seen.targets[seen.layers[1]].norms, seen.analysis.tensors)
+    assert found is not None
+    y = torch.randn(2, 8, 5, 5)
+    scale, shift = (t.float().view(1, -1, 1, 1) for t in found)
+    torch.testing.assert_close(net.bn(y).detach(), y * scale + shift, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(NETS | HELD))
+def test_the_frontier_computes_what_the_net_does(name: str) -> None:
+    torch.manual_seed(0)
+    net = (NETS | HELD)[name]().eval()
+    program = trace(net, net.inputs())
+    module = analyse(program).module
+    args, kwargs = program.example_inputs
+    leaves = pytree.tree_leaves((args, kwargs))
+    with torch.no_grad():
+        want = pytree.tree_leaves(program.module()(*args, **kwargs))
+    run = Frontier(module, [leaves, leaves])
+    calls = [node for node in module.graph.nodes if node.op == "call_function"]
+    run.advance(calls[len(calls) // 2])
+    fork = run.fork()
+    for outputs in (*fork.outputs(), *run.outputs()):
+        for got, expected in zip(outputs, want, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_are_those_of_the_dense_inputs() -> None:
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    data = torch.randn(40, 3, 8, 8)
+    seen = Observations(analyse(program), gather([data], program))
+    head = seen.layers[2]
+    moments = seen.record.moments[head]
+    fitted = torch.cat([seen.batches[b][0] for b in seen.fitted])
+    net = program.module()
+    values: list[Tensor] = []
+    hook = torch.fx.Interpreter(seen.analysis.module)
+    with torch.no_grad():
+        original = hook.run_node
+
+        def noting(node: torch.fx.Node) -> object:
+            result = original(node)
+            if node is head.value:
+                values.append(result)
+            return result
+
+        hook.run_node = noting  # type: ignore[method-assign]
+        hook.run(fitted, enable_io_processing=False)
+        net(fitted)
+    x = values[0].double()
+    assert moments.count == len(fitted)
+    torch.testing.assert_close(moments.mean[0], x.mean(0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(moments.covariance[0], torch.cov(x.T, correction=0),
+                               rtol=1e-3, atol=1e-6)
+    assert set(seen.fitted) | set(seen.held_out) == set(range(len(seen.batches)))
+    assert not set(seen.fitted) & set(seen.held_out)

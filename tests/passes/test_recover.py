@@ -1,0 +1,156 @@
+"""Least-squares repair: exact where it can be, never worse, and the same over processes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import graphprune as gp
+from graphprune.analysis import analyse
+from graphprune.calibration import gather
+from graphprune.errors import PlanError
+from graphprune.passes.observe import Observations
+from graphprune.passes.recover import repair
+from graphprune.passes.recover.regression import Rows, refit
+from graphprune.passes.score.obs import find_readers, sweep
+from graphprune.tracing import trace
+from tests.nets import HELD, NETS
+from tests.passes.test_observe import Residual, shaken
+
+
+def rows(x: Tensor, y: Tensor, base: Tensor | None = None) -> Rows:
+    return Rows(x[None], y[None], torch.zeros_like(y)[None] if base is None else base[None])
+
+
+def test_refit_finds_the_weights_that_made_the_targets() -> None:
+    torch.manual_seed(0)
+    x, true, shift = torch.randn(400, 6), torch.randn(3, 6), torch.randn(3)
+    data = rows(x, x @ true.T + shift)
+    zero = torch.zeros(1, 3, 6, dtype=torch.float64)
+    fit = refit([data], [data], zero, torch.zeros(1, 3, dtype=torch.float64), free_bias=True,
+                rectified=False)
+    torch.testing.assert_close(fit.weight[0].float(), true, rtol=0, atol=1e-2)
+    torch.testing.assert_close(fit.bias[0].float(), shift, rtol=0, atol=1e-2)
+    assert fit.after < 1e-4 * fit.before
+
+
+def test_refit_keeps_the_old_weights_where_nothing_is_better() -> None:
+    torch.manual_seed(0)
+    x, true = torch.randn(400, 6), torch.randn(3, 6)
+    noise = rows(x, torch.randn(400, 3))
+    fit = refit([noise], [rows(x, x @ true.T)], true[None].double(),
+                torch.zeros(1, 3, dtype=torch.float64), free_bias=True, rectified=False)
+    assert fit.ridge == 0
+    assert torch.equal(fit.weight[0].float(), true)
+
+
+def test_below_a_relu_any_negative_value_will_do() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2000, 4)
+    true = torch.randn(2, 4)
+    dense = (x @ true.T).relu() - 1 * (x @ true.T < 0)  # a step that a ReLU hides
+    data, weight = rows(x, dense), torch.zeros(1, 2, 4, dtype=torch.float64)
+    bias = torch.zeros(1, 2, dtype=torch.float64)
+    plain = refit([data], [data], weight, bias, free_bias=True, rectified=False)
+    knowing = refit([data], [data], weight, bias, free_bias=True, rectified=True)
+
+    def error(fit_weight: Tensor, fit_bias: Tensor) -> float:
+        got = (x @ fit_weight[0].float().T + fit_bias[0].float()).relu()
+        return float((got - dense.relu()).square().sum())
+
+    assert error(knowing.weight, knowing.bias) < 0.7 * error(plain.weight, plain.bias)
+
+
+def test_a_channel_that_others_make_up_for_is_lost_without_error() -> None:
+    """Channels 4 to 7 copy channels 0 to 3: half of them say everything."""
+    torch.manual_seed(0)
+    net = shaken(Residual())
+    with torch.no_grad():
+        net.stem.weight[4:] = 2 * net.stem.weight[:4]
+        net.stem.bias[4:] = 2 * net.stem.bias[:4]
+    program = trace(net, (torch.randn(2, 3, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(200, 3, 8, 8)], program))
+    stem = next(g for g in analysis.groups if g.id == "stem")
+    result = sweep(seen, stem, find_readers(seen)[stem.id])
+    assert {c % 4 for c in result.order[4:]} == {0, 1, 2, 3}
+    assert result.curve[4] < 0.02 * result.curve[5]
+
+
+def test_the_curve_is_the_least_squares_error() -> None:
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(10, 8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(torch.relu(self.a(x)))
+
+    net = Net()
+    data = torch.randn(500, 10)
+    program = trace(net, (data[:2],))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([data], program))
+    (group,) = analysis.groups
+    result = sweep(seen, group, find_readers(seen)[group.id], points=(3,))
+    fitted = torch.cat([seen.batches[b][0] for b in seen.fitted])
+    hidden = torch.relu(net.a(fitted)).detach().double()
+    hidden = hidden - hidden.mean(0)
+    target = hidden @ net.b.weight.detach().double().T
+    for gone in range(1, 8):
+        left = list(result.order[gone:])
+        best = torch.linalg.lstsq(hidden[:, left], target).solution
+        error = (hidden[:, left] @ best - target).square().sum(1).mean()
+        assert result.curve[gone] == pytest.approx(float(error), rel=0.02, abs=1e-6)
+    (weight,) = result.refits[3]
+    left = sorted(result.order[5:])
+    best = torch.linalg.lstsq(hidden[:, left], target).solution
+    torch.testing.assert_close(weight[0][:, left], best.T, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(NETS | HELD))
+def test_every_net_can_be_repaired(name: str) -> None:
+    torch.manual_seed(0)
+    net = (NETS | HELD)[name]().eval()
+    program = trace(net, net.inputs())
+    analysis = analyse(program)
+    leaves = pytree.tree_leaves(program.example_inputs)
+    data = [[torch.randn_like(x) if x.is_floating_point() else x for x in leaves]
+            for _ in range(8)]
+    seen = Observations(analysis, gather(data, program))
+    kept = analysis.kept({g.id: range(max(1, g.width // 2)) for g in analysis.groups})
+    before = repair(seen, kept, refitting=False)
+    after = repair(seen, kept)
+    assert after.tensors.keys() == before.tensors.keys()
+    assert all(after.tensors[n].shape == t.shape for n, t in before.tensors.items())
+    assert all(bool(t.isfinite().all()) for t in after.tensors.values())
+    assert all(fit.after <= fit.before for _, fit in after.fits)
+
+
+def test_compress_with_data_is_far_nearer_to_the_dense_model() -> None:
+    torch.manual_seed(0)
+    net = shaken(Residual())
+    data = torch.randn(128, 3, 8, 8)
+    results = {
+        how: gp.compress(net, (data[:2],), flops=0.5, calibration=[data], recover=how)
+        for how in ("none", "bn", "ls")
+    }
+    with torch.no_grad():
+        errors = {how: float((r.model(data) - net(data)).square().mean())
+                  for how, r in results.items()}
+    assert errors["ls"] < 0.5 * errors["none"]
+    report = results["ls"].report
+    assert report.recovery["after"] < report.recovery["before"]
+    assert report.eager["own_class"]
+    assert not results["none"].report.recovery
+
+
+def test_recovering_without_data_is_refused() -> None:
+    with pytest.raises(PlanError, match="needs calibration data"):
+        gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, recover="ls")
+    with pytest.raises(PlanError, match="needs calibration data"):
+        gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, score="obs")
