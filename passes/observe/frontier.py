@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,8 @@ class Frontier:
         self._last = {value: node for node in self._nodes for value in node.all_input_nodes}
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
         inputs = module.graph.find_nodes(op="placeholder")
-        for node, values in zip(inputs, zip(*batches, strict=True), strict=True):
+        columns = list(zip(*batches, strict=True)) or [()] * len(inputs)
+        for node, values in zip(inputs, columns, strict=True):
             self._values[node] = [
                 x.to(device, copy=True) if isinstance(x, torch.Tensor) else x for x in values]
 
@@ -65,7 +67,7 @@ class Frontier:
         """For each batch the flat outputs. To be called at the end."""
         self.advance()
         (result,) = self._nodes[-1].args
-        return [pytree.tree_leaves(fx.map_arg(result, lambda n: self._values[n][b]))  # noqa: B023
+        return [pytree.tree_leaves(fx.map_arg(result, partial(self._value, b)))
                 for b in range(self._count)]
 
     def _run(self, node: fx.Node) -> None:
@@ -84,8 +86,10 @@ class Frontier:
                 self._values.pop(value, None)
 
     def _call(self, node: fx.Node, batch: int) -> Any:
-        def value(n: fx.Node) -> Any:
-            return self.tensors[str(n.target)] if n not in self._values else self._values[n][batch]
-
+        value = partial(self._value, batch)
         args, kwargs = fx.map_arg(node.args, value), fx.map_arg(node.kwargs, value)
         return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _value(self, batch: int, node: fx.Node) -> Any:
+        found = self._values.get(node)
+        return self.tensors[str(node.target)] if found is None else found[batch]

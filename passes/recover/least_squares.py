@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from graphprune.analysis import Analysis, Kept
+from graphprune.analysis import Kept
 from graphprune.cut import cut_module
 from graphprune.labels import Axis
 from graphprune.ops.registry import bind

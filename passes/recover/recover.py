@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from graphprune.analysis import Kept
 from graphprune.cut import set_tensor
 from graphprune.errors import InternalError
-from graphprune.graph import relift, state as tensors_of, unlift
+from graphprune.graph import relift, unlift
+from graphprune.graph import state as tensors_of
 from graphprune.passes.allocate import Decision
 from graphprune.passes.observe import Observations
 from graphprune.pipeline import State, TransformPass
@@ -64,17 +66,19 @@ class Recover(TransformPass):
         seen, decision = state[Observations], state[Decision]
         kept = seen.analysis.kept(decision.plan.keep)
         before = repair(seen, kept, refitting=False)
-        after = self._repaired(state, before)
-        better = after.error < before.error
-        best = after if better else before
-        refitted = sum(fit.ridge > 0 for _, fit in best.fits)
-        program = with_tensors(state.program, best.tensors) if better else state.program
-        return program, (Recovered(self.method, before.error, best.error, refitted,
-                                   len(after.fits)),)
+        after = self._repaired(seen, kept, decision, before)
+        if after.error >= before.error:
+            return state.program, (Recovered(self.method, before.error, before.error, 0,
+                                             len(after.fits)),)
+        refitted = sum(fit.ridge > 0 for _, fit in after.fits)
+        # What is best is known: now on all data.
+        final = repair(seen, kept, everything=True) if self.method == "ls" else after
+        return with_tensors(state.program, final.tensors), (
+            Recovered(self.method, before.error, after.error, refitted, len(after.fits)),)
 
-    def _repaired(self, state: State, before: Repaired) -> Repaired:
-        seen, decision = state[Observations], state[Decision]
-        kept = seen.analysis.kept(decision.plan.keep)
+    def _repaired(self, seen: Observations, kept: Kept, decision: Decision,
+                  before: Repaired) -> Repaired:
+        """The repaired network that the batches kept aside judge: they have no part in it."""
         if self.method == "bn":
             return repair(seen, kept, tensors=reestimate(seen, kept, before.tensors),
                           refitting=False)
@@ -96,7 +100,7 @@ def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> Exp
 
 
 def _like(old: Tensor, new: Tensor) -> Tensor:
-    from torch.nn import Parameter
-
     value = new.detach().to(old.dtype)
-    return Parameter(value, requires_grad=old.requires_grad) if isinstance(old, Parameter) else value
+    if isinstance(old, nn.Parameter):
+        return nn.Parameter(value, requires_grad=old.requires_grad)
+    return value

@@ -95,7 +95,9 @@ def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias
     rounds = 0
     factor = normal.factor(best.ridge) if rectified and best.ridge else None
     new = best.weight, best.bias
-    for number in range(ROUNDS if factor is not None else 0):
+    for number in range(ROUNDS):
+        if factor is None:
+            break
         new = normal.solve([_excused(each, *new) for each in fitted], factor, best.ridge)
         after = _error(held_out, *new, rectified=True)
         if after < best.after:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,10 +77,7 @@ class Criterion(Protocol):
         needs_data: whether it can't do without calibration data.
     """
 
-    @property
-    def needs_data(self) -> bool:
-        """See above."""
-        ...
+    needs_data: ClassVar[bool]
 
     def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
         """Score the channels of all groups, reducing over all parameters of each.

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
-from graphprune.passes.observe import Observations
 from graphprune.groups import Group, Occurrence
+from graphprune.passes.observe import Observations
 
 from .base import Scores
 

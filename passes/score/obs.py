@@ -11,7 +11,7 @@ Kurtic et al. 2023 (ZipLM, arXiv:2302.04089, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.analysis import Analysis
 from graphprune.groups import Group
 from graphprune.passes.observe import Layer, Observations, affine, matrix, sizes
 

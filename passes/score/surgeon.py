@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.analysis import Analysis
+from graphprune.errors import PlanError
 from graphprune.passes.observe import Observations
 
 from .base import Scores
@@ -31,8 +32,13 @@ class OptimalBrainSurgeon:
     needs_data: ClassVar[bool] = True
 
     def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups. ``values`` are ranks: they order the channels of one group."""
-        assert seen is not None, "the pass `Score` refuses to run without data"  # noqa: S101
+        """Scores of all groups. ``values`` are ranks: they order the channels of one group.
+
+        Raises:
+            PlanError: without data.
+        """
+        if seen is None:
+            raise PlanError("obs needs calibration data", hint="l2 needs none")
         curves = measure(seen, Magnitude()(analysis))
         values = {}
         for name, curve in curves.items():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -154,3 +158,24 @@ def test_recovering_without_data_is_refused() -> None:
         gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, recover="ls")
     with pytest.raises(PlanError, match="needs calibration data"):
         gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, score="obs")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_plan_and_weights_of_one(tmp_path: Path) -> None:
+    script = str(Path(__file__).with_name("over_processes.py"))
+    starts = {
+        "one": [sys.executable, script],
+        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node", "2", script],
+    }
+    for name, command in starts.items():
+        (tmp_path / name).mkdir()
+        subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True)
+    plan = (tmp_path / "one" / "0.json").read_text()
+    weights = torch.load(tmp_path / "one" / "0.pt", weights_only=True)
+    for rank in (0, 1):
+        assert (tmp_path / "two" / f"{rank}.json").read_text() == plan
+        found = torch.load(tmp_path / "two" / f"{rank}.pt", weights_only=True)
+        assert found.keys() == weights.keys()
+        for key, value in weights.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-5)
