@@ -15,16 +15,19 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis, analyse
+from graphprune.artifacts import PROGRAM, write_bytes
 from graphprune.budget import Budget
 from graphprune.calibration import Calibration, gather
 from graphprune.cut import cut
-from graphprune.eager import Rebuilt, rebuild
-from graphprune.errors import PlanError
+from graphprune.eager import Rebuilt, rebuild, trainable_graph
+from graphprune.errors import ExportError, PlanError
 from graphprune.explain import frozen
-from graphprune.export import ONNX_TOLERANCE, check_onnx, to_onnx
+from graphprune.export import check_onnx, onnx_tolerance, to_onnx
 from graphprune.graph import input_names, output_names
 from graphprune.inspection import size, unknown
-from graphprune.loading import load_program
+from graphprune.interface import Interface
+from graphprune.loading import check_finite
+from graphprune.loading import load as load_file
 from graphprune.passes import (
     CRITERIA,
     Allocate,
@@ -67,6 +70,7 @@ class Result:
         report: everything measured on the way.
         program: the smaller model as an ExportedProgram, BatchNorm unfolded.
         dense: the program it was cut from.
+        interface: names to keep in ONNX, where the dense model came from there.
     """
 
     model: torch.nn.Module
@@ -74,12 +78,14 @@ class Result:
     report: Report
     program: ExportedProgram
     dense: ExportedProgram
+    interface: Interface | None = None
 
     def export_onnx(self, path: str | Path) -> Result:
         """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
 
         Input and output names are those of the dense program; a dynamic batch axis is called
-        ``batch``.
+        ``batch``. With an ``interface``, names, dynamic axes and the opset are its own; an
+        opset that can't express the model is left for torch's own, and a note says so.
 
         Returns:
             This result with the checks in its report.
@@ -89,19 +95,34 @@ class Result:
         """
         start = time.perf_counter()
         folded = FoldBatchNorm()(self.program)
-        onnx = to_onnx(folded, input_names=input_names(self.dense),
-                       output_names=output_names(self.dense))
-        data = onnx.SerializeToString()
-        max_error = check_onnx(data, self.program)
-        Path(path).write_bytes(data)
+        data, max_error, notes = _onnx(self, folded)
+        write_bytes(Path(path), data)
         return replace(self, report=replace(
             self.report,
+            notes=(*self.report.notes, *notes),
             batchnorm={"before": count_batchnorms(self.program),
                        "after": count_batchnorms(folded)},
-            onnx={"max_error": max_error, "tolerance": ONNX_TOLERANCE},
+            onnx={"max_error": max_error, "tolerance": onnx_tolerance(self.program)},
             files={**self.report.files, Path(path).name: len(data)},
             seconds={**self.report.seconds, "onnx": time.perf_counter() - start},
         ))
+
+
+def _onnx(result: Result, folded: ExportedProgram) -> tuple[bytes, float, tuple[str, ...]]:
+    """A checked ONNX model, its error, and what the user should know of it."""
+    face = result.interface
+    names = Interface(input_names(result.dense), output_names(result.dense)) if face is None else face
+    notes: tuple[str, ...] = ()
+    for opset in dict.fromkeys((names.opset, None)):
+        try:
+            data = to_onnx(folded, input_names=names.inputs, output_names=names.outputs,
+                           opset=opset, dims=names.dims).SerializeToString()
+            return data, check_onnx(data, result.program), notes
+        except ExportError as error:
+            if opset is None:
+                raise
+            notes = (f"the ONNX file is in another opset than the model's {opset}: {error.message}",)
+    raise AssertionError
 
 
 def compress(
@@ -153,7 +174,7 @@ def compress(
         The smaller model with its plan and report. ``model`` isn't changed.
 
     Raises:
-        LoadError: if the model can't run on the inputs.
+        LoadError: if the model can't run on the inputs, or holds NaN or Inf.
         TraceError: if torch.export can't capture it.
         PlanError: if an option can't be meant, or the plan is for another architecture.
         InfeasibleBudgetError: if no plan within the limits meets the budget.
@@ -267,11 +288,15 @@ def inspect(model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[A
 
 
 def load(path: str | Path) -> torch.nn.Module:
-    """A trainable module from an output folder, or from a ``.pt2`` file in it. No user code."""
-    from graphprune.eager import trainable_graph
+    """A trainable module from an output folder, or from a ``.pt2`` or ``.onnx`` file. No user code.
 
+    Raises:
+        LoadError: if there is none, or it can't be read.
+    """
     path = Path(path)
-    return trainable_graph(load_program(path / "model.pt2" if path.is_dir() else path))
+    found = load_file(path / PROGRAM if path.is_dir() else path)
+    assert found.program is not None
+    return trainable_graph(found.program)
 
 
 def _budget(flops: float | str | None, params: float | str | None) -> Budget:
@@ -292,6 +317,7 @@ def _criterion(score: str | Criterion, data: Calibration | None) -> Criterion:
 
 def _program(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
              kwargs: Mapping[str, Any] | None, progress: Progress | None) -> ExportedProgram:
+    check_finite(model.named_parameters(), model.named_buffers(), type(model).__name__)
     if isinstance(model, ExportedProgram):
         return model
     if progress is not None:

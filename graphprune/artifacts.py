@@ -6,6 +6,8 @@ Torch is imported where it is used, so that the file names can be read without i
 from __future__ import annotations
 
 import io
+import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,19 +20,31 @@ from graphprune.errors import OutputError
 if TYPE_CHECKING:
     from graphprune.api import Result
 
-__all__ = ["FILES", "MODEL", "ONNX", "PLAN", "PROGRAM", "REPORT", "write"]
+__all__ = [
+    "FILES",
+    "MODEL",
+    "ONNX",
+    "PLAN",
+    "PROGRAM",
+    "REPORT",
+    "SAFETENSORS",
+    "write",
+    "write_bytes",
+]
 
 MODEL = "model.pt"
 """State dict of the smaller model, without any pickled code."""
+SAFETENSORS = "model.safetensors"
+"""The same state dict as safetensors, if asked for."""
 PROGRAM = "model.pt2"
 """The smaller model as an exported program: needs no user code to be loaded."""
 ONNX = "model.onnx"
 PLAN = "plan.json"
 REPORT = "report.json"
-FILES = (MODEL, PROGRAM, ONNX, PLAN, REPORT)
+FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, PLAN, REPORT)
 
 
-def write(result: Result, folder: Path, *, onnx: bool = True,
+def write(result: Result, folder: Path, *, onnx: bool = True, safetensors: bool = False,
           progress: Callable[[str], Any] | None = None) -> Result:
     """Write a result into a folder that exists.
 
@@ -38,6 +52,7 @@ def write(result: Result, folder: Path, *, onnx: bool = True,
         result: what to write.
         folder: where to; files of the same names are overwritten.
         onnx: write the ONNX file too, and check it.
+        safetensors: write the weights as safetensors too.
         progress: called with the name of each stage as it starts.
 
     Returns:
@@ -56,6 +71,8 @@ def write(result: Result, folder: Path, *, onnx: bool = True,
     start = time.perf_counter()
     contents = {MODEL: _weights(result), PROGRAM: _program(result),
                 PLAN: result.plan.to_json().encode()}
+    if safetensors:
+        contents[SAFETENSORS] = _safetensors(result)
     for name, data in contents.items():
         with _writing(folder / name):
             (folder / name).write_bytes(data)
@@ -66,8 +83,27 @@ def write(result: Result, folder: Path, *, onnx: bool = True,
         seconds={**result.report.seconds, "save": time.perf_counter() - start},
     ))
     with _writing(folder / REPORT):
-        (folder / REPORT).write_text(result.report.to_json())
+        # The same input gives the same bytes; how long it took is for the screen.
+        (folder / REPORT).write_text(replace(result.report, seconds={}).to_json())
     return result
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step: a kill at any moment leaves the old one, or the new one.
+
+    Raises:
+        OutputError: if it can't be written.
+    """
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    with _writing(path):
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -86,6 +122,19 @@ def _weights(result: Result) -> bytes:
     buffer = io.BytesIO()
     torch.save(result.model.state_dict(), buffer)
     return buffer.getvalue()
+
+
+def _safetensors(result: Result) -> bytes:
+    """Tensors that are one are stored once, under the first name; ``load_model`` knows that."""
+    from safetensors.torch import save
+
+    state, seen = {}, set[tuple[int, object, object]]()
+    for name, tensor in result.model.state_dict().items():
+        key = tensor.data_ptr(), tensor.shape, tensor.stride()
+        if not tensor.numel() or key not in seen:
+            state[name] = tensor.detach().contiguous().clone()
+        seen.add(key)
+    return save(state)
 
 
 def _program(result: Result) -> bytes:

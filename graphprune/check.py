@@ -15,9 +15,9 @@ from torch.export import ExportedProgram
 from graphprune.analysis import analyse
 from graphprune.artifacts import ONNX, PROGRAM
 from graphprune.errors import ExportError, LoadError, first_line
-from graphprune.export import ONNX_TOLERANCE, run_onnx
+from graphprune.export import onnx_tolerance, run_onnx
 from graphprune.graph import dynamic_dims, fingerprint, unlift, user_inputs
-from graphprune.loading import load_program
+from graphprune.programs import load_program
 from graphprune.tracing import FORWARD_ERRORS, trace
 from graphprune.verify import TOLERANCE, Double, Masked, error, random_inputs, run
 
@@ -88,7 +88,7 @@ def compare(
     """Compare a smaller model with the dense one in which the removed channels are silenced.
 
     Exported programs are compared in float64, to the tolerance of the oracle; ONNX files run
-    in onnxruntime in their own precision, to ``ONNX_TOLERANCE``.
+    in onnxruntime in their own precision, to ``onnx_tolerance``.
 
     Args:
         model: the dense model.
@@ -134,7 +134,8 @@ def _files(path: Path) -> list[Path]:
 
 def _check(dense: ExportedProgram, analysis: Analysis, kept: Kept, file: Path) -> Check:
     """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
-    runs, tolerance = (_onnx, ONNX_TOLERANCE) if file.suffix == ".onnx" else (_program, TOLERANCE)
+    runs, tolerance = ((_onnx, onnx_tolerance(dense)) if file.suffix == ".onnx"
+                       else (_program, TOLERANCE))
     small = runs(file)
     worst = 0.0
     for grow in (0, 1) if dynamic_dims(dense) else (0,):

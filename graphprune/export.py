@@ -24,17 +24,28 @@ from torch.onnx import OnnxExporterError
 from graphprune.errors import ExportError
 from graphprune.graph import dynamic_dims, unlift, user_inputs
 from graphprune.graph import input_names as program_inputs
+from graphprune.opsets import OLDEST_WRITTEN, lowered
 from graphprune.verify import error, random_inputs, run
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["MAX_BYTES", "ONNX_TOLERANCE", "check_onnx", "run_onnx", "to_onnx"]
+__all__ = [
+    "MAX_BYTES",
+    "ONNX_TOLERANCE",
+    "check_onnx",
+    "onnx_tolerance",
+    "run_onnx",
+    "to_onnx",
+]
 
 ONNX_TOLERANCE = 1e-4
 """Relative error in float32. Two backends that sum in another order differ by 1e-7 to 1e-5 on
 deep networks; a wrong weight or attribute by 1e-2 or more."""
+
+_COARSE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""The same for 16-bit floats: some twenty of their roundings, which are 1e-3 and 8e-3 each."""
 
 MAX_BYTES = 2**31 - 2**24
 """Protobuf holds 2 GiB in one message; some of it is left for the graph itself."""
@@ -44,7 +55,8 @@ _LOGGERS = ("torch.onnx", "onnxscript")
 
 
 def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
-            output_names: Sequence[str], opset: int | None = None) -> onnx.ModelProto:
+            output_names: Sequence[str], opset: int | None = None,
+            dims: Mapping[tuple[int, int], str] | None = None) -> onnx.ModelProto:
     """Convert a program to ONNX.
 
     Args:
@@ -52,10 +64,11 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
         input_names: names of the inputs, flattened, in calling order.
         output_names: names of the outputs, flattened.
         opset: version of the ONNX operator set; by default the one torch.onnx prefers.
+        dims: (input, axis) -> name of a dynamic dimension.
 
     Returns:
-        A model that ``onnx.checker`` accepts, with weights inside. The first dynamic leading
-        dimension is called ``batch``; another one ``<input>_dim<number>``.
+        A model that ``onnx.checker`` accepts, with weights inside. Without a name for it, the
+        first dynamic leading dimension is called ``batch``; another one ``<input>_dim<number>``.
 
     Raises:
         ExportError: if an operator has no ONNX form, if the version can't be met, if names
@@ -68,7 +81,8 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
     try:
         with _quiet():
             converted = torch.onnx.export(
-                program, (), dynamo=True, verbose=False, opset_version=opset,
+                program, (), dynamo=True, verbose=False,
+                opset_version=None if opset is None else max(opset, OLDEST_WRITTEN),
                 input_names=inputs, output_names=outputs,
             )
     except OnnxExporterError as failure:
@@ -79,21 +93,31 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
     if converted is None:
         raise ExportError("torch.onnx returned no model")
     model = converted.model_proto
-    _rename_dims(model, _dim_names(program, input_names))
+    _rename_dims(model, _dim_names(program, input_names, dims or {}))
     _drop_traces(model)
+    if opset is not None and opset < OLDEST_WRITTEN:
+        model = lowered(model, opset)
     _check_model(model, inputs, outputs, opset)
     return model
 
 
+def onnx_tolerance(program: ExportedProgram) -> float:
+    """How far onnxruntime may be from PyTorch, by the coarsest numbers in the program."""
+    tensors = (*program.state_dict.values(), *user_inputs(program))
+    found = {value.dtype for value in tensors if isinstance(value, torch.Tensor)}
+    return max([ONNX_TOLERANCE, *(_COARSE[dtype] for dtype in found if dtype in _COARSE)])
+
+
 def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 0, *,
-               tolerance: float = ONNX_TOLERANCE) -> float:
+               tolerance: float | None = None) -> float:
     """Run an ONNX model in onnxruntime against its program in PyTorch, on the CPU.
 
     Args:
         model: a serialised model, or the path of one.
         program: what the model was made from.
         seed: of the random inputs. There are two batch sizes where the batch is dynamic.
-        tolerance: the largest error allowed, relative to each output's largest value.
+        tolerance: the largest error allowed, relative to each output's largest value; by
+            default ``onnx_tolerance``.
 
     Returns:
         The largest relative error of any output; for integer outputs, the share of elements
@@ -102,6 +126,7 @@ def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 
     Raises:
         ExportError: if onnxruntime can't run the model, or the error is above the tolerance.
     """
+    tolerance = onnx_tolerance(program) if tolerance is None else tolerance
     session = _session(model)
     interpreter = _Untouched(unlift(program))
     worst = 0.0
@@ -187,7 +212,8 @@ def _of_tensors(names: Sequence[str], specs: Sequence[Any], kind: Any) -> list[s
     return [name for name, argument in pairs if not isinstance(argument, ConstantArgument)]
 
 
-def _dim_names(program: ExportedProgram, names: Sequence[str]) -> dict[str, str]:
+def _dim_names(program: ExportedProgram, names: Sequence[str],
+               given: Mapping[tuple[int, int], str]) -> dict[str, str]:
     """The program's symbol -> the name to show."""
     found: dict[str, str] = {}
     order = list(program_inputs(program))
@@ -200,7 +226,8 @@ def _dim_names(program: ExportedProgram, names: Sequence[str]) -> dict[str, str]
     for dim, position, symbol in sorted(dims):
         if symbol.isidentifier() and symbol not in found:
             batch = dim == 0 and "batch" not in found.values()
-            found[symbol] = "batch" if batch else f"{names[position]}_dim{dim}"
+            usual = "batch" if batch else f"{names[position]}_dim{dim}"
+            found[symbol] = given.get((position, dim), usual)
     return found
 
 

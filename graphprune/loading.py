@@ -1,15 +1,13 @@
 """Load: a file on disk becomes a module or a program. The only place that reads model files.
 
-Nothing is unpickled unless the user says so: ``torch.load`` runs with ``weights_only=True``
-everywhere but behind ``trust_pickle``.
+Nothing is unpickled and no code of the file is run unless the user says so: ``torch.load`` runs
+with ``weights_only=True`` everywhere but behind ``trust_pickle``.
 """
 
 from __future__ import annotations
 
-import importlib
 import pickle
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,16 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from graphprune import architectures
+from graphprune.archives import Archive, open_archive
 from graphprune.errors import LoadError, first_line
+from graphprune.interface import Interface
+from graphprune.onnx_in import import_onnx
+from graphprune.programs import READ_ERRORS, load_program
+from graphprune.torchscript import load_script
+from graphprune.tracing import trace
 
-__all__ = ["Loaded", "load", "load_program", "parse_input", "resolve"]
+__all__ = ["Loaded", "check_finite", "load", "parse_input"]
 
 _DTYPES = {
     "float32": torch.float32, "float64": torch.float64, "float16": torch.float16,
@@ -27,69 +32,86 @@ _DTYPES = {
     "int8": torch.int8, "uint8": torch.uint8, "bool": torch.bool,
 }  # fmt: skip
 
+_MAX_INPUT = 1 << 30
+"""Elements of an example input: a slip in its shape is told from a lack of memory."""
+
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file holds: a module, or a program with its own example inputs."""
+    """What a file holds.
+
+    Attributes:
+        model: a module, with ``inputs``; or ``None``.
+        program: a program with its own example inputs; or ``None``.
+        inputs: examples for the module.
+        interface: names that the way out should keep, where the file has such.
+    """
 
     model: torch.nn.Module | None = None
     program: ExportedProgram | None = None
     inputs: tuple[Any, ...] = field(default=())
+    interface: Interface | None = None
 
 
 def load(path: Path, *, arch: str = "", inputs: Sequence[str] = (),
          trust_pickle: bool = False) -> Loaded:
-    """Read a model file: ``.pt2``, a state dict with ``arch``, or a pickled module.
+    """Read a model file.
 
     Args:
-        path: the file.
-        arch: ``package.module:factory``, a callable without arguments that builds the module.
+        path: ``.pt2``, ``.onnx``, a state dict or ``.safetensors`` with ``arch``, or, where
+            ``trust_pickle`` is given, a pickled module or TorchScript.
+        arch: what builds the module; see ``architectures.build``.
         inputs: shapes such as ``1x3x32x32`` or ``1x128:int64``, one for each input; without
             any, ``example_inputs()`` of the module that ``arch`` names is called.
         trust_pickle: the file may run code when it is read.
 
     Raises:
-        LoadError: if it can't be read, or doesn't hold what was said.
+        LoadError: if it can't be read, doesn't hold what was said, or holds NaN or Inf.
     """
     if not path.is_file():
-        raise LoadError(f"no such file: {path}")
-    if _is_program(path):
-        return Loaded(program=load_program(path))
-    content = _read(path, trust_pickle)
+        raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
+    found = _read(path, arch, inputs, trust_pickle)
+    holder = found.program or found.model
+    assert holder is not None
+    check_finite(holder.named_parameters(), holder.named_buffers(), path.name)
+    return found
+
+
+def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> Loaded:
+    archive = None if path.suffix in {".onnx", ".safetensors"} else open_archive(path)
+    own = path.suffix == ".onnx" or (archive is not None and (archive.is_program or archive.is_script))
+    if own and arch:
+        raise LoadError(f"{path.name} brings its own architecture", hint="leave out --arch")
+    if path.suffix == ".onnx":
+        imported = import_onnx(path, [parse_input(text) for text in inputs])
+        return Loaded(program=imported.program, interface=imported.interface)
+    if archive is not None and archive.is_program:
+        if inputs:
+            raise LoadError(f"{path.name} brings its own architecture and inputs",
+                            hint="leave out --arch and --input")
+        return Loaded(program=load_program(path, trust_pickle=trust_pickle))
+    if archive is not None and archive.is_script:
+        return Loaded(program=_script(path, inputs, trust_pickle))
+    content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path, archive, trust_pickle)
     if isinstance(content, torch.nn.Module):
-        return Loaded(model=content, inputs=_examples(inputs, arch))
+        return Loaded(model=content, inputs=_examples(inputs, arch, content))
     if not arch:
         raise LoadError(f"{path.name} holds weights without an architecture",
                         hint="name a factory: --arch package.module:factory")
-    return Loaded(model=_filled(resolve(arch), content, path), inputs=_examples(inputs, arch))
+    model = architectures.fill(architectures.build(arch), content, path.name)
+    return Loaded(model=model, inputs=_examples(inputs, arch, model))
 
 
-def load_program(path: Path) -> ExportedProgram:
-    """Read a ``.pt2`` program.
-
-    Raises:
-        LoadError: if it isn't one, or carries no example inputs.
-    """
-    try:
-        with path.open("rb") as file:
-            program = torch.export.load(file)
-    except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
-        raise LoadError(f"{path.name} is not a readable exported program: {error}") from error
-    if program.example_inputs is None:
-        raise LoadError(f"{path.name} carries no example inputs",
-                        hint="export it again with torch.export.export and torch.export.save")
-    return program
+def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:
+    if not trust_pickle:
+        raise LoadError(f"{path.name} is TorchScript, and reading it may run code that is in it",
+                        hint="if you trust where it comes from, pass --trust-pickle; safer: a .pt2")
+    return trace(load_script(path), _examples(inputs, "", None))
 
 
-def _is_program(path: Path) -> bool:
-    """Whether the file is a torch.export archive: a zip with ``archive_format`` ``pt2``."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("archive_format") for name in archive.namelist())
-
-
-def _read(path: Path, trust_pickle: bool) -> Any:
+def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
+    if archive is None and not path.stat().st_size:
+        raise LoadError(f"{path.name} is empty")
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
@@ -98,50 +120,44 @@ def _read(path: Path, trust_pickle: bool) -> Any:
             hint="if you trust where it comes from, pass --trust-pickle; safer: save a state "
             "dict and pass --arch, or save a .pt2 with torch.export.save",
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, AttributeError, ImportError,
-            LookupError, TypeError) as error:
+    except (*READ_ERRORS, RecursionError) as error:
         raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
 
 
-def _filled(build: Callable[[], torch.nn.Module], content: Any, path: Path) -> torch.nn.Module:
-    model = build()
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise LoadError(f"{path.name} holds a {type(content).__name__}, not a state dict")
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        model.load_state_dict(dict(state))
-    except (RuntimeError, TypeError) as error:
-        raise LoadError(f"{path.name} doesn't fit {type(model).__name__}: {first_line(error)}",
-                        hint="check --arch") from error
-    return model
+        return load_file(path)
+    except (SafetensorError, *READ_ERRORS) as error:
+        raise LoadError(f"{path.name} is not a safetensors file: {first_line(error)}") from error
 
 
-def resolve(name: str) -> Callable[..., Any]:
-    """The object behind ``package.module:attribute``.
+def check_finite(parameters: Iterable[tuple[str, torch.Tensor]],
+                 buffers: Iterable[tuple[str, torch.Tensor]], file: str) -> None:
+    """Refuse weights that aren't numbers: what is computed with them proves nothing.
+
+    Buffers may be infinite, since masks of attention are.
 
     Raises:
-        LoadError: if there is none, or it isn't callable.
+        LoadError: naming the first such tensor.
     """
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
-        raise LoadError(f"{name!r} is not of the form package.module:factory")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise LoadError(f"can't find {name}: {error}") from error
-    if not callable(found):
-        raise LoadError(f"{name} is not callable")
-    return found
+    for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
+        for name, tensor in tensors:
+            if not tensor.is_floating_point():
+                continue
+            wrong = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
+            if bool(wrong.any()):
+                raise LoadError(f"{file} holds NaN or Inf in {name!a:.80}",
+                                hint="was it trained to the end? take an earlier checkpoint")
 
 
-def _examples(inputs: Sequence[str], arch: str) -> tuple[Any, ...]:
+def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
     if inputs:
         return tuple(parse_input(text) for text in inputs)
-    if arch:
-        module = importlib.import_module(arch.partition(":")[0])
-        make: Callable[[], Sequence[Any]] | None = getattr(module, "example_inputs", None)
-        if make is not None:
-            return tuple(make())
+    if model is not None and (found := architectures.examples_of(arch, model)) is not None:
+        return tuple(found)
     raise LoadError("the shape of the inputs is not known",
                     hint="pass --input 1x3x224x224, once for each input")
 
@@ -154,12 +170,16 @@ def parse_input(text: str) -> torch.Tensor:
     """
     sizes, _, dtype = text.partition(":")
     parts = sizes.lower().split("x")
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise LoadError(f"can't read {text!r} as an input shape",
+    digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
+    shape = [int(part) for part in parts] if digits else [0]
+    count = 1
+    for size in shape:
+        count *= size
+    if not 0 < count <= _MAX_INPUT:
+        raise LoadError(f"can't read {text!r:.80} as an input shape",
                         hint="write 1x3x224x224, or 1x128:int64")
     if (kind := _DTYPES.get(dtype or "float32")) is None:
-        raise LoadError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(_DTYPES)}")
-    shape = [int(part) for part in parts]
+        raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
     generator = torch.Generator().manual_seed(0)
     if kind.is_floating_point:
         return torch.randn(shape, generator=generator).to(kind)

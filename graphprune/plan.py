@@ -14,10 +14,17 @@ from typing import Any
 
 from graphprune.errors import MismatchError, PlanError
 
-__all__ = ["FORMAT", "GroupPlan", "Plan"]
+__all__ = ["FORMAT", "MAX_BYTES", "GroupPlan", "Plan"]
 
 FORMAT = "graphprune.plan/1"
 MAX_WIDTH = 1 << 24
+MAX_BYTES = 1 << 26
+"""Of a plan as text; that of a network with a million channels has some eight million."""
+
+_LARGEST = 1e300
+
+_SHOWN = 40
+"""Characters of what a plan says that an error repeats."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ class Plan:
         mine = {group.id: group.width for group in self.groups}
         if self.fingerprint == fingerprint and mine == dict(widths):
             return
-        wrong = sorted(set(mine.items()) ^ set(widths.items()))
-        detail = f"; groups that differ: {', '.join(sorted({n for n, _ in wrong})[:5])}" if wrong else ""
+        wrong = sorted({name for name, _ in set(mine.items()) ^ set(widths.items())})
+        detail = f"; groups that differ: {', '.join(map(_shown, wrong[:5]))}" if wrong else ""
         raise MismatchError(
             f"the plan was made for another architecture{detail}",
             hint="make a new plan for this model, or build the model that the plan was made for",
@@ -99,15 +106,16 @@ class Plan:
         Raises:
             PlanError: if the text isn't a plan of a known version; nothing is guessed.
         """
+        _expect(len(text) <= MAX_BYTES, "the plan is too large")
         try:
             data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
         except (ValueError, RecursionError) as error:
-            raise PlanError(f"the plan is not JSON: {error}") from error
+            raise PlanError(f"the plan is not JSON: {_shown(str(error))}") from error
         _expect(isinstance(data, dict), "the plan is not a JSON object")
-        _expect(data.get("format") == FORMAT, f"unknown plan format {data.get('format')!r}",
+        _expect(data.get("format") == FORMAT, f"unknown plan format {_shown(data.get('format'))}",
                 f"this version reads {FORMAT}")
         keys = {"format", "model", "budget", "groups", "predicted"}
-        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, got {sorted(data)}")
+        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, not {_shown(', '.join(sorted(data)))}")
         model, groups = data["model"], data["groups"]
         _expect(isinstance(model, dict) and set(model) == {"fingerprint"}
                 and isinstance(model["fingerprint"], str), "model must hold a fingerprint")
@@ -139,8 +147,18 @@ def _numbers(value: Any, name: str) -> dict[str, float]:
     return dict(value)
 
 
+def _shown(value: Any) -> str:
+    """What a plan says, as an error may repeat it: short, and safe for a terminal."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    text = value if isinstance(value, str) else repr(value)
+    plain = text if text.isprintable() else ascii(text)
+    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return (isinstance(value, int | float) and not isinstance(value, bool)
+            and abs(value) <= _LARGEST)  # JSON can write 1e999
 
 
 def _is_index(value: Any) -> bool:
@@ -152,13 +170,14 @@ def _group(entry: Any) -> GroupPlan:
             "a group must have exactly id, width, keep and axes")
     name, width, keep, axes = entry["id"], entry["width"], entry["keep"], entry["axes"]
     _expect(isinstance(name, str) and bool(name), "a group's id must be a non-empty string")
-    _expect(_is_index(width) and 1 <= width <= MAX_WIDTH, f"group {name}: bad width {width!r}")
+    shown = _shown(name)
+    _expect(_is_index(width) and 1 <= width <= MAX_WIDTH, f"group {shown}: bad width {_shown(width)}")
     _expect(isinstance(keep, list) and len(keep) <= width and all(map(_is_index, keep)),
-            f"group {name}: keep must list channels")
-    _expect(len(keep) > 0, f"group {name}: at least one channel must be kept")
+            f"group {shown}: keep must list channels")
+    _expect(len(keep) > 0, f"group {shown}: at least one channel must be kept")
     ascending = all(a < b for a, b in itertools.pairwise(keep))
     _expect(ascending and keep[-1] < width,
-            f"group {name}: kept channels must ascend and be below {width}")
+            f"group {shown}: kept channels must ascend and be below {width}")
     _expect(isinstance(axes, list) and all(isinstance(a, str) for a in axes),
-            f"group {name}: axes must list strings")
+            f"group {shown}: axes must list strings")
     return GroupPlan(name, width, tuple(keep), tuple(axes))

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError, TraceError, first_line
 
-__all__ = ["FORWARD_ERRORS", "trace", "user_line"]
+__all__ = ["FORWARD_ERRORS", "quiet", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
 
@@ -58,7 +58,7 @@ def trace(
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             try:
-                with _quiet():
+                with quiet():
                     return torch.export.export(
                         model, inputs[0], inputs[1], dynamic_shapes=shapes
                     )
@@ -121,7 +121,7 @@ def _evaluating(model: torch.nn.Module) -> Generator[None]:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Keep torch's own report of a failed attempt off the user's screen."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
     levels = [each.level for each in loggers]

@@ -51,7 +51,7 @@ class Given(AnalysisPass):
         name, amount = next(iter(self.plan.budget.items()), ("macs", 1.0))
         if name not in _COSTS or len(self.plan.budget) > 1:
             raise PlanError(f"the plan's budget must be one of {', '.join(_COSTS)}, "
-                            f"got {', '.join(self.plan.budget)}", hint="see docs/plan-format.md")
+                            f"got {', '.join(self.plan.budget)!a:.80}", hint="see docs/plan-format.md")
         # In the order of this analysis, whatever the file's; the costs are its own.
         plan = make_plan(analysis, self.plan.keep, {name: amount})
         widths = [len(group.keep) for group in plan.groups]

@@ -36,6 +36,8 @@ def compress(
     min_channels: options.MinChannels = 1,
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
+    safetensors: Annotated[bool, typer.Option(
+        "--safetensors", help="Write the weights as model.safetensors too.")] = False,
     no_onnx: Annotated[bool, typer.Option("--no-onnx", help="No ONNX file.")] = False,
     force: options.Force = False,
     dry_run: Annotated[bool, typer.Option(
@@ -64,12 +66,16 @@ def compress(
         start = time.perf_counter()
         from graphprune import api, artifacts
 
-        dense, examples, name = source.load()
+        found = source.read()
+        dense = found.program or found.model
+        assert dense is not None
+        name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start
-        result = api.compress(dense, examples, **how, strict_ops=strict_ops, progress=progress)
-        result = _told(result, name, source.file, loaded)
+        result = api.compress(dense, found.inputs, **how, strict_ops=strict_ops, progress=progress)
+        result = replace(_told(result, name, source.file, loaded), interface=found.interface)
         if folder:
-            result = artifacts.write(result, folder, onnx=not no_onnx, progress=progress)
+            result = artifacts.write(result, folder, onnx=not no_onnx, safetensors=safetensors,
+                                     progress=progress)
     if as_json:
         render.text(result.report.to_json())
     else:

@@ -12,6 +12,7 @@ import typer
 from graphprune.errors import LoadError, PlanError
 
 if TYPE_CHECKING:
+    from graphprune.loading import Loaded
     from graphprune.plan import Plan
 
 __all__ = [
@@ -40,11 +41,12 @@ __all__ = [
 
 Model = Annotated[Path, typer.Argument(
     metavar="MODEL", show_default=False,
-    help="A .pt2 program or an output folder, a state dict (with --arch), or a pickled module "
-    "(with --trust-pickle).")]  # fmt: skip
+    help="A .pt2 program or an output folder, an .onnx file, a state dict or .safetensors (with "
+    "--arch), or a pickled module or TorchScript (with --trust-pickle).")]  # fmt: skip
 Arch = Annotated[str, typer.Option(
     "--arch", metavar="MODULE:FACTORY", show_default=False,
-    help="A callable without arguments that builds the module, as my_nets.resnet:resnet20.")]
+    help="What builds the module: my_nets.resnet:resnet20, torchvision:resnet50, timm:NAME, or "
+    "hf:DIR with a config.json. Arguments may follow: 'timm:resnet18(num_classes=10)'.")]
 Inputs = Annotated[list[str] | None, typer.Option(
     "--input", metavar="SHAPE", show_default=False,
     help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Default: what "
@@ -119,6 +121,17 @@ class Source:
         Raises:
             LoadError: if it can't be read.
         """
+        found = self.read()
+        if found.program is None:
+            return found.model, found.inputs, type(found.model).__name__
+        return found.program, (), self.file.name
+
+    def read(self) -> Loaded:
+        """What the file holds.
+
+        Raises:
+            LoadError: if it can't be read.
+        """
         from graphprune.errors import first_line
         from graphprune.loading import load
         from graphprune.tracing import FORWARD_ERRORS, user_line
@@ -128,19 +141,13 @@ class Source:
             # The user's own modules; at the end, so that nothing installed is shadowed.
             sys.path.append(here)
         try:
-            found = load(self.file, arch=self.arch, inputs=self.inputs,
-                         trust_pickle=self.trust_pickle)
+            return load(self.file, arch=self.arch, inputs=self.inputs,
+                        trust_pickle=self.trust_pickle)
         except (*FORWARD_ERRORS, OSError, SystemExit) as error:  # from the user's own code
             raise LoadError(
                 f"{self.arch or self.path} fails: {type(error).__name__}: {first_line(error)}",
                 where=user_line(error), hint="check --arch",
             ) from error
-        if found.program is None:
-            return found.model, found.inputs, type(found.model).__name__
-        if self.inputs or self.arch:
-            raise LoadError(f"{self.file.name} brings its own architecture and inputs",
-                            hint="leave out --arch and --input")
-        return found.program, (), self.file.name
 
 
 def check_budget(flops: str, params: str) -> dict[str, str]:
@@ -166,10 +173,16 @@ def read_plan(path: Path) -> Plan:
     Raises:
         PlanError: if it can't be read, or isn't one.
     """
-    from graphprune.plan import Plan
+    from graphprune.plan import MAX_BYTES, Plan
 
     try:
-        return Plan.from_json(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # a pipe would block, a device never end
+            raise PlanError(f"can't read {path}: not a file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise PlanError(f"{path} is too large for a plan")
+        return Plan.from_json(data.decode("utf-8"))
     except OSError as error:
         raise PlanError(f"can't read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -77,7 +77,7 @@ def failing() -> None:
 
 @pytest.mark.parametrize(("factory", "says"), [
     (failing, "ValueError: no configuration (test_errors.py:"), (sys.exit, "SystemExit"),
-    (int, "'int' object has no attribute"),
+    (int, "it makes an object of type int, not a module"),
 ])
 def test_failing_architecture(cli: Cli, monkeypatch: pytest.MonkeyPatch,
                               factory: Callable[..., object], says: str) -> None:

@@ -1,0 +1,190 @@
+"""Architectures: from the name that ``--arch`` gives to a module, and weights put into it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from graphprune.errors import LoadError, first_line
+
+__all__ = ["LIBRARIES", "build", "examples_of", "fill", "resolve"]
+
+LIBRARIES = ("hf", "timm", "torchvision")
+"""Names that may stand before the colon in place of a module of the user's own."""
+
+_CONSTRUCTION_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, AttributeError,
+                        ImportError)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """``library:name(key=value)`` taken apart."""
+
+    library: str
+    name: str
+    options: Mapping[str, Any]
+
+
+def build(arch: str) -> torch.nn.Module:
+    """Make the module that ``arch`` names.
+
+    Args:
+        arch: ``package.module:Class``, ``torchvision:resnet50``, ``timm:convnext_tiny`` or
+            ``hf:DIR`` with a ``config.json``; literal arguments may follow, as in
+            ``timm:resnet18(num_classes=10)``.
+
+    Raises:
+        LoadError: if there is no such thing, its library isn't installed, or it makes no module.
+    """
+    parsed = _parsed(arch)
+    if parsed.library not in LIBRARIES:
+        made = resolve(f"{parsed.library}:{parsed.name}")(**parsed.options)
+    else:
+        library = _library(parsed.library)
+        make = {"hf": _of_transformers, "timm": _of_timm, "torchvision": _of_torchvision}
+        try:
+            made = make[parsed.library](library, parsed)
+        except _CONSTRUCTION_ERRORS as error:
+            raise LoadError(f"{arch} can't be built: {first_line(error)}",
+                            hint="check --arch") from error
+    if not isinstance(made, torch.nn.Module):
+        raise LoadError(f"{arch} fails: it makes an object of type {type(made).__name__}, "
+                        "not a module", hint="check --arch")
+    return made
+
+
+def _parsed(arch: str) -> _Name:
+    library, colon, rest = arch.partition(":")
+    name, options = rest, {}
+    if rest.endswith(")") and library != "hf":
+        name, _, arguments = rest[:-1].partition("(")
+        try:
+            call = ast.parse(f"f({arguments})", mode="eval").body
+            assert isinstance(call, ast.Call)
+            options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+            plain = not call.args and "None" not in options
+        except (SyntaxError, ValueError) as error:
+            raise _malformed(arch) from error
+        if not plain:
+            raise _malformed(arch)
+    if not colon or not library or not name:
+        raise _malformed(arch)
+    return _Name(library, name, options)
+
+
+def _malformed(arch: str) -> LoadError:
+    return LoadError(f"{arch!r} is not of the form package.module:factory",
+                     hint="or package.module:factory(key=value), torchvision:NAME, timm:NAME, hf:DIR")
+
+
+def _library(name: str) -> ModuleType:
+    package = "transformers" if name == "hf" else name
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise LoadError(f"{package} is not installed: {first_line(error)}",
+                        hint=f"pip install {package}") from error
+    except RuntimeError as error:
+        raise LoadError(f"{package} can't be imported: {first_line(error)}",
+                        hint="check that it fits this version of torch") from error
+
+
+def _of_torchvision(library: ModuleType, arch: _Name) -> Any:
+    return library.models.get_model(arch.name, weights=None, **arch.options)
+
+
+def _of_timm(library: ModuleType, arch: _Name) -> Any:
+    return library.create_model(arch.name, pretrained=False, **arch.options)
+
+
+def _of_transformers(library: ModuleType, arch: _Name) -> Any:
+    folder = Path(arch.name)
+    if not (folder / "config.json").is_file():
+        raise LoadError(f"{folder} holds no config.json")
+    # Local, and never with code that comes with the model.
+    config = library.AutoConfig.from_pretrained(folder, local_files_only=True,
+                                                trust_remote_code=False)
+    config.use_cache = False  # a cache of keys is no output of a network that is cut
+    config.return_dict = False
+    name = (config.architectures or ["?"])[0]
+    kind = getattr(library, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, library.PreTrainedModel):
+        raise LoadError(f"transformers has no architecture {name!a:.80}")
+    return kind(config)
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """The object behind ``package.module:attribute``.
+
+    Raises:
+        LoadError: if there is none, or it isn't callable.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise _malformed(name)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LoadError(f"can't find {name}: {error}") from error
+    if not callable(found):
+        raise LoadError(f"{name} is not callable")
+    return found
+
+
+def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:
+    """Example inputs where the architecture says what it takes, else ``None``."""
+    library = arch.partition(":")[0]
+    if library == "timm":
+        size = getattr(model, "default_cfg", {}).get("input_size")
+        return (torch.randn(1, *size),) if size else None
+    if not library or library in LIBRARIES:
+        return None
+    make = getattr(importlib.import_module(library), "example_inputs", None)
+    return tuple(make()) if make is not None else None
+
+
+def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
+    """Put a state dict into a module.
+
+    Args:
+        model: changed in place.
+        content: a state dict, or a mapping that has one under ``state_dict``.
+        file: the name to show.
+
+    Raises:
+        LoadError: if names, shapes or kinds of numbers differ.
+    """
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(k, str) for k in state):
+        raise LoadError(f"{file} holds a {type(content).__name__}, not a state dict")
+    own = model.state_dict()
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and name in own and _kind(value) != _kind(own[name]):
+            raise LoadError(f"{file} has {value.dtype} in {name!a:.80}, where {type(model).__name__} "
+                            f"has {own[name].dtype}", hint="quantised weights have to be restored first")
+    try:
+        model.load_state_dict({**_tied(model, own, state), **state})
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise LoadError(f"{file} doesn't fit {type(model).__name__}: {first_line(error)}",
+                        hint="check --arch") from error
+    return model
+
+
+def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _tied(model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of tensors that a file leaves out because they are the same as others in it."""
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors |= dict(model.named_buffers(remove_duplicate=False))
+    present = {id(tensors[name]): state[name] for name in state if name in tensors}
+    return {name: present[id(tensors[name])] for name in own
+            if name not in state and id(tensors.get(name)) in present}

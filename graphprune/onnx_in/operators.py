@@ -1,0 +1,82 @@
+"""The table of ONNX operators: name -> how it is computed with ATen calls.
+
+An entry is a function of a ``Node`` and its inputs. An input that is left out is ``None``. An
+operator without an entry is an error that names it; the file can't be read then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphprune.errors import InternalError, LoadError
+
+__all__ = ["OPERATORS", "Node", "Operator", "operator", "refuse"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call in an ONNX graph.
+
+    Attributes:
+        operator: its type, such as ``Conv``.
+        name: of the call; its first result's name if it has none.
+        inputs: names of values; ``""`` for one that is left out.
+        outputs: names of the results; ``""`` for one that nobody reads.
+        attributes: as Python values; a tensor is a numpy array.
+        opset: version of the operator set that the model asks for.
+    """
+
+    operator: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    opset: int
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute, or the default."""
+        return self.attributes.get(name, default)
+
+    def __str__(self) -> str:
+        return f"{self.operator} node {self.name!a:.80}"
+
+
+Compute = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One table entry.
+
+    Attributes:
+        compute: ``(node, *inputs) -> result``, or a tuple of results.
+        sizes: positions of inputs that must be known while the graph is read: sizes, axes,
+            indices. Constants that are read nowhere else are no tensors of the network.
+    """
+
+    compute: Compute
+    sizes: tuple[int, ...] = ()
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Compute]:
+    """Enter a function into the table, under one or several names."""
+
+    def enter(compute: Compute) -> Compute:
+        for name in names:
+            if name in OPERATORS:
+                raise InternalError(f"the ONNX operator {name} has two entries")
+            OPERATORS[name] = Operator(compute, sizes)
+        return compute
+
+    return enter
+
+
+def refuse(node: Node, what: str) -> LoadError:
+    """The error for a form of an operator that isn't supported."""
+    return LoadError(f"{node}: {what} is not supported",
+                     hint="export the model again, or bring it as .pt2 or as PyTorch code")
