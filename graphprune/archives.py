@@ -56,7 +56,8 @@ class Archive:
     @property
     def is_script(self) -> bool:
         """Whether it is TorchScript, which is code."""
-        return "constants.pkl" in self.names or any(n.startswith("code/") for n in self.names)
+        code = "constants.pkl" in self.names or any(n.startswith("code/") for n in self.names)
+        return code and not self.is_program
 
 
 def open_archive(path: Path) -> Archive | None:
@@ -73,6 +74,9 @@ def open_archive(path: Path) -> Archive | None:
     except _ERRORS as error:
         raise LoadError(f"{path.name} is a damaged archive: {first_line(error)}") from error
     names = [entry.filename for entry in entries]
+    archive = _rooted(path, names)
+    if archive.is_script:  # its code is compressed; who trusts it to run trusts its sizes
+        return archive
     packed = [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise LoadError(f"{path.name} holds compressed entries, such as {packed[0]!a:.80}",
@@ -81,6 +85,10 @@ def open_archive(path: Path) -> Archive | None:
         raise LoadError(f"{path.name} states more content than it has bytes")
     if len(set(names)) < len(names):
         raise LoadError(f"{path.name} holds two entries of the same name")
+    return archive
+
+
+def _rooted(path: Path, names: list[str]) -> Archive:
     roots = {name.partition("/")[0] for name in names if "/" in name}
     if len(roots) != 1 or any("/" not in name for name in names):
         return Archive(path, "", frozenset(names))

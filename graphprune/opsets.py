@@ -42,8 +42,8 @@ _BECAME_INPUTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "Unsqueeze": (13, ("axes",)),
 }
 _SCALARS = {"min", "max", "value", "k"}
-_IMPLIED = {("Split", "num_outputs")}
-"""What the older set infers from the number of outputs."""
+_IMPLIED = {("Reshape", "allowzero"), ("Split", "num_outputs")}
+"""What the older set infers: the number of outputs; that a size of 0, of an empty batch, is copied."""
 
 
 def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

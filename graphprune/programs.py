@@ -89,11 +89,11 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
 
 def _clean(archive: Archive) -> io.BytesIO:
     """A copy with nothing in it that torch would unpickle, evaluate or compile unchecked."""
-    parts = {name: archive.read(name) for name in sorted(archive.names)
-             if not _IGNORED.fullmatch(name)}
+    names = sorted(name for name in archive.names if not _IGNORED.fullmatch(name))
+    if unknown := [name for name in names if not _PARTS.fullmatch(name)]:
+        raise _dangerous(archive, f"an entry {unknown[0]!a:.80}")
+    parts = {name: archive.read(name) for name in names}
     for name, data in parts.items():
-        if not _PARTS.fullmatch(name):
-            raise _dangerous(archive, f"an entry {name!a:.80}")
         if name.endswith(".pt"):
             _check_pickle(archive, name, data)
         elif name.endswith(".json"):

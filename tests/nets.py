@@ -49,6 +49,17 @@ class OptionAShortcut(Net):
         return self.head(torch.relu(y + F.pad(x, (0, 0, 0, 0, 8, 8))))
 
 
+class NormedResidual(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.n, self.b = conv(3, 16), nn.BatchNorm2d(16), conv(16, 12)
+        self.m, self.c, self.head = nn.BatchNorm2d(12), conv(12, 16), head(16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.n(self.a(x)))
+        return self.head(torch.relu(x + self.c(torch.relu(self.m(self.b(x))))))
+
+
 class ChannelShuffle(Net):
     def __init__(self) -> None:
         super().__init__()

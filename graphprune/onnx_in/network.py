@@ -52,7 +52,7 @@ class Network(nn.Module):
         names = [each.name for each in graph.inputs]
         self.forward = named(self._run, names)  # type: ignore[method-assign]
 
-    def _run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _run(self, *inputs: torch.Tensor) -> Any:
         values: dict[str, Value] = dict(self._known)
         values |= {name: _get(self, path) for name, path in self._stored.items()
                    if name not in self._known}
@@ -62,7 +62,7 @@ class Network(nn.Module):
         results = [values[name] for name in self._outputs]
         if not all(isinstance(y, torch.Tensor) for y in results):
             raise LoadError("an output of the ONNX model doesn't depend on its inputs")
-        return tuple(results)  # type: ignore[arg-type]
+        return results[0] if len(results) == 1 else tuple(results)
 
     def _store(self, graph: Graph) -> None:
         """Weights become parameters and buffers, small integers known numbers."""
