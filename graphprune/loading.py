@@ -20,7 +20,7 @@ from graphprune.archives import Archive, open_archive
 from graphprune.errors import LoadError, first_line
 from graphprune.interface import Interface
 from graphprune.onnx_in import import_onnx
-from graphprune.programs import READ_ERRORS, load_program
+from graphprune.programs import READ_ERRORS, load_program, unpickled
 from graphprune.torchscript import load_script
 from graphprune.tracing import trace
 
@@ -113,7 +113,7 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
     if archive is None and not path.stat().st_size:
         raise LoadError(f"{path.name} is empty")
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+        return unpickled(path, trust_pickle=trust_pickle)
     except pickle.UnpicklingError as error:
         raise LoadError(
             f"{path.name} holds pickled Python objects, and reading them runs code",

@@ -12,6 +12,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from graphprune.archives import Archive, open_archive
 from graphprune.errors import LoadError, first_line
 from graphprune.tracing import quiet
 
-__all__ = ["READ_ERRORS", "load_program"]
+__all__ = ["READ_ERRORS", "load_program", "unpickled"]
 
 READ_ERRORS = (RuntimeError, EOFError, ValueError, OSError, AttributeError, ImportError,
                LookupError, TypeError, AssertionError, ArithmeticError, MemoryError,
@@ -87,6 +88,18 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
     return program
 
 
+def unpickled(file: Path | io.BytesIO, *, trust_pickle: bool = False) -> Any:
+    """``torch.load`` on the CPU, of weights only unless the file is trusted.
+
+    Raises:
+        UnpicklingError: if there is more in it than weights.
+    """
+    with warnings.catch_warnings():
+        # What torch says of odd pickles is no help to a user; that they are refused is.
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
+
+
 def _clean(archive: Archive) -> io.BytesIO:
     """A copy with nothing in it that torch would unpickle, evaluate or compile unchecked."""
     names = sorted(name for name in archive.names if not _IGNORED.fullmatch(name))
@@ -113,7 +126,7 @@ def _dangerous(archive: Archive, what: str) -> LoadError:
 
 def _check_pickle(archive: Archive, name: str, data: bytes) -> None:
     try:
-        torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        unpickled(io.BytesIO(data))
     except (*READ_ERRORS, pickle.UnpicklingError) as error:
         raise _dangerous(archive, f"pickled Python objects in {name!a}") from error
 

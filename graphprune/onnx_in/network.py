@@ -73,7 +73,8 @@ class Network(nn.Module):
         paths = dict(zip(names, _paths(names), strict=True))
         for name, path in paths.items():
             array = graph.weights[name] if name in graph.weights else constants[name]
-            number = _number(array, from_node=name not in graph.weights)
+            single = array.size == 1 and (array.ndim == 0 or name not in graph.weights)
+            number = _number(array, floats=single or name not in as_tensor)
             if number is not None:
                 self._known[name] = number
                 if number.items.size <= 1 or name not in as_tensor:
@@ -120,11 +121,9 @@ def _readers(nodes: Iterable[Node]) -> tuple[set[str], set[str]]:
     return as_tensor, statistics
 
 
-def _number(array: NDArray[Any], *, from_node: bool) -> Known | None:
-    """The array as known numbers, if it is made of integers or is a single float."""
-    floating = array.dtype.kind not in "iub"
-    few = array.size == 1 and (from_node or array.ndim == 0) if floating else array.size <= MAX_KNOWN
-    if not few or (floating and array.dtype.kind != "f"):
+def _number(array: NDArray[Any], *, floats: bool) -> Known | None:
+    """The array as known numbers, if it is made of integers, or of floats where these may be."""
+    if array.size > MAX_KNOWN or array.dtype.kind not in ("iubf" if floats else "iub"):
         return None
     items = np.empty(array.shape, dtype=object)
     items[...] = array.tolist()

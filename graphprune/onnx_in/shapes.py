@@ -220,7 +220,7 @@ def constant_of_shape(node: Node, to: Value) -> Value:
     """One number everywhere, float32 zero by default."""
     sizes = integers(node, to, "the shape")
     value = node.get("value", np.zeros(1, np.float32)).reshape(-1)
-    dtype = torch.from_numpy(value).dtype
+    dtype = torch.from_numpy(value.copy()).dtype
     if all(isinstance(n, int) for n in sizes) and math.prod(sizes) <= MAX_KNOWN:
         items = np.full(sizes, None, dtype=object)
         items[...] = value[0].item()

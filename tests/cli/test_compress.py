@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,9 @@ import pytest
 import torch
 
 import graphprune as gp
+from graphprune import artifacts
 from graphprune.artifacts import FILES
+from graphprune.errors import OutputError
 from graphprune.models import digits
 from tests.cli.conftest import DIGITS, Ran, command, environment, run
 
@@ -183,3 +187,61 @@ def test_killed_halfway(small: Sequence[str], tmp_path: Path, stage: str,
         assert left == []
     else:
         assert [name.startswith(".out.partial-") for name in left] == [True]
+
+
+@pytest.mark.onnx
+def test_the_same_input_gives_the_same_bytes(small: Sequence[str], tmp_path: Path) -> None:
+    """In two processes that hash strings differently, and number modules differently."""
+    for seed in ("1", "2"):
+        args = command("compress", *small, "--flops", "0.5", "--safetensors", "-o", tmp_path / seed)
+        subprocess.run(args, env=environment() | {"PYTHONHASHSEED": seed}, check=True,
+                       capture_output=True)
+    assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(FILES)
+    for name in FILES:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+def test_export_onnx_of_the_library_is_written_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.onnx"
+    artifacts.write_bytes(file, b"old")
+
+    def full(_: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="can't write model.onnx"):
+        artifacts.write_bytes(file, b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("model.onnx", b"old")]
+
+
+@pytest.mark.slow
+def test_killed_at_fifty_random_moments(small: Sequence[str], tmp_path: Path) -> None:
+    """Whatever moment a run is killed at, what stands at ``-o`` is a whole result, or the old one."""
+    out = tmp_path / "out"
+    args = command("compress", *small, "--flops", "0.5", "--no-onnx", "--force", "-q", "-o", out)
+    start = time.monotonic()
+    subprocess.run(args, env=environment(), check=True)
+    whole = time.monotonic() - start
+    good = {path.name: path.read_bytes() for path in out.iterdir()}
+    other = [*args[:-2], "--score", "random", *args[-2:]]
+    generator, killed = random.Random(0), 0
+    for number in range(50):
+        # The last part of a run, where it writes, is met as often as all that is before it.
+        share = generator.uniform(0.8, 1.0) if number % 2 else generator.uniform(0.0, 1.0)
+        with subprocess.Popen(other if number % 4 < 2 else args, env=environment()) as process:
+            time.sleep(share * whole)
+            process.kill()
+        killed += process.returncode == -signal.SIGKILL
+        assert {path.name for path in out.iterdir()} == {*good}
+        gp.load(out)
+        plan = gp.Plan.from_json((out / "plan.json").read_text())
+        json.loads((out / "report.json").read_text())
+        state = torch.load(out / "model.pt", weights_only=True)
+        sizes = [len(g.keep) for g in plan.groups]
+        assert max(sizes) <= max(len(t) for t in state.values() if t.ndim)
+    assert killed > 10
+    subprocess.run(args, env=environment(), check=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == good
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -197,8 +197,14 @@ def test_corrupt_plan(cli: Cli, small: Sequence[str], tmp_path: Path, content: b
 
 
 def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
-    expect(cli("compress", *small, "--plan", tmp_path, "-o", tmp_path / "out"), 2,
-           "error[GP004]: can't read ")
+    os.mkfifo(tmp_path / "pipe")  # reading it waits forever; /dev/zero never ends
+    for plan in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        expect(cli("compress", *small, "--plan", plan, "-o", tmp_path / "out"), 2,
+               "error[GP004]: can't read ")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(1 << 40)
+    expect(cli("compress", *small, "--plan", tmp_path / "huge.json", "-o", tmp_path / "out"), 2,
+           "error[GP004]: ", "is too large for a plan")
 
 
 def test_unknown_operator(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:

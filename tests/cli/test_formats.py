@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +137,7 @@ Folders = Callable[[Callable[..., Sequence[object]]], Path]
 
 
 @pytest.fixture(scope="module")
-def folders(net: nets.Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folders]:
+def folders(net: nets.Net, tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Compresses what a format holds, once."""
     done: dict[object, Path] = {}
 
@@ -150,7 +150,7 @@ def folders(net: nets.Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             done[source] = place / "out"
         return done[source]
 
-    yield compressed
+    return compressed
 
 
 def masked(net: nets.Net, plan: gp.Plan) -> nn.Module:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,13 +108,13 @@ class Cut(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=ORIGINS, ids=lambda f: f.__name__)
-def cut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cut]:
+def cut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cut:
     folder = tmp_path_factory.mktemp("onnx")
     origin: Origin = request.param(folder)
     out = folder / "out"
     args = ["compress", origin.file, *origin.options, "--flops", "0.5", "-o", out, "-q"]
     assert main([str(arg) for arg in args]) == 0
-    yield Cut(origin, out)
+    return Cut(origin, out)
 
 
 def masked(file: Path, plan: gp.Plan) -> bytes:

@@ -61,7 +61,8 @@ def test_any_text_is_a_plan_or_our_error(text: str) -> None:
     [
         ("keep", []), ("keep", [0, 0]), ("keep", [2, 1]), ("keep", [-1]), ("keep", [4]),
         ("keep", [True]), ("keep", [0.5]), ("keep", "01"), ("width", 0), ("width", 1 << 40),
-        ("id", ""), ("id", 3), ("axes", [1]), ("surplus", 1),
+        ("id", ""), ("id", 3), ("axes", [1]), ("surplus", 1), ("keep", list(range(1 << 17))),
+        ("keep", [1 << 70]), ("width", 10 ** 4000), ("width", "4"),
     ],
 )  # fmt: skip
 def test_wrong_groups_are_refused(field: str, value: object) -> None:
@@ -69,6 +70,30 @@ def test_wrong_groups_are_refused(field: str, value: object) -> None:
     data["groups"][0][field] = value
     with pytest.raises(PlanError):
         Plan.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + 400 * "0", "NaN", "Infinity"])
+def test_numbers_that_are_none_are_refused(number: str) -> None:
+    with pytest.raises(PlanError):
+        Plan.from_json(PLAN.to_json().replace("0.5", number))
+
+
+def test_errors_are_short_and_safe_for_a_terminal() -> None:
+    data = json.loads(PLAN.to_json())
+    for change in ({"format": "\x1b[31m" + "x" * 10**6}, {"format": [[[]] * 1000]}, {"\x1b" * 1000: 1}):
+        with pytest.raises(PlanError) as caught:
+            Plan.from_json(json.dumps(data | change))
+        assert len(str(caught.value)) < 400
+        assert "\x1b" not in str(caught.value)
+    with pytest.raises(MismatchError) as mismatch:
+        PLAN.check("sha256:ab", {"\x1b[31m" * 100: 5})
+    assert "\x1b" not in str(mismatch.value)
+
+
+def test_a_plan_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphprune.plan.MAX_BYTES", 50)
+    with pytest.raises(PlanError, match="too large"):
+        Plan.from_json(PLAN.to_json())
 
 
 def test_a_plan_of_another_architecture_is_refused() -> None:

@@ -1,0 +1,196 @@
+"""Example calls for every ONNX operator that can be read: at least one for each form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+__all__ = ["SAMPLES", "Sample", "model_of"]
+
+_generator = np.random.default_rng(0)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An input that is a weight of the model."""
+
+    array: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call: arrays are inputs of the model, ``None`` is left out."""
+
+    operator: str
+    inputs: tuple[NDArray[Any] | Stored | None, ...]
+    attributes: dict[str, Any]
+    opset: int = 20
+    outputs: int = 1
+
+    def __str__(self) -> str:
+        return "-".join([self.operator, str(self.opset), *sorted(self.attributes)])
+
+
+def call(operator: str, *inputs: Any, opset: int = 20, outputs: int = 1, **attributes: Any) -> Sample:
+    return Sample(operator, inputs, attributes, opset, outputs)
+
+
+def f(*shape: int) -> NDArray[Any]:
+    return _generator.standard_normal(shape).astype(np.float32)
+
+
+def positive(*shape: int) -> NDArray[Any]:
+    return np.abs(f(*shape)) + np.float32(0.1)
+
+
+def w(*shape: int) -> Stored:
+    return Stored(f(*shape))
+
+
+def i(*numbers: Any) -> Stored:
+    return Stored(np.array(numbers, np.int64))
+
+
+def number(value: Any, dtype: Any = np.float32) -> Stored:
+    return Stored(np.array(value, dtype))
+
+
+X = f(2, 6, 8, 8)
+_UNARY = ("Abs", "Atan", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "HardSwish", "Identity",
+          "IsNaN", "Mish", "Neg", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+          "Softsign", "Tanh")  # fmt: skip
+_BINARY = ("Add", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min",
+           "Mul", "Sub")  # fmt: skip
+_REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
+               "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")  # fmt: skip
+
+SAMPLES: list[Sample] = [
+    *(call(name, X) for name in _UNARY),
+    *(call(name, np.clip(f(2, 5), -0.9, 0.9)) for name in ("Acos", "Asin", "Tan")),
+    *(call(name, positive(2, 5)) for name in ("Log", "Reciprocal", "Sqrt")),
+    *(call(name, f(2, 5), w(5)) for name in _BINARY),
+    *(call(name, f(2, 5), number(0.5)) for name in _BINARY),
+    *(call(name, number(0.5), positive(2, 5)) for name in _BINARY),
+    *(call(name, positive(2, 5, 6), i(1, 2), keepdims=k) for name in _REDUCTIONS for k in (0, 1)),
+    *(call(name, positive(2, 5, 6), opset=11, axes=[-1]) for name in _REDUCTIONS),
+    call("ReduceMean", f(2, 5)),
+    call("ReduceSum", f(2, 5), noop_with_empty_axes=1),
+    call("Pow", positive(2, 5), number(2.0)), call("Pow", positive(2, 5), w(5)),
+    call("Pow", number(2.0), f(2, 5)),
+    call("Mod", np.array([[5, 7, 9]]), i(4, 3, 2)),
+    call("Sum", f(2, 5), w(5), f(2, 5)), call("Mean", f(2, 5), f(2, 5), f(2, 5)),
+    call("Max", f(2, 5), f(2, 5), w(5)),
+    call("And", f(2, 3) > 0, f(2, 3) > 0), call("Or", f(2, 3) > 0, f(2, 3) > 0), call("Not", f(2, 3) > 0),
+    call("Elu", X), call("Elu", X, alpha=0.5), call("Celu", X, alpha=2.0), call("Selu", X),
+    call("LeakyRelu", X), call("LeakyRelu", X, alpha=0.2), call("ThresholdedRelu", X, alpha=0.5),
+    call("HardSigmoid", X), call("HardSigmoid", X, alpha=1 / 6, beta=0.5),
+    call("Gelu", X), call("Gelu", X, approximate="tanh"),
+    call("PRelu", X, w(6, 1, 1)), call("PRelu", X, w(1)), call("PRelu", f(2, 5), w(5)),
+    call("Clip", X, number(-0.5), number(0.5)), call("Clip", X, number(0.0)), call("Clip", X, None, number(1.0)),
+    call("Clip", X, opset=6, min=0.0, max=6.0),
+    call("Where", f(2, 5) > 0, f(2, 5), w(5)), call("Where", f(2, 5) > 0, f(2, 5), number(0.0)),
+    call("Where", f(2, 5) > 0, number(-1.0), f(2, 5)),
+    call("Cast", f(2, 5), to=TensorProto.INT32), call("Cast", f(2, 5), to=TensorProto.BOOL),
+    call("CastLike", f(2, 5), np.zeros((1,), np.float64)),
+    call("Softmax", f(2, 5, 6), axis=1), call("Softmax", f(2, 5, 6)), call("LogSoftmax", f(2, 5)),
+    call("Softmax", f(2, 5, 6), opset=11), call("Softmax", f(2, 5), opset=11, axis=-1),
+    call("Dropout", X), call("Dropout", X, opset=7),
+
+    call("Conv", X, w(4, 6, 3, 3), w(4), pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+    call("Conv", X, w(4, 3, 3, 3), group=2, strides=[2, 2], dilations=[2, 1]),
+    call("Conv", X, w(4, 6, 3, 3), auto_pad="SAME_UPPER", strides=[2, 2]),
+    call("Conv", X, w(4, 6, 2, 2), auto_pad="SAME_LOWER"), call("Conv", X, w(4, 6, 2, 2), auto_pad="VALID"),
+    call("Conv", X, w(4, 6, 3, 3), pads=[1, 0, 0, 2]),
+    call("Conv", f(2, 4, 9), w(6, 4, 3)), call("Conv", f(1, 2, 4, 4, 4), w(3, 2, 2, 2, 2)),
+    call("ConvTranspose", X, w(6, 4, 2, 2), w(4), strides=[2, 2]),
+    call("ConvTranspose", X, w(6, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1], group=2),
+    call("ConvTranspose", X, w(6, 4, 3, 3), strides=[2, 2], pads=[1, 1, 0, 0]),
+    call("Gemm", f(3, 4), w(5, 4), w(5), transB=1), call("Gemm", f(3, 4), w(4, 5)),
+    call("Gemm", f(4, 3), w(4, 5), w(1, 5), transA=1, alpha=0.5, beta=2.0),
+    call("Gemm", f(3, 4), w(4, 5), w(1)),
+    call("MatMul", f(2, 3, 4), w(4, 5)), call("MatMul", f(2, 3, 4), f(2, 4, 5)),
+    call("Einsum", f(2, 3, 4), f(2, 5, 4), equation="bij,bkj->bik"),
+    call("BatchNormalization", X, w(6), w(6), w(6), Stored(positive(6)), epsilon=1e-3),
+    call("BatchNormalization", X, w(6), w(6), w(6), Stored(positive(6)), opset=9),
+    call("InstanceNormalization", X, w(6), w(6)),
+    call("GroupNormalization", X, w(6), w(6), opset=21, num_groups=3),
+    call("LayerNormalization", f(2, 5, 6), w(6), w(6)), call("LayerNormalization", f(2, 5, 6), w(5, 6), axis=1),
+    call("RMSNormalization", f(2, 5, 6), w(6), opset=23),
+    call("LpNormalization", f(2, 5), axis=1), call("LpNormalization", f(2, 5), p=1),
+    call("Attention", f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 3), opset=23),
+    call("Attention", f(2, 2, 5, 4), f(2, 2, 5, 4), f(2, 2, 5, 3), opset=23, is_causal=1, scale=0.3),
+
+    call("MaxPool", X, kernel_shape=[2, 2], strides=[2, 2]),
+    call("MaxPool", X, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1),
+    call("MaxPool", X, kernel_shape=[3, 3], pads=[0, 0, 1, 1], dilations=[2, 2]),
+    call("MaxPool", X, kernel_shape=[2, 2], auto_pad="SAME_UPPER"),
+    call("MaxPool", f(2, 3, 9), kernel_shape=[3]),
+    call("AveragePool", X, kernel_shape=[2, 2]), call("AveragePool", f(2, 3, 9), kernel_shape=[3]),
+    call("AveragePool", X, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+    call("AveragePool", X, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+    call("AveragePool", X, kernel_shape=[3, 3], pads=[0, 0, 1, 1], count_include_pad=1),
+    call("GlobalAveragePool", X), call("GlobalMaxPool", X),
+    call("DepthToSpace", f(2, 12, 3, 4), blocksize=2), call("DepthToSpace", f(2, 12, 3, 4), blocksize=2, mode="CRD"),
+    call("SpaceToDepth", f(2, 3, 4, 6), blocksize=2),
+    call("Resize", X, None, Stored(np.array([1, 1, 2, 2], np.float32)), mode="nearest"),
+    call("Resize", X, None, Stored(np.array([1, 1, 1.5, 2.5], np.float32)), mode="nearest",
+         coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    call("Resize", X, None, None, i(2, 6, 16, 24), mode="nearest"),
+    call("Resize", X, None, None, i(2, 6, 13, 5), mode="linear"),
+    call("Resize", X, None, None, i(2, 6, 13, 15), mode="linear", coordinate_transformation_mode="align_corners"),
+    call("Resize", X, None, None, i(2, 6, 16, 12), mode="cubic", coordinate_transformation_mode="pytorch_half_pixel"),
+    call("Resize", X, None, None, i(16, 12), mode="linear", axes=[2, 3]),
+    call("Upsample", X, Stored(np.array([1, 1, 2, 2], np.float32)), opset=9, mode="nearest"),
+
+    call("Reshape", X, i(0, -1)), call("Reshape", X, i(2, 3, 2, 64)), call("Flatten", X), call("Flatten", X, axis=2),
+    call("Flatten", X, axis=0), call("Transpose", X, perm=[0, 2, 3, 1]), call("Transpose", f(2, 3)),
+    call("Squeeze", f(2, 1, 3, 1), i(1)), call("Squeeze", f(2, 1, 3, 1)), call("Squeeze", f(2, 1, 3), opset=11, axes=[1]),
+    call("Unsqueeze", f(2, 3), i(0, -1)), call("Unsqueeze", f(2, 3), opset=11, axes=[1, 3]),
+    call("Concat", f(2, 3), w(2, 4), axis=1), call("Split", X, i(2, 4), axis=1, outputs=2),
+    call("Split", X, axis=1, num_outputs=3, outputs=3), call("Split", X, opset=11, axis=1, split=[1, 5], outputs=2),
+    call("Slice", X, i(1, 0), i(5, 2**62), i(1, 2)), call("Slice", X, i(0), i(6), i(1), i(2)),
+    call("Slice", X, i(-1), i(-(2**63)), i(3), i(-1)), call("Slice", X, opset=9, starts=[1], ends=[-1], axes=[1]),
+    call("Slice", X, i(1), i(2)),
+    call("Gather", X, i(0, 2), axis=1), call("Gather", X, number(3, np.int64), axis=-1),
+    call("Gather", X, Stored(np.array([[0, 1], [2, 3]])), axis=2), call("Gather", w(9, 4), np.array([[1, 8, 0]])),
+    call("Gather", X, i(1), axis=1),
+    call("GatherElements", f(2, 3), np.array([[0, 1], [2, 0]]), axis=1),
+    call("Expand", f(2, 1, 3), i(4, 3)), call("Expand", f(3, 1), i(2, 1, 5)), call("Tile", f(2, 3), i(1, 2)),
+    call("Pad", X, i(0, 0, 1, 2, 0, 0, 3, 4)), call("Pad", X, i(0, 1, 0, 0, 0, 2, 0, 0), number(2.0)),
+    call("Pad", X, i(0, 0, 1, 2, 0, 0, 3, 4), mode="reflect"), call("Pad", X, i(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"),
+    call("Pad", X, opset=9, pads=[0, 0, 1, 1, 0, 0, 1, 1], value=0.5), call("Pad", X, i(1, 2), None, i(3), opset=18),
+    call("CumSum", f(2, 5), number(1, np.int64)), call("Trilu", f(5, 5)), call("Trilu", f(5, 5), number(-1, np.int64), upper=0),
+    call("ArgMax", X, axis=1), call("ArgMin", X, axis=-1, keepdims=0),
+    call("TopK", f(2, 9), i(3), outputs=2), call("TopK", f(2, 9), i(2), axis=0, largest=0, outputs=2),
+]  # fmt: skip
+
+SIZES = ("Shape", "Size", "Range", "ConstantOfShape", "Constant")
+"""Operators that make numbers: tested in graphs that compute sizes."""
+
+
+def model_of(sample: Sample) -> onnx.ModelProto:
+    """A model of one call."""
+    names, inputs, stored = [], [], []
+    for number, value in enumerate(sample.inputs):
+        names.append("" if value is None else f"x{number}")
+        if isinstance(value, Stored):
+            stored.append(numpy_helper.from_array(value.array, names[-1]))
+        elif value is not None:
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            inputs.append(helper.make_tensor_value_info(names[-1], kind, value.shape))
+    outputs = [f"y{number}" for number in range(sample.outputs)]
+    node = helper.make_node(sample.operator, names, outputs, name="call", **sample.attributes)
+    results = [onnx.ValueInfoProto(name=name) for name in outputs]
+    graph = helper.make_graph([node], "sample", inputs, results, stored)
+    opsets = [helper.make_opsetid("", sample.opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    if sample.operator == "GroupNormalization":  # whose shape isn't inferred
+        dims = [helper.make_tensor_value_info("y0", TensorProto.FLOAT, X.shape)]
+        inferred.graph.output[0].CopyFrom(dims[0])
+    return inferred
