@@ -140,6 +140,9 @@ def _safetensors(result: Result) -> bytes:
 def _program(result: Result) -> bytes:
     import torch
 
+    for module in result.program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("from_node", None)  # torch's own notes: addresses in this process
     buffer = io.BytesIO()
     torch.export.save(result.program, buffer)
     return buffer.getvalue()

@@ -12,6 +12,7 @@ import io
 import json
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ __all__ = ["READ_ERRORS", "load_program", "unpickled"]
 
 READ_ERRORS = (RuntimeError, EOFError, ValueError, OSError, AttributeError, ImportError,
                LookupError, TypeError, AssertionError, ArithmeticError, MemoryError,
-               NotImplementedError)
+               NotImplementedError, BufferError, struct.error, zipfile.BadZipFile)
 """What torch raises on files that are damaged, apart from ``pickle.UnpicklingError``."""
 
 _PARTS = re.compile(

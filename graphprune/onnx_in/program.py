@@ -23,7 +23,7 @@ from graphprune.tracing import FORWARD_ERRORS, quiet
 
 __all__ = ["MAX_ELEMENTS", "Imported", "import_onnx"]
 
-MAX_ELEMENTS = 1 << 30
+MAX_ELEMENTS = 1 << 28
 """Elements of one result on the example inputs; a hostile file states larger ones at no cost."""
 
 BATCH = 2
