@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._export.verifier import SpecViolationError
 from torch.export import ExportedProgram
 
 from graphprune.archives import Archive, open_archive
@@ -30,7 +31,8 @@ __all__ = ["READ_ERRORS", "load_program", "unpickled"]
 
 READ_ERRORS = (RuntimeError, EOFError, ValueError, OSError, AttributeError, ImportError,
                LookupError, TypeError, AssertionError, ArithmeticError, MemoryError,
-               NotImplementedError, BufferError, struct.error, zipfile.BadZipFile)
+               NotImplementedError, BufferError, SpecViolationError, struct.error,
+               zipfile.BadZipFile)
 """What torch raises on files that are damaged, apart from ``pickle.UnpicklingError``."""
 
 _PARTS = re.compile(
@@ -78,6 +80,7 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
     try:
         with quiet(), path.open("rb") if trust_pickle else _clean(archive) as file:
             program = torch.export.load(file)
+            _try_out(program)
     except (*READ_ERRORS, pickle.UnpicklingError, SyntaxError) as error:
         raise LoadError(f"{path.name} is not a readable exported program: {first_line(error)}") from error
     if program.example_inputs is None:
@@ -87,6 +90,14 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
     if size > 16 * path.stat().st_size:
         raise LoadError(f"{path.name} states weights larger than what it stores")
     return program
+
+
+def _try_out(program: ExportedProgram) -> None:
+    """Run it once: torch checks the parts of a program, not whether they fit together."""
+    if program.example_inputs is not None:
+        args, kwargs = program.example_inputs
+        with torch.no_grad():
+            program.module()(*args, **kwargs)
 
 
 def unpickled(file: Path | io.BytesIO, *, trust_pickle: bool = False) -> Any:

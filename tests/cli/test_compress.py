@@ -211,7 +211,7 @@ def test_export_onnx_of_the_library_is_written_in_one_step(
         raise OSError("No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match="can't write model.onnx"):
+    with pytest.raises(OutputError, match=r"can't write model\.onnx"):
         artifacts.write_bytes(file, b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("model.onnx", b"old")]
 

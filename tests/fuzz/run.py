@@ -1,6 +1,6 @@
-"""Fuzz one target with atheris: ``python -m tests.fuzz.run TARGET [RUNS] [libFuzzer options]``.
+"""Fuzz one target with atheris: ``python -m tests.fuzz.run TARGET [RUNS [SECONDS [options]]]``.
 
-Needs the extra ``fuzz``. Ends with the number of cases and of those that were read; a crash ends
+Needs the extra ``fuzz``; the options are libFuzzer's. Ends after so many cases or seconds, with the number of cases and of those that were read; a crash ends
 the process at once, with the input that caused it in a file of the current folder.
 """
 
@@ -21,7 +21,8 @@ with atheris.instrument_imports(include=["graphprune"]):
 
 
 def main() -> None:
-    name, runs, *options = [*sys.argv[1:], "20000"][:2] + sys.argv[3:]
+    defaults = ["plan", "20000", "86400"]
+    name, runs, limit = sys.argv[1:4] + defaults[len(sys.argv[1:4]):]
     target, cases, read, start = TARGETS[name], 0, 0, time.monotonic()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -30,8 +31,8 @@ def main() -> None:
         nonlocal cases, read
         read += target(data)
         cases += 1
-        if cases == int(runs):
-            seconds = time.monotonic() - start
+        seconds = time.monotonic() - start
+        if cases == int(runs) or seconds > float(limit):
             print(f"{name}: {cases} cases, {read} read, {cases - read} refused, {seconds:.0f} s", flush=True)
             os._exit(0)  # libFuzzer's own exit would skip what is printed
 
@@ -39,7 +40,7 @@ def main() -> None:
         for number, seed in enumerate(seeds()):
             (Path(corpus) / str(number)).write_bytes(seed)
         atheris.Setup([sys.argv[0], f"-runs={int(runs) * 2}", "-max_len=60", "-timeout=120",
-                       "-rss_limit_mb=4096", "-verbosity=0", *options, corpus], one)
+                       "-rss_limit_mb=4096", "-verbosity=0", *sys.argv[4:], corpus], one)
         atheris.Fuzz()
 
 

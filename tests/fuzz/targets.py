@@ -12,6 +12,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
@@ -143,19 +144,16 @@ def _file(suffix: str, make: Callable[[bytes], bytes], arch: str = "") -> Callab
     return target
 
 
-class _ours(list[str]):  # noqa: N801 - reads as a function
+@contextmanager
+def _ours() -> Iterator[list[str]]:
     """Catches our own errors, checks that they can be shown, and no others."""
-
-    def __enter__(self) -> _ours:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> bool:
-        if not isinstance(error, GraphpruneError):
-            return False
+    refused: list[str] = []
+    try:
+        yield refused
+    except GraphpruneError as error:
         if len(str(error)) > 2000 or "\x1b" in str(error):
-            raise AssertionError(f"not fit for a terminal: {error!a:.300}")
-        self.append(str(error))
-        return True
+            raise AssertionError(f"not fit for a terminal: {error!a:.300}") from error
+        refused.append(str(error))
 
 
 TARGETS: dict[str, Callable[[bytes], bool]] = {
