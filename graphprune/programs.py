@@ -8,6 +8,7 @@ is held against a short list of what torch writes, and a clean copy is what torc
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import json
 import pickle
@@ -96,8 +97,9 @@ def _try_out(program: ExportedProgram) -> None:
     """Run it once: torch checks the parts of a program, not whether they fit together."""
     if program.example_inputs is not None:
         args, kwargs = program.example_inputs
+        module = copy.deepcopy(program.module())  # it may write into its buffers
         with torch.no_grad():
-            program.module()(*args, **kwargs)
+            module(*copy.deepcopy(args), **copy.deepcopy(kwargs))
 
 
 def unpickled(file: Path | io.BytesIO, *, trust_pickle: bool = False) -> Any:
