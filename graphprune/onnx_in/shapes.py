@@ -179,8 +179,8 @@ def expand(node: Node, x: Value, to: Value) -> Value:
     sizes = integers(node, to, "the new shape")
     old = _shape(x)
     old = [1] * (len(sizes) - len(old)) + old
-    sizes = [1] * (len(old) - len(sizes)) + sizes
-    wanted = [a if isinstance(n, int) and n == 1 else n for a, n in zip(old, sizes, strict=True)]
+    new: list[Any] = [1] * (len(old) - len(sizes)) + sizes
+    wanted = [a if isinstance(n, int) and n == 1 else n for a, n in zip(old, new, strict=True)]
     if isinstance(x, Known):
         if math.prod(int(n) for n in wanted) > MAX_KNOWN:
             return tensor(x).expand(wanted)
