@@ -45,6 +45,7 @@ class Analysis:
         nodes: node of each link number in the store's log.
         grouping: the groups.
         costs: their costs.
+        allow_inexact: statistics over an axis didn't hold it.
     """
 
     module: fx.GraphModule
@@ -56,6 +57,7 @@ class Analysis:
     nodes: tuple[fx.Node, ...]
     grouping: Grouping
     costs: Costs
+    allow_inexact: bool = False
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -86,6 +88,17 @@ class Analysis:
         return self.costs.macs.at(self.widths)
 
     @cached_property
+    def inexact(self) -> Mapping[str, tuple[fx.Node, ...]]:
+        """Group id -> the calls whose statistics over the group's channels can't be kept."""
+        found: dict[str, dict[fx.Node, None]] = {}
+        for node, facts in self.facts.items():
+            for axis in (a for s in facts.statistics if not s.exact for a in s.held):
+                numbers = np.unique(self.grouping.of_label[self.labels.resolve(axis)])
+                for number in numbers[numbers >= 0]:
+                    found.setdefault(self.groups[number].id, {})[node] = None
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
     def coupling_graph(self) -> nx.Graph[str]:
         """Groups and the parameter axes they lie in, as a bipartite networkx graph."""
         graph: nx.Graph[str] = nx.Graph()
@@ -111,18 +124,20 @@ class Kept:
         return rows
 
 
-def analyse(program: ExportedProgram | fx.GraphModule, *, free_inputs: bool = False) -> Analysis:
+def analyse(program: ExportedProgram | fx.GraphModule, *, allow_inexact: bool = False,
+            free_inputs: bool = False) -> Analysis:
     """Find the groups of channels that can be cut, and what they cost.
 
     Args:
         program: an exported program, or an unlifted graph with ``val`` metadata.
+        allow_inexact: cut through statistics too, such as LayerNorm's (docs/axis-algebra.md).
         free_inputs: inputs and outputs may be cut too. For tests of operator rules.
 
     Returns:
         The analysis. It never fails on an unknown operator: that freezes what it touches.
     """
     module = unlift(program) if isinstance(program, ExportedProgram) else program
-    sweep = Sweep(module, free_inputs)
+    sweep = Sweep(module, free_inputs, allow_inexact)
     while True:
         sweep.to_fixpoint()
         axes = sweep.distinct_axes()
@@ -138,7 +153,7 @@ def analyse(program: ExportedProgram | fx.GraphModule, *, free_inputs: bool = Fa
         sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
     costs = _costs(sweep, grouping)
     return Analysis(module, sweep.facts, sweep.tensors, sweep.axes, sweep.results,
-                    sweep.labels, sweep.nodes, grouping, costs)
+                    sweep.labels, sweep.nodes, grouping, costs, allow_inexact)
 
 
 def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polynomial:

@@ -21,9 +21,9 @@ from graphprune.calibration import Calibration, gather
 from graphprune.cut import cut
 from graphprune.eager import Rebuilt, rebuild, trainable_graph
 from graphprune.errors import ExportError, PlanError
-from graphprune.explain import frozen
+from graphprune.explain import frozen, operator_of
 from graphprune.export import check_onnx, onnx_tolerance, to_onnx
-from graphprune.graph import input_names, output_names
+from graphprune.graph import input_names, output_names, source_line
 from graphprune.inspection import size, unknown
 from graphprune.interface import Interface
 from graphprune.loading import check_finite
@@ -143,6 +143,7 @@ def compress(
     max_cut: float = 1.0,
     protect: Sequence[str] = (),
     strict_ops: bool = False,
+    allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Make a model smaller, to a budget.
@@ -168,6 +169,9 @@ def compress(
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole.
         strict_ops: refuse operators without a rule.
+        allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
+            can't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
+            plan says itself whether it does.
         progress: called with the name of each stage as it starts.
 
     Returns:
@@ -185,13 +189,14 @@ def compress(
         decider = Allocate(budget=_budget(flops, params), method=allocate, round_to=round_to,
                            min_channels=min_channels, max_cut=max_cut, protect=tuple(protect))
     elif flops is None and params is None:
-        decider = Given(plan=plan)
+        decider, allow_inexact = Given(plan=plan), plan.allow_inexact
     else:
         raise PlanError("give a budget or a plan, not both")
     dense = _program(model, example_inputs, example_kwargs, progress)
     data = _calibration(calibration, dense, samples)
     method = _recovery(recover, data)
-    decided = _decide(dense, decider, score, data, method, strict_ops, progress)
+    first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
+    decided = _decide(dense, first, decider, score, data, method, progress)
     done = Pipeline((Prune(), *([Recover(method)] if method else [])),
                     given=tuple(decided.facts)).run(decided, progress)
     return _result(model, dense, decided, done, progress)
@@ -207,9 +212,10 @@ def decide(
     samples: int = 1024,
     score: str | Criterion = "auto",
     strict_ops: bool = False,
+    allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> State:
-    """Decide only; nothing is cut.
+    """Decide only; nothing is cut. The arguments are those of ``compress``.
 
     Returns:
         A state with ``Analysis``, ``Scores`` and ``Decision``, whose ``plan`` can be saved.
@@ -219,13 +225,14 @@ def decide(
     """
     dense = _program(model, example_inputs, example_kwargs, progress)
     data = _calibration(calibration, dense, samples)
-    return _decide(dense, allocator, score, data, _recovery("auto", data), strict_ops, progress)
+    first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
+    return _decide(dense, first, allocator, score, data, _recovery("auto", data), progress)
 
 
-def _decide(dense: ExportedProgram, decider: Allocate | Given, score: str | Criterion,
-            data: Calibration | None, method: Recovery | None, strict_ops: bool,
+def _decide(dense: ExportedProgram, first: Analyse, decider: Allocate | Given,
+            score: str | Criterion, data: Calibration | None, method: Recovery | None,
             progress: Progress | None) -> State:
-    passes: list[AnalysisPass] = [Analyse(strict_ops=strict_ops)]
+    passes: list[AnalysisPass] = [first]
     if data is not None:
         passes.append(Observe(data))
     passes.append(Score(_criterion(score, data)))
@@ -268,7 +275,7 @@ def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
         VerifyError: if the smaller model doesn't compute what it should.
     """
     dense = trace(model, example_inputs, example_kwargs)
-    analysis = analyse(dense)
+    analysis = analyse(dense, allow_inexact=plan.allow_inexact)
     small = cut(dense, analysis, plan)
     kept = analysis.kept(plan.keep)
     verify(dense, analysis, kept, small)
@@ -277,14 +284,17 @@ def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
 
 def inspect(model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any] = (),
             example_kwargs: Mapping[str, Any] | None = None, *, strict_ops: bool = False,
-            progress: Progress | None = None) -> Analysis:
+            allow_inexact: bool = False, progress: Progress | None = None) -> Analysis:
     """The analysis of a model: groups, symbolic costs, what is frozen.
+
+    With ``allow_inexact``, statistics such as LayerNorm's don't freeze.
 
     Raises:
         UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
     """
     program = _program(model, example_inputs, example_kwargs, progress)
-    return Pipeline((Analyse(strict_ops=strict_ops),)).run(program, progress)[Analysis]
+    first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
+    return Pipeline((first,)).run(program, progress)[Analysis]
 
 
 def load(path: str | Path) -> torch.nn.Module:
@@ -347,6 +357,7 @@ def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
     after = [len(group.keep) for group in plan.groups]
     held = frozen(analysis)
     (cost, asked), = plan.budget.items()
+    cut_inexactly = _cut_inexactly(analysis, plan)
     return Report(
         model=name,
         before=size(analysis, analysis.widths.tolist()),
@@ -356,6 +367,7 @@ def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
         allocation={"method": allocation.method, "distortion": allocation.distortion,
                     "lower_bound": allocation.lower_bound, "gap": allocation.gap},
         groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
+        inexact=cut_inexactly,
         frozen=tuple(asdict(f) for f in held),
         unknown_operators=unknown(analysis, held),
         oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
@@ -363,7 +375,23 @@ def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
         eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
                "max_error": rebuilt.max_error},
         recovery=asdict(recovered) if recovered else {},
-        notes=(*decided[Scores].notes, *decision.notes),
+        notes=(*decided[Scores].notes, *decision.notes,
+               *([_INEXACT] if cut_inexactly else [])),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
+    )
+
+
+_INEXACT = (
+    "groups were cut through statistics, as --allow-inexact allows: the result was verified "
+    "against the dense model whose statistics leave the removed channels out, which no choice "
+    "of its parameters makes it do"
+)
+
+
+def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:
+    return tuple(
+        {"group": group.id, "operator": operator_of(node), "where": source_line(node)}
+        for group in plan.groups if len(group.keep) < group.width
+        for node in analysis.inexact.get(group.id, ())
     )

@@ -107,9 +107,10 @@ def compare(
     notify("trace")
     dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
     notify("analyse")
-    analysis = analyse(dense)
+    analysis = analyse(dense, allow_inexact=plan is not None and plan.allow_inexact)
     if plan is not None:
-        plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups})
+        plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
+                   allow_inexact=analysis.allow_inexact)
     kept = analysis.kept(plan.keep if plan is not None else {})
     checks: list[Check] = []
     for file in files:

@@ -1,7 +1,7 @@
 """Cut: remove the channels a plan doesn't keep, physically.
 
 Parameters and buffers are sliced; arguments that hold sizes are rewritten as the operator rules
-say. The graph that is cut is a copy.
+say, and factors are inserted where they say that too. The graph that is cut is a copy.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedPro
     Raises:
         MismatchError: if the plan was made for another architecture.
     """
-    plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups})
+    plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
+               allow_inexact=analysis.allow_inexact)
     return relift(cut_module(analysis, analysis.kept(plan.keep)), program)
 
 
@@ -100,16 +101,29 @@ def _rewrite(module: fx.GraphModule, facts: Facts, old: fx.Node, new: fx.Node,
     found = facts.replacement(kept) if facts.replacement is not None else None
     target, arguments = found if found is not None else (old.target, bind(old))
     changed = {name: value(kept) for name, value in facts.rewrites.items()}
-    if found is None and all(arguments[name] == value for name, value in changed.items()):
-        return
-    copied: dict[str, Any] = {}
-    for name, value in (arguments | changed).items():
-        if isinstance(value, np.ndarray):
-            copied[name] = _stored(module, new, value)
-        else:
-            copied[name] = fx.map_arg(value, lambda n: copies.get(n, n))
-    new.target = target
-    new.args, new.kwargs = _by_schema(target, copied)
+    factors = {name: factor(kept) for name, factor in facts.scales.items()}
+    after = factors.pop("", 1.0)
+    if found is not None or any(arguments[n] != value for n, value in changed.items()) or any(
+            factor != 1 for factor in factors.values()):
+        copied: dict[str, Any] = {}
+        for name, value in (arguments | changed).items():
+            if isinstance(value, np.ndarray):
+                copied[name] = _stored(module, new, value)
+            else:
+                copied[name] = fx.map_arg(value, lambda n: copies.get(n, n))
+        for name, factor in factors.items():
+            with module.graph.inserting_before(new):
+                copied[name] = _times(module.graph, copied[name], factor)
+        new.target = target
+        new.args, new.kwargs = _by_schema(target, copied)
+    if after != 1:
+        with module.graph.inserting_after(new):
+            scaled = _times(module.graph, new, after)
+        new.replace_all_uses_with(scaled, lambda user: user is not scaled)
+
+
+def _times(graph: fx.Graph, node: fx.Node, factor: float) -> fx.Node:
+    return graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
 
 
 def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
+_PRECISE = (torch.float32, torch.float64)
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
@@ -53,6 +54,8 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
         module.graph.erase_node(node)
     for node in module.graph.find_nodes(op="call_function", target=_GRAD_REGION):
         _inline(module, node)
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
+        _spell_out(node)
     module.recompile()
     return module
 
@@ -73,6 +76,20 @@ def _inline(module: fx.GraphModule, region: fx.Node) -> None:
     module.graph.erase_node(region)
     if not body.users:  # type: ignore[union-attr]
         module.graph.erase_node(body)  # type: ignore[arg-type]
+
+
+def _spell_out(node: fx.Node) -> None:
+    """Write out an epsilon that depends on the dtype, so that it is the same in float64."""
+    value, (x, shape, weight, eps) = node.meta.get("val"), _four(node)
+    if eps is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
+        node.args, node.kwargs = (x, shape, weight, torch.finfo(value.dtype).eps), {}
+
+
+def _four(node: fx.Node) -> tuple[Any, Any, Any, Any]:
+    """The arguments of an RMSNorm."""
+    given = dict(zip(("input", "normalized_shape", "weight", "eps"), node.args, strict=False))
+    given |= node.kwargs
+    return given["input"], given["normalized_shape"], given.get("weight"), given.get("eps")
 
 
 def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:

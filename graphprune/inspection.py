@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from graphprune.explain import frozen, unknown_operators
+from graphprune.explain import frozen, operator_of, unknown_operators
 from graphprune.graph import source_line
 from graphprune.report import Size
 
@@ -31,12 +31,15 @@ class GroupView:
         macs_share: share of the dense MACs that shrink when the group does. A convolution
             counts for the groups on both of its sides, so these don't add up to 1.
         axes: parameter axes it lies in, ``name:dim``.
+        inexact: operators whose statistics over it no choice of parameters keeps; it is a group
+            only with ``allow_inexact``.
     """
 
     id: str
     width: int
     macs_share: float
     axes: tuple[str, ...]
+    inexact: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def describe(analysis: Analysis, model: str) -> Inspection:
     held = frozen(analysis)
     groups = tuple(
         GroupView(group.id, group.width, _share(costs.macs, widths, number),
-                  tuple(f"{o.tensor}:{o.dim}" for o in group.occurrences))
+                  tuple(f"{o.tensor}:{o.dim}" for o in group.occurrences),
+                  tuple(dict.fromkeys(map(operator_of, analysis.inexact.get(group.id, ())))))
         for number, group in enumerate(analysis.groups)
     )
     return Inspection(

@@ -14,9 +14,13 @@ from typing import Any
 
 from graphprune.errors import MismatchError, PlanError
 
-__all__ = ["FORMAT", "MAX_BYTES", "GroupPlan", "Plan"]
+__all__ = ["FORMAT", "FORMAT_INEXACT", "MAX_BYTES", "GroupPlan", "Plan"]
 
 FORMAT = "graphprune.plan/1"
+
+FORMAT_INEXACT = "graphprune.plan/2"
+"""What only differs by the key ``allow_inexact``, so that a reader of version 1 refuses it."""
+
 MAX_WIDTH = 1 << 24
 MAX_BYTES = 1 << 26
 """Of a plan as text; that of a network with a million channels has some eight million."""
@@ -53,24 +57,36 @@ class Plan:
         groups: one entry for each group of that architecture.
         budget: what was asked, such as ``{"macs": 0.5}``; fractions of dense.
         predicted: what the smaller model costs, such as ``{"macs": 20.6e6}``.
+        allow_inexact: the groups are those of an analysis that cuts through statistics.
     """
 
     fingerprint: str
     groups: tuple[GroupPlan, ...]
     budget: Mapping[str, float] = field(default_factory=dict)
     predicted: Mapping[str, float] = field(default_factory=dict)
+    allow_inexact: bool = False
 
     @property
     def keep(self) -> dict[str, tuple[int, ...]]:
         """Group name -> kept channels."""
         return {group.id: group.keep for group in self.groups}
 
-    def check(self, fingerprint: str, widths: Mapping[str, int]) -> None:
+    def check(self, fingerprint: str, widths: Mapping[str, int], *,
+              allow_inexact: bool = False) -> None:
         """Refuse to be applied to another architecture.
 
+        Args:
+            fingerprint: of the model.
+            widths: its groups.
+            allow_inexact: whether the analysis cuts through statistics.
+
         Raises:
-            MismatchError: if the fingerprint or a group's name or width differs.
+            MismatchError: if the fingerprint or a group's name or width differs, or only the
+                plan allows inexact cuts.
         """
+        if self.allow_inexact and not allow_inexact:
+            raise MismatchError("the plan cuts through statistics, which the analysis holds",
+                                hint="analyse the model with allow_inexact")
         mine = {group.id: group.width for group in self.groups}
         if self.fingerprint == fingerprint and mine == dict(widths):
             return
@@ -91,7 +107,8 @@ class Plan:
         listed = "[\n" + ",\n".join(groups) + "\n  ]" if groups else "[]"
         return (
             "{\n"
-            f'  "format": {json.dumps(FORMAT)},\n'
+            f'  "format": {json.dumps(FORMAT_INEXACT if self.allow_inexact else FORMAT)},\n'
+            + ('  "allow_inexact": true,\n' if self.allow_inexact else "") +
             f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
             f'  "budget": {json.dumps(dict(self.budget), sort_keys=True)},\n'
             f'  "groups": {listed},\n'
@@ -112,9 +129,11 @@ class Plan:
         except (ValueError, RecursionError) as error:
             raise PlanError(f"the plan is not JSON: {_shown(str(error))}") from error
         _expect(isinstance(data, dict), "the plan is not a JSON object")
-        _expect(data.get("format") == FORMAT, f"unknown plan format {_shown(data.get('format'))}",
-                f"this version reads {FORMAT}")
+        _expect(data.get("format") in (FORMAT, FORMAT_INEXACT),
+                f"unknown plan format {_shown(data.get('format'))}",
+                f"this version reads {FORMAT} and {FORMAT_INEXACT}")
         keys = {"format", "model", "budget", "groups", "predicted"}
+        keys |= {"allow_inexact"} if data["format"] == FORMAT_INEXACT else set()
         _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, not {_shown(', '.join(sorted(data)))}")
         model, groups = data["model"], data["groups"]
         _expect(isinstance(model, dict) and set(model) == {"fingerprint"}
@@ -122,8 +141,10 @@ class Plan:
         _expect(isinstance(groups, list), "groups must be a list")
         plans = tuple(_group(entry) for entry in groups)
         _expect(len({g.id for g in plans}) == len(plans), "a group occurs twice in the plan")
+        allow_inexact = data.get("allow_inexact", False)
+        _expect(isinstance(allow_inexact, bool), "allow_inexact must be true or false")
         return Plan(model["fingerprint"], plans, _numbers(data["budget"], "budget"),
-                    _numbers(data["predicted"], "predicted"))
+                    _numbers(data["predicted"], "predicted"), allow_inexact)
 
 
 def _no_constant(name: str) -> float:

@@ -50,6 +50,8 @@ class Report:
         budget: what was asked, what bound that is, what was reached, whether it is met.
         allocation: the allocator, its distortion, lower bound and certified gap.
         groups: widths.
+        inexact: ``group``, ``operator`` and ``where`` of every statistic that lost channels which
+            no choice of parameters silences; see ``allow_inexact``.
         frozen: channels that can't be cut and why; see ``explain.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
         oracle: error against the masked original in float64, and the tolerance.
@@ -72,6 +74,7 @@ class Report:
     budget: Mapping[str, Any]
     allocation: Mapping[str, Any]
     groups: tuple[GroupWidth, ...]
+    inexact: tuple[Mapping[str, Any], ...]
     frozen: tuple[Mapping[str, Any], ...]
     unknown_operators: tuple[Mapping[str, Any], ...]
     oracle: Mapping[str, Any]

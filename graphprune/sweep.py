@@ -30,11 +30,13 @@ class Sweep:
     Args:
         module: the graph.
         free_inputs: leave inputs and outputs free to be cut.
+        allow_inexact: statistics over an axis don't hold it.
     """
 
-    def __init__(self, module: fx.GraphModule, free_inputs: bool) -> None:
+    def __init__(self, module: fx.GraphModule, free_inputs: bool, allow_inexact: bool) -> None:
         self.module = module
         self.free_inputs = free_inputs
+        self.allow_inexact = allow_inexact
         self.labels = Labels()
         self.nodes = tuple(module.graph.nodes)
         self.tensors = dict(state(module))
@@ -42,6 +44,7 @@ class Sweep:
         self.facts: dict[fx.Node, Facts] = {}
         self.results: dict[fx.Node, Result] = {}
         self._caches: dict[fx.Node, dict[Any, Axis]] = {}
+        self._overwritten = False
         self._constants = {
             node: self.tensors[node.target]
             for node in self.nodes
@@ -109,10 +112,28 @@ class Sweep:
         if entry is None or not self._inputs_known(node):
             return self._unknown(link, node)
         call = Call(node, link, self.labels, self.results,
-                    self._caches.setdefault(node, {}), self._constants)
-        call.facts.result = entry.apply(call)
-        self.facts[node] = call.facts
-        return call.facts.result
+                    self._caches.setdefault(node, {}), self._constants,
+                    quiet=self._is_quiet, allow_inexact=self.allow_inexact)
+        facts = call.facts
+        facts.result = entry.apply(call)
+        facts.quiet |= entry.quiet and all(map(self._is_quiet, node.all_input_nodes))
+        self._overwritten |= not facts.quiet and _writes_into_shared(node)
+        self.facts[node] = facts
+        return facts.result
+
+    def _is_quiet(self, node: fx.Node) -> bool:
+        """Whether rows of a value are zero where the stored rows of their channels are.
+
+        A value none of whose rows can go is; so are stored tensors, and inputs, which the tests
+        of operators free and silence themselves.
+        """
+        if node.target is operator.getitem:
+            node = node.args[0]  # type: ignore[assignment]
+        if self._overwritten:  # by something that isn't zero, perhaps through a view
+            return False
+        if node not in self.facts or self.facts[node].quiet:
+            return True
+        return not any(self.labels.resolve(axis).shape[1] for axis in self._axes_of(node))
 
     def _inputs_known(self, node: fx.Node) -> bool:
         return all(
@@ -141,11 +162,13 @@ class Sweep:
 
     def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
         for source in nodes:
-            result = self.results.get(source)
-            layouts = result if isinstance(result, list) else [result] if result else []
-            for layout in layouts:
-                for axis in layout:
-                    self.labels.freeze(axis, link)
+            for axis in self._axes_of(source):
+                self.labels.freeze(axis, link)
+
+    def _axes_of(self, node: fx.Node) -> Iterator[Axis]:
+        result = self.results.get(node)
+        for layout in result if isinstance(result, list) else [result or ()]:
+            yield from layout
 
     def distinct_axes(self) -> list[Axis]:
         """Every different axis of the program, resolved, in order of first occurrence."""
@@ -160,12 +183,22 @@ class Sweep:
     def _all_axes(self) -> Iterator[Axis]:
         for layout in self.axes.values():
             yield from layout
-        for result in self.results.values():
-            for layout in result if isinstance(result, list) else [result or ()]:
-                yield from layout
+        for node in self.results:
+            yield from self._axes_of(node)
         for facts in self.facts.values():
             for term in facts.macs:
                 yield from term.axes
+
+
+def _writes_into_shared(node: fx.Node) -> bool:
+    """Whether an operator works in place on a tensor that others may see too."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable or not isinstance(node.args[0], fx.Node):
+        return False
+    source = node.args[0]
+    made_by = getattr(source.target, "_schema", None)
+    is_view = made_by is None or any(a.alias_info is not None for a in made_by.arguments)
+    return is_view or len(source.users) > 1
 
 
 def _is_tensor(value: Any) -> bool:

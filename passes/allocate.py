@@ -189,7 +189,8 @@ def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
     widths = [len(g.keep) for g in groups]
     costs = analysis.costs
     predicted = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
-    return Plan(fingerprint(analysis.module), groups, dict(budget), predicted)
+    return Plan(fingerprint(analysis.module), groups, dict(budget), predicted,
+                bool(analysis.inexact))
 
 
 def _matches(group: Group, patterns: tuple[str, ...]) -> bool:

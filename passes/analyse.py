@@ -24,11 +24,13 @@ class Analyse(AnalysisPass):
 
     Attributes:
         strict_ops: refuse operators without a rule instead of freezing what they touch.
+        allow_inexact: cut through statistics too, such as LayerNorm's.
     """
 
     name: ClassVar[str] = "analyse"
     gives = (Analysis,)
     strict_ops: bool = False
+    allow_inexact: bool = False
 
     def run(self, state: State) -> Analysis:
         """Analyse.
@@ -36,7 +38,7 @@ class Analyse(AnalysisPass):
         Raises:
             UnsupportedOpError: under ``strict_ops``, naming all operators without a rule.
         """
-        found = analyse(state.program)
+        found = analyse(state.program, allow_inexact=self.allow_inexact)
         unknown = unknown_operators(found)
         if unknown and self.strict_ops:
             calls = sorted({f"{n.target} ({source_line(n) or n.name})" for n in unknown})

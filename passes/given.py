@@ -47,7 +47,8 @@ class Given(AnalysisPass):
             PlanError: if its budget can't be meant.
         """
         analysis, scores = state[Analysis], state[Scores]
-        self.plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups})
+        self.plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
+                        allow_inexact=analysis.allow_inexact)
         name, amount = next(iter(self.plan.budget.items()), ("macs", 1.0))
         if name not in _COSTS or len(self.plan.budget) > 1:
             raise PlanError(f"the plan's budget must be one of {', '.join(_COSTS)}, "

@@ -6,6 +6,9 @@ half; ``HELD`` those where masking is no equivalence, so that something must sta
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,9 +28,13 @@ class Net(nn.Module):
         """Enter the net into its table."""
         (HELD if cls.held else NETS)[cls.__name__] = cls
 
-    def inputs(self) -> tuple[Tensor, ...]:
+    def inputs(self) -> tuple[Any, ...]:
         """Two samples."""
         return (torch.randn(2, 3, 8, 8),)
+
+    def keywords(self) -> dict[str, Any]:
+        """Keyword arguments of ``forward``."""
+        return {}
 
 
 def conv(i: int, o: int, k: int = 3, **options: int) -> nn.Conv2d:
@@ -739,6 +746,218 @@ class UnusedParameters(Net):
         return self.head(torch.relu(self.b(torch.relu(self.a(x)))))
 
 
+class HandWrittenNorm(Net):
+    """``x / |x| * scale + bias`` with the norm over channels, of which zero ones take no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.head = conv(3, 16), conv(16, 16), conv(16, 16), head(16)
+        self.scale, self.bias = nn.Parameter(torch.ones(16, 1, 1)), nn.Parameter(torch.ones(16, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = x / x.norm(dim=1, keepdim=True) * self.scale + self.bias
+        return self.head(torch.relu(self.c(torch.relu(self.b(x)))))
+
+
+class RmsNormed(Net):
+    """A residual stream under RMSNorm: zero channels leave its mean of squares alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.a, self.b = nn.Linear(12, 32), nn.Linear(32, 48), nn.Linear(48, 32)
+        self.n, self.m, self.out = nn.RMSNorm(32), nn.RMSNorm(32, eps=0.1), nn.Linear(32, 5)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randn(2, 7, 12),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inp(x)
+        x = x + self.b(F.silu(self.a(self.n(x))))
+        return self.out(self.m(x))
+
+
+class SquareMeanNorm(nn.Module):
+    """RMSNorm spelled out, as language models have it."""
+
+    def __init__(self, width: int, eps: float = 1e-3) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.rand(width) + 0.5), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        square = x.to(torch.float32).pow(2).mean(-1, keepdim=True)
+        return self.weight * (x * torch.rsqrt(square + self.eps)).to(x.dtype)
+
+
+def rotated(x: Tensor, angle: Tensor) -> Tensor:
+    """Rotary positions: the first half of the last axis with the second."""
+    one, two = x.chunk(2, -1)
+    return x * angle.cos() + torch.cat([-two, one], -1) * angle.sin()
+
+
+class LanguageModel(Net):
+    """Tokens, rotary attention with grouped queries, a gated MLP, a head tied to the table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 32)
+        self.n1, self.n2, self.n3 = SquareMeanNorm(32), SquareMeanNorm(32), SquareMeanNorm(32)
+        self.q, self.k = nn.Linear(32, 32, bias=False), nn.Linear(32, 16, bias=False)
+        self.v, self.o = nn.Linear(32, 16, bias=False), nn.Linear(32, 32, bias=False)
+        self.gate, self.up = nn.Linear(32, 64, bias=False), nn.Linear(32, 64, bias=False)
+        self.down = nn.Linear(64, 32, bias=False)
+        self.head = nn.Linear(32, 11, bias=False)
+        self.head.weight = self.table.weight
+        self.register_buffer("angle", torch.outer(torch.arange(7.0), torch.rand(4)).repeat(1, 2))
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randint(0, 11, (2, 7)),)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.table(tokens)
+        y = self.n1(x)
+        q, k, v = (p(y).unflatten(-1, (-1, 8)).transpose(1, 2) for p in (self.q, self.k, self.v))
+        q, k = rotated(q, self.angle), rotated(k, self.angle)
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        x = x + self.o(a.transpose(1, 2).flatten(2))
+        y = self.n2(x)
+        x = x + self.down(F.silu(self.gate(y)) * self.up(y))
+        return self.head(self.n3(x))
+
+
+class GlobalResponseNorm(Net):
+    """ConvNeXt V2: each channel's norm over the image, divided by the mean of all channels'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.head = conv(3, 16), conv(16, 64, 1), conv(64, 16, 1), head(16)
+        self.gamma, self.beta = nn.Parameter(torch.randn(64, 1, 1)), nn.Parameter(torch.randn(64, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        y = F.gelu(self.b(x))
+        g = torch.linalg.vector_norm(y, dim=(2, 3), keepdim=True)
+        g = g / (g.mean(1, keepdim=True) + 1e-6)
+        return self.head(x + self.c(y + self.gamma * (y * g) + self.beta))
+
+
+class CosineAttention(Net):
+    """Swin V2: queries and keys of unit length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.qkv, self.proj = nn.Linear(8, 32), nn.Linear(32, 96), nn.Linear(32, 32)
+        self.scale, self.out = nn.Parameter(torch.rand(4, 1, 1)), nn.Linear(32, 5)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randn(2, 7, 8),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.inp(x))
+        q, k, v = self.qkv(x).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4).unbind(0)
+        a = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.scale.exp()
+        x = x + self.proj((torch.softmax(a, -1) @ v).transpose(1, 2).flatten(2))
+        return self.out(x)
+
+
+class AntiAliased(Net):
+    """A fixed blur for each channel, spread from one stored filter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = conv(3, 24), conv(24, 24), head(24)
+        self.register_buffer("blur", torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.a(x))
+        x = F.conv2d(x, self.blur.expand(24, 1, 3, 3), stride=2, padding=1, groups=24)
+        return self.head(torch.relu(self.b(x)))
+
+
+class DepthwiseResidual(Net):
+    """ConvMixer: a depthwise convolution with a residual, then one over the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.head = conv(3, 32), conv(32, 32, groups=32), conv(32, 32), head(32)
+        self.n, self.m = nn.BatchNorm2d(32), nn.BatchNorm2d(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.a(x))
+        x = x + self.n(F.gelu(self.b(x)))
+        return self.head(self.m(F.gelu(self.c(x))))
+
+
+class Mapped(Net):
+    """A mapping goes in; three outputs, with a concatenation in the middle, come out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = conv(3, 16), conv(1, 16), conv(32, 24)
+        self.heads = nn.ModuleList([head(16), head(24), head(16)])
+
+    def inputs(self) -> tuple[Any, ...]:
+        return ({"image": torch.randn(2, 3, 8, 8), "depth": torch.randn(2, 1, 8, 8)},)
+
+    def forward(self, given: dict[str, Tensor]) -> list[Tensor]:
+        a, b = torch.relu(self.a(given["image"])), torch.relu(self.b(given["depth"]))
+        c = torch.relu(self.c(torch.cat([a, b], 1)))
+        return [h(y) for h, y in zip(self.heads, (a, c, b), strict=True)]
+
+
+class Keyword(Net):
+    """Keyword arguments, one of them not a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = conv(3, 32), conv(1, 32), head(32)
+        self.c = conv(32, 24)
+        self.last = head(24)
+
+    def keywords(self) -> dict[str, Any]:
+        return {"mask": torch.rand(2, 1, 8, 8), "scale": 0.5}
+
+    def forward(self, x: Tensor, *, mask: Tensor, scale: float) -> Tensor:
+        x = torch.relu(self.a(x)) * scale + self.b(mask)
+        return self.last(torch.relu(self.c(x)))
+
+
+@dataclass
+class Found:
+    """What a detector returns."""
+
+    boxes: Tensor
+    scores: Tensor
+    features: list[Tensor]
+
+
+torch.export.register_dataclass(Found, serialized_type_name="tests.nets.Found")
+
+
+class Detector(Net):
+    """Two scales, merged upwards; shared heads; a dataclass of boxes, scores and a feature map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = conv(3, 24), conv(24, 32, stride=2)
+        self.side, self.top = conv(24, 16, 1), conv(32, 16, 1)
+        self.tower, self.box, self.score = conv(16, 24), conv(24, 2 * 4), conv(24, 2 * 3)
+        self.anchors = nn.Parameter(torch.rand(1, 2, 4, 1))
+
+    def forward(self, x: Tensor) -> Found:
+        a = torch.relu(self.a(x))
+        b = torch.relu(self.b(a))
+        top = self.top(b)
+        levels = [self.side(a) + F.interpolate(top, scale_factor=2.0), top]
+        boxes, scores = [], []
+        for level in levels:
+            t = torch.relu(self.tower(level))
+            n = len(t)
+            boxes.append((self.box(t).view(n, 2, 4, -1).exp() * self.anchors).flatten(3))
+            scores.append(self.score(t).view(n, 2, 3, -1).sigmoid())
+        return Found(torch.cat(boxes, -1), torch.cat(scores, -1), [b.mean(1)])
+
+
 class InputResidual(Net):
     """``x + conv(x)`` on the model's input: the sum has the input's channels."""
 
@@ -764,22 +983,6 @@ class ReturnedFeatures(Net):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.relu(self.a(x))
         return self.head(torch.relu(self.b(x))), x
-
-
-class HandWrittenNorm(Net):
-    """``x / |x| * scale + bias`` with the norm over channels."""
-
-    held = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c, self.head = conv(3, 16), conv(16, 16), conv(16, 16), head(16)
-        self.scale, self.bias = nn.Parameter(torch.ones(16, 1, 1)), nn.Parameter(torch.ones(16, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        x = x / x.norm(dim=1, keepdim=True) * self.scale + self.bias
-        return self.head(torch.relu(self.c(torch.relu(self.b(x)))))
 
 
 class GroupNormed(Net):
@@ -832,3 +1035,66 @@ class UnknownOperator(Net):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.renorm(torch.relu(self.a(x)), 2, 1, 1.0)
         return self.head(torch.relu(self.c(torch.relu(self.b(x)))))
+
+class VisionTransformer(Net):
+    """Patches, a class token, LayerNorm before attention and MLP: the stream's width is held."""
+
+    held = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 32, 4, stride=4)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 32)), nn.Parameter(torch.randn(1, 5, 32))
+        self.n1, self.n2, self.n3 = nn.LayerNorm(32), nn.LayerNorm(32), nn.LayerNorm(32)
+        self.qkv, self.proj = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.a, self.b, self.out = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 5)
+        self.gamma = nn.Parameter(torch.rand(32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        q, k, v = self.qkv(self.n1(x)).unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+        a = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.gamma * self.proj(a.transpose(1, 2).flatten(2))
+        x = x + self.b(F.gelu(self.a(self.n2(x))))
+        return self.out(self.n3(x)[:, 0])
+
+
+class TextEncoder(Net):
+    """Three tables added, LayerNorm after each sum, as BERT has it."""
+
+    held = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places, self.kinds = nn.Embedding(11, 32), nn.Embedding(7, 32), nn.Embedding(2, 32)
+        self.n1, self.n2 = nn.LayerNorm(32, eps=1e-3), nn.LayerNorm(32)
+        self.a, self.b, self.out = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 5)
+        self.register_buffer("order", torch.arange(7))
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return torch.randint(0, 11, (2, 7)), torch.randint(0, 2, (2, 7))
+
+    def forward(self, tokens: Tensor, kinds: Tensor) -> Tensor:
+        x = self.n1(self.words(tokens) + self.places(self.order) + self.kinds(kinds))
+        x = self.n2(x + self.b(F.gelu(self.a(x))))
+        return self.out(torch.tanh(x[:, 0]))
+
+
+class LayerNormByHand(Net):
+    """Mean and variance over channels, spelled out in two ways, then GroupNorm."""
+
+    held = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.head = conv(3, 24), conv(24, 24), conv(24, 24), head(24)
+        self.scale, self.n = nn.Parameter(torch.rand(24, 1, 1)), nn.GroupNorm(4, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        centre = x.mean(1, keepdim=True)
+        square = (x - centre).pow(2).mean(1, keepdim=True)
+        x = self.b(self.scale * (x - centre) / torch.sqrt(square + 1e-2))
+        x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-2).sqrt() + x / x.std(1, keepdim=True)
+        return self.head(torch.relu(self.n(self.c(x))))

@@ -46,6 +46,7 @@ def compress(
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
     strict_ops: options.StrictOps = False,
+    allow_inexact: options.AllowInexact = False,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -53,7 +54,8 @@ def compress(
     """Cut a model to a budget, prove that the result is right, and write it."""
     source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
     limits: dict[str, Any] = {"score": score, "allocate": allocate, "round_to": round_to,
-              "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ())}
+              "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
+              "allow_inexact": allow_inexact}
     how: dict[str, Any] = _given(plan, limits, flops or params) if plan else {
         **options.check_budget(flops, params), **limits}
     if not out and not dry_run:
@@ -85,7 +87,7 @@ def compress(
 
 
 _DEFAULTS = {"score": "l2", "allocate": "dp", "round_to": 1, "min_channels": 1, "max_cut": 1.0,
-             "protect": ()}
+             "protect": (), "allow_inexact": False}
 
 
 def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def inspect(
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
     strict_ops: options.StrictOps = False,
+    allow_inexact: options.AllowInexact = False,
     why: Annotated[
         str, typer.Option(help="Explain one group, or parameter:dim: what couples or freezes it.")
     ] = "",
@@ -34,7 +35,8 @@ def inspect(
         from graphprune.why import why as explained
 
         dense, examples, name = source.load()
-        analysis = api.inspect(dense, examples, strict_ops=strict_ops, progress=progress)
+        analysis = api.inspect(dense, examples, strict_ops=strict_ops,
+                               allow_inexact=allow_inexact, progress=progress)
         steps = explained(analysis, why) if why else ()
         view = inspection.describe(analysis, name)
     if why:

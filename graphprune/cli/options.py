@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Allocator",
+    "AllowInexact",
     "Arch",
     "Flops",
     "Force",
@@ -55,6 +56,8 @@ TrustPickle = Annotated[bool, typer.Option(
     "--trust-pickle", help="MODEL may run code when it is read.")]
 StrictOps = Annotated[bool, typer.Option(
     "--strict-ops", help="Refuse operators without a rule instead of freezing what they touch.")]
+AllowInexact = Annotated[bool, typer.Option(
+    "--allow-inexact", help="Cut through statistics too, such as LayerNorm's over the channels.")]
 
 Flops = Annotated[str, typer.Option(
     metavar="AMOUNT", show_default=False,

@@ -33,6 +33,7 @@ def plan(
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
     strict_ops: options.StrictOps = False,
+    allow_inexact: options.AllowInexact = False,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -59,7 +60,8 @@ def plan(
         )
         dense, examples, _ = source.load()
         decision = api.decide(dense, examples, allocator=allocator, score=score,
-                              strict_ops=strict_ops, progress=progress)[Decision]
+                              strict_ops=strict_ops, allow_inexact=allow_inexact,
+                              progress=progress)[Decision]
         if write:
             write(decision.plan.to_json())
     if as_json or not out:

@@ -60,7 +60,8 @@ def inspection(view: Inspection) -> None:
         ["prunable MACs", f"{view.prunable_macs:.1%}"],
     ], right=())
     _table(console, ["group", "width", "axes", "of MACs", "such as"], [
-        [g.id, str(g.width), str(len(g.axes)), f"{g.macs_share:.1%}", _some(g.axes)]
+        [g.id, str(g.width), str(len(g.axes)), f"{g.macs_share:.1%}",
+         _some(g.axes) + (f" (inexact: {_some(g.inexact)})" if g.inexact else "")]
         for g in view.groups
     ], right=(1, 2, 3))
     _held(console, view.frozen, view.unknown_operators)
@@ -95,6 +96,9 @@ def report(run: Report, folder: Path | None) -> None:
     _sizes(console, run)
     _widths(console, [(g.id, g.before, g.after) for g in run.groups])
     _held(console, run.frozen, run.unknown_operators)
+    if run.inexact:
+        _table(console, ["cut inexactly", "operator", "where"],
+               [[i["group"], i["operator"], i["where"]] for i in run.inexact], right=())
     _checks(console, run)
     _line(console, "", _allocation(run.allocation["method"], run.allocation["distortion"],
                                    run.allocation["gap"]))

@@ -122,4 +122,6 @@ def _count(call: Call, positions: tuple[int, ...]) -> None:
 def _result(call: Call, out: Axis) -> Layout:
     spatial = _spatial(call)
     leading = call.layout("input")[: call.rank("input") - spatial - 1]
+    is_quiet = call.quiet("weight") and call.quiet("bias")
+    call.facts.quiet = is_quiet and not call.removable(*leading)
     return (*leading, out, *(plain(n) for n in call.out_shape[len(call.out_shape) - spatial :]))

@@ -103,7 +103,52 @@ _SCALAR = (
 
 
 def _pointwise(call: Call) -> Layout:
-    return broadcast(call, _tensors(call), len(call.out_shape))
+    layout = broadcast(call, _tensors(call), len(call.out_shape))
+    call.facts.quiet = _is_quiet(call, layout)
+    return layout
+
+
+_PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
+_QUOTIENTS = {aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.true_divide.Tensor}
+
+
+def _is_quiet(call: Call, result: Layout) -> bool:
+    """Whether the function is zero where its quiet operands are.
+
+    A product is where one factor is, a quotient where its numerator is and the denominator
+    isn't; of other functions the value at zero is looked up. An operand that is stretched along
+    channels isn't zero at one of them.
+    """
+    operands = [node for node in call.node.all_input_nodes
+                if isinstance(node.meta.get("val"), torch.Tensor)]
+    channels = [len(result) - i for i, axis in enumerate(result) if call.removable(axis)]
+    if not channels:
+        return True
+    covered = {
+        node: {i for i in channels if i <= len(layout := call.layout(node))
+               and len(layout[-i]) == len(result[-i])}
+        for node in operands
+    }
+    if call.node.target in _PRODUCTS:
+        factors = [covered[node] for node in operands if call.quiet(node)]
+        return set(channels) <= set().union(*factors)
+    if call.node.target in _QUOTIENTS:
+        numerator, denominator = call["self"], call["other"]
+        stays = denominator not in covered or not covered[denominator]
+        return stays and len(covered[numerator]) == len(channels) and call.quiet(numerator)
+    whole = all(call.quiet(n) and len(covered[n]) == len(channels) for n in operands)
+    return whole and _is_zero_at_zero(call)
+
+
+def _is_zero_at_zero(call: Call) -> bool:
+    arguments = call.arguments | ({"device": torch.device("cpu")} if "device" in call.arguments else {})
+    for name, value in arguments.items():
+        found = value.meta.get("val") if isinstance(value, fx.Node) else None
+        if isinstance(found, torch.Tensor):
+            arguments[name] = torch.zeros(1, dtype=found.dtype)
+        elif isinstance(value, fx.Node):
+            return False
+    return bool((call.node.target(**arguments) == 0).all())  # type: ignore[operator]
 
 
 for _operator in _UNARY:
@@ -194,6 +239,7 @@ def lerp(call: Call) -> Layout:
     aten.feature_dropout.default,
     aten.alpha_dropout.default,
     samples=lambda: [sample(torch.rand(2, 6, 3), 0.5, False)],
+    quiet=True,
 )
 def dropout(call: Call) -> Layout:
     """Identity in evaluation; in training, element by element."""
@@ -203,10 +249,12 @@ def dropout(call: Call) -> Layout:
 @rule(
     aten.to.dtype,
     samples=lambda: [sample(torch.rand(2, 6), torch.float32)],
+    quiet=True,
 )
 @rule(
     aten.type_as.default,
     samples=lambda: [sample(torch.rand(2, 6), torch.rand(3, 5))],
+    quiet=True,
 )
 def cast(call: Call) -> Layout:
     """Change of type or device; only the first operand's axes matter."""
@@ -216,11 +264,13 @@ def cast(call: Call) -> Layout:
 @rule(
     aten.to.device,
     samples=lambda: [sample(torch.rand(2, 6), torch.device("cpu"), torch.float32)],
+    quiet=True,
 )
 @rule(
     aten.to.dtype_layout,
     aten._to_copy.default,
     samples=lambda: [sample(torch.rand(2, 6), dtype=torch.float32)],
+    quiet=True,
 )
 def move(call: Call) -> Layout:
     """Change of device, layout or type."""
@@ -233,6 +283,7 @@ def move(call: Call) -> Layout:
         sample(torch.randn(2, 6, 3), torch.rand(6)),
         sample(torch.randn(2, 6, 3), torch.rand(1)),
     ],
+    quiet=True,
 )
 def prelu(call: Call) -> Layout:
     """One slope for each channel (axis 1), or one for all."""
@@ -245,6 +296,7 @@ def prelu(call: Call) -> Layout:
 @rule(
     aten.glu.default,
     samples=lambda: [sample(torch.randn(2, 12, 3), 1)],
+    quiet=True,
 )
 def glu(call: Call) -> Layout:
     """First half times the sigmoid of the second: the halves are tied."""

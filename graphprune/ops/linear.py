@@ -30,6 +30,8 @@ def linear(call: Call) -> Layout:
     if call["bias"] is not None:
         call.tie(call.layout("bias")[0], weight[0])
     call.macs(1, *x[:-1], *weight)
+    is_quiet = call.quiet("weight") and call.quiet("bias")
+    call.facts.quiet = is_quiet and not call.removable(*x[:-1])
     return (*x[:-1], weight[0])
 
 
@@ -62,7 +64,9 @@ def matrix_product(call: Call) -> Layout:
 )
 def addmm(call: Call) -> Layout:
     """``bias + a @ b``."""
-    return broadcast(call, [_product(call, "mat1", "mat2"), call.layout("self")], 2)
+    out = broadcast(call, [_product(call, "mat1", "mat2"), call.layout("self")], 2)
+    call.facts.quiet &= call.quiet("self") and not call.removable(*out[:-1])
+    return out
 
 
 @rule(
@@ -73,7 +77,9 @@ def addmm(call: Call) -> Layout:
 )
 def baddbmm(call: Call) -> Layout:
     """``bias + a @ b``, batch by batch."""
-    return broadcast(call, [_product(call, "batch1", "batch2"), call.layout("self")], 3)
+    out = broadcast(call, [_product(call, "batch1", "batch2"), call.layout("self")], 3)
+    call.facts.quiet &= call.quiet("self") and not call.removable(*out[:-1])
+    return out
 
 
 def _product(call: Call, left: str, right: str) -> Layout:
@@ -86,6 +92,8 @@ def _product(call: Call, left: str, right: str) -> Layout:
     rank = max(len(x), len(y), 2) - 2
     batch = broadcast(call, [x[:-2], y[:-2]], rank)
     call.macs(1, *batch, *(rows or (plain(1),)), y[inner], *(columns or (plain(1),)))
+    sources = [right] * call.removable(*columns) + [left] * call.removable(*rows)
+    call.facts.quiet = not call.removable(*batch) and all(map(call.quiet, sources))
     return (*batch, *rows, *columns)
 
 

@@ -1,12 +1,19 @@
-"""Normalisations. Per-channel ones tie; those with statistics over channels mix, hence hold."""
+"""Normalisations. Per-channel ones tie; the others take statistics over channels.
+
+With ``k`` of ``n`` channels left and the others neutral, a mean of squares over all is ``k / n``
+times that over the ``k``. So a norm over the ``k`` computes the same as the one over all if its
+epsilon is divided by ``k / n`` and its weight by the square root of that.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 
 from graphprune.labels import Axis
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, rule, sample
+from graphprune.ops.registry import Call, resized, rule, sample, share
 from graphprune.splitting import split
 
 __all__: list[str] = []
@@ -40,7 +47,14 @@ def per_channel_norm(call: Call) -> Layout:
     for name in ("weight", "bias", "running_mean", "running_var"):
         if call[name] is not None:
             call.tie(layout[1], call.layout(name)[0])
+    call.facts.quiet = _affine_is_quiet(call, layout[0], *layout[2:])
     return layout
+
+
+def _affine_is_quiet(call: Call, *others: Axis) -> bool:
+    """Whether channels whose weight and bias are zero are zero, and only channels may go."""
+    given = [name for name in ("weight", "bias") if call.get(name) is not None]
+    return "weight" in given and all(map(call.quiet, given)) and not call.removable(*others)
 
 
 @rule(
@@ -51,35 +65,68 @@ def per_channel_norm(call: Call) -> Layout:
     ],
 )
 def group_norm(call: Call) -> Layout:
-    """Statistics over each of ``num_groups`` runs of channels: whole runs may go, not parts."""
+    """Statistics over each of ``num_groups`` runs of channels: whole runs may go freely."""
     layout, groups = call.layout("input"), int(call["num_groups"])
     channels = layout[1]
     outer, inner = split(call.labels, channels, [groups, len(channels) // groups], call.link)
-    call.mix(inner, *layout[2:])
+    call.mix(*layout[2:])
+    _compensate(call, (inner,), range(1, len(layout)), runs=groups)
     for name in ("weight", "bias"):
         if call[name] is not None:
             call.tie(channels, call.layout(name)[0])
     call.rewrite("num_groups", lambda kept: int(kept(outer).sum()))
+    call.facts.quiet = _affine_is_quiet(call, layout[0], *layout[2:])
     return layout
 
 
 @rule(
     aten.layer_norm.default,
-    samples=lambda: [sample(torch.randn(2, 5, 6), [6], torch.rand(6), torch.randn(6))],
-)
-@rule(
-    aten.rms_norm.default,
-    samples=lambda: [sample(torch.randn(2, 5, 6), [6], torch.rand(6))],
+    samples=lambda: [
+        sample(torch.randn(2, 5, 6), [6], torch.rand(6), torch.randn(6)),
+        sample(torch.randn(2, 5, 6), [5, 6], torch.rand(5, 6)),
+        sample(torch.randn(2, 5, 6), [6]),
+    ],
 )
 def layer_norm(call: Call) -> Layout:
-    """Statistics over the last dimensions, which therefore stay whole."""
-    layout = call.layout("input")
-    normalised = layout[len(layout) - len(call["normalized_shape"]) :]
-    call.mix(*normalised)
+    """Mean and variance over the last dimensions."""
+    return _over_last(call, centred=True)
+
+
+@rule(
+    aten.rms_norm.default,
+    samples=lambda: [
+        sample(torch.randn(2, 5, 6), [6], torch.rand(6), 1e-5),
+        sample(torch.randn(2, 5, 6), [5, 6], None, 1e-5),
+    ],
+)
+def rms_norm(call: Call) -> Layout:
+    """Mean of squares over the last dimensions."""
+    return _over_last(call, centred=False)
+
+
+def _over_last(call: Call, *, centred: bool) -> Layout:
+    layout, sizes = call.layout("input"), list(call["normalized_shape"])
+    first = len(layout) - len(sizes)
+    normalised = layout[first:]
+    _compensate(call, normalised, range(first, len(layout)), centred=centred)
+    call.rewrite("normalized_shape", lambda kept: resized(sizes, normalised, kept))
     for name in ("weight", "bias"):
         if call.get(name) is not None:
             _tie_all(call, normalised, call.layout(name))
+    call.facts.quiet = _affine_is_quiet(call, *layout[:first])
     return layout
+
+
+def _compensate(call: Call, held: Layout, dims: Iterable[int], *, centred: bool = True,
+                runs: int = 1) -> None:
+    """Say that statistics run over ``dims``, and correct them for rows of ``held`` that go."""
+    scaled = "weight" if call["weight"] is not None else ""
+    if call["eps"] is None or (not scaled and call.get("bias") is not None):
+        call.mix(*held)  # unknown until it runs, or added after what would have to be scaled
+        return
+    call.statistic("input", dims, centred=centred, runs=runs, held=held)
+    call.rewrite("eps", lambda kept: call["eps"] / share(kept, held))
+    call.scale(scaled, lambda kept: share(kept, held) ** -0.5)
 
 
 def _tie_all(call: Call, left: tuple[Axis, ...], right: tuple[Axis, ...]) -> None:

@@ -52,7 +52,7 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
         results = [(*layout[:kept], *map(plain, s[kept:])) for s in call.out_shapes]
         return results if several else results[0]
 
-    rule(operator, samples=samples)(resample)
+    rule(operator, samples=samples, quiet=True)(resample)
 
 
 for _operator, (_spatial, _args) in _POOLS.items():

@@ -1,58 +1,142 @@
-"""Operators that mix a dimension: the dimensions they run over stay whole.
+"""Reductions and what else runs along a dimension.
 
-Summing over channels isn't a contraction: there is no weight to silence, so removing a
-channel would change the result.
+A sum is a contraction without a weight: where a removed channel is zero in it, so that it takes
+no part, the channel may go, and a mean is corrected for the number of channels that are left.
+Others, such as a maximum, need their dimensions whole.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
-from graphprune.labels import plain
+from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Result, rule, sample
+from graphprune.ops.registry import Call, Kept, Result, Sample, rule, sample, share
 
 __all__: list[str] = []
 
 aten = torch.ops.aten
 
 
-def _dims(call: Call, rank: int) -> set[int]:
+def _dims(call: Call, rank: int) -> list[int]:
     value = call.get("dim")
     if value is None or value == []:
-        return set(range(rank))
+        return list(range(rank))
     values = value if isinstance(value, list | tuple) else [value]
-    return {call.dim(v, rank) for v in values}
+    return sorted({call.dim(v, rank) for v in values})
 
 
-def _reduced(call: Call, keepdim: bool) -> Layout:
+def _left(call: Call, dims: Sequence[int]) -> Layout:
+    """The layout of the result."""
+    return tuple(
+        plain(1) if i in dims else axis
+        for i, axis in enumerate(call.layout("self"))
+        if call.get("keepdim") or i not in dims
+    )
+
+
+def _held(call: Call) -> Layout:
     layout = call.layout("self")
     dims = _dims(call, len(layout))
     call.mix(*(layout[i] for i in dims))
-    return tuple(
-        plain(1) if i in dims else axis
-        for i, axis in enumerate(layout)
-        if keepdim or i not in dims
-    )
+    return _left(call, dims)
+
+
+def _summed(call: Call) -> tuple[list[int], list[Axis]]:
+    """Say that a sum runs over the dimensions; these, and their axes."""
+    layout = call.layout("self")
+    dims = _dims(call, len(layout))
+    call.statistic("self", dims)
+    return dims, [layout[i] for i in dims]
+
+
+def _with_keepdim() -> list[Sample]:
+    return [
+        sample(torch.randn(2, 6, 4, 4), [2, 3]),
+        sample(torch.randn(2, 6, 4), [-1], keepdim=True),
+        sample(torch.randn(2, 6, 4), [1]),
+    ]
+
+
+@rule(aten.sum.dim_IntList, samples=_with_keepdim, quiet=True)
+@rule(aten.sum.default, samples=lambda: [sample(torch.randn(2, 6))], quiet=True)
+def summed(call: Call) -> Layout:
+    """Sum over some dimensions, or all."""
+    return _left(call, _summed(call)[0])
+
+
+@rule(aten.mean.dim, samples=_with_keepdim, quiet=True)
+@rule(aten.mean.default, samples=lambda: [sample(torch.randn(2, 6))], quiet=True)
+def mean(call: Call) -> Layout:
+    """Sum over some dimensions, or all, divided by how many there were before a cut."""
+    dims, axes = _summed(call)
+    call.scale("", lambda kept: share(kept, axes))
+    return _left(call, dims)
+
+
+@rule(
+    aten.linalg_vector_norm.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 4), 2, [2], True),
+        sample(torch.randn(2, 6, 4), 1, [1]),
+        sample(torch.randn(2, 6, 4), float("inf"), [1, 2]),
+    ],
+)
+@rule(
+    aten.norm.ScalarOpt_dim,
+    samples=lambda: [sample(torch.randn(2, 6, 4), 2, [2], True)],
+)
+def norm(call: Call) -> Layout:
+    """p-norm over some dimensions, where zeros don't count if p is positive."""
+    order = call.get("ord") if "ord" in call.arguments else call["p"]
+    if order is not None and not order > 0:
+        return _held(call)
+    call.facts.quiet = call.quiet("self")
+    return _left(call, _summed(call)[0])
+
+
+@rule(
+    aten.std.dim,
+    aten.var.dim,
+    samples=lambda: [sample(torch.randn(2, 6, 4), [1]), sample(torch.randn(2, 6, 4), [1, 2], False)],
+)
+@rule(
+    aten.std.correction,
+    aten.var.correction,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 4), [2], keepdim=True),
+        sample(torch.randn(2, 6, 4), [1], correction=0),
+    ],
+)
+def spread(call: Call) -> Layout:
+    """Variance or standard deviation: a sum of squares about the mean, over its count."""
+    layout = call.layout("self")
+    dims = _dims(call, len(layout))
+    axes, name = [layout[i] for i in dims], "unbiased" if "unbiased" in call.arguments else "correction"
+    correction = 1.0 if call[name] is None else float(call[name])
+    sizes = [call.node.args[0].meta["val"].shape[i] for i in dims]  # type: ignore[union-attr]
+    if not all(isinstance(size, int) for size in sizes):
+        return _held(call)
+    count = math.prod(sizes)
+    power = 0.5 if "std" in str(call.node.target) else 1.0
+
+    def about_all(kept: Kept) -> float:
+        """From the count of rows that are left to that of all, less the correction."""
+        return (count * share(kept, axes) / max(count - correction, 1)) ** power
+
+    call.statistic("self", dims, centred=True)
+    call.rewrite(name, lambda kept: call[name] if share(kept, axes) == 1 else type(call[name] or 0)(0))
+    call.scale("", lambda kept: 1.0 if share(kept, axes) == 1 else about_all(kept))
+    return _left(call, dims)
 
 
 @rule(
     aten.amax.default,
     aten.amin.default,
-    aten.mean.dim,
-    aten.std.dim,
-    aten.sum.dim_IntList,
-    aten.var.dim,
-    samples=lambda: [
-        sample(torch.randn(2, 6, 4, 4), [2, 3]),
-        sample(torch.randn(2, 6, 4), [-1], keepdim=True),
-        sample(torch.randn(2, 6, 4), [1]),
-    ],
-)
-@rule(
-    aten.std.correction,
-    aten.var.correction,
-    samples=lambda: [sample(torch.randn(2, 6, 4), [2], keepdim=True)],
+    samples=_with_keepdim,
 )
 @rule(
     aten.logsumexp.default,
@@ -65,33 +149,13 @@ def _reduced(call: Call, keepdim: bool) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), 2), sample(torch.randn(2, 6, 4), 1)],
 )
 @rule(
-    aten.linalg_vector_norm.default,
-    samples=lambda: [sample(torch.randn(2, 6, 4), 2, [2], True)],
-)
-def reduction(call: Call) -> Layout:
-    """Reduce some dimensions; the others pass."""
-    return _reduced(call, bool(call["keepdim"]))
-
-
-@rule(
-    aten.norm.ScalarOpt_dim,
-    samples=lambda: [sample(torch.randn(2, 6, 4), 2, [2], True)],
-)
-def norm(call: Call) -> Layout:
-    """p-norm over some dimensions."""
-    return _reduced(call, bool(call["keepdim"]))
-
-
-@rule(
     aten.max.default,
-    aten.mean.default,
     aten.min.default,
-    aten.sum.default,
     samples=lambda: [sample(torch.randn(2, 6), free=False)],
 )
-def total(call: Call) -> Layout:
-    """Reduce everything."""
-    return _reduced(call, keepdim=False)
+def held(call: Call) -> Layout:
+    """Reduce some dimensions, or all, in a way that has no neutral value."""
+    return _held(call)
 
 
 @rule(
@@ -106,7 +170,7 @@ def total(call: Call) -> Layout:
 )
 def two_reductions(call: Call) -> Result:
     """Reductions with two results of the same shape."""
-    return [_reduced(call, bool(call["keepdim"]))] * 2
+    return [_held(call)] * 2
 
 
 @rule(aten.diff.default, samples=lambda: [sample(torch.randn(2, 6, 4))])

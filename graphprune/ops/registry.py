@@ -3,9 +3,10 @@
 A rule is a function of a ``Call``. It returns the layout of the result (or a list of layouts,
 for operators with several results) and states, through the call's methods,
 
-* links: ``tie``, ``contract``, ``mix``, ``freeze``;
+* links: ``tie``, ``contract``, ``statistic``, ``mix``, ``freeze``;
 * costs: ``macs``;
-* constants to rewrite when channels go: ``rewrite`` and ``replace``.
+* what changes when channels go: ``rewrite``, ``replace`` and ``scale``;
+* whether the result is quiet (see ``Facts``).
 
 An operator with no entry freezes every axis it touches. Entries carry samples; the tests walk
 the table and turn each sample into a law test, so adding an operator edits no test.
@@ -13,7 +14,8 @@ the table and turn each sample into a law test, so adding an operator edits no t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -25,7 +27,7 @@ from torch import fx
 
 from graphprune.errors import InternalError
 from graphprune.graph import shape, size_hint
-from graphprune.labels import Axis, Labels
+from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
 from graphprune.tying import tie
 
@@ -39,10 +41,12 @@ __all__ = [
     "Result",
     "Rule",
     "Sample",
+    "Statistic",
     "bind",
     "resized",
     "rule",
     "sample",
+    "share",
 ]
 
 Kept = Callable[[Axis], NDArray[np.bool_]]
@@ -68,6 +72,32 @@ class Contraction:
     item: int | None = None
 
 
+@dataclass(frozen=True)
+class Statistic:
+    """A statistic over rows of an operand, from which rows may be removed.
+
+    A removed row must read as the value that leaves the statistic to the others: zero in a sum
+    or a sum of squares, the mean of the others where the mean is taken off first.
+
+    Attributes:
+        argument: the operand's name in the schema.
+        dims: its dimensions that the statistic runs over, ascending.
+        axes: the labels of those that can shrink, by dimension.
+        held: the axes whose rows the statistic would hold.
+        centred: whether the mean is taken off first.
+        runs: ``dims[0]`` is made of this many runs, each with a statistic of its own.
+        exact: whether removed rows are zero anyway once the parameters of their channels are.
+    """
+
+    argument: str
+    dims: tuple[int, ...]
+    axes: Mapping[int, Axis]
+    held: tuple[Axis, ...]
+    centred: bool
+    runs: int
+    exact: bool
+
+
 class MacTerm(NamedTuple):
     """``factor * prod(len(axis) for axis in axes)`` multiply-accumulates on the example batch."""
 
@@ -77,14 +107,32 @@ class MacTerm(NamedTuple):
 
 @dataclass
 class Facts:
-    """What a rule says of one call."""
+    """What a rule says of one call.
+
+    Attributes:
+        result: the layout of the result, or one for each result.
+        contractions: axes that are summed over with a weight.
+        statistics: axes that are summed over without one.
+        macs: the cost.
+        rewrites: argument -> its value in a cut program.
+        scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
+        replacement: what a cut program calls instead.
+        quiet: where the stored rows of some channels are zero, so are those of the result.
+        mixes: a statistic holds an axis.
+        opens: that axis is free with ``allow_inexact``.
+        known: there is a rule.
+    """
 
     result: Result = None
     contractions: list[Contraction] = field(default_factory=list)
+    statistics: list[Statistic] = field(default_factory=list)
     macs: list[MacTerm] = field(default_factory=list)
     rewrites: dict[str, Callable[[Kept], Any]] = field(default_factory=dict)
+    scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
+    quiet: bool = False
     mixes: bool = False
+    opens: bool = False
     known: bool = True
 
 
@@ -103,25 +151,39 @@ def sample(*args: Any, free: bool = True, **kwargs: Any) -> Sample:
 
 @dataclass(frozen=True)
 class Rule:
-    """One table entry."""
+    """One table entry.
+
+    Attributes:
+        apply: the rule.
+        samples: example calls.
+        quiet: the result is quiet where all operands are.
+    """
 
     apply: Callable[[Call], Result]
     samples: Callable[[], Sequence[Sample]]
+    quiet: bool = False
 
 
 RULES: dict[Any, Rule] = {}
 
 
 def rule(
-    *operators: Any, samples: Callable[[], Sequence[Sample]]
+    *operators: Any, samples: Callable[[], Sequence[Sample]], quiet: bool = False
 ) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
-    """Enter a rule into the table for one or several operator overloads."""
+    """Enter a rule into the table for one or several operator overloads.
+
+    Args:
+        operators: the overloads.
+        samples: example calls, for the law tests.
+        quiet: rows of the result are zero where those of all operands are, as when data is only
+            moved. Rules that know better set ``call.facts.quiet``.
+    """
 
     def enter(function: Callable[[Call], Result]) -> Callable[[Call], Result]:
         for operator in operators:
             if operator in RULES:
                 raise InternalError(f"{operator} has two rules")
-            RULES[operator] = Rule(function, samples)
+            RULES[operator] = Rule(function, samples, quiet)
         return function
 
     return enter
@@ -137,15 +199,20 @@ class Call:
         layouts: the layouts of everything computed so far.
         cache: labels that this call made in earlier sweeps.
         tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
+        quiet: tells whether a node's value is quiet.
+        allow_inexact: statistics may lose rows where no choice of parameters makes up for it.
     """
 
     def __init__(self, node: fx.Node, link: int, labels: Labels,
                  layouts: Mapping[fx.Node, Result], cache: dict[Any, Axis],
-                 tensors: Mapping[fx.Node, torch.Tensor]) -> None:
+                 tensors: Mapping[fx.Node, torch.Tensor], *,
+                 quiet: Callable[[fx.Node], bool], allow_inexact: bool) -> None:
         self.node = node
         self.labels = labels
         self.facts = Facts()
         self.link = link
+        self.allow_inexact = allow_inexact
+        self._quiet = quiet
         self._layouts = layouts
         self._cache = cache
         self._tensors = tensors
@@ -234,6 +301,42 @@ class Call:
         self.facts.mixes = True
         self.freeze(*axes)
 
+    def statistic(self, argument: str, dims: Iterable[int], *, centred: bool = False,
+                  runs: int = 1, held: Sequence[Axis] = ()) -> None:
+        """A sum, or a statistic made of sums, runs over ``dims`` of an operand.
+
+        Rows may be removed where the parameters of their channels can silence them, or, with
+        ``allow_inexact``, anyway; otherwise the axes mix. The rule rewrites and scales what
+        depends on their number.
+
+        Args:
+            argument: the operand.
+            dims: what the statistic runs over.
+            centred: the mean is taken off first, so that zero is not neutral.
+            runs: into how many runs the first of ``dims`` falls.
+            held: the axes to hold if rows may not go; by default those of ``dims``.
+        """
+        layout, dims = self.layout(argument), tuple(sorted(dims))
+        held = tuple(held) or tuple(layout[d] for d in dims)
+        exact = not centred and self.quiet(argument)
+        if not (exact or self.allow_inexact) or "mixed" in self._cache:
+            self._cache["mixed"] = plain(0)  # frozen rows are quiet, so the next sweep can't tell
+            self.facts.opens = True
+            self.mix(*held)
+        elif self.removable(*held):
+            axes = {d: layout[d] for d in dims if self.removable(layout[d])}
+            found = Statistic(argument, dims, axes, held, centred, runs, exact)
+            self.facts.statistics.append(found)
+
+    def removable(self, *axes: Axis) -> bool:
+        """Whether any row of any of the axes may still go, as far as is known."""
+        return any(axis.shape[1] and self.labels.resolve(axis).shape[1] for axis in axes)
+
+    def quiet(self, value: Any) -> bool:
+        """Whether a tensor argument (a node, or a name) is quiet; one that is left out is."""
+        node = self.arguments[value] if isinstance(value, str) else value
+        return node is None or self._quiet(node)
+
     def macs(self, factor: float, *axes: Axis) -> None:
         """Count ``factor * prod(len(axis))`` multiply-accumulates."""
         self.facts.macs.append(MacTerm(factor, axes))
@@ -262,9 +365,18 @@ class Call:
 
         self.rewrite(argument, value)
 
+    def scale(self, argument: str, factor: Callable[[Kept], float]) -> None:
+        """After a cut, an argument (or the result: ``""``) is multiplied by ``factor(kept)``."""
+        self.facts.scales[argument] = factor
+
     def replace(self, make: Callable[[Kept], tuple[Any, dict[str, Any]] | None]) -> None:
         """After a cut, call another operator instead: ``(operator, arguments)``, or keep this."""
         self.facts.replacement = make
+
+
+def share(kept: Kept, axes: Iterable[Axis]) -> float:
+    """How much of a product of axes is left, from 0 to 1."""
+    return math.prod(float(kept(axis).mean()) for axis in axes if len(axis))
 
 
 def resized(sizes: Sequence[Any], layout: Layout, kept: Kept) -> list[Any]:

@@ -18,7 +18,7 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 
-@rule(aten.flip.default, samples=lambda: [sample(torch.randn(2, 6, 3), [1])])
+@rule(aten.flip.default, samples=lambda: [sample(torch.randn(2, 6, 3), [1])], quiet=True)
 def flip(call: Call) -> Layout:
     """Reverse the rows of some axes."""
     out = list(call.layout("self"))
@@ -30,6 +30,7 @@ def flip(call: Call) -> Layout:
 @rule(
     aten.roll.default,
     samples=lambda: [sample(torch.randn(2, 6, 3), [1], [2]), sample(torch.randn(2, 6), [2], [1])],
+    quiet=True,
 )
 def roll(call: Call) -> Layout:
     """Rotate some axes by a fixed number of rows, so these must stay."""
@@ -65,6 +66,7 @@ def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
 @rule(
     aten.repeat_interleave.self_int,
     samples=lambda: [sample(torch.randn(2, 6), 3, 1)],
+    quiet=True,
 )
 def repeat_interleave(call: Call) -> Layout:
     """Each row ``repeats`` times in a row."""

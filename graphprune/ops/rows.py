@@ -37,11 +37,13 @@ def stack_rows(axes: Sequence[Axis]) -> Axis:
         sample([torch.randn(2, 6, 3), torch.randn(2, 4, 3)], 1),
         sample([torch.randn(2, 6), torch.randn(2, 4), torch.randn(2, 2)], -1),
     ],
+    quiet=True,
 )
 @rule(
     aten.concat.default,
     aten.concatenate.default,
     samples=lambda: [sample([torch.randn(2, 6, 3), torch.randn(2, 4, 3)], 1)],
+    quiet=True,
 )
 def concatenate(call: Call) -> Layout:
     """Rows of the inputs after one another; the other axes are tied."""
@@ -60,6 +62,7 @@ def concatenate(call: Call) -> Layout:
 @rule(
     aten.stack.default,
     samples=lambda: [sample([torch.randn(2, 6), torch.randn(2, 6)], 1)],
+    quiet=True,
 )
 def stack(call: Call) -> Layout:
     """A new axis over inputs whose axes are all tied."""
@@ -92,22 +95,27 @@ def _pieces(call: Call, sizes: Sequence[int]) -> Result:
 @rule(
     aten.chunk.default,
     samples=lambda: [sample(torch.randn(2, 12), 3, 1), sample(torch.randn(2, 7), 3, 1)],
+    quiet=True,
 )
 @rule(
     aten.split_with_sizes.default,
     samples=lambda: [sample(torch.randn(2, 12), [3, 4, 5], 1)],
+    quiet=True,
 )
 @rule(
     aten.split.Tensor,
     samples=lambda: [sample(torch.randn(2, 12), 5, -1)],
+    quiet=True,
 )
 @rule(
     aten.split.sizes,
     samples=lambda: [sample(torch.randn(2, 12), [3, 4, 5], 1)],
+    quiet=True,
 )
 @rule(
     aten.tensor_split.sections,
     samples=lambda: [sample(torch.randn(2, 11), 3, 1)],
+    quiet=True,
 )
 def pieces(call: Call) -> Result:
     """Split an axis into consecutive runs."""
@@ -147,6 +155,7 @@ def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
         sample(torch.randn(2, 12), 1, 1, None, 2),
         sample(torch.randn(2, 12), 1, -4),
     ],
+    quiet=True,
 )
 def slice_rows(call: Call) -> Layout:
     """``x[start:end:step]`` along one dimension."""
@@ -162,7 +171,7 @@ def slice_rows(call: Call) -> Layout:
     return _picked(call, dim, rows)
 
 
-@rule(aten.narrow.default, samples=lambda: [sample(torch.randn(2, 12), 1, 3, 6)])
+@rule(aten.narrow.default, samples=lambda: [sample(torch.randn(2, 12), 1, 3, 6)], quiet=True)
 def narrow(call: Call) -> Layout:
     """``x[start : start + length]`` along one dimension."""
     layout = call.layout("self")
@@ -177,6 +186,7 @@ def narrow(call: Call) -> Layout:
 @rule(
     aten.index_select.default,
     samples=lambda: [sample(torch.randn(2, 6), 1, torch.tensor([4, 0, 0, 2]))],
+    quiet=True,
 )
 def index_select(call: Call) -> Layout:
     """Rows picked by an index tensor; a computed one holds the axis."""
@@ -223,12 +233,14 @@ def embedding(call: Call) -> Layout:
     """Rows of a table ``[vocabulary, dim]``: the vocabulary stays, the dimension passes."""
     table = call.layout("weight")
     call.freeze(table[0])
+    call.facts.quiet = call.quiet("weight")
     return (*call.layout("indices"), table[1])
 
 
 @rule(
     aten.select.int,
     samples=lambda: [sample(torch.randn(2, 6, 3), 1, 4), sample(torch.randn(2, 6), 1, -1)],
+    quiet=True,
 )
 def select(call: Call) -> Layout:
     """One row of an axis, which must stay."""
@@ -244,7 +256,7 @@ def select(call: Call) -> Layout:
     return (*layout[:dim], *layout[dim + 1 :])
 
 
-@rule(aten.unbind.int, samples=lambda: [sample(torch.randn(2, 6, 3), 0)])
+@rule(aten.unbind.int, samples=lambda: [sample(torch.randn(2, 6, 3), 0)], quiet=True)
 def unbind(call: Call) -> Result:
     """Every row of an axis as a tensor of its own, so all must stay."""
     layout = call.layout("self")

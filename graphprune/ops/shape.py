@@ -26,13 +26,14 @@ aten = torch.ops.aten
         sample(torch.randn(2, 6), [1, 2, 1, 6, 1]),
         sample(torch.randn(4, 6), [2, 2, 6]),
     ],
+    quiet=True,
 )
 def view(call: Call) -> Layout:
     """Row-major reshape to ``size``."""
     return _to_sizes(call, "size")
 
 
-@rule(aten.reshape.default, samples=lambda: [sample(torch.randn(2, 6, 4), [2, 24])])
+@rule(aten.reshape.default, samples=lambda: [sample(torch.randn(2, 6, 4), [2, 24])], quiet=True)
 def reshape_to(call: Call) -> Layout:
     """Row-major reshape to ``shape``."""
     return _to_sizes(call, "shape")
@@ -64,6 +65,7 @@ def reshape_like(call: Call) -> Layout:
         sample(torch.randn(2, 3, 4), 0, 1),
         sample(torch.randn(6)),
     ],
+    quiet=True,
 )
 def flatten(call: Call) -> Layout:
     """Merge a run of dimensions into one."""
@@ -78,6 +80,7 @@ def flatten(call: Call) -> Layout:
         sample(torch.randn(2, 12, 3), 1, [3, 4]),
         sample(torch.randn(2, 12), -1, [-1, 4]),
     ],
+    quiet=True,
 )
 def unflatten(call: Call) -> Layout:
     """Split one dimension into several."""
@@ -89,7 +92,7 @@ def unflatten(call: Call) -> Layout:
     return (*layout[:dim], *parts, *layout[dim + 1 :])
 
 
-@rule(aten.permute.default, samples=lambda: [sample(torch.randn(2, 6, 4), [0, -1, 1])])
+@rule(aten.permute.default, samples=lambda: [sample(torch.randn(2, 6, 4), [0, -1, 1])], quiet=True)
 def permute(call: Call) -> Layout:
     """Reorder the dimensions."""
     layout = call.layout("self")
@@ -99,10 +102,12 @@ def permute(call: Call) -> Layout:
 @rule(
     aten.swapaxes.default,
     samples=lambda: [sample(torch.randn(2, 6, 4), 1, -1)],
+    quiet=True,
 )
 @rule(
     aten.transpose.int,
     samples=lambda: [sample(torch.randn(2, 6, 4), 1, -1)],
+    quiet=True,
 )
 def transpose(call: Call) -> Layout:
     """Exchange two dimensions."""
@@ -116,13 +121,14 @@ def transpose(call: Call) -> Layout:
     aten.numpy_T.default,
     aten.t.default,
     samples=lambda: [sample(torch.randn(5, 6))],
+    quiet=True,
 )
 def reverse_dimensions(call: Call) -> Layout:
     """Matrix transpose."""
     return call.layout("self")[::-1]
 
 
-@rule(aten.movedim.int, samples=lambda: [sample(torch.randn(2, 6, 4), 1, 2)])
+@rule(aten.movedim.int, samples=lambda: [sample(torch.randn(2, 6, 4), 1, 2)], quiet=True)
 def move_dimension(call: Call) -> Layout:
     """Move one dimension elsewhere."""
     out = list(call.layout("self"))
@@ -131,7 +137,7 @@ def move_dimension(call: Call) -> Layout:
     return tuple(out)
 
 
-@rule(aten.unsqueeze.default, samples=lambda: [sample(torch.randn(2, 6), -1)])
+@rule(aten.unsqueeze.default, samples=lambda: [sample(torch.randn(2, 6), -1)], quiet=True)
 def unsqueeze(call: Call) -> Layout:
     """Insert a dimension of size one."""
     out = list(call.layout("self"))
@@ -139,9 +145,9 @@ def unsqueeze(call: Call) -> Layout:
     return tuple(out)
 
 
-@rule(aten.squeeze.default, samples=lambda: [sample(torch.randn(2, 1, 6, 1))])
-@rule(aten.squeeze.dim, samples=lambda: [sample(torch.randn(2, 6, 1), 2)])
-@rule(aten.squeeze.dims, samples=lambda: [sample(torch.randn(2, 6, 1, 1), [2, 3])])
+@rule(aten.squeeze.default, samples=lambda: [sample(torch.randn(2, 1, 6, 1))], quiet=True)
+@rule(aten.squeeze.dim, samples=lambda: [sample(torch.randn(2, 6, 1), 2)], quiet=True)
+@rule(aten.squeeze.dims, samples=lambda: [sample(torch.randn(2, 6, 1, 1), [2, 3])], quiet=True)
 def squeeze(call: Call) -> Layout:
     """Drop dimensions of size one.
 
@@ -170,10 +176,15 @@ def expand(call: Call) -> Layout:
     layout, sizes = call.layout("self"), list(call["size"])
     offset = len(sizes) - len(layout)
     out: list[Axis] = []
+    stretched: list[Axis] = []
     for i, size in enumerate(call.out_shape):
         old = layout[i - offset] if i >= offset else plain(1)
-        fresh = isinstance(sizes[i], int) and len(old) != size
-        out.append(call.fresh(size, i) if fresh else old if len(old) == size else plain(size))
+        if isinstance(sizes[i], int) and len(old) != size:
+            stretched.append(call.fresh(size, i))
+            out.append(stretched[-1])
+        else:
+            out.append(old if len(old) == size else plain(size))
+    call.facts.quiet = call.quiet("self") and not call.removable(*stretched)
     call.rewrite("size", lambda kept: resized(sizes, tuple(out), kept))
     return tuple(out)
 
@@ -195,6 +206,7 @@ def expand_as(call: Call) -> Layout:
 @rule(
     aten.pixel_shuffle.default,
     samples=lambda: [sample(torch.randn(2, 12, 3, 3), 2)],
+    quiet=True,
 )
 def pixel_shuffle(call: Call) -> Layout:
     """``[C*r*r, H, W] -> [C, H*r, W*r]``: r*r consecutive channels go together."""
@@ -208,6 +220,7 @@ def pixel_shuffle(call: Call) -> Layout:
 @rule(
     aten.pixel_unshuffle.default,
     samples=lambda: [sample(torch.randn(2, 6, 4, 4), 2)],
+    quiet=True,
 )
 def pixel_unshuffle(call: Call) -> Layout:
     """``[C, H*r, W*r] -> [C*r*r, H, W]``: each channel becomes r*r consecutive ones."""
@@ -220,6 +233,7 @@ def pixel_unshuffle(call: Call) -> Layout:
 @rule(
     aten.channel_shuffle.default,
     samples=lambda: [sample(torch.randn(2, 12, 3), 3)],
+    quiet=True,
 )
 def channel_shuffle(call: Call) -> Layout:
     """``[g, C/g] -> [C/g, g]`` on axis 1."""

@@ -9,12 +9,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis import Analysis, analyse
 from graphprune.cut import cut_module
-from graphprune.graph import relift
+from graphprune.explain import frozen
+from graphprune.graph import relift, unlift
 from graphprune.tracing import trace
-from graphprune.verify import verify
+from graphprune.verify import TOLERANCE, Double, error, random_inputs, run, verify
 from tests.nets import HELD, NETS
 
 KEEP = 0.6
+
+INEXACT = {"GroupNormed", "LayerNormByHand", "LayerNormed", "TextEncoder", "VisionTransformer"}
+"""Nets with statistics that no choice of parameters keeps."""
+
+EXACT_STATISTICS = ["CosineAttention", "GlobalResponseNorm", "HandWrittenNorm", "LanguageModel",
+                    "RmsNormed"]
+"""Nets with statistics in which channels whose parameters are zero take no part."""
 
 
 def random_keep(analysis: Analysis, seed: int) -> dict[str, list[int]]:
@@ -43,7 +51,7 @@ def is_counted(analysis: Analysis) -> bool:
 def test_the_cut_net_equals_the_masked_original(name: str) -> None:
     torch.manual_seed(0)
     net = (NETS | HELD)[name]()
-    program = trace(net, net.inputs())
+    program = trace(net, net.inputs(), net.keywords())
     analysis = analyse(program)
     for seed in range(2):
         keep = random_keep(analysis, seed)
@@ -59,3 +67,43 @@ def test_the_cut_net_equals_the_masked_original(name: str) -> None:
         assert analysis.costs.macs.at(widths) < 0.5 * analysis.dense_macs
     if is_counted(analysis):
         assert analysis.dense_macs == counted_macs(program, analysis.costs.batch)
+
+
+@pytest.mark.parametrize("name", [*NETS, *HELD])
+def test_inexact_links_are_cut_as_the_oracle_says(name: str) -> None:
+    torch.manual_seed(0)
+    net = (NETS | HELD)[name]()
+    program = trace(net, net.inputs(), net.keywords())
+    analysis = analyse(program, allow_inexact=True)
+    assert bool(analysis.inexact) == (name in INEXACT)
+    if not analysis.inexact:
+        return
+    keep = random_keep(analysis, 0)
+    small = relift(cut_module(analysis, kept := analysis.kept(keep)), program)
+    verify(program, analysis, kept, small)
+    widths = [len(keep[g.id]) for g in analysis.groups]
+    assert analysis.costs.macs.at(widths) < 0.5 * analysis.dense_macs
+    held = analyse(program)
+    assert sum(analysis.widths) > sum(held.widths) or len(analysis.groups) > len(held.groups)
+    if name != "GroupNormed":  # whose runs may go, so that no channel is frozen
+        assert any("--allow-inexact" in f.reason for f in frozen(held))
+
+
+@pytest.mark.parametrize("name", EXACT_STATISTICS)
+def test_an_exact_cut_equals_the_net_with_the_parameters_of_its_channels_zero(name: str) -> None:
+    """An oracle that knows nothing of operators: only which parameter rows belong to a channel."""
+    torch.manual_seed(0)
+    net = NETS[name]()
+    program = trace(net, net.inputs(), net.keywords())
+    analysis = analyse(program)
+    keep = random_keep(analysis, 0)
+    small = relift(cut_module(analysis, analysis.kept(keep)), program)
+    with torch.no_grad():
+        for group in analysis.groups:
+            gone = np.setdiff1d(np.arange(group.width), keep[group.id])
+            for where in group.occurrences:
+                rows = torch.from_numpy(where.rows[gone].ravel())
+                analysis.tensors[where.tensor].index_fill_(where.dim, rows, 0)
+    inputs = random_inputs(program, 1, seed=0)
+    expected = run(Double(analysis.module), inputs)
+    assert error(run(Double(unlift(small)), inputs), expected) <= TOLERANCE
