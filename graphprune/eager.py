@@ -16,12 +16,13 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from graphprune.absorb import Absorbed, absorb
 from graphprune.cut import set_tensor, slice_tensors
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import dynamic_dims, state, unlift
 from graphprune.ops.registry import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
-from graphprune.verify import TOLERANCE, Double, error, random_inputs, run
+from graphprune.verify import TOLERANCE, Double, Widened, error, random_inputs, run
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -62,8 +63,11 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
         reason = "the input was an exported program, not a module"
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     try:
-        shrunk = shrink_module(model, analysis, kept, state(unlift(small)))
-        max_error = _difference(shrunk, small)
+        values = state(unlift(small))
+        shrunk = shrink_module(model, analysis, kept, values)
+        # Widened before it is cut, so that factors are not rounded to the model's own precision.
+        wide = shrink_module(copy.deepcopy(model).double(), analysis, kept, values)
+        max_error = _difference(wide, small)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
@@ -95,7 +99,12 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
             found = _find(shrunk, name) if name in known else None
             if found is not None and found.shape == value.shape:
                 found.copy_(value)
-    _update_attributes(shrunk, analysis, kept)
+        absorbed = absorb(analysis, kept)
+        scaled = {name: t for name in absorbed.rows if (t := _find(shrunk, name)) is not None}
+        for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
+            factors = absorbed.factors(name, analysis, kept).to(tensor)
+            tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
+    _update_attributes(shrunk, analysis, kept, absorbed)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
     return shrunk
@@ -137,31 +146,38 @@ def _update_sizes(layer: nn.Module) -> None:
             pass
 
 
-def _update_attributes(model: nn.Module, analysis: Analysis, kept: Kept) -> None:
-    """Integer attributes that are sizes the cut changed, such as ``groups`` or ``num_heads``.
+def _update_attributes(model: nn.Module, analysis: Analysis, kept: Kept,
+                       absorbed: Absorbed) -> None:
+    """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
 
-    An attribute follows if, among the sizes that its module's own code passes to operators, all
-    that equal it and change become the same number. That this is what the code meant is proven
+    An attribute follows if, among the numbers that its module's own code passes to operators,
+    all that equal it and change become the same. That this is what the code meant is proven
     afterwards, by comparison with the cut program.
     """
-    changes: dict[str, dict[int, set[int]]] = {}
+    changes: dict[str, dict[float, set[float]]] = {}
     for node, facts in analysis.facts.items():
         before = bind(node)
         for name, value in facts.rewrites.items():
             for old, new in _changed(before[name], value(kept)):
                 changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
+    for node, old, new in absorbed.literals:
+        changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
     for path, found in changes.items():
         module = model.get_submodule(path)
+        floats = [old for old in found if type(old) is float]
+        if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
+            module.eps = floats[0]  # that of its dtype, which the graph spells out
         for name, value in list(vars(module).items()):
-            if type(value) is int and len(found.get(value, ())) == 1:
+            if type(value) in (int, float) and len(found.get(value, ())) == 1:
                 setattr(module, name, next(iter(found[value])))
 
 
-def _changed(old: Any, new: Any) -> list[tuple[int, int]]:
-    """Pairs of integers that differ, position by position."""
+def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
+    """Pairs of numbers that differ, position by position."""
     olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
     pairs = zip(olds, news, strict=False)
-    return [(a, b) for a, b in pairs if type(a) is int and type(b) is int and a != b and b > 0]
+    return [(a, b) for a, b in pairs if type(a) is type(b) and type(a) in (int, float)
+            and a != b and b > 0]
 
 
 def _owner(node: fx.Node) -> str:
@@ -170,13 +186,13 @@ def _owner(node: fx.Node) -> str:
     return list(stack.values())[-1][0] if stack else ""
 
 
-def _difference(shrunk: nn.Module, small: ExportedProgram) -> float:
-    """Largest relative error of the module against the cut program, both in float64.
+def _difference(wide: nn.Module, small: ExportedProgram) -> float:
+    """Largest relative error of a module in float64 against the cut program, widened as well.
 
     Raises:
         VerifyError: if it exceeds the oracle's tolerance.
     """
-    wide = copy.deepcopy(shrunk).double().eval()
+    wide.eval()
     graph = unlift(small)
     _, spec = pytree.tree_flatten(small.example_inputs)
     worst = 0.0
@@ -184,7 +200,7 @@ def _difference(shrunk: nn.Module, small: ExportedProgram) -> float:
         inputs = random_inputs(small, grow, seed=1 + grow)
         args, kwargs = pytree.tree_unflatten(list(inputs), spec)
         expected = run(Double(graph), inputs)
-        with torch.no_grad():
+        with torch.no_grad(), Widened():
             got = pytree.tree_leaves(wide(*args, **kwargs))
         if len(got) != len(expected):
             raise VerifyError("the module's outputs differ in number from the cut program's")

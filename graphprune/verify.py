@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.cut import slice_tensors
 from graphprune.errors import VerifyError
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from graphprune.layout import Layout
     from graphprune.ops.registry import Contraction, Statistic
 
-__all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "error", "random_inputs", "run", "same", "verify"]
+__all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "Widened", "error", "random_inputs", "run", "same", "verify"]
 
 TOLERANCE = 1e-9
 """Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
@@ -92,6 +93,15 @@ class Double(fx.Interpreter):
         """Float dtypes in arguments are widened too, and tensors made with torch's default."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
         return pytree.tree_map(_widen_made, super().call_function(target, args, kwargs))
+
+
+class Widened(TorchDispatchMode):
+    """Runs Python code with every float dtype it asks for widened to float64."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operator call, as ``Double`` makes it."""
+        args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
+        return pytree.tree_map(_widen_made, func(*args, **kwargs))
 
 
 class Masked(Double):

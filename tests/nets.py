@@ -808,6 +808,7 @@ class LanguageModel(Net):
         self.down = nn.Linear(64, 32, bias=False)
         self.head = nn.Linear(32, 11, bias=False)
         self.head.weight = self.table.weight
+        self.dim = 8
         self.register_buffer("angle", torch.outer(torch.arange(7.0), torch.rand(4)).repeat(1, 2))
 
     def inputs(self) -> tuple[Tensor, ...]:
@@ -816,7 +817,7 @@ class LanguageModel(Net):
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.table(tokens)
         y = self.n1(x)
-        q, k, v = (p(y).unflatten(-1, (-1, 8)).transpose(1, 2) for p in (self.q, self.k, self.v))
+        q, k, v = (p(y).unflatten(-1, (-1, self.dim)).transpose(1, 2) for p in (self.q, self.k, self.v))
         q, k = rotated(q, self.angle), rotated(k, self.angle)
         a = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         x = x + self.o(a.transpose(1, 2).flatten(2))
@@ -831,13 +832,14 @@ class GlobalResponseNorm(Net):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.c, self.head = conv(3, 16), conv(16, 64, 1), conv(64, 16, 1), head(16)
+        self.eps = 1e-3
         self.gamma, self.beta = nn.Parameter(torch.randn(64, 1, 1)), nn.Parameter(torch.randn(64, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
         y = F.gelu(self.b(x))
         g = torch.linalg.vector_norm(y, dim=(2, 3), keepdim=True)
-        g = g / (g.mean(1, keepdim=True) + 1e-6)
+        g = g / (g.mean(1, keepdim=True) + self.eps)
         return self.head(x + self.c(y + self.gamma * (y * g) + self.beta))
 
 
@@ -848,13 +850,14 @@ class CosineAttention(Net):
         super().__init__()
         self.inp, self.qkv, self.proj = nn.Linear(8, 32), nn.Linear(32, 96), nn.Linear(32, 32)
         self.scale, self.out = nn.Parameter(torch.rand(4, 1, 1)), nn.Linear(32, 5)
+        self.heads = 4
 
     def inputs(self) -> tuple[Tensor, ...]:
         return (torch.randn(2, 7, 8),)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.inp(x))
-        q, k, v = self.qkv(x).unflatten(-1, (3, 4, 8)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         a = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.scale.exp()
         x = x + self.proj((torch.softmax(a, -1) @ v).transpose(1, 2).flatten(2))
         return self.out(x)
@@ -1048,12 +1051,12 @@ class VisionTransformer(Net):
         self.n1, self.n2, self.n3 = nn.LayerNorm(32), nn.LayerNorm(32), nn.LayerNorm(32)
         self.qkv, self.proj = nn.Linear(32, 96), nn.Linear(32, 32)
         self.a, self.b, self.out = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 5)
-        self.gamma = nn.Parameter(torch.rand(32))
+        self.gamma, self.heads = nn.Parameter(torch.rand(32)), 4
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
-        q, k, v = self.qkv(self.n1(x)).unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(self.n1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         a = F.scaled_dot_product_attention(q, k, v)
         x = x + self.gamma * self.proj(a.transpose(1, 2).flatten(2))
         x = x + self.b(F.gelu(self.a(self.n2(x))))
