@@ -41,7 +41,8 @@ _MOVES = _SAME | {
     aten.unsqueeze.default, aten.view.default, operator.getitem,
 }  # fmt: skip
 _SUMS = {aten.add.Tensor, aten.cat.default, aten.neg.default, aten.sub.Tensor}
-_POWERS = {aten.reciprocal.default: -1.0, aten.rsqrt.default: -0.5, aten.sqrt.default: 0.5,
+_PRODUCTS = {aten.mul.Tensor}
+_POWERS: dict[Any, float] = {aten.reciprocal.default: -1.0, aten.rsqrt.default: -0.5, aten.sqrt.default: 0.5,
            aten.square.default: 2.0}
 _LAYERS = {aten.conv1d.default, aten.conv2d.default, aten.layer_norm.default,
            aten.linear.default, aten.rms_norm.default}
@@ -100,7 +101,7 @@ def _backward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed)
     """Multiply what a value is made of, where one stored tensor or one layer makes all of it."""
     if (stored := _stored(node)) is not None:
         _multiply(analysis, stored, None, factor, found, "statistic")
-    elif (source := _source(node)) is not None:
+    elif (source := _Sources()[node]) is not None:
         layer, numbers = source
         arguments = bind(layer)
         for name in ("weight", "bias"):
@@ -116,28 +117,35 @@ def _multiply(analysis: Analysis, stored: fx.Node, rows: NDArray[np.int64] | Non
     found.rows.setdefault(name, {})[purpose] = factors
 
 
-def _source(node: fx.Node) -> tuple[fx.Node, Any] | None:
-    """The one layer that a value is made by, and the numbers of the rows it is made of.
+class _Sources:
+    """By node: the one layer that makes its value, and the numbers of the rows it is made of.
 
     The value is homogeneous in the layer's weight and bias. Numbers keep the value's shape as
-    long as it is only moved, and are a plain list after that.
+    long as it is only moved, and are a plain list after that. ``None``: there is no such layer.
     """
-    if node.target in _LAYERS:
-        return node, _numbers(node)
-    if node.target not in _MOVES | _SUMS | {aten.mul.Tensor}:
-        return None
-    inputs = [n for n in node.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)]
-    sources = [s for s in map(_source, inputs) if s is not None]
-    if not sources or len({layer for layer, _ in sources}) > 1:
-        return None
-    layer, numbers = sources[0]
-    if node.target in _MOVES:
-        return layer, _moved(node, inputs[0], numbers)
-    if node.target in _SUMS and len(sources) < len(inputs):
-        return None
-    if node.target is aten.mul.Tensor and len(sources) > 1:
-        return None
-    return layer, torch.cat([n.reshape(-1) for _, n in sources])
+
+    def __init__(self) -> None:
+        self._found: dict[fx.Node, tuple[fx.Node, Any] | None] = {}
+
+    def __getitem__(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
+        if node not in self._found:
+            self._found[node] = self._find(node)
+        return self._found[node]
+
+    def _find(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
+        if node.target in _LAYERS:
+            return node, _numbers(node)
+        if node.target not in _MOVES | _SUMS | _PRODUCTS:
+            return None
+        inputs = [n for n in node.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)]
+        sources = [s for s in map(self.__getitem__, inputs) if s is not None]
+        expected = 1 if node.target in _PRODUCTS else len(inputs)
+        if len(sources) != expected or len({layer for layer, _ in sources}) != 1:
+            return None
+        layer, numbers = sources[0]
+        if node.target in _MOVES:
+            return layer, _moved(node, inputs[0], numbers)
+        return layer, torch.cat([n.reshape(-1) for _, n in sources])
 
 
 def _numbers(layer: fx.Node) -> torch.Tensor:

@@ -170,7 +170,7 @@ def compress(
         protect: patterns of groups or parameters to leave whole.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
-            can't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
+            doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
             plan says itself whether it does.
         progress: called with the name of each stage as it starts.
 
@@ -384,8 +384,8 @@ def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
 
 _INEXACT = (
     "groups were cut through statistics, as --allow-inexact allows: the result was verified "
-    "against the dense model whose statistics leave the removed channels out, which no choice "
-    "of its parameters makes it do"
+    "against the dense model whose statistics read removed channels as neutral (the mean of the "
+    "others, for LayerNorm), not as zero"
 )
 
 

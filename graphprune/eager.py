@@ -8,7 +8,6 @@ float64, or the user gets a trainable GraphModule and is told why.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -210,32 +209,33 @@ def _difference(wide: nn.Module, small: ExportedProgram) -> float:
     return worst
 
 
-_TRAINING_ARGUMENTS: Mapping[Any, str] = {
-    torch.ops.aten.batch_norm.default: "training",
-    torch.ops.aten.dropout.default: "train",
-    torch.ops.aten.dropout_.default: "train",
-    torch.ops.aten.feature_dropout.default: "train",
-    torch.ops.aten.alpha_dropout.default: "train",
-}
+_TRAINING = {"train", "training", "use_input_stats"}
+"""What operators call the flag that tells training from evaluation."""
 
 
 def trainable_graph(program: ExportedProgram) -> fx.GraphModule:
     """The program as a GraphModule that obeys ``.train()`` and ``.eval()``.
 
-    BatchNorm and dropout read the module's own ``training`` flag. It starts in evaluation mode.
+    Flags that are off read the module's own ``training``: those of batch and instance norm,
+    dropout of every kind, recurrent layers. One that was on in evaluation stays on. It starts
+    in evaluation mode. What a model does in training alone leaves no trace in a program: the
+    ``dropout_p`` of attention, layers that are dropped at random.
     """
     source = unlift(program)
     module = fx.GraphModule(source, source.graph)
-    calls = [node for node in module.graph.nodes if node.target in _TRAINING_ARGUMENTS]
-    for node in calls:
-        position = _position(node.target, _TRAINING_ARGUMENTS[node.target])
-        with module.graph.inserting_before(node):
-            flag = module.graph.create_node("get_attr", "training")
-        node.update_arg(position, flag)
+    for node in [n for n in module.graph.nodes if n.op == "call_function"]:
+        for name, value in bind(node).items():
+            if name in _TRAINING and value is False:
+                with module.graph.inserting_before(node):
+                    flag = module.graph.create_node("get_attr", "training")
+                _update_argument(node, name, flag)
     module.recompile()
     return module.eval()
 
 
-def _position(operator: Any, name: str) -> int:
-    names: Sequence[str] = [argument.name for argument in operator._schema.arguments]
-    return names.index(name)
+def _update_argument(node: fx.Node, name: str, value: fx.Node) -> None:
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    if (position := names.index(name)) < len(node.args):
+        node.update_arg(position, value)
+    else:
+        node.update_kwarg(name, value)

@@ -31,7 +31,7 @@ class GroupView:
         macs_share: share of the dense MACs that shrink when the group does. A convolution
             counts for the groups on both of its sides, so these don't add up to 1.
         axes: parameter axes it lies in, ``name:dim``.
-        inexact: operators whose statistics over it no choice of parameters keeps; it is a group
+        inexact: operators whose statistics over it zero parameters don't silence; it is a group
             only with ``allow_inexact``.
     """
 

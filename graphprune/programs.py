@@ -90,7 +90,17 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
     if size > 16 * path.stat().st_size:
         raise LoadError(f"{path.name} states weights larger than what it stores")
+    _tie(program.state_dict)
     return program
+
+
+def _tie(tensors: dict[str, Any]) -> None:
+    """Make one object again of tensors that share their memory; a file keeps only the latter."""
+    found: dict[Any, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            tensors[name] = found.setdefault(place, tensor)
 
 
 def _try_out(program: ExportedProgram) -> None:

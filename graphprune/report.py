@@ -51,7 +51,7 @@ class Report:
         allocation: the allocator, its distortion, lower bound and certified gap.
         groups: widths.
         inexact: ``group``, ``operator`` and ``where`` of every statistic that lost channels which
-            no choice of parameters silences; see ``allow_inexact``.
+            zero parameters don't silence; see ``allow_inexact``.
         frozen: channels that can't be cut and why; see ``explain.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
         oracle: error against the masked original in float64, and the tolerance.

@@ -4,8 +4,8 @@ The cut program must equal the original in which every *contracting* operand is 
 removed rows: the consumers of a removed channel are silenced, so constants that the channel
 carried don't matter. Where a sum without weights runs over removed channels, such as the mean
 of squares of an RMSNorm, the stored rows of these channels are zeroed instead: it must then be
-the sum over the others of itself. Statistics for which no choice of parameters does that, cut
-only with ``allow_inexact``, read neutral values there: zero, or the mean of the others.
+the sum over the others of itself. Statistics in which zero isn't neutral, cut only with
+``allow_inexact``, read neutral values there: zero, or the mean of the others.
 
 Both run in float64 on random inputs, twice: as they are, and with all
 parameters shaken, in another batch size where the batch is dynamic. The second run sees what

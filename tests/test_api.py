@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.fx.passes.infra.pass_manager import PassManager
 
 import graphprune as gp
 from graphprune.analysis import Analysis
+from graphprune.cut import cut
+from graphprune.eager import trainable_graph
 from graphprune.errors import (
     InfeasibleBudgetError,
     LoadError,
@@ -21,6 +24,7 @@ from graphprune.errors import (
     UnsupportedOpError,
 )
 from graphprune.graph import unlift
+from graphprune.programs import load_program
 from graphprune.passes import (
     CRITERIA,
     Allocate,
@@ -84,6 +88,83 @@ def test_the_graph_module_obeys_train_and_eval() -> None:
     assert not torch.equal(mean, model.get_buffer("1.running_mean"))
 
 
+class RandomInTraining(torch.nn.Module):
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.a, self.b, self.part = torch.nn.Linear(4, 16), torch.nn.Linear(16, 4), part
+        self.lstm = torch.nn.LSTM(16, 16, num_layers=2, dropout=0.5, batch_first=True)
+        self.norm = torch.nn.InstanceNorm1d(5, track_running_stats=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        match self.part:
+            case "lstm":
+                x = self.lstm(x)[0]
+            case "norm":
+                x = self.norm(x)
+            case "rrelu":
+                x = F.rrelu(x, training=self.training)
+            case "always":
+                x = F.dropout(x, 0.5, training=True)
+            case _:
+                x = getattr(F, self.part)(x, 0.5, training=self.training)
+        return self.b(x)
+
+
+@pytest.mark.parametrize("part", ["dropout", "dropout1d", "alpha_dropout", "feature_alpha_dropout",
+                                  "lstm", "norm", "rrelu"])
+def test_a_graph_module_trains_as_the_model_did(part: str) -> None:
+    model, x = trainable_graph(trace(RandomInTraining(part), (torch.randn(2, 5, 4),))), torch.randn(2, 5, 4)
+    assert torch.equal(model(x), model(x))
+    still = model(x)
+    assert not torch.equal(model.train()(x), still)
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+def test_what_is_random_in_evaluation_stays_so() -> None:
+    model, x = trainable_graph(trace(RandomInTraining("always"), (torch.randn(2, 5, 4),))), torch.randn(2, 5, 4)
+    assert not torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["RmsNormed", "LanguageModel", "GlobalResponseNorm"])
+def test_a_class_takes_over_what_makes_up_for_channels_in_a_sum(name: str) -> None:
+    net = nets.NETS[name]()
+    result = gp.compress(net, net.inputs(), flops=0.3, allocate="uniform")
+    assert type(result.model) is nets.NETS[name], result.report.eager["reason"]
+    assert result.report.inexact == ()
+
+
+@pytest.mark.parametrize("name", ["VisionTransformer", "TextEncoder", "LayerNormed", "GroupNormed"])
+def test_inexact_cuts_have_to_be_asked_for_and_are_reported(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nets.HELD[name]()
+    held = gp.compress(net, net.inputs(), flops=0.7, allocate="uniform")
+    assert held.report.inexact == ()
+    assert not held.plan.allow_inexact
+    result = gp.compress(net, net.inputs(), flops=0.4, allocate="uniform", allow_inexact=True)
+    assert type(result.model) is nets.HELD[name], result.report.eager["reason"]
+    assert result.report.inexact
+    assert any("--allow-inexact" in note for note in result.report.notes)
+    assert result.export_onnx(tmp_path / "small.onnx").report.onnx["max_error"] <= 1e-4
+    plan = gp.Plan.from_json(result.plan.to_json())
+    small = gp.apply(plan, net, net.inputs())
+    assert all(torch.equal(v, small.state_dict()[k]) for k, v in result.model.state_dict().items())
+    again = gp.compress(net, net.inputs(), plan=plan)
+    assert again.report.inexact == result.report.inexact
+    with pytest.raises(MismatchError, match="cuts through statistics"):
+        cut(trace(net, net.inputs()), gp.inspect(net, net.inputs()), plan)
+
+
+@pytest.mark.parametrize("name", ["ChunkGate", "StridedSlices", "Maxout", "Glu"])
+def test_groups_coupled_with_themselves_are_cut_to_what_was_asked(name: str) -> None:
+    net = nets.NETS[name]()
+    result = gp.compress(net, net.inputs(), params=0.5, max_cut=0.5)
+    assert result.report.budget["met"]
+    assert result.report.after.params >= 0.47 * result.report.before.params
+    assert all(group.after >= group.before / 2 for group in result.report.groups)
+
+
 def test_apply_to_another_checkpoint_and_not_to_another_architecture(result: gp.Result) -> None:
     other = nets.SqueezeExcite()
     small = gp.apply(gp.Plan.from_json(result.plan.to_json()), other, other.inputs())
@@ -109,10 +190,20 @@ def test_a_recurrent_class_comes_back() -> None:
     assert result.model.lstm.hidden_size == result.model.lstm.weight_hh_l0.shape[1] < 12
 
 
-def test_tied_weights_stay_tied() -> None:
+def test_tied_weights_stay_tied(tmp_path: Path) -> None:
     net = nets.TiedWeights()
-    model = gp.compress(net, net.inputs(), flops=0.5).model
-    assert model.a.weight is model.b.weight
+    result = gp.compress(net, net.inputs(), flops=0.5)
+    assert result.model.a.weight is result.model.b.weight
+    assert result.model.a.weight.shape[0] < 32
+    torch.export.save(result.dense, tmp_path / "model.pt2")
+    for model in (gp.load(tmp_path),
+                  gp.compress(load_program(tmp_path / "model.pt2"), flops=0.5).model):
+        tensors = dict(model.named_parameters(remove_duplicate=False))
+        assert tensors["a.weight"] is tensors["b.weight"]
+    net = nets.LanguageModel()
+    model = gp.compress(net, net.inputs(), flops=0.3, allocate="uniform").model
+    assert model.head.weight is model.table.weight
+    assert model.table.weight.shape[1] < 32
 
 
 def test_params_budget_and_absolute_budgets(net: nets.Net, result: gp.Result) -> None:

@@ -200,7 +200,7 @@ class Call:
         cache: labels that this call made in earlier sweeps.
         tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
         quiet: tells whether a node's value is quiet.
-        allow_inexact: statistics may lose rows where no choice of parameters makes up for it.
+        allow_inexact: statistics may lose rows that zero parameters don't silence.
     """
 
     def __init__(self, node: fx.Node, link: int, labels: Labels,

@@ -21,7 +21,7 @@ from graphprune import artifacts
 from graphprune.artifacts import FILES
 from graphprune.errors import OutputError
 from graphprune.models import digits
-from tests.cli.conftest import DIGITS, Ran, command, environment, run
+from tests.cli.conftest import DIGITS, Ran, command, environment, run, save_net
 
 Cli = Callable[..., Ran]
 
@@ -245,3 +245,26 @@ def test_killed_at_fifty_random_moments(small: Sequence[str], tmp_path: Path) ->
     subprocess.run(args, env=environment(), check=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == good
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_inexact_cuts(cli: Cli, tmp_path: Path) -> None:
+    model = save_net("LayerNormed", tmp_path)
+    held = cli("inspect", *model)
+    assert "mix: aten.layer_norm.default takes statistics over the axis; --allow-inexact" in held.out
+    opened = json.loads(cli("inspect", *model, "--allow-inexact", "--json").out)
+    assert {g["id"]: g["inexact"] for g in opened["groups"]} == {
+        "a": ["aten.layer_norm.default"], "b": []}
+    out = tmp_path / "out"
+    found = cli("compress", *model, "--flops", "0.3", "--allow-inexact", "-o", out)
+    assert found.code == 0
+    assert "cut inexactly" in found.out
+    assert "note: groups were cut through statistics" in found.out
+    assert json.loads((out / "plan.json").read_text())["allow_inexact"] is True
+    assert cli("verify", *model, out).code == 0
+    again = cli("compress", *model, "--plan", out / "plan.json", "--dry-run", "--json")
+    assert json.loads(again.out)["inexact"][0]["group"] == "a"
+    refused = cli("compress", *model, "--plan", out / "plan.json", "--allow-inexact", "--dry-run")
+    assert refused.code == 2
+    assert "leave out --allow-inexact" in refused.err
+    plan = cli("plan", *model, "--flops", "0.3", "--allow-inexact", "-q")
+    assert json.loads(plan.out)["format"] == "graphprune.plan/2"

@@ -18,7 +18,7 @@ from tests.nets import HELD, NETS
 KEEP = 0.6
 
 INEXACT = {"GroupNormed", "LayerNormByHand", "LayerNormed", "TextEncoder", "VisionTransformer"}
-"""Nets with statistics that no choice of parameters keeps."""
+"""Nets with statistics in which channels whose parameters are zero take part."""
 
 EXACT_STATISTICS = ["CosineAttention", "GlobalResponseNorm", "HandWrittenNorm", "LanguageModel",
                     "RmsNormed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_plan_of_another_architecture_is_refused() -> None:
         PLAN.check("sha256:cd", {"a": 4})
     with pytest.raises(MismatchError, match="differ: a"):
         PLAN.check("sha256:ab", {"a": 5})
+
+
+def test_inexact_plans_are_a_format_of_their_own() -> None:
+    inexact = replace(PLAN, allow_inexact=True)
+    assert Plan.from_json(inexact.to_json()) == inexact
+    data = json.loads(inexact.to_json())
+    for wrong in (data | {"format": "graphprune.plan/1"}, data | {"allow_inexact": 1},
+                  {key: value for key, value in data.items() if key != "allow_inexact"}):
+        with pytest.raises(PlanError):
+            Plan.from_json(json.dumps(wrong))
+    with pytest.raises(MismatchError, match="cuts through statistics"):
+        inexact.check("sha256:ab", {"a": 4})
+    inexact.check("sha256:ab", {"a": 4}, allow_inexact=True)
 
 
 def test_reading_a_plan_imports_no_torch() -> None:
