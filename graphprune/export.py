@@ -50,6 +50,9 @@ _COARSE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 MAX_BYTES = 2**31 - 2**24
 """Protobuf holds 2 GiB in one message; some of it is left for the graph itself."""
 
+_OUTPUT = "graphprune.output."
+"""Outputs are called this while a model is converted; no operator is."""
+
 # The exporter logs what it can't know matters: torchvision is absent, a version is converted.
 _LOGGERS = ("torch.onnx", "onnxscript")
 
@@ -78,12 +81,13 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
     signature = program.graph_signature
     inputs = _of_tensors(input_names, signature.input_specs, InputKind.USER_INPUT)
     outputs = _of_tensors(output_names, signature.output_specs, OutputKind.USER_OUTPUT)
+    outputs = _distinct(outputs, inputs)
     try:
         with _quiet():
             converted = torch.onnx.export(
                 program, (), dynamo=True, verbose=False,
                 opset_version=None if opset is None else max(opset, OLDEST_WRITTEN),
-                input_names=inputs, output_names=outputs,
+                input_names=inputs, output_names=[f"{_OUTPUT}{i}" for i in range(len(outputs))],
             )
     except OnnxExporterError as failure:
         raise ExportError(
@@ -93,6 +97,7 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
     if converted is None:
         raise ExportError("torch.onnx returned no model")
     model = converted.model_proto
+    _rename_outputs(model, outputs)
     _rename_dims(model, _dim_names(program, input_names, dims or {}))
     _drop_traces(model)
     if opset is not None and opset < OLDEST_WRITTEN:
@@ -212,6 +217,15 @@ def _of_tensors(names: Sequence[str], specs: Sequence[Any], kind: Any) -> list[s
     return [name for name, argument in pairs if not isinstance(argument, ConstantArgument)]
 
 
+def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """The names, with a number where one is taken: what is returned twice, or as it came in."""
+    found: list[str] = []
+    for name in names:
+        choices = (name, *(f"{name}_{i}" for i in range(2, len(names) + len(taken) + 2)))
+        found.append(next(c for c in choices if c not in (*taken, *found)))
+    return found
+
+
 def _dim_names(program: ExportedProgram, names: Sequence[str],
                given: Mapping[tuple[int, int], str]) -> dict[str, str]:
     """The program's symbol -> the name to show."""
@@ -229,6 +243,28 @@ def _dim_names(program: ExportedProgram, names: Sequence[str],
             usual = "batch" if batch else f"{names[position]}_dim{dim}"
             found[symbol] = given.get((position, dim), usual)
     return found
+
+
+def _rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give the outputs their names, and another one to inner values that have these.
+
+    A program that was rewritten may use the name of an output for a value before it.
+    """
+    new = {f"{_OUTPUT}{i}": name for i, name in enumerate(names)}
+    new |= {name: f"{name}.inner" for name in names}
+
+    def rename(graph: onnx.GraphProto) -> None:
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = new.get(value.name, value.name)
+        for node in graph.node:
+            node.input[:] = [new.get(name, name) for name in node.input]
+            node.output[:] = [new.get(name, name) for name in node.output]
+            for attribute in node.attribute:
+                rename(attribute.g)
+                for inner in attribute.graphs:
+                    rename(inner)
+
+    rename(model.graph)
 
 
 def _rename_dims(model: onnx.ModelProto, names: Mapping[str, str]) -> None:

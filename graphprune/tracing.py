@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -41,6 +42,9 @@ def trace(
 ) -> ExportedProgram:
     """Export a model in evaluation mode. The model itself isn't changed.
 
+    Dataclasses among its inputs and outputs are registered with torch's pytrees, for the whole
+    process, so that torch.export sees what they hold.
+
     Args:
         model: any module that torch.export can capture.
         args: example positional inputs. Tensors whose first dimension equals that of the
@@ -54,7 +58,8 @@ def trace(
     """
     named = dict(kwargs or {})
     with _evaluating(model):
-        _run(model, args, named)
+        _register_dataclasses((args, named))
+        _register_dataclasses(_run(model, args, named))
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             try:
@@ -137,10 +142,18 @@ def quiet() -> Generator[None]:
             each.setLevel(level)
 
 
-def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def _register_dataclasses(values: Any) -> None:
+    """Make pytrees of dataclasses that aren't yet; leaves of torch's trees have no fields."""
+    while found := {type(leaf) for leaf in pytree.tree_leaves(values) if is_dataclass(leaf)}:
+        for kind in found:
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            torch.export.register_dataclass(kind, serialized_type_name=name)
+
+
+def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     try:
         with torch.no_grad():
-            model(*args, **kwargs)
+            return model(*args, **kwargs)
     except FORWARD_ERRORS as error:
         shapes = [tuple(x.shape) for x in pytree.tree_leaves((args, kwargs))
                   if isinstance(x, torch.Tensor)]

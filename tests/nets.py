@@ -913,16 +913,14 @@ class Keyword(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.head = conv(3, 32), conv(1, 32), head(32)
-        self.c = conv(32, 24)
-        self.last = head(24)
+        self.a, self.b, self.c, self.head = conv(3, 32), conv(1, 32), conv(32, 24), head(24)
 
     def keywords(self) -> dict[str, Any]:
         return {"mask": torch.rand(2, 1, 8, 8), "scale": 0.5}
 
     def forward(self, x: Tensor, *, mask: Tensor, scale: float) -> Tensor:
         x = torch.relu(self.a(x)) * scale + self.b(mask)
-        return self.last(torch.relu(self.c(x)))
+        return self.head(torch.relu(self.c(x)))
 
 
 @dataclass
@@ -932,9 +930,6 @@ class Found:
     boxes: Tensor
     scores: Tensor
     features: list[Tensor]
-
-
-torch.export.register_dataclass(Found, serialized_type_name="tests.nets.Found")
 
 
 class Detector(Net):

@@ -208,3 +208,30 @@ def test_conversion_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
         check_onnx(converted(program).SerializeToString(), program)
     assert capfd.readouterr() == ("", "")
     assert [logging.getLogger(n).level for n in ("torch.onnx", "onnxscript")] == levels
+
+
+class Repeating(nn.Module):
+    """Returns a value twice, and its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = self.a(x)
+        return y, y, x
+
+
+def test_outputs_have_names_of_their_own() -> None:
+    program = torch.export.export(Repeating(), (torch.randn(2, 4),))
+    model = to_onnx(program, input_names=["x"], output_names=["linear", "linear", "x"])
+    assert [value.name for value in model.graph.output] == ["linear", "linear_2", "x_2"]
+    assert check_onnx(model.SerializeToString(), program) <= 1e-6
+
+
+def test_an_inner_value_with_the_name_of_an_output() -> None:
+    program = torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)),
+                                  (torch.randn(2, 4),))
+    model = to_onnx(program, input_names=["x"], output_names=["relu"])
+    assert [value.name for value in model.graph.output] == ["relu"]
+    assert check_onnx(model.SerializeToString(), program) <= 1e-6
