@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
     from graphprune.plan import Plan
 
-__all__ = ["cut", "cut_module", "slice_tensors"]
+__all__ = ["cut", "cut_module", "originals", "slice_tensors"]
+
+_ADDED = "graphprune.added"
 
 
 def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedProgram:
@@ -60,6 +62,11 @@ def cut_module(analysis: Analysis, kept: Kept) -> fx.GraphModule:
     module.graph.lint()
     module.recompile()
     return module
+
+
+def originals(module: fx.GraphModule) -> list[fx.Node]:
+    """The nodes of a cut graph that were there before: ``cut_module`` adds constants and factors."""
+    return [node for node in module.graph.nodes if _ADDED not in node.meta]
 
 
 def slice_tensors(
@@ -123,7 +130,9 @@ def _rewrite(module: fx.GraphModule, facts: Facts, old: fx.Node, new: fx.Node,
 
 
 def _times(graph: fx.Graph, node: fx.Node, factor: float) -> fx.Node:
-    return graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
+    product = graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
+    product.meta[_ADDED] = True
+    return product
 
 
 def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -142,4 +151,6 @@ def _stored(module: fx.GraphModule, before: fx.Node, rows: Axis) -> fx.Node:
     name = f"rows_of_{before.name}"
     module.register_buffer(name, torch.from_numpy(np.ascontiguousarray(rows)))
     with module.graph.inserting_before(before):
-        return module.graph.get_attr(name)
+        node = module.graph.get_attr(name)
+    node.meta[_ADDED] = True
+    return node

@@ -8,6 +8,7 @@ float64, or the user gets a trainable GraphModule and is told why.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 

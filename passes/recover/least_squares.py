@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.analysis import Kept
-from graphprune.cut import cut_module
+from graphprune.cut import cut_module, originals
 from graphprune.labels import Axis
 from graphprune.ops.registry import bind
 from graphprune.passes.observe import (
@@ -76,7 +76,7 @@ def repair(
     """
     analysis = observations.analysis
     module = cut_module(analysis, kept)
-    copies = dict(zip(analysis.module.graph.nodes, _originals(module), strict=True))
+    copies = dict(zip(analysis.module.graph.nodes, originals(module), strict=True))
     used = sorted({*observations.fitted, *observations.held_out})
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
     fits: list[tuple[Layer, Fit]] = []
@@ -89,11 +89,6 @@ def repair(
             fits.append((layer, problem.solve(everything=everything)))
     outputs = dict(zip(used, run.outputs(), strict=True))
     return Repaired(run.tensors, observations.error(outputs), tuple(fits))
-
-
-def _originals(module: fx.GraphModule) -> list[fx.Node]:
-    """The nodes that were there before the cut, which adds constants only."""
-    return [n for n in module.graph.nodes if not str(n.target).startswith("rows_of_")]
 
 
 @dataclass(frozen=True)
