@@ -24,7 +24,6 @@ from graphprune.errors import (
     UnsupportedOpError,
 )
 from graphprune.graph import unlift
-from graphprune.programs import load_program
 from graphprune.passes import (
     CRITERIA,
     Allocate,
@@ -35,6 +34,7 @@ from graphprune.passes import (
     Score,
 )
 from graphprune.passes.score import Magnitude
+from graphprune.programs import load_program
 from graphprune.tracing import trace
 from tests import nets
 
