@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
-    from graphprune.api import Result, apply, compress, decide, inspect, load
+    from graphprune.api import Result, apply, compress, compress_within, decide, inspect, load
     from graphprune.budget import Budget
+    from graphprune.data import images
     from graphprune.errors import GraphpruneError
     from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
     from graphprune.plan import Plan
@@ -36,7 +37,9 @@ __all__ = [
     "__version__",
     "apply",
     "compress",
+    "compress_within",
     "decide",
+    "images",
     "inspect",
     "load",
     "trace",
@@ -54,7 +57,9 @@ _HOME = {
     "TransformPass": "pipeline",
     "apply": "api",
     "compress": "api",
+    "compress_within": "api",
     "decide": "api",
+    "images": "data",
     "inspect": "api",
     "load": "api",
     "trace": "tracing",

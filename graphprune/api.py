@@ -17,8 +17,9 @@ from torch.export import ExportedProgram
 from graphprune.analysis import Analysis, analyse
 from graphprune.artifacts import PROGRAM, write_bytes
 from graphprune.budget import Budget
-from graphprune.calibration import Calibration, gather
+from graphprune.calibration import Calibration
 from graphprune.cut import cut
+from graphprune.data import Source, accuracy, calibrate, open_source
 from graphprune.eager import Rebuilt, rebuild, trainable_graph
 from graphprune.errors import ExportError, PlanError
 from graphprune.explain import frozen, operator_of
@@ -34,6 +35,9 @@ from graphprune.passes import (
     Analyse,
     Choose,
     Decision,
+    Distil,
+    Distilled,
+    Effort,
     FoldBatchNorm,
     Observe,
     Prune,
@@ -47,6 +51,7 @@ from graphprune.passes.given import Given
 from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan import Plan
 from graphprune.report import GroupWidth, Report
+from graphprune.search import Probe, parse_drop, smallest
 from graphprune.tracing import trace
 from graphprune.verify import Verdict, verify
 from graphprune.version import __version__
@@ -54,9 +59,12 @@ from graphprune.version import __version__
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
-__all__ = ["Result", "apply", "compress", "decide", "inspect", "load"]
+__all__ = ["Result", "apply", "compress", "compress_within", "decide", "inspect", "load"]
 
 Progress = Callable[[str], Any]
+
+Data = Calibration | Source | Iterable[Any]
+"""Calibration data: see ``compress``."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +141,13 @@ def compress(
     params: float | str | None = None,
     plan: Plan | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
-    calibration: Iterable[Any] | Calibration | None = None,
+    calibration: Data | None = None,
     samples: int = 1024,
-    score: str | Criterion = "auto",
-    recover: str = "auto",
+    score: str | Criterion | None = None,
+    recover: str | None = None,
+    distil: Effort | str | int | None = None,
+    augment: Sequence[str] = (),
+    checkpoint: str | Path | None = None,
     allocate: str = "dp",
     round_to: int = 1,
     min_channels: int = 1,
@@ -155,14 +166,19 @@ def compress(
         params: the same for parameters. Give exactly one budget, or a plan.
         plan: apply this one instead of deciding.
         example_kwargs: keyword inputs.
-        calibration: inputs as in use, without labels: what the model is called with, batch by
-            batch. A few hundred samples let the smaller model keep most of its accuracy.
-        samples: how many of them to take at most.
-        score: name of a criterion, or one of your own. ``"auto"``: ``obs`` with calibration
-            data, ``l2`` without.
+        calibration: unlabelled inputs: an iterable of what the model is called with, each item a
+            batch; or ``gp.images(...)``; or the path of a file of tensors. A few hundred samples
+            let the smaller model keep most of its accuracy.
+        samples: how many of them to take.
+        score: name of a criterion, or one of your own; by default ``obs`` with calibration data,
+            ``l2`` without.
         recover: ``"ls"`` refits the smaller model's layers by least squares, ``"bn"`` only its
-            BatchNorm statistics, ``"none"`` leaves it as it was cut. ``"auto"``: ``ls`` with
+            BatchNorm statistics, ``"none"`` leaves it as it was cut; by default ``ls`` with
             calibration data, ``none`` without.
+        distil: train on the calibration data towards the dense model's outputs: a number of
+            steps, or a time (``"5m"``).
+        augment: changes of inputs for that: ``flip`` and ``crop`` of images, ``mix``.
+        checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
         round_to: widths are multiples of this, or stay whole.
         min_channels: no group keeps fewer channels.
@@ -178,7 +194,8 @@ def compress(
         The smaller model with its plan and report. ``model`` isn't changed.
 
     Raises:
-        LoadError: if the model can't run on the inputs, or holds NaN or Inf.
+        LoadError: if the model can't run on the inputs, or holds NaN or Inf, or the calibration
+            data isn't what it takes.
         TraceError: if torch.export can't capture it.
         PlanError: if an option can't be meant, or the plan is for another architecture.
         InfeasibleBudgetError: if no plan within the limits meets the budget.
@@ -192,14 +209,80 @@ def compress(
         decider, allow_inexact = Given(plan=plan), plan.allow_inexact
     else:
         raise PlanError("give a budget or a plan, not both")
-    dense = _program(model, example_inputs, example_kwargs, progress)
-    data = _calibration(calibration, dense, samples)
-    method = _recovery(recover, data)
+    start = _start(model, example_inputs, example_kwargs, calibration, samples, progress)
+    training = _distil(distil, start, tuple(augment), checkpoint, progress)
+    method = _recovery(recover, start)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
-    decided = _decide(dense, first, decider, score, data, method, progress)
-    done = Pipeline((Prune(), *([Recover(method)] if method else [])),
-                    given=tuple(decided.facts)).run(decided, progress)
-    return _result(model, dense, decided, done, progress)
+    decided = _decide(start, first, decider, score, method, progress)
+    last = (Prune(), *([Recover(method)] if method else []), *training)
+    done = Pipeline(last, given=tuple(decided.facts)).run(decided, progress)
+    return _result(model, decided, done, progress)
+
+
+def _distil(effort: Effort | str | int | None, start: State, augment: tuple[str, ...],
+            checkpoint: str | Path | None, progress: Progress | None) -> tuple[Distil, ...]:
+    if effort is None:
+        return ()
+    if Calibration not in start.facts:
+        raise PlanError("distillation needs calibration data",
+                        hint="--data FOLDER, or compress(..., calibration=inputs)")
+    effort = effort if isinstance(effort, Effort) else Effort.parse(effort)
+    return (Distil(dense=start.program, data=start[Calibration], effort=effort, augment=augment,
+                   checkpoint=Path(checkpoint) if checkpoint else None, progress=progress),)
+
+
+def compress_within(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    *,
+    max_drop: float | str,
+    val: Source | str | Path,
+    example_kwargs: Mapping[str, Any] | None = None,
+    calibration: Data | None = None,
+    samples: int = 1024,
+    progress: Progress | None = None,
+    tell: Callable[[Probe], None] = lambda _: None,
+    **options: Any,
+) -> Result:
+    """Make a classifier as small as it can be while its accuracy drops by at most so much.
+
+    Args:
+        model: as in ``compress``.
+        example_inputs: as in ``compress``.
+        max_drop: of the share of labelled samples that get the right class: ``0.01``, ``"1%"``.
+        val: labelled samples: ``gp.images`` of a folder of class folders, a file with arrays ``x``
+            and ``y``, or the name of a callable that returns pairs.
+        example_kwargs: as in ``compress``.
+        calibration: as in ``compress``.
+        samples: as in ``compress``.
+        progress: as in ``compress``.
+        tell: called with every budget that was tried.
+        options: further ones of ``compress``, but no budget.
+
+    Returns:
+        The smallest result that was found to hold; all that was tried is in ``report.search``.
+
+    Raises:
+        InfeasibleBudgetError: if none holds.
+        GraphpruneError: as ``compress``.
+    """
+    allowed = parse_drop(max_drop)
+    source = val if isinstance(val, Source) else open_source(val)
+    start = _start(model, example_inputs, example_kwargs, calibration, samples, progress)
+    data = start.get(Calibration)
+
+    def made(budget: float) -> Result:
+        return compress(model, example_inputs, flops=budget, example_kwargs=example_kwargs,
+                        calibration=data, progress=progress, **options)
+
+    def measure(result: Result) -> tuple[float, float]:
+        cost = result.report.after.macs / result.report.before.macs
+        return cost, accuracy(result.program, source)
+
+    found = smallest(made, measure, dense=accuracy(start.program, source), max_drop=allowed, tell=tell)
+    search = {"max_drop": allowed, "dense": found.dense, "accuracy": found.probe.accuracy,
+              "probes": tuple(asdict(probe) for probe in found.probes)}
+    return replace(found.made, report=replace(found.made.report, search=search))
 
 
 def decide(
@@ -208,9 +291,9 @@ def decide(
     *,
     allocator: Allocate,
     example_kwargs: Mapping[str, Any] | None = None,
-    calibration: Iterable[Any] | Calibration | None = None,
+    calibration: Data | None = None,
     samples: int = 1024,
-    score: str | Criterion = "auto",
+    score: str | Criterion | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -223,41 +306,53 @@ def decide(
     Raises:
         LoadError, TraceError, InfeasibleBudgetError: as ``compress``.
     """
-    dense = _program(model, example_inputs, example_kwargs, progress)
-    data = _calibration(calibration, dense, samples)
+    start = _start(model, example_inputs, example_kwargs, calibration, samples, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
-    return _decide(dense, first, allocator, score, data, _recovery("auto", data), progress)
+    return _decide(start, first, allocator, score, _recovery(None, start), progress)
 
 
-def _decide(dense: ExportedProgram, first: Analyse, decider: Allocate | Given,
-            score: str | Criterion, data: Calibration | None, method: Recovery | None,
+def _start(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
+           kwargs: Mapping[str, Any] | None, calibration: Data | None, samples: int,
+           progress: Progress | None) -> State:
+    """The dense program and, as a fact, the calibration data."""
+    start = time.perf_counter()
+    dense = _program(model, args, kwargs, progress)
+    traced = time.perf_counter()
+    state = State(dense, seconds={"trace": traced - start})
+    if calibration is None:
+        return state
+    if progress is not None:
+        progress("data")
+    data = calibrate(calibration, dense, samples)
+    return replace(state, facts={Calibration: data},
+                   seconds={**state.seconds, "data": time.perf_counter() - traced})
+
+
+def _decide(start: State, first: Analyse, decider: Allocate | Given,
+            score: str | Criterion | None, method: Recovery | None,
             progress: Progress | None) -> State:
+    data = start.get(Calibration)
     passes: list[AnalysisPass] = [first]
     if data is not None:
         passes.append(Observe(data))
-    passes.append(Score(_criterion(score, data)))
-    passes.append(Choose(decider) if method == "ls" and isinstance(decider, Allocate) else decider)
-    return Pipeline(passes).run(State(dense), progress)
-
-
-def _calibration(data: Iterable[Any] | Calibration | None, dense: ExportedProgram,
-                 samples: int) -> Calibration | None:
-    if data is None or isinstance(data, Calibration):
-        return data
-    return gather(data, dense, samples=samples)
+    passes.append(Score(_criterion(score or ("l2" if data is None else "obs"))))
+    choosing = method == "ls" and isinstance(decider, Allocate)
+    passes.append(Choose(decider, progress) if choosing else decider)
+    return Pipeline(passes).run(start, progress)
 
 
 Recovery = Literal["ls", "bn"]
 
 
-def _recovery(name: str, data: Calibration | None) -> Recovery | None:
-    if name == "auto":
-        return None if data is None else "ls"
+def _recovery(name: str | None, start: State) -> Recovery | None:
+    """How to recover: by default by least squares, if there is calibration data."""
+    if name is None:
+        return "ls" if start.get(Calibration) else None
     if name == "none":
         return None
     if name not in get_args(Recovery):
-        raise PlanError(f"no way to recover {name!r}", hint="one of auto, ls, bn, none")
-    if data is None:
+        raise PlanError(f"no way to recover {name!r}", hint="one of ls, bn, none")
+    if start.get(Calibration) is None:
         raise PlanError(f"recover {name} needs calibration data",
                         hint="--data FOLDER, or compress(..., calibration=inputs)")
     return "ls" if name == "ls" else "bn"
@@ -315,11 +410,9 @@ def _budget(flops: float | str | None, params: float | str | None) -> Budget:
     return Budget.flops(flops) if flops is not None else Budget.params(params or 0)
 
 
-def _criterion(score: str | Criterion, data: Calibration | None) -> Criterion:
+def _criterion(score: str | Criterion) -> Criterion:
     if not isinstance(score, str):
         return score
-    if score == "auto":
-        score = "l2" if data is None else "obs"
     if score not in CRITERIA:
         raise PlanError(f"no criterion {score!r}", hint=f"one of {', '.join(CRITERIA)}")
     return CRITERIA[score]
@@ -335,8 +428,8 @@ def _program(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
     return trace(model, args, kwargs)
 
 
-def _result(model: torch.nn.Module | ExportedProgram, dense: ExportedProgram, decided: State,
-            done: State, progress: Progress | None) -> Result:
+def _result(model: torch.nn.Module | ExportedProgram, decided: State, done: State,
+            progress: Progress | None) -> Result:
     if progress is not None:
         progress("rebuild")
     start = time.perf_counter()
@@ -346,7 +439,22 @@ def _result(model: torch.nn.Module | ExportedProgram, dense: ExportedProgram, de
     seconds = {**done.seconds, "rebuild": time.perf_counter() - start}
     name = type(model).__name__
     report = _report(name, decided, done, rebuilt, seconds)
-    return Result(rebuilt.model, decision.plan, report, done.program, dense)
+    report = _with_data(report, decided.get(Calibration))
+    distilled = done.get(Distilled)
+    if distilled is not None:
+        report = replace(report, distilled=asdict(distilled))
+    return Result(rebuilt.model, decision.plan, report, done.program, decided.program)
+
+
+def _with_data(report: Report, data: Calibration | None) -> Report:
+    """The report, which says what data the run looked at."""
+    if data is None:
+        note = "without calibration data (--data): only the weights were looked at"
+        return replace(report, notes=(*report.notes, note))
+    found = {"source": data.source, "samples": data.samples, "skipped": data.skipped}
+    skipped = f"unreadable files among the calibration data, skipped: {data.skipped}"
+    notes = (*report.notes, *data.notes, *([skipped] if data.skipped else []))
+    return replace(report, calibration=found, notes=notes)
 
 
 def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,

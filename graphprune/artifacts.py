@@ -9,7 +9,7 @@ import io
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "SAFETENSORS",
     "write",
     "write_bytes",
+    "write_checkpoint",
 ]
 
 MODEL = "model.pt"
@@ -113,6 +114,19 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"can't write {path.name}: {error.strerror or error}",
                           hint="is the disk full?") from error
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Store tensors and plain values; a kill at any moment leaves the old file or the new one.
+
+    Raises:
+        OutputError: if it can't be written.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def _weights(result: Result) -> bytes:

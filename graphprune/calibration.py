@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from graphprune.errors import LoadError
 from graphprune.graph import dynamic_dims, input_names, user_inputs
 
-__all__ = ["BATCH", "Calibration", "gather"]
+__all__ = ["BATCH", "Calibration", "batch_size", "batched", "dynamic_batch", "gather"]
 
 BATCH = 64
 """Most samples in a batch, where the program's batch axis is dynamic ..."""
@@ -30,11 +30,13 @@ class Calibration:
         batches: each the program's inputs, flattened, in calling order, on the CPU.
         source: where they come from, for the report.
         skipped: how many items could not be read.
+        notes: what the user should know of how they were read.
     """
 
     batches: tuple[tuple[Any, ...], ...]
     source: str = "an iterable"
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -73,34 +75,67 @@ def gather(
     Raises:
         LoadError: if there is none, or it isn't what the program accepts.
     """
-    examples = user_inputs(program)
-    dynamic = dynamic_dims(program)
-    taken: list[tuple[Any, ...]] = []
+    size = batch_size(program)
+    batches = tuple(batched(_taken(data, program, samples), size))
+    if not batches:
+        raise LoadError("the calibration data is empty", hint="give at least one input")
+    if not dynamic_batch(program) and _length(batches[-1]) < size:
+        batches = batches[:-1]
+    if not batches:
+        raise LoadError(
+            f"too few calibration samples: the program takes batches of {size}",
+            hint="give more, or a model whose batch axis is dynamic",
+        )
+    if dynamic_batch(program) and len(batches) < BATCHES:
+        have = sum(map(_length, batches))
+        batches = tuple(batched(batches, -(-have // BATCHES)))
+    return Calibration(batches, source, skipped)
+
+
+def dynamic_batch(program: ExportedProgram) -> bool:
+    """Whether the program takes batches of any size."""
+    return any(0 in dims for dims in dynamic_dims(program).values())
+
+
+def batch_size(program: ExportedProgram) -> int:
+    """How many samples to give the program at a time."""
+    return BATCH if dynamic_batch(program) else _length(user_inputs(program))
+
+
+def batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[Any, ...]]:
+    """Batches of ``size`` samples; the last one may be smaller.
+
+    Args:
+        items: flat inputs, each tensor ``[n, ...]`` with an ``n`` of the item's own.
+        size: samples in a batch.
+    """
+    pending: list[tuple[Any, ...]] = []
+    have = 0
+    for item in items:
+        pending.append(item)
+        have += _length(item)
+        if have < size:
+            continue
+        joined, whole = _joined(pending), have // size * size
+        for start in range(0, whole, size):  # copies, so that no batch holds on to the rest
+            yield _rows(joined, start, start + size, copy=True)
+        pending = [_rows(joined, whole, have, copy=True)] if whole < have else []
+        have -= whole
+    if pending:
+        yield _joined(pending)
+
+
+def _taken(data: Iterable[Any], program: ExportedProgram, samples: int) -> Iterator[tuple[Any, ...]]:
+    """Checked items, flat, until there are enough samples."""
     have = 0
     for item in data:
         leaves = tuple(pytree.tree_leaves(item))
-        _check(leaves, examples, input_names(program))
-        leaves = _first(leaves, samples - have)
-        taken.append(leaves)
+        _check(leaves, user_inputs(program), input_names(program))
+        leaves = _rows(leaves, 0, samples - have)
         have += _length(leaves)
+        yield leaves
         if have >= samples:
-            break
-    if not taken:
-        raise LoadError("the calibration data is empty", hint="give at least one input")
-    most = min(BATCH, -(-have // BATCHES))
-    size = most if dynamic else _length(examples)
-    joined = tuple(_joined([item[i] for item in taken]) for i in range(len(examples)))
-    full = have if dynamic else have // size * size
-    if full == 0:
-        raise LoadError(
-            f"{have} calibration samples, but the program takes batches of {size}",
-            hint="give more, or a model whose batch axis is dynamic",
-        )
-    batches = tuple(
-        tuple(x[i : i + size].clone() if isinstance(x, torch.Tensor) else x for x in joined)
-        for i in range(0, full, size)
-    )
-    return Calibration(batches, source, skipped)
+            return
 
 
 def _length(leaves: Sequence[Any]) -> int:
@@ -108,12 +143,15 @@ def _length(leaves: Sequence[Any]) -> int:
     return sizes[0] if sizes else 1
 
 
-def _first(leaves: tuple[Any, ...], count: int) -> tuple[Any, ...]:
-    return tuple(x[:count] if isinstance(x, torch.Tensor) else x for x in leaves)
+def _rows(leaves: Sequence[Any], start: int, end: int, *, copy: bool = False) -> tuple[Any, ...]:
+    kept = [x[start:end] if isinstance(x, torch.Tensor) and x.ndim else x for x in leaves]
+    return tuple(x.clone() if copy and isinstance(x, torch.Tensor) else x for x in kept)
 
 
-def _joined(values: list[Any]) -> Any:
-    return torch.cat(values) if isinstance(values[0], torch.Tensor) else values[0]
+def _joined(items: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    columns = list(zip(*items, strict=True))
+    return tuple(torch.cat(c) if isinstance(c[0], torch.Tensor) and c[0].ndim else c[0]
+                 for c in columns)
 
 
 def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str]) -> None:

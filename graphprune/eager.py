@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from graphprune.absorb import Absorbed, absorb
 from graphprune.cut import set_tensor, slice_tensors
 from graphprune.errors import VerifyError, first_line
-from graphprune.graph import dynamic_dims, state, unlift
+from graphprune.graph import call_arguments, dynamic_dims, state, unlift
 from graphprune.ops.registry import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.verify import TOLERANCE, Double, Widened, error, random_inputs, run
@@ -194,11 +194,10 @@ def _difference(wide: nn.Module, small: ExportedProgram) -> float:
     """
     wide.eval()
     graph = unlift(small)
-    _, spec = pytree.tree_flatten(small.example_inputs)
     worst = 0.0
     for grow in (0, 1) if dynamic_dims(small) else (0,):
         inputs = random_inputs(small, grow, seed=1 + grow)
-        args, kwargs = pytree.tree_unflatten(list(inputs), spec)
+        args, kwargs = call_arguments(small, inputs)
         expected = run(Double(graph), inputs)
         with torch.no_grad(), Widened():
             got = pytree.tree_leaves(wide(*args, **kwargs))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
+    "call_arguments",
     "clone",
     "dynamic_dims",
     "fingerprint",
@@ -200,6 +201,12 @@ def output_names(program: ExportedProgram) -> tuple[str, ...]:
 def user_inputs(program: ExportedProgram) -> list[Any]:
     """The program's example inputs, flattened, in the order of ``input_names``."""
     return list(pytree.tree_leaves(program.example_inputs))
+
+
+def call_arguments(program: ExportedProgram, leaves: Sequence[Any]) -> tuple[Any, Any]:
+    """Positional and keyword arguments of the program from its flat inputs."""
+    _, spec = pytree.tree_flatten(program.example_inputs)
+    return pytree.tree_unflatten(list(leaves), spec)
 
 
 def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:

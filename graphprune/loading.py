@@ -24,7 +24,7 @@ from graphprune.programs import READ_ERRORS, load_program, unpickled
 from graphprune.torchscript import load_script
 from graphprune.tracing import trace
 
-__all__ = ["Loaded", "check_finite", "load", "parse_input"]
+__all__ = ["Loaded", "check_finite", "load", "parse_input", "read_checkpoint"]
 
 _DTYPES = {
     "float32": torch.float32, "float64": torch.float64, "float16": torch.float16,
@@ -122,6 +122,20 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
         ) from error
     except (*READ_ERRORS, RecursionError) as error:
         raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Tensors and plain values that ``artifacts.write_checkpoint`` stored; ``None`` without a file.
+
+    Raises:
+        LoadError: if it is something else.
+    """
+    if not path.is_file():
+        return None
+    found = _unpickled(path, open_archive(path), trust_pickle=False)
+    if not isinstance(found, dict):
+        raise LoadError(f"{path.name} holds a {type(found).__name__}, not a checkpoint")
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -56,6 +56,10 @@ class Report:
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
         oracle: error against the masked original in float64, and the tolerance.
         eager: whether the user's class came back, and why not.
+        calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
+        distilled: held-out error ``before`` and ``after``, ``steps``, ``seconds``; else empty.
+        search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``
+            model and of this one, all ``probes``; else empty.
         batchnorm: BatchNorm calls before and after folding.
         onnx: error of onnxruntime against PyTorch, and the tolerance; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
@@ -79,6 +83,9 @@ class Report:
     unknown_operators: tuple[Mapping[str, Any], ...]
     oracle: Mapping[str, Any]
     eager: Mapping[str, Any]
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    distilled: Mapping[str, float] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
     batchnorm: Mapping[str, int] = field(default_factory=dict)
     onnx: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@
 ``Choose``                the same for several plans, by the repaired network's error
 ``Prune``                 the smaller program, proven against the masked original
 ``Recover``               other weights, so that it computes what the dense one does
+``Distil``                weights trained for a short while towards the dense program's outputs
 ``FoldBatchNorm``         for deployment: no BatchNorm left that could fold
 ========================  ====================================================================
 """
@@ -19,6 +20,8 @@ from .analyse import Analyse, Observe, Score
 from .choose import Choose
 from .fold import FoldBatchNorm, Folded, count_batchnorms
 from .prune import Prune
+from .recover.distil import Distil, Distilled
+from .recover.effort import Effort
 from .recover.recover import Recover, Recovered
 from .score import CRITERIA, Criterion, Scores
 
@@ -30,6 +33,9 @@ __all__ = [
     "Choose",
     "Criterion",
     "Decision",
+    "Distil",
+    "Distilled",
+    "Effort",
     "FoldBatchNorm",
     "Folded",
     "Observe",
@@ -44,6 +50,6 @@ __all__ = [
 
 ALL_PASSES = {
     each.name: each for each in (
-        Analyse, Observe, Score, Allocate, Choose, Prune, Recover, FoldBatchNorm)
+        Analyse, Observe, Score, Allocate, Choose, Prune, Recover, Distil, FoldBatchNorm)
 }
 """Passes by name."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,10 @@ from .allocation import (
     Problem,
     approach,
 )
-from .recover.least_squares import Repaired
 from .score import Scores
+
+if TYPE_CHECKING:
+    from .recover import Repaired
 
 __all__ = ["Allocate", "Decision", "make_plan"]
 

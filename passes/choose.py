@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from graphprune.analysis import Analysis
@@ -27,12 +28,14 @@ class Choose(AnalysisPass):
 
     Attributes:
         allocate: makes the plans.
+        progress: called with news of how it goes.
     """
 
     name: ClassVar[str] = "choose"
     needs = (Analysis, Scores, Observations)
     gives = (Decision,)
     allocate: Allocate
+    progress: Callable[[str], object] | None = field(default=None, repr=False)
 
     def run(self, state: State) -> Decision:
         """Allocate, repair and compare.
@@ -47,6 +50,8 @@ class Choose(AnalysisPass):
             found = self.allocate.run(variant)
             if any(found.plan == other.plan for other in tried.values()):
                 continue
+            if self.progress is not None:
+                self.progress(f"choose {name}")
             repaired = repair(seen, seen.analysis.kept(found.plan.keep))
             tried[name] = replace(found, repaired=repaired)
         errors = {name: each.repaired.error for name, each in tried.items() if each.repaired}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.cli import options, output, render
+from graphprune.cli import options, output, processes, render
 from graphprune.cli.progress import working
 from graphprune.errors import OutputError, PlanError
 
 if TYPE_CHECKING:
     from graphprune.api import Result
+    from graphprune.search import Probe
 
 __all__ = ["compress"]
 
@@ -25,12 +27,23 @@ def compress(
     *,
     flops: options.Flops = "",
     params: options.Params = "",
+    max_drop: options.MaxDrop = "",
+    val: options.Val = "",
     out: Annotated[Path | None, typer.Option(
         "-o", "--output", metavar="FOLDER", show_default=False,
         help="Where to write model.pt, model.pt2, model.onnx, plan.json and report.json.",
     )] = None,
     plan: options.PlanFile = None,
-    score: options.ScoreName = "l2",
+    data: options.Data = "",
+    mean: options.Mean = "",
+    std: options.Std = "",
+    size: options.Size = "",
+    samples: options.Samples = 1024,
+    seed: options.Seed = 0,
+    recover: options.Recover = "",
+    distil: options.Distil = "",
+    augment: options.Augment = "",
+    score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
     round_to: options.RoundTo = 1,
     min_channels: options.MinChannels = 1,
@@ -53,41 +66,103 @@ def compress(
 ) -> None:
     """Cut a model to a budget, prove that the result is right, and write it."""
     source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    limits: dict[str, Any] = {"score": score, "allocate": allocate, "round_to": round_to,
+    limits: dict[str, Any] = {"score": score or None, "allocate": allocate, "round_to": round_to,
               "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
               "allow_inexact": allow_inexact}
-    how: dict[str, Any] = _given(plan, limits, flops or params) if plan else {
-        **options.check_budget(flops, params), **limits}
+    if plan:
+        how = _given(plan, limits, flops or params or max_drop)
+    else:
+        how = _wanted(flops, params, max_drop) | limits
+    _check_pairs(max_drop=max_drop, val=val, augment=augment, distil=distil, data=data,
+                 recover=recover if recover != "none" else "")
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
     _ = source.file
+    other = processes.join() > 0
+    if other:  # the first process writes and shows
+        out, quiet, dry_run = None, True, True
     with (
         output.new_folder(out, force=force) if out and not dry_run else nullcontext() as folder,
-        working(verbose=verbose, quiet=quiet, stages=7 if no_onnx else 8) as progress,
+        working(verbose=verbose, quiet=quiet,
+                stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil)) as progress,
     ):
         start = time.perf_counter()
         from graphprune import api, artifacts
 
+        how["recover"] = recover or None
+        how |= options.sources(data, val, mean, std, size, samples, seed)
+        unfinished = out.with_name(f".{out.name}.distil") if folder and out else None
+        if distil:
+            how |= {"distil": distil, "checkpoint": unfinished,
+                    "augment": tuple(filter(None, augment.split(",")))}
         found = source.read()
         dense = found.program or found.model
         assert dense is not None
         name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start
-        result = api.compress(dense, found.inputs, **how, strict_ops=strict_ops, progress=progress)
+        if max_drop:
+            result = api.compress_within(dense, found.inputs, **how, strict_ops=strict_ops,
+                                         progress=progress, tell=_teller(quiet=quiet))
+        else:
+            result = api.compress(dense, found.inputs, **how, strict_ops=strict_ops,
+                                  progress=progress)
         result = replace(_told(result, name, source.file, loaded), interface=found.interface)
         if folder:
             result = artifacts.write(result, folder, onnx=not no_onnx, safetensors=safetensors,
                                      progress=progress)
-    if as_json:
-        render.text(result.report.to_json())
-    else:
-        render.report(result.report, out if folder else None)
+    if unfinished:
+        unfinished.unlink(missing_ok=True)
+    if not other:
+        _show(result, out if folder else None, as_json=as_json)
     if not result.report.budget["met"]:  # only a given plan can miss its own budget
         raise typer.Exit(1)
 
 
-_DEFAULTS = {"score": "l2", "allocate": "dp", "round_to": 1, "min_channels": 1, "max_cut": 1.0,
+def _show(result: Result, out: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        render.text(result.report.to_json())
+    else:
+        render.report(result.report, out)
+
+
+_DEFAULTS = {"score": None, "allocate": "dp", "round_to": 1, "min_channels": 1, "max_cut": 1.0,
              "protect": (), "allow_inexact": False}
+
+
+def _wanted(flops: str, params: str, max_drop: str) -> dict[str, Any]:
+    """The one budget, or the drop of accuracy, as keyword arguments.
+
+    Raises:
+        PlanError: unless there is exactly one, and it can be read.
+    """
+    if not max_drop:
+        return dict(options.check_budget(flops, params))
+    if flops or params:
+        raise PlanError("--max-drop decides the budget; leave out --flops and --params")
+    from graphprune.search import parse_drop
+
+    return {"max_drop": parse_drop(max_drop)}
+
+
+def _check_pairs(*, max_drop: str, val: str, augment: str, distil: str, data: str,
+                 recover: str) -> None:
+    """Options that mean nothing alone.
+
+    Raises:
+        PlanError: with both names.
+    """
+    for name, value, other, needed in (
+        ("--max-drop", max_drop, "--val", val), ("--val", val, "--max-drop", max_drop),
+        ("--augment", augment, "--distil", distil), ("--distil", distil, "--data", data),
+        ("--recover", recover, "--data", data),
+    ):
+        if value and not needed:
+            raise PlanError(f"{name} needs {other}")
+
+
+def _teller(*, quiet: bool) -> Callable[[Probe], None]:
+    """Shows each probe of a search as soon as it is known."""
+    return (lambda _: None) if quiet else render.probe
 
 
 def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:

@@ -19,25 +19,37 @@ __all__ = [
     "Allocator",
     "AllowInexact",
     "Arch",
+    "Augment",
+    "Data",
+    "Distil",
     "Flops",
     "Force",
     "Inputs",
     "Json",
     "MaxCut",
+    "MaxDrop",
+    "Mean",
     "MinChannels",
     "Model",
     "Params",
     "PlanFile",
     "Protect",
     "Quiet",
+    "Recover",
     "RoundTo",
+    "Samples",
     "ScoreName",
+    "Seed",
+    "Size",
     "Source",
+    "Std",
     "StrictOps",
     "TrustPickle",
+    "Val",
     "Verbose",
     "check_budget",
     "read_plan",
+    "sources",
 ]
 
 Model = Annotated[Path, typer.Argument(
@@ -65,8 +77,44 @@ Flops = Annotated[str, typer.Option(
 Params = Annotated[str, typer.Option(
     metavar="AMOUNT", show_default=False,
     help="Budget: a fraction of the dense parameters (0.5, 50%), or absolute (1.2M).")]
+Data = Annotated[str, typer.Option(
+    "--data", metavar="DATA", show_default=False,
+    help="Unlabelled inputs to look at: a folder of images or a zip of one, a .npz, .npy or "
+    ".safetensors file of tensors, or package.module:callable, which returns an iterable.")]
+Mean = Annotated[str, typer.Option(
+    "--mean", metavar="R,G,B", show_default=False,
+    help="For images: mean of each channel, of pixels from 0 to 1.")]
+Std = Annotated[str, typer.Option(
+    "--std", metavar="R,G,B", show_default=False, help="For images: standard deviation likewise.")]
+Size = Annotated[str, typer.Option(
+    "--size", metavar="H,W", show_default=False,
+    help="For images: scaled to cover this, the centre cropped. Default: the model's input.")]
+Samples = Annotated[int, typer.Option(metavar="N", min=1, help="How many samples of --data to take.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Draws the samples.")]
+MaxDrop = Annotated[str, typer.Option(
+    "--max-drop", metavar="POINTS", show_default=False,
+    help="Instead of a budget: the smallest network whose accuracy on --val drops by at most "
+    "this (1%, 0.01). Budgets are bisected, and each is a whole run.")]
+Val = Annotated[str, typer.Option(
+    "--val", metavar="DATA", show_default=False,
+    help="Labelled inputs for --max-drop: a folder or zip with one folder of images for each "
+    "class, in alphabetical order; an .npz file of x and y; or package.module:callable, which "
+    "returns an iterable of pairs.")]
+Recover = Annotated[str, typer.Option(
+    "--recover", metavar="HOW", show_default=False,
+    help="Give back accuracy with --data: ls refits all layers (the default), bn only BatchNorm "
+    "statistics, none leaves them.")]
+Distil = Annotated[str, typer.Option(
+    "--distil", "--distill", metavar="STEPS|TIME", show_default=False,
+    help="Train on --data towards the dense model's outputs: 2000 steps, or 5m, 90s, 1h.")]
+Augment = Annotated[str, typer.Option(
+    "--augment", metavar="NAMES", show_default=False,
+    help="Changes of inputs while training: flip and crop (images), mix (any floats), as "
+    "flip,crop.")]
 ScoreName = Annotated[str, typer.Option(
-    "--score", metavar="NAME", help="Importance of channels: l1, l2, bn-scale or random.")]
+    "--score", metavar="NAME", show_default=False,
+    help="Importance of channels: l1, l2, bn-scale or random. Default: obs with --data, else "
+    "l2.")]
 Allocator = Annotated[str, typer.Option(
     "--allocate", metavar="NAME",
     help="How widths are chosen: dp (with a certificate), uniform, erk, global_threshold or "
@@ -139,10 +187,8 @@ class Source:
         from graphprune.loading import load
         from graphprune.tracing import FORWARD_ERRORS, user_line
 
-        here = str(Path.cwd())
-        if (self.arch or self.trust_pickle) and here not in sys.path:
-            # The user's own modules; at the end, so that nothing installed is shadowed.
-            sys.path.append(here)
+        if self.arch or self.trust_pickle:
+            _import_from_here()
         try:
             return load(self.file, arch=self.arch, inputs=self.inputs,
                         trust_pickle=self.trust_pickle)
@@ -168,6 +214,45 @@ def check_budget(flops: str, params: str) -> dict[str, str]:
         return {"flops": flops}
     Budget.params(params)
     return {"params": params}
+
+
+def sources(data: str, val: str, mean: str, std: str, size: str, samples: int,
+            seed: int) -> dict[str, Any]:
+    """The calibration and validation data as keyword arguments. Nothing of it is read yet.
+
+    Raises:
+        LoadError: if there is no such data.
+        PlanError: if an option can't be read, or is for data that isn't there.
+    """
+    means, stds = _numbers("--mean", mean), _numbers("--std", std)
+    sizes = [int(value) for value in _numbers("--size", size)]
+    if len(sizes) > 2:
+        raise PlanError(f"can't read --size {size!r}", hint="write 224, or 224,320")
+    if not data and not val and (means or stds or sizes):
+        raise PlanError("--mean, --std and --size need --data or --val")
+    from graphprune.data import open_source
+
+    _import_from_here()
+    how: dict[str, Any] = {"mean": means, "std": stds, "seed": seed,
+                           "size": (sizes[0], sizes[-1]) if sizes else None}
+    found: dict[str, Any] = {"val": open_source(val, **how)} if val else {}
+    if data:
+        found |= {"calibration": open_source(data, **how), "samples": samples}
+    return found
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise PlanError(f"can't read {option} {text!r}", hint="write 0.5, or 0.5,0.4,0.3") from error
+
+
+def _import_from_here() -> None:
+    """Find the user's own modules; at the end, so that nothing installed is shadowed."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def read_plan(path: Path) -> Plan:

@@ -22,7 +22,13 @@ def plan(
     out: Annotated[Path | None, typer.Option(
         "-o", "--output", metavar="FILE", show_default=False,
         help="Where to write the plan. Default: stdout.")] = None,
-    score: options.ScoreName = "l2",
+    data: options.Data = "",
+    mean: options.Mean = "",
+    std: options.Std = "",
+    size: options.Size = "",
+    samples: options.Samples = 1024,
+    seed: options.Seed = 0,
+    score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
     round_to: options.RoundTo = 1,
     min_channels: options.MinChannels = 1,
@@ -47,7 +53,7 @@ def plan(
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
-        working(verbose=verbose, quiet=quiet, stages=5) as progress,
+        working(verbose=verbose, quiet=quiet, stages=5 + bool(data)) as progress,
     ):
         from graphprune import api
         from graphprune.budget import Budget
@@ -58,8 +64,9 @@ def plan(
             round_to=round_to, min_channels=min_channels, max_cut=max_cut,
             protect=tuple(protect or ()),
         )
+        seen = options.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()
-        decision = api.decide(dense, examples, allocator=allocator, score=score,
+        decision = api.decide(dense, examples, allocator=allocator, score=score or None, **seen,
                               strict_ops=strict_ops, allow_inexact=allow_inexact,
                               progress=progress)[Decision]
         if write:

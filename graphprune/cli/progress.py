@@ -60,11 +60,12 @@ def _bar(stages: int) -> Iterator[Callable[[str], None]]:
                TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("load", total=stages)
-        done = 1  # loading
+        begun = ["load"]
 
         def advance(stage: str) -> None:
-            nonlocal done
-            bar.update(task, description=f"{stage:<12}", completed=done)
-            done += 1
+            name, *_ = stage.split()
+            if name != begun[-1]:  # else news from the same stage
+                begun.append(name)
+            bar.update(task, description=f"{stage:<12}", completed=len(begun) - 1)
 
         yield advance

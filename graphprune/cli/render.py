@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from graphprune.inspection import Inspection
     from graphprune.passes import Decision
     from graphprune.report import Report
+    from graphprune.search import Probe
     from graphprune.why import Step
 
-__all__ = ["bug", "comparison", "decision", "failure", "inspection", "report", "text"]
+__all__ = ["bug", "comparison", "decision", "failure", "inspection", "probe", "report", "text"]
 
 # Where nobody sees a terminal's edge, nothing is wrapped.
 _PLAIN_WIDTH = 10_000
@@ -90,6 +91,21 @@ def decision(made: Decision, *, to_stderr: bool) -> None:
                                    made.allocation.gap))
 
 
+def probe(tried: Probe) -> None:
+    """One row of a search, on stderr, as soon as it is known."""
+    cells = [text.rjust(width) for text, width in zip(_probe(asdict(tried)), (16, 14, 17, 14, 8),
+                                                      strict=True)]
+    sys.stderr.write("".join(cells) + "\n")
+
+
+def _probe(tried: Mapping[str, Any]) -> list[str]:
+    if tried["cost"] is None:
+        return [f"budget {tried['budget']:.1%}", "-", "-", "-", "no plan"]
+    return [f"budget {tried['budget']:.1%}", f"cost {tried['cost']:.1%}",
+            f"accuracy {tried['accuracy']:.2%}", f"drop {tried['drop']:.2%}",
+            "holds" if tried["holds"] else "fails"]
+
+
 def report(run: Report, folder: Path | None) -> None:
     """``graphprune compress``."""
     console = _console()
@@ -102,6 +118,16 @@ def report(run: Report, folder: Path | None) -> None:
     _checks(console, run)
     _line(console, "", _allocation(run.allocation["method"], run.allocation["distortion"],
                                    run.allocation["gap"]))
+    if run.search:
+        _line(console, "", "accuracy: dense {dense:.2%}, this one {accuracy:.2%}, allowed drop "
+              "{max_drop:.2%}; tried:".format(**run.search))
+        _table(console, [""] * 5, [_probe(tried) for tried in run.search["probes"]], range(5))
+    if run.recovery:
+        _line(console, "", "recovered by {method}: held-out error {before:.3g} -> {after:.3g} of the "
+              "outputs' variance, {refitted} of {layers} layers refitted".format(**run.recovery))
+    if run.distilled:
+        _line(console, "", "distilled: {steps} steps, {seconds:.0f} s, held-out error "
+              "{before:.3g} -> {after:.3g} of the outputs' variance".format(**run.distilled))
     for note in run.notes:
         _line(console, "note: ", note)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())

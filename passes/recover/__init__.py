@@ -1,4 +1,7 @@
-"""Recover: give back accuracy with the structure fixed."""
+"""Recover: give back accuracy with the structure fixed.
+
+``recover.Recover`` and ``distil.Distil`` are the passes; here is what scores need of it.
+"""
 
 from __future__ import annotations
 

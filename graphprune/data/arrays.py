@@ -1,0 +1,140 @@
+"""Tensors from ``.npy``, ``.npz`` and ``.safetensors`` files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from graphprune.calibration import Calibration, gather
+from graphprune.errors import LoadError, first_line
+from graphprune.graph import input_names, user_inputs
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["Arrays"]
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+
+MAX_BYTES = 2**34
+"""An array that unpacks to more is not read from an archive; an ``.npy`` file is only mapped."""
+
+LABELS = "y"
+"""The array of labels in a file of inputs with labels."""
+
+_ONLY = "x"
+"""What the one input may be called whatever the model calls it."""
+
+_CHUNK = 256
+"""Samples handed on at a time."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A file of input tensors, each ``[n, ...]``, called as the model's inputs are.
+
+    One array alone, or one called ``x``, may be the input of a model that has one. Floats are
+    cast to the type that the model takes.
+
+    Attributes:
+        path: the file.
+        seed: draws which samples are taken when not all are.
+    """
+
+    path: Path
+    seed: int = 0
+
+    def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
+        """As many samples as asked for, drawn by the seed.
+
+        Raises:
+            LoadError: if the file can't be read, or doesn't hold the model's inputs.
+        """
+        columns = self._inputs(self._load(), program)
+        count = _length(columns, self.path)
+        order = torch.from_numpy(np.random.default_rng(self.seed).permutation(count)[:samples])
+        rows = (tuple(c[i] for c in columns) for i in order.split(_CHUNK))
+        items = (_like(row, program) for row in rows)
+        source = f"{len(order)} of {count} samples in {self.path.name}"
+        return gather(items, program, samples=samples, source=source)
+
+    def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
+        """Inputs, and their labels ``[n]`` from the array ``y``, a few samples at a time.
+
+        Raises:
+            LoadError: if there are no labels, or not one for each sample.
+        """
+        arrays = self._load()
+        labels = arrays.pop(LABELS, None)
+        if labels is None or labels.ndim != 1 or labels.is_floating_point():
+            raise LoadError(f"{self.path.name} has no integer array {LABELS!r} of labels [n]")
+        columns = (*self._inputs(arrays, program), labels)
+        for i in torch.arange(_length(columns, self.path)).split(_CHUNK):
+            *inputs, label = (column[i] for column in columns)
+            yield *_like(tuple(inputs), program), label
+
+    def _load(self) -> dict[str, torch.Tensor]:
+        if not self.path.is_file():
+            raise LoadError(f"no such file: {self.path}")
+        try:
+            return _READERS[self.path.suffix.lower()](self.path)
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise LoadError(f"{self.path.name} can't be read: {first_line(error)}") from error
+
+    def _inputs(self, arrays: dict[str, torch.Tensor],
+                program: ExportedProgram) -> tuple[torch.Tensor, ...]:
+        names = input_names(program)
+        if all(name in arrays for name in names):
+            return tuple(arrays[name] for name in names)
+        if len(names) == 1 and (len(arrays) == 1 or _ONLY in arrays):
+            return (arrays.get(_ONLY, next(iter(arrays.values()))),)
+        raise LoadError(f"{self.path.name} has {', '.join(sorted(arrays)) or 'no arrays'}; the "
+                        f"model takes {', '.join(names)}")
+
+
+def _length(columns: tuple[torch.Tensor, ...], path: Path) -> int:
+    lengths = {len(column) if column.ndim else 0 for column in columns}
+    if len(lengths) != 1:
+        raise LoadError(f"the arrays in {path.name} have different numbers of samples: "
+                        f"{', '.join(map(str, sorted(lengths)))}")
+    return lengths.pop()
+
+
+def _like(row: tuple[torch.Tensor, ...], program: ExportedProgram) -> tuple[torch.Tensor, ...]:
+    """Floats in the type that the program takes; of anything else nothing is lost silently."""
+    wanted = [x.dtype if isinstance(x, torch.Tensor) else None for x in user_inputs(program)]
+    return tuple(
+        x.to(kind) if kind is not None and kind.is_floating_point and x.is_floating_point() else x
+        for x, kind in zip(row, wanted, strict=True)
+    )
+
+
+def _read_npy(path: Path) -> dict[str, torch.Tensor]:
+    return {_ONLY: torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))}
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_BYTES >> 30} GiB")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(first_line(error)) from error
+
+
+_READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}

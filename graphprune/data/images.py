@@ -1,0 +1,197 @@
+"""Images from a folder or a zip archive of one, as the tensors that a program takes."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from graphprune.calibration import Calibration, gather
+from graphprune.errors import LoadError, PlanError, first_line
+from graphprune.graph import user_inputs
+
+from .files import UNREADABLE, list_files, reader
+from .labelled import class_count
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["Images", "images"]
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Channels of the input -> mode of Pillow."""
+
+# What decoding a broken file raises in Pillow 10 to 13.
+_BROKEN = (*UNREADABLE, SyntaxError, ValueError, IndexError, TypeError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of a folder, of whatever depth, or of a zip archive of one.
+
+    An image is scaled to cover the size, its centre is cropped, pixels become 0 to 1, then
+    ``(pixel - mean) / std``. Files that can't be read are skipped and counted, among them images
+    of more pixels than Pillow's ``MAX_IMAGE_PIXELS`` and files larger than 64 MiB.
+
+    Attributes:
+        path: the folder or archive.
+        mean: of each channel, or one for all.
+        std: likewise.
+        size: height and width; ``None``: those of the program's input.
+        seed: draws which images are taken when not all are.
+    """
+
+    path: Path
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't be meant.
+
+        Raises:
+            PlanError: with the option's name.
+        """
+        if any(value == 0 for value in self.std):
+            raise PlanError("--std must not be 0")
+        if self.size is not None and min(self.size) < 1:
+            raise PlanError("--size must be at least 1 pixel")
+
+    def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
+        """As many as asked for, drawn by the seed.
+
+        Raises:
+            LoadError: if there is no readable image, or the program doesn't take images.
+        """
+        names = self._names()
+        order = np.random.default_rng(self.seed).permutation(len(names))
+        skipped: list[str] = []
+        items = (image for _, image in self._read([names[i] for i in order], program, skipped))
+        found = gather(items, program, samples=samples)
+        source = f"{found.samples} of {len(names)} images in {self.path.name}"
+        plain = f"pixels of {self.path.name} are 0 to 1: no --mean and --std"
+        notes = () if self.mean or self.std else (plain,)
+        return replace(found, source=source, skipped=len(skipped), notes=notes)
+
+    def labels(self) -> dict[str, int]:
+        """File -> class: the number of its folder, in alphabetical order.
+
+        Folders that hold all images are not classes.
+
+        Raises:
+            LoadError: if the images don't lie in at least two folders.
+        """
+        folders = {name: PurePosixPath(name).parent.parts for name in self._names()}
+        depth = 0
+        while all(len(f) > depth for f in folders.values()):
+            if len({f[depth] for f in folders.values()}) > 1:
+                classes = {c: i for i, c in enumerate(sorted({f[depth] for f in folders.values()}))}
+                return {name: classes[folder[depth]] for name, folder in folders.items()}
+            depth += 1
+        raise LoadError(f"{self.path.name} has no folder for each class",
+                        hint="labels are the folders' places in alphabetical order")
+
+    def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
+        """Every readable image ``[1, c, h, w]`` with its label ``[1]``.
+
+        Raises:
+            LoadError: if there aren't as many folders as the model has classes.
+        """
+        labels = self.labels()
+        if (found := len(set(labels.values()))) != class_count(program):
+            raise LoadError(f"{self.path.name} has folders for {found} classes, the model has "
+                            f"{class_count(program)}")
+        for name, image in self._read(list(labels), program, []):
+            yield image, torch.tensor([labels[name]])
+
+    def _names(self) -> list[str]:
+        names = list_files(self.path, SUFFIXES)
+        if not names:
+            raise LoadError(f"{self.path} has no images ({', '.join(SUFFIXES)})")
+        return names
+
+    def _read(self, names: Sequence[str], program: ExportedProgram,
+              skipped: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Names and images ``[1, c, h, w]``; names of unreadable ones are added to ``skipped``."""
+        example = _image_input(program)
+        channels, height, width = example.shape[1:]
+        mean, std = (_per_channel(v, channels) for v in (self.mean or (0.0,), self.std or (1.0,)))
+        reason = ""
+        with reader(self.path) as read:
+            for name in names:
+                try:
+                    pixels = _decode(read(name), _MODES[channels], self.size or (height, width))
+                except _BROKEN as error:
+                    skipped.append(name)
+                    reason = reason or f"{name}: {first_line(error)}"
+                    continue
+                image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+                yield name, ((image - mean) / std).to(example.dtype)[None]
+        if len(skipped) == len(names):
+            raise LoadError(f"none of the {len(names)} images in {self.path.name} can be read "
+                            f"({reason})")
+
+
+def images(path: str | Path, *, mean: Sequence[float] = (), std: Sequence[float] = (),
+           size: int | tuple[int, int] | None = None, seed: int = 0) -> Images:
+    """Calibration images, for ``compress(..., calibration=gp.images(...))``.
+
+    Args:
+        path: a folder of images, nested or not, or a zip archive of one.
+        mean: of each channel, or one for all; pixels are 0 to 1.
+        std: likewise.
+        size: pixels, or height and width; by default those of the model's input.
+        seed: draws which images are taken; the same seed draws the same ones.
+
+    Raises:
+        PlanError: if a value can't be meant.
+    """
+    pair = (size, size) if isinstance(size, int) else size
+    return Images(Path(path), tuple(mean), tuple(std), pair, seed)
+
+
+def _image_input(program: ExportedProgram) -> torch.Tensor:
+    examples = user_inputs(program)
+    if len(examples) == 1 and isinstance(x := examples[0], torch.Tensor):
+        if x.ndim == 4 and x.is_floating_point() and x.shape[1] in _MODES:
+            return x
+        shape = f"[{', '.join(map(str, x.shape))}], {x.dtype}"
+    else:
+        shape = f"{len(examples)} inputs"
+    raise LoadError(f"images fit an input [n, 1, 3 or 4, h, w] of floats; the model takes {shape}",
+                    hint="give tensors: --data FILE.npz, or package.module:callable")
+
+
+def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:
+    if len(values) not in {1, channels}:
+        raise PlanError(f"{len(values)} values of --mean or --std for {channels} channels")
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+
+
+def _decode(data: bytes, mode: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Pixels ``[h, w, c]``."""
+    from PIL import Image, ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
+                image = file.convert(mode)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise OSError(first_line(error)) from error
+    height, width = size
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return np.array(image).reshape(height, width, -1)

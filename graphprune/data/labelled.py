@@ -1,0 +1,61 @@
+"""Accuracy on inputs with labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils import _pytree as pytree
+
+from graphprune.calibration import batch_size, batched, dynamic_batch
+from graphprune.errors import LoadError, PlanError
+from graphprune.graph import call_arguments, unlift
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from .source import Source
+
+__all__ = ["accuracy", "class_count"]
+
+
+def class_count(program: ExportedProgram) -> int:
+    """Classes of a classifier: the columns of its one output ``[n, classes]``.
+
+    Raises:
+        PlanError: if its output is another.
+    """
+    (result,) = program.graph.find_nodes(op="output")
+    leaves = pytree.tree_leaves(result.args)
+    names = set(program.graph_signature.user_outputs)
+    values = [leaf.meta["val"] for leaf in leaves if leaf is not None and leaf.name in names]
+    if len(values) == 1 and values[0].ndim == 2 and isinstance(values[0].shape[1], int):
+        return values[0].shape[1]
+    raise PlanError("accuracy is known for models with one output [n, classes]")
+
+
+def accuracy(program: ExportedProgram, data: Source) -> float:
+    """Share of the samples whose largest output is that of their label, 0 to 1.
+
+    The data is read anew each time, so it need not fit into memory.
+
+    Raises:
+        LoadError: if there are no samples, or a label isn't a class.
+        PlanError: if the model isn't a classifier.
+    """
+    classes = class_count(program)
+    module, size = unlift(program), batch_size(program)
+    right = seen = 0
+    for *inputs, labels in batched(data.labelled(program), size):
+        if not bool(((labels >= 0) & (labels < classes)).all()):
+            raise LoadError(f"a label is not one of the {classes} classes, 0 to {classes - 1}")
+        fill = 0 if dynamic_batch(program) else size - len(labels)
+        filled = [torch.cat([x, x[:1].expand(fill, *x.shape[1:])]) for x in inputs]
+        with torch.no_grad():
+            args, kwargs = call_arguments(program, filled)
+            logits = pytree.tree_leaves(module(*args, **kwargs))[0]
+        right += int((logits[: len(labels)].argmax(1) == labels).sum())
+        seen += len(labels)
+    if seen == 0:
+        raise LoadError("the labelled data is empty")
+    return right / seen

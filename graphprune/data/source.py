@@ -1,0 +1,132 @@
+"""What ``--data`` and ``calibration=`` mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch.utils import _pytree as pytree
+
+from graphprune.architectures import resolve
+from graphprune.calibration import Calibration, gather
+from graphprune.errors import GraphpruneError, LoadError, PlanError, first_line
+from graphprune.tracing import FORWARD_ERRORS, user_line
+
+from .arrays import SUFFIXES, Arrays
+from .images import Images
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["Code", "Source", "calibrate", "open_source"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Somewhere that inputs come from."""
+
+    def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
+        """Inputs for a program, as many as asked for or as there are."""
+        ...
+
+    def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
+        """Flat inputs and, last, their labels ``[n]``; from the beginning at each call."""
+        ...
+
+
+@dataclass(frozen=True)
+class Code:
+    """Inputs that the user's own code makes: the first ones that it yields.
+
+    Attributes:
+        name: ``package.module:callable``; called without arguments, it returns an iterable.
+    """
+
+    name: str
+
+    def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
+        """The first samples.
+
+        Raises:
+            LoadError: if the code fails, or yields something else than the model's inputs.
+        """
+        return gather(self._items(), program, samples=samples, source=self.name)
+
+    def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
+        """All inputs and labels; each item is ``(inputs, labels)``.
+
+        Raises:
+            LoadError: if the code fails, or yields something else.
+        """
+        _ = program
+        for item in self._items():
+            if not isinstance(item, Sequence) or len(item) != 2:
+                raise LoadError(f"{self.name} must yield pairs of inputs and labels")
+            inputs, labels = item
+            yield *pytree.tree_leaves(inputs), torch.as_tensor(labels)
+
+    def _items(self) -> Iterator[Any]:
+        make = resolve(self.name)
+        try:
+            yield from make()
+        except GraphpruneError:
+            raise
+        except (*FORWARD_ERRORS, SystemExit) as error:  # from the user's own code
+            raise LoadError(f"{self.name} fails: {type(error).__name__}: {first_line(error)}",
+                            where=user_line(error)) from error
+
+
+def open_source(text: str | Path, *, mean: Sequence[float] = (), std: Sequence[float] = (),
+                size: tuple[int, int] | None = None, seed: int = 0) -> Source:
+    """The source that a user named.
+
+    Args:
+        text: a folder of images or a zip archive of one; a file of tensors (``.npy``, ``.npz``,
+            ``.safetensors``); or ``package.module:callable``.
+        mean: for images: of each channel.
+        std: for images: of each channel.
+        size: for images: height and width.
+        seed: draws the samples.
+
+    Raises:
+        LoadError: if there is no such thing.
+        PlanError: if options for images are given and it holds none.
+    """
+    path = Path(text)
+    if path.suffix.lower() not in SUFFIXES and (path.exists() or ":" not in str(text)):
+        if not path.exists():
+            raise LoadError(f"no such file: {text}")
+        return Images(path, tuple(mean), tuple(std), size, seed)
+    if mean or std or size:
+        raise PlanError("--mean, --std and --size are for images")
+    return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
+
+
+def calibrate(data: Calibration | Source | Iterable[Any] | str | Path, program: ExportedProgram,
+              samples: int) -> Calibration:
+    """Inputs for a program from whatever the user gave.
+
+    Args:
+        data: as in ``open_source``, or an iterable of inputs, or what an earlier call returned.
+        program: the dense program.
+        samples: how many to take at most; of a ``Calibration``, all are taken.
+
+    Raises:
+        LoadError: if there is none, or it isn't what the program accepts.
+        PlanError: if ``samples`` isn't positive.
+    """
+    if samples < 1:
+        raise PlanError("--samples must be at least 1")
+    if isinstance(data, Calibration):
+        found = gather(data.batches, program, samples=data.samples)
+        return replace(data, batches=found.batches)
+    if isinstance(data, str | Path):
+        data = open_source(data)
+    if isinstance(data, Source):
+        return data.calibration(program, samples)
+    if isinstance(data, torch.Tensor | Mapping):  # one item, not an iterable of them
+        data = [data]
+    return gather(data, program, samples=samples)

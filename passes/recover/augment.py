@@ -1,0 +1,70 @@
+"""Changes of inputs that the dense program labels itself, so that few samples go further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from graphprune.errors import PlanError
+
+__all__ = ["AUGMENTATIONS", "augment", "check_names"]
+
+_SHIFT = 8
+"""Crops move by up to 1/8 of the image."""
+
+Change = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def _flip(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image mirrored left to right, or not."""
+    flipped = torch.rand(len(x), generator=generator) < 0.5
+    return torch.where(flipped.view(-1, 1, 1, 1).to(x.device), x.flip(3), x)
+
+
+def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
+    """All images of a batch moved by one offset; the border is repeated."""
+    height, width = (max(1, size // _SHIFT) for size in x.shape[2:])
+    padded = F.pad(x, (width, width, height, height), mode="replicate")
+    top = int(torch.randint(2 * height + 1, (), generator=generator))
+    left = int(torch.randint(2 * width + 1, (), generator=generator))
+    return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+
+
+def _mix(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Each sample blended with another: Zhang et al., "mixup", ICLR 2018, equation 1."""
+    share = torch.rand(len(x), generator=generator).view(-1, *[1] * (x.ndim - 1)).to(x)
+    other = torch.randperm(len(x), generator=generator).to(x.device)
+    return share * x + (1 - share) * x[other]
+
+
+AUGMENTATIONS: dict[str, Change] = {"crop": _crop, "flip": _flip, "mix": _mix}
+"""By name. ``flip`` and ``crop`` take images ``[n, c, h, w]``, ``mix`` any floats."""
+
+
+def check_names(names: Sequence[str], inputs: Sequence[Any]) -> None:
+    """Refuse augmentations that don't fit the inputs.
+
+    Raises:
+        PlanError: if one is unknown, or the model has other inputs than one of floats; for
+            ``flip`` and ``crop``, other than images.
+    """
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise PlanError(f"no augmentation {name!r}", hint=f"one of {', '.join(AUGMENTATIONS)}")
+        floats = len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point()
+        if not floats or (name != "mix" and inputs[0].ndim != 4):
+            needed = "samples of floats" if name == "mix" else "images [n, c, h, w]"
+            raise PlanError(f"--augment {name} is for models with one input of {needed}")
+
+
+def augment(names: Sequence[str], inputs: Sequence[Any], generator: torch.Generator) -> list[Any]:
+    """The inputs with all named changes, in the order of the table."""
+    changed = list(inputs)
+    for name, change in AUGMENTATIONS.items():
+        if name in names:
+            changed[0] = change(changed[0], generator)
+    return changed

@@ -1,0 +1,83 @@
+"""What a student shall compute: the dense program's outputs, and the distance to them.
+
+Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, equation 1
+and section 2 for the factor T^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import PlanError
+from graphprune.graph import call_arguments
+
+__all__ = ["Outputs", "Target"]
+
+Outputs = list[Tensor]
+"""Floating-point outputs of a program, flat."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Distances between outputs, in units of the dense outputs' variance.
+
+    Attributes:
+        scales: variance of each output over samples and elements.
+        temperature: of the softmax, where there is one output ``[n, classes]``.
+        mixture: weight of the divergence there, 0 to 1.
+    """
+
+    scales: tuple[float, ...]
+    temperature: float
+    mixture: float
+
+    @classmethod
+    def of(cls, batches: Sequence[Outputs], temperature: float, mixture: float) -> Target:
+        """Measure the scales on dense outputs.
+
+        Raises:
+            PlanError: if there is nothing to imitate.
+        """
+        columns = list(zip(*batches, strict=True))
+        if not columns:
+            raise PlanError("the model has no floating-point output to imitate")
+        scales: list[float] = []
+        for column in columns:
+            count = sum(x.numel() for x in column)
+            mean = sum(float(x.double().sum()) for x in column) / count
+            scales.append(sum(float((x.double() - mean).square().sum()) for x in column) / count)
+        return cls(tuple(max(s, 1e-12) for s in scales), temperature, mixture)
+
+    def error(self, got: Outputs, wanted: Outputs) -> Tensor:
+        """Mean squared error, relative to the variance, averaged over outputs."""
+        each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
+        return torch.stack(each).mean()
+
+    def loss(self, got: Outputs, wanted: Outputs) -> Tensor:
+        """What is minimised: the error, and for logits the divergence from the dense classes."""
+        error = self.error(got, wanted)
+        if len(got) != 1 or got[0].ndim != 2 or not self.mixture:
+            return error
+        t = self.temperature
+        divergence = F.kl_div(F.log_softmax(got[0] / t, 1), F.log_softmax(wanted[0] / t, 1),
+                              reduction="batchmean", log_target=True)
+        return (1 - self.mixture) * error + self.mixture * t * t * divergence
+
+
+def caller(module: Callable[..., Any], program: ExportedProgram) -> Callable[[Sequence[Any]], Outputs]:
+    """A function from flat inputs to the floating-point outputs."""
+
+    def call(inputs: Sequence[Any]) -> Outputs:
+        args, kwargs = call_arguments(program, inputs)
+        leaves = pytree.tree_leaves(module(*args, **kwargs))
+        return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
+
+    return call

@@ -1,0 +1,144 @@
+"""``--data`` and what belongs to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import graphprune as gp
+from graphprune.models import digits
+from tests.cli.conftest import DIGITS, Ran
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels = rng.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    (root / "broken.png").write_bytes(b"")
+    return root
+
+
+def test_images(cli: Cli, small: Sequence[str], folder: Path) -> None:
+    found = cli("compress", *small, "--flops", "0.5", "--dry-run", "--json", "--data", folder,
+                "--mean", "0.5", "--std", "0.2,0.2,0.3", "--size", "8", "--samples", "20")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert report["calibration"] == {"source": f"12 of 13 images in {folder.name}",
+                                     "samples": 12, "skipped": 1}
+    assert "unreadable files among the calibration data, skipped: 1" in report["notes"]
+
+
+def test_plan_takes_data_too(cli: Cli, small: Sequence[str], folder: Path) -> None:
+    found = cli("plan", *small, "--flops", "0.5", "--data", folder, "--score", "l1")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["format"].startswith("graphprune.plan/")
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--mean", "0.5"], "--mean, --std and --size need --data or --val"),
+    (["--data", ".", "--mean", "half"], "can't read --mean 'half'"),
+    (["--data", ".", "--size", "8,8,8"], "can't read --size '8,8,8'"),
+    (["--data", "nowhere"], "no such file: nowhere"),
+    (["--data", "nowhere:at_all"], "can't find nowhere:at_all"),
+    (["--data", ".", "--size", "16"], "has no images"),
+    (["--data", "x.npz", "--size", "16"], "--mean, --std and --size are for images"),
+])
+def test_wrong_data(cli: Cli, small: Sequence[str], tmp_path: Path, options: list[str], says: str,
+                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = cli("compress", *small, "--flops", "0.5", "-o", tmp_path / "out", *options)
+    assert found.code == 2
+    assert found.err.startswith("error[GP00")
+    assert says in found.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_distil(cli: Cli, small: Sequence[str], folder: Path, tmp_path: Path) -> None:
+    given = ("compress", *small, "--flops", "0.5", "--no-onnx", "-o", tmp_path / "out")
+    data = ("--data", folder, "--mean", "0.5", "--std", "0.2")
+    found = cli(*given, *data, "--distil", "3", "--augment", "flip,crop", "--json")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert report["distilled"]["steps"] == 3
+    assert report["distilled"]["after"] <= report["distilled"]["before"]
+    assert "distil" in report["seconds"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    spelt = cli(*given, *data, "--distill", "2", "--force")
+    assert "distilled: 2 steps" in spelt.out
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--distil", "5m"], "--distil needs --data"),
+    (["--augment", "flip"], "--augment needs --distil"),
+])
+def test_wrong_distillation(cli: Cli, small: Sequence[str], options: list[str], says: str) -> None:
+    found = cli("compress", *small, "--flops", "0.5", "--dry-run", *options)
+    assert found.code == 2
+    assert says in found.err
+
+
+@pytest.mark.parametrize("options", [["--distil", "soon"], ["--distil", "5", "--augment", "blur"]])
+def test_wrong_effort(cli: Cli, small: Sequence[str], folder: Path, options: list[str]) -> None:
+    found = cli("compress", *small, "--flops", "0.5", "--dry-run", "--data", folder, *options)
+    assert found.code == 2
+    assert found.err.startswith("error[GP004]: ")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits, and the classes that the trained network gives them."""
+    images, labels = digits.load_data()[1]
+    path = tmp_path_factory.mktemp("val") / "val.npz"
+    np.savez(path, x=images[:200].numpy(), y=labels[:200].numpy())
+    return path
+
+
+def test_max_drop(cli: Cli, labelled: Path, tmp_path: Path) -> None:
+    found = cli("compress", *DIGITS, "--max-drop", "10%", "--val", labelled, "--no-onnx", "-o",
+                tmp_path / "out")
+    assert found.code == 0, found.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    search, reached = report["search"], report["after"]["macs"] / report["before"]["macs"]
+    holding = [probe for probe in search["probes"] if probe["holds"]]
+    assert reached == min(probe["cost"] for probe in holding) < 1
+    assert all(search["dense"] - probe["accuracy"] <= 0.1 for probe in holding)
+    assert any(not probe["holds"] for probe in search["probes"])
+    assert found.err.count("budget ") == len(search["probes"]) == found.out.count("  drop ")
+    images, labels = (torch.from_numpy(x) for x in np.load(labelled).values())
+    assert digits.evaluate(gp.load(tmp_path / "out"), images, labels) == search["accuracy"]
+
+
+def test_no_network_holds(cli: Cli, tmp_path: Path) -> None:
+    images = digits.load_data()[1].images[:40]
+    with torch.no_grad():
+        classes = digits.build()(images).argmax(1)  # of another network: chance
+    np.savez(tmp_path / "val.npz", x=images.numpy(), y=(classes + 1).numpy() % 10)
+    found = cli("compress", *DIGITS, "--max-drop", "0", "--val", tmp_path / "val.npz", "-q",
+                "--protect", "*", "-o", tmp_path / "out")
+    assert found.code == 1
+    assert "error[GP006]: no smaller network was found" in found.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--max-drop", "1%"], "--max-drop needs --val"),
+    (["--val", "x.npz", "--flops", "0.5"], "--val needs --max-drop"),
+    (["--max-drop", "1%", "--val", "x.npz", "--flops", "0.5"], "leave out --flops"),
+    (["--max-drop", "much", "--val", "x.npz"], "can't read 'much'"),
+    (["--max-drop", "1%", "--val", "nowhere.npz"], "no such file"),
+])
+def test_wrong_search(cli: Cli, options: list[str], says: str) -> None:
+    found = cli("compress", *DIGITS, "--dry-run", *options)
+    assert found.code == 2
+    assert says in found.err
