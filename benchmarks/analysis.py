@@ -7,13 +7,14 @@ data (tensors on the ``meta`` device), and ``graphprune.analysis.analyse`` is ti
 thread. The table goes to stdout and to ``results/analysis.csv``; with matplotlib there is also a
 plot, ``results/analysis.png``.
 
-Two families:
+Three families:
 
 * ``residual``: basic blocks in three stages of 64, 128 and 256 channels, a projection where the
   width changes, pooling, flatten and a linear layer.
-* ``mixed``: 64 channels; in turn a shuffle block (chunk, depthwise convolution, concatenation,
-  channel shuffle), a residual bottleneck with a grouped convolution, and a concatenation of three
-  branches.
+* ``concat``: dense blocks of six layers, each of which reads the concatenation of all before it
+  in its block, with a transition back to 64 channels between blocks.
+* ``shuffle``: 64 channels; in turn a shuffle block (chunk, depthwise convolution, concatenation,
+  channel shuffle) and a residual bottleneck with a grouped convolution.
 """
 
 from __future__ import annotations
@@ -142,16 +143,24 @@ def residual(nodes: int) -> fx.GraphModule:
     return net.classify(x)
 
 
-def mixed(nodes: int) -> fx.GraphModule:
-    """Shuffle block, grouped bottleneck and concatenation in turn."""
+def in_turn(nodes: int, *blocks: Callable[[Net, fx.Node], fx.Node]) -> fx.GraphModule:
     net = Net()
     x = net.relu(net.conv(net.input(1, 3, 32, 32), 64, 3))
-    blocks = (shuffle_block, grouped_block, concat_block)
     turn = 0
     while len(net.graph.nodes) + 6 < nodes:
-        x = blocks[turn % 3](net, x)
+        x = blocks[turn % len(blocks)](net, x)
         turn += 1
     return net.classify(x)
+
+
+def concat(nodes: int) -> fx.GraphModule:
+    """Dense blocks with transitions."""
+    return in_turn(nodes, dense_block)
+
+
+def shuffle(nodes: int) -> fx.GraphModule:
+    """Shuffle block and grouped bottleneck in turn."""
+    return in_turn(nodes, shuffle_block, grouped_block)
 
 
 def shuffle_block(net: Net, x: fx.Node) -> fx.Node:
@@ -174,12 +183,17 @@ def grouped_block(net: Net, x: fx.Node) -> fx.Node:
     return net.relu(net.add(net.conv(y, channels(x)), x))
 
 
-def concat_block(net: Net, x: fx.Node) -> fx.Node:
-    branches = [x, net.relu(net.conv(x, 32, 3)), net.relu(net.conv(x, 32))]
-    return net.relu(net.conv(net.call(aten.cat.default, branches, 1), 64))
+def dense_block(net: Net, x: fx.Node) -> fx.Node:
+    features = [x]
+    for _ in range(6):
+        x = net.call(aten.cat.default, list(features), 1) if len(features) > 1 else x
+        features.append(net.relu(net.conv(net.relu(net.conv(x, 64)), 16, 3)))
+    return net.relu(net.conv(net.call(aten.cat.default, features, 1), 64))
 
 
-FAMILIES: dict[str, Callable[[int], fx.GraphModule]] = {"residual": residual, "mixed": mixed}
+FAMILIES: dict[str, Callable[[int], fx.GraphModule]] = {
+    "residual": residual, "concat": concat, "shuffle": shuffle,
+}
 
 
 def measure(family: str, nodes: int) -> Row:
@@ -227,8 +241,12 @@ def plot(rows: list[Row], folder: Path) -> None:
     for family in FAMILIES:
         mine = [row for row in rows if row.family == family]
         label = f"{family}, nodes^{exponent(mine):.2f}"
-        axes.loglog([r.nodes for r in mine], [r.cpu for r in mine], "o-", label=label)
-    axes.set(xlabel="nodes of the graph", ylabel="CPU seconds of the analysis")
+        (line,) = axes.loglog([r.nodes for r in mine], [r.cpu for r in mine], "o-", label=label)
+        x = np.asarray([r.nodes for r in mine])
+        bound = mine[0].cpu * x * np.log(x) / (x[0] * np.log(x[0]))
+        axes.loglog(x, bound, ":", color=line.get_color())
+    axes.set(xlabel="nodes of the graph", ylabel="CPU seconds of the analysis",
+             title="dotted: n log n from the smallest graph")
     axes.legend()
     figure.savefig(folder / "analysis.png", dpi=120)
     plt.close(figure)

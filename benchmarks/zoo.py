@@ -2,18 +2,21 @@
 
     python benchmarks/zoo.py
     python benchmarks/zoo.py --only 'timm:*' --tools graphprune --onnx
+    python benchmarks/zoo.py --onnx --missing
 
 Models come from ``zoo_models.txt``, one per line: ``torchvision:NAME``, ``torchvision-seg:NAME``,
-``timm:NAME`` or ``hf:NAME`` (``HF`` below). Weights are random and nothing is downloaded; BatchNorm
+``torchvision-det:NAME`` (``Dense`` below), ``timm:NAME`` or ``hf:NAME`` (``HF`` below). Weights are random and nothing is downloaded; BatchNorm
 gets random statistics, and every model runs on a batch of 2. Each model and tool has a process of
-its own, on one thread and with a time limit, so a crash is a row of the table and not its end.
+its own, on one thread and with a limit on its CPU seconds, so a crash is a row of the table and
+not its end. All seconds are those of the process, without the time that others took the core.
 
 graphprune is asked for half of the FLOPs. Torch-Pruning is asked to remove half of the channels, by
 global group L2 magnitude, with the classifier left out. Neither tool is told anything about a model:
 no ``num_heads``, no ``unwrapped_parameters``, no protected layers.
 
 The table goes to stdout and to ``results/zoo.csv``, one row per model; rows of models, and columns of
-tools, that were not run stay as they were. Its columns:
+tools, that were not run stay as they were, and ``--missing`` runs only what isn't there yet.
+``zoo_table.py`` makes ``docs/zoo.md`` of it. Its columns:
 
 * ``analysed``: ``y``, or the class of the error. ``unknown`` lists operators without a rule.
 * ``export_s`` and ``analysis_s``: seconds of ``torch.export`` and of the analysis alone.
@@ -76,6 +79,7 @@ COLUMNS = {
         "tp_works", "tp_macs", "tp_prunable", "tp_s", "tp_peak_mb", "tp_stage", "tp_reason",
     ),
 }  # fmt: skip
+_SECONDS = {"graphprune": "total_s", "torch-pruning": "tp_s"}
 _SHOWN = {
     "model": 46, "analysed": 20, "nodes": 6, "export_s": 9, "analysis_s": 11, "prunable": 9,
     "flops_got": 10, "oracle": 9, "back": 12, "onnx": 9, "total_s": 8, "peak_mb": 8,
@@ -144,8 +148,13 @@ HF: dict[str, tuple[str, str, dict[str, Any], Callable[[], torch.Tensor]]] = {
 
 def emit(**fields: Any) -> None:
     """Hand fields of the row to the parent, as soon as they are known."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIBI
-    print(_MARK + json.dumps({**fields, "peak_mb": round(peak)}), flush=True)
+    spent = {"peak_mb": peak_mb(), "total_s": round(time.process_time(), 1)}
+    print(_MARK + json.dumps(fields | spent), flush=True)
+
+
+def peak_mb() -> int:
+    """The most memory that this process held so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIBI)
 
 
 def import_torchvision() -> None:
@@ -192,6 +201,28 @@ def _segmentation(name: str) -> tuple[nn.Module, torch.Tensor]:
     return model, torch.randn(BATCH, 3, 128, 128)
 
 
+class Dense(nn.Module):
+    """The convolutional part of a detector: backbone, pyramid and heads, up to the raw predictions.
+
+    What follows, anchors and suppression, has no parameters, and torch.export can't capture it.
+    """
+
+    def __init__(self, detector: Any) -> None:
+        super().__init__()
+        self.backbone = detector.backbone
+        self.head = detector.head if hasattr(detector, "head") else detector.rpn.head
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.head(list(self.backbone(x).values()))
+
+
+def _detection(name: str) -> tuple[nn.Module, torch.Tensor]:
+    import torchvision
+
+    detector = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    return Dense(detector), torch.randn(BATCH, 3, 256, 256)
+
+
 def _timm(name: str) -> tuple[nn.Module, torch.Tensor]:
     import timm
 
@@ -209,6 +240,7 @@ def _transformers(name: str) -> tuple[nn.Module, torch.Tensor]:
 _BUILDERS = {
     "torchvision": _torchvision,
     "torchvision-seg": _segmentation,
+    "torchvision-det": _detection,
     "timm": _timm,
     "hf": _transformers,
 }
@@ -225,12 +257,12 @@ def run_graphprune(name: str, *, onnx: bool) -> None:
     emit(stage="build", flops_asked=FLOPS)
     model, inputs = build(name)
     emit(stage="export")
-    start = time.perf_counter()
+    start = time.process_time()
     program = trace(model, (inputs,))
-    emit(stage="analysis", export_s=round(time.perf_counter() - start, 2))
-    start = time.perf_counter()
+    emit(stage="analysis", export_s=round(time.process_time() - start, 2))
+    start = time.process_time()
     analysis = analyse(program)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     unknown = sorted({str(node.target) for node in unknown_operators(analysis)})
     emit(stage="compress", analysed="y", nodes=len(analysis.nodes), analysis_s=round(seconds, 3),
          groups=len(analysis.groups), unknown=" ".join(unknown),
@@ -326,26 +358,22 @@ _WORKERS = {"graphprune": run_graphprune, "torch-pruning": run_torch_pruning}
 # In the parent -----------------------------------------------------------------------------------
 
 
-def measure(name: str, tool: str, limit: float, *, onnx: bool) -> dict[str, Any]:
+def measure(name: str, tool: str, limit: int, *, onnx: bool) -> dict[str, Any]:
     """One model, one tool, one process: the tool's columns of the row."""
-    command = [sys.executable, __file__, "--worker", name, "--tools", tool]
-    start = time.perf_counter()
-    try:
-        done = subprocess.run(command + ["--onnx"] * onnx, capture_output=True, timeout=limit,
-                              check=False)
-        printed, error, reason = done.stdout, *failure(done.returncode, done.stderr.decode())
-    except subprocess.TimeoutExpired as late:
-        printed, error, reason = late.stdout or b"", "timeout", f"over {limit:g} s"
-    seconds = round(time.perf_counter() - start, 1)
-    found: dict[str, Any] = {}
-    for line in printed.decode(errors="replace").splitlines():
+    command = [sys.executable, __file__, "--worker", name, "--tools", tool, "--limit", str(limit)]
+    done = subprocess.run(command + ["--onnx"] * onnx, capture_output=True, check=False)
+    error, reason = failure(done.returncode, done.stderr.decode())
+    found: dict[str, Any] = {"total_s": limit}
+    for line in done.stdout.decode(errors="replace").splitlines():
         if line.startswith(_MARK):
             found |= json.loads(line.removeprefix(_MARK))
+    if error == signal.SIGXCPU.name:
+        error, reason, found["total_s"] = "timeout", f"over {limit} s", limit
     if tool == "graphprune":
-        found |= {"total_s": seconds, "error": error, "reason": reason}
+        found |= {"error": error, "reason": reason}
         found.setdefault("analysed", error)
     else:
-        found |= {"tp_s": seconds, "tp_reason": f"{error}: {reason}" if error else ""}
+        found |= {"tp_s": found["total_s"], "tp_reason": f"{error}: {reason}" if error else ""}
         found |= {"tp_peak_mb": found.get("peak_mb", ""), "tp_stage": found.get("stage", "")}
         found.setdefault("tp_works", error)
     return {column: found.get(column, "") for column in COLUMNS[tool]}
@@ -419,15 +447,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN",
                         help="models to run, such as 'timm:*'")
     parser.add_argument("--tools", nargs="+", choices=COLUMNS, default=list(COLUMNS))
-    parser.add_argument("--limit", type=float, default=240, metavar="S",
-                        help="seconds for one model and tool")
+    parser.add_argument("--limit", type=int, default=240, metavar="S",
+                        help="CPU seconds for one model and tool")
     parser.add_argument("--onnx", action="store_true", help="also write ONNX and run it")
+    parser.add_argument("--missing", action="store_true", help="only what has no row yet")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
+        resource.setrlimit(resource.RLIMIT_CPU, (options.limit, options.limit + 1))
         _WORKERS[options.tools[0]](options.worker, onnx=options.onnx)
         return
     models = MODELS.read_text(encoding="utf-8").split()
@@ -437,11 +467,14 @@ def main() -> None:
     for name in chosen:
         row: dict[str, Any] = {**rows.get(name, {}), "model": name}
         fresh: dict[str, Any] = {"model": name}
-        for tool in options.tools:
+        todo = [tool for tool in options.tools
+                if not (options.missing and row.get(_SECONDS[tool]))]
+        for tool in todo:
             fresh |= measure(name, tool, options.limit, onnx=options.onnx)
         rows[name] = row | fresh
-        show(fresh)
-        write(path, models, rows)
+        if todo:
+            show(fresh)
+            write(path, models, rows)
     summarise([rows[name] for name in chosen], options.tools)
 
 

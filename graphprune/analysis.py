@@ -43,6 +43,7 @@ class Analysis:
         layouts: per node, the layout of its result (a list, if it has several).
         labels: the label store.
         nodes: node of each link number in the store's log.
+        stored: calls that depend on stored tensors alone.
         grouping: the groups.
         costs: their costs.
         allow_inexact: statistics over an axis didn't hold it.
@@ -55,6 +56,7 @@ class Analysis:
     layouts: Mapping[fx.Node, Result]
     labels: Labels
     nodes: tuple[fx.Node, ...]
+    stored: frozenset[fx.Node]
     grouping: Grouping
     costs: Costs
     allow_inexact: bool = False
@@ -140,6 +142,7 @@ def analyse(program: ExportedProgram | fx.GraphModule, *, allow_inexact: bool = 
     sweep = Sweep(module, free_inputs, allow_inexact)
     while True:
         sweep.to_fixpoint()
+        sweep.freeze_unseen()
         axes = sweep.distinct_axes()
         parameters = {
             (name, dim): sweep.labels.resolve(axis)
@@ -153,7 +156,7 @@ def analyse(program: ExportedProgram | fx.GraphModule, *, allow_inexact: bool = 
         sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
     costs = _costs(sweep, grouping)
     return Analysis(module, sweep.facts, sweep.tensors, sweep.axes, sweep.results,
-                    sweep.labels, sweep.nodes, grouping, costs, allow_inexact)
+                    sweep.labels, sweep.nodes, sweep.stored, grouping, costs, allow_inexact)
 
 
 def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polynomial:

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis, analyse
 from graphprune.artifacts import PROGRAM, write_bytes
+from graphprune.baking import baked_calls
 from graphprune.budget import Budget
 from graphprune.calibration import Calibration
 from graphprune.cut import cut
@@ -457,6 +458,15 @@ def _with_data(report: Report, data: Calibration | None) -> Report:
     return replace(report, calibration=found, notes=notes)
 
 
+def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
+    names = list(baked_calls(analysis, analysis.kept(plan.keep)).values())
+    if not names:
+        return ()
+    weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
+    note = f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
+    return (f"{note}, ..." if names[1:] else note,)
+
+
 def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
             seconds: Mapping[str, float]) -> Report:
     analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
@@ -483,7 +493,7 @@ def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
         eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
                "max_error": rebuilt.max_error},
         recovery=asdict(recovered) if recovered else {},
-        notes=(*decided[Scores].notes, *decision.notes,
+        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
                *([_INEXACT] if cut_inexactly else [])),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from graphprune.baking import baked_calls, baked_values
 from graphprune.graph import clone, fingerprint, relift
 from graphprune.labels import Axis
 from graphprune.layout import Layout
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
     from graphprune.plan import Plan
 
-__all__ = ["cut", "cut_module", "originals", "slice_tensors"]
-
-_ADDED = "graphprune.added"
+__all__ = ["cut", "cut_module", "cut_nodes", "slice_tensors"]
 
 
 def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedProgram:
@@ -51,6 +50,11 @@ def cut_module(analysis: Analysis, kept: Kept) -> fx.GraphModule:
 
     Shape metadata of the copy is stale; export it again, or propagate shapes, to refresh it.
     """
+    return cut_nodes(analysis, kept)[0]
+
+
+def cut_nodes(analysis: Analysis, kept: Kept) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
+    """``cut_module``, and its node for each node of the analysed graph whose value it computes."""
     module = clone(analysis.module)
     for name, tensor in slice_tensors(analysis.tensors, analysis.axes, kept).items():
         set_tensor(module, name, tensor)
@@ -59,14 +63,29 @@ def cut_module(analysis: Analysis, kept: Kept) -> fx.GraphModule:
     for old, new in copies.items():
         if old in analysis.facts:
             _rewrite(module, analysis.facts[old], old, new, copies, kept)
+    module = _baked(module, analysis, kept, copies)
     module.graph.lint()
     module.recompile()
-    return module
+    return module, copies
 
 
-def originals(module: fx.GraphModule) -> list[fx.Node]:
-    """The nodes of a cut graph that were there before: ``cut_module`` adds constants and factors."""
-    return [node for node in module.graph.nodes if _ADDED not in node.meta]
+def _baked(module: fx.GraphModule, analysis: Analysis, kept: Kept,
+           copies: dict[fx.Node, fx.Node]) -> fx.GraphModule:
+    """Computed weights stored, and the calls and tensors that computed them left out."""
+    values = baked_values(analysis, kept)
+    if not values:
+        return module
+    for old, name in baked_calls(analysis, kept).items():
+        set_tensor(module, name, values[name])
+        with module.graph.inserting_before(copies[old]):
+            stored = module.graph.get_attr(name)
+        copies[old].replace_all_uses_with(stored)
+        module.graph.erase_node(copies[old])
+        copies[old] = stored
+    for old in reversed(analysis.nodes):
+        if (old in analysis.stored or old.op == "get_attr") and not copies[old].users:
+            module.graph.erase_node(copies.pop(old))
+    return fx.GraphModule(module, module.graph)  # takes along only the tensors that are read
 
 
 def slice_tensors(
@@ -100,6 +119,8 @@ def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None
     """Put a tensor in the place of the parameter, buffer or constant of that name."""
     path, _, attribute = name.rpartition(".")
     owner = module.get_submodule(path)
+    if attribute not in vars(owner) and not isinstance(tensor, torch.nn.Parameter):
+        owner._buffers.setdefault(attribute, None)
     setattr(owner, attribute, tensor)
 
 
@@ -130,9 +151,7 @@ def _rewrite(module: fx.GraphModule, facts: Facts, old: fx.Node, new: fx.Node,
 
 
 def _times(graph: fx.Graph, node: fx.Node, factor: float) -> fx.Node:
-    product = graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
-    product.meta[_ADDED] = True
-    return product
+    return graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
 
 
 def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -151,6 +170,4 @@ def _stored(module: fx.GraphModule, before: fx.Node, rows: Axis) -> fx.Node:
     name = f"rows_of_{before.name}"
     module.register_buffer(name, torch.from_numpy(np.ascontiguousarray(rows)))
     with module.graph.inserting_before(before):
-        node = module.graph.get_attr(name)
-    node.meta[_ADDED] = True
-    return node
+        return module.graph.get_attr(name)

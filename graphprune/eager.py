@@ -17,12 +17,14 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.absorb import Absorbed, absorb
+from graphprune.baking import baked_calls
 from graphprune.cut import set_tensor, slice_tensors
+from graphprune.double import Widened
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, dynamic_dims, state, unlift
 from graphprune.ops.registry import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
-from graphprune.verify import TOLERANCE, Double, Widened, error, random_inputs, run
+from graphprune.verify import TOLERANCE, Double, error, random_inputs, run
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -59,8 +61,11 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
         kept: the rows that stay.
         small: the cut program.
     """
-    if model is None:
-        reason = "the input was an exported program, not a module"
+    baked = list(baked_calls(analysis, kept).values())
+    reason = "the input was an exported program, not a module" if model is None else ""
+    if baked:
+        reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
+    if model is None or baked:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     try:
         values = state(unlift(small))

@@ -126,36 +126,27 @@ class Labels:
         labels = labels[labels != FROZEN]
         self.unite(labels, np.full_like(labels, FROZEN), link)
 
-    def refine(self, label: int, parts: NDArray[np.int64], link: int) -> None:
-        """Replace a live label by a set of others: removing any of ``parts`` removes it."""
-        label = int(self.find(np.asarray([label]))[0])
-        *head, last = (int(p) for p in parts if p != FROZEN)
-        for part in reversed(head[1:]):
-            joint = int(self.fresh(1)[0, 0])
-            self._set_parts(joint, part, last)
-            last = joint
-        if head:
-            self._set_parts(label, head[0], last)
-            self.log.append(Event(np.full(2, label), self._parts[label].copy(), link))
-            self.version += 1
-        else:
-            self.unite(np.asarray([label]), np.asarray([last]), link)
+    def refine(self, labels: NDArray[np.int64], parts: Axis, link: int) -> None:
+        """Replace each distinct root ``labels[i]`` by the set ``parts[i]``: any removes it.
 
-    def refine_pairs(self, labels: NDArray[np.int64], first: NDArray[np.int64],
-                     second: NDArray[np.int64], link: int) -> None:
-        """Replace each distinct root ``labels[i]`` by ``{first[i], second[i]}``.
-
-        Where one of the two is frozen, the other remains: see ``resolve``.
+        A set of more than two is a chain of pairs, over labels made for the purpose. Frozen
+        parts drop out, see ``resolve``.
         """
+        last = parts[:, -1]
+        for column in parts.T[-2:0:-1]:
+            joints = self.fresh(len(labels))[:, 0]
+            self._set_parts(joints, column, last)
+            last = joints
+        self._set_parts(labels, parts[:, 0], last)
+        self.version += 1
+        which, column = np.nonzero(parts)
+        self.log.append(Event(labels[which], parts[which, column], link))
+
+    def _set_parts(self, labels: NDArray[np.int64], first: NDArray[np.int64],
+                   second: NDArray[np.int64]) -> None:
         self._parts[labels, 0] = first
         self._parts[labels, 1] = second
         self._refined[labels] = True
-        self.version += 1
-        self.log.append(Event(np.tile(labels, 2), np.concatenate([first, second]), link))
-
-    def _set_parts(self, label: int, first: int, second: int) -> None:
-        self._parts[label] = first, second
-        self._refined[label] = True
 
 
 def _as_sets(rows: Axis) -> Axis:

@@ -108,12 +108,7 @@ class _Cells:
         for j in axes:
             new[j] = labels.fresh(self.sizes[j])
             parts.append(self._one_per_label(labels, new[j], int(j), loose, link))
-        names = self.names[loose]
-        if len(axes) == 2:
-            labels.refine_pairs(names, parts[0], parts[1], link)
-        else:
-            for name, sets in zip(names, np.stack(parts, axis=1), strict=True):
-                labels.refine(int(name), sets, link)
+        labels.refine(self.names[loose], np.stack(parts, axis=1), link)
         return new
 
     def _one_per_label(self, labels: Labels, axis: Axis, j: int, loose: NDArray[np.bool_],

@@ -9,14 +9,15 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 
 from graphprune.errors import InternalError
-from graphprune.graph import size_hint, state
+from graphprune.graph import size_hint, state, stored_calls
 from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
-from graphprune.ops import RULES, Call, Facts
+from graphprune.ops import Call, Facts, find
 from graphprune.ops.registry import Result
 
 __all__ = ["Sweep"]
@@ -40,6 +41,7 @@ class Sweep:
         self.labels = Labels()
         self.nodes = tuple(module.graph.nodes)
         self.tensors = dict(state(module))
+        self.stored = stored_calls(module)
         self.axes: dict[str, Layout] = {}
         self.facts: dict[fx.Node, Facts] = {}
         self.results: dict[fx.Node, Result] = {}
@@ -108,12 +110,13 @@ class Sweep:
             source, index = node.args
             results = self.results[source]  # type: ignore[index]
             return results[index] if isinstance(results, list) else None  # type: ignore[index]
-        entry = RULES.get(node.target)
+        entry = find(node.target)
         if entry is None or not self._inputs_known(node):
             return self._unknown(link, node)
         call = Call(node, link, self.labels, self.results,
                     self._caches.setdefault(node, {}), self._constants,
-                    quiet=self._is_quiet, allow_inexact=self.allow_inexact)
+                    quiet=self._is_quiet, allow_inexact=self.allow_inexact,
+                    stored=node in self.stored)
         facts = call.facts
         facts.result = entry.apply(call)
         facts.quiet |= entry.quiet and all(map(self._is_quiet, node.all_input_nodes))
@@ -160,15 +163,32 @@ class Sweep:
         self._freeze_all(link, [node])
         return self.results[node]
 
+    def freeze_unseen(self) -> None:
+        """Freeze held labels that no activation sees: removing them would change nothing."""
+        holding = [(link, axis) for link, node in enumerate(self.nodes) if node in self.facts
+                   for axis in self.facts[node].held]
+        if not holding:
+            return
+        seen = [np.zeros(1, dtype=np.int64)]
+        for node in self.nodes:
+            if node.op != "get_attr" and node not in self.stored:
+                seen += [self.labels.resolve(axis).ravel() for n in (node, *node.all_input_nodes)
+                         for axis in self._axes_of(n)]
+        visible = np.unique(np.concatenate(seen))
+        for link, axis in holding:
+            rows = self.labels.resolve(axis)
+            self.labels.freeze(rows[~np.isin(rows, visible)][:, None], link)
+
+    def _axes_of(self, node: fx.Node) -> list[Axis]:
+        """The axes of all results of a node."""
+        result = self.results.get(node)
+        layouts = result if isinstance(result, list) else [result] if result else []
+        return [axis for layout in layouts for axis in layout]
+
     def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
         for source in nodes:
             for axis in self._axes_of(source):
                 self.labels.freeze(axis, link)
-
-    def _axes_of(self, node: fx.Node) -> Iterator[Axis]:
-        result = self.results.get(node)
-        for layout in result if isinstance(result, list) else [result or ()]:
-            yield from layout
 
     def distinct_axes(self) -> list[Axis]:
         """Every different axis of the program, resolved, in order of first occurrence."""

@@ -48,7 +48,8 @@ def trace(
     Args:
         model: any module that torch.export can capture.
         args: example positional inputs. Tensors whose first dimension equals that of the
-            first tensor are taken to be batched.
+            first tensor are taken to be batched. On the meta device, model and inputs have no
+            values, and the model is not run first.
         kwargs: example keyword inputs.
         dynamic_batch: try to keep the batch size symbolic.
 
@@ -59,7 +60,8 @@ def trace(
     named = dict(kwargs or {})
     with _evaluating(model):
         _register_dataclasses((args, named))
-        _register_dataclasses(_run(model, args, named))
+        if not _on_meta(args, named):
+            _register_dataclasses(_run(model, args, named))
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             try:
@@ -112,6 +114,12 @@ def _batched(leaf: Any, batch: int) -> bool:
 def _grown(leaf: Any, batch: int) -> Any:
     """torch.export takes a size of 1 for a constant, so one sample is doubled."""
     return torch.cat([leaf, leaf]) if batch == 1 and _batched(leaf, batch) else leaf
+
+
+def _on_meta(*inputs: Any) -> bool:
+    """Whether there are shapes only: code that reads a value runs under torch.export alone."""
+    leaves = pytree.tree_leaves(inputs)
+    return any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves)
 
 
 @contextmanager

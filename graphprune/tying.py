@@ -106,23 +106,25 @@ def _settle(labels: Labels, a: Axis, b: Axis, link: int) -> None:
         left, right = _pad(left, right)
         x, y = _difference(left, right)[0], _difference(right, left)[0]
         x, y = x[x != FROZEN], y[y != FROZEN]
-        if len(x) == 1 and len(y) >= 1:
-            labels.refine(int(x[0]), y, link)
-        elif len(y) == 1 and len(x) >= 1:
-            labels.refine(int(y[0]), x, link)
+        if len(x) == 1 and len(y) == 1:
+            labels.unite(x, y, link)
+        elif len(x) == 1 and len(y) > 1:
+            labels.refine(x, y[None], link)
+        elif len(y) == 1 and len(x) > 1:
+            labels.refine(y, x[None], link)
         else:
             labels.freeze(np.concatenate([x, y])[:, None], link)
 
 
 def _refine_all(labels: Labels, single: Axis, several: Axis, link: int) -> bool:
-    """Refine labels that stand alone against a set of two, where none is also in such a set."""
+    """Refine labels that stand alone against a set, where none is also in such a set."""
     alone = (single != FROZEN).sum(axis=1) == 1
-    rows = np.flatnonzero(alone & ((several != FROZEN).sum(axis=1) == 2))
+    rows = np.flatnonzero(alone & ((several != FROZEN).sum(axis=1) > 1))
     names, first = np.unique(single[rows, 0], return_index=True)
     free = ~np.isin(names, several[rows])
     names, rows = names[free], rows[first[free]]
     if len(names):
-        labels.refine_pairs(names, several[rows, 0], several[rows, 1], link)
+        labels.refine(names, several[rows], link)
     return len(names) > 0
 
 

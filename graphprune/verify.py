@@ -14,7 +14,6 @@ the model's own weights may hide, such as a head that is initialised to zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from graphprune.baking import baked_calls, baked_sources, baked_values
 from graphprune.cut import slice_tensors
+from graphprune.double import Double, Tensors
 from graphprune.errors import VerifyError
 from graphprune.graph import (
     dynamic_dims,
@@ -37,7 +37,7 @@ from graphprune.graph import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from torch.export import ExportedProgram
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from graphprune.layout import Layout
     from graphprune.ops.registry import Contraction, Statistic
 
-__all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "Widened", "error", "random_inputs", "run", "same", "verify"]
+__all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "error", "random_inputs", "run", "same", "verify"]
 
 TOLERANCE = 1e-9
 """Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
@@ -68,54 +68,20 @@ class Verdict:
         return self.max_error <= self.tolerance
 
 
-Tensors = Mapping[str, torch.Tensor]
-
-
-class Double(fx.Interpreter):
-    """Runs a graph with every floating-point tensor in float64.
-
-    Args:
-        module: the graph.
-        tensors: values to use in place of the stored ones, by name.
-    """
-
-    def __init__(self, module: fx.GraphModule, tensors: Tensors | None = None) -> None:
-        super().__init__(module)
-        self._tensors = tensors or {}
-
-    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Stored tensors, widened."""
-        if target in self._tensors:
-            return _widen(self._tensors[target])
-        return _widen(super().get_attr(target, args, kwargs))
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Float dtypes in arguments are widened too, and tensors made with torch's default."""
-        args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
-        return pytree.tree_map(_widen_made, super().call_function(target, args, kwargs))
-
-
-class Widened(TorchDispatchMode):
-    """Runs Python code with every float dtype it asks for widened to float64."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """One operator call, as ``Double`` makes it."""
-        args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
-        return pytree.tree_map(_widen_made, func(*args, **kwargs))
-
-
 class Masked(Double):
     """Runs the dense graph with removed channels silenced.
 
     Contracting operands are zeroed at removed rows. Where a statistic that counts as exact lost
     channels, their rows are zeroed in all stored tensors, and the statistic itself is left as
     it is; in other statistics, removed rows read as what is neutral there.
+    Weights that the cut bakes are rounded as the baked ones are.
     """
 
     def __init__(self, analysis: Analysis, kept: Kept, tensors: Tensors | None = None) -> None:
         super().__init__(analysis.module, tensors)
         self._analysis = analysis
         self._kept = kept
+        self._baked = baked_calls(analysis, kept)
         self._loud = _without(kept, _counted(analysis, kept))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -125,6 +91,8 @@ class Masked(Double):
 
     def run_node(self, n: fx.Node) -> Any:
         """A call whose operands are silenced first."""
+        if n in self._baked:
+            return super().run_node(n).to(n.meta["val"].dtype).double()
         facts = self._analysis.facts.get(n)
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):
@@ -203,23 +171,6 @@ def _silenced(value: Any, layout: Layout, loud: Kept) -> Any:
     return value
 
 
-def _widen(value: Any) -> Any:
-    """A copy, so that a graph that writes into its buffers leaves the program as it is."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    kind = torch.float64 if value.is_floating_point() else value.dtype
-    return value.detach().to(kind, copy=True)
-
-
-def _widen_made(value: Any) -> Any:
-    narrow = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.double() if narrow else value
-
-
-def _widen_dtype(value: Any) -> Any:
-    return torch.float64 if value in (torch.float32, torch.float16, torch.bfloat16) else value
-
-
 def verify(
     dense: ExportedProgram, analysis: Analysis, kept: Kept, small: ExportedProgram,
     *, seed: int = 0, tolerance: float = TOLERANCE,
@@ -231,8 +182,10 @@ def verify(
     """
     module = unlift(small)
     worst, batches = 0.0, []
-    shaken = _shaken(analysis, state(module), seed)
-    sliced = {**shaken, **slice_tensors(shaken, analysis.axes, kept)}
+    baked = baked_sources(analysis, baked_calls(analysis, kept))
+    shaken = _shaken(analysis, {*state(module), *baked}, seed)
+    sliced = {**shaken, **slice_tensors(shaken, analysis.axes, kept),
+              **baked_values(analysis, kept, shaken)}
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = ((0, {}, {}), (1, shaken, sliced))
     for grow, wide, narrow in rounds:
         inputs = random_inputs(dense, grow, seed + grow)
@@ -251,10 +204,10 @@ def _finite(values: Sequence[Any]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def _shaken(analysis: Analysis, present: Tensors, seed: int) -> dict[str, torch.Tensor]:
+def _shaken(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
     """Parameters and buffers with noise of their own size added; what isn't negative stays so.
 
-    Tensors that are one object stay one object. Only those that the cut program has as well.
+    Tensors that are one object stay one object. Only those in ``present``.
     """
     generator = torch.Generator().manual_seed(seed)
     done: dict[int, torch.Tensor] = {}

@@ -576,27 +576,98 @@ class InstanceNormed(Net):
 
 
 class WeightStandardised(Net):
+    """Statistics over the input channels of a weight."""
+
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.head = conv(3, 24), conv(24, 32), head(32)
 
     def forward(self, x: Tensor) -> Tensor:
-        w = self.a.weight
-        w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5)
-        x = torch.relu(F.conv2d(x, w, self.a.bias, padding=1))
-        return self.head(torch.relu(self.b(x)))
+        for layer in (self.a, self.b):
+            w = layer.weight
+            w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5)
+            x = torch.relu(F.conv2d(x, w, layer.bias, padding=1))
+        return self.head(x)
 
 
-class Reparametrised(Net):
-    """weight_norm: the norm runs over the input channels, which therefore stay."""
+class StandardisedByNorm(Net):
+    """Statistics over the input channels of a weight, by a batch norm that always takes them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.a = nn.utils.parametrizations.weight_norm(conv(3, 32))
-        self.b, self.c, self.head = conv(32, 32), conv(32, 32), head(32)
+        self.a, self.b, self.head = conv(3, 24), conv(24, 32), head(32)
+        self.gain = nn.Parameter(torch.rand(32, 1, 1, 1) + 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.relu(self.c(torch.relu(self.b(torch.relu(self.a(x)))))))
+        w = self.b.weight.reshape(1, 32, -1)
+        w = F.batch_norm(w, None, None, (self.gain * 0.1).view(-1), training=True, momentum=0.0)
+        x = F.conv2d(torch.relu(self.a(x)), w.reshape_as(self.b.weight), self.b.bias, padding=1)
+        return self.head(torch.relu(x))
+
+
+class Reparametrised(Net):
+    """Norms over the input channels, and over all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        again = nn.utils.parametrizations
+        self.a, self.b = again.weight_norm(conv(3, 32)), again.weight_norm(conv(32, 32))
+        self.c, self.head = again.spectral_norm(conv(32, 24)), head(24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.a, self.b, self.c):
+            x = torch.relu(layer(x))
+        return self.head(x)
+
+
+class StandardisedTwice(Net):
+    """A layer that standardises its weight and is called twice: one weight before and after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = conv(3, 24), conv(24, 24), head(24)
+
+    def twice(self, x: Tensor) -> Tensor:
+        w = self.b.weight
+        w = w - w.mean((1, 2, 3), keepdim=True)
+        return torch.relu(F.conv2d(x, w, self.b.bias, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.twice(self.twice(torch.relu(self.a(x)))))
+
+
+class LowRank(Net):
+    """A weight that is a sum of its own and a product of two thin ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = conv(3, 32), conv(32, 24), head(24)
+        self.down, self.up = nn.Parameter(torch.randn(2, 32)), nn.Parameter(torch.randn(24, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.b.weight + (self.up @ self.down)[:, :, None, None]
+        return self.head(torch.relu(F.conv2d(torch.relu(self.a(x)), w, self.b.bias, padding=1)))
+
+
+class Experts(Net):
+    """Each token goes to the expert that a router picks: the experts' insides can be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.router = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.up = nn.Parameter(torch.randn(3, 16, 24))
+        self.down = nn.Parameter(torch.randn(3, 24, 16))
+        self.head = nn.Linear(16, 5)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (torch.randn(4, 6),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.embed(x))
+        weight, which = self.router(x).softmax(-1).topk(1)
+        up, down = self.up[which[:, 0]], self.down[which[:, 0]]
+        y = torch.relu(torch.einsum("ni,nio->no", x, up))
+        return self.head(x + weight * torch.einsum("ni,nio->no", y, down))
 
 
 class WeightedFusion(Net):

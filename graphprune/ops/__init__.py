@@ -11,10 +11,11 @@ from graphprune.ops import (
     recurrent,
     reduce,
     reorder,
+    routing,
     rows,
     shape,
 )
-from graphprune.ops.registry import RULES, Call, Facts, Kept, Rule, Sample, rule, sample
+from graphprune.ops.registry import RULES, Call, Facts, Kept, Rule, Sample, find, rule, sample
 
 __all__ = [
     "RULES",
@@ -27,12 +28,14 @@ __all__ = [
     "conv",
     "create",
     "elementwise",
+    "find",
     "linear",
     "norm",
     "pool",
     "recurrent",
     "reduce",
     "reorder",
+    "routing",
     "rows",
     "rule",
     "sample",

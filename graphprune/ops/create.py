@@ -35,6 +35,7 @@ def fresh_layout(call: Call, argument: str) -> Layout:
     samples=lambda: [sample([2, 6])],
 )
 @rule(
+    aten.new_empty.default,
     aten.new_ones.default,
     aten.new_zeros.default,
     samples=lambda: [sample(torch.randn(3), [2, 6])],
@@ -62,6 +63,14 @@ def filled(call: Call) -> Layout:
 @rule(
     aten.arange.start_step,
     samples=lambda: [sample(0, 6, 2, free=False)],
+)
+@rule(
+    aten.eye.default,
+    samples=lambda: [sample(6, free=False)],
+)
+@rule(
+    aten.linspace.default,
+    samples=lambda: [sample(0, 1, 6, free=False)],
 )
 @rule(
     aten.scalar_tensor.default,

@@ -65,18 +65,19 @@ _UNARY = (
     aten.atan.default, aten.bitwise_not.default, aten.ceil.default, aten.celu.default,
     aten.celu_.default, aten.clone.default, aten.contiguous.default, aten.cos.default,
     aten.cosh.default, aten.detach.default, aten.detach_.default, aten.elu.default,
-    aten.elu_.default, aten.erf.default, aten.exp.default, aten.expm1.default,
+    aten.elu_.default, aten.empty_like.default, aten.erf.default, aten.erfinv.default,
+    aten.exp.default, aten.exp2.default, aten.exp_.default, aten.expm1.default,
     aten.floor.default, aten.frac.default, aten.gelu.default, aten.gelu_.default,
     aten.hardshrink.default, aten.hardsigmoid.default, aten.hardsigmoid_.default,
     aten.hardswish.default, aten.hardswish_.default, aten.hardtanh.default,
     aten.hardtanh_.default, aten.isfinite.default, aten.isinf.default, aten.isnan.default,
     aten.leaky_relu.default, aten.leaky_relu_.default, aten.lift_fresh_copy.default,
-    aten.log.default, aten.log1p.default, aten.log2.default, aten.log_sigmoid.default,
-    aten.logical_not.default, aten.mish.default, aten.mish_.default, aten.nan_to_num.default,
+    aten.log.default, aten.log10.default, aten.log1p.default, aten.log2.default, aten.log_sigmoid.default,
+    aten.logical_not.default, aten.logit.default, aten.mish.default, aten.mish_.default, aten.nan_to_num.default,
     aten.neg.default, aten.neg_.default, aten.ones_like.default, aten.reciprocal.default,
     aten.relu.default, aten.relu6.default, aten.relu6_.default, aten.relu_.default,
-    aten.round.default, aten.rrelu.default, aten.rsqrt.default, aten.selu.default,
-    aten.selu_.default, aten.sigmoid.default, aten.sigmoid_.default, aten.sign.default,
+    aten.round.default, aten.rrelu.default, aten.rsqrt.default, aten.rsqrt_.default, aten.selu.default,
+    aten.selu_.default, aten.sigmoid.default, aten.sigmoid_.default, aten.sign.default, aten.sgn.default, aten.sinc.default,
     aten.silu.default, aten.silu_.default, aten.sin.default, aten.sinh.default,
     aten.softplus.default, aten.softshrink.default, aten.sqrt.default, aten.sqrt_.default,
     aten.square.default, aten.tan.default, aten.tanh.default, aten.tanh_.default,
@@ -84,18 +85,24 @@ _UNARY = (
 )  # fmt: skip
 
 _BINARY = (
-    aten.add.Tensor, aten.add_.Tensor, aten.atan2.default, aten.copy_.default,
-    aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.eq.Tensor, aten.ge.Tensor,
-    aten.gt.Tensor, aten.le.Tensor, aten.logical_and.default, aten.logical_or.default,
+    aten.add.Tensor, aten.add_.Tensor, aten.atan2.default, aten.clamp_max.Tensor,
+    aten.clamp_min.Tensor, aten.copy_.default,
+    aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.eq.Tensor, aten.floor_divide.default,
+    aten.fmod.Tensor, aten.ge.Tensor, aten.gt.Tensor, aten.heaviside.default, aten.hypot.default,
+    aten.le.Tensor, aten.logaddexp.default, aten.logical_and.default, aten.logical_or.default,
+    aten.logical_xor.default,
     aten.lt.Tensor, aten.maximum.default, aten.minimum.default, aten.mul.Tensor,
-    aten.mul_.Tensor, aten.ne.Tensor, aten.pow.Tensor_Tensor, aten.rsub.Tensor,
-    aten.sub.Tensor, aten.sub_.Tensor, aten.true_divide.Tensor,
+    aten.mul_.Tensor, aten.ne.Tensor, aten.multiply.Tensor, aten.pow.Tensor_Tensor,
+    aten.remainder.Tensor, aten.rsub.Tensor, aten.sub.Tensor, aten.sub_.Tensor, aten.subtract.Tensor, aten.true_divide.Tensor,
+    aten.xlogy.Tensor,
 )  # fmt: skip
 
 _SCALAR = (
     aten.add.Scalar, aten.add_.Scalar, aten.clamp.default, aten.clamp_.default,
-    aten.clamp_max.default, aten.clamp_min.default, aten.div.Scalar, aten.div_.Scalar,
-    aten.eq.Scalar, aten.fill.Scalar, aten.fill_.Scalar, aten.full_like.default,
+    aten.clamp_max.default, aten.clamp_max_.default, aten.clamp_min.default,
+    aten.clamp_min_.default, aten.clip.default, aten.div.Scalar, aten.div_.Scalar,
+    aten.eq.Scalar, aten.float_power.Tensor_Scalar, aten.floor_divide.Scalar,
+    aten.fmod.Scalar, aten.fill.Scalar, aten.fill_.Scalar, aten.full_like.default,
     aten.ge.Scalar, aten.gt.Scalar, aten.le.Scalar, aten.lt.Scalar, aten.mul.Scalar,
     aten.mul_.Scalar, aten.ne.Scalar, aten.pow.Tensor_Scalar, aten.pow_.Scalar,
     aten.remainder.Scalar, aten.rsub.Scalar, aten.sub.Scalar, aten.sub_.Scalar,
@@ -186,6 +193,14 @@ def power_of_scalar(call: Call) -> Layout:
 
 
 @rule(
+    aten.where.ScalarOther,
+    samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, torch.rand(2, 6, 4), 0.0)],
+)
+@rule(
+    aten.where.ScalarSelf,
+    samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, 0.0, torch.rand(2, 6, 4))],
+)
+@rule(
     aten.where.self,
     samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, torch.rand(2, 6, 4), torch.rand(6, 1))],
 )
@@ -198,6 +213,13 @@ def where(call: Call) -> Layout:
     aten.masked_fill.Scalar,
     aten.masked_fill_.Scalar,
     samples=lambda: [sample(torch.rand(2, 6, 4), torch.rand(2, 1, 4) > 0.5, 0.0)],
+)
+@rule(
+    aten.masked_fill.Tensor,
+    aten.masked_fill_.Tensor,
+    samples=lambda: [
+        sample(torch.rand(2, 6, 4), torch.rand(2, 1, 4) > 0.5, torch.tensor(0.5)),
+    ],
 )
 def masked_fill(call: Call) -> Layout:
     """Fill where a mask is set; the mask takes part in the broadcast."""
@@ -214,7 +236,20 @@ def fill(call: Call) -> Layout:
 
 
 @rule(
+    aten.clamp.Tensor,
+    samples=lambda: [
+        sample(torch.rand(2, 6), torch.rand(6) / 2),
+        sample(torch.rand(2, 6), None, torch.rand(2, 1)),
+    ],
+)
+def clamp(call: Call) -> Layout:
+    """``min(max(x, low), high)``; either bound may be missing."""
+    return _pointwise(call)
+
+
+@rule(
     aten.addcmul.default,
+    aten.addcmul_.default,
     aten.addcdiv.default,
     samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6) + 0.5)],
 )

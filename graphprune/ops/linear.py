@@ -98,6 +98,34 @@ def _product(call: Call, left: str, right: str) -> Layout:
 
 
 @rule(
+    aten.dot.default,
+    aten.vdot.default,
+    samples=lambda: [sample(torch.randn(6), torch.randn(6))],
+)
+def dot(call: Call) -> Layout:
+    """Inner product of two vectors."""
+    (_, x), (name, y) = ((name, call.layout(value)[0]) for name, value in call.arguments.items())
+    call.tie(x, y)
+    call.contract(name, 0, y)
+    return ()
+
+
+@rule(aten.mv.default, samples=lambda: [sample(torch.randn(4, 6), torch.randn(6))])
+def matrix_vector(call: Call) -> Layout:
+    """``[n, k] x [k]``."""
+    rows, inner = call.layout("self")
+    call.tie(inner, call.layout("vec")[0])
+    call.contract("vec", 0, inner)
+    return (rows,)
+
+
+@rule(aten.outer.default, samples=lambda: [sample(torch.randn(4), torch.randn(6))])
+def outer(call: Call) -> Layout:
+    """``y[i, j] = a[i] * b[j]``."""
+    return (*call.layout("self"), *call.layout("vec2"))
+
+
+@rule(
     aten.einsum.default,
     samples=lambda: [
         sample("bnhd,bmhd->bhnm", [torch.randn(2, 3, 4, 6), torch.randn(2, 5, 4, 6)]),

@@ -55,6 +55,19 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
     rule(operator, samples=samples, quiet=True)(resample)
 
 
+@rule(
+    aten.grid_sampler.default,
+    aten.grid_sampler_2d.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4, 4), torch.rand(2, 3, 3, 2), 0, 0, False)],
+)
+def sampled(call: Call) -> Result:
+    """Each channel read at the positions of a grid ``[B, h, w, 2]``, which stays."""
+    layout, grid = call.layout("input"), call.layout("grid")
+    call.tie(layout[0], grid[0])
+    call.freeze(*layout[2:], *grid[1:])
+    return (*layout[:2], *map(plain, call.out_shape[2:]))
+
+
 for _operator, (_spatial, _args) in _POOLS.items():
     _enter(_operator, _spatial, _args, several=False)
 for _operator, (_spatial, _args) in _POOLS_WITH_INDICES.items():

@@ -149,6 +149,16 @@ def spread(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), 2), sample(torch.randn(2, 6, 4), 1)],
 )
 @rule(
+    aten.all.default,
+    aten.any.default,
+    samples=lambda: [sample(torch.randn(2, 6) > 0, free=False)],
+)
+@rule(
+    aten.all.dim,
+    aten.any.dim,
+    samples=lambda: [sample(torch.randn(2, 6, 4) > 0, 2, free=False)],
+)
+@rule(
     aten.max.default,
     aten.min.default,
     samples=lambda: [sample(torch.randn(2, 6), free=False)],
@@ -159,9 +169,19 @@ def held(call: Call) -> Layout:
 
 
 @rule(
+    aten.kthvalue.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4), 2, 2)],
+)
+@rule(
     aten.max.dim,
+    aten.median.dim,
     aten.min.dim,
+    aten.mode.default,
     samples=lambda: [sample(torch.randn(2, 6, 4), 2)],
+)
+@rule(
+    aten.aminmax.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4), dim=2)],
 )
 @rule(
     aten.std_mean.correction,
@@ -171,6 +191,23 @@ def held(call: Call) -> Layout:
 def two_reductions(call: Call) -> Result:
     """Reductions with two results of the same shape."""
     return [_held(call)] * 2
+
+
+@rule(
+    aten._weight_norm.default,
+    samples=lambda: [
+        sample(torch.randn(6, 3, 4), torch.rand(6, 1, 1) + 0.5, 0),
+        sample(torch.randn(3, 6), torch.rand(1, 6) + 0.5, 1),
+        sample(torch.randn(3, 6), torch.tensor(0.5), -1, free=False),
+    ],
+)
+def weight_norm(call: Call) -> Layout:
+    """``g * v / |v|`` with a norm for each row of ``dim``, or one norm for all if it is -1."""
+    layout, dim = call.layout("v"), call["dim"]
+    call.mix(*(axis for i, axis in enumerate(layout) if i != dim))
+    if dim >= 0:
+        call.tie(layout[dim], call.layout("g")[dim])
+    return layout
 
 
 @rule(aten.diff.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
@@ -189,6 +226,7 @@ def differences(call: Call) -> Layout:
 @rule(
     aten.cumprod.default,
     aten.cumsum.default,
+    aten.logcumsumexp.default,
     aten.log_softmax.int,
     aten.softmax.int,
     samples=lambda: [sample(torch.randn(2, 6, 4), 2), sample(torch.randn(2, 6, 4), 1)],

@@ -43,6 +43,7 @@ __all__ = [
     "Sample",
     "Statistic",
     "bind",
+    "find",
     "resized",
     "rule",
     "sample",
@@ -118,6 +119,7 @@ class Facts:
         scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
         replacement: what a cut program calls instead.
         quiet: where the stored rows of some channels are zero, so are those of the result.
+        held: axes that a call on stored tensors needs whole.
         mixes: a statistic holds an axis.
         opens: that axis is free with ``allow_inexact``.
         known: there is a rule.
@@ -131,6 +133,7 @@ class Facts:
     scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
     quiet: bool = False
+    held: list[Axis] = field(default_factory=list)
     mixes: bool = False
     opens: bool = False
     known: bool = True
@@ -157,36 +160,47 @@ class Rule:
         apply: the rule.
         samples: example calls.
         quiet: the result is quiet where all operands are.
+        wide: computes the same in float64, where the operator itself only takes narrower types.
     """
 
     apply: Callable[[Call], Result]
     samples: Callable[[], Sequence[Sample]]
     quiet: bool = False
+    wide: Callable[..., Any] | None = None
 
 
 RULES: dict[Any, Rule] = {}
 
 
 def rule(
-    *operators: Any, samples: Callable[[], Sequence[Sample]], quiet: bool = False
+    *operators: Any, samples: Callable[[], Sequence[Sample]], quiet: bool = False,
+    wide: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
     """Enter a rule into the table for one or several operator overloads.
 
     Args:
-        operators: the overloads.
+        operators: the overloads; one that another library registers by name,
+            ``"library::operator"``, since it exists only once that library has been imported.
         samples: example calls, for the law tests.
         quiet: rows of the result are zero where those of all operands are, as when data is only
             moved. Rules that know better set ``call.facts.quiet``.
+        wide: see ``Rule``.
     """
 
     def enter(function: Callable[[Call], Result]) -> Callable[[Call], Result]:
         for operator in operators:
             if operator in RULES:
                 raise InternalError(f"{operator} has two rules")
-            RULES[operator] = Rule(function, samples, quiet)
+            RULES[operator] = Rule(function, samples, quiet, wide)
         return function
 
     return enter
+
+
+def find(operator: Any) -> Rule | None:
+    """The rule of what a node calls."""
+    named = isinstance(operator, torch._ops.OpOverload)
+    return RULES.get(operator) or (RULES.get(operator.name()) if named else None)
 
 
 class Call:
@@ -201,12 +215,14 @@ class Call:
         tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
         quiet: tells whether a node's value is quiet.
         allow_inexact: statistics may lose rows that zero parameters don't silence.
+        stored: the call computes a weight from stored tensors alone.
     """
 
     def __init__(self, node: fx.Node, link: int, labels: Labels,
                  layouts: Mapping[fx.Node, Result], cache: dict[Any, Axis],
                  tensors: Mapping[fx.Node, torch.Tensor], *,
-                 quiet: Callable[[fx.Node], bool], allow_inexact: bool) -> None:
+                 quiet: Callable[[fx.Node], bool], allow_inexact: bool,
+                 stored: bool = False) -> None:
         self.node = node
         self.labels = labels
         self.facts = Facts()
@@ -216,6 +232,7 @@ class Call:
         self._layouts = layouts
         self._cache = cache
         self._tensors = tensors
+        self._stored = stored
         self.arguments = bind(node)
 
     def __getitem__(self, name: str) -> Any:
@@ -286,10 +303,16 @@ class Call:
 
     def contract(self, argument: str, dim: int, axis: Axis, item: int | None = None) -> None:
         """``axis`` is summed over; it is dimension ``dim`` of the weight-like ``argument``."""
-        self.facts.contractions.append(Contraction(argument, dim, axis, item))
+        if self._stored:
+            self.facts.held.append(axis)
+        else:
+            self.facts.contractions.append(Contraction(argument, dim, axis, item))
 
     def freeze(self, *axes: Axis) -> None:
-        """Every row of these axes must stay."""
+        """Every row of these axes must stay, or the call be baked, if it is on stored tensors."""
+        if self._stored:
+            self.facts.held.extend(axes)
+            return
         for axis in axes:
             self.labels.freeze(axis, self.link)
 
@@ -318,6 +341,9 @@ class Call:
         """
         layout, dims = self.layout(argument), tuple(sorted(dims))
         held = tuple(held) or tuple(layout[d] for d in dims)
+        if self._stored:  # a weight's own statistic is kept at its dense value, by baking
+            self.mix(*held)
+            return
         exact = not centred and self.quiet(argument)
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
             self._cache["mixed"] = plain(0)  # frozen rows are quiet, so the next sweep can't tell
@@ -366,7 +392,12 @@ class Call:
         self.rewrite(argument, value)
 
     def scale(self, argument: str, factor: Callable[[Kept], float]) -> None:
-        """After a cut, an argument (or the result: ``""``) is multiplied by ``factor(kept)``."""
+        """After a cut, an argument (or the result: ``""``) is multiplied by ``factor(kept)``.
+
+        A call on stored tensors is baked instead when what its statistic runs over is cut.
+        """
+        if self._stored:
+            return
         self.facts.scales[argument] = factor
 
     def replace(self, make: Callable[[Kept], tuple[Any, dict[str, Any]] | None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from graphprune.labels import Axis, plain
@@ -101,6 +103,7 @@ def permute(call: Call) -> Layout:
 
 @rule(
     aten.swapaxes.default,
+    aten.swapdims.default,
     samples=lambda: [sample(torch.randn(2, 6, 4), 1, -1)],
     quiet=True,
 )
@@ -128,7 +131,19 @@ def reverse_dimensions(call: Call) -> Layout:
     return call.layout("self")[::-1]
 
 
-@rule(aten.movedim.int, samples=lambda: [sample(torch.randn(2, 6, 4), 1, 2)], quiet=True)
+@rule(aten.mT.default, samples=lambda: [sample(torch.randn(2, 5, 6))], quiet=True)
+def transpose_matrices(call: Call) -> Layout:
+    """Exchange the last two dimensions."""
+    *rest, rows, columns = call.layout("self")
+    return (*rest, columns, rows)
+
+
+@rule(
+    aten.movedim.int,
+    aten.moveaxis.int,
+    samples=lambda: [sample(torch.randn(2, 6, 4), 1, 2)],
+    quiet=True,
+)
 def move_dimension(call: Call) -> Layout:
     """Move one dimension elsewhere."""
     out = list(call.layout("self"))
@@ -165,6 +180,7 @@ def squeeze(call: Call) -> Layout:
 
 
 @rule(
+    aten.broadcast_to.default,
     aten.expand.default,
     samples=lambda: [
         sample(torch.randn(1, 6, 1), [2, 6, 5]),
@@ -201,6 +217,64 @@ def expand_as(call: Call) -> Layout:
         if len(mine) == len(theirs):
             call.tie(mine, theirs)
     return other
+
+
+@rule(
+    aten.unfold.default,
+    samples=lambda: [sample(torch.randn(2, 6, 7), 2, 3, 2)],
+)
+def windows(call: Call) -> Layout:
+    """Windows along one dimension, which stays; their positions become a new last one."""
+    layout = call.layout("self")
+    dim = call.dim(call["dimension"], len(layout))
+    call.freeze(layout[dim])
+    return (*layout[:dim], plain(call.out_shape[dim]), *layout[dim + 1 :],
+            plain(call.out_shape[-1]))
+
+
+@rule(aten.im2col.default, samples=lambda: [
+    sample(torch.randn(2, 6, 4, 4), [2, 3], [1, 1], [0, 0], [1, 1]),
+])
+def patches(call: Call) -> Layout:
+    """``[B, C, H, W] -> [B, C*kh*kw, positions]``: each channel becomes ``kh*kw`` rows."""
+    layout = call.layout("self")
+    call.freeze(*layout[-2:])
+    channels = merge([layout[-3], plain(math.prod(call["kernel_size"]))])
+    return (*layout[:-3], channels, plain(call.out_shape[-1]))
+
+
+@rule(aten.col2im.default, samples=lambda: [
+    sample(torch.randn(2, 24, 4), [4, 4], [2, 2], [1, 1], [0, 0], [2, 2]),
+])
+def unpatched(call: Call) -> Layout:
+    """``[B, C*kh*kw, positions] -> [B, C, H, W]``: ``kh*kw`` rows go together."""
+    layout, kernel = call.layout("self"), math.prod(call["kernel_size"])
+    rows = layout[-2]
+    outer, inner = split(call.labels, rows, [len(rows) // kernel, kernel], call.link)
+    call.freeze(inner, layout[-1])
+    return (*layout[:-2], outer, *(plain(n) for n in call.out_shape[-2:]))
+
+
+@rule(
+    aten.tril.default,
+    aten.triu.default,
+    samples=lambda: [sample(torch.randn(6, 3, 3))],
+)
+def triangle(call: Call) -> Layout:
+    """Zeros on one side of the diagonal of the last two dimensions, which therefore stay."""
+    layout = call.layout("self")
+    call.freeze(*layout[-2:])
+    return layout
+
+
+@rule(aten.diagonal.default, samples=lambda: [sample(torch.randn(3, 6, 3), 0, 0, 2)])
+def diagonal(call: Call) -> Layout:
+    """The diagonal of two dimensions, which stay, as a new last one."""
+    layout = call.layout("self")
+    dims = {call.dim(call[name], len(layout)) for name in ("dim1", "dim2")}
+    call.freeze(*(layout[d] for d in dims))
+    rest = (axis for d, axis in enumerate(layout) if d not in dims)
+    return (*rest, plain(call.out_shape[-1]))
 
 
 @rule(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.analysis import Kept
-from graphprune.cut import cut_module, originals
+from graphprune.cut import cut_nodes
 from graphprune.labels import Axis
 from graphprune.ops.registry import bind
 from graphprune.passes.observe import (
@@ -75,8 +75,7 @@ def repair(
         progress: called with each layer's weight.
     """
     analysis = observations.analysis
-    module = cut_module(analysis, kept)
-    copies = dict(zip(analysis.module.graph.nodes, originals(module), strict=True))
+    module, copies = cut_nodes(analysis, kept)
     used = sorted({*observations.fitted, *observations.held_out})
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
     fits: list[tuple[Layer, Fit]] = []

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
+from graphprune.errors import PlanError
 from graphprune.groups import Group, Occurrence
 from graphprune.passes.observe import Observations
 
@@ -47,7 +48,14 @@ class Magnitude:
 
 
 def per_channel(values: torch.Tensor, where: Occurrence) -> NDArray[np.float64]:
-    """Sum a tensor over all that belongs to each channel: ``[width]``."""
+    """Sum a tensor over all that belongs to each channel: ``[width]``.
+
+    Raises:
+        PlanError: if the tensor has no values.
+    """
+    if values.is_meta:
+        raise PlanError(f"{where.tensor} is on the meta device and has no values to score",
+                        hint="load the weights, or score without them: --score random")
     others = [d for d in range(values.ndim) if d != where.dim]
     rows = (values.sum(dim=others) if others else values).cpu().numpy()
     return rows[where.rows].sum(axis=1)

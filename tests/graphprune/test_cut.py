@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis import Analysis, analyse
+from graphprune.baking import baked_calls
 from graphprune.cut import cut_module
 from graphprune.explain import frozen
 from graphprune.graph import relift, unlift
@@ -59,12 +60,17 @@ def test_the_cut_net_equals_the_masked_original(name: str) -> None:
         small = relift(cut_module(analysis, kept), program)
         verify(program, analysis, kept, small)
         widths = [len(keep[g.id]) for g in analysis.groups]
-        if is_counted(analysis):
-            assert analysis.costs.macs.at(widths) == counted_macs(small, analysis.costs.batch)
+        macs, params = analysis.costs.macs.at(widths), analysis.costs.params.at(widths)
         distinct = {id(p): p.numel() for p in small.parameters()}
-        assert analysis.costs.params.at(widths) == sum(distinct.values())
+        if baked_calls(analysis, kept):  # what computed the weights is gone
+            assert macs >= counted_macs(small, analysis.costs.batch)
+            assert params >= sum(distinct.values())
+            continue
+        if is_counted(analysis):
+            assert macs == counted_macs(small, analysis.costs.batch)
+        assert params == sum(distinct.values())
     if name in NETS:
-        assert analysis.costs.macs.at(widths) < 0.5 * analysis.dense_macs
+        assert macs < 0.5 * analysis.dense_macs
     if is_counted(analysis):
         assert analysis.dense_macs == counted_macs(program, analysis.costs.batch)
 
