@@ -337,8 +337,10 @@ def _decide(start: State, first: Analyse, decider: Allocate | Given,
     if data is not None:
         passes.append(Observe(data))
     passes.append(Score(_criterion(score or ("l2" if data is None else "obs"))))
-    choosing = method == "ls" and isinstance(decider, Allocate)
-    passes.append(Choose(decider, progress) if choosing else decider)
+    if method == "ls" and isinstance(decider, Allocate):
+        passes.append(Choose(decider, progress))
+    else:
+        passes.append(decider)
     return Pipeline(passes).run(start, progress)
 
 
