@@ -16,7 +16,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 import graphprune as gp
-from graphprune.calibration import BATCH, Calibration, gather
+from graphprune.calibration import Calibration, gather
 from graphprune.data import accuracy, calibrate, open_source
 from graphprune.data.files import MAX_BYTES, list_files
 from graphprune.errors import LoadError, PlanError
@@ -225,7 +225,7 @@ def test_tensor_files(kind: str, program: ExportedProgram, tmp_path: Path) -> No
 
         save_file({"inputs": x}, path)
     data = calibrate(path, program, 70)
-    assert [len(batch[0]) for batch in data.batches] == [BATCH, 70 - BATCH]
+    assert [len(batch[0]) for batch in data.batches] == [7] * 10
     assert data.source == f"70 of 100 samples in inputs.{kind}"
     rows = {row.tobytes() for row in x.astype(np.float32)}
     taken = {row.numpy().tobytes() for row in joined(data)}
@@ -240,7 +240,8 @@ def test_several_inputs_go_by_their_names(tmp_path: Path) -> None:
     program = trace(TwoInputs(), example)
     path = tmp_path / "inputs.npz"
     np.savez(path, right=np.full((5, 8), 2.0), left=np.full((5, 3), 1.0), other=np.zeros(1))
-    (batch,) = calibrate(path, program, 9).batches
+    batches = calibrate(path, program, 9).batches
+    batch = [torch.cat(values) for values in zip(*batches, strict=True)]
     assert [(tuple(x.shape), float(x.mean())) for x in batch] == [((5, 3), 1.0), ((5, 8), 2.0)]
     np.savez(path, right=np.zeros((5, 8)), left=np.zeros((4, 3)))
     with pytest.raises(LoadError, match="different numbers of samples: 4, 5"):
@@ -292,7 +293,7 @@ def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
             yield torch.full((size, 3, 8, 8), float(number))
 
     data = gather(pieces(), program, samples=280)
-    assert [len(batch[0]) for batch in data.batches] == [BATCH] * 4 + [280 - 4 * BATCH]
+    assert [len(batch[0]) for batch in data.batches] == [28] * 10
     values = joined(data)[:, 0, 0, 0]
     assert values.tolist() == [0.0] + [1.0] * 200 + [2.0] * 3 + [3.0] * 70 + [4.0] * 6
     # No batch keeps the whole alive.
