@@ -7,6 +7,7 @@
 ``Allocate``              widths within the budget: the ``Decision`` with its plan
 ``Choose``                the same for several plans, by the repaired network's error
 ``Prune``                 the smaller program, proven against the masked original
+``Merge``                 in place of ``Prune``: removed channels merged into kept ones, data-free
 ``Recover``               other weights, so that it computes what the dense one does
 ``Distil``                weights trained for a short while towards the dense program's outputs
 ``FoldBatchNorm``         for deployment: no BatchNorm left that could fold
@@ -22,6 +23,7 @@ from .fold import FoldBatchNorm, Folded, count_batchnorms
 from .prune import Prune
 from .recover.distil import Distil, Distilled
 from .recover.effort import Effort
+from .recover.merge import Merge, Merged
 from .recover.recover import Recover, Recovered
 from .score import CRITERIA, Criterion, Scores
 
@@ -38,6 +40,8 @@ __all__ = [
     "Effort",
     "FoldBatchNorm",
     "Folded",
+    "Merge",
+    "Merged",
     "Observe",
     "Prune",
     "Recover",
@@ -50,6 +54,7 @@ __all__ = [
 
 ALL_PASSES = {
     each.name: each for each in (
-        Analyse, Observe, Score, Allocate, Choose, Prune, Recover, Distil, FoldBatchNorm)
+        Analyse, Observe, Score, Allocate, Choose, Prune, Merge, Recover, Distil,
+        FoldBatchNorm)
 }
 """Passes by name."""

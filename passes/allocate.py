@@ -27,6 +27,7 @@ from .allocation import (
     Allocator,
     ErdosRenyiKernel,
     Infeasible,
+    PQIndex,
     Problem,
     approach,
 )
@@ -127,7 +128,7 @@ class Allocate(AnalysisPass):
             bound,
         )
         try:
-            allocation = _filled(problem, self._allocator(analysis)(problem), dense)
+            allocation = _filled(problem, self._allocator(analysis, scores)(problem), dense)
         except Infeasible as error:
             raise self._infeasible(analysis, dense, bound, error.smallest) from error
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
@@ -146,7 +147,9 @@ class Allocate(AnalysisPass):
         fits = (widths % self.round_to == 0) | (widths == group.width)
         return widths[fits]
 
-    def _allocator(self, analysis: Analysis) -> Allocator:
+    def _allocator(self, analysis: Analysis, scores: Scores) -> Allocator:
+        if self.method == PQIndex.name:
+            return PQIndex.of([scores.values[g.id] for g in analysis.groups])
         if self.method == ErdosRenyiKernel.name:
             scale = tuple(_erk_density(analysis, g) for g in analysis.groups)
             return ErdosRenyiKernel(erk_scale=scale)

@@ -34,7 +34,7 @@ from graphprune.ops.registry import bind
 
 from .fold_sites import BATCH_NORM, TRANSPOSED, Site, Sites
 
-__all__ = ["fold", "fold_batchnorm", "foldable"]
+__all__ = ["affine", "fold", "fold_batchnorm", "foldable", "grouped"]
 
 
 def fold_batchnorm(program: ExportedProgram) -> ExportedProgram:
@@ -86,7 +86,7 @@ def _batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def _apply(module: fx.GraphModule, site: Site) -> None:
-    scale, shift = _affine(module, site.bn)
+    scale, shift = affine(module, site.bn)
     for layer in site.layers:
         _rewrite(module, layer, _fold_after if site.after else _fold_before, scale, shift)
     value = bind(site.bn)["input"]
@@ -97,7 +97,7 @@ def _apply(module: fx.GraphModule, site: Site) -> None:
         _drop_if_unused(module, node)
 
 
-def _affine(module: fx.GraphModule, bn: fx.Node) -> tuple[Tensor, Tensor]:
+def affine(module: fx.GraphModule, bn: fx.Node) -> tuple[Tensor, Tensor]:
     """Scale and shift ``[channels]`` of a BN, in float64."""
     call = bind(bn)
     mean = _double(module, call["running_mean"])
@@ -137,7 +137,7 @@ def _rewrite(module: fx.GraphModule, layer: fx.Node, rule: _Rule, scale: Tensor,
              shift: Tensor) -> None:
     call = bind(layer)
     weight = _tensor(module, call["weight"])
-    wide = _grouped(layer, weight.detach().double())
+    wide = grouped(layer, weight.detach().double())
     channels = wide.shape[0] * wide.shape[1]
     bias = wide.new_zeros(channels) if call["bias"] is None else _double(module, call["bias"])
     wide, bias = rule(wide, bias, scale.to(wide.device), shift.to(wide.device))
@@ -145,7 +145,7 @@ def _rewrite(module: fx.GraphModule, layer: fx.Node, rule: _Rule, scale: Tensor,
     _set(module, layer, "bias", bias.to(weight.dtype))
 
 
-def _grouped(layer: fx.Node, weight: Tensor) -> Tensor:
+def grouped(layer: fx.Node, weight: Tensor) -> Tensor:
     """A weight as ``[groups, out channels of each, in channels of each, taps]``."""
     groups = int(bind(layer).get("groups", 1))
     weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from graphprune.graph import state
 from graphprune.ops.registry import bind
 
-__all__ = ["BATCH_NORM", "TRANSPOSED", "Site", "Sites"]
+__all__ = ["BATCH_NORM", "LAYERS", "TRANSPOSED", "Site", "Sites"]
 
 aten = torch.ops.aten
 

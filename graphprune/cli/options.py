@@ -113,12 +113,13 @@ Augment = Annotated[str, typer.Option(
     "flip,crop.")]
 ScoreName = Annotated[str, typer.Option(
     "--score", metavar="NAME", show_default=False,
-    help="Importance of channels: l1, l2, bn-scale or random. Default: obs with --data, else "
-    "l2.")]
+    help="Importance of channels: l1, l2, bn-scale, lamp, fpgm, spline, synflow or random; with "
+    "--data also obs, variance, hrank, taylor, obd, fisher or snip. Default: obs with --data, "
+    "else l2.")]
 Allocator = Annotated[str, typer.Option(
     "--allocate", metavar="NAME",
-    help="How widths are chosen: dp (with a certificate), uniform, erk, global_threshold or "
-    "random_search.")]
+    help="How widths are chosen: dp (with a certificate), uniform, erk, pq-index, "
+    "global_threshold or random_search.")]
 RoundTo = Annotated[int, typer.Option(
     metavar="N", help="Widths are multiples of N, or stay whole.")]
 MinChannels = Annotated[int, typer.Option(

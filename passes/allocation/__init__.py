@@ -16,7 +16,14 @@ Example:
 from __future__ import annotations
 
 from .allocators import ALLOCATORS, Allocator
-from .baselines import ErdosRenyiKernel, GlobalThreshold, RandomSearch, Uniform
+from .baselines import (
+    ErdosRenyiKernel,
+    GlobalThreshold,
+    PQIndex,
+    RandomSearch,
+    Uniform,
+    pq_index,
+)
 from .dp import DynamicProgramming
 from .factors import Factor
 from .problem import Allocation, Infeasible, Problem
@@ -31,8 +38,10 @@ __all__ = [
     "Factor",
     "GlobalThreshold",
     "Infeasible",
+    "PQIndex",
     "Problem",
     "RandomSearch",
     "Uniform",
     "approach",
+    "pq_index",
 ]

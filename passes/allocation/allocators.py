@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from .baselines import ErdosRenyiKernel, GlobalThreshold, RandomSearch, Uniform
+from .baselines import ErdosRenyiKernel, GlobalThreshold, PQIndex, RandomSearch, Uniform
 from .dp import DynamicProgramming
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ALLOCATORS: dict[str, type[Allocator]] = {
         DynamicProgramming,
         ErdosRenyiKernel,
         GlobalThreshold,
+        PQIndex,
         RandomSearch,
         Uniform,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .factors import Array
     from .problem import Levels, Problem
 
-__all__ = ["ErdosRenyiKernel", "GlobalThreshold", "RandomSearch", "Uniform"]
+__all__ = ["ErdosRenyiKernel", "GlobalThreshold", "PQIndex", "RandomSearch", "Uniform", "pq_index"]
 
 _ROUNDING = 1e-9
 
@@ -56,9 +56,65 @@ class ErdosRenyiKernel:
         Raises:
             ValueError: unless there is one positive scale per group.
         """
-        if len(self.erk_scale) != len(problem.sizes) or min(self.erk_scale, default=1) <= 0:
-            raise ValueError(f"erk_scale needs {len(problem.sizes)} positive entries")
+        _check_scale("erk_scale", self.erk_scale, problem)
         return Allocation.of(problem, _proportional(problem, self.erk_scale), self.name)
+
+
+@dataclass(frozen=True)
+class PQIndex:
+    """Densities in proportion to the least that each group must keep by its PQ-index.
+
+    Of ``d`` numbers with index ``I``, ``d * (1 - I) ** (p q / (q - p))`` have to stay for the
+    others to be negligible: all if they are equal, one if all but one are zero. Source: Diao et
+    al. 2023 (*Pruning deep neural networks from a sparsity perspective*, arXiv:2302.05601,
+    theorem 3.3 with eta = 0, and its algorithm SAP). There the rule says how much to remove in
+    a round; here the shares are scaled to the budget.
+
+    Attributes:
+        pq_share: ``(1 - I) ** (p q / (q - p))``, positive, one per group. See `of`.
+    """
+
+    name: ClassVar[str] = "pq-index"
+    pq_share: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[Array], p: float = 0.5, q: float = 1.0) -> PQIndex:
+        """Shares from scores of channels, one vector per group."""
+        shares = ((1 - pq_index(each, p, q)) ** (p * q / (q - p)) for each in values)
+        return cls(tuple(max(share, _ROUNDING) for share in shares))
+
+    def __call__(self, problem: Problem) -> Allocation:
+        """Allocate; see `Allocator`.
+
+        Raises:
+            ValueError: unless there is one positive share per group.
+        """
+        _check_scale("pq_share", self.pq_share, problem)
+        return Allocation.of(problem, _proportional(problem, self.pq_share), self.name)
+
+
+def pq_index(values: Array, p: float = 0.5, q: float = 1.0) -> float:
+    """How unequal numbers are: 0 if all have one size, near 1 if few hold all.
+
+    ``1 - d ** (1/q - 1/p) * |x|_p / |x|_q`` for ``d`` numbers; it doesn't depend on their scale.
+    Vectors of zeros count as equal. Source: Diao et al. 2023, definition 3.1.
+
+    Args:
+        values: ``[d]``, of any sign.
+        p: smaller exponent, positive.
+        q: larger exponent.
+
+    Example:
+        >>> pq_index(np.array([2.0, 2.0, 2.0])), pq_index(np.array([1.0, 0.0, 0.0, 0.0]))
+        (0.0, 0.75)
+    """
+    size = np.abs(np.asarray(values, dtype=np.float64))
+    top = size.max(initial=0.0)
+    if top == 0:
+        return 0.0
+    size = size / top  # so that no power overflows
+    ratio = np.mean(size**p) ** (1 / p) / np.mean(size**q) ** (1 / q)
+    return max(0.0, 1.0 - float(ratio))
 
 
 @dataclass(frozen=True)
@@ -120,6 +176,11 @@ class RandomSearch:
         )
         found = [_proportional(problem, scale) for scale in scales.tolist()]
         return Allocation.of(problem, min(found, key=problem.distortion), self.name)
+
+
+def _check_scale(name: str, scale: Sequence[float], problem: Problem) -> None:
+    if len(scale) != len(problem.sizes) or min(scale, default=1) <= 0:
+        raise ValueError(f"{name} needs {len(problem.sizes)} positive entries")
 
 
 def _proportional(problem: Problem, scale: Sequence[float]) -> Levels:

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from .base import Criterion, Scores, count_readers
+from .activations import ActivationVariance, FeatureRank
+from .base import Criterion, Scores, additive, count_readers
 from .batchnorm import BatchNormScale
+from .fisher import GroupFisher
+from .gradients import Probes
+from .lamp import LayerAdaptive
 from .magnitude import Magnitude
 from .random import Random
+from .redundancy import GeometricMedian, Spline
+from .sensitivity import Connection, OptimalBrainDamage, Taylor
 from .surgeon import OptimalBrainSurgeon
+from .synflow import SynapticFlow
 
-__all__ = ["CRITERIA", "BatchNormScale", "Criterion", "Magnitude", "OptimalBrainSurgeon", "Random", "Scores", "count_readers"]
+__all__ = [
+    "CRITERIA",
+    "ActivationVariance",
+    "BatchNormScale",
+    "Connection",
+    "Criterion",
+    "FeatureRank",
+    "GeometricMedian",
+    "GroupFisher",
+    "LayerAdaptive",
+    "Magnitude",
+    "OptimalBrainDamage",
+    "OptimalBrainSurgeon",
+    "Probes",
+    "Random",
+    "Scores",
+    "Spline",
+    "SynapticFlow",
+    "Taylor",
+    "additive",
+    "count_readers",
+]
 
 CRITERIA: dict[str, Criterion] = {
     "l1": Magnitude(p=1),
     "l2": Magnitude(p=2),
     "bn-scale": BatchNormScale(),
-    "obs": OptimalBrainSurgeon(),
+    "lamp": LayerAdaptive(),
+    "fpgm": GeometricMedian(),
+    "spline": Spline(),
+    "synflow": SynapticFlow(),
     "random": Random(),
+    "obs": OptimalBrainSurgeon(),
+    "variance": ActivationVariance(),
+    "hrank": FeatureRank(),
+    "taylor": Taylor(),
+    "obd": OptimalBrainDamage(),
+    "fisher": GroupFisher(),
+    "snip": Connection(),
 }
-"""Criteria by the name they have on the command line."""
+"""Criteria by the name they have on the command line: first those that need no data."""

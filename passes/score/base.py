@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphprune.analysis import Analysis
 from graphprune.passes.observe import Observations
 
-__all__ = ["Criterion", "Scores", "count_readers"]
+__all__ = ["Criterion", "Scores", "additive", "count_readers"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ class Scores:
     def keep(self, group: str, width: int) -> tuple[int, ...]:
         """The ``width`` most important channels, ascending."""
         return tuple(sorted(int(i) for i in self.order(group)[:width]))
+
+
+def additive(values: Mapping[str, NDArray[np.float64]], notes: tuple[str, ...] = ()) -> Scores:
+    """Scores that are on one scale in all groups: a curve is the sum of what is removed."""
+    curves = {name: np.concatenate([np.cumsum(np.sort(v))[::-1], [0.0]])
+              for name, v in values.items()}
+    return Scores(values, notes, curves=curves)
 
 
 def count_readers(analysis: Analysis) -> dict[str, int]:

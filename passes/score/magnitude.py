@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from graphprune.passes.observe import Observations
 
 from .base import Scores
 
-__all__ = ["Magnitude", "per_channel"]
+__all__ = ["Magnitude", "parameters", "per_channel"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,21 @@ class Magnitude:
 
     def _score(self, analysis: Analysis, group: Group) -> NDArray[np.float64]:
         score = np.zeros(group.width)
-        seen: set[tuple[int, int]] = set()
-        for where in group.occurrences:
-            tensor = analysis.tensors[where.tensor]
-            key = (id(tensor), where.dim)
-            if isinstance(tensor, torch.nn.Parameter) and key not in seen:
-                seen.add(key)
-                score += per_channel(tensor.detach().abs().double() ** self.p, where)
+        for tensor, where in parameters(analysis, group):
+            score += per_channel(tensor.detach().abs().double() ** self.p, where)
         return score
+
+
+def parameters(analysis: Analysis,
+               group: Group) -> Iterator[tuple[torch.nn.Parameter, Occurrence]]:
+    """The parameters a group occurs in, each axis once, whatever names the tensor has."""
+    seen: set[tuple[int, int]] = set()
+    for where in group.occurrences:
+        tensor = analysis.tensors[where.tensor]
+        key = (id(tensor), where.dim)
+        if isinstance(tensor, torch.nn.Parameter) and key not in seen:
+            seen.add(key)
+            yield tensor, where
 
 
 def per_channel(values: torch.Tensor, where: Occurrence) -> NDArray[np.float64]:

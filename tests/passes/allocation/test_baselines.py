@@ -13,9 +13,11 @@ from graphprune.passes.allocation import (
     ErdosRenyiKernel,
     GlobalThreshold,
     Infeasible,
+    PQIndex,
     Problem,
     RandomSearch,
     Uniform,
+    pq_index,
 )
 from tests.passes.allocation.structures import (
     Net,
@@ -35,11 +37,12 @@ EXPONENTS = (0.3, 1.0, 0.1, 2.0)
 
 def baselines(groups: int) -> list[Allocator]:
     scale = tuple(np.resize(EXPONENTS, groups).tolist())
-    return [Uniform(), GlobalThreshold(), ErdosRenyiKernel(scale), RandomSearch(draws=20)]
+    return [Uniform(), GlobalThreshold(), ErdosRenyiKernel(scale), PQIndex(scale),
+            RandomSearch(draws=20)]
 
 
 def test_table_names_its_entries() -> None:
-    assert list(ALLOCATORS) == ["dp", "erk", "global_threshold", "random_search", "uniform"]
+    assert list(ALLOCATORS) == ["dp", "erk", "global_threshold", "pq-index", "random_search", "uniform"]
     assert all(ALLOCATORS[name].name == name for name in ALLOCATORS)
 
 
@@ -90,6 +93,34 @@ def test_erk_needs_a_positive_scale_per_group() -> None:
     for scale in ((1.0, 1.0), (1.0, 0.0, 1.0)):
         with pytest.raises(ValueError, match="3 positive"):
             ErdosRenyiKernel(scale)(problem)
+
+
+def test_pq_keeps_more_of_what_is_evenly_spread() -> None:
+    problem = chain(depth=3, width=100).problem(0, 0.2, seed=0)
+    even, uneven = np.ones(100), 0.9 ** np.arange(100)
+    first, second, third = PQIndex.of([even, uneven, uneven])(problem).levels
+    assert first > second
+    assert second == pytest.approx(third, abs=3)
+
+
+def test_pq_index_has_its_bounds_and_no_scale() -> None:
+    generator = np.random.default_rng(0)
+    for width in (1, 5, 64):
+        assert pq_index(np.full(width, 3.0)) == pytest.approx(0)
+        single = np.eye(width)[0]
+        assert pq_index(single) == pytest.approx(1 - 1 / width)
+        assert PQIndex.of([single]).pq_share == pytest.approx((1 / width,))
+        values = generator.standard_normal(width)
+        assert pq_index(values) == pytest.approx(pq_index(-1e200 * values), abs=1e-9)
+        assert pq_index(np.zeros(width)) == 0
+
+
+def test_pq_index_is_the_formula_of_the_source() -> None:
+    values = np.random.default_rng(0).standard_normal(20)
+    p, q = 0.7, 1.5
+    norms = [(np.abs(values) ** e).sum() ** (1 / e) for e in (p, q)]
+    expected = 1 - 20 ** (1 / q - 1 / p) * norms[0] / norms[1]
+    assert pq_index(values, p, q) == pytest.approx(expected)
 
 
 def test_threshold_removes_the_cheapest_channels_first() -> None:

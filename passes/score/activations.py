@@ -1,0 +1,158 @@
+"""Criteria that look at activations alone, where the next layers read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.analysis import Analysis
+from graphprune.passes.observe import Observations
+
+from .base import Scores, additive
+from .magnitude import Magnitude
+from .readings import Reading, read, readings
+from .running import required
+
+__all__ = ["ActivationVariance", "FeatureRank"]
+
+
+@dataclass(frozen=True)
+class ActivationVariance:
+    """``Var(h_c) * |W[:, c]|^2``, summed over all layers that read the channel.
+
+    It is the mean squared error of those layers' outputs if the channel is replaced by its
+    mean, as long as channels don't vary together.
+
+    Source: An et al. 2024 (FLAP, arXiv:2312.11983, section 3.2) and Berisha et al. 2025
+    (*Variance-based pruning for accelerating and compressing trained networks*, ICCV).
+    Where a layer sees several rows of a channel, as after a flatten, they are summed. Scores of
+    different groups are on the scale of the layers' own outputs.
+
+    Attributes:
+        samples: how many of the calibration samples to use at most.
+    """
+
+    needs_data: ClassVar[bool] = True
+    samples: int = 1024
+
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+        """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
+
+        Raises:
+            PlanError: if there is no data.
+        """
+        wanted = readings(analysis)
+        moments = {id(reading): _Moments() for reading in wanted}
+        read(analysis, wanted, required(seen, "variance"), self.samples,
+             lambda reading, x, w, count: moments[id(reading)].add(reading, x, w, count))
+        values: dict[str, NDArray[np.float64]] = {}
+        for reading in wanted:
+            score = moments[id(reading)].score(reading)
+            values[reading.group.id] = values.get(reading.group.id, 0.0) + score
+        found, notes = _filled(analysis, values)
+        return additive(found, notes)
+
+
+class _Moments:
+    """Running sums over samples and positions, of values less those of the first piece's mean."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.samples = 0
+        self.centre = torch.zeros(())
+        self.sums = torch.zeros(())
+        self.squares = torch.zeros(())
+        self.norms = torch.zeros(())
+
+    def add(self, reading: Reading, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
+        """Take in a piece."""
+        rows = x.movedim(reading.dim, 0).flatten(1).double()
+        if not self.count:
+            self.centre = rows.mean(1, keepdim=True)
+        rows = rows - self.centre
+        self.sums = self.sums + rows.sum(1)
+        self.squares = self.squares + rows.square().sum(1)
+        norm = weight.double().movedim(reading.weight.dim, 0).flatten(1).square().sum(1)
+        self.norms = self.norms + norm * (1 if reading.moving else count)
+        self.count += rows.shape[1]
+        self.samples += count
+
+    def score(self, reading: Reading) -> NDArray[np.float64]:
+        """``[width]``."""
+        mean = self.sums / max(self.count, 1)
+        variance = (self.squares / max(self.count, 1) - mean.square()).clamp_min(0)
+        ours = variance.cpu().numpy()[reading.rows]
+        norms = (self.norms / max(self.samples, 1)).cpu().numpy()[reading.weight_rows]
+        if ours.shape == norms.shape:
+            return (ours * norms).sum(1)
+        # In a grouped convolution each group of filters reads rows of its own.
+        return ours.mean(1) * norms.sum(1)
+
+
+@dataclass(frozen=True)
+class FeatureRank:
+    """Mean rank of a channel's feature maps, where the next layers read them.
+
+    Source: Lin et al. 2020 (HRank, arXiv:2002.10179, equation 4). Where layers read vectors
+    instead of maps, a rank is 0 or 1 and tells little; the notes name those groups. Ranks are
+    bounded by the size of the map, so scores compare within a group only.
+
+    Attributes:
+        samples: how many of the calibration samples to use at most: ranks vary little between
+            samples, and take a singular value decomposition each.
+    """
+
+    needs_data: ClassVar[bool] = True
+    samples: int = 64
+
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+        """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
+
+        Raises:
+            PlanError: if there is no data.
+        """
+        wanted = readings(analysis)
+        totals = {g.id: np.zeros(g.width) for g in analysis.groups}
+        shown = dict.fromkeys(totals, 0)
+        flat: dict[str, bool] = {}
+
+        def see(reading: Reading, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
+            maps = _maps(reading, x, count)
+            name = reading.group.id
+            flat[name] = flat.get(name, True) and min(maps.shape[-2:]) == 1
+            ranks = torch.linalg.matrix_rank(maps.float()).double()
+            totals[name] += ranks.sum(1).cpu().numpy()
+            shown[name] += maps.shape[1]
+
+        read(analysis, wanted, required(seen, "hrank"), self.samples, see)
+        found, notes = _filled(
+            analysis, {name: totals[name] / count for name, count in shown.items() if count})
+        vectors = [name for name, value in flat.items() if value]
+        note = f"ranks of vectors, which tell little: {', '.join(vectors)}"
+        return Scores(found, (*notes, note) if vectors else notes)
+
+
+def _maps(reading: Reading, x: torch.Tensor, count: int) -> torch.Tensor:
+    """``[width, samples, rows, columns]``: the last axis is the columns, all others the rows."""
+    maps = x.movedim(reading.dim, 0)[torch.from_numpy(reading.rows)]
+    width, several = maps.shape[:2]
+    rest = maps.shape[2:]
+    batched = bool(rest) and rest[0] == count
+    samples, rest = (rest[0], rest[1:]) if batched else (1, rest)
+    maps = maps.reshape(width, several, samples, *rest).transpose(1, 2)
+    return maps.reshape(width, samples, -1, rest[-1] if rest else 1)
+
+
+def _filled(analysis: Analysis, values: dict[str, NDArray[np.float64]]
+            ) -> tuple[dict[str, NDArray[np.float64]], tuple[str, ...]]:
+    """Scores of all groups: those given, the others by L2 magnitude; and a note of them."""
+    without = [g.id for g in analysis.groups if g.id not in values]
+    if not without:
+        return values, ()
+    magnitude = Magnitude(p=2)(analysis).values
+    note = f"no layer is seen to read it, scored by L2 magnitude: {', '.join(without)}"
+    return {g.id: values.get(g.id, magnitude[g.id]) for g in analysis.groups}, (note,)

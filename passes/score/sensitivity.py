@@ -1,0 +1,132 @@
+"""Criteria made of parameters and their gradients.
+
+All use the label-free loss of `gradients`, and reduce over every parameter row of a group.
+Scores of different groups are on one scale, that of the network's output, so the curves are
+absolute: what is removed adds up.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.analysis import Analysis
+from graphprune.groups import Group
+from graphprune.passes.observe import Observations
+
+from .base import Scores, additive
+from .gradients import Probes
+from .magnitude import parameters, per_channel
+from .running import required
+
+__all__ = ["Connection", "OptimalBrainDamage", "Taylor"]
+
+Gradients = dict[int, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the criteria here share: a mean of something over random projections.
+
+    Attributes:
+        probes: the projections.
+    """
+
+    needs_data: ClassVar[bool] = True
+    probes: Probes = field(default_factory=Probes)
+
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+        """Scores of all groups.
+
+        Raises:
+            PlanError: if there is no data, or gradients aren't finite.
+        """
+        totals = {g.id: np.zeros(g.width) for g in analysis.groups}
+        number = 0
+        for count, gradients in self.probes.of_parameters(
+                analysis, required(seen, type(self).__name__)):
+            number += 1
+            for group in analysis.groups:
+                totals[group.id] += self.share(analysis, group, gradients, count)
+        return additive({name: total / max(number, 1) for name, total in totals.items()})
+
+    @abstractmethod
+    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
+              count: int) -> NDArray[np.float64]:
+        """``[width]``: what one projection says.
+
+        Args:
+            analysis: of the dense program.
+            group: the group to score.
+            gradients: of the projection, by ``id`` of the parameter.
+            count: samples in it.
+        """
+
+
+@dataclass(frozen=True)
+class Taylor(Sensitivity):
+    """First-order change of the loss, ``|sum over the group of w * dL/dw|``, or its square.
+
+    Source: Molchanov et al. 2019 (*Importance estimation for neural network pruning*,
+    arXiv:1906.10771, equations 8 and 9), over all parameters of a group as in Fang et al. 2023
+    (DepGraph, arXiv:2301.12900, section 3.3).
+
+    The square is the squared change of the outputs to first order, summed over a piece.
+
+    Attributes:
+        power: 1 for the absolute value, 2 for the square.
+    """
+
+    power: int = 1
+
+    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
+              count: int) -> NDArray[np.float64]:
+        """See `Sensitivity`."""
+        total = sum(
+            (per_channel(tensor.detach().double() * gradients[id(tensor)].double(), where)
+             for tensor, where in parameters(analysis, group)),
+            start=np.zeros(group.width),
+        )
+        return np.abs(total) ** self.power
+
+
+@dataclass(frozen=True)
+class OptimalBrainDamage(Sensitivity):
+    """Second-order change of the loss by its diagonal: ``sum of w^2 E[g^2] / 2``, per sample.
+
+    Source: LeCun, Denker & Solla 1989 (*Optimal brain damage*, equation 5), with the
+    Gauss-Newton diagonal for the Hessian's as in its section 2.2.
+    """
+
+    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
+              count: int) -> NDArray[np.float64]:
+        """See `Sensitivity`."""
+        total = np.zeros(group.width)
+        for tensor, where in parameters(analysis, group):
+            product = tensor.detach().double() * gradients[id(tensor)].double()
+            total += per_channel(product.square(), where)
+        return total / 2 / count
+
+
+@dataclass(frozen=True)
+class Connection(Sensitivity):
+    """Connection sensitivity, for nets at initialisation: sum of ``|w * dL/dw|``.
+
+    Source: Lee, Ajanthan & Torr 2019 (SNIP, arXiv:1810.02340, equations 3 and 5); summed over
+    a channel's weights as in Rachwan et al. 2022 (arXiv:2206.10451, section 3). Equation 5
+    divides by the sum over all weights, which leaves comparisons as they are, and isn't done.
+    """
+
+    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
+              count: int) -> NDArray[np.float64]:
+        """See `Sensitivity`."""
+        total = np.zeros(group.width)
+        for tensor, where in parameters(analysis, group):
+            product = tensor.detach().double() * gradients[id(tensor)].double()
+            total += per_channel(product.abs(), where)
+        return total

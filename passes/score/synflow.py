@@ -1,0 +1,102 @@
+"""Synaptic flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import fx
+from torch.autograd.graph import allow_mutation_on_saved_tensors
+
+from graphprune.analysis import Analysis
+from graphprune.graph import shape
+from graphprune.ops.registry import bind
+from graphprune.passes.observe import Observations
+
+from .base import Scores, additive
+from .magnitude import parameters, per_channel
+from .running import Running
+
+__all__ = ["SynapticFlow"]
+
+_SHIFTS = ("bias", "running_mean")
+
+
+@dataclass(frozen=True)
+class SynapticFlow:
+    """Data-free, for nets at initialisation: sum of ``|w * dR/dw|``.
+
+    ``R`` is the sum of the outputs of the network with the absolute values of its parameters,
+    on inputs of ones. So that ``R`` is the product of the parameters that the source defines,
+    operands that are called ``bias`` or ``running_mean`` count as zero and those called
+    ``running_var`` as one, as in a network at initialisation. Then ``R`` is linear in each
+    weight tensor, whose scale cancels between all scores; each is divided by its mean row sum,
+    which keeps ``R`` finite however deep the network. Where the flow isn't defined, such as
+    through the norm of a zero vector, it counts as none.
+
+    Source: Tanaka et al. 2020 (SynFlow, arXiv:2006.05467, equation 2 and algorithm 1), one
+    round. Scores of different groups are on one scale: along a path of layers, the flow through
+    each is the same.
+    """
+
+    needs_data: ClassVar[bool] = False
+
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+        """Scores of all groups."""
+        leaves: dict[int, torch.Tensor] = {}
+        for tensor in analysis.tensors.values():
+            if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
+                leaves[id(tensor)] = _scaled(tensor.detach()).requires_grad_()
+        roles = _roles(analysis.module)
+        given = {name: _stand_in(tensor, leaves.get(id(tensor)), roles.get(name, ""))
+                 for name, tensor in analysis.tensors.items() if tensor.is_floating_point()}
+        with torch.enable_grad(), allow_mutation_on_saved_tensors():
+            values = [v.sum() for v in Running(analysis, given).outputs(_ones(analysis))
+                      if isinstance(v, torch.Tensor) and v.requires_grad]
+            wanted = list(leaves.values())
+            found = torch.autograd.grad(values, wanted, allow_unused=True) if values else ()
+        flow = {key: (leaf.detach() * g).abs().double().nan_to_num(posinf=0.0)
+                for (key, leaf), g in zip(leaves.items(), found, strict=bool(values))
+                if g is not None}
+        return additive({
+            group.id: sum((per_channel(flow[id(tensor)], where)
+                           for tensor, where in parameters(analysis, group) if id(tensor) in flow),
+                          start=np.zeros(group.width))
+            for group in analysis.groups
+        })
+
+
+def _scaled(tensor: torch.Tensor) -> torch.Tensor:
+    size = tensor.double().abs()
+    mean = float(size.sum()) / (tensor.shape[0] if tensor.ndim else 1)
+    return (size / (mean or 1.0)).to(tensor.dtype)
+
+
+def _stand_in(tensor: torch.Tensor, leaf: torch.Tensor | None, role: str) -> torch.Tensor:
+    if role in _SHIFTS:
+        return torch.zeros_like(tensor)
+    if role == "running_var":
+        return torch.ones_like(tensor)
+    return tensor.detach().abs() if leaf is None else leaf
+
+
+def _roles(module: fx.GraphModule) -> dict[str, str]:
+    """Tensor name -> what the schema of the call that reads it calls it."""
+    return {
+        str(value.target): name
+        for node in module.graph.nodes
+        for name, value in bind(node).items()
+        if isinstance(value, fx.Node) and value.op == "get_attr"
+    }
+
+
+def _ones(analysis: Analysis) -> tuple[Any, ...]:
+    """Inputs of ones, shaped as the examples."""
+    values: list[Any] = []
+    for node in analysis.module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        values.append(torch.ones(shape(node), dtype=value.dtype)
+                      if isinstance(value, torch.Tensor) else value)
+    return tuple(values)
