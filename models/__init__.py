@@ -60,5 +60,6 @@ ALL: Mapping[str, Model] = MappingProxyType({
     "shufflenet": Model("shufflenet"),
     "unetpp": Model("unetpp"),
     "vgg": Model("vgg"),
+    "vit": Model("vit"),
 })
 """The networks by name, in alphabetical order."""

@@ -31,7 +31,9 @@ from .training import Loop, Settings
 __all__ = ["Distil", "Distilled"]
 
 RATES = {"adamw": 1e-3, "sgd": 0.02}
-"""Optimisers, and the rates that did best on ResNet-20 and ResNet-56 in a few minutes."""
+"""Optimisers and their rates. A ResNet-20 cut to half its FLOPs by magnitude alone (19.1 %, dense
+87.5 %) came in 200 steps on 1,024 images to 79.8 % with AdamW at 1e-3, to 80.7 % at 3e-3, and to 78.8 %
+with BatchNorm's stored statistics in training; the standard error is 0.8 points."""
 
 HELD_OUT = 0.125
 """Share of the calibration data that is not trained on."""

@@ -1,0 +1,368 @@
+"""Accuracy without training, and after the same short training: graphprune and Torch-Pruning.
+
+    python benchmarks/accuracy.py --data-dir ../shared/data
+    python benchmarks/accuracy.py --data-dir ../shared/data --train-minutes 5
+    python benchmarks/accuracy.py --data-dir ../shared/data --allocators
+
+``--data-dir`` holds ``cifar10-jpeg/train.zip`` and ``val.zip`` (folders of classes) and
+``checkpoints/resnet{20,56}_cifar10jpeg.pt``. All methods see the same 1,024 images of ``train.zip``,
+drawn by the seed, and are measured on all of ``val.zip``. graphprune sees no labels. Torch-Pruning's
+``taylor`` and ``hessian`` do (see ``peers.py``), and each of its methods is measured as it comes and
+with BatchNorm statistics re-estimated. The training is the same for both: distillation from the dense
+network on those images, without labels.
+
+With ``--allocators``: widths chosen by each allocator at equal FLOPs, everything else as by default,
+for three draws of the images. ``random plans`` is the best of ``--draws`` random widths, each
+compressed and repaired in full, by the error of the outputs on images kept aside.
+
+Rows are kept in ``results/accuracy.json`` as soon as they are known; what is there is not measured
+again without ``--force``. From it come ``docs/accuracy.md`` and, where matplotlib is installed,
+``docs/img/accuracy.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+import graphprune as gp
+from graphprune.calibration import Calibration, batched
+from graphprune.data import Images, calibrate
+from graphprune.models import cifar_resnet
+from graphprune.passes import Allocate, Decision, Distil, Effort
+from graphprune.passes.allocation import ALLOCATORS
+from graphprune.tracing import trace
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+PAGE = ROOT / "docs" / "accuracy.md"
+PLOT = ROOT / "docs" / "img" / "accuracy.png"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MODELS = {"resnet20": cifar_resnet.resnet20, "resnet56": cifar_resnet.resnet56}
+BUDGETS = (0.7, 0.5, 0.35)
+SEEDS = (0, 1, 2)
+BATCH = 500
+OURS = "graphprune"
+RANDOM = "random plans"
+_KEY = ("model", "method", "flops_asked", "minutes", "seed")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A dense network and what is needed to compress and measure it.
+
+    Attributes:
+        name: key of ``MODELS``.
+        model: the network.
+        program: the same, traced.
+        train: where calibration images come from.
+        data: those that all methods see.
+        labels: theirs, for methods that need them: ``[n]``.
+        val: images and labels to measure on.
+    """
+
+    name: str
+    model: nn.Module
+    program: ExportedProgram
+    train: Images
+    data: Calibration
+    labels: torch.Tensor
+    val: tuple[torch.Tensor, torch.Tensor]
+
+    @property
+    def images(self) -> torch.Tensor:
+        return torch.cat([batch[0] for batch in self.data.batches])
+
+    def accuracy(self, model: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        right = 0
+        with torch.no_grad():
+            for x, y in zip(self.val[0].split(BATCH), self.val[1].split(BATCH), strict=True):
+                right += int((model(x).argmax(1) == y).sum())
+        return right / len(self.val[1])
+
+
+def prepare(name: str, folder: Path, samples: int, seed: int) -> Setting:
+    model = MODELS[name]()
+    file = folder / "checkpoints" / f"{name}_cifar10jpeg.pt"
+    model.load_state_dict(torch.load(file, weights_only=True))  # noqa: TID251
+    program = trace(model.eval(), cifar_resnet.example_inputs())
+    train, val = (gp.images(folder / "cifar10-jpeg" / file, mean=MEAN, std=STD, seed=seed)
+                  for file in ("train.zip", "val.zip"))
+    data = calibrate(train, program, samples)
+    (measured,) = batched(val.labelled(program), sys.maxsize)
+    return Setting(name, model, program, train, data, drawn_labels(train, samples), measured)
+
+
+def drawn_labels(source: Images, samples: int) -> torch.Tensor:
+    """Labels of the images that ``calibration`` draws; none of them is unreadable here."""
+    labels = source.labels()
+    names = sorted(labels)
+    order = np.random.default_rng(source.seed).permutation(len(names))[:samples]
+    return torch.tensor([labels[names[i]] for i in order])
+
+
+# Methods -----------------------------------------------------------------------------------------
+
+Row = dict[str, Any]
+
+
+Methods = Iterator[tuple[str, Callable[[], ExportedProgram]]]
+"""Name -> what compresses. Nothing runs before it is called."""
+
+
+def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Methods:
+    if "graphprune" in options.tools:
+        yield OURS, lambda: ours(setting, budget).program
+        yield f"{OURS}, weights alone", lambda: gp.compress(
+            setting.model, cifar_resnet.example_inputs(), flops=budget).program
+    if "torch-pruning" not in options.tools or not find_spec("torch_pruning"):
+        return
+    import peers
+
+    for method in peers.METHODS:
+        def raw(method: str = method) -> nn.Module:
+            return peers.pruned(setting.model, setting.images, setting.labels, method, budget)
+
+        yield f"torch-pruning {method}", lambda raw=raw: traced(raw())
+        yield (f"torch-pruning {method} + BN",
+               lambda raw=raw: traced(peers.reestimate(raw(), setting.images)))
+
+
+def ours(setting: Setting, budget: float, **options: Any) -> gp.Result:
+    return gp.compress(setting.model, cifar_resnet.example_inputs(), flops=budget,
+                       calibration=setting.data, **options)
+
+
+def traced(model: nn.Module) -> ExportedProgram:
+    return trace(model, cifar_resnet.example_inputs())
+
+
+def trained(setting: Setting, small: ExportedProgram, minutes: float) -> ExportedProgram:
+    if not minutes:
+        return small
+    return Distil(dense=setting.program, data=setting.data,
+                  effort=Effort(seconds=60 * minutes))(small)
+
+
+def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Methods:
+    for name in sorted(ALLOCATORS):
+        yield f"allocate {name}", lambda name=name: ours(setting, budget, allocate=name).program
+    yield f"allocate {RANDOM} ({draws})", lambda: random_plans(setting, budget, seed, draws)
+
+
+def random_plans(setting: Setting, budget: float, seed: int, draws: int) -> ExportedProgram:
+    """The best of some random plans at the budget, each repaired, by held-out output error."""
+    start = gp.decide(setting.program, calibration=setting.data,
+                      allocator=Allocate(budget=gp.Budget.flops(budget)))
+    best: tuple[float, ExportedProgram] | None = None
+    for draw in range(draws):
+        plan = random_plan(start, budget, seed * draws + draw)
+        small = gp.compress(setting.model, cifar_resnet.example_inputs(), plan=plan,
+                            calibration=setting.data).program
+        error = held_out_error(setting, small)
+        if best is None or error < best[0]:
+            best = error, small
+    assert best is not None
+    return best[1]
+
+
+def random_plan(start: gp.State, budget: float, seed: int) -> gp.Plan:
+    """Channels in the criterion's order, at random densities scaled to the budget."""
+    from graphprune.analysis import Analysis
+    from graphprune.passes import Scores, make_plan
+
+    analysis, scores = start[Analysis], start[Scores]
+    density = np.random.default_rng(seed).uniform(0.05, 1, len(analysis.groups))
+    bound = start[Decision].bound
+
+    def widths(scale: float) -> list[int]:
+        return [min(g.width, max(1, round(g.width * d * scale)))
+                for g, d in zip(analysis.groups, density, strict=True)]
+
+    low, high = 0.0, 20.0  # the widest within the budget
+    for _ in range(40):
+        middle = (low + high) / 2
+        fits = analysis.costs.macs.at(widths(middle)) <= bound
+        low, high = (middle, high) if fits else (low, middle)
+    keep = {g.id: scores.keep(g.id, w) for g, w in zip(analysis.groups, widths(low), strict=True)}
+    return make_plan(analysis, keep, {"macs": budget})
+
+
+def held_out_error(setting: Setting, small: ExportedProgram) -> float:
+    _, aside = setting.data.split(0.2)
+    x = torch.cat([setting.data.batches[i][0] for i in aside])
+    with torch.no_grad():
+        return float((small.module()(x) - setting.program.module()(x)).square().mean())
+
+
+# Running -----------------------------------------------------------------------------------------
+
+
+def measure(setting: Setting, make: Callable[[], ExportedProgram], minutes: float) -> Row:
+    from zoo import macs
+
+    example = cifar_resnet.example_inputs()[0]
+    start = time.perf_counter()
+    small = make()
+    made = time.perf_counter() - start
+    small = trained(setting, small, minutes)
+    module = small.module()
+    return {
+        "flops": round(macs(module, example) / macs(setting.model, example), 4),
+        "accuracy": setting.accuracy(module),
+        "dense": setting.accuracy(setting.model),
+        "seconds": round(made, 1),
+        "threads": torch.get_num_threads(),
+        "samples": setting.data.samples,
+        "val": len(setting.val[1]),
+    }
+
+
+def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
+    for seed in SEEDS if options.allocators else SEEDS[:1]:
+        for name in options.models:
+            setting = prepare(name, options.data_dir, options.samples, seed)
+            for budget in options.budgets:
+                if options.allocators:
+                    found = allocations(setting, budget, seed, options.draws)
+                else:
+                    found = methods(setting, budget, options)
+                for method, make in found:
+                    row: Row = dict(zip(_KEY, (name, method, budget, options.train_minutes, seed),
+                                        strict=True))
+                    key = " | ".join(map(str, row.values()))
+                    if options.force or key not in rows:
+                        rows[key] = row | measure(setting, make, options.train_minutes)
+                        save(rows, options.results)
+                    show(rows[key])
+
+
+def save(rows: Mapping[str, Row], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def show(row: Row) -> None:
+    minutes = f"{row['minutes']:g} min" if row["minutes"] else ""
+    print(f"{row['model']:9} {row['flops_asked']:5.0%} {row['method']:34} {minutes:7} seed {row['seed']}"
+          f"  FLOPs {row['flops']:6.1%}  accuracy {row['accuracy']:7.2%}  {row['seconds']:7.1f} s",
+          flush=True)
+
+
+# Showing -----------------------------------------------------------------------------------------
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The page for the documentation."""
+    compared = [row for row in rows if not row["method"].startswith("allocate ")]
+    intro = (f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy "
+             "on the validation images, in %.")
+    parts = ["# Accuracy after compression", "", intro]
+    for minutes in sorted({row["minutes"] for row in compared}):
+        title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
+        parts += ["", f"## {title}", "", *table([r for r in compared if r["minutes"] == minutes])]
+    if allocated := [row for row in rows if row["method"].startswith("allocate ")]:
+        parts += ["", "## Allocators", "", "Mean and range over seeds, no training.", "",
+                  *table(allocated)]
+    if PLOT.is_file():
+        parts += ["", f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})"]
+    return "\n".join(parts) + "\n"
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    columns = sorted({(row["model"], row["flops_asked"]) for row in rows},
+                     key=lambda c: (c[0], -c[1]))
+    dense = {row["model"]: row["dense"] for row in rows}
+    heads = [f"{model} {budget:.0%}" for model, budget in columns]
+    lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " --- |" * len(columns),
+             f"| dense | {' | '.join(f'{100 * dense[model]:.2f}' for model, _ in columns)} |"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = [cell([r["accuracy"] for r in rows if r["method"] == method
+                       and (r["model"], r["flops_asked"]) == column]) for column in columns]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean = f"{100 * sum(values) / len(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.2f}-{100 * max(values):.2f})"
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Accuracy over FLOPs without training, a panel for each network."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [r for r in rows if not r["minutes"] and not r["method"].startswith("allocate ")]
+    names = sorted({row["model"] for row in shown})
+    figure, axes = pyplot.subplots(1, len(names), figsize=(5 * len(names), 4), sharey=True,
+                                   squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        own = [row for row in shown if row["model"] == name]
+        for method in dict.fromkeys(row["method"] for row in own):
+            points = sorted((r["flops"], r["accuracy"]) for r in own if r["method"] == method)
+            x, y = zip(*points, (1.0, own[0]["dense"]), strict=True)
+            axis.plot([100 * v for v in x], [100 * v for v in y], label=method, marker="o",
+                      linestyle="-" if method.startswith(OURS) else "--")
+        axis.set(title=name, xlabel="FLOPs kept, %")
+        axis.grid(visible=True, alpha=0.3)
+    axes[0][0].set_ylabel("accuracy, %")
+    axes[0][-1].legend(fontsize="small")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Accuracy after compression.")
+    parser.add_argument("--data-dir", type=Path, required=True, help="images and checkpoints")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--budgets", nargs="+", type=float, default=list(BUDGETS), metavar="SHARE")
+    parser.add_argument("--tools", nargs="+", choices=("graphprune", "torch-pruning"),
+                        default=["graphprune", "torch-pruning"])
+    parser.add_argument("--samples", type=int, default=1024, help="calibration images")
+    parser.add_argument("--train-minutes", type=float, default=0.0, metavar="M",
+                        help="distil every result for so long")
+    parser.add_argument("--allocators", action="store_true", help="compare allocators instead")
+    parser.add_argument("--draws", type=int, default=100, help="random plans, each repaired")
+    parser.add_argument("--threads", type=int, default=0, help="of torch")
+    parser.add_argument("--force", action="store_true", help="measure again what is known")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file")
+    parser.add_argument("--no-page", action="store_true", help="write no page and no plot")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if "torch-pruning" in options.tools and not find_spec("torch_pruning"):
+        print("torch-pruning is not installed: pip install torch-pruning", file=sys.stderr)
+    known = options.results.is_file()
+    rows: dict[str, Row] = json.loads(options.results.read_text("utf-8")) if known else {}
+    run(options, rows)
+    if options.no_page:
+        return
+    if find_spec("matplotlib"):
+        plot(list(rows.values()), PLOT)
+    else:
+        print("no plot: matplotlib is not installed", file=sys.stderr)
+    PAGE.write_text(page(list(rows.values())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
