@@ -4,7 +4,7 @@ Standardised, normalised and other re-parametrised layers compute a weight from 
 alone. Their operators obey the same rules as on activations, with one difference: where an
 operator takes statistics over an axis, or needs it whole, the axis isn't frozen but *held*. If a
 plan removes rows of a held axis, the weight is *baked*: its dense value, with the rows removed,
-is stored in the place of the calls that computed it. See ``docs/adr/0008-baked-weights.md``.
+is stored in the place of the calls that computed it. See ``docs/adr/0010-baked-weights.md``.
 """
 
 from __future__ import annotations
