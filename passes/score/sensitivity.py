@@ -7,7 +7,7 @@ absolute: what is removed adds up.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -30,7 +30,7 @@ Gradients = dict[int, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(ABC):
     """What the criteria here share: a mean of something over random projections.
 
     Attributes:
