@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,6 @@ def drawn_labels(source: Images, samples: int) -> torch.Tensor:
 
 Row = dict[str, Any]
 
-
 Methods = Iterator[tuple[str, Callable[[], ExportedProgram]]]
 """Name -> what compresses. Nothing runs before it is called."""
 
@@ -197,7 +197,16 @@ def random_plan(start: gp.State, budget: float, seed: int) -> gp.Plan:
         middle = (low + high) / 2
         fits = analysis.costs.macs.at(widths(middle)) <= bound
         low, high = (middle, high) if fits else (low, middle)
-    keep = {g.id: scores.keep(g.id, w) for g, w in zip(analysis.groups, widths(low), strict=True)}
+    chosen = widths(low)
+    order = np.random.default_rng(seed).permutation(len(chosen)).tolist()
+    grown = True
+    while grown:  # what rounding left of the budget, a channel at a time
+        grown = False
+        for i in order:
+            wider = [w + (j == i) for j, w in enumerate(chosen)]
+            fits = wider[i] <= analysis.groups[i].width and analysis.costs.macs.at(wider) <= bound
+            chosen, grown = (wider, True) if fits else (chosen, grown)
+    keep = {g.id: scores.keep(g.id, w) for g, w in zip(analysis.groups, chosen, strict=True)}
     return make_plan(analysis, keep, {"macs": budget})
 
 
@@ -241,6 +250,8 @@ def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
                 else:
                     found = methods(setting, budget, options)
                 for method, make in found:
+                    if not fnmatch(method, options.only):
+                        continue
                     row: Row = dict(zip(_KEY, (name, method, budget, options.train_minutes, seed),
                                         strict=True))
                     key = " | ".join(map(str, row.values()))
@@ -337,6 +348,8 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", type=float, default=list(BUDGETS), metavar="SHARE")
     parser.add_argument("--tools", nargs="+", choices=("graphprune", "torch-pruning"),
                         default=["graphprune", "torch-pruning"])
+    parser.add_argument("--only", default="*", metavar="PATTERN",
+                        help="methods to run, such as '*random plans*'")
     parser.add_argument("--samples", type=int, default=1024, help="calibration images")
     parser.add_argument("--train-minutes", type=float, default=0.0, metavar="M",
                         help="distil every result for so long")

@@ -188,12 +188,16 @@ def test_a_program_of_one_batch_size(case: Case) -> None:
 def test_the_users_class_comes_back_trained() -> None:
     net = nets.SqueezeExcite()
     images = torch.randn(128, *net.inputs()[0].shape[1:])
-    result = gp.compress(net, net.inputs(), flops=0.6, calibration=[images],
-                         recover="none", distil=20)
+    result = gp.compress(net, net.inputs(), flops=0.6, calibration=[images], distil=20,
+                         recover="none")
     assert type(result.model) is nets.SqueezeExcite
     assert result.report.distilled["after"] < result.report.distilled["before"]
     with torch.no_grad():
         torch.testing.assert_close(result.model(images), result.program.module()(images))
+    after_repair = gp.compress(net, net.inputs(), flops=0.6, calibration=[images], distil=5)
+    report = after_repair.report
+    assert report.recovery["method"] == "ls"
+    assert report.distilled["after"] <= report.distilled["before"] < result.report.distilled["before"]
     with pytest.raises(PlanError, match="needs calibration data"):
         gp.compress(net, net.inputs(), flops=0.6, distil="5m")
 
