@@ -25,8 +25,9 @@ class Net(nn.Module):
     held = False
 
     def __init_subclass__(cls) -> None:
-        """Enter the net into its table."""
-        (HELD if cls.held else NETS)[cls.__name__] = cls
+        """Enter the net into its table, if it is one of this module's."""
+        if cls.__module__ == __name__:
+            (HELD if cls.held else NETS)[cls.__name__] = cls
 
     def inputs(self) -> tuple[Any, ...]:
         """Two samples."""
