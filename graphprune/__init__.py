@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
-    from graphprune.api import Result, apply, compress, compress_within, decide, inspect, load
+    from graphprune.api import apply, compress, compress_within, decide, inspect, load
     from graphprune.budget import Budget
     from graphprune.data import images
     from graphprune.errors import GraphpruneError
     from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
     from graphprune.plan import Plan
     from graphprune.report import Report
+    from graphprune.result import Result
     from graphprune.tracing import trace
 
 __all__ = [
@@ -52,7 +53,7 @@ _HOME = {
     "Pipeline": "pipeline",
     "Plan": "plan",
     "Report": "report",
-    "Result": "api",
+    "Result": "result",
     "State": "pipeline",
     "TransformPass": "pipeline",
     "apply": "api",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,19 +15,13 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis, analyse
-from graphprune.artifacts import PROGRAM, write_bytes
-from graphprune.baking import baked_calls
+from graphprune.artifacts import PROGRAM
 from graphprune.budget import Budget
 from graphprune.calibration import Calibration
 from graphprune.cut import cut
 from graphprune.data import Source, accuracy, calibrate, open_source
-from graphprune.eager import Rebuilt, rebuild, trainable_graph
-from graphprune.errors import ExportError, PlanError
-from graphprune.explain import frozen, operator_of
-from graphprune.export import check_onnx, onnx_tolerance, to_onnx
-from graphprune.graph import input_names, output_names, source_line
-from graphprune.inspection import size, unknown
-from graphprune.interface import Interface
+from graphprune.eager import rebuild, trainable_graph
+from graphprune.errors import PlanError
 from graphprune.loading import check_finite
 from graphprune.loading import load as load_file
 from graphprune.passes import (
@@ -37,101 +31,30 @@ from graphprune.passes import (
     Choose,
     Decision,
     Distil,
-    Distilled,
     Effort,
-    FoldBatchNorm,
     Observe,
     Prune,
     Recover,
-    Recovered,
     Score,
-    Scores,
-    count_batchnorms,
 )
 from graphprune.passes.given import Given
 from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan import Plan
-from graphprune.report import GroupWidth, Report
+from graphprune.result import Result
 from graphprune.search import Probe, parse_drop, smallest
+from graphprune.summary import summarise
 from graphprune.tracing import trace
-from graphprune.verify import Verdict, verify
-from graphprune.version import __version__
+from graphprune.verify import verify
 
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
-__all__ = ["Result", "apply", "compress", "compress_within", "decide", "inspect", "load"]
+__all__ = ["apply", "compress", "compress_within", "decide", "inspect", "load"]
 
 Progress = Callable[[str], Any]
 
 Data = Calibration | Source | Iterable[Any]
 """Calibration data: see ``compress``."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A smaller model.
-
-    Attributes:
-        model: trainable: the user's own class where that provably computes the same, else a
-            GraphModule (``report.eager`` says which and why).
-        plan: the channels kept.
-        report: everything measured on the way.
-        program: the smaller model as an ExportedProgram, BatchNorm unfolded.
-        dense: the program it was cut from.
-        interface: names to keep in ONNX, where the dense model came from there.
-    """
-
-    model: torch.nn.Module
-    plan: Plan
-    report: Report
-    program: ExportedProgram
-    dense: ExportedProgram
-    interface: Interface | None = None
-
-    def export_onnx(self, path: str | Path) -> Result:
-        """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
-
-        Input and output names are those of the dense program; a dynamic batch axis is called
-        ``batch``. With an ``interface``, names, dynamic axes and the opset are its own; an
-        opset that can't express the model is left for torch's own, and a note says so.
-
-        Returns:
-            This result with the checks in its report.
-
-        Raises:
-            ExportError: if torch can't export it, or onnxruntime disagrees.
-        """
-        start = time.perf_counter()
-        folded = FoldBatchNorm()(self.program)
-        data, max_error, notes = _onnx(self, folded)
-        write_bytes(Path(path), data)
-        return replace(self, report=replace(
-            self.report,
-            notes=(*self.report.notes, *notes),
-            batchnorm={"before": count_batchnorms(self.program),
-                       "after": count_batchnorms(folded)},
-            onnx={"max_error": max_error, "tolerance": onnx_tolerance(self.program)},
-            files={**self.report.files, Path(path).name: len(data)},
-            seconds={**self.report.seconds, "onnx": time.perf_counter() - start},
-        ))
-
-
-def _onnx(result: Result, folded: ExportedProgram) -> tuple[bytes, float, tuple[str, ...]]:
-    """A checked ONNX model, its error, and what the user should know of it."""
-    face = result.interface
-    names = Interface(input_names(result.dense), output_names(result.dense)) if face is None else face
-    notes: tuple[str, ...] = ()
-    for opset in dict.fromkeys((names.opset, None)):
-        try:
-            data = to_onnx(folded, input_names=names.inputs, output_names=names.outputs,
-                           opset=opset, dims=names.dims).SerializeToString()
-            return data, check_onnx(data, result.program), notes
-        except ExportError as error:
-            if opset is None:
-                raise
-            notes = (f"the ONNX file is in another opset than the model's {opset}: {error.message}",)
-    raise AssertionError
 
 
 def compress(
@@ -440,78 +363,5 @@ def _result(model: torch.nn.Module | ExportedProgram, decided: State, done: Stat
     eager = model if isinstance(model, torch.nn.Module) else None
     rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
     seconds = {**done.seconds, "rebuild": time.perf_counter() - start}
-    name = type(model).__name__
-    report = _report(name, decided, done, rebuilt, seconds)
-    report = _with_data(report, decided.get(Calibration))
-    distilled = done.get(Distilled)
-    if distilled is not None:
-        report = replace(report, distilled=asdict(distilled))
+    report = summarise(type(model).__name__, decided, done, rebuilt, seconds)
     return Result(rebuilt.model, decision.plan, report, done.program, decided.program)
-
-
-def _with_data(report: Report, data: Calibration | None) -> Report:
-    """The report, which says what data the run looked at."""
-    if data is None:
-        note = "without calibration data (--data): only the weights were looked at"
-        return replace(report, notes=(*report.notes, note))
-    found = {"source": data.source, "samples": data.samples, "skipped": data.skipped}
-    skipped = f"unreadable files among the calibration data, skipped: {data.skipped}"
-    notes = (*report.notes, *data.notes, *([skipped] if data.skipped else []))
-    return replace(report, calibration=found, notes=notes)
-
-
-def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
-    names = list(baked_calls(analysis, analysis.kept(plan.keep)).values())
-    if not names:
-        return ()
-    weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
-    note = f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
-    return (f"{note}, ..." if names[1:] else note,)
-
-
-def _report(name: str, decided: State, done: State, rebuilt: Rebuilt,
-            seconds: Mapping[str, float]) -> Report:
-    analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
-    plan, allocation = decision.plan, decision.allocation
-    recovered = done.get(Recovered)
-    after = [len(group.keep) for group in plan.groups]
-    held = frozen(analysis)
-    (cost, asked), = plan.budget.items()
-    cut_inexactly = _cut_inexactly(analysis, plan)
-    return Report(
-        model=name,
-        before=size(analysis, analysis.widths.tolist()),
-        after=size(analysis, after),
-        budget={"cost": cost, "asked": asked, "bound": decision.bound, "reached": decision.cost,
-                "dense": decision.dense, "met": decision.cost <= decision.bound},
-        allocation={"method": allocation.method, "distortion": allocation.distortion,
-                    "lower_bound": allocation.lower_bound, "gap": allocation.gap},
-        groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
-        inexact=cut_inexactly,
-        frozen=tuple(asdict(f) for f in held),
-        unknown_operators=unknown(analysis, held),
-        oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
-                "batches": list(verdict.batches)},
-        eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
-               "max_error": rebuilt.max_error},
-        recovery=asdict(recovered) if recovered else {},
-        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
-               *([_INEXACT] if cut_inexactly else [])),
-        seconds=dict(seconds),
-        versions={"graphprune": __version__, "torch": torch.__version__},
-    )
-
-
-_INEXACT = (
-    "groups were cut through statistics, as --allow-inexact allows: the result was verified "
-    "against the dense model whose statistics read removed channels as neutral (the mean of the "
-    "others, for LayerNorm), not as zero"
-)
-
-
-def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:
-    return tuple(
-        {"group": group.id, "operator": operator_of(node), "where": source_line(node)}
-        for group in plan.groups if len(group.keep) < group.width
-        for node in analysis.inexact.get(group.id, ())
-    )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from graphprune.errors import OutputError
 
 if TYPE_CHECKING:
-    from graphprune.api import Result
+    from graphprune.result import Result
 
 __all__ = [
     "FILES",

@@ -16,7 +16,7 @@ from graphprune.cli.progress import working
 from graphprune.errors import OutputError, PlanError
 
 if TYPE_CHECKING:
-    from graphprune.api import Result
+    from graphprune.result import Result
     from graphprune.search import Probe
 
 __all__ = ["compress"]

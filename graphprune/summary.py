@@ -1,0 +1,100 @@
+"""Summary: the report of a run, put together from what its stages found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from graphprune.analysis import Analysis
+from graphprune.baking import baked_calls
+from graphprune.calibration import Calibration
+from graphprune.eager import Rebuilt
+from graphprune.explain import frozen, operator_of
+from graphprune.graph import source_line
+from graphprune.inspection import size, unknown
+from graphprune.passes import Decision, Distilled, Recovered, Scores
+from graphprune.pipeline import State
+from graphprune.plan import Plan
+from graphprune.report import GroupWidth, Report
+from graphprune.verify import Verdict
+from graphprune.version import __version__
+
+__all__ = ["summarise"]
+
+_INEXACT = (
+    "groups were cut through statistics, as --allow-inexact allows: the result was verified "
+    "against the dense model whose statistics read removed channels as neutral (the mean of the "
+    "others, for LayerNorm), not as zero"
+)
+_NO_DATA = "without calibration data (--data): only the weights were looked at"
+
+
+def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
+              seconds: Mapping[str, float]) -> Report:
+    """The report of a run, without what is known only once files are written.
+
+    Args:
+        model: name of what was compressed.
+        decided: the state after the decision.
+        done: the state in the end.
+        rebuilt: the smaller model, as the user's class or not.
+        seconds: per stage.
+    """
+    analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
+    plan, allocation = decision.plan, decision.allocation
+    data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
+    held = frozen(analysis)
+    (cost, asked), = plan.budget.items()
+    cut_inexactly = _cut_inexactly(analysis, plan)
+    return Report(
+        model=model,
+        before=size(analysis, analysis.widths.tolist()),
+        after=size(analysis, [len(group.keep) for group in plan.groups]),
+        budget={"cost": cost, "asked": asked, "bound": decision.bound, "reached": decision.cost,
+                "dense": decision.dense, "met": decision.cost <= decision.bound},
+        allocation={"method": allocation.method, "distortion": allocation.distortion,
+                    "lower_bound": allocation.lower_bound, "gap": allocation.gap},
+        groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
+        inexact=cut_inexactly,
+        frozen=tuple(asdict(f) for f in held),
+        unknown_operators=unknown(analysis, held),
+        oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
+                "batches": list(verdict.batches)},
+        eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
+               "max_error": rebuilt.max_error},
+        calibration={} if data is None else {
+            "source": data.source, "samples": data.samples, "skipped": data.skipped},
+        distilled=asdict(distilled) if distilled else {},
+        recovery=asdict(recovered) if recovered else {},
+        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
+               *([_INEXACT] if cut_inexactly else []), *_of_data(data)),
+        seconds=dict(seconds),
+        versions={"graphprune": __version__, "torch": torch.__version__},
+    )
+
+
+def _of_data(data: Calibration | None) -> tuple[str, ...]:
+    if data is None:
+        return (_NO_DATA,)
+    skipped = f"unreadable files among the calibration data, skipped: {data.skipped}"
+    return (*data.notes, *([skipped] if data.skipped else []))
+
+
+def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
+    names = list(baked_calls(analysis, analysis.kept(plan.keep)).values())
+    if not names:
+        return ()
+    weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
+    note = f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
+    return (f"{note}, ..." if names[1:] else note,)
+
+
+def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:
+    return tuple(
+        {"group": group.id, "operator": operator_of(node), "where": source_line(node)}
+        for group in plan.groups if len(group.keep) < group.width
+        for node in analysis.inexact.get(group.id, ())
+    )
