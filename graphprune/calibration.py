@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ def gather(
 
     Args:
         data: what the model is called with: a tensor ``[n, ...]``, a tuple or list of such, or
-            a mapping of keyword inputs. Read until there are ``samples``.
+            a mapping of inputs by name. Read until there are ``samples``.
         program: the dense program; its examples say what shapes and types are expected.
         samples: how many to take at most.
         source: for the report.
@@ -129,13 +129,32 @@ def _taken(data: Iterable[Any], program: ExportedProgram, samples: int) -> Itera
     """Checked items, flat, until there are enough samples."""
     have = 0
     for item in data:
-        leaves = tuple(pytree.tree_leaves(item))
+        leaves = _flat(item, program)
         _check(leaves, user_inputs(program), input_names(program))
         leaves = _rows(leaves, 0, samples - have)
         have += _length(leaves)
         yield leaves
         if have >= samples:
             return
+
+
+def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
+    """Inputs in calling order; those of a mapping by name, whatever its order."""
+    if not isinstance(item, Mapping):
+        return tuple(pytree.tree_leaves(item))
+    names = input_names(program)
+    if set(item) == set(names):
+        return tuple(item[name] for name in names)
+    spec = program.call_spec.in_spec
+    assert spec is not None
+    args, _ = spec.children()
+    try:
+        return tuple(spec.flatten_up_to(((dict(item),), {}) if args.num_children else ((), dict(item))))
+    except ValueError as error:
+        raise LoadError(
+            f"the calibration data has {', '.join(map(str, item))}, "
+            f"the model takes {', '.join(names)}",
+        ) from error
 
 
 def _length(leaves: Sequence[Any]) -> int:

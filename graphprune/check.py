@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,14 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis import analyse
 from graphprune.artifacts import ONNX, PROGRAM
+from graphprune.cut import spread_tensors
+from graphprune.double import Double, Tensors
 from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.export import onnx_tolerance, run_onnx
-from graphprune.graph import dynamic_dims, fingerprint, unlift, user_inputs
+from graphprune.graph import dynamic_dims, fingerprint, state, unlift, user_inputs
 from graphprune.programs import load_program
 from graphprune.tracing import FORWARD_ERRORS, trace
-from graphprune.verify import TOLERANCE, Double, Masked, error, random_inputs, run
+from graphprune.verify import TOLERANCE, Masked, error, random_inputs, run
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
@@ -60,11 +62,16 @@ class Comparison:
     Attributes:
         model: the dense model.
         masked: whether the channels that a plan removes were silenced in it.
+        own_weights: how many tensors of the smaller model aren't the dense model's, cut; 0 if
+            that isn't known, as of an ONNX file alone.
+        retrained: whether the dense model had these in the place of its own.
         checks: one for each file.
     """
 
     model: str
     masked: bool
+    own_weights: int
+    retrained: bool
     checks: tuple[Check, ...]
 
     @property
@@ -82,7 +89,7 @@ class Comparison:
 
 def compare(
     model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any], path: Path,
-    plan: Plan | None = None, *, name: str = "",
+    plan: Plan | None = None, *, retrained: bool = False, name: str = "",
     progress: Callable[[str], Any] | None = None,
 ) -> Comparison:
     """Compare a smaller model with the dense one in which the removed channels are silenced.
@@ -95,11 +102,14 @@ def compare(
         example_inputs: inputs that it accepts; a program brings its own.
         path: a ``.pt2`` or ``.onnx`` file, or an output folder with either.
         plan: the channels that the smaller model keeps; without one, all.
+        retrained: the smaller model's weights were changed after the cut. What is compared with
+            is the dense model with these weights in the place of its own.
         name: of the dense model, to show; by default its class.
         progress: called with the name of each stage as it starts.
 
     Raises:
-        LoadError: if a file can't be read.
+        LoadError: if a file can't be read, or is an ONNX file alone, in which weights that were
+            retrained have no names.
         MismatchError: if the plan is for another architecture than the dense model's.
     """
     notify = progress or (lambda _: None)
@@ -112,11 +122,31 @@ def compare(
         plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
                    allow_inexact=analysis.allow_inexact)
     kept = analysis.kept(plan.keep if plan is not None else {})
+    weights = _weights(files)
+    if retrained and not weights:
+        raise LoadError(f"{files[0].name} alone can't be compared if it was retrained",
+                        hint=f"the weights have no names in it; give the folder with {PROGRAM}")
+    own = _own(analysis, kept, weights)
+    masked = Masked(analysis, kept, own if retrained else None)
     checks: list[Check] = []
     for file in files:
         notify(file.name)
-        checks.append(_check(dense, analysis, kept, file))
-    return Comparison(name or type(model).__name__, plan is not None, tuple(checks))
+        checks.append(_check(dense, masked, file))
+    return Comparison(name or type(model).__name__, plan is not None, len(own), retrained,
+                      tuple(checks))
+
+
+def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
+    """Tensors of the exported program among the files, by name."""
+    return {name: tensor for file in files if file.suffix == ".pt2"
+            for name, tensor in state(unlift(load_program(file))).items()}
+
+
+def _own(analysis: Analysis, kept: Kept, weights: Mapping[str, torch.Tensor]) -> Tensors:
+    """Dense tensors with other values in the kept rows, where the smaller model has others."""
+    spread = spread_tensors(analysis.tensors, analysis.axes, kept, weights)
+    return {name: tensor for name, tensor in spread.items()
+            if not torch.equal(tensor, analysis.tensors[name].to(tensor))}
 
 
 def _files(path: Path) -> list[Path]:
@@ -133,7 +163,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _check(dense: ExportedProgram, analysis: Analysis, kept: Kept, file: Path) -> Check:
+def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
     """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
     runs, tolerance = ((_onnx, onnx_tolerance(dense)) if file.suffix == ".onnx"
                        else (_program, TOLERANCE))
@@ -144,7 +174,7 @@ def _check(dense: ExportedProgram, analysis: Analysis, kept: Kept, file: Path) -
         # so that both sides see the same numbers.
         inputs = [_like(value, example) for value, example
                   in zip(random_inputs(dense, grow, grow), user_inputs(dense), strict=True)]
-        expected = _tensors(run(Masked(analysis, kept), [_widened(value) for value in inputs]))
+        expected = _tensors(run(masked, [_widened(value) for value in inputs]))
         try:
             got = _tensors(small(inputs))
         except ExportError as failure:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.baking import baked_calls, baked_values
@@ -19,14 +20,14 @@ from graphprune.layout import Layout
 from graphprune.ops.registry import Facts, bind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch.export import ExportedProgram
 
     from graphprune.analysis import Analysis, Kept
     from graphprune.plan import Plan
 
-__all__ = ["cut", "cut_module", "cut_nodes", "slice_tensors"]
+__all__ = ["cut", "cut_module", "cut_nodes", "set_tensor", "slice_tensors", "spread_tensors"]
 
 
 def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedProgram:
@@ -100,6 +101,41 @@ def slice_tensors(
         if done[id(tensor)] is not tensor:
             out[name] = done[id(tensor)]
     return out
+
+
+def spread_tensors(
+    tensors: Mapping[str, torch.Tensor], axes: Mapping[str, Layout], kept: Kept,
+    values: Mapping[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """The opposite of ``slice_tensors``: dense tensors with other values in the rows that are kept.
+
+    Args:
+        tensors: the dense ones.
+        axes: their layouts.
+        kept: the rows that stay.
+        values: tensors of the cut network; those of other names or shapes are left out.
+    """
+    done: dict[int, torch.Tensor] = {}
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if name not in values:
+            continue
+        if id(tensor) not in done:
+            rows = [kept(axis) if axis.shape[1] else np.ones(len(axis), bool) for axis in axes[name]]
+            value = values[name].detach()
+            if value.shape != tuple(map(np.count_nonzero, rows)):
+                continue
+            done[id(tensor)] = _spread(tensor, rows, value)
+        out[name] = done[id(tensor)]
+    return out
+
+
+def _spread(tensor: torch.Tensor, rows: Sequence[NDArray[np.bool_]],
+            value: torch.Tensor) -> torch.Tensor:
+    if not rows:
+        return value
+    indices = [torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows))]
+    return tensor.detach().to(value).index_put(indices, value)
 
 
 def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:

@@ -7,13 +7,13 @@ and `digits.json`, how it was made. It takes under a minute on two cores.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from .checkpoint import write
 from .digits import DigitsNet, Split, build, evaluate, load_data
 
 __all__ = ["main", "train"]
@@ -71,18 +71,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     training, held_out = load_data()
     model = train(training, epochs=args.epochs, seed=args.seed)
     accuracy = evaluate(model, held_out.images, held_out.labels)
-    torch.save(model.state_dict(), out)  # noqa: TID251
-    record = {
+    write(model, out, {
         "accuracy": round(accuracy, 4),
         "train_accuracy": round(evaluate(model, training.images, training.labels), 4),
         "epochs": args.epochs,
         "seed": args.seed,
         "train_images": len(training.labels),
         "held_out_images": len(held_out.labels),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "torch": torch.__version__,
-    }
-    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    })
     print(f"held-out accuracy {accuracy:.2%}, wrote {out}")  # noqa: T201
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ALL
+from .checkpoint import write
 from .digits import Split, evaluate
 
 __all__ = ["OPTIONS", "load_zip", "main", "train"]
@@ -127,8 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = train(args.name, training, epochs=args.epochs, seed=args.seed)
     seconds = time.perf_counter() - start
     accuracy = evaluate(model, held_out.images, held_out.labels)
-    torch.save(model.state_dict(), out)  # noqa: TID251
-    record = {
+    write(model, out, {
         "network": args.name,
         "options": dict(OPTIONS[args.name]),
         "accuracy": round(accuracy, 4),
@@ -137,10 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "seconds": round(seconds),
         "train_images": len(training.labels),
         "held_out_images": len(held_out.labels),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "torch": torch.__version__,
-    }
-    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    })
     print(f"held-out accuracy {accuracy:.2%} after {seconds:.0f} s, wrote {out}")  # noqa: T201
 
 

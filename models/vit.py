@@ -63,8 +63,8 @@ class Block(nn.Module):
 class VisionTransformer(nn.Module):
     """Patches, blocks, and a classifier of the tokens' mean."""
 
-    def __init__(self, *, image_size: int, patch: int, dim: int, depth: int, heads: int,
-                 num_classes: int) -> None:
+    def __init__(self, *, image_size: int = 32, patch: int = 4, dim: int = 96, depth: int = 6,
+                 heads: int = 4, num_classes: int = 10) -> None:
         """Make the layers.
 
         Args:
@@ -93,24 +93,11 @@ class VisionTransformer(nn.Module):
         return self.classifier(self.norm(self.blocks(tokens)).mean(1))
 
 
-def build(
-    *,
-    image_size: int = 32,
-    patch: int = 4,
-    dim: int = 96,
-    depth: int = 6,
-    heads: int = 4,
-    num_classes: int = 10,
-) -> VisionTransformer:
+def build(**options: int) -> VisionTransformer:
     """Return an untrained vision transformer.
 
     Args:
-        image_size: height and width of the images in pixels, a multiple of `patch`.
-        patch: height and width of a patch in pixels.
-        dim: features of a token, a multiple of `heads`.
-        depth: blocks.
-        heads: heads of each attention.
-        num_classes: classes of the output.
+        options: those of `VisionTransformer`.
 
     Returns:
         A network from `[n, 3, image_size, image_size]` to `[n, num_classes]`.
@@ -118,8 +105,7 @@ def build(
     >>> build()(*example_inputs()).shape
     torch.Size([2, 10])
     """
-    return VisionTransformer(image_size=image_size, patch=patch, dim=dim, depth=depth, heads=heads,
-                             num_classes=num_classes)
+    return VisionTransformer(**options)
 
 
 def example_inputs() -> tuple[Tensor, ...]:

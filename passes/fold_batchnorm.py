@@ -23,13 +23,13 @@ where the value before it has another use, or in front of a convolution with pad
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from graphprune.graph import clone, relift, unlift
+from graphprune.graph import clone, relift, state, unlift
 from graphprune.ops.registry import bind
 
 from .fold_sites import BATCH_NORM, TRANSPOSED, Site, Sites
@@ -86,7 +86,7 @@ def _batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def _apply(module: fx.GraphModule, site: Site) -> None:
-    scale, shift = affine(module, site.bn)
+    scale, shift = affine(site.bn, state(module))
     for layer in site.layers:
         _rewrite(module, layer, _fold_after if site.after else _fold_before, scale, shift)
     value = bind(site.bn)["input"]
@@ -97,17 +97,25 @@ def _apply(module: fx.GraphModule, site: Site) -> None:
         _drop_if_unused(module, node)
 
 
-def affine(module: fx.GraphModule, bn: fx.Node) -> tuple[Tensor, Tensor]:
-    """Scale and shift ``[channels]`` of a BN, in float64."""
+def affine(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Scale and shift ``[channels]`` of a BN, in float64.
+
+    Args:
+        bn: a call whose operands are stored tensors.
+        tensors: these, by name.
+    """
     call = bind(bn)
-    mean = _double(module, call["running_mean"])
-    scale = (_double(module, call["running_var"]) + float(call["eps"])).rsqrt()
-    if call["weight"] is not None:
-        scale = scale * _double(module, call["weight"])
+    gamma, beta, mean, var = (
+        None if call[name] is None else tensors[str(call[name].target)].detach().double()
+        for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    assert mean is not None
+    assert var is not None
+    scale = (var + float(call["eps"])).rsqrt()
+    if gamma is not None:
+        scale = scale * gamma
     shift = -mean * scale
-    if call["bias"] is not None:
-        shift = shift + _double(module, call["bias"])
-    return scale, shift
+    return scale, shift if beta is None else shift + beta
 
 
 def _tensor(module: nn.Module, node: fx.Node) -> Tensor:

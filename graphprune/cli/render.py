@@ -143,11 +143,16 @@ def comparison(found: Comparison) -> None:
     """``graphprune verify``."""
     console = _console()
     against = "the masked original" if found.masked else "the original (no plan)"
+    if found.retrained:
+        against += " with these weights"
     _table(console, ["file", f"error against {against}", "tolerance", ""], [
         [c.file, "-" if c.max_error is None else f"{c.max_error:.1e}", f"{c.tolerance:.0e}",
          "ok" if c.ok else f"MISMATCH {c.reason}".strip()]
         for c in found.checks
     ], right=(1, 2))
+    if found.own_weights and not found.retrained:
+        _line(console, "note: ", f"weights that aren't the original's: {found.own_weights} tensors; if they were "
+              "recovered or trained after the cut, --retrained compares the rest")
 
 
 _COSTS = {"macs": "MACs", "params": "parameters"}

@@ -27,6 +27,9 @@ def verify(
         "--plan", metavar="FILE", show_default=False,
         help="What the smaller model keeps. Default: plan.json beside B, if there is one.",
     )] = None,
+    retrained: Annotated[bool, typer.Option(
+        "--retrained", help="B's weights were changed after the cut (--data, --distil, or by you): "
+        "compare with MODEL's structure and B's weights.")] = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
@@ -45,7 +48,8 @@ def verify(
         from graphprune.check import compare
 
         dense, examples, name = source.load()
-        found = compare(dense, examples, b, kept, name=name, progress=progress)
+        found = compare(dense, examples, b, kept, retrained=retrained, name=name,
+                        progress=progress)
     if as_json:
         render.text(found.to_json())
     else:

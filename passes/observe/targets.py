@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.ops.registry import bind
+from graphprune.passes.fold_batchnorm import affine as affine_of
 
 from .layers import Layer
 
@@ -70,12 +71,7 @@ def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[T
     """``(scale, shift)`` of some BatchNorms in evaluation, ``[channels]`` each, float64."""
     found: tuple[Tensor, Tensor] | None = None
     for norm in norms:
-        call = bind(norm)
-        mean, var = (tensors[call[n].target].double() for n in ("running_mean", "running_var"))
-        gamma, beta = (None if call[n] is None else tensors[call[n].target].detach().double()
-                       for n in ("weight", "bias"))
-        scale = (var + call["eps"]).rsqrt() * (1 if gamma is None else gamma)
-        shift = (0 if beta is None else beta) - mean * scale
+        scale, shift = affine_of(norm, tensors)
         found = (scale, shift) if found is None else (
             found[0] * scale, found[1] * scale + shift)
     return found

@@ -14,17 +14,16 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.calibration import Calibration, batch_size
-from graphprune.cut import set_tensor
 from graphprune.eager import trainable_graph
 from graphprune.errors import PlanError
-from graphprune.graph import clone, fingerprint, relift, state, unlift, user_inputs
+from graphprune.graph import fingerprint, unlift, user_inputs
 from graphprune.passes.allocate import Decision
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict
 
 from .augment import check_names
 from .effort import Effort
-from .recover import Recovered
+from .recover import Recovered, with_tensors
 from .targets import Outputs, Target, caller
 from .training import Loop, Settings
 
@@ -138,7 +137,9 @@ class Distil(TransformPass):
         found = Distilled(held.first, min(held.best, held.first), held.step, held.seconds)
         if not held.best < held.first:
             return state.program, (found,)
-        return _written(student, state.program), (found,)
+        trained = dict(student.named_parameters(remove_duplicate=False))
+        trained |= dict(student.named_buffers(remove_duplicate=False))
+        return with_tensors(state.program, trained), (found,)
 
     def _settings(self) -> Settings:
         return Settings(self.effort, self.rate or RATES[self.optimizer], self.optimizer, self.decay,
@@ -207,14 +208,3 @@ def _student(program: ExportedProgram) -> nn.Module:
     if not list(student.parameters()):
         raise PlanError("the program has no parameters to train")
     return student.requires_grad_(True)
-
-
-def _written(student: nn.Module, program: ExportedProgram) -> ExportedProgram:
-    """The program with the student's weights."""
-    module = clone(unlift(program))
-    trained = dict(student.named_parameters(remove_duplicate=False))
-    trained |= dict(student.named_buffers(remove_duplicate=False))
-    for name in state(module):
-        if name in trained:  # one object under two names stays one
-            set_tensor(module, name, trained[name])
-    return relift(module, program)

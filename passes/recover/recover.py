@@ -86,16 +86,20 @@ class Recover(TransformPass):
 
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
-    """The program with other values in its parameters and buffers."""
+    """The program with other values in its parameters and buffers.
+
+    Tensors that are one object under several names stay one.
+    """
     module: fx.GraphModule = unlift(program)
+    made: dict[int, Tensor] = {}
     for name, old in tensors_of(module).items():
-        if name not in tensors:
-            continue
-        new = tensors[name]
+        new = tensors.get(name, old)
         if new.shape != old.shape:
             raise InternalError(f"{name}: {tuple(new.shape)} for {tuple(old.shape)}")
         if new is not old:
-            set_tensor(module, name, _like(old, new))
+            if id(new) not in made:
+                made[id(new)] = _like(old, new)
+            set_tensor(module, name, made[id(new)])
     return relift(module, program)
 
 

@@ -22,6 +22,8 @@ from torch import Tensor
 from graphprune.groups import Group
 from graphprune.passes.observe import Layer, Observations, affine, matrix, sizes
 
+from .running import by_channel
+
 __all__ = ["Reader", "Sweep", "find_readers", "sweep"]
 
 RIDGE = 1e-3
@@ -74,21 +76,10 @@ def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
         numbers = analysis.grouping.of_label[labels]
         for number in np.unique(numbers[numbers >= 0]):
             group, here = analysis.groups[number], numbers == number
-            rows = _rows(group, labels[here], row[here])
+            rows = by_channel(group, labels[here], row[here])
             if rows is not None:
                 found[group.id].append(Reader(layer, rows))
     return {name: tuple(readers) for name, readers in found.items()}
-
-
-def _rows(group: Group, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """``[width, m]``: the rows of each channel; ``None`` if only some channels occur."""
-    order = np.lexsort((rows, labels))
-    names, counts = np.unique(labels, return_counts=True)
-    if len(names) != group.width or np.ptp(counts):
-        return None
-    by_label = rows[order].reshape(group.width, -1)
-    place = np.searchsorted(names, group.labels)
-    return by_label[place]
 
 
 class _State:

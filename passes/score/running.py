@@ -123,11 +123,16 @@ def _batched(module: fx.GraphModule) -> list[bool]:
 def rows_of(axis: Axis, group: Group) -> NDArray[np.int64] | None:
     """``[width, m]``: the rows of a resolved axis that go with each channel, if they all occur."""
     row, column = np.nonzero(np.isin(axis, group.labels))
-    labels = axis[row, column]
+    return by_channel(group, axis[row, column], row)
+
+
+def by_channel(group: Group, labels: NDArray[np.int64],
+               rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """``[width, m]``: the rows that carry each channel's label, if all labels occur equally often."""
     names, counts = np.unique(labels, return_counts=True)
     if len(names) != group.width or np.ptp(counts):
         return None
-    by_label = row[np.lexsort((row, labels))].reshape(group.width, -1)
+    by_label = rows[np.lexsort((rows, labels))].reshape(group.width, -1)
     return by_label[np.searchsorted(names, group.labels)]
 
 

@@ -59,7 +59,7 @@ class Units:
         for bn in module.graph.find_nodes(op="call_function", target=BATCH_NORM):
             site = sites.of(bn)
             if site is not None and not site.after:
-                found[site.layers[0]] = (bn, *affine(module, bn))
+                found[site.layers[0]] = (bn, *affine(bn, self.analysis.tensors))
         return found
 
     @property

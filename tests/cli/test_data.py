@@ -78,6 +78,32 @@ def test_distil(cli: Cli, small: Sequence[str], folder: Path, tmp_path: Path) ->
     assert "distilled: 2 steps" in spelt.out
 
 
+@pytest.mark.onnx
+def test_what_was_recovered_is_verified_with_its_own_weights(
+        cli: Cli, small: Sequence[str], folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = cli("compress", *small, "--flops", "0.5", "-o", out, "--data", folder, "--mean", "0.5",
+               "--std", "0.2")
+    assert made.code == 0, made.err
+    plain = cli("verify", *small, out)
+    assert plain.code == 1
+    assert "--retrained" in plain.out
+    found = cli("verify", *small, out, "--retrained", "--json")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    assert document["ok"]
+    assert document["retrained"]
+    assert document["own_weights"] > 0
+    # The files must hold the same weights, and keep what the plan says.
+    other = tmp_path / "other"
+    assert cli("compress", *small, "--flops", "0.5", "-o", other).code == 0
+    (out / "model.onnx").write_bytes((other / "model.onnx").read_bytes())
+    assert cli("verify", *small, out, "--retrained").code == 1
+    alone = cli("verify", *small, other / "model.onnx", "--retrained")
+    assert alone.code == 2
+    assert "alone can't be compared" in alone.err
+
+
 @pytest.mark.parametrize(("options", "says"), [
     (["--distil", "5m"], "--distil needs --data"),
     (["--augment", "flip"], "--augment needs --distil"),

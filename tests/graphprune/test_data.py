@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 import graphprune as gp
 from graphprune.calibration import Calibration, gather
@@ -21,6 +22,7 @@ from graphprune.data import accuracy, calibrate, open_source
 from graphprune.data.files import MAX_BYTES, list_files
 from graphprune.errors import LoadError, PlanError
 from graphprune.tracing import trace
+from tests.nets import NETS
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
 
@@ -362,3 +364,18 @@ def test_compress_says_what_it_looked_at(folder: Path) -> None:
     plain = gp.compress(model, inputs, flops=0.5)
     assert plain.report.calibration == {}
     assert any("without calibration data" in note for note in plain.report.notes)
+
+
+@pytest.mark.parametrize("name", ["Keyword", "Mapped"])
+def test_inputs_of_a_mapping_are_told_apart_by_name(name: str) -> None:
+    net = NETS[name]().eval()
+    program = trace(net, net.inputs(), net.keywords())
+    args, kwargs = net.inputs(), net.keywords()
+    given = {"x": args[0], **kwargs} if kwargs else args[0]
+    wanted = pytree.tree_leaves((args, kwargs))
+    for order in (list(given), list(given)[::-1]):
+        (batch,) = gather([{key: given[key] for key in order}], program, samples=1).batches
+        for got, value in zip(batch, wanted, strict=True):
+            assert torch.equal(got, value[:1]) if isinstance(value, Tensor) else got == value
+    with pytest.raises(LoadError, match="the calibration data has x, y"):
+        gather([{"x": torch.zeros(2), "y": torch.zeros(2)}], program)

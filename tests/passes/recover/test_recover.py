@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from graphprune.calibration import gather
 from graphprune.errors import PlanError
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import repair
+from graphprune.passes.recover.recover import with_tensors
 from graphprune.passes.recover.regression import Rows, refit
 from graphprune.passes.score.obs import find_readers, sweep
 from graphprune.tracing import trace
@@ -135,6 +137,18 @@ def test_every_net_can_be_repaired(name: str) -> None:
     assert all(after.tensors[n].shape == t.shape for n, t in before.tensors.items())
     assert all(bool(t.isfinite().all()) for t in after.tensors.values())
     assert all(fit.after <= fit.before for _, fit in after.fits)
+
+
+def test_tied_weights_stay_tied() -> None:
+    torch.manual_seed(0)
+    net = NETS["TiedWeights"]().eval()
+    program = trace(net, net.inputs())
+    given = dict(program.state_dict)
+    other = {id(t): t.detach() + 1 for t in given.values()}
+    found = with_tensors(program, {name: other[id(t)] for name, t in given.items()}).state_dict
+    for a, b in itertools.combinations(given, 2):
+        assert (found[a] is found[b]) == (given[a] is given[b])
+    assert len(set(map(id, given.values()))) < len(given)
 
 
 def test_compress_with_data_is_far_nearer_to_the_dense_model() -> None:
