@@ -134,7 +134,7 @@ def _spread(tensor: torch.Tensor, rows: Sequence[NDArray[np.bool_]],
             value: torch.Tensor) -> torch.Tensor:
     if not rows:
         return value
-    indices = [torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows))]
+    indices = tuple(torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows)))
     return tensor.detach().to(value).index_put(indices, value)
 
 

@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from graphprune.layout import Layout
     from graphprune.ops.registry import Contraction, Statistic
 
-__all__ = ["TOLERANCE", "Double", "Masked", "Verdict", "error", "random_inputs", "run", "same", "verify"]
+__all__ = [
+    "TOLERANCE", "Double", "Masked", "Verdict", "error", "finite", "random_inputs", "run", "same",
+    "shaken", "verify",
+]  # fmt: skip
 
 TOLERANCE = 1e-9
 """Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
@@ -182,29 +185,46 @@ def verify(
     """
     module = unlift(small)
     worst, batches = 0.0, []
-    baked = baked_sources(analysis, baked_calls(analysis, kept))
-    shaken = _shaken(analysis, {*state(module), *baked}, seed)
-    sliced = {**shaken, **slice_tensors(shaken, analysis.axes, kept),
-              **baked_values(analysis, kept, shaken)}
-    rounds: tuple[tuple[int, Tensors, Tensors], ...] = ((0, {}, {}), (1, shaken, sliced))
+    rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
+        (0, {}, {}), (1, *shaken(analysis, kept, module, seed)))
     for grow, wide, narrow in rounds:
         inputs = random_inputs(dense, grow, seed + grow)
         batches.append(_leading(inputs))
         expected = run(Masked(analysis, kept, wide), inputs)
         got = run(Double(module, narrow), inputs)
-        if wide and not _finite(expected):  # shaken too hard to prove anything
+        if wide and not finite(expected):  # shaken too hard to prove anything
             expected, got = run(Masked(analysis, kept), inputs), run(Double(module), inputs)
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
     return _judge(Verdict(worst, tolerance, distinct), "masked original")
 
 
-def _finite(values: Sequence[Any]) -> bool:
+def shaken(analysis: Analysis, kept: Kept, module: fx.GraphModule,
+           seed: int) -> tuple[Tensors, Tensors]:
+    """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
+
+    Args:
+        analysis: of the dense program.
+        kept: the rows that stay.
+        module: the cut graph.
+        seed: of the noise.
+
+    Returns:
+        Tensors in float64 by name, of the dense graph and of the cut one.
+    """
+    baked = baked_sources(analysis, baked_calls(analysis, kept))
+    wide = _noisy(analysis, {*state(module), *baked}, seed)
+    return wide, {**wide, **slice_tensors(wide, analysis.axes, kept),
+                  **baked_values(analysis, kept, wide)}
+
+
+def finite(values: Sequence[Any]) -> bool:
+    """Whether nothing among the tensors is NaN or infinite."""
     tensors = [v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def _shaken(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
+def _noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
     """Parameters and buffers with noise of their own size added; what isn't negative stays so.
 
     Tensors that are one object stay one object. Only those in ``present``.
