@@ -32,13 +32,14 @@ from graphprune.passes import (
     Decision,
     Distil,
     Effort,
+    Merge,
     Observe,
     Prune,
     Recover,
     Score,
 )
 from graphprune.passes.given import Given
-from graphprune.pipeline import AnalysisPass, Pipeline, State
+from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
 from graphprune.plan import Plan
 from graphprune.result import Result
 from graphprune.search import Probe, parse_drop, smallest
@@ -97,7 +98,8 @@ def compress(
         score: name of a criterion, or one of your own; by default ``obs`` with calibration data,
             ``l2`` without.
         recover: ``"ls"`` refits the smaller model's layers by least squares, ``"bn"`` only its
-            BatchNorm statistics, ``"none"`` leaves it as it was cut; by default ``ls`` with
+            BatchNorm statistics; ``"merge"``, without data, gives what removed channels did to
+            kept ones that are alike; ``"none"`` leaves it as it was cut; by default ``ls`` with
             calibration data, ``none`` without.
         distil: train on the calibration data towards the dense model's outputs: a number of
             steps, or a time (``"5m"``).
@@ -138,8 +140,7 @@ def compress(
     method = _recovery(recover, start)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     decided = _decide(start, first, decider, score, method, progress)
-    last = (Prune(), *([Recover(method)] if method else []), *training)
-    done = Pipeline(last, given=tuple(decided.facts)).run(decided, progress)
+    done = Pipeline((*_cutting(method), *training), given=tuple(decided.facts)).run(decided, progress)
     return _result(model, decided, done, progress)
 
 
@@ -267,7 +268,17 @@ def _decide(start: State, first: Analyse, decider: Allocate | Given,
     return Pipeline(passes).run(start, progress)
 
 
-Recovery = Literal["ls", "bn"]
+Recovery = Literal["ls", "bn", "merge"]
+
+
+def _cutting(method: Recovery | None) -> tuple[TransformPass, ...]:
+    match method:
+        case None:
+            return (Prune(),)
+        case "merge":
+            return (Merge(),)
+        case "ls" | "bn":
+            return Prune(), Recover(method)
 
 
 def _recovery(name: str | None, start: State) -> Recovery | None:
@@ -277,7 +288,9 @@ def _recovery(name: str | None, start: State) -> Recovery | None:
     if name == "none":
         return None
     if name not in get_args(Recovery):
-        raise PlanError(f"no way to recover {name!r}", hint="one of ls, bn, none")
+        raise PlanError(f"no way to recover {name!r}", hint="one of ls, bn, merge, none")
+    if name == "merge":
+        return "merge"
     if start.get(Calibration) is None:
         raise PlanError(f"recover {name} needs calibration data",
                         hint="--data FOLDER, or compress(..., calibration=inputs)")

@@ -200,7 +200,8 @@ def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: Exporte
     graph = unlift(small)
     values = state(graph)
     worst = 0.0
-    for grow, other in ((0, {}), (1, shaken(analysis, kept, graph, seed=1)[1])):
+    for grow, noisy in ((0, {}), (1, shaken(analysis, kept, graph, seed=1)[1])):
+        other = noisy
         inputs = random_inputs(small, grow, seed=1 + grow)
         args, kwargs = call_arguments(small, inputs)
         expected = run(Double(graph, other), inputs)

@@ -15,7 +15,7 @@ from graphprune.eager import Rebuilt
 from graphprune.explain import frozen, operator_of
 from graphprune.graph import source_line
 from graphprune.inspection import size, unknown
-from graphprune.passes import Decision, Distilled, Recovered, Scores
+from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan import Plan
 from graphprune.report import GroupWidth, Report
@@ -70,7 +70,7 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
         distilled=asdict(distilled) if distilled else {},
         recovery=asdict(recovered) if recovered else {},
         notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
-               *([_INEXACT] if cut_inexactly else []), *_of_data(data)),
+               *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data)),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
@@ -81,6 +81,13 @@ def _of_data(data: Calibration | None) -> tuple[str, ...]:
         return (_NO_DATA,)
     skipped = f"unreadable files among the calibration data, skipped: {data.skipped}"
     return (*data.notes, *([skipped] if data.skipped else []))
+
+
+def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    removed = sum(group.width - len(group.keep) for group in plan.groups)
+    return (f"merged {sum(found.channels.values())} of {removed} removed channels into kept ones",)
 
 
 def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.fx.passes.infra.pass_manager import PassManager
 
 import graphprune as gp
@@ -308,3 +310,25 @@ class DataDependent(torch.nn.Module):
         if x.sum() > 0:
             return x + 1
         return x
+
+
+def test_kept_channels_stand_in_for_their_removed_copies() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval()
+    with torch.no_grad():
+        for tensor in (net[0].weight, net[0].bias):
+            tensor[8:] = 2 * tensor[:8]
+    x = torch.randn(2, 3, 8, 8)
+    plan = gp.decide(net, (x,), allocator=Allocate(budget=gp.Budget.params(0.5)))[Decision].plan
+    (group,) = plan.groups
+    plan = replace(plan, groups=(replace(group, keep=tuple(range(8))),))
+    errors = {}
+    for how in ("none", "merge"):
+        result = gp.compress(net, (x,), plan=plan, recover=how)
+        assert type(result.model) is nn.Sequential
+        errors[how] = float((result.model(x) - net(x)).detach().square().mean())
+        merged = "merged 8 of 8 removed channels into kept ones" in result.report.notes
+        assert merged == (how == "merge")
+    assert errors["merge"] < 1e-10 < 1e-3 < errors["none"]
+    with pytest.raises(PlanError, match="no way to recover"):
+        gp.compress(net, (x,), plan=plan, recover="hope")

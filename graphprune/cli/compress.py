@@ -74,7 +74,7 @@ def compress(
     else:
         how = _wanted(flops, params, max_drop) | limits
     _check_pairs(max_drop=max_drop, val=val, augment=augment, distil=distil, data=data,
-                 recover=recover if recover != "none" else "")
+                 recover=recover if recover not in ("none", "merge") else "")
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
     _ = source.file

@@ -102,8 +102,8 @@ Val = Annotated[str, typer.Option(
     "returns an iterable of pairs.")]
 Recover = Annotated[str, typer.Option(
     "--recover", metavar="HOW", show_default=False,
-    help="Give back accuracy with --data: ls refits all layers (the default), bn only BatchNorm "
-    "statistics, none leaves them.")]
+    help="Give back accuracy: with --data, ls refits all layers (the default) or bn only BatchNorm "
+    "statistics; without, merge lets kept channels stand in for removed ones; none does nothing.")]
 Distil = Annotated[str, typer.Option(
     "--distil", "--distill", metavar="STEPS|TIME", show_default=False,
     help="Train on --data towards the dense model's outputs: 2000 steps, or 5m, 90s, 1h.")]

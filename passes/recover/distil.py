@@ -23,6 +23,7 @@ from graphprune.verify import Verdict
 
 from .augment import check_names
 from .effort import Effort
+from .merge import Merged
 from .recover import Recovered, with_tensors
 from .targets import Outputs, Target, caller
 from .training import Loop, Settings
@@ -87,7 +88,7 @@ class Distil(TransformPass):
 
     name: ClassVar[str] = "distil"
     gives = (Distilled,)
-    keeps = (Decision, Recovered, Verdict)
+    keeps = (Decision, Merged, Recovered, Verdict)
     dense: ExportedProgram = field(repr=False)
     data: Calibration = field(repr=False)
     effort: Effort
