@@ -26,6 +26,8 @@ tools, that were not run stay as they were, and ``--missing`` runs only what isn
 * ``back``: whether the user's class came back, and ``back_reason``, why not.
 * ``onnx``: relative error of onnxruntime, with ``--onnx``.
 * ``total_s`` and ``peak_mb``: of the whole process, with imports and building the model.
+* ``prunable_inexact``: ``prunable`` with ``allow_inexact``, that is through LayerNorm and
+  GroupNorm too, as Torch-Pruning always does. ``inexact_s``: of that process.
 * ``error`` and ``reason``: class and first line of what ended the run; ``stage``: where.
 * ``tp_works``: ``y`` if the pruned model runs and its outputs have their old shapes, ``nothing pruned``
   if it is the model it was, else the class of the error. ``tp_reason`` is its first line.
@@ -75,11 +77,12 @@ COLUMNS = {
         "flops_got", "oracle", "back", "onnx", "total_s", "peak_mb", "unknown", "back_reason",
         "error", "stage", "reason",
     ),
+    "graphprune-inexact": ("prunable_inexact", "inexact_s", "inexact_stage", "inexact_reason"),
     "torch-pruning": (
         "tp_works", "tp_macs", "tp_prunable", "tp_s", "tp_peak_mb", "tp_stage", "tp_reason",
     ),
 }  # fmt: skip
-_SECONDS = {"graphprune": "total_s", "torch-pruning": "tp_s"}
+_SECONDS = {"graphprune": "total_s", "graphprune-inexact": "inexact_s", "torch-pruning": "tp_s"}
 _SHOWN = {
     "model": 46, "analysed": 20, "nodes": 6, "export_s": 9, "analysis_s": 11, "prunable": 9,
     "flops_got": 10, "oracle": 9, "back": 12, "onnx": 9, "total_s": 8, "peak_mb": 8,
@@ -279,6 +282,17 @@ def run_graphprune(name: str, *, onnx: bool) -> None:
         emit(stage="", onnx=f"{checked.report.onnx['max_error']:.1e}")
 
 
+def run_inexact(name: str, *, onnx: bool) -> None:
+    from graphprune import inspect
+    from graphprune.inspection import describe
+
+    emit(stage="build")
+    model, inputs = build(name)
+    emit(stage="analysis")
+    analysis = inspect(model, (inputs,), allow_inexact=True)
+    emit(stage="", prunable_inexact=round(describe(analysis, name).prunable_params, 4))
+
+
 def run_torch_pruning(name: str, *, onnx: bool) -> None:
     emit(stage="build")
     model, inputs = build(name)
@@ -352,7 +366,8 @@ def changed(model: nn.Module, small: nn.Module) -> float:
     return sum(p.numel() for name, p in dense.items() if now.get(name) != p.shape) / total
 
 
-_WORKERS = {"graphprune": run_graphprune, "torch-pruning": run_torch_pruning}
+_WORKERS = {"graphprune": run_graphprune, "graphprune-inexact": run_inexact,
+            "torch-pruning": run_torch_pruning}
 
 
 # In the parent -----------------------------------------------------------------------------------
@@ -373,8 +388,11 @@ def measure(name: str, tool: str, limit: int, *, onnx: bool) -> dict[str, Any]:
         found |= {"error": error, "reason": reason}
         found.setdefault("analysed", error)
     else:
-        found |= {"tp_s": found["total_s"], "tp_reason": f"{error}: {reason}" if error else ""}
-        found |= {"tp_peak_mb": found.get("peak_mb", ""), "tp_stage": found.get("stage", "")}
+        prefix = _SECONDS[tool].removesuffix("s")
+        found |= {f"{prefix}s": found["total_s"], f"{prefix}stage": found.get("stage", ""),
+                  f"{prefix}reason": f"{error}: {reason}" if error else "",
+                  f"{prefix}peak_mb": found.get("peak_mb", "")}
+    if tool == "torch-pruning":
         found.setdefault("tp_works", error)
     return {column: found.get(column, "") for column in COLUMNS[tool]}
 
