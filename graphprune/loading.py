@@ -152,14 +152,14 @@ def check_finite(parameters: Iterable[tuple[str, torch.Tensor]],
                  buffers: Iterable[tuple[str, torch.Tensor]], file: str) -> None:
     """Refuse weights that aren't numbers: what is computed with them proves nothing.
 
-    Buffers may be infinite, since masks of attention are.
+    Buffers may be infinite, since masks of attention are. On the meta device there are no values.
 
     Raises:
         LoadError: naming the first such tensor.
     """
     for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
         for name, tensor in tensors:
-            if not tensor.is_floating_point():
+            if tensor.is_meta or not tensor.is_floating_point():
                 continue
             wrong = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
             if bool(wrong.any()):

@@ -332,3 +332,12 @@ def test_kept_channels_stand_in_for_their_removed_copies() -> None:
     assert errors["merge"] < 1e-10 < 1e-3 < errors["none"]
     with pytest.raises(PlanError, match="no way to recover"):
         gp.compress(net, (x,), plan=plan, recover="hope")
+
+
+def test_a_model_on_the_meta_device_is_inspected() -> None:
+    """Its shapes are enough to see what can be cut."""
+    with torch.device("meta"):
+        net = torch.nn.Sequential(torch.nn.Linear(4, 1024), torch.nn.ReLU(),
+                                  torch.nn.Linear(1024, 2))
+        inputs = (torch.randn(2, 4),)
+    assert [group.width for group in gp.inspect(net, inputs).groups] == [1024]
