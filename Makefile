@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo help imports lint setup test test-all types
+.PHONY: bench build clean demo docs docs-serve help imports lint setup test test-all types
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,7 +28,7 @@ setup: $(STAMP) ## Make .venv and install graphprune with all that the targets b
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) $(CPU_FLAGS) torch
-	$(INSTALL) -e ".[dev,demo]"
+	$(INSTALL) -e ".[dev,demo,docs]"
 	touch $@
 
 test: setup ## Run the quick tests
@@ -52,6 +52,12 @@ imports: setup ## Check that imports point down
 bench: setup ## Time the analysis on growing graphs (the others need a checkpoint)
 	$(INSTALL) -e ".[bench]"
 	$(BIN)/python benchmarks/analysis.py
+
+docs: setup ## Build the documentation in build/site, and check its links
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: setup ## Show the documentation at localhost:8000, anew after each change
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 build: setup ## Build a wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,89 +1,225 @@
-"""The documentation does what it says: every ``python`` block runs, every table is complete.
+"""The documentation does what it says: all code runs, all commands print what is shown.
 
-The blocks of a file run in order, in one namespace. A block after a line ``<!-- no-run -->`` is
-only compiled.
+The blocks of a page run in order in a folder of their own, where `models` is that of this
+repository. Python blocks share one namespace. A block with a title is a file and is written.
+Commands of this package run within this process. What can't run says why in a comment above it,
+``<!-- not run: why -->``, and is counted here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import os
 import re
-import textwrap
-from collections.abc import Iterator
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any
 
 import pytest
+import torch
+import typer
 
 from graphprune import errors
+from graphprune.cli.__main__ import main
+from graphprune.cli.app import app
 from graphprune.ops import RULES
 from graphprune.plan import Plan
+from tests.documents import LANGUAGES, Block, blocks, commands, inline_code, links, options
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-FILES = sorted(DOCS.rglob("*.md")) + [f for f in [ROOT / "README.md"] if f.is_file()]
+FILES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 
-_BLOCK = re.compile(
-    r"(?P<skip>^ *<!-- no-run -->\s*)?^(?P<indent> *)```(?P<language>\w*)\n"
-    r"(?P<code>.*?)^(?P=indent)```$",
-    re.MULTILINE | re.DOTALL,
-)
-_LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
+NOT_RUN = {
+    "README.md": 2,
+    "docs/adding-an-op.md": 1,
+    "docs/bring-a-model.md": 1,
+    "docs/bring-data.md": 1,
+    "docs/fuzzing.md": 1,
+    "docs/index.md": 1,
+    "docs/transformers.md": 1,
+    "docs/tutorial.md": 1,
+}
+"""File -> blocks that are not run. There should be few, each with a reason that can't be helped."""
 
+IN_SHELL = ("cat", "echo", "ls", "python")
+"""Programs other than graphprune that blocks may call."""
 
-class Block(NamedTuple):
-    """One fenced block; ``line`` is that of its first line of code."""
-
-    language: str
-    code: str
-    line: int
-    run: bool
-
-
-def blocks(path: Path) -> Iterator[Block]:
-    text = path.read_text(encoding="utf-8")
-    for match in _BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start("code")) + 1
-        yield Block(match["language"], textwrap.dedent(match["code"]), line, not match["skip"])
+_SHELL = re.compile(r"[|<>;&$*]")
+_ROUNDING = re.compile(r"\b\d\.\d+e-\d+")  # differs from machine to machine
 
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-RUNNABLE = [path for path in FILES if any(b.language == "python" for b in blocks(path))]
+RUNNABLE = [path for path in FILES if any(b.language != "text" for b in blocks(path))]
 
 
 @pytest.fixture
-def _same_table() -> Iterator[None]:
-    """Rules that a document adds are gone afterwards."""
-    saved = dict(RULES)
-    yield
-    RULES.clear()
-    RULES.update(saved)
-
-
-@pytest.mark.usefixtures("_same_table")
-@pytest.mark.parametrize("path", RUNNABLE, ids=name)
-def test_python_blocks_run(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in. Rules and modules that a page adds are gone afterwards."""
+    rules, modules = dict(RULES), set(sys.modules)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    tools = tmp_path / ".bin"
+    tools.mkdir()
+    for tool, call in (("graphprune", "-m graphprune"), ("python", "")):
+        (tools / tool).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
+        (tools / tool).chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setenv("PYTHONPATH", found)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    yield tmp_path
+    RULES.clear()
+    RULES.update(rules)
+    for each in set(sys.modules) - modules:
+        if str(getattr(sys.modules[each], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[each]
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("path", RUNNABLE, ids=name)
+def test_everything_runs(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("document")
-    monkeypatch.setitem(__import__("sys").modules, "document", module)  # for dataclasses
+    monkeypatch.setitem(sys.modules, "document", module)  # for dataclasses
     for block in blocks(path):
-        if block.language != "python":
+        if block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(block.code, encoding="utf-8")
+        if block.language == "python":
+            # Padded, so that a traceback shows the line of the document.
+            code = compile("\n" * (block.line - 1) + block.code, str(path), "exec")
+            if not block.title and not block.reason:
+                exec(code, module.__dict__)
+        elif block.language in {"bash", "console"} and not block.title:
+            _follow(block)
+        elif block.language in {"json", "toml", "yaml"}:
+            _parse(block)
+
+
+def _follow(block: Block) -> None:
+    """Run the commands of a block, or only read their options if it isn't to be run."""
+    code = 0
+    for command in commands(block):
+        if block.reason:
+            _read(command.words)
             continue
-        # Padded, so that a traceback shows the line of the document.
-        code = compile("\n" * (block.line - 1) + block.code, str(path), "exec")
-        if block.run:
-            exec(code, module.__dict__)
+        if command.line == "echo $?":
+            assert command.output == str(code), f"line {block.line}: exit code {code}"
+            code = 0
+            continue
+        assert code == 0, f"line {block.line}: {code} before `{command.line}`"
+        code, printed = _run(command.line, command.words)
+        _same(command.output, printed, f"line {block.line}: {command.line}")
+    assert code == 0, f"line {block.line}: exit code {code}, see stderr"
+
+
+def _run(line: str, words: Sequence[str]) -> tuple[int, str]:
+    if words[0] == "graphprune" and not _SHELL.search(line):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            code = main(words[1:])
+        print(out.getvalue())
+        return code, out.getvalue()
+    assert words[0] in {"graphprune", *IN_SHELL}, f"can't run `{line}`: say why above it"
+    done = subprocess.run(["bash", "-c", line], check=False, text=True, timeout=300,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout)
+    return done.returncode, done.stdout
+
+
+def _same(shown: str, printed: str, where: str) -> None:
+    """What is shown may leave out parts as ``...``, and is not held to rounding errors."""
+    if not shown.strip():
+        return
+    wanted, got = _lines(shown), _lines(printed)
+    pattern = "".join(r"(?:.*\n)*" if line == "..." else
+                      re.escape(line).replace(r"\.\.\.", ".*") + r"\n" for line in wanted)
+    assert re.fullmatch(pattern, "".join(f"{line}\n" for line in got)), f"{where}\n{printed}"
+
+
+def _lines(text: str) -> list[str]:
+    """Without blank lines and without the widths of columns."""
+    return [" ".join(line.split()) for line in _ROUNDING.sub("#", text).splitlines() if line.strip()]
+
+
+def _read(words: Sequence[str]) -> None:
+    """Fail if a command line of ours has an option that doesn't exist, or lacks an argument."""
+    if words[0] != "graphprune":
+        return
+    group = typer.main.get_command(app)
+    found = group.commands[words[1]]  # type: ignore[attr-defined]
+    found.make_context(words[1], list(words[2:]))
+
+
+def _parse(block: Block) -> None:
+    if block.language == "json":
+        json.loads(block.code)
+    elif block.language == "toml":
+        tomllib.loads(block.code)
+    else:
+        for line in _run_lines(pytest.importorskip("yaml").safe_load(block.code)):
+            _read(shlex.split(line))
+
+
+def _run_lines(workflow: dict[str, Any]) -> Iterator[str]:
+    """What the steps of a workflow run."""
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            yield from step.get("run", "").splitlines()
+
+
+def test_the_comparison_of_outputs_can_fail() -> None:
+    _same("a  1.5e-16 ok\n...\nend", "a 2.2e-15   ok\nwhatever\nend\n", "")
+    for printed in ("a 2.2e-15 WRONG\nend", "a 2.2e-15 ok\n", "a 2.2e-05 ok more\nend"):
+        with pytest.raises(AssertionError):
+            _same("a  1.5e-16 ok\n...\nend", printed, "")
+
+
+def test_options_of_commands_that_are_not_run_exist() -> None:
+    _read(["graphprune", "plan", "MODEL", "--flops", "0.5"])
+    with pytest.raises(Exception, match="nonsense"):
+        _read(["graphprune", "plan", "MODEL", "--nonsense"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_block_has_a_language(path: Path) -> None:
+    """Also those that would be run if they had one: an indented block has none."""
+    assert not [b for b in blocks(path) if b.language not in LANGUAGES]
+
+
+def test_what_is_not_run_is_known() -> None:
+    skipped = {name(p): sum(bool(b.reason) for b in blocks(p)) for p in FILES}
+    assert +Counter(skipped) == Counter(NOT_RUN)
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if f.parent.name != "adr"], ids=name)
+def test_options_in_running_text_exist(path: Path) -> None:
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    known = {o for c in commands for p in c.params for o in p.opts} | {"--help", "--version"}
+    mentioned = {o for code in inline_code(path) for o in options(code)}
+    assert mentioned <= known
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_links_lead_somewhere(path: Path) -> None:
-    targets = [match["target"] for match in _LINK.finditer(path.read_text(encoding="utf-8"))]
-    assert not [t for t in targets if not (path.parent / t).exists()]
+    assert not [target for target in links(path) if not (path.parent / target).exists()]
 
 
 def test_the_example_plan_is_one() -> None:
