@@ -56,7 +56,8 @@ def blocks(path: Path) -> Iterator[Block]:
     for token in MarkdownIt().parse(path.read_text(encoding="utf-8")):
         if token.type in {"fence", "code_block"}:
             match = _TITLE.match(token.info.strip())
-            assert match and token.map, f"{path}: can't read the fence {token.info!r}"
+            assert match, f"{path}: can't read the fence {token.info!r}"
+            assert token.map
             first = token.map[0] + 1 + (token.type == "fence")
             yield Block(match["language"], token.content, first, match["title"] or "", reason)
         match = _REASON.match(token.content.strip()) if token.type == "html_block" else None

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,10 +27,12 @@ import pytest
 import torch
 import typer
 
-from graphprune import errors
+import graphprune
+from graphprune import errors, passes
 from graphprune.cli.__main__ import main
 from graphprune.cli.app import app
 from graphprune.ops import RULES
+from graphprune.passes.allocation import ALLOCATORS
 from graphprune.plan import Plan
 from tests.documents import LANGUAGES, Block, blocks, commands, inline_code, links, options
 
@@ -220,6 +223,28 @@ def test_options_in_running_text_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_links_lead_somewhere(path: Path) -> None:
     assert not [target for target in links(path) if not (path.parent / target).exists()]
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
+    shown = {path.rsplit(".", 1)[1] for path in re.findall(r"^::: (\S+)$", pages, re.MULTILINE)}
+    named = {*graphprune.__all__, *passes.__all__, *errors.__all__} - {"__version__"}
+    listed = {type(each).__name__ for each in passes.CRITERIA.values()}
+    assert named | listed | {each.__name__ for each in ALLOCATORS.values()} <= shown
+
+
+def test_the_command_line_reference_is_made_from_the_commands() -> None:
+    pytest.importorskip("mkdocs")
+    found = spec_from_file_location("hooks", DOCS / "hooks.py")
+    assert found
+    assert found.loader
+    hooks = module_from_spec(found)
+    found.loader.exec_module(hooks)
+    page = hooks.on_page_markdown((DOCS / "cli.md").read_text(encoding="utf-8"))
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f"## graphprune {name}\n" in page
+        section = page.split(f"## graphprune {name}\n")[1].split("\n## ")[0]
+        assert not [o for p in command.params for o in p.opts if o.upper() not in section.upper()]
 
 
 def test_the_example_plan_is_one() -> None:
