@@ -54,7 +54,8 @@ bench: setup ## Time the analysis on growing graphs (the others need a checkpoin
 	$(BIN)/python benchmarks/analysis.py
 
 docs: setup ## Build the documentation in build/site, and check its links
-	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@# Not --quiet: what isn't logged isn't counted, and would pass.
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: setup ## Show the documentation at localhost:8000, anew after each change
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
