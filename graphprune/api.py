@@ -141,7 +141,9 @@ def compress(
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     decided = _decide(start, first, decider, score, method, progress)
     done = Pipeline((*_cutting(method), *training), given=tuple(decided.facts)).run(decided, progress)
-    return _result(model, decided, done, progress)
+    named = score if isinstance(score, str) or score is None else type(score).__name__
+    settings = {"score": named or _default_score(decided), "recover": method or "none"}
+    return _result(model, decided, done, settings, progress)
 
 
 def _distil(effort: Effort | str | int | None, start: State, augment: tuple[str, ...],
@@ -260,7 +262,7 @@ def _decide(start: State, first: Analyse, decider: Allocate | Given,
     passes: list[AnalysisPass] = [first]
     if data is not None:
         passes.append(Observe(data))
-    passes.append(Score(_criterion(score or ("l2" if data is None else "obs"))))
+    passes.append(Score(_criterion(score or _default_score(start))))
     if method == "ls" and isinstance(decider, Allocate):
         passes.append(Choose(decider, progress))
     else:
@@ -349,6 +351,10 @@ def _budget(flops: float | str | None, params: float | str | None) -> Budget:
     return Budget.flops(flops) if flops is not None else Budget.params(params or 0)
 
 
+def _default_score(state: State) -> str:
+    return "l2" if state.get(Calibration) is None else "obs"
+
+
 def _criterion(score: str | Criterion) -> Criterion:
     if not isinstance(score, str):
         return score
@@ -368,7 +374,7 @@ def _program(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
 
 
 def _result(model: torch.nn.Module | ExportedProgram, decided: State, done: State,
-            progress: Progress | None) -> Result:
+            settings: Mapping[str, str], progress: Progress | None) -> Result:
     if progress is not None:
         progress("rebuild")
     start = time.perf_counter()
@@ -376,5 +382,5 @@ def _result(model: torch.nn.Module | ExportedProgram, decided: State, done: Stat
     eager = model if isinstance(model, torch.nn.Module) else None
     rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
     seconds = {**done.seconds, "rebuild": time.perf_counter() - start}
-    report = summarise(type(model).__name__, decided, done, rebuilt, seconds)
+    report = summarise(type(model).__name__, decided, done, rebuilt, seconds, settings)
     return Result(rebuilt.model, decision.plan, report, done.program, decided.program)

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["FORMAT", "GroupWidth", "Report", "Size"]
+__all__ = ["FORMAT", "LAYERS", "Curve", "GroupWidth", "LayerCost", "Report", "Size"]
 
 FORMAT = "graphprune.report/1"
+
+LAYERS = 2000
+"""Most layers that a report lists; the cheapest of a larger network are added up in the last."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,48 @@ class GroupWidth:
 
 
 @dataclass(frozen=True)
+class LayerCost:
+    """One call that multiplies, such as a convolution or an attention.
+
+    Attributes:
+        name: the module its weight is in, or the name of the call.
+        operator: what is called, ``aten.conv2d.default``.
+        where: the user's source line, or ``""``.
+        before: its multiply-accumulates in the dense model, per sample.
+        after: the same in the smaller model.
+        reads: groups that it sums over.
+        makes: groups that its result has.
+        reads_frozen: numbers of the entries of ``Report.frozen`` that it sums over.
+        makes_frozen: numbers of those that its result has.
+    """
+
+    name: str
+    operator: str
+    where: str
+    before: float
+    after: float
+    reads: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    reads_frozen: tuple[int, ...] = ()
+    makes_frozen: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What cutting one group costs, by the criterion; the scale is the same for all groups.
+
+    Attributes:
+        group: its name.
+        widths: numbers of channels kept, ascending; the one that was chosen is among them.
+        distortion: of each.
+    """
+
+    group: str
+    widths: tuple[int, ...]
+    distortion: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """The whole run. Every number that is printed is a field of this.
 
@@ -63,10 +108,15 @@ class Report:
         batchnorm: BatchNorm calls before and after folding.
         onnx: error of onnxruntime against PyTorch, and the tolerance; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
-        files: name -> bytes, of what was written.
+        files: name -> bytes, of what was written, but for the report itself.
         recovery: ``method``, relative squared error of the outputs on data kept aside ``before``
             and ``after``, and how many ``layers`` were looked at and ``refitted``; empty
-            without calibration data.
+            without calibration data. ``fits`` has an entry for each layer that was looked at:
+            its squared error on the data kept aside ``before`` and ``after``, and whether it was
+            ``refitted``.
+        settings: ``score`` and ``recover``, by name.
+        layers: what costs MACs, in program order; at most ``LAYERS`` of them.
+        curves: what the widths were chosen by, thinned out; none if a plan was given.
         notes: what the user should know.
         seconds: per stage.
         versions: of graphprune and torch.
@@ -91,10 +141,21 @@ class Report:
     source: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     recovery: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerCost, ...] = ()
+    curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key."""
-        return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
+        """One JSON document with a ``format`` key, one line for each entry of a list."""
+        content = {"format": FORMAT} | asdict(self)
+        lines = [f'  {json.dumps(key)}: {_laid_out(value)}' for key, value in content.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _laid_out(value: Any) -> str:
+    if isinstance(value, list | tuple) and value:
+        return "[\n    " + ",\n    ".join(map(json.dumps, value)) + "\n  ]"
+    return json.dumps(value)

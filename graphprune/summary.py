@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from graphprune.analysis import Analysis
+from graphprune.anatomy import curves, layers
 from graphprune.baking import baked_calls
 from graphprune.calibration import Calibration
 from graphprune.eager import Rebuilt
@@ -33,7 +34,7 @@ _NO_DATA = "without calibration data (--data): only the weights were looked at"
 
 
 def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
-              seconds: Mapping[str, float]) -> Report:
+              seconds: Mapping[str, float], settings: Mapping[str, str]) -> Report:
     """The report of a run, without what is known only once files are written.
 
     Args:
@@ -42,17 +43,19 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
         done: the state in the end.
         rebuilt: the smaller model, as the user's class or not.
         seconds: per stage.
+        settings: see ``Report``.
     """
     analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
     plan, allocation = decision.plan, decision.allocation
     data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
     held = frozen(analysis)
     (cost, asked), = plan.budget.items()
+    after = [len(group.keep) for group in plan.groups]
     cut_inexactly = _cut_inexactly(analysis, plan)
     return Report(
         model=model,
         before=size(analysis, analysis.widths.tolist()),
-        after=size(analysis, [len(group.keep) for group in plan.groups]),
+        after=size(analysis, after),
         budget={"cost": cost, "asked": asked, "bound": decision.bound, "reached": decision.cost,
                 "dense": decision.dense, "met": decision.cost <= decision.bound},
         allocation={"method": allocation.method, "distortion": allocation.distortion,
@@ -69,6 +72,9 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
             "source": data.source, "samples": data.samples, "skipped": data.skipped},
         distilled=asdict(distilled) if distilled else {},
         recovery=asdict(recovered) if recovered else {},
+        settings=settings,
+        layers=layers(analysis, after, held),
+        curves=curves(decision.curves, plan.groups),
         notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
                *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data)),
         seconds=dict(seconds),

@@ -59,6 +59,7 @@ class Decision:
         cost: what the plan costs.
         notes: what the user should know of it.
         repaired: weights that go with the plan, if they were found while choosing it.
+        curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Decision:
     cost: float
     notes: tuple[str, ...] = ()
     repaired: Repaired | None = field(default=None, repr=False)
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +123,10 @@ class Allocate(AnalysisPass):
         dense = cost.at(analysis.widths)
         bound = self.budget.absolute(dense)
         widths = [self._candidates(g) for g in analysis.groups]
+        curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         problem = Problem.from_polynomial(
             widths,
-            [scores.curve(g.id)[w] for g, w in zip(analysis.groups, widths, strict=True)],
+            [curve[w] for curve, w in zip(curves.values(), widths, strict=True)],
             cost.terms,
             bound,
         )
@@ -137,7 +140,8 @@ class Allocate(AnalysisPass):
         reached = cost.at(chosen)
         unused = min(bound, dense) - reached > SLACK * dense
         note = f"{reached / dense:.1%} of dense: plans nearer the budget are much worse"
-        return Decision(plan, allocation, dense, bound, reached, (note,) if unused else ())
+        return Decision(plan, allocation, dense, bound, reached, (note,) if unused else (),
+                        curves=curves)
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)

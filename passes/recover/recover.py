@@ -22,7 +22,25 @@ from graphprune.verify import Verdict
 from .batchnorm import reestimate
 from .least_squares import Repaired, repair
 
-__all__ = ["Recover", "Recovered", "with_tensors"]
+__all__ = ["LayerFit", "Recover", "Recovered", "with_tensors"]
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """What refitting one layer was worth.
+
+    Attributes:
+        layer: name of its weight.
+        before: squared error on data kept aside with its old weights, all layers before it
+            refitted.
+        after: with its new ones.
+        refitted: whether it has new ones.
+    """
+
+    layer: str
+    before: float
+    after: float
+    refitted: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,7 @@ class Recovered:
         after: at the end; never above ``before``.
         refitted: layers with new weights.
         layers: layers looked at.
+        fits: each of them, in graph order; the weights in use were fitted again on all data.
     """
 
     method: str
@@ -42,6 +61,7 @@ class Recovered:
     after: float
     refitted: int
     layers: int
+    fits: tuple[LayerFit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,9 @@ class Recover(TransformPass):
         # What is best is known: now on all data.
         final = repair(seen, kept, everything=True) if self.method == "ls" else after
         return with_tensors(state.program, final.tensors), (
-            Recovered(self.method, before.error, after.error, refitted, len(after.fits)),)
+            Recovered(self.method, before.error, after.error, refitted, len(after.fits),
+                      tuple(LayerFit(layer.weight, fit.before, fit.after, fit.ridge > 0)
+                            for layer, fit in after.fits)),)
 
     def _repaired(self, seen: Observations, kept: Kept, decision: Decision,
                   before: Repaired) -> Repaired:
