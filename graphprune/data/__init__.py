@@ -6,12 +6,14 @@
 ``arrays``                ``.npy``, ``.npz``, ``.safetensors``
 ``source``                what is meant by ``--data``; ``calibrate``
 ``labelled``              accuracy on inputs with labels
+``corruptions``           the same on images made worse
 ========================  ====================================================================
 """
 
 from __future__ import annotations
 
 from .arrays import Arrays
+from .corruptions import robustness
 from .images import Images, images
 from .labelled import accuracy
 from .source import Code, Source, calibrate, open_source
@@ -25,4 +27,5 @@ __all__ = [
     "calibrate",
     "images",
     "open_source",
+    "robustness",
 ]
