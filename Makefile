@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo docs docs-serve help imports lint setup test test-all types
+.PHONY: bench build clean demo docs docs-serve help imports lint screenshots setup test test-all types
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,11 @@ test-all: setup ## Run all tests, also those that need the extra `zoo` or data
 
 demo: setup ## Compress the network for digits, end to end
 	$(BIN)/python examples/demo.py
+
+screenshots: setup ## Take the pictures of reports in docs/screenshots (needs a Chromium)
+	$(INSTALL) -e ".[browser]"
+	mkdir -p docs/screenshots
+	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m browser tests/page
 
 lint: setup ## Check the style
 	$(BIN)/ruff check

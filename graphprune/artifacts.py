@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from graphprune.errors import OutputError
 
 if TYPE_CHECKING:
+    from graphprune.report import Report
     from graphprune.result import Result
 
 __all__ = [
     "FILES",
     "MODEL",
     "ONNX",
+    "PAGE",
     "PLAN",
     "PROGRAM",
     "REPORT",
@@ -42,11 +44,13 @@ PROGRAM = "model.pt2"
 ONNX = "model.onnx"
 PLAN = "plan.json"
 REPORT = "report.json"
-FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, PLAN, REPORT)
+PAGE = "report.html"
+"""The report for people: one file that opens offline."""
+FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, PLAN, REPORT, PAGE)
 
 
 def write(result: Result, folder: Path, *, onnx: bool = True, safetensors: bool = False,
-          progress: Callable[[str], Any] | None = None) -> Result:
+          page: bool = True, progress: Callable[[str], Any] | None = None) -> Result:
     """Write a result into a folder that exists.
 
     Args:
@@ -54,6 +58,7 @@ def write(result: Result, folder: Path, *, onnx: bool = True, safetensors: bool 
         folder: where to; files of the same names are overwritten.
         onnx: write the ONNX file too, and check it.
         safetensors: write the weights as safetensors too.
+        page: write the report as HTML too.
         progress: called with the name of each stage as it starts.
 
     Returns:
@@ -83,10 +88,20 @@ def write(result: Result, folder: Path, *, onnx: bool = True, safetensors: bool 
         files={name: sizes[name] for name in FILES if name in sizes},
         seconds={**result.report.seconds, "save": time.perf_counter() - start},
     ))
+    # The same input gives the same bytes; how long it took is for the screen.
+    lasting = replace(result.report, seconds={})
     with _writing(folder / REPORT):
-        # The same input gives the same bytes; how long it took is for the screen.
-        (folder / REPORT).write_text(replace(result.report, seconds={}).to_json())
+        (folder / REPORT).write_text(lasting.to_json())
+    if page:
+        _write_page(lasting, folder / PAGE)
     return result
+
+
+def _write_page(report: Report, path: Path) -> None:
+    from graphprune.page import one
+
+    with _writing(path):
+        path.write_text(one(report), encoding="utf-8")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

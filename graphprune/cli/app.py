@@ -10,6 +10,7 @@ from graphprune.cli import render
 from graphprune.cli.compress import compress
 from graphprune.cli.inspect import inspect
 from graphprune.cli.plan import plan
+from graphprune.cli.report import report
 from graphprune.cli.verify import verify
 
 __all__ = ["app"]
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 95},
 )
-for command in (inspect, plan, compress, verify):
+for command in (inspect, plan, compress, verify, report):
     app.command(no_args_is_help=True)(command)
 
 

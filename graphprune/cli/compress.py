@@ -31,7 +31,8 @@ def compress(
     val: options.Val = "",
     out: Annotated[Path | None, typer.Option(
         "-o", "--output", metavar="FOLDER", show_default=False,
-        help="Where to write model.pt, model.pt2, model.onnx, plan.json and report.json.",
+        help="Where to write model.pt, model.pt2, model.onnx, plan.json, report.json and "
+        "report.html.",
     )] = None,
     plan: options.PlanFile = None,
     data: options.Data = "",
@@ -52,6 +53,7 @@ def compress(
     safetensors: Annotated[bool, typer.Option(
         "--safetensors", help="Write the weights as model.safetensors too.")] = False,
     no_onnx: Annotated[bool, typer.Option("--no-onnx", help="No ONNX file.")] = False,
+    no_html: Annotated[bool, typer.Option("--no-html", help="No report.html.")] = False,
     force: options.Force = False,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Decide, cut and verify, but write nothing.")] = False,
@@ -109,7 +111,7 @@ def compress(
         result = replace(_told(result, name, source.file, loaded), interface=found.interface)
         if folder:
             result = artifacts.write(result, folder, onnx=not no_onnx, safetensors=safetensors,
-                                     progress=progress)
+                                     page=not no_html, progress=progress)
     if unfinished:
         unfinished.unlink(missing_ok=True)
     if not other:

@@ -10,18 +10,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphprune import wording
+from graphprune.artifacts import PAGE, REPORT
+from graphprune.wording import amount, change, printable, target
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from graphprune.check import Comparison
     from graphprune.errors import GraphpruneError
     from graphprune.inspection import Inspection
+    from graphprune.page import Accuracies
     from graphprune.passes import Decision
     from graphprune.report import Report
     from graphprune.search import Probe
     from graphprune.why import Step
 
-__all__ = ["bug", "comparison", "decision", "failure", "inspection", "probe", "report", "text"]
+__all__ = [
+    "accuracies",
+    "bug",
+    "comparison",
+    "decision",
+    "failure",
+    "inspection",
+    "probe",
+    "report",
+    "text",
+]
 
 # Where nobody sees a terminal's edge, nothing is wrapped.
 _PLAIN_WIDTH = 10_000
@@ -54,9 +69,9 @@ def inspection(view: Inspection) -> None:
     console = _console()
     _table(console, ["", ""], [
         ["model", view.model],
-        ["MACs", _amount(view.dense.macs)],
-        ["FLOPs", _amount(view.flops)],
-        ["parameters", _amount(view.dense.params)],
+        ["MACs", amount(view.dense.macs)],
+        ["FLOPs", amount(view.flops)],
+        ["parameters", amount(view.dense.params)],
         ["prunable parameters", f"{view.prunable_params:.1%}"],
         ["prunable MACs", f"{view.prunable_macs:.1%}"],
     ], right=())
@@ -84,11 +99,10 @@ def decision(made: Decision, *, to_stderr: bool) -> None:
     _widths(console, [(g.id, g.width, len(g.keep)) for g in made.plan.groups])
     (cost, asked), = made.plan.budget.items()
     _table(console, ["", "before", "after", "change", ""], [
-        _row(_COSTS[cost], made.dense, made.cost, _target(asked, made.bound, made.dense,
-                                                          met=made.cost <= made.bound)),
+        _row(_COSTS[cost], made.dense, made.cost, target(asked, made.bound, made.dense,
+                                                         met=made.cost <= made.bound)),
     ], right=(1, 2, 3))
-    _line(console, "", _allocation(made.allocation.method, made.allocation.distortion,
-                                   made.allocation.gap))
+    _line(console, "allocation: ", wording.allocation(asdict(made.allocation)))
 
 
 def probe(tried: Probe) -> None:
@@ -116,18 +130,14 @@ def report(run: Report, folder: Path | None) -> None:
         _table(console, ["cut inexactly", "operator", "where"],
                [[i["group"], i["operator"], i["where"]] for i in run.inexact], right=())
     _checks(console, run)
-    _line(console, "", _allocation(run.allocation["method"], run.allocation["distortion"],
-                                   run.allocation["gap"]))
+    _line(console, "allocation: ", wording.allocation(run.allocation))
     if run.search:
-        _line(console, "", "accuracy: dense {dense:.2%}, this one {accuracy:.2%}, allowed drop "
-              "{max_drop:.2%}; tried:".format(**run.search))
+        _line(console, "accuracy: ", f"{wording.searched(run.search)}; tried:")
         _table(console, [""] * 5, [_probe(tried) for tried in run.search["probes"]], range(5))
     if run.recovery:
-        _line(console, "", "recovered by {method}: held-out error {before:.3g} -> {after:.3g} of the "
-              "outputs' variance, {refitted} of {layers} layers refitted".format(**run.recovery))
+        _line(console, f"recovered by {run.recovery['method']}: ", wording.recovered(run.recovery))
     if run.distilled:
-        _line(console, "", "distilled: {steps} steps, {seconds:.0f} s, held-out error "
-              "{before:.3g} -> {after:.3g} of the outputs' variance".format(**run.distilled))
+        _line(console, "distilled: ", wording.distilled(run.distilled))
     for note in run.notes:
         _line(console, "note: ", note)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())
@@ -135,8 +145,18 @@ def report(run: Report, folder: Path | None) -> None:
     if folder is None:
         _line(console, "", "nothing was written")
         return
-    files = [f"{name} ({_amount(size)}B)" for name, size in run.files.items()]
-    _line(console, "wrote ", f"{folder}: {', '.join([*files, 'report.json'])}", style="bold")
+    files = [f"{name} ({amount(size)}B)" for name, size in run.files.items()]
+    files += [name for name in (REPORT, PAGE) if (folder / name).is_file()]
+    _line(console, "wrote ", f"{folder}: {', '.join(files)}", style="bold")
+
+
+def accuracies(measured: Mapping[str, Accuracies]) -> None:
+    """``graphprune report --val``."""
+    names = list(dict.fromkeys(n for found in measured.values() for n in found.corrupted))
+    _table(_console(), ["accuracy", "clean", *names], [
+        [name, f"{found.clean:.1%}", *(f"{found.corrupted[n]:.1%}" for n in names)]
+        for name, found in measured.items()
+    ], right=range(1, len(names) + 2))
 
 
 def comparison(found: Comparison) -> None:
@@ -159,8 +179,8 @@ _COSTS = {"macs": "MACs", "params": "parameters"}
 
 
 def _sizes(console: Console, run: Report) -> None:
-    targets = {run.budget["cost"]: _target(run.budget["asked"], run.budget["bound"],
-                                           run.budget["dense"], met=run.budget["met"])}
+    targets = {run.budget["cost"]: target(run.budget["asked"], run.budget["bound"],
+                                          run.budget["dense"], met=run.budget["met"])}
     rows = [
         _row("MACs", run.before.macs, run.after.macs, targets.get("macs", "")),
         _row("parameters", run.before.params, run.after.params, targets.get("params", "")),
@@ -179,7 +199,7 @@ def _sizes(console: Console, run: Report) -> None:
 
 def _widths(console: Console, groups: Sequence[tuple[str, int, int]]) -> None:
     _table(console, ["group", "before", "after", "change"], [
-        [name, str(before), str(after), _change(before, after)] for name, before, after in groups
+        [name, str(before), str(after), change(before, after)] for name, before, after in groups
     ], right=(1, 2, 3))
 
 
@@ -217,29 +237,9 @@ def _check(what: str, found: Mapping[str, Any]) -> list[str]:
     return [what, f"{error:.1e}", f"{tolerance:.0e}", "ok" if error <= tolerance else "WRONG"]
 
 
-def _allocation(method: str, distortion: float, gap: float | None) -> str:
-    certified = "no certificate" if gap is None else f"certified gap {gap:.2%}"
-    return f"allocation: {method}, distortion {distortion:.4g}, {certified}"
-
-
-def _target(asked: float, bound: float, dense: float, *, met: bool) -> str:
-    goal = f"{asked:.1%}" if asked <= 1 else f"{_amount(bound)} ({bound / dense:.1%})"
-    return f"target <= {goal} {'met' if met else 'MISSED'}"
-
 
 def _row(name: str, before: float, after: float, note: str = "") -> list[str]:
-    return [name, _amount(before), _amount(after), _change(before, after), note]
-
-
-def _change(before: float, after: float) -> str:
-    return f"{after / before - 1:+.1%}" if before and after != before else ""
-
-
-def _amount(value: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        if value >= size:
-            return f"{value / size:.4g} {unit}"
-    return f"{value:.4g} "
+    return [name, amount(before), amount(after), change(before, after), note]
 
 
 def _some(axes: Sequence[str]) -> str:
@@ -258,7 +258,7 @@ def _console(*, to_stderr: bool = False) -> Console:
 def _line(console: Console, label: str, message: str, *, style: str = "") -> None:
     from rich.text import Text
 
-    console.print(Text.assemble((label, style), _shown(message)), soft_wrap=True)
+    console.print(Text.assemble((label, style), printable(message)), soft_wrap=True)
 
 
 def _table(console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]],
@@ -269,16 +269,11 @@ def _table(console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
                   show_header=any(titles))
     for number, title in enumerate(titles):
-        table.add_column(_shown(title), justify="right" if number in right else "left",
+        table.add_column(printable(title), justify="right" if number in right else "left",
                          overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     with console.capture() as captured:
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     console.file.write("\n".join([*lines, "", ""]))
-
-
-def _shown(message: str) -> str:
-    """Names come from files: escape what could move a terminal's cursor."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)

@@ -1,0 +1,100 @@
+"""``graphprune report``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphprune.cli import options, output, render
+from graphprune.cli.progress import working
+from graphprune.errors import LoadError, OutputError
+
+if TYPE_CHECKING:
+    from graphprune.page import Accuracies
+
+__all__ = ["report"]
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(
+        metavar="OUT...", show_default=False, help="Folders that compress wrote.")],
+    *,
+    out: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="FILE", show_default=False,
+        help="Where to write the page. Default, for one folder: its report.html.")] = None,
+    val: Annotated[str, typer.Option(
+        "--val", metavar="DATA", show_default=False,
+        help="Labelled inputs, as for compress: the page then has the accuracy on them, and on "
+        "corrupted ones if they are images.")] = "",
+    mean: options.Mean = "",
+    std: options.Std = "",
+    size: options.Size = "",
+    force: options.Force = False,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make the HTML page of a run again, or one that compares several runs."""
+    if out is None and len(folders) > 1:
+        raise OutputError("no place to write to", hint="-o FILE")
+    target = out or _beside(folders[0])
+    found = options.sources("", val, mean, std, size, 0, 0)
+    with (
+        output.new_file(target, force=force or out is None) as write,
+        working(verbose=verbose, quiet=quiet, stages=len(folders) + 1) as progress,
+    ):
+        from graphprune.page import one, several
+        from graphprune.page.reading import read
+
+        names = _names(folders)
+        reports = {name: read(folder) for name, folder in zip(names, folders, strict=True)}
+        measured: dict[str, Accuracies] = {}
+        if found:
+            for name, folder in zip(names, folders, strict=True):
+                progress(f"accuracy {name}")
+                measured[name] = _accuracies(folder, val, found)
+        progress("page")
+        if len(names) == 1:
+            page = one(reports[names[0]], measured.get(names[0]))
+        else:
+            page = several(reports, measured)
+        write(page)
+    if measured:
+        render.accuracies(measured)
+    render.text(f"wrote {target}")
+
+
+def _beside(path: Path) -> Path:
+    """The page of a folder, or of the folder that a report.json is in.
+
+    Raises:
+        LoadError: if there is no such thing.
+    """
+    if not path.exists():
+        raise LoadError(f"no such file: {path}")
+    return (path if path.is_dir() else path.parent) / "report.html"
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What the folders are called, each with as much of its path as tells it from the others."""
+    paths = [(f if f.is_dir() else f.parent).absolute().parts for f in folders]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-depth:]) for parts in paths]
+        if len({*names}) == len(names):
+            return names
+    raise LoadError("a folder is given twice")
+
+
+def _accuracies(folder: Path, val: str, found: Mapping[str, Any]) -> Accuracies:
+    from graphprune.artifacts import PROGRAM
+    from graphprune.data import accuracy, robustness
+    from graphprune.loading import load
+    from graphprune.page import Accuracies
+
+    program = load((folder if folder.is_dir() else folder.parent) / PROGRAM).program
+    if program is None:
+        raise LoadError(f"{folder} holds no program", hint="give folders that compress wrote")
+    data = found["val"]
+    return Accuracies(Path(val).name, accuracy(program, data), robustness(program, data))

@@ -1,0 +1,71 @@
+"""Wording: how numbers, names and findings are written, on a terminal and in a page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "allocation",
+    "amount",
+    "change",
+    "distilled",
+    "printable",
+    "recovered",
+    "searched",
+    "share",
+    "target",
+]
+
+
+def amount(value: float) -> str:
+    """Four digits and a unit: ``4.481 M``; the space stays where there is no unit."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g} {unit}"
+    return f"{value:.4g} "
+
+
+def change(before: float, after: float) -> str:
+    """``-50.1%``, or nothing where there is no change."""
+    return f"{after / before - 1:+.1%}" if before and after != before else ""
+
+
+def share(before: float, after: float) -> float:
+    """How much of something is gone, 0 to 1."""
+    return min(max(1 - after / before, 0.0), 1.0) if before else 0.0
+
+
+def target(asked: float, bound: float, dense: float, *, met: bool) -> str:
+    """A budget and whether it is met: ``target <= 50.0% met``."""
+    goal = f"{asked:.1%}" if asked <= 1 else f"{amount(bound)} ({bound / dense:.1%})"
+    return f"target <= {goal} {'met' if met else 'MISSED'}"
+
+
+def printable(text: str) -> str:
+    """Names come from files: spell out what could move a cursor or turn the line around."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def allocation(found: Mapping[str, Any]) -> str:
+    """``Report.allocation``."""
+    gap = found["gap"]
+    certified = "no certificate" if gap is None else f"certified gap {gap:.2%}"
+    return f"{found['method']}, distortion {found['distortion']:.4g}, {certified}"
+
+
+def recovered(found: Mapping[str, Any]) -> str:
+    """``Report.recovery``."""
+    return ("held-out error {before:.3g} -> {after:.3g} of the outputs' variance, {refitted} of "
+            "{layers} layers refitted").format(**found)
+
+
+def distilled(found: Mapping[str, Any]) -> str:
+    """``Report.distilled``."""
+    return ("{steps} steps, {seconds:.0f} s, held-out error {before:.3g} -> {after:.3g} of the "
+            "outputs' variance").format(**found)
+
+
+def searched(found: Mapping[str, Any]) -> str:
+    """``Report.search``."""
+    return "dense {dense:.2%}, this one {accuracy:.2%}, allowed drop {max_drop:.2%}".format(**found)
