@@ -102,7 +102,7 @@ class Report:
         oracle: error against the masked original in float64, and the tolerance.
         eager: whether the user's class came back, and why not.
         calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
-        distilled: held-out error ``before`` and ``after``, ``steps``, ``seconds``; else empty.
+        distilled: held-out error ``before`` and ``after``, ``steps``; else empty.
         search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``
             model and of this one, all ``probes``; else empty.
         batchnorm: BatchNorm calls before and after folding.

@@ -70,7 +70,8 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
                "max_error": rebuilt.max_error},
         calibration={} if data is None else {
             "source": data.source, "samples": data.samples, "skipped": data.skipped},
-        distilled=asdict(distilled) if distilled else {},
+        distilled={"before": distilled.before, "after": distilled.after, "steps": distilled.steps}
+        if distilled else {},
         recovery=asdict(recovered) if recovered else {},
         settings=settings,
         layers=layers(analysis, after, held),

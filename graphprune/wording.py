@@ -62,8 +62,8 @@ def recovered(found: Mapping[str, Any]) -> str:
 
 def distilled(found: Mapping[str, Any]) -> str:
     """``Report.distilled``."""
-    return ("{steps} steps, {seconds:.0f} s, held-out error {before:.3g} -> {after:.3g} of the "
-            "outputs' variance").format(**found)
+    return ("{steps} steps, held-out error {before:.3g} -> {after:.3g} of the outputs' "
+            "variance").format(**found)
 
 
 def searched(found: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ _SHAPES: Mapping[str, Shape] = {
     "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
     "eager": {"own_class": bool, "reason": str, "max_error": _MAYBE},
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
-    "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int, "seconds": _NUMBER}),
+    "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),
     "search": ({}, {"max_drop": _NUMBER, "dense": _NUMBER, "accuracy": _NUMBER,
                     "probes": [_PROBE]}),
     "batchnorm": ({}, {"before": int, "after": int}),

@@ -36,7 +36,7 @@ def full(**changes: Any) -> Report:
         oracle={"max_error": 1.4e-15, "tolerance": 1e-9, "batches": [2, 3]},
         eager={"own_class": True, "reason": "", "max_error": 0.0},
         calibration={"source": "images", "samples": 512, "skipped": 1},
-        distilled={"before": 0.1, "after": 0.05, "steps": 200, "seconds": 12.0},
+        distilled={"before": 0.1, "after": 0.05, "steps": 200},
         search={"max_drop": 0.01, "dense": 0.98, "accuracy": 0.975, "probes": (
             {"budget": 0.5, "cost": 0.499, "accuracy": 0.975, "drop": 0.005, "holds": True},
             {"budget": 0.25, "cost": 0.249, "accuracy": 0.9, "drop": 0.08, "holds": False},
