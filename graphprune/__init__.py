@@ -15,10 +15,20 @@ from typing import TYPE_CHECKING, Any
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
-    from graphprune.api import apply, compress, compress_within, decide, inspect, load
+    from graphprune.api import (
+        apply,
+        compress,
+        compress_within,
+        decide,
+        inspect,
+        load,
+        profile,
+        sweep,
+    )
     from graphprune.budget import Budget
     from graphprune.data import images
     from graphprune.errors import GraphpruneError
+    from graphprune.latency import LatencyTable
     from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
     from graphprune.plan import Plan
     from graphprune.report import Report
@@ -29,6 +39,7 @@ __all__ = [
     "AnalysisPass",
     "Budget",
     "GraphpruneError",
+    "LatencyTable",
     "Pipeline",
     "Plan",
     "Report",
@@ -43,6 +54,8 @@ __all__ = [
     "images",
     "inspect",
     "load",
+    "profile",
+    "sweep",
     "trace",
 ]
 
@@ -50,6 +63,7 @@ _HOME = {
     "AnalysisPass": "pipeline",
     "Budget": "budget",
     "GraphpruneError": "errors",
+    "LatencyTable": "latency",
     "Pipeline": "pipeline",
     "Plan": "plan",
     "Report": "report",
@@ -63,6 +77,8 @@ _HOME = {
     "images": "data",
     "inspect": "api",
     "load": "api",
+    "profile": "api",
+    "sweep": "api",
     "trace": "tracing",
 }
 

@@ -16,12 +16,14 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis, analyse
 from graphprune.artifacts import PROGRAM
-from graphprune.budget import Budget
+from graphprune.budget import Budget, budgets
 from graphprune.calibration import Calibration
 from graphprune.cut import cut
 from graphprune.data import Source, accuracy, calibrate, open_source
 from graphprune.eager import rebuild, trainable_graph
-from graphprune.errors import PlanError
+from graphprune.errors import InfeasibleBudgetError, PlanError
+from graphprune.front import Point
+from graphprune.latency import LatencyTable
 from graphprune.loading import check_finite
 from graphprune.loading import load as load_file
 from graphprune.passes import (
@@ -39,6 +41,7 @@ from graphprune.passes import (
     Score,
 )
 from graphprune.passes.given import Given
+from graphprune.passes.latency import Latency, ProfileLatency, workload
 from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
 from graphprune.plan import Plan
 from graphprune.result import Result
@@ -50,7 +53,7 @@ from graphprune.verify import verify
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
-__all__ = ["apply", "compress", "compress_within", "decide", "inspect", "load"]
+__all__ = ["apply", "compress", "compress_within", "decide", "inspect", "load", "profile", "sweep"]
 
 Progress = Callable[[str], Any]
 
@@ -64,6 +67,10 @@ def compress(
     *,
     flops: float | str | None = None,
     params: float | str | None = None,
+    latency: float | str | None = None,
+    memory: float | str | None = None,
+    size: float | str | None = None,
+    latency_table: LatencyTable | ProfileLatency | None = None,
     plan: Plan | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Data | None = None,
@@ -74,7 +81,7 @@ def compress(
     augment: Sequence[str] = (),
     checkpoint: str | Path | None = None,
     allocate: str = "dp",
-    round_to: int = 1,
+    round_to: int | Literal["auto"] = 1,
     min_channels: int = 1,
     max_cut: float = 1.0,
     protect: Sequence[str] = (),
@@ -88,7 +95,11 @@ def compress(
         model: a module, or an exported program (which brings its own inputs).
         example_inputs: positional inputs that the module accepts, batch first.
         flops: budget: up to 1 a fraction of the dense FLOPs, above it absolute (``"1.2G"``).
-        params: the same for parameters. Give exactly one budget, or a plan.
+        params: the same for parameters. Give one budget or several, or a plan.
+        latency: the same for the time of a run in onnxruntime: ``0.6``, ``"8ms"``.
+        memory: the same for weights and the largest live activations of a sample: ``"20MB"``.
+        size: the same for the ONNX file: ``"5MB"``.
+        latency_table: what operators take; by default they are measured, on one thread.
         plan: apply this one instead of deciding.
         example_kwargs: keyword inputs.
         calibration: unlabelled inputs: an iterable of what the model is called with, each item a
@@ -106,7 +117,7 @@ def compress(
         augment: changes of inputs for that: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
-        round_to: widths are multiples of this, or stay whole.
+        round_to: widths are multiples of this, or stay whole; ``"auto"``: widths that run fast.
         min_channels: no group keeps fewer channels.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole.
@@ -128,10 +139,11 @@ def compress(
         VerifyError: if the smaller model doesn't compute what it should.
     """
     decider: Allocate | Given
+    asked = {"flops": flops, "params": params, "latency": latency, "memory": memory, "size": size}
     if plan is None:
-        decider = Allocate(budget=_budget(flops, params), method=allocate, round_to=round_to,
+        decider = Allocate(budget=budgets(asked), method=allocate, round_to=round_to,
                            min_channels=min_channels, max_cut=max_cut, protect=tuple(protect))
-    elif flops is None and params is None:
+    elif all(amount is None for amount in asked.values()):
         decider, allow_inexact = Given(plan=plan), plan.allow_inexact
     else:
         raise PlanError("give a budget or a plan, not both")
@@ -139,7 +151,7 @@ def compress(
     training = _distil(distil, start, tuple(augment), checkpoint, progress)
     method = _recovery(recover, start)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
-    decided = _decide(start, first, decider, score, method, progress)
+    decided = _decide(start, first, decider, score, method, progress, latency_table)
     done = Pipeline((*_cutting(method), *training), given=tuple(decided.facts)).run(decided, progress)
     named = score if isinstance(score, str) or score is None else type(score).__name__
     settings = {"score": named or _default_score(decided), "recover": method or "none"}
@@ -223,6 +235,7 @@ def decide(
     score: str | Criterion | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
+    latency_table: LatencyTable | ProfileLatency | None = None,
     progress: Progress | None = None,
 ) -> State:
     """Decide only; nothing is cut. The arguments are those of ``compress``.
@@ -235,7 +248,116 @@ def decide(
     """
     start = _start(model, example_inputs, example_kwargs, calibration, samples, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
-    return _decide(start, first, allocator, score, _recovery(None, start), progress)
+    return _decide(start, first, allocator, score, _recovery(None, start), progress,
+                   latency_table)
+
+
+def sweep(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    budgets: Sequence[float] = (),
+    *,
+    tell: Callable[[Point], object] = lambda _: None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    calibration: Data | None = None,
+    samples: int = 1024,
+    val: Source | str | Path | None = None,
+    score: str | Criterion | None = None,
+    allocate: str = "dp",
+    round_to: int | Literal["auto"] = 1,
+    latency_table: LatencyTable | None = None,
+    strict_ops: bool = False,
+    allow_inexact: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Point, ...]:
+    """What a model loses at each of several budgets of FLOPs.
+
+    Args:
+        model: as in ``compress``, and so are all arguments that aren't named here.
+        example_inputs: as in ``compress``.
+        budgets: shares of the dense FLOPs.
+        tell: called with every point as soon as it is known.
+        example_kwargs: as in ``compress``.
+        calibration: as in ``compress``.
+        samples: as in ``compress``.
+        val: labelled samples, as in ``compress_within``: each plan is applied and measured.
+        score: as in ``compress``.
+        allocate: as in ``compress``.
+        round_to: as in ``compress``.
+        latency_table: adds predicted latencies.
+        strict_ops: as in ``compress``.
+        allow_inexact: as in ``compress``.
+        progress: as in ``compress``.
+
+    Raises:
+        GraphpruneError: as ``compress``, but a budget that no plan meets is a point of its own.
+    """
+    source = open_source(val) if isinstance(val, str | Path) else val
+    start = _start(model, example_inputs, example_kwargs, calibration, samples, progress)
+    data = start.get(Calibration)
+    first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
+    seen = _scored(start, first, score, progress)
+    if latency_table is not None:
+        seen = replace(seen, facts={**seen.facts, LatencyTable: latency_table})
+    found: list[Point] = []
+    for share in budgets:
+        if progress is not None:
+            progress(f"budget-{share:g}")
+        decider = Allocate(budget=Budget.flops(share), method=allocate, round_to=round_to)
+        try:
+            decision = decider.run(seen)
+        except InfeasibleBudgetError:
+            found.append(Point(share))
+            tell(found[-1])
+            continue
+        reached = None
+        if source is not None:
+            done = compress(model, example_inputs, plan=decision.plan, calibration=data,
+                            example_kwargs=example_kwargs, score=score, strict_ops=strict_ops)
+            reached = accuracy(done.program, source)
+        found.append(_point(share, seen, decision, latency_table, reached))
+        tell(found[-1])
+    return tuple(found)
+
+
+def _point(share: float, seen: State, decision: Decision, table: LatencyTable | None,
+           reached: float | None) -> Point:
+    analysis = seen[Analysis]
+    widths, costs = [len(group.keep) for group in decision.plan.groups], analysis.costs
+    taken = None
+    if table is not None:
+        taken = 1e3 * Latency(workload(analysis, table.batch), table).at(widths)
+    return Point(share, costs.macs.at(widths) / analysis.dense_macs,
+                 costs.params.at(widths) / costs.params.at(analysis.widths),
+                 decision.allocation.distortion, taken, reached)
+
+
+def profile(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    *,
+    how: ProfileLatency | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    allow_inexact: bool = False,
+    progress: Progress | None = None,
+) -> LatencyTable:
+    """Measure what onnxruntime takes for the operators of a model, over a grid of widths.
+
+    Args:
+        model: as in ``compress``.
+        example_inputs: as in ``compress``.
+        how: threads, provider, batch and effort.
+        example_kwargs: as in ``compress``.
+        allow_inexact: as in ``compress``.
+        progress: as in ``compress``.
+
+    Raises:
+        LoadError, TraceError: as ``compress``.
+        ExportError: if the model can't be exported to ONNX.
+    """
+    start = _start(model, example_inputs, example_kwargs, None, 0, progress)
+    measuring = replace(how or ProfileLatency(), progress=progress)
+    return Pipeline((Analyse(allow_inexact=allow_inexact), measuring)).run(start, progress)[LatencyTable]
 
 
 def _start(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
@@ -257,16 +379,28 @@ def _start(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
 
 def _decide(start: State, first: Analyse, decider: Allocate | Given,
             score: str | Criterion | None, method: Recovery | None,
+            progress: Progress | None, table: LatencyTable | ProfileLatency | None = None) -> State:
+    seen = _scored(start, first, score, progress)
+    passes: list[AnalysisPass] = []
+    if isinstance(table, LatencyTable):
+        seen = replace(seen, facts={**seen.facts, LatencyTable: table})
+    elif isinstance(decider, Allocate) and decider.needs_table:
+        passes.append(replace(table or ProfileLatency(), progress=progress))
+    if method == "ls" and isinstance(decider, Allocate):
+        passes.append(Choose(decider, progress))
+    else:
+        passes.append(decider)
+    return Pipeline(passes, given=tuple(seen.facts)).run(seen, progress)
+
+
+def _scored(start: State, first: Analyse, score: str | Criterion | None,
             progress: Progress | None) -> State:
+    """The state after everything that needs no budget."""
     data = start.get(Calibration)
     passes: list[AnalysisPass] = [first]
     if data is not None:
         passes.append(Observe(data))
     passes.append(Score(_criterion(score or _default_score(start))))
-    if method == "ls" and isinstance(decider, Allocate):
-        passes.append(Choose(decider, progress))
-    else:
-        passes.append(decider)
     return Pipeline(passes).run(start, progress)
 
 
@@ -343,12 +477,6 @@ def load(path: str | Path) -> torch.nn.Module:
     found = load_file(path / PROGRAM if path.is_dir() else path)
     assert found.program is not None
     return trainable_graph(found.program)
-
-
-def _budget(flops: float | str | None, params: float | str | None) -> Budget:
-    if (flops is None) == (params is None):
-        raise PlanError("give exactly one budget", hint="flops=0.5 or params=0.5")
-    return Budget.flops(flops) if flops is not None else Budget.params(params or 0)
 
 
 def _default_score(state: State) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILES",
+    "HALF",
     "MODEL",
     "ONNX",
     "PAGE",
@@ -42,21 +43,26 @@ SAFETENSORS = "model.safetensors"
 PROGRAM = "model.pt2"
 """The smaller model as an exported program: needs no user code to be loaded."""
 ONNX = "model.onnx"
+HALF = "model.fp16.onnx"
+"""The ONNX file in float16, if asked for."""
 PLAN = "plan.json"
 REPORT = "report.json"
 PAGE = "report.html"
 """The report for people: one file that opens offline."""
-FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, PLAN, REPORT, PAGE)
+FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE)
 
 
-def write(result: Result, folder: Path, *, onnx: bool = True, safetensors: bool = False,
-          page: bool = True, progress: Callable[[str], Any] | None = None) -> Result:
+def write(result: Result, folder: Path, *, onnx: bool = True, opset: int | None = None,
+          fp16: bool = False, safetensors: bool = False, page: bool = True,
+          progress: Callable[[str], Any] | None = None) -> Result:
     """Write a result into a folder that exists.
 
     Args:
         result: what to write.
         folder: where to; files of the same names are overwritten.
         onnx: write the ONNX file too, and check it.
+        opset: version of its operator set.
+        fp16: write an ONNX file in float16 too, and check it.
         safetensors: write the weights as safetensors too.
         page: write the report as HTML too.
         progress: called with the name of each stage as it starts.
@@ -72,7 +78,8 @@ def write(result: Result, folder: Path, *, onnx: bool = True, safetensors: bool 
     if onnx:
         notify("onnx")
         with _writing(folder / ONNX):
-            result = result.export_onnx(folder / ONNX)
+            result = result.export_onnx(folder / ONNX, opset=opset,
+                                        fp16=folder / HALF if fp16 else None)
     notify("save")
     start = time.perf_counter()
     contents = {MODEL: _weights(result), PROGRAM: _program(result),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphprune.errors import PlanError
 
-__all__ = ["Budget", "parse_amount"]
+__all__ = ["Budget", "budgets", "parse_amount"]
 
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_TIMES = {"us": 1.0, "ms": 1e3, "s": 1e6}
+_BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 _AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([KMGT]?)\s*$", re.IGNORECASE)
 
 
@@ -18,8 +21,9 @@ class Budget:
     """An upper bound on one cost.
 
     Attributes:
-        cost: ``"macs"`` or ``"params"``.
-        amount: up to 1: a fraction of the dense cost; above: absolute, in MACs or elements.
+        cost: ``"macs"``, ``"params"``, ``"latency"``, ``"memory"`` or ``"size"``.
+        amount: up to 1: a fraction of the dense cost; above: absolute, in MACs, elements,
+            microseconds or bytes.
     """
 
     cost: str
@@ -54,6 +58,55 @@ class Budget:
     def params(amount: float | str) -> Budget:
         """A bound on parameters: a fraction, or an absolute number."""
         return Budget("params", parse_amount(amount))
+
+    @staticmethod
+    def latency(amount: float | str) -> Budget:
+        """A bound on the time of a run: a fraction, or ``8ms``, ``500us``, ``1.5s``."""
+        return Budget("latency", _with_unit(amount, _TIMES))
+
+    @staticmethod
+    def memory(amount: float | str) -> Budget:
+        """A bound on weights and the largest live activations: a fraction, or ``20MB``."""
+        return Budget("memory", _with_unit(amount, _BYTES))
+
+    @staticmethod
+    def size(amount: float | str) -> Budget:
+        """A bound on the ONNX file: a fraction, or ``5MB``."""
+        return Budget("size", _with_unit(amount, _BYTES))
+
+
+def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
+    """Budgets by the names of their options: ``{"flops": 0.5, "latency": "8ms"}``.
+
+    Raises:
+        PlanError: if there is none, or one can't be read.
+    """
+    makers = {"flops": Budget.flops, "params": Budget.params, "latency": Budget.latency,
+              "memory": Budget.memory, "size": Budget.size}
+    found = tuple(makers[name](amount) for name, amount in amounts.items()
+                  if amount is not None and amount != "")  # fmt: skip
+    if not found:
+        raise PlanError("give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}")
+    return found
+
+
+def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
+    """A share as it is, or a number with a unit as a multiple of the smallest.
+
+    A number above 1 without a unit is refused: it could be meant in any.
+    """
+    if isinstance(amount, str):
+        found = re.fullmatch(r"\s*(.*?)\s*(" + "|".join(units) + r")\s*", amount)
+        if found is not None:
+            value = parse_amount(found[1]) * units[found[2]]
+            if value > 1:
+                return value
+            raise PlanError(f"the budget {amount!r} is too small")
+    value = parse_amount(amount)
+    if value > 1:
+        raise PlanError(f"the budget {amount!r} needs a unit",
+                        hint=f"0.5 is half of the dense cost; or one of {', '.join(units)}")
+    return value
 
 
 def parse_amount(amount: float | str) -> float:

@@ -119,3 +119,10 @@ class InternalError(Exception):
 def first_line(error: BaseException | None) -> str:
     """An error's message up to the first line break, or its type."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def innermost(failure: BaseException) -> str:
+    """The first line of the innermost cause: the outer ones are advice for a library's authors."""
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    return first_line(failure)

@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.onnx import OnnxExporterError
 
-from graphprune.errors import ExportError
+from graphprune.errors import ExportError, innermost
 from graphprune.graph import dynamic_dims, unlift, user_inputs
 from graphprune.graph import input_names as program_inputs
 from graphprune.opsets import OLDEST_WRITTEN, lowered
+from graphprune.runtime import cannot_run, runtime_errors, session
 from graphprune.verify import error, random_inputs, run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
             )
     except OnnxExporterError as failure:
         raise ExportError(
-            f"torch.onnx can't convert this model: {_reason(failure)}",
+            f"torch.onnx can't convert this model: {innermost(failure)}",
             hint="leave out the ONNX file, or replace the operator in the model",
         ) from failure
     if converted is None:
@@ -132,12 +132,12 @@ def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 
         ExportError: if onnxruntime can't run the model, or the error is above the tolerance.
     """
     tolerance = onnx_tolerance(program) if tolerance is None else tolerance
-    session = _session(model)
+    runner = session(model)
     interpreter = _Untouched(unlift(program))
     worst = 0.0
     for grow in (0, 1) if dynamic_dims(program) else (0,):
         inputs = _inputs(program, grow, seed + grow)
-        got = _run_session(session, inputs)
+        got = _run_session(runner, inputs)
         expected = [y for y in run(interpreter, inputs) if isinstance(y, torch.Tensor)]
         if len(got) != len(expected):
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
@@ -160,7 +160,7 @@ def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Ten
     Raises:
         ExportError: if onnxruntime can't run the model on them.
     """
-    return _run_session(_session(model), inputs)
+    return _run_session(session(model), inputs)
 
 
 class _Untouched(fx.Interpreter):
@@ -188,14 +188,6 @@ def _quiet() -> Generator[None, None, None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _reason(failure: BaseException) -> str:
-    """The first line of the innermost cause: the outer ones are advice for torch's authors."""
-    while failure.__cause__ is not None:
-        failure = failure.__cause__
-    lines = str(failure).strip().splitlines()
-    return lines[0] if lines else type(failure).__name__
 
 
 def _check_size(program: ExportedProgram) -> None:
@@ -299,7 +291,7 @@ def _check_model(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequenc
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as failure:
         raise ExportError(
-            f"the ONNX model is not valid: {_reason(failure)}", hint="try another opset"
+            f"the ONNX model is not valid: {innermost(failure)}", hint="try another opset"
         ) from failure
     values = model.graph.input, model.graph.output
     got = tuple([value.name for value in side] for side in values)
@@ -313,42 +305,16 @@ def _check_model(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequenc
         )
 
 
-def _session(model: bytes | str | Path) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    source = model if isinstance(model, bytes) else str(model)
-    try:
-        return onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"])
-    except _runtime_errors() as failure:
-        raise _cannot_run(failure) from failure
-
-
-def _run_session(session: onnxruntime.InferenceSession, inputs: Sequence[Any]) -> list[Any]:
+def _run_session(runner: onnxruntime.InferenceSession, inputs: Sequence[Any]) -> list[Any]:
     tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
-    names = [value.name for value in session.get_inputs()]
+    names = [value.name for value in runner.get_inputs()]
     if len(names) != len(tensors):
         raise ExportError(f"the ONNX model has {len(names)} inputs, not {len(tensors)}")
     feed = {name: x.detach().cpu().numpy() for name, x in zip(names, tensors, strict=True)}
     try:
-        return [torch.from_numpy(y) for y in session.run(None, feed)]
-    except _runtime_errors() as failure:
-        raise _cannot_run(failure) from failure
-
-
-def _runtime_errors() -> tuple[type[Exception], ...]:
-    states = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    found = (value for value in vars(states).values() if isinstance(value, type))
-    return tuple(value for value in found if issubclass(value, Exception))
-
-
-def _cannot_run(failure: Exception) -> ExportError:
-    return ExportError(
-        f"onnxruntime can't run the ONNX model: {_reason(failure)}", hint="try another opset"
-    )
+        return [torch.from_numpy(y) for y in runner.run(None, feed)]
+    except runtime_errors() as failure:
+        raise cannot_run(failure) from failure
 
 
 def _inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:

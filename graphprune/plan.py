@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphprune.errors import MismatchError, PlanError
+from graphprune.strict import expect, finite, is_index, parsed, shown
 
 __all__ = ["FORMAT", "FORMAT_INEXACT", "MAX_BYTES", "GroupPlan", "Plan"]
 
@@ -24,11 +25,6 @@ FORMAT_INEXACT = "graphprune.plan/2"
 MAX_WIDTH = 1 << 24
 MAX_BYTES = 1 << 26
 """Of a plan as text; that of a network with a million channels has some eight million."""
-
-_LARGEST = 1e300
-
-_SHOWN = 40
-"""Characters of what a plan says that an error repeats."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ class Plan:
         if self.fingerprint == fingerprint and mine == dict(widths):
             return
         wrong = sorted({name for name, _ in set(mine.items()) ^ set(widths.items())})
-        detail = f"; groups that differ: {', '.join(map(_shown, wrong[:5]))}" if wrong else ""
+        detail = f"; groups that differ: {', '.join(map(shown, wrong[:5]))}" if wrong else ""
         raise MismatchError(
             f"the plan was made for another architecture{detail}",
             hint="make a new plan for this model, or build the model that the plan was made for",
@@ -123,18 +119,14 @@ class Plan:
         Raises:
             PlanError: if the text isn't a plan of a known version; nothing is guessed.
         """
-        _expect(len(text) <= MAX_BYTES, "the plan is too large")
-        try:
-            data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
-        except (ValueError, RecursionError) as error:
-            raise PlanError(f"the plan is not JSON: {_shown(str(error))}") from error
+        data = parsed(text, MAX_BYTES, PlanError, "the plan")
         _expect(isinstance(data, dict), "the plan is not a JSON object")
         _expect(data.get("format") in (FORMAT, FORMAT_INEXACT),
-                f"unknown plan format {_shown(data.get('format'))}",
+                f"unknown plan format {shown(data.get('format'))}",
                 f"this version reads {FORMAT} and {FORMAT_INEXACT}")
         keys = {"format", "model", "budget", "groups", "predicted"}
         keys |= {"allow_inexact"} if data["format"] == FORMAT_INEXACT else set()
-        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, not {_shown(', '.join(sorted(data)))}")
+        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, not {shown(', '.join(sorted(data)))}")
         model, groups = data["model"], data["groups"]
         _expect(isinstance(model, dict) and set(model) == {"fingerprint"}
                 and isinstance(model["fingerprint"], str), "model must hold a fingerprint")
@@ -147,43 +139,14 @@ class Plan:
                     _numbers(data["predicted"], "predicted"), allow_inexact)
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number in JSON")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return dict(pairs)
-
-
 def _expect(condition: bool, message: str, hint: str = "see docs/plan-format.md") -> None:
-    if not condition:
-        raise PlanError(message, hint=hint)
+    expect(condition, PlanError, message, hint)
 
 
 def _numbers(value: Any, name: str) -> dict[str, float]:
-    _expect(isinstance(value, dict) and all(_is_number(v) for v in value.values()),
+    _expect(isinstance(value, dict) and all(finite(v) for v in value.values()),
             f"{name} must map names to numbers")
     return dict(value)
-
-
-def _shown(value: Any) -> str:
-    """What a plan says, as an error may repeat it: short, and safe for a terminal."""
-    if isinstance(value, dict | list):
-        return f"a {type(value).__name__}"
-    text = value if isinstance(value, str) else repr(value)
-    plain = text if text.isprintable() else ascii(text)
-    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
-
-
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, int | float) and not isinstance(value, bool)
-            and abs(value) <= _LARGEST)  # JSON can write 1e999
-
-
-def _is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _group(entry: Any) -> GroupPlan:
@@ -191,14 +154,14 @@ def _group(entry: Any) -> GroupPlan:
             "a group must have exactly id, width, keep and axes")
     name, width, keep, axes = entry["id"], entry["width"], entry["keep"], entry["axes"]
     _expect(isinstance(name, str) and bool(name), "a group's id must be a non-empty string")
-    shown = _shown(name)
-    _expect(_is_index(width) and 1 <= width <= MAX_WIDTH, f"group {shown}: bad width {_shown(width)}")
-    _expect(isinstance(keep, list) and len(keep) <= width and all(map(_is_index, keep)),
-            f"group {shown}: keep must list channels")
-    _expect(len(keep) > 0, f"group {shown}: at least one channel must be kept")
+    label = shown(name)
+    _expect(is_index(width) and 1 <= width <= MAX_WIDTH, f"group {label}: bad width {shown(width)}")
+    _expect(isinstance(keep, list) and len(keep) <= width and all(map(is_index, keep)),
+            f"group {label}: keep must list channels")
+    _expect(len(keep) > 0, f"group {label}: at least one channel must be kept")
     ascending = all(a < b for a, b in itertools.pairwise(keep))
     _expect(ascending and keep[-1] < width,
-            f"group {shown}: kept channels must ascend and be below {width}")
+            f"group {label}: kept channels must ascend and be below {width}")
     _expect(isinstance(axes, list) and all(isinstance(a, str) for a in axes),
-            f"group {shown}: axes must list strings")
+            f"group {label}: axes must list strings")
     return GroupPlan(name, width, tuple(keep), tuple(axes))

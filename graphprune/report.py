@@ -92,7 +92,9 @@ class Report:
         model: what was compressed.
         before: dense costs.
         after: costs of the smaller model.
-        budget: what was asked, what bound that is, what was reached, whether it is met.
+        budget: the first ``cost`` that was bounded, what was ``asked``, what ``bound`` that is, what
+            was ``reached``, the ``dense`` cost, and whether all budgets are ``met``.
+        budgets: the same for each of them.
         allocation: the allocator, its distortion, lower bound and certified gap.
         groups: widths.
         inexact: ``group``, ``operator`` and ``where`` of every statistic that lost channels which
@@ -106,7 +108,8 @@ class Report:
         search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``
             model and of this one, all ``probes``; else empty.
         batchnorm: BatchNorm calls before and after folding.
-        onnx: error of onnxruntime against PyTorch, and the tolerance; empty if not exported.
+        onnx: error of onnxruntime against PyTorch, and the tolerance; ``fp16_error`` and
+            ``fp16_tolerance``, if that was asked for; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written, but for the report itself.
         recovery: ``method``, relative squared error of the outputs on data kept aside ``before``
@@ -133,6 +136,7 @@ class Report:
     unknown_operators: tuple[Mapping[str, Any], ...]
     oracle: Mapping[str, Any]
     eager: Mapping[str, Any]
+    budgets: tuple[Mapping[str, Any], ...] = ()
     calibration: Mapping[str, Any] = field(default_factory=dict)
     distilled: Mapping[str, float] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)

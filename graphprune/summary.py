@@ -49,15 +49,15 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
     plan, allocation = decision.plan, decision.allocation
     data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
     held = frozen(analysis)
-    (cost, asked), = plan.budget.items()
+    budgets = tuple(asdict(each) | {"met": each.met} for each in decision.budgets)
     after = [len(group.keep) for group in plan.groups]
     cut_inexactly = _cut_inexactly(analysis, plan)
     return Report(
         model=model,
         before=size(analysis, analysis.widths.tolist()),
         after=size(analysis, after),
-        budget={"cost": cost, "asked": asked, "bound": decision.bound, "reached": decision.cost,
-                "dense": decision.dense, "met": decision.cost <= decision.bound},
+        budget=budgets[0] | {"met": all(each["met"] for each in budgets)},
+        budgets=budgets,
         allocation={"method": allocation.method, "distortion": allocation.distortion,
                     "lower_bound": allocation.lower_bound, "gap": allocation.gap},
         groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),

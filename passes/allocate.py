@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis import Analysis
 from graphprune.budget import Budget
-from graphprune.cost import Polynomial
 from graphprune.errors import InfeasibleBudgetError, PlanError
 from graphprune.explain import frozen
 from graphprune.graph import fingerprint
 from graphprune.groups import Group
+from graphprune.latency import LatencyTable
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan import GroupPlan, Plan
 
@@ -26,17 +26,21 @@ from .allocation import (
     Allocation,
     Allocator,
     ErdosRenyiKernel,
-    Infeasible,
+    JointlyInfeasible,
     PQIndex,
     Problem,
+    allocate,
     approach,
 )
+from .costs import Cost, cost_of
+from .latency import Latency, workload
 from .score import Scores
 
 if TYPE_CHECKING:
+    from .allocation.problem import Levels
     from .recover import Repaired
 
-__all__ = ["Allocate", "Decision", "make_plan"]
+__all__ = ["Allocate", "Decision", "Met", "make_plan"]
 
 
 SLACK = 0.005
@@ -47,6 +51,33 @@ PRICE = 1.05
 plans that fill the budget may be far worse than the best one below it."""
 
 
+_ROUNDING = 1 + 1e-9
+
+
+@dataclass(frozen=True)
+class Met:
+    """A budget, and what the plan makes of it.
+
+    Attributes:
+        cost: which cost it bounds.
+        asked: as in ``Budget.amount``.
+        dense: cost of the dense network.
+        bound: the budget in the same unit.
+        reached: what the plan costs.
+    """
+
+    cost: str
+    asked: float
+    dense: float
+    bound: float
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the plan is within the budget."""
+        return self.reached <= self.bound * _ROUNDING
+
+
 @dataclass(frozen=True)
 class Decision:
     """A plan and how it was reached.
@@ -54,9 +85,7 @@ class Decision:
     Attributes:
         plan: the kept channels.
         allocation: the optimiser's figures: distortion, lower bound, gap.
-        dense: dense cost in the unit of the budget.
-        bound: the budget in the same unit.
-        cost: what the plan costs.
+        budgets: what was asked, and what was reached; at least one.
         notes: what the user should know of it.
         repaired: weights that go with the plan, if they were found while choosing it.
         curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
@@ -64,9 +93,7 @@ class Decision:
 
     plan: Plan
     allocation: Allocation
-    dense: float
-    bound: float
-    cost: float
+    budgets: tuple[Met, ...]
     notes: tuple[str, ...] = ()
     repaired: Repaired | None = field(default=None, repr=False)
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
@@ -74,14 +101,16 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Allocate(AnalysisPass):
-    """Choose the widths with the least distortion whose cost meets the budget.
+    """Choose the widths with the least distortion whose costs meet all budgets.
 
-    Given: curves of the groups. Result: a plan, never over budget.
+    Given: curves of the groups, and a latency table where a budget or rounding needs one. Result:
+    a plan, never over budget.
 
     Attributes:
-        budget: the bound.
+        budget: the bounds.
         method: name of an allocator; ``dp`` is exact where the network allows it.
-        round_to: widths are multiples of this, or stay whole. Unit: channels.
+        round_to: widths are multiples of this, or stay whole. Unit: channels. ``"auto"``: those
+            of the latency table than which no wider one is as fast.
         min_channels: no group keeps fewer.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
@@ -90,9 +119,9 @@ class Allocate(AnalysisPass):
     name: ClassVar[str] = "allocate"
     needs = (Analysis, Scores)
     gives = (Decision,)
-    budget: Budget
+    budget: Budget | tuple[Budget, ...]
     method: str = "dp"
-    round_to: int = 1
+    round_to: int | Literal["auto"] = 1
     min_channels: int = 1
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()
@@ -103,51 +132,109 @@ class Allocate(AnalysisPass):
         Raises:
             PlanError: with the option's name.
         """
+        names = [budget.cost for budget in self.budgets]
+        if not names or len(set(names)) < len(names):
+            raise PlanError("give one budget or several of different costs")
         if self.method not in ALLOCATORS:
             raise PlanError(f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}")
-        if self.round_to < 1 or self.min_channels < 1 or not 0 <= self.max_cut <= 1:
+        multiple = 1 if self.round_to == "auto" else self.round_to
+        if multiple < 1 or self.min_channels < 1 or not 0 <= self.max_cut <= 1:
             raise PlanError("round-to and min-channels must be at least 1, max-cut within 0..1")
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """All of them."""
+        return self.budget if isinstance(self.budget, tuple) else (self.budget,)
+
+    @property
+    def needs_table(self) -> bool:
+        """Whether a latency table is needed."""
+        return self.round_to == "auto" or any(b.cost == "latency" for b in self.budgets)
 
     def run(self, state: State) -> Decision:
         """Allocate.
 
         Raises:
-            InfeasibleBudgetError: if the limits don't allow the budget.
+            InfeasibleBudgetError: if the limits don't allow the budgets.
+            MismatchError: if the latency table is another network's.
         """
         analysis, scores = state[Analysis], state[Scores]
         unmatched = [p for p in self.protect if not any(_matches(g, (p,)) for g in analysis.groups)]
         if unmatched:
             raise PlanError(f"nothing matches --protect {unmatched[0]!r}",
                             hint="`graphprune inspect` lists the groups and their parameters")
-        cost: Polynomial = getattr(analysis.costs, self.budget.cost)
-        dense = cost.at(analysis.widths)
-        bound = self.budget.absolute(dense)
-        widths = [self._candidates(g) for g in analysis.groups]
+        table = state.get(LatencyTable)
+        costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
+        widths = self._widths(analysis, table)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
-        problem = Problem.from_polynomial(
-            widths,
-            [curve[w] for curve, w in zip(curves.values(), widths, strict=True)],
-            cost.terms,
-            bound,
-        )
-        try:
-            allocation = _filled(problem, self._allocator(analysis, scores)(problem), dense)
-        except Infeasible as error:
-            raise self._infeasible(analysis, dense, bound, error.smallest) from error
+        levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
+        dense = [cost.at(analysis.widths) for cost in costs]
+        asked = [Met(b.cost, b.amount, d, b.absolute(d), 0.0)
+                 for b, d in zip(self.budgets, dense, strict=True)]
+        allocation = self._allocated(analysis, scores, costs, widths, levels, asked)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
-        plan = make_plan(analysis, keep, {self.budget.cost: self.budget.amount})
-        reached = cost.at(chosen)
-        unused = min(bound, dense) - reached > SLACK * dense
-        note = f"{reached / dense:.1%} of dense: plans nearer the budget are much worse"
-        return Decision(plan, allocation, dense, bound, reached, (note,) if unused else (),
-                        curves=curves)
+        met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
+        plan = make_plan(analysis, keep, {b.cost: b.amount for b in self.budgets},
+                         {m.cost: m.reached for m in met})
+        unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
+        note = f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
+        notes = (note,) if unused > 0 and len(met) == 1 else ()
+        return Decision(plan, allocation, met, notes, curves=curves)
+
+    def _allocated(self, analysis: Analysis, scores: Scores, costs: Sequence[Cost],
+                   widths: Sequence[NDArray[np.int64]], curves: Sequence[NDArray[np.float64]],
+                   asked: Sequence[Met]) -> Allocation:
+        """One level per group within all budgets."""
+        allocator = self._allocator(analysis, scores)
+        parts = [(number, factors) for number, cost in enumerate(costs)
+                 for factors in cost.factors(widths)]
+        problems = [Problem(tuple(widths), tuple(np.asarray(c, dtype=np.float64) for c in curves),
+                            factors, _rounded(asked[number])) for number, factors in parts]
+        self._check_each(analysis, asked, parts, problems)
+        exact = all(cost.is_exact(widths) for cost in costs)
+        try:
+            if len(problems) == 1 and exact:
+                found = allocator(problems[0])
+                fills = asked[0].cost in ("macs", "params")
+                return _filled(problems[0], found, asked[0].dense) if fills else found
+
+            def ratios(levels: Levels) -> NDArray[np.float64]:
+                chosen = [int(w[i]) for w, i in zip(widths, levels, strict=True)]
+                reached = [cost.at(chosen) / a.bound for cost, a in zip(costs, asked, strict=True)]
+                return np.array([reached[number] for number, _ in parts])
+
+            return allocate(problems, allocator, None if exact else ratios)
+        except JointlyInfeasible as error:
+            raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
+
+    def _check_each(self, analysis: Analysis, asked: Sequence[Met],
+                    parts: Sequence[tuple[int, object]], problems: Sequence[Problem]) -> None:
+        """Refuse a budget that can't be met even alone."""
+        for (number, _), problem in zip(parts, problems, strict=True):
+            smallest = problem.smallest_cost()
+            if smallest > problem.budget:
+                raise self._infeasible(analysis, asked[number], smallest)
+
+    def _widths(self, analysis: Analysis, table: LatencyTable | None) -> list[NDArray[np.int64]]:
+        """Candidate widths of every group."""
+        found = [self._candidates(g) for g in analysis.groups]
+        # Under a latency budget alone, a width is no use where a wider one is as fast.
+        timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
+        if self.round_to != "auto" and not timed:
+            return found
+        if table is None:
+            raise PlanError("--round-to auto needs a latency table", hint="graphprune profile MODEL")
+        latency = Latency(workload(analysis, table.batch), table)
+        return [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
         if _matches(group, self.protect) or least >= group.width:
             return np.asarray([group.width])
         widths = np.arange(least, group.width + 1)
+        if self.round_to == "auto":
+            return widths
         fits = (widths % self.round_to == 0) | (widths == group.width)
         return widths[fits]
 
@@ -159,24 +246,42 @@ class Allocate(AnalysisPass):
             return ErdosRenyiKernel(erk_scale=scale)
         return ALLOCATORS[self.method]()
 
-    def _infeasible(self, analysis: Analysis, dense: float, bound: float,
-                    smallest: float) -> InfeasibleBudgetError:
+    def _infeasible(self, analysis: Analysis, asked: Met, smallest: float) -> InfeasibleBudgetError:
         held = "; ".join(
             f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
             f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
             for f in frozen(analysis)[:5]
         )
+        return InfeasibleBudgetError(
+            f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
+            f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
+            smallest=smallest,
+            hint=f"{self._limits()}frozen: {held or 'nothing'}",
+        )
+
+    def _jointly(self, asked: Sequence[Met], numbers: Sequence[int],
+                 ratios: NDArray[np.float64]) -> InfeasibleBudgetError:
+        """Budgets that can be met one by one, but not together."""
+        worst = [max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
+                 for number in range(len(asked))]
+        near = ", ".join(f"{a.cost} {r * a.bound:.6g} where {a.bound:.6g} was asked"
+                         for a, r in zip(asked, worst, strict=True))
+        return InfeasibleBudgetError(
+            f"these budgets can't be met together; the nearest plan found has {near}",
+            smallest=max(worst), hint=f"{self._limits()}raise a budget",
+        )
+
+    def _limits(self) -> str:
         limits = [f"--protect {' '.join(self.protect)}"] if self.protect else []
-        limits += [f"--round-to {self.round_to}"] if self.round_to > 1 else []
+        limits += [f"--round-to {self.round_to}"] if self.round_to != 1 else []
         limits += [f"--min-channels {self.min_channels}"] if self.min_channels > 1 else []
         limits += [f"--max-cut {self.max_cut}"] if self.max_cut < 1 else []
-        relax = f"relax {', '.join(limits)}; " if limits else ""
-        return InfeasibleBudgetError(
-            f"{self.budget.cost} {bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
-            f"{smallest / dense:.4f} of dense ({dense:.6g})",
-            smallest=smallest,
-            hint=f"{relax}frozen: {held or 'nothing'}",
-        )
+        return f"relax {', '.join(limits)}; " if limits else ""
+
+
+def _rounded(asked: Met) -> float:
+    """A bound on sums of times, which are rounded; other costs are whole numbers."""
+    return asked.bound * (_ROUNDING if asked.cost == "latency" else 1)
 
 
 def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
@@ -188,8 +293,15 @@ def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
 
 
 def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
-              budget: Mapping[str, float]) -> Plan:
-    """A plan with its predicted costs; groups absent from ``keep`` stay whole."""
+              budget: Mapping[str, float], predicted: Mapping[str, float] | None = None) -> Plan:
+    """A plan with its predicted costs; groups absent from ``keep`` stay whole.
+
+    Args:
+        analysis: of the dense program.
+        keep: kept channels by group.
+        budget: what was asked.
+        predicted: costs beside MACs and parameters.
+    """
     groups = tuple(
         GroupPlan(g.id, g.width, keep.get(g.id, tuple(range(g.width))),
                   tuple(f"{o.tensor}:{o.dim}" for o in g.occurrences))
@@ -197,8 +309,8 @@ def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
     )
     widths = [len(g.keep) for g in groups]
     costs = analysis.costs
-    predicted = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
-    return Plan(fingerprint(analysis.module), groups, dict(budget), predicted,
+    known = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
+    return Plan(fingerprint(analysis.module), groups, dict(budget), {**(predicted or {}), **known},
                 bool(analysis.inexact))
 
 

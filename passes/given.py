@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from graphprune.analysis import Analysis
 from graphprune.budget import Budget
-from graphprune.cost import Polynomial
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint
+from graphprune.latency import LatencyTable
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan import Plan
 
-from .allocate import Decision, make_plan
+from .allocate import Decision, Met, make_plan
 from .allocation import Allocation
+from .costs import Cost, cost_of
 from .score import Scores
 
 __all__ = ["Given"]
 
-_COSTS = ("macs", "params")
+_COSTS = ("macs", "params", "latency", "memory", "size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +54,28 @@ class Given(AnalysisPass):
         analysis, scores = state[Analysis], state[Scores]
         self.plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
                         allow_inexact=analysis.allow_inexact)
-        name, amount = next(iter(self.plan.budget.items()), ("macs", 1.0))
-        if name not in _COSTS or len(self.plan.budget) > 1:
-            raise PlanError(f"the plan's budget must be one of {', '.join(_COSTS)}, "
+        asked = [Budget(*entry) for entry in self.plan.budget.items()] or [Budget("macs", 1.0)]
+        unknown = [b.cost for b in asked if b.cost not in _COSTS]
+        if unknown:
+            raise PlanError(f"the plan's budgets must be of {', '.join(_COSTS)}, "
                             f"got {', '.join(self.plan.budget)!a:.80}", hint="see docs/plan-format.md")
         # In the order of this analysis, whatever the file's; the costs are its own.
-        plan = make_plan(analysis, self.plan.keep, {name: amount})
+        plan = make_plan(analysis, self.plan.keep, {b.cost: b.amount for b in asked})
         widths = [len(group.keep) for group in plan.groups]
-        cost: Polynomial = getattr(analysis.costs, name)
-        dense, reached = cost.at(analysis.widths), cost.at(widths)
+        table = state.get(LatencyTable)
+        met = [_met(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
+               for b in asked if b.cost != "latency" or table is not None]
+        notes = [] if len(met) == len(asked) else ["without a table, the plan's latency isn't checked"]
+        if not met:
+            met = [_met(Budget("macs", 1.0), cost_of("macs", analysis, state.program, None),
+                        analysis.widths, widths)]
         lost = sum(float(scores.curve(g.id)[len(g.keep)]) for g in plan.groups)
-        allocation = Allocation(levels=tuple(widths), cost=reached, distortion=lost, lower_bound=None,
+        allocation = Allocation(levels=tuple(widths), cost=met[0].reached, distortion=lost, lower_bound=None,
                                 gap=None, method="plan")
-        return Decision(plan, allocation, dense, Budget(name, amount).absolute(dense), reached)
+        return Decision(plan, allocation, tuple(met), tuple(notes))
+
+
+def _met(budget: Budget, cost: Cost, dense: Sequence[int] | NDArray[np.int64],
+         widths: Sequence[int]) -> Met:
+    whole = cost.at(dense)
+    return Met(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))

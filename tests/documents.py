@@ -99,4 +99,4 @@ def _inline(path: Path) -> Iterator[Token]:
 
 def options(text: str) -> list[str]:
     """Long options that a text mentions."""
-    return re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text)
+    return re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]", text)

@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from graphprune.cli import render
+from graphprune.cli.bench import bench
 from graphprune.cli.compress import compress
 from graphprune.cli.inspect import inspect
 from graphprune.cli.plan import plan
+from graphprune.cli.profile import profile
 from graphprune.cli.report import report
+from graphprune.cli.sweep import sweep
 from graphprune.cli.verify import verify
 
 __all__ = ["app"]
@@ -23,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 95},
 )
-for command in (inspect, plan, compress, verify, report):
+for command in (inspect, plan, compress, verify, report, bench, profile, sweep):
     app.command(no_args_is_help=True)(command)
 
 

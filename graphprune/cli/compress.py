@@ -27,6 +27,10 @@ def compress(
     *,
     flops: options.Flops = "",
     params: options.Params = "",
+    latency: options.Latency = "",
+    memory: options.Memory = "",
+    file_size: options.FileSize = "",
+    latency_table: options.Table = None,
     max_drop: options.MaxDrop = "",
     val: options.Val = "",
     out: Annotated[Path | None, typer.Option(
@@ -46,13 +50,18 @@ def compress(
     augment: options.Augment = "",
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
-    round_to: options.RoundTo = 1,
+    round_to: options.RoundTo = "1",
     min_channels: options.MinChannels = 1,
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
     safetensors: Annotated[bool, typer.Option(
         "--safetensors", help="Write the weights as model.safetensors too.")] = False,
     no_onnx: Annotated[bool, typer.Option("--no-onnx", help="No ONNX file.")] = False,
+    opset: Annotated[int | None, typer.Option(
+        "--opset", metavar="N", min=1, show_default=False,
+        help="Version of the ONNX operator set. Default: the model's, or torch's.")] = None,
+    fp16: Annotated[bool, typer.Option(
+        "--fp16", help="Write model.fp16.onnx too, in float16.")] = False,
     no_html: Annotated[bool, typer.Option("--no-html", help="No report.html.")] = False,
     force: options.Force = False,
     dry_run: Annotated[bool, typer.Option(
@@ -68,15 +77,21 @@ def compress(
 ) -> None:
     """Cut a model to a budget, prove that the result is right, and write it."""
     source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    limits: dict[str, Any] = {"score": score or None, "allocate": allocate, "round_to": round_to,
-              "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
-              "allow_inexact": allow_inexact}
+    limits: dict[str, Any] = {
+        "score": score or None, "allocate": allocate, "round_to": options.rounding(round_to),
+        "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
+        "allow_inexact": allow_inexact,
+    }
+    budgets = {"flops": flops, "params": params, "latency": latency, "memory": memory,
+               "size": file_size}
     if plan:
-        how = _given(plan, limits, flops or params or max_drop)
+        how = _given(plan, limits, max_drop or "".join(budgets.values()))
     else:
-        how = _wanted(flops, params, max_drop) | limits
+        how = _wanted(budgets, max_drop) | limits
+    how["latency_table"] = options.read_table(latency_table)
     _check_pairs(max_drop=max_drop, val=val, augment=augment, distil=distil, data=data,
-                 recover=recover if recover not in ("none", "merge") else "")
+                 recover=recover if recover not in ("none", "merge") else "",
+                 onnx="" if no_onnx else "onnx", opset=str(opset or ""), fp16="fp16" * fp16)
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
     _ = source.file
@@ -110,8 +125,9 @@ def compress(
                                   progress=progress)
         result = replace(_told(result, name, source.file, loaded), interface=found.interface)
         if folder:
-            result = artifacts.write(result, folder, onnx=not no_onnx, safetensors=safetensors,
-                                     page=not no_html, progress=progress)
+            result = artifacts.write(result, folder, onnx=not no_onnx, opset=opset, fp16=fp16,
+                                     safetensors=safetensors, page=not no_html,
+                                     progress=progress)
     if unfinished:
         unfinished.unlink(missing_ok=True)
     if not other:
@@ -131,23 +147,24 @@ _DEFAULTS = {"score": None, "allocate": "dp", "round_to": 1, "min_channels": 1, 
              "protect": (), "allow_inexact": False}
 
 
-def _wanted(flops: str, params: str, max_drop: str) -> dict[str, Any]:
-    """The one budget, or the drop of accuracy, as keyword arguments.
+def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
+    """The budgets, or the drop of accuracy, as keyword arguments.
 
     Raises:
-        PlanError: unless there is exactly one, and it can be read.
+        PlanError: unless there is either, and it can be read.
     """
     if not max_drop:
-        return dict(options.check_budget(flops, params))
-    if flops or params:
-        raise PlanError("--max-drop decides the budget; leave out --flops and --params")
+        return options.check_budgets(**budgets)
+    given = [f"--{name}" for name, amount in budgets.items() if amount]
+    if given:
+        raise PlanError(f"--max-drop decides the budget; leave out {', '.join(given)}")
     from graphprune.search import parse_drop
 
     return {"max_drop": parse_drop(max_drop)}
 
 
 def _check_pairs(*, max_drop: str, val: str, augment: str, distil: str, data: str,
-                 recover: str) -> None:
+                 recover: str, onnx: str, opset: str, fp16: str) -> None:
     """Options that mean nothing alone.
 
     Raises:
@@ -156,7 +173,8 @@ def _check_pairs(*, max_drop: str, val: str, augment: str, distil: str, data: st
     for name, value, other, needed in (
         ("--max-drop", max_drop, "--val", val), ("--val", val, "--max-drop", max_drop),
         ("--augment", augment, "--distil", distil), ("--distil", distil, "--data", data),
-        ("--recover", recover, "--data", data),
+        ("--recover", recover, "--data", data), ("--opset", opset, "the ONNX file", onnx),
+        ("--fp16", fp16, "the ONNX file", onnx),
     ):
         if value and not needed:
             raise PlanError(f"{name} needs {other}")

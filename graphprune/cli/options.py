@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graphprune.errors import LoadError, PlanError
+from graphprune.errors import GraphpruneError, LoadError, PlanError
 
 if TYPE_CHECKING:
+    from graphprune.latency import LatencyTable
     from graphprune.loading import Loaded
     from graphprune.plan import Plan
 
@@ -22,18 +23,22 @@ __all__ = [
     "Augment",
     "Data",
     "Distil",
+    "FileSize",
     "Flops",
     "Force",
     "Inputs",
     "Json",
+    "Latency",
     "MaxCut",
     "MaxDrop",
     "Mean",
+    "Memory",
     "MinChannels",
     "Model",
     "Params",
     "PlanFile",
     "Protect",
+    "Provider",
     "Quiet",
     "Recover",
     "RoundTo",
@@ -44,11 +49,17 @@ __all__ = [
     "Source",
     "Std",
     "StrictOps",
+    "Table",
+    "Threads",
     "TrustPickle",
     "Val",
     "Verbose",
-    "check_budget",
+    "check_budgets",
+    "numbers",
     "read_plan",
+    "read_table",
+    "rounding",
+    "sizes",
     "sources",
 ]
 
@@ -77,6 +88,19 @@ Flops = Annotated[str, typer.Option(
 Params = Annotated[str, typer.Option(
     metavar="AMOUNT", show_default=False,
     help="Budget: a fraction of the dense parameters (0.5, 50%), or absolute (1.2M).")]
+Latency = Annotated[str, typer.Option(
+    metavar="AMOUNT", show_default=False,
+    help="Budget: a fraction of the dense time of a run in onnxruntime (0.6), or absolute (8ms).")]
+Memory = Annotated[str, typer.Option(
+    metavar="AMOUNT", show_default=False,
+    help="Budget: a fraction of the dense weights and largest live activations of a sample (0.5), "
+    "or absolute (20MB).")]
+FileSize = Annotated[str, typer.Option(
+    "--size", metavar="AMOUNT", show_default=False,
+    help="Budget: a fraction of the dense ONNX file (0.5), or absolute (5MB).")]
+Table = Annotated[Path | None, typer.Option(
+    "--latency-table", metavar="FILE", show_default=False,
+    help="What `graphprune profile` measured, here or elsewhere. Default: it is measured now.")]
 Data = Annotated[str, typer.Option(
     "--data", metavar="DATA", show_default=False,
     help="Unlabelled inputs to look at: a folder of images or a zip of one, a .npz, .npy or "
@@ -87,7 +111,7 @@ Mean = Annotated[str, typer.Option(
 Std = Annotated[str, typer.Option(
     "--std", metavar="R,G,B", show_default=False, help="For images: standard deviation likewise.")]
 Size = Annotated[str, typer.Option(
-    "--size", metavar="H,W", show_default=False,
+    "--image-size", metavar="H,W", show_default=False,
     help="For images: scaled to cover this, the centre cropped. Default: the model's input.")]
 Samples = Annotated[int, typer.Option(metavar="N", min=1, help="How many samples of --data to take.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Draws the samples.")]
@@ -120,8 +144,8 @@ Allocator = Annotated[str, typer.Option(
     "--allocate", metavar="NAME",
     help="How widths are chosen: dp (with a certificate), uniform, erk, pq-index, "
     "global_threshold or random_search.")]
-RoundTo = Annotated[int, typer.Option(
-    metavar="N", help="Widths are multiples of N, or stay whole.")]
+RoundTo = Annotated[str, typer.Option(
+    metavar="N|auto", help="Widths are multiples of N, or stay whole; auto: widths that run fast.")]
 MinChannels = Annotated[int, typer.Option(
     metavar="N", help="No group keeps fewer channels.")]
 MaxCut = Annotated[float, typer.Option(
@@ -133,6 +157,10 @@ PlanFile = Annotated[Path | None, typer.Option(
     "--plan", metavar="FILE", show_default=False, help="A plan to use.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
 
+Threads = Annotated[str, typer.Option(
+    "--threads", metavar="N,...", help="Threads that one operator may use.")]
+Provider = Annotated[str, typer.Option(
+    "--provider", metavar="NAME", help="onnxruntime's execution provider: CPU, CUDA, ...")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Verbose = Annotated[int, typer.Option(
     "-v", "--verbose", count=True, show_default=False,
@@ -200,21 +228,40 @@ class Source:
             ) from error
 
 
-def check_budget(flops: str, params: str) -> dict[str, str]:
-    """The budget as keyword arguments.
+def check_budgets(**amounts: str) -> dict[str, Any]:
+    """The budgets as keyword arguments.
 
     Raises:
-        PlanError: unless there is exactly one, and it can be read.
+        PlanError: unless there is one, and all can be read.
     """
-    from graphprune.budget import Budget
+    from graphprune.budget import budgets
 
-    if bool(flops) == bool(params):
-        raise PlanError("give exactly one budget", hint="--flops 0.5 or --params 0.5")
-    if flops:
-        Budget.flops(flops)
-        return {"flops": flops}
-    Budget.params(params)
-    return {"params": params}
+    budgets(amounts)
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def rounding(text: str) -> int | Literal["auto"]:
+    """``--round-to``.
+
+    Raises:
+        PlanError: if it can't be read.
+    """
+    if text == "auto":
+        return "auto"
+    if not text.lstrip("-").isdecimal():
+        raise PlanError(f"can't read --round-to {text!r}", hint="write 8, or auto")
+    return int(text)
+
+
+def read_table(path: Path | None) -> LatencyTable | None:
+    """Read a latency table, if one is named.
+
+    Raises:
+        LoadError: if it can't be read, or isn't one.
+    """
+    from graphprune.latency import MAX_BYTES, LatencyTable
+
+    return None if path is None else LatencyTable.from_json(_text(path, MAX_BYTES, LoadError))
 
 
 def sources(data: str, val: str, mean: str, std: str, size: str, samples: int,
@@ -228,9 +275,9 @@ def sources(data: str, val: str, mean: str, std: str, size: str, samples: int,
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     sizes = [int(value) for value in _numbers("--size", size)]
     if len(sizes) > 2:
-        raise PlanError(f"can't read --size {size!r}", hint="write 224, or 224,320")
+        raise PlanError(f"can't read --image-size {size!r}", hint="write 224, or 224,320")
     if not data and not val and (means or stds or sizes):
-        raise PlanError("--mean, --std and --size need --data or --val")
+        raise PlanError("--mean, --std and --image-size need --data or --val")
     from graphprune.data import open_source
 
     _import_from_here()
@@ -249,6 +296,36 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         raise PlanError(f"can't read {option} {text!r}", hint="write 0.5, or 0.5,0.4,0.3") from error
 
 
+def numbers(option: str, text: str) -> list[int]:
+    """``1,8`` as numbers.
+
+    Raises:
+        PlanError: unless there are some, all at least 1.
+    """
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise PlanError(f"can't read {option} {text!r}", hint="write 1, or 1,8") from error
+    if min(found) < 1:
+        raise PlanError(f"{option} must be at least 1")
+    return found
+
+
+def sizes(option: str, pairs: list[str]) -> dict[str, int]:
+    """``NAME=N`` each, as a table.
+
+    Raises:
+        PlanError: if one can't be read.
+    """
+    found: dict[str, int] = {}
+    for pair in pairs:
+        name, equals, number = pair.rpartition("=")
+        if not equals or not name:
+            raise PlanError(f"can't read {option} {pair!r}", hint="write NAME=128")
+        found[name], = numbers(option, number)
+    return found
+
+
 def _import_from_here() -> None:
     """Find the user's own modules; at the end, so that nothing installed is shadowed."""
     here = str(Path.cwd())
@@ -264,15 +341,24 @@ def read_plan(path: Path) -> Plan:
     """
     from graphprune.plan import MAX_BYTES, Plan
 
+    return Plan.from_json(_text(path, MAX_BYTES, PlanError))
+
+
+def _text(path: Path, limit: int, kind: type[GraphpruneError]) -> str:
+    """A text file that may be read whole.
+
+    Raises:
+        GraphpruneError: of that kind.
+    """
     try:
         if path.exists() and not path.is_file():  # a pipe would block, a device never end
-            raise PlanError(f"can't read {path}: not a file")
+            raise kind(f"can't read {path}: not a file")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise PlanError(f"{path} is too large for a plan")
-        return Plan.from_json(data.decode("utf-8"))
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise kind(f"{path} is too large")
+        return data.decode("utf-8")
     except OSError as error:
-        raise PlanError(f"can't read {path}: {error.strerror}") from error
+        raise kind(f"can't read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise PlanError(f"{path} is not text") from error
+        raise kind(f"{path} is not text") from error

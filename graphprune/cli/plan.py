@@ -19,6 +19,10 @@ def plan(
     *,
     flops: options.Flops = "",
     params: options.Params = "",
+    latency: options.Latency = "",
+    memory: options.Memory = "",
+    file_size: options.FileSize = "",
+    latency_table: options.Table = None,
     out: Annotated[Path | None, typer.Option(
         "-o", "--output", metavar="FILE", show_default=False,
         help="Where to write the plan. Default: stdout.")] = None,
@@ -30,7 +34,7 @@ def plan(
     seed: options.Seed = 0,
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
-    round_to: options.RoundTo = 1,
+    round_to: options.RoundTo = "1",
     min_channels: options.MinChannels = 1,
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
@@ -49,25 +53,28 @@ def plan(
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
     source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    options.check_budget(flops, params)
+    asked = options.check_budgets(flops=flops, params=params, latency=latency, memory=memory,
+                                  size=file_size)
+    table = options.read_table(latency_table)
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data)) as progress,
     ):
         from graphprune import api
-        from graphprune.budget import Budget
+        from graphprune.budget import budgets
         from graphprune.passes import Allocate, Decision
 
         allocator = Allocate(
-            budget=Budget.flops(flops) if flops else Budget.params(params), method=allocate,
-            round_to=round_to, min_channels=min_channels, max_cut=max_cut,
+            budget=budgets(asked), method=allocate,
+            round_to=options.rounding(round_to), min_channels=min_channels, max_cut=max_cut,
             protect=tuple(protect or ()),
         )
         seen = options.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()
         decision = api.decide(dense, examples, allocator=allocator, score=score or None, **seen,
                               strict_ops=strict_ops, allow_inexact=allow_inexact,
+                              latency_table=table,
                               progress=progress)[Decision]
         if write:
             write(decision.plan.to_json())

@@ -17,9 +17,12 @@ from graphprune.wording import amount, change, printable, target
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from graphprune.bench import Benchmark
     from graphprune.check import Comparison
     from graphprune.errors import GraphpruneError
+    from graphprune.front import Front
     from graphprune.inspection import Inspection
+    from graphprune.latency import LatencyTable
     from graphprune.page import Accuracies
     from graphprune.passes import Decision
     from graphprune.report import Report
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accuracies",
+    "benchmark",
     "bug",
     "comparison",
     "decision",
     "failure",
+    "front",
     "inspection",
+    "latency_table",
     "probe",
     "report",
     "text",
@@ -97,10 +103,9 @@ def decision(made: Decision, *, to_stderr: bool) -> None:
     """``graphprune plan``."""
     console = _console(to_stderr=to_stderr)
     _widths(console, [(g.id, g.width, len(g.keep)) for g in made.plan.groups])
-    (cost, asked), = made.plan.budget.items()
     _table(console, ["", "before", "after", "change", ""], [
-        _row(_COSTS[cost], made.dense, made.cost, target(asked, made.bound, made.dense,
-                                                         met=made.cost <= made.bound)),
+        _row(_COSTS[each.cost], each.dense, each.reached,
+             target(each.asked, each.bound, each.dense, met=each.met)) for each in made.budgets
     ], right=(1, 2, 3))
     _line(console, "allocation: ", wording.allocation(asdict(made.allocation)))
 
@@ -175,18 +180,61 @@ def comparison(found: Comparison) -> None:
               "recovered or trained after the cut, --retrained compares the rest")
 
 
-_COSTS = {"macs": "MACs", "params": "parameters"}
+def benchmark(found: Benchmark) -> None:
+    """``graphprune bench``."""
+    console = _console()
+    _line(console, "", f"onnxruntime {found.onnxruntime}, {found.provider}, {found.rounds} rounds in turn")
+    _table(console, ["file", "batch", "threads", "median", "quartiles", "ratio", "quartiles"], [
+        [t.file, str(t.batch), str(t.threads), _milliseconds(t.seconds.median),
+         f"{_milliseconds(t.seconds.low)} to {_milliseconds(t.seconds.high)}",
+         f"{t.ratio.median:.3f}", f"{t.ratio.low:.3f} to {t.ratio.high:.3f}"]
+        for t in found.timings
+    ], right=(1, 2, 3, 4, 5, 6))
+
+
+def front(found: Front, folder: Path) -> None:
+    """``graphprune sweep``."""
+    console = _console()
+    rows = [[f"{p.asked:.1%}", *("-" if v is None else form.format(v) for v, form in (
+        (p.flops, "{:.1%}"), (p.params, "{:.1%}"), (p.distortion, "{:.4g}"),
+        (p.latency, "{:.4g} ms"), (p.accuracy, "{:.2%}")))] for p in found.points]
+    _table(console, ["budget", "FLOPs", "parameters", "distortion", "latency", "accuracy"], rows,
+           right=range(6))
+    _line(console, "wrote ", str(folder), style="bold")
+
+
+def latency_table(table: LatencyTable, path: Path) -> None:
+    """``graphprune profile``."""
+    console = _console()
+    rows = [[name, str(value)] for name, value in table.machine.items()]
+    rows += [["batch", str(table.batch)], ["distinct operators", str(len(table.kernels))]]
+    if table.error:
+        rows += [["whole networks measured", f"{table.error['networks']:.0f}"],
+                 ["mean error of the prediction", f"{table.error['mean']:.1%}"],
+                 ["largest error", f"{table.error['largest']:.1%}"]]
+    _table(console, ["", ""], rows, right=())
+    _line(console, "wrote ", str(path), style="bold")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.4g} ms"
+
+
+_COSTS = {"macs": "MACs", "params": "parameters", "latency": "latency (us)",
+          "memory": "memory (bytes)", "size": "ONNX file (bytes)"}
 
 
 def _sizes(console: Console, run: Report) -> None:
-    targets = {run.budget["cost"]: target(run.budget["asked"], run.budget["bound"],
-                                          run.budget["dense"], met=run.budget["met"])}
+    targets = {each["cost"]: target(each["asked"], each["bound"], each["dense"], met=each["met"])
+               for each in run.budgets}
     rows = [
         _row("MACs", run.before.macs, run.after.macs, targets.get("macs", "")),
         _row("parameters", run.before.params, run.after.params, targets.get("params", "")),
         _row("weight bytes", run.before.weight_bytes, run.after.weight_bytes),
         _row("activation bytes", run.before.activation_bytes, run.after.activation_bytes),
     ]
+    rows += [_row(_COSTS[each["cost"]], each["dense"], each["reached"], targets[each["cost"]])
+             for each in run.budgets if each["cost"] not in ("macs", "params")]
     written = "model.pt2" if str(run.source.get("file")).endswith(".pt2") else "model.pt"
     if run.source and written in run.files:
         rows.append(_row("file bytes", run.source["bytes"], run.files[written],
@@ -227,6 +275,9 @@ def _checks(console: Console, run: Report) -> None:
                            {**run.eager, "tolerance": tolerance}))
     if run.onnx:
         rows.append(_check("onnxruntime against PyTorch", run.onnx))
+        if "fp16_error" in run.onnx:
+            rows.append(_check("float16 in onnxruntime against PyTorch", {
+                "max_error": run.onnx["fp16_error"], "tolerance": run.onnx["fp16_tolerance"]}))
     _table(console, ["check", "error", "tolerance", ""], rows, right=(1, 2))
     if not run.eager["own_class"]:
         _line(console, "", f"the trainable model is a GraphModule: {run.eager['reason']}")

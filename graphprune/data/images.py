@@ -66,7 +66,7 @@ class Images:
         if any(value == 0 for value in self.std):
             raise PlanError("--std must not be 0")
         if self.size is not None and min(self.size) < 1:
-            raise PlanError("--size must be at least 1 pixel")
+            raise PlanError("--image-size must be at least 1 pixel")
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
         """As many as asked for, drawn by the seed.

@@ -101,7 +101,7 @@ def open_source(text: str | Path, *, mean: Sequence[float] = (), std: Sequence[f
             raise LoadError(f"no such file: {text}")
         return Images(path, tuple(mean), tuple(std), size, seed)
     if mean or std or size:
-        raise PlanError("--mean, --std and --size are for images")
+        raise PlanError("--mean, --std and --image-size are for images")
     return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
 
 

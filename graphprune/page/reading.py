@@ -31,12 +31,16 @@ _MAYBE = (_NUMBER, None)
 _FIT = {"layer": str, "before": _NUMBER, "after": _NUMBER, "refitted": bool}
 _PROBE = {"budget": _NUMBER, "cost": _MAYBE, "accuracy": _MAYBE, "drop": (_SIGNED, None), "holds": bool}
 
+_BUDGET = {"cost": str, "asked": _NUMBER, "bound": _NUMBER, "reached": _NUMBER, "dense": _NUMBER,
+           "met": bool}
+_ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
+
 _SHAPES: Mapping[str, Shape] = {
     "model": str,
     "before": _COST,
     "after": _COST,
-    "budget": {"cost": str, "asked": _NUMBER, "bound": _NUMBER, "reached": _NUMBER,
-               "dense": _NUMBER, "met": bool},
+    "budget": _BUDGET,
+    "budgets": [_BUDGET],
     "allocation": {"method": str, "distortion": _SIGNED, "lower_bound": (_SIGNED, None),
                    "gap": (_SIGNED, None)},
     "groups": [{"id": str, "before": int, "after": int, "axes": _NAMES}],
@@ -51,7 +55,7 @@ _SHAPES: Mapping[str, Shape] = {
     "search": ({}, {"max_drop": _NUMBER, "dense": _NUMBER, "accuracy": _NUMBER,
                     "probes": [_PROBE]}),
     "batchnorm": ({}, {"before": int, "after": int}),
-    "onnx": ({}, {"max_error": _NUMBER, "tolerance": _NUMBER}),
+    "onnx": ({}, _ONNX, _ONNX | {"fp16_error": _NUMBER, "fp16_tolerance": _NUMBER}),
     "source": ({}, {"file": str, "bytes": int}),
     "files": {str: int},
     "recovery": ({}, {"method": str, "before": _NUMBER, "after": _NUMBER, "refitted": int,
@@ -139,7 +143,8 @@ def _is_consistent(report: Report) -> bool:
     return (
         all(1 <= group.after <= group.before for group in report.groups)
         and all(len(curve.widths) == len(curve.distortion) for curve in report.curves)
-        and report.budget["dense"] > 0 and len(report.layers) <= LAYERS
+        and report.budget["dense"] > 0
+        and all(budget["dense"] > 0 for budget in report.budgets) and len(report.layers) <= LAYERS
     )
 
 

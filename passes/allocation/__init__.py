@@ -28,6 +28,7 @@ from .dp import DynamicProgramming
 from .factors import Factor
 from .problem import Allocation, Infeasible, Problem
 from .search import approach
+from .several import JointlyInfeasible, allocate
 
 __all__ = [
     "ALLOCATORS",
@@ -38,10 +39,12 @@ __all__ = [
     "Factor",
     "GlobalThreshold",
     "Infeasible",
+    "JointlyInfeasible",
     "PQIndex",
     "Problem",
     "RandomSearch",
     "Uniform",
+    "allocate",
     "approach",
     "pq_index",
 ]

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_images(cli: Cli, small: Sequence[str], folder: Path) -> None:
     found = cli("compress", *small, "--flops", "0.5", "--dry-run", "--json", "--data", folder,
-                "--mean", "0.5", "--std", "0.2,0.2,0.3", "--size", "8", "--samples", "20")
+                "--mean", "0.5", "--std", "0.2,0.2,0.3", "--image-size", "8", "--samples", "20")
     assert found.code == 0, found.err
     report = json.loads(found.out)
     assert report["calibration"] == {"source": f"12 of 13 images in {folder.name}",
@@ -46,13 +46,13 @@ def test_plan_takes_data_too(cli: Cli, small: Sequence[str], folder: Path) -> No
 
 
 @pytest.mark.parametrize(("options", "says"), [
-    (["--mean", "0.5"], "--mean, --std and --size need --data or --val"),
+    (["--mean", "0.5"], "--mean, --std and --image-size need --data or --val"),
     (["--data", ".", "--mean", "half"], "can't read --mean 'half'"),
-    (["--data", ".", "--size", "8,8,8"], "can't read --size '8,8,8'"),
+    (["--data", ".", "--image-size", "8,8,8"], "can't read --image-size '8,8,8'"),
     (["--data", "nowhere"], "no such file: nowhere"),
     (["--data", "nowhere:at_all"], "can't find nowhere:at_all"),
-    (["--data", ".", "--size", "16"], "has no images"),
-    (["--data", "x.npz", "--size", "16"], "--mean, --std and --size are for images"),
+    (["--data", ".", "--image-size", "16"], "has no images"),
+    (["--data", "x.npz", "--image-size", "16"], "--mean, --std and --image-size are for images"),
 ])
 def test_wrong_data(cli: Cli, small: Sequence[str], tmp_path: Path, options: list[str], says: str,
                     monkeypatch: pytest.MonkeyPatch) -> None:

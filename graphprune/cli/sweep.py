@@ -1,0 +1,124 @@
+"""``graphprune sweep``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from graphprune.cli import options, render
+from graphprune.cli.progress import working
+from graphprune.errors import OutputError, PlanError
+
+__all__ = ["sweep"]
+
+
+def sweep(
+    model: options.Model,
+    *,
+    flops: Annotated[str, typer.Option(
+        "--flops", metavar="RANGE", show_default=False,
+        help="Shares of the dense FLOPs: 0.3..0.9 (seven of them), 0.3..0.9:13, or 0.3,0.5.")],
+    out: Annotated[Path, typer.Option(
+        "-o", "--output", metavar="FOLDER", show_default=False,
+        help="Where to write front.csv, front.json and front.png. What is there already is not "
+        "computed again, so a run that was killed goes on.")],
+    latency_table: options.Table = None,
+    val: options.Val = "",
+    data: options.Data = "",
+    mean: options.Mean = "",
+    std: options.Std = "",
+    size: options.Size = "",
+    samples: options.Samples = 1024,
+    seed: options.Seed = 0,
+    score: options.ScoreName = "",
+    allocate: options.Allocator = "dp",
+    round_to: options.RoundTo = "1",
+    no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
+    arch: options.Arch = "",
+    inputs: options.Inputs = None,
+    trust_pickle: options.TrustPickle = False,
+    strict_ops: options.StrictOps = False,
+    allow_inexact: options.AllowInexact = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """What a model loses at each of several budgets: predicted, and measured with --val."""
+    from graphprune.front import shares
+
+    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    wanted = shares(flops)
+    table = options.read_table(latency_table)
+    how: dict[str, Any] = {
+        "score": score or None, "allocate": allocate, "round_to": options.rounding(round_to),
+        "strict_ops": strict_ops, "allow_inexact": allow_inexact,
+    }
+    told = {"data": data, "val": val, "mean": mean, "std": std, "size": size, "samples": samples,
+            "seed": seed, "arch": arch, "inputs": list(inputs or ()),
+            "table": table.to_json() if table else ""}
+    of = {"model": _hash(source.file.read_bytes()), "options": _hash(repr((how, told)).encode())}
+    folder = _Folder(out, of, force=force)
+    with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted)) as progress:
+        from graphprune import api
+
+        missing = [share for share in wanted if share not in folder.known]
+        if missing:
+            found = source.read()
+            dense = found.program or found.model
+            assert dense is not None
+            seen = options.sources(data, val, mean, std, size, samples, seed)
+            api.sweep(dense, found.inputs, missing, tell=folder.add, latency_table=table,
+                      progress=progress, **how, **seen)
+        folder.finish(plot=not no_plot)
+    if as_json:
+        render.text(folder.front.to_json())
+    else:
+        render.front(folder.front, out)
+
+
+def _hash(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class _Folder:
+    """Where a sweep keeps its points; each is on disk before the next is begun."""
+
+    def __init__(self, path: Path, of: dict[str, Any], *, force: bool) -> None:
+        from graphprune.front import Front
+
+        self.path, self.front = path, Front(of)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            stored = path / "front.json"
+            if stored.exists() and not force:
+                self.front = Front.from_json(stored.read_text("utf-8"))
+        except OSError as error:
+            raise OutputError(f"can't write to {path}: {error.strerror}") from error
+        if self.front.of != of:
+            raise PlanError(f"{path} holds a sweep of another model, or with other options",
+                            hint="--force begins anew; or choose another folder")
+
+    @property
+    def known(self) -> set[float]:
+        """Budgets that are done."""
+        return {point.asked for point in self.front.points}
+
+    def add(self, point: Any) -> None:
+        """Keep a point."""
+        from graphprune.artifacts import write_bytes
+
+        self.front = self.front.with_point(point)
+        write_bytes(self.path / "front.json", self.front.to_json().encode())
+
+    def finish(self, *, plot: bool) -> None:
+        """Write the table and the picture."""
+        from graphprune.artifacts import write_bytes
+        from graphprune.front import draw
+
+        write_bytes(self.path / "front.csv", self.front.to_csv().encode())
+        if plot:
+            draw(self.front, self.path / "front.png")

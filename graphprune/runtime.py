@@ -1,0 +1,166 @@
+"""onnxruntime: sessions with a given number of threads and provider, and inputs to run them on.
+
+``onnxruntime`` is imported in the functions that need it, so that importing graphprune stays quick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphprune.errors import ExportError, LoadError, innermost
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["CPU", "Runtime", "Timed", "cannot_run", "feed", "runtime_errors", "session"]
+
+CPU = "CPUExecutionProvider"
+
+_SUFFIX = "ExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How onnxruntime runs a model.
+
+    Attributes:
+        threads: that one operator may use.
+        provider: name of an execution provider; ``cuda`` means ``CUDAExecutionProvider``.
+    """
+
+    threads: int = 1
+    provider: str = CPU
+
+    def __post_init__(self) -> None:
+        """Complete the provider's name.
+
+        Raises:
+            LoadError: if the installed onnxruntime lacks it, or there are no threads.
+        """
+        import onnxruntime
+
+        known = onnxruntime.get_available_providers()
+        names = {name.removesuffix(_SUFFIX).lower(): name for name in known}
+        wanted = self.provider.removesuffix(_SUFFIX).lower()
+        if wanted not in names:
+            raise LoadError(f"this onnxruntime has no execution provider {self.provider!r}",
+                            hint=f"one of {', '.join(known)}")
+        if self.threads < 1:
+            raise LoadError("at least one thread is needed")
+        object.__setattr__(self, "provider", names[wanted])
+
+
+def session(model: bytes | str | Path, runtime: Runtime | None = None, *,
+            profile: Path | None = None) -> onnxruntime.InferenceSession:
+    """A session on a serialised model, or on a file of one.
+
+    Args:
+        model: what to run.
+        runtime: how; by default on the CPU, with one thread.
+        profile: prefix of the file that ``end_profiling`` writes.
+
+    Raises:
+        ExportError: if onnxruntime refuses the model.
+    """
+    import onnxruntime
+
+    how = runtime or Runtime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = how.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, [how.provider])
+    except runtime_errors() as failure:
+        raise cannot_run(failure) from failure
+
+
+def feed(of: onnxruntime.InferenceSession, *, batch: int = 1,
+         dims: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, Any]:
+    """Inputs of the shapes a session takes: normal floats, and zeros of other types.
+
+    Args:
+        of: the session.
+        batch: size of every dynamic leading axis.
+        dims: sizes of other dynamic axes, by name.
+        seed: of the random numbers.
+
+    Raises:
+        LoadError: if the size of a dynamic axis isn't known.
+    """
+    generator = np.random.default_rng(seed)
+    found: dict[str, Any] = {}
+    for value in of.get_inputs():
+        shape = [_length(value.name, axis, size, batch, dims or {})
+                 for axis, size in enumerate(value.shape)]
+        dtype = _dtype(value.type)
+        found[value.name] = (generator.standard_normal(shape).astype(dtype)
+                             if dtype.kind == "f" else np.zeros(shape, dtype))
+    return found
+
+
+class Timed:
+    """A session with inputs that runs once when called, and says how many seconds that took."""
+
+    def __init__(self, of: onnxruntime.InferenceSession, inputs: Mapping[str, Any]) -> None:
+        self.session, self.inputs = of, dict(inputs)
+
+    def __call__(self) -> float:
+        """Run.
+
+        Raises:
+            ExportError: if onnxruntime can't.
+        """
+        try:
+            start = time.perf_counter()
+            self.session.run(None, self.inputs)
+            return time.perf_counter() - start
+        except runtime_errors() as failure:
+            raise cannot_run(failure) from failure
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises; its errors share no class of their own."""
+    states = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    found = (value for value in vars(states).values() if isinstance(value, type))
+    return tuple(value for value in found if issubclass(value, Exception))
+
+
+def cannot_run(failure: Exception) -> ExportError:
+    """The error to raise for one of onnxruntime's."""
+    return ExportError(
+        f"onnxruntime can't run the ONNX model: {innermost(failure)}", hint="try another opset"
+    )
+
+
+def _length(name: str, axis: int, size: int | str | None, batch: int,
+            dims: Mapping[str, int]) -> int:
+    if isinstance(size, int):
+        return size
+    if size is not None and size in dims:
+        return dims[size]
+    if axis == 0:
+        return batch
+    raise LoadError(f"axis {axis} of the input {name} is dynamic: {size}",
+                    hint=f"--dim {size}=128 gives it a size")
+
+
+def _dtype(kind: str) -> np.dtype[Any]:
+    """The numpy type of ``tensor(float)`` and the like."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    known = {"float": "float32", "double": "float64", "bool": "bool"}
+    try:
+        return np.dtype(known.get(name, name))
+    except TypeError as error:
+        raise LoadError(f"inputs of type {kind} can't be made up") from error

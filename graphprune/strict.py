@@ -1,0 +1,75 @@
+"""Strict reading of JSON that others wrote: what isn't exactly right is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from graphprune.errors import GraphpruneError
+
+__all__ = ["expect", "finite", "is_index", "parsed", "shown"]
+
+_LARGEST = 1e300
+
+_SHOWN = 40
+"""Characters of what a file says that an error repeats."""
+
+
+def parsed(text: str, limit: int, kind: type[GraphpruneError], what: str) -> Any:
+    """JSON without repeated keys and without NaN or Infinity.
+
+    Args:
+        text: the document.
+        limit: characters it may have.
+        kind: of error.
+        what: it should be, for the message.
+
+    Raises:
+        GraphpruneError: of that kind.
+    """
+    if len(text) > limit:
+        raise kind(f"{what} is too large")
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+    except (ValueError, RecursionError) as error:
+        raise kind(f"{what} is not JSON: {shown(str(error))}") from error
+
+
+def expect(condition: bool, kind: type[GraphpruneError], message: str, hint: str) -> None:
+    """Refuse.
+
+    Raises:
+        GraphpruneError: of that kind, unless the condition holds.
+    """
+    if not condition:
+        raise kind(message, hint=hint)
+
+
+def shown(value: Any) -> str:
+    """What a file says, as an error may repeat it: short, and safe for a terminal."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    text = value if isinstance(value, str) else repr(value)
+    plain = text if text.isprintable() else ascii(text)
+    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
+
+
+def finite(value: Any) -> bool:
+    """Whether it is a number that arithmetic can take; JSON can write 1e999."""
+    return (isinstance(value, int | float) and not isinstance(value, bool)
+            and abs(value) <= _LARGEST)
+
+
+def is_index(value: Any) -> bool:
+    """Whether it is an integer, at least 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return dict(pairs)

@@ -1,0 +1,129 @@
+"""Predict: a latency table and a program's kernels as a function of the widths of its groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.cost import Polynomial, total
+from graphprune.errors import MismatchError
+from graphprune.latency import LatencyTable
+from graphprune.passes.allocation import Factor
+
+from .operators import Operator, Workload
+
+__all__ = ["Latency"]
+
+_CELLS = 4_000_000
+"""Entries of one cost table; a kernel whose width is a sum of many groups would need more."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Microseconds per run, as a function of the widths of the groups.
+
+    Attributes:
+        work: what the dense program runs.
+        table: what that takes.
+
+    Raises:
+        MismatchError: if the table lacks one of the kernels.
+    """
+
+    work: Workload
+    table: LatencyTable
+
+    def __post_init__(self) -> None:
+        missing = {o.kernel.key for o in self.work.operators} - set(self.table.kernels)
+        if missing:
+            raise MismatchError(
+                f"the latency table lacks {len(missing)} of this model's operators, such as "
+                f"{min(missing)}", hint="make a table of this model: graphprune profile",
+            )
+
+    def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
+        """Seconds when group ``g`` keeps ``widths[g]`` channels."""
+        parts = [float(self._seconds(o, [np.array(p.at(widths)) for p in o.widths]))
+                 for o in self.work.operators]
+        return self.table.scale * (sum(parts) + self._others.at(widths))
+
+    @cached_property
+    def _others(self) -> Polynomial:
+        """Operators without a kernel, and what lies between two operators."""
+        table, work = self.table, self.work
+        return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac),
+                      Polynomial.constant(work.calls * table.per_call)])
+
+    def _seconds(self, operator: Operator, widths: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        whole = [np.maximum(np.rint(w).astype(np.int64), 1) for w in widths]
+        return self.table.kernels[operator.kernel.key].at(*whole)
+
+    def fast(self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
+             ) -> NDArray[np.int64]:
+        """Candidate widths of a group than which no wider one is as fast, the others being dense."""
+        total_seconds = np.zeros(len(candidates))
+        for operator in self.work.operators:
+            if any(group in key for p in operator.widths for key in p.terms):
+                sizes = [np.array([p.at([*dense[:group], w, *dense[group + 1:]]) for w in candidates])
+                         for p in operator.widths]
+                total_seconds += self._seconds(operator, sizes)
+        later = np.minimum.accumulate(total_seconds[::-1])[::-1]
+        return candidates[total_seconds < np.append(later[1:], np.inf)]
+
+    def is_exact(self, widths: Sequence[NDArray[np.int64]]) -> bool:
+        """Whether `factors` are the latency itself."""
+        return all(self._cells(o, widths) <= _CELLS for o in self.work.operators)
+
+    @staticmethod
+    def _cells(operator: Operator, widths: Sequence[NDArray[np.int64]]) -> int:
+        return math.prod(len(widths[g]) for g in _scope(operator))
+
+    def factors(self, widths: Sequence[NDArray[np.int64]]) -> tuple[list[Factor], Polynomial]:
+        """The latency as cost tables over candidate widths, and as a polynomial.
+
+        A kernel whose table would have too many entries, where its width is a sum over many
+        groups, is replaced by the nearest function ``a + b x + c y + d x y`` of its widths, which
+        is a polynomial in those of the groups. Then the sum is no longer exact, see `at`.
+        """
+        tables: list[Factor] = []
+        parts = [self._others.scaled(self.table.scale)]
+        for operator in self.work.operators:
+            if self._cells(operator, widths) <= _CELLS:
+                tables.append(self._factor(operator, _scope(operator), widths))
+            else:
+                parts.append(self._bilinear(operator).scaled(self.table.scale))
+        return tables, total(parts)
+
+    def _factor(self, operator: Operator, scope: tuple[int, ...],
+                widths: Sequence[NDArray[np.int64]]) -> Factor:
+        axes = dict(zip(scope, np.ix_(*(widths[g].astype(np.float64) for g in scope)), strict=True))
+        sizes = [
+            np.asarray(sum(c * math.prod(axes[g] for g in key) for key, c in p.terms.items()))
+            for p in operator.widths
+        ]
+        shape = tuple(len(widths[g]) for g in scope)
+        seconds = np.broadcast_to(self._seconds(operator, sizes), shape)
+        return Factor(scope, self.table.scale * seconds)
+
+    def _bilinear(self, operator: Operator) -> Polynomial:
+        grid = self.table.kernels[operator.kernel.key].even
+        points = np.stack([a.ravel() for a in np.meshgrid(*grid.axes, indexing="ij")])
+        terms = [np.ones(points.shape[1]), *points]
+        if len(points) == 2:
+            terms.append(points[0] * points[1])
+        found, *_ = np.linalg.lstsq(np.stack(terms, 1), np.asarray(grid.seconds), rcond=None)
+        parts = [Polynomial.constant(float(found[0]))]
+        parts += [p.scaled(float(c)) for p, c in zip(operator.widths, found[1:], strict=False)]
+        if len(operator.widths) == 2:
+            parts.append((operator.widths[0] * operator.widths[1]).scaled(float(found[3])))
+        return total(parts)
+
+
+def _scope(operator: Operator) -> tuple[int, ...]:
+    """The groups that an operator's widths depend on."""
+    return tuple(sorted({g for p in operator.widths for key in p.terms for g in key}))

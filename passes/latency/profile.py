@@ -1,0 +1,136 @@
+"""Profile: a latency table of a program's kernels, and how well it predicts whole networks."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from graphprune.latency import CLASSES, Grid, Kernel, LatencyTable, Measured, alignment
+from graphprune.runtime import Runtime
+
+from .measure import Measure
+from .operators import Workload
+from .predict import Latency
+
+__all__ = ["calibrated", "profile"]
+
+_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
+"""Of the dense width, of which grids of even widths are made; smaller ones of 8 and 16 are added."""
+
+_ODD_SHARES = (1 / 8, 1 / 2, 1)
+
+_ALIKE = 0.03
+"""Odd widths that take less than this much longer are no slower."""
+
+_VISITS = 2
+"""Each kernel is measured at so many times, since a machine may be disturbed for a while."""
+
+_REFERENCE = Kernel("linear", (64, 0), (256, 256))
+"""Its time per multiply-accumulate is taken for operators that have no kernel of their own."""
+
+_COPY = Kernel("Relu", (1, 0, 56, 56), (64,), (("axis", (1,)),))
+"""The same, per byte written."""
+
+
+def profile(work: Workload, measure: Measure, *, runtime: Runtime, batch: int = 1,
+            tell: Callable[[str], object] = lambda _: None) -> LatencyTable:
+    """Measure every distinct kernel of a program, however many layers share it, once.
+
+    Args:
+        work: what the program runs.
+        measure: seconds of a kernel at some widths.
+        runtime: that it measures on.
+        batch: samples per run.
+        tell: called with news.
+    """
+    import onnxruntime
+
+    kernels = list(dict.fromkeys(operator.kernel for operator in work.operators))
+    taken = [[] for _ in kernels]
+    points = [_points(kernel.widths) for kernel in kernels]
+    for visit in range(_VISITS):
+        for number, kernel in enumerate(kernels):
+            tell(f"profile {visit * len(kernels) + number + 1} of {_VISITS * len(kernels)}")
+            taken[number].append(measure(kernel, points[number]))
+    measured = {
+        kernel.key: _fitted(kernel.widths, np.min(each, axis=0).tolist())
+        for kernel, each in zip(kernels, taken, strict=True)
+    }
+    (copy,), (reference,) = (measure(k, [k.widths]) for k in (_COPY, _REFERENCE))
+    machine = {"provider": runtime.provider, "threads": runtime.threads,
+               "processor": platform.processor() or platform.machine(),
+               "onnxruntime": onnxruntime.__version__}
+    return LatencyTable(measured, per_byte=copy / (4 * 64 * 56 * 56),
+                        per_mac=reference / (64 * 256 * 256), per_call=0.0, batch=batch,
+                        machine=machine)
+
+
+def _points(widths: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All widths at which a kernel is measured: even, odd, then one of each class."""
+    even, odd = [_even(w) for w in widths], [_odd(w) for w in widths]
+    return [*product(*even), *product(*odd), *product(*map(_probes, widths))]
+
+
+def _even(width: int) -> tuple[int, ...]:
+    """Widths that divide well, and the dense one."""
+    step = next((s for s, least in ((16, 64), (8, 16), (4, 4)) if width >= least), 1)
+    multiples = {max(step, round(share * width / step) * step) for share in _SHARES}
+    small = {w for w in (8, 16) if w < width}
+    return tuple(sorted(w for w in multiples | small | {width} if w <= width))
+
+
+def _odd(width: int) -> tuple[int, ...]:
+    found = {max(1, round(share * width) // 2 * 2 - 1) for share in _ODD_SHARES}
+    return tuple(sorted(found))
+
+
+def _probes(width: int) -> tuple[int, ...]:
+    """One width of each class, beside each other where the network is wide enough."""
+    aim = width * 3 // 4
+    classes = alignment(np.arange(1, width + 1))
+    found: list[int] = []
+    for number in range(CLASSES):
+        own = np.flatnonzero(classes == number) + 1
+        found.append(int(own[np.abs(own - aim).argmin()]) if len(own) else width)
+    return tuple(found)
+
+
+def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> Measured:
+    """Grids, and where between them the classes lie."""
+    points = _points(widths)
+    even, odd = tuple(_even(w) for w in widths), tuple(_odd(w) for w in widths)
+    first = int(np.prod([len(axis) for axis in even]))
+    second = first + int(np.prod([len(axis) for axis in odd]))
+    fast, slow = Grid(even, tuple(seconds[:first])), Grid(odd, tuple(seconds[first:second]))
+    probes = points[second:]
+    where = [np.array([p[axis] for p in probes]) for axis in range(len(widths))]
+    quick, late = np.log(fast.at(where)), np.log(slow.at(where))
+    span = late - quick
+    share = np.where(span > _ALIKE, (np.log(seconds[second:]) - quick) / np.maximum(span, _ALIKE), 0)
+    share = np.clip(share, 0, 1).reshape((CLASSES,) * len(widths))
+    share[(CLASSES - 1,) * len(widths)] = 0.0  # by definition
+    return Measured(fast, slow, tuple(np.round(share, 3).ravel().tolist()))
+
+
+def calibrated(table: LatencyTable, work: Workload, networks: Sequence[tuple[Sequence[int], float]]
+               ) -> LatencyTable:
+    """The table scaled to whole networks, with what error is left.
+
+    Args:
+        table: of the kernels alone.
+        work: what the dense program runs.
+        networks: widths of the groups, and the seconds measured.
+    """
+    plain = Latency(work, replace(table, scale=1.0))
+    predicted = np.array([plain.at(widths) for widths, _ in networks])
+    measured = np.array([seconds for _, seconds in networks])
+    scale = float(np.exp(np.median(np.log(measured / predicted))))
+    errors = np.abs(scale * predicted / measured - 1)
+    return replace(table, scale=scale, error={
+        "networks": float(len(networks)), "mean": float(errors.mean()),
+        "largest": float(errors.max()),
+    })

@@ -1,0 +1,98 @@
+"""Profiling as a pass: a latency table of the network in the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from torch.export import ExportedProgram
+
+from graphprune.analysis import Analysis
+from graphprune.cut import cut_module
+from graphprune.export import to_onnx
+from graphprune.graph import input_names, output_names, relift
+from graphprune.latency import LatencyTable
+from graphprune.passes.fold_batchnorm import fold_batchnorm
+from graphprune.pipeline import AnalysisPass, State
+from graphprune.runtime import Runtime
+
+from .measure import measure, measure_network
+from .operators import workload
+from .profile import calibrated, profile
+
+__all__ = ["ProfileLatency", "random_widths", "slim_onnx"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileLatency(AnalysisPass):
+    """Measure what onnxruntime takes for each operator of the network, and for whole networks.
+
+    Given: an analysis. Result: a latency table, scaled to the dense network and some random
+    smaller ones, with the error that is left.
+
+    Attributes:
+        threads: that one operator may use.
+        provider: of execution, by name.
+        batch: samples per run, where the network's batch is dynamic.
+        rounds: runs of each operator at each width, in each of two visits.
+        networks: smaller networks to measure; each is exported. 0: the table isn't scaled.
+        seed: of their widths.
+        progress: called with news of how it goes.
+    """
+
+    name: ClassVar[str] = "profile-latency"
+    needs = (Analysis,)
+    gives = (LatencyTable,)
+    threads: int = 1
+    provider: str = "CPU"
+    batch: int = 1
+    rounds: int = 10
+    networks: int = 4
+    seed: int = 0
+    progress: Callable[[str], object] | None = field(default=None, repr=False)
+
+    def run(self, state: State) -> LatencyTable:
+        """Measure.
+
+        Raises:
+            LoadError: if this onnxruntime lacks the provider.
+            ExportError: if a network can't be exported.
+        """
+        analysis, tell = state[Analysis], self.progress or (lambda _: None)
+        runtime = Runtime(self.threads, self.provider)
+        work = workload(analysis, self.batch)
+        table = profile(work, partial(measure, runtime=runtime, rounds=self.rounds),
+                        runtime=runtime, batch=self.batch, tell=tell)
+        if not self.networks:
+            return table
+        generator = np.random.default_rng(self.seed)
+        choices = [[g.width for g in analysis.groups]]
+        choices += [random_widths(analysis, generator) for _ in range(self.networks)]
+        found: list[tuple[list[int], float]] = []
+        for number, widths in enumerate(choices):
+            tell(f"profile network {number + 1} of {len(choices)}")
+            model = slim_onnx(state.program, analysis, widths)
+            found.append((widths, measure_network(model, runtime, batch=self.batch,
+                                                  rounds=2 * self.rounds)))
+        return calibrated(table, work, found)
+
+
+def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[int]:
+    """A width for every group, from a quarter of the channels to all; half the time a multiple of 8."""
+    multiple = int(generator.choice([1, 8]))
+    found: list[int] = []
+    for group in analysis.groups:
+        width = round(group.width * float(generator.uniform(0.25, 1.0)))
+        found.append(min(group.width, max(multiple, round(width / multiple) * multiple)))
+    return found
+
+
+def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int]) -> bytes:
+    """The network with the first channels of every group, in ONNX; good for timing alone."""
+    keep = {g.id: tuple(range(w)) for g, w in zip(analysis.groups, widths, strict=True)}
+    small = relift(cut_module(analysis, analysis.kept(keep)), program)
+    return to_onnx(fold_batchnorm(small), input_names=input_names(program),
+                   output_names=output_names(program)).SerializeToString()
