@@ -1,0 +1,297 @@
+"""Latency plans against FLOPs plans, measured in onnxruntime.
+
+    PYTHONPATH=. python benchmarks/latency.py resnet50 mobilenet_v2 resnet34
+    PYTHONPATH=. python benchmarks/latency.py resnet50 --plans 6 --rounds 10
+
+Nets are torchvision's, with random weights and random BatchNorm statistics; scores are ``l2``, and
+nothing is recovered: for speed the weights make no difference. For each net
+
+* a latency table is made (``results/latency/NET.json``, used again if it is there),
+* ``plans``: random plans are exported, and their predicted and measured times compared,
+* ``race``: these run in turn, in one process: the dense net twice, ``--latency 0.5``, ``--flops 0.5``
+  with and without ``--round-to auto``, both budgets at once, the FLOPs plan of the latency plan's
+  measured time (by bisection on the table), and Torch-Pruning's cut to half of the FLOPs.
+
+Every measured model is a row of ``results/latency.csv``; rows that are there are kept, so a run that was
+killed goes on where it was. ``--fresh`` begins anew. Times are in milliseconds, batch 1.
+
+Columns: ``net``, ``model``, ``flops`` and ``predicted`` (shares of the dense ones), ``distortion`` (predicted),
+``predicted_ms``, ``measured_ms`` (median), ``least_ms``, ``kernels_ms`` (sum of the operators, each at its
+fastest), ``ratio`` (to the dense net, run by run), ``ratio_low`` and ``ratio_high`` (quartiles).
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch read it
+
+import argparse
+import copy
+import csv
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zoo
+from torch import nn
+
+import graphprune as gp
+from graphprune.analysis import Analysis
+from graphprune.budget import Budget
+from graphprune.errors import InfeasibleBudgetError
+from graphprune.export import to_onnx
+from graphprune.graph import input_names, output_names
+from graphprune.latency import LatencyTable
+from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
+from graphprune.passes.fold_batchnorm import fold_batchnorm
+from graphprune.passes.latency import Latency, ProfileLatency, slim_onnx, workload
+from graphprune.passes.latency.measure import measure_network
+from graphprune.passes.latency.profiling import random_widths
+from graphprune.runtime import Runtime, Timed, feed, session
+from graphprune.timing import Ratio, Spread, interleaved
+from graphprune.tracing import trace
+
+RESULTS = Path(__file__).resolve().parent / "results"
+TABLE = RESULTS / "latency.csv"
+COLUMNS = ("net", "model", "flops", "predicted", "distortion", "predicted_ms", "measured_ms",
+           "least_ms", "kernels_ms", "ratio", "ratio_low", "ratio_high")
+BUDGET = 0.5
+STEPS = 8
+"""Bisections of Torch-Pruning's ratio, and of the FLOPs plan of a given time."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("nets", nargs="+", help="torchvision names: resnet50, mobilenet_v2, resnet34")
+    parser.add_argument("--only", choices=("plans", "race"), help="one of the two parts")
+    parser.add_argument("--plans", type=int, default=30, help="random plans")
+    parser.add_argument("--rounds", type=int, default=40, help="runs of each model")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fresh", action="store_true", help="measure all anew")
+    options = parser.parse_args()
+    for name in options.nets:
+        net = Net(name, options)
+        if options.only != "race":
+            net.plans()
+        if options.only != "plans":
+            net.race()
+    report(read())
+
+
+class Net:
+    """One network, its table, and what is measured of it."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name, self.options = name, options
+        self.runtime = Runtime(options.threads)
+        model, example = zoo.build(f"torchvision:{name}")
+        self.model, self.example = model, example[:1]
+        self.state = gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(
+            trace(model, (self.example,)))
+        self.analysis = self.state[Analysis]
+        self.table = self._table()
+        self.latency = Latency(workload(self.analysis), self.table)
+        self.facts = {**self.state.facts, LatencyTable: self.table}
+        self.dense = self.analysis.widths.tolist()
+
+    def plans(self) -> None:
+        """Predicted and measured times of random plans."""
+        generator = np.random.default_rng(1)
+        for number in range(self.options.plans):
+            widths = random_widths(self.analysis, generator)
+            name = f"random {number}"
+            if self._known(name):
+                continue
+            model = slim_onnx(self.state.program, self.analysis, widths)
+            of = session(model, self.runtime)
+            runs = interleaved([Timed(of, feed(of))], rounds=self.options.rounds)[0]
+            self._write(name, widths, model, Spread.of(runs))
+
+    def race(self) -> None:
+        """The plans of one budget against each other, in turn."""
+        if self._known("torch-pruning"):
+            return
+        contenders = self._contenders()
+        sessions = [session(model, self.runtime) for _, model, _ in contenders.values()]
+        runs = interleaved([Timed(s, feed(s)) for s in sessions], rounds=self.options.rounds,
+                           warmup=3)
+        for (name, (widths, model, distortion)), seconds in zip(contenders.items(), runs, strict=True):
+            self._write(name, widths, model, Spread.of(seconds), Ratio.of(seconds, runs[0]),
+                        distortion)
+
+    def _contenders(self) -> dict[str, tuple[Sequence[int] | None, bytes, float | None]]:
+        found: dict[str, tuple[Sequence[int] | None, bytes, float | None]] = {}
+        whole = slim_onnx(self.state.program, self.analysis, self.dense)
+        found["dense"] = found["dense again"] = self.dense, whole, 0.0
+        wanted: dict[str, Callable[[], Decision]] = {
+            "latency 0.5": lambda: self._decided(Budget.latency(BUDGET)),
+            "flops 0.5": lambda: self._decided(Budget.flops(BUDGET)),
+            "flops 0.5 round-to auto": lambda: self._decided(Budget.flops(BUDGET), round_to="auto"),
+            "flops 0.5 latency 0.5": lambda: self._decided(Budget.flops(BUDGET), Budget.latency(BUDGET)),
+            "flops of equal latency": self._flops_of_latency,
+        }
+        for name, decide in wanted.items():
+            begun = time.perf_counter()
+            decision = decide()
+            widths = [len(group.keep) for group in decision.plan.groups]
+            found[name] = widths, slim_onnx(self.state.program, self.analysis, widths), (
+                decision.allocation.distortion)
+            print(f"{self.name} {name}: decided and exported in {time.perf_counter() - begun:.0f} s",
+                  flush=True)
+        found["torch-pruning"] = None, torch_pruned(self.model, self.example), None
+        return found
+
+    def _flops_of_latency(self) -> Decision:
+        """The FLOPs plan whose predicted latency is that of the latency plan."""
+        low, high = 0.1, 1.0
+        best: Decision | None = None
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            try:
+                found = self._decided(Budget.flops(middle))
+            except InfeasibleBudgetError:
+                low = middle
+                continue
+            widths = [len(group.keep) for group in found.plan.groups]
+            if self.latency.at(widths) <= BUDGET * self.latency.at(self.dense):
+                best, low = found, middle
+            else:
+                high = middle
+        assert best is not None
+        return best
+
+    def _decided(self, *budgets: Budget, **how: Any) -> Decision:
+        return Allocate(budget=budgets, **how).run(replace(self.state, facts=self.facts))
+
+    def _table(self) -> LatencyTable:
+        path = RESULTS / "latency" / f"{self.name}.json"
+        if path.is_file() and not self.options.fresh:
+            return LatencyTable.from_json(path.read_text("utf-8"))
+        how = ProfileLatency(threads=self.options.threads, rounds=self.options.rounds // 2,
+                             progress=lambda text: print(self.name, text, flush=True))
+        table = how.run(self.state)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(table.to_json(), "utf-8")
+        return table
+
+    def _known(self, name: str) -> bool:
+        rows = [] if self.options.fresh else read()
+        return any(row["net"] == self.name and row["model"] == name for row in rows)
+
+    def _write(self, name: str, widths: Sequence[int] | None, model: bytes, taken: Spread,
+               ratio: Ratio | None = None, distortion: float | None = None) -> None:
+        kernels = measure_network(model, self.runtime, batch=1, rounds=self.options.rounds // 2)
+        row = dict.fromkeys(COLUMNS, "") | {
+            "net": self.name, "model": name, "measured_ms": f"{1e3 * taken.median:.4f}",
+            "least_ms": f"{1e3 * taken.least:.4f}", "kernels_ms": f"{1e3 * kernels:.4f}",
+        }
+        if widths is not None:
+            costs, dense = self.analysis.costs.macs, self.latency.at(self.dense)
+            row |= {"flops": f"{costs.at(widths) / self.analysis.dense_macs:.4f}",
+                    "predicted": f"{self.latency.at(widths) / dense:.4f}",
+                    "predicted_ms": f"{1e3 * self.latency.at(widths):.4f}"}
+        if ratio is not None:
+            row |= {"ratio": f"{ratio.median:.4f}", "ratio_low": f"{ratio.low:.4f}",
+                    "ratio_high": f"{ratio.high:.4f}"}
+        if distortion is not None:
+            row["distortion"] = f"{distortion:.6g}"
+        rows = [r for r in read() if (r["net"], r["model"]) != (self.name, name)]
+        write([*rows, row])
+        print(", ".join(f"{k} {v}" for k, v in row.items() if v), flush=True)
+
+
+def torch_pruned(model: nn.Module, example: torch.Tensor) -> bytes:
+    """Torch-Pruning's cut to the budget, by bisection of its ratio, as ONNX."""
+    import torch_pruning
+
+    def pruned(ratio: float) -> nn.Module:
+        small = copy.deepcopy(model)
+        pruner = torch_pruning.pruner.MetaPruner(
+            small, example, importance=torch_pruning.importance.MagnitudeImportance(p=2),
+            global_pruning=True, pruning_ratio=ratio,
+            ignored_layers=zoo.classifiers(small, zoo.outputs(small, example)),
+        )  # fmt: skip
+        pruner.step()
+        return small
+
+    dense = zoo.macs(model, example)
+    low, high, best = 0.0, 1.0, None
+    for _ in range(STEPS):
+        ratio = (low + high) / 2
+        small = pruned(ratio)
+        if zoo.macs(small, example) <= BUDGET * dense:
+            best, high = small, ratio
+        else:
+            low = ratio
+    assert best is not None
+    program = trace(best, (example,))
+    return to_onnx(fold_batchnorm(program), input_names=input_names(program),
+                   output_names=output_names(program)).SerializeToString()
+
+
+def read() -> list[dict[str, str]]:
+    """The rows that are there."""
+    if not TABLE.is_file():
+        return []
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(rows: Sequence[Mapping[str, str]]) -> None:
+    """All rows, in one step."""
+    TABLE.parent.mkdir(exist_ok=True)
+    partial = TABLE.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(TABLE)
+
+
+def report(rows: Sequence[Mapping[str, str]]) -> None:
+    """What the issue asks for, of what has been measured."""
+    for net in dict.fromkeys(row["net"] for row in rows):
+        own = {row["model"]: row for row in rows if row["net"] == net}
+        print(f"\n{net}")
+        for name, row in own.items():
+            if row["ratio"]:
+                print(f"  {name:<26} ratio {row['ratio']} ({row['ratio_low']} to {row['ratio_high']}), "
+                      f"predicted {row['predicted'] or '-'}, flops {row['flops'] or '-'}, "
+                      f"distortion {row['distortion'] or '-'}")
+        random = [row for name, row in own.items() if name.startswith("random")]
+        for column in ("measured_ms", "kernels_ms") if random else ():
+            errors = [float(row["predicted_ms"]) / float(row[column]) - 1 for row in random]
+            size = np.abs(errors)
+            print(f"  prediction against {column}, {len(random)} random plans: mean error "
+                  f"{size.mean():.1%}, largest {size.max():.1%}, within 10 %: {(size <= 0.1).sum()}")
+        plot(net, random)
+
+
+def plot(net: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Predicted against measured, as ``results/latency_NET.png``."""
+    if not rows:
+        return
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        print("  no plot: matplotlib is not installed")
+        return
+    x, y = ([float(row[name]) for row in rows] for name in ("measured_ms", "predicted_ms"))
+    figure, axes = pyplot.subplots(figsize=(4, 4))
+    ends = [0, 1.05 * max(*x, *y)]
+    axes.plot(ends, ends, color="0.6")
+    axes.fill_between(ends, [0, 0.9 * ends[1]], [0, 1.1 * ends[1]], color="0.9")
+    axes.scatter(x, y, s=12)
+    axes.set(xlabel="measured (ms)", ylabel="predicted (ms)", title=net, xlim=ends, ylim=ends)
+    figure.tight_layout()
+    figure.savefig(RESULTS / f"latency_{net}.png", dpi=120)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
