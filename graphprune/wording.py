@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -40,6 +40,19 @@ def target(asked: float, bound: float, dense: float, *, met: bool) -> str:
     """A budget and whether it is met: ``target <= 50.0% met``."""
     goal = f"{asked:.1%}" if asked <= 1 else f"{amount(bound)} ({bound / dense:.1%})"
     return f"target <= {goal} {'met' if met else 'MISSED'}"
+
+
+COSTS = {"macs": "MACs", "params": "parameters", "latency": "latency (us)",
+         "memory": "memory (bytes)", "size": "ONNX file (bytes)"}
+"""What a budget may bound, as people read it."""
+
+
+def targets(found: Sequence[Mapping[str, Any]]) -> str:
+    """``Report.budgets``: one as ``target`` says it, several with the names of their costs."""
+    said = [target(each["asked"], each["bound"], each["dense"], met=each["met"]) for each in found]
+    if len(said) == 1:
+        return said[0]
+    return "; ".join(f"{COSTS[each['cost']]}: {text}" for each, text in zip(found, said, strict=True))
 
 
 def printable(text: str) -> str:

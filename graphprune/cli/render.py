@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphprune import wording
 from graphprune.artifacts import PAGE, REPORT
-from graphprune.wording import amount, change, printable, target
+from graphprune.wording import COSTS, amount, change, printable, target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +104,7 @@ def decision(made: Decision, *, to_stderr: bool) -> None:
     console = _console(to_stderr=to_stderr)
     _widths(console, [(g.id, g.width, len(g.keep)) for g in made.plan.groups])
     _table(console, ["", "before", "after", "change", ""], [
-        _row(_COSTS[each.cost], each.dense, each.reached,
+        _row(COSTS[each.cost], each.dense, each.reached,
              target(each.asked, each.bound, each.dense, met=each.met)) for each in made.budgets
     ], right=(1, 2, 3))
     _line(console, "allocation: ", wording.allocation(asdict(made.allocation)))
@@ -220,10 +220,6 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.4g} ms"
 
 
-_COSTS = {"macs": "MACs", "params": "parameters", "latency": "latency (us)",
-          "memory": "memory (bytes)", "size": "ONNX file (bytes)"}
-
-
 def _sizes(console: Console, run: Report) -> None:
     targets = {each["cost"]: target(each["asked"], each["bound"], each["dense"], met=each["met"])
                for each in run.budgets}
@@ -233,7 +229,7 @@ def _sizes(console: Console, run: Report) -> None:
         _row("weight bytes", run.before.weight_bytes, run.after.weight_bytes),
         _row("activation bytes", run.before.activation_bytes, run.after.activation_bytes),
     ]
-    rows += [_row(_COSTS[each["cost"]], each["dense"], each["reached"], targets[each["cost"]])
+    rows += [_row(COSTS[each["cost"]], each["dense"], each["reached"], targets[each["cost"]])
              for each in run.budgets if each["cost"] not in ("macs", "params")]
     written = "model.pt2" if str(run.source.get("file")).endswith(".pt2") else "model.pt"
     if run.source and written in run.files:

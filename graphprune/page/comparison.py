@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphprune.report import Report
-from graphprune.wording import target
+from graphprune.wording import targets
 
 from . import charts
 from .accuracies import Accuracies
@@ -35,8 +35,7 @@ def content(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
     return {
         "title": "graphprune comparison",
         "reports": reports,
-        "budgets": {name: target(r.budget["asked"], r.budget["bound"], r.budget["dense"],
-                                 met=r.budget["met"]) for name, r in reports.items()},
+        "budgets": {name: targets(r.budgets) for name, r in reports.items()},
         "wrong": {name: sum(check.ok is False for check in checks(r))
                   for name, r in reports.items()},
         "accuracy": {name: _accuracy(r, measured.get(name)) for name, r in reports.items()},

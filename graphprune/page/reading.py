@@ -10,6 +10,7 @@ from typing import Any
 
 from graphprune.errors import LoadError
 from graphprune.report import FORMAT, LAYERS, Curve, GroupWidth, LayerCost, Report, Size
+from graphprune.wording import COSTS
 
 __all__ = ["MAX_BYTES", "read"]
 
@@ -29,11 +30,10 @@ _NAMES, _NUMBERS = [str], {str: _NUMBER}
 _COST = {"macs": _NUMBER, "params": _NUMBER, "weight_bytes": _NUMBER, "activation_bytes": _NUMBER}
 _MAYBE = (_NUMBER, None)
 _FIT = {"layer": str, "before": _NUMBER, "after": _NUMBER, "refitted": bool}
-_PROBE = {"budget": _NUMBER, "cost": _MAYBE, "accuracy": _MAYBE, "drop": (_SIGNED, None), "holds": bool}
-
 _BUDGET = {"cost": str, "asked": _NUMBER, "bound": _NUMBER, "reached": _NUMBER, "dense": _NUMBER,
            "met": bool}
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
+_PROBE = {"budget": _NUMBER, "cost": _MAYBE, "accuracy": _MAYBE, "drop": (_SIGNED, None), "holds": bool}
 
 _SHAPES: Mapping[str, Shape] = {
     "model": str,
@@ -143,8 +143,8 @@ def _is_consistent(report: Report) -> bool:
     return (
         all(1 <= group.after <= group.before for group in report.groups)
         and all(len(curve.widths) == len(curve.distortion) for curve in report.curves)
-        and report.budget["dense"] > 0
-        and all(budget["dense"] > 0 for budget in report.budgets) and len(report.layers) <= LAYERS
+        and bool(report.budgets) and all(b["dense"] > 0 and b["cost"] in COSTS for b in report.budgets)
+        and len(report.layers) <= LAYERS
     )
 
 

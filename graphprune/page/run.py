@@ -60,10 +60,8 @@ def content(report: Report, accuracies: Accuracies | None) -> dict[str, Any]:
         "title": f"{report.model}: graphprune report",
         "checks": done,
         "wrong": sum(check.ok is False for check in done),
-        "budget": "; ".join(
-            wording.target(each["asked"], each["bound"], each["dense"], met=each["met"])
-            for each in report.budgets or (report.budget,)
-        ),
+        "budget": wording.targets(report.budgets),
+        "costs": wording.COSTS,
         "settings": settings(report),
         "warnings": _warnings(report),
         "touched": _touched(report),
@@ -91,9 +89,9 @@ def checks(report: Report) -> list[Check]:
     if report.onnx:
         found.append(_check("onnxruntime against PyTorch", report.onnx["max_error"],
                             report.onnx["tolerance"], _folded(report)))
-    if "fp16_error" in report.onnx:
-        found.append(_check("float16 in onnxruntime against PyTorch", report.onnx["fp16_error"],
-                            report.onnx["fp16_tolerance"], ""))
+        if "fp16_error" in report.onnx:
+            found.append(_check("onnxruntime in float16 against PyTorch", report.onnx["fp16_error"],
+                                report.onnx["fp16_tolerance"]))
     else:
         found.append(Check("ONNX", more="no ONNX file was written"))
     return found

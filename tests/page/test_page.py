@@ -115,6 +115,18 @@ def test_a_run_says_what_was_cut_where_and_whether_it_checked_out() -> None:
     assert {"obs", "dp, distortion 1.854, certified gap 0.21%"} <= {*page.texts["dd"]}
 
 
+def test_several_budgets_are_all_shown() -> None:
+    latency = {"cost": "latency", "asked": 0.6, "bound": 600.0, "reached": 550.0, "dense": 1000.0,
+               "met": True}
+    report = full(budgets=(full().budget, latency), onnx={
+        "max_error": 1e-6, "tolerance": 1e-4, "fp16_error": 0.5, "fp16_tolerance": 0.01})
+    page = Page(one(report))
+    assert any("MACs: target <= 50.0% met; latency (us): target <= 60.0% met" in text
+               and "55.0% of the dense latency (us) reached" in text for text in page.texts["dd"])
+    assert any(row.startswith("onnxruntime in float16 against PyTorch WRONG")
+               for row in page.texts["tr"])
+
+
 def test_a_failed_check_and_a_missed_budget_are_seen() -> None:
     report = full(oracle={"max_error": 0.5, "tolerance": 1e-9, "batches": [2]},
                   budget=full().budget | {"met": False}, onnx={},
