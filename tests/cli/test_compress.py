@@ -67,7 +67,7 @@ def test_report(half: Compressed) -> None:
 
 @pytest.mark.onnx
 def test_files(half: Compressed) -> None:
-    written = {*FILES} - {"model.safetensors"}  # which is written if asked for
+    written = {*FILES} - {"model.safetensors", "model.fp16.onnx"}  # which are written if asked for
     assert {path.name for path in half.folder.iterdir()} == written
     assert sorted(path.name for path in half.folder.parent.iterdir()) == ["out"]
     reports = {"report.json", "report.html"}  # which can't tell their own size
@@ -180,10 +180,12 @@ def test_killed_halfway(small: Sequence[str], tmp_path: Path, stage: str,
         process.send_signal(how)
         process.stderr.read()
         code = process.wait()
-    assert code == (130 if how is signal.SIGINT else -how)
+    came_through = code == 0 and out.exists()
+    assert came_through or code == (130 if how is signal.SIGINT else -how)
     left = sorted(path.name for path in tmp_path.iterdir())
     if out.exists():  # it came through after all
-        assert sorted(path.name for path in out.iterdir()) == sorted({*FILES} - {"model.onnx", "model.safetensors"})
+        optional = {"model.onnx", "model.fp16.onnx", "model.safetensors"}
+        assert sorted(path.name for path in out.iterdir()) == sorted({*FILES} - optional)
     elif how is signal.SIGINT:
         assert left == []
     else:
@@ -194,7 +196,8 @@ def test_killed_halfway(small: Sequence[str], tmp_path: Path, stage: str,
 def test_the_same_input_gives_the_same_bytes(small: Sequence[str], tmp_path: Path) -> None:
     """In two processes that hash strings differently, and number modules differently."""
     for seed in ("1", "2"):
-        args = command("compress", *small, "--flops", "0.5", "--safetensors", "-o", tmp_path / seed)
+        args = command("compress", *small, "--flops", "0.5", "--safetensors", "--fp16", "-o",
+                       tmp_path / seed)
         subprocess.run(args, env=environment() | {"PYTHONHASHSEED": seed}, check=True,
                        capture_output=True)
     assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(FILES)
