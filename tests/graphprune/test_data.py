@@ -271,22 +271,22 @@ def test_pickled_arrays_are_not_read(program: ExportedProgram, tmp_path: Path) -
 
 def test_the_users_code(program: ExportedProgram, tmp_path: Path,
                         monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_data.py").write_text(
+    (tmp_path / "own_data.py").write_text(
         "import torch\n"
         "def good():\n    return (torch.full((3, 3, 8, 8), float(i)) for i in range(10**9))\n"
         "def bad():\n    yield torch.zeros(1, 3, 8, 8)\n    raise ZeroDivisionError('mine')\n"
         "def pairs():\n    yield torch.zeros(2, 3, 8, 8), [0, 1]\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    data = open_source("my_data:good").calibration(program, 7)
+    data = open_source("own_data:good").calibration(program, 7)
     assert joined(data)[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 2]
-    with pytest.raises(LoadError, match=r"ZeroDivisionError: mine \(my_data.py:6\)"):
-        open_source("my_data:bad").calibration(program, 7)
+    with pytest.raises(LoadError, match=r"ZeroDivisionError: mine \(own_data.py:6\)"):
+        open_source("own_data:bad").calibration(program, 7)
     with pytest.raises(LoadError, match="can't find"):
-        open_source("my_data:nothing").calibration(program, 7)
-    assert accuracy(program, open_source("my_data:pairs")) in {0.0, 0.5}
+        open_source("own_data:nothing").calibration(program, 7)
+    assert accuracy(program, open_source("own_data:pairs")) in {0.0, 0.5}
     with pytest.raises(LoadError, match="pairs"):
-        accuracy(program, open_source("my_data:good"))
+        accuracy(program, open_source("own_data:good"))
 
 
 def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
