@@ -52,7 +52,8 @@ def targets(found: Sequence[Mapping[str, Any]]) -> str:
     said = [target(each["asked"], each["bound"], each["dense"], met=each["met"]) for each in found]
     if len(said) == 1:
         return said[0]
-    return "; ".join(f"{COSTS[each['cost']]}: {text}" for each, text in zip(found, said, strict=True))
+    names = [COSTS.get(each["cost"], each["cost"]) for each in found]
+    return "; ".join(f"{name}: {text}" for name, text in zip(names, said, strict=True))
 
 
 def printable(text: str) -> str:
