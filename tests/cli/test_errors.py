@@ -123,6 +123,7 @@ def test_unreachable_budget(cli: Cli, unknown: Sequence[str], tmp_path: Path) ->
     (["--flops", "0.5", "--max-cut", "2"], "max-cut within 0..1"),
     (["--flops", "0.5", "--max-cut", "nan"], "max-cut within 0..1"),
     (["--flops", "0.5", "--round-to", "0"], "round-to and min-channels must be at least 1"),
+    (["--flops", "0.5", "--round-to", "many"], "can't read --round-to 'many'"),
     (["--flops", "0.5", "--score", "taste"], "no criterion 'taste'"),
     (["--flops", "0.5", "--allocate", "taste"], "no allocator 'taste'"),
     (["--flops", "0.5", "--protect", "nothing.*"], "nothing matches --protect 'nothing.*'"),

@@ -48,7 +48,7 @@ def test_version(cli: Callable[..., Ran]) -> None:
 
 
 @pytest.mark.parametrize("args", [["squash"], ["compress"], ["inspect", "--nonsense", "m.pt"],
-                                  ["compress", "m.pt", "--round-to", "many"]])
+                                  ["compress", "m.pt", "--max-cut", "many"]])
 def test_usage_errors_are_2(cli: Callable[..., Ran], args: list[str]) -> None:
     found = cli(*args)
     assert found.code == 2
