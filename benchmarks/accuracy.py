@@ -186,7 +186,7 @@ def random_plan(start: gp.State, budget: float, seed: int) -> gp.Plan:
 
     analysis, scores = start[Analysis], start[Scores]
     density = np.random.default_rng(seed).uniform(0.05, 1, len(analysis.groups))
-    bound = start[Decision].bound
+    bound = start[Decision].budgets[0].bound
 
     def widths(scale: float) -> list[int]:
         return [min(g.width, max(1, round(g.width * d * scale)))
