@@ -294,7 +294,7 @@ def sweep(
     """
     source = open_source(val) if isinstance(val, str | Path) else val
     start = _start(model, example_inputs, example_kwargs, calibration, samples, progress)
-    data = start.get(Calibration)
+    method = _recovery(None, start)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     seen = _scored(start, first, score, progress)
     if latency_table is not None:
@@ -312,8 +312,8 @@ def sweep(
             continue
         reached = None
         if source is not None:
-            done = compress(model, example_inputs, plan=decision.plan, calibration=data,
-                            example_kwargs=example_kwargs, score=score, strict_ops=strict_ops)
+            decided = replace(seen, facts={**seen.facts, Decision: decision})
+            done = Pipeline(_cutting(method), given=tuple(decided.facts)).run(decided)
             reached = accuracy(done.program, source)
         found.append(_point(share, seen, decision, latency_table, reached))
         tell(found[-1])

@@ -67,11 +67,9 @@ def sweep(
 
         missing = [share for share in wanted if share not in folder.known]
         if missing:
-            found = source.read()
-            dense = found.program or found.model
-            assert dense is not None
+            dense, examples, _ = source.load()
             seen = options.sources(data, val, mean, std, size, samples, seed)
-            api.sweep(dense, found.inputs, missing, tell=folder.add, latency_table=table,
+            api.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
                       progress=progress, **how, **seen)
         folder.finish(plot=not no_plot)
     if as_json:
