@@ -72,13 +72,13 @@ _HOME = {
     "TransformPass": "pipeline",
     "apply": "api",
     "compress": "api",
-    "compress_within": "api",
+    "compress_within": "explore",
     "decide": "api",
     "images": "data",
     "inspect": "api",
     "load": "api",
     "profile": "api",
-    "sweep": "api",
+    "sweep": "explore",
     "trace": "tracing",
 }
 

@@ -104,7 +104,7 @@ def compress(
                 stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil)) as progress,
     ):
         start = time.perf_counter()
-        from graphprune import api, artifacts
+        from graphprune import api, artifacts, explore
 
         how["recover"] = recover or None
         how |= options.sources(data, val, mean, std, size, samples, seed)
@@ -118,8 +118,8 @@ def compress(
         name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start
         if max_drop:
-            result = api.compress_within(dense, found.inputs, **how, strict_ops=strict_ops,
-                                         progress=progress, tell=_teller(quiet=quiet))
+            result = explore.compress_within(dense, found.inputs, **how, strict_ops=strict_ops,
+                                             progress=progress, tell=_teller(quiet=quiet))
         else:
             result = api.compress(dense, found.inputs, **how, strict_ops=strict_ops,
                                   progress=progress)

@@ -63,14 +63,14 @@ def sweep(
     of = {"model": _hash(source.file.read_bytes()), "options": _hash(repr((how, told)).encode())}
     folder = _Folder(out, of, force=force)
     with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted)) as progress:
-        from graphprune import api
+        from graphprune import explore
 
         missing = [share for share in wanted if share not in folder.known]
         if missing:
             dense, examples, _ = source.load()
             seen = options.sources(data, val, mean, std, size, samples, seed)
-            api.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
-                      progress=progress, **how, **seen)
+            explore.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
+                          progress=progress, **how, **seen)
         folder.finish(plot=not no_plot)
     if as_json:
         render.text(folder.front.to_json())

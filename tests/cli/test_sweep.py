@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphprune import api
+from graphprune import explore
 from graphprune.errors import PlanError
 from graphprune.front import Point, shares
 from graphprune.latency import LatencyTable
@@ -55,7 +55,7 @@ def test_a_budget_that_no_plan_meets_is_a_row(sweep: Callable[..., Ran], tmp_pat
 def test_a_killed_sweep_goes_on(sweep: Callable[..., Ran], tmp_path: Path,
                                 monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[float]] = []
-    whole = api.sweep
+    whole = explore.sweep
 
     def watched(model: Any, inputs: Any, budgets: Sequence[float], *, tell: Callable[[Point], object],
                 **how: Any) -> tuple[Point, ...]:
@@ -68,7 +68,7 @@ def test_a_killed_sweep_goes_on(sweep: Callable[..., Ran], tmp_path: Path,
 
         return whole(model, inputs, budgets, tell=one_then_killed, **how)
 
-    monkeypatch.setattr(api, "sweep", watched)
+    monkeypatch.setattr(explore, "sweep", watched)
     assert sweep(tmp_path / "out").code == 130
     assert sweep(tmp_path / "out").code == 0
     assert sweep(tmp_path / "out").code == 0
