@@ -28,7 +28,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,11 +40,16 @@ from torch import nn
 from torch.export import ExportedProgram
 
 import graphprune as gp
+from graphprune.analysis import Analysis
+from graphprune.budget import Budget
 from graphprune.calibration import Calibration, batched
 from graphprune.data import Images, calibrate
+from graphprune.job import Job, Options
 from graphprune.models import cifar_resnet
-from graphprune.passes import Allocate, Decision, Distil, Effort
+from graphprune.passes import Allocate, Decision, Distil, Effort, Scores, make_plan
 from graphprune.passes.allocation import ALLOCATORS
+from graphprune.passes.observe import Observations
+from graphprune.passes.recover import repair
 from graphprune.tracing import trace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,36 +162,36 @@ def trained(setting: Setting, small: ExportedProgram, minutes: float) -> Exporte
                   effort=Effort(seconds=60 * minutes))(small)
 
 
-def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Methods:
+def allocations(job: Job, budget: float, seed: int, draws: int) -> Methods:
     for name in sorted(ALLOCATORS):
-        yield f"allocate {name}", lambda name=name: ours(setting, budget, allocate=name).program
-    yield f"allocate {RANDOM} ({draws})", lambda: random_plans(setting, budget, seed, draws)
+        how = Options(allocate=name)
+        yield f"allocate {name}", lambda how=how: job.result(how.allocator(Budget.flops(budget))).program
+    yield f"allocate {RANDOM} ({draws})", lambda: random_plans(job, budget, seed, draws)
 
 
-def random_plans(setting: Setting, budget: float, seed: int, draws: int) -> ExportedProgram:
+def scored(setting: Setting) -> Job:
+    return Job.begin(setting.model, cifar_resnet.example_inputs(), None, setting.data,
+                     setting.data.samples, Options(), None)
+
+
+def random_plans(job: Job, budget: float, seed: int, draws: int) -> ExportedProgram:
     """The best of some random plans at the budget, each repaired, by held-out output error."""
-    start = gp.decide(setting.program, calibration=setting.data,
-                      allocator=Allocate(budget=gp.Budget.flops(budget)))
-    best: tuple[float, ExportedProgram] | None = None
-    for draw in range(draws):
-        plan = random_plan(start, budget, seed * draws + draw)
-        small = gp.compress(setting.model, cifar_resnet.example_inputs(), plan=plan,
-                            calibration=setting.data).program
-        error = held_out_error(setting, small)
-        if best is None or error < best[0]:
-            best = error, small
-    assert best is not None
-    return best[1]
+    seen = job.seen[Observations]
+    decision = Allocate(budget=Budget.flops(budget), method="uniform").run(job.seen)
+
+    def drawn(number: int) -> Decision:
+        plan = random_plan(job.seen, decision, budget, seed * draws + number)
+        return replace(decision, plan=plan, repaired=repair(seen, seen.analysis.kept(plan.keep)))
+
+    best = min(map(drawn, range(draws)), key=lambda each: each.repaired.error)
+    return job.cut(replace(job.seen, facts={**job.seen.facts, Decision: best})).program
 
 
-def random_plan(start: gp.State, budget: float, seed: int) -> gp.Plan:
+def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -> gp.Plan:
     """Channels in the criterion's order, at random densities scaled to the budget."""
-    from graphprune.analysis import Analysis
-    from graphprune.passes import Scores, make_plan
-
     analysis, scores = start[Analysis], start[Scores]
     density = np.random.default_rng(seed).uniform(0.05, 1, len(analysis.groups))
-    bound = start[Decision].budgets[0].bound
+    bound = decision.budgets[0].bound
 
     def widths(scale: float) -> list[int]:
         return [min(g.width, max(1, round(g.width * d * scale)))
@@ -208,13 +213,6 @@ def random_plan(start: gp.State, budget: float, seed: int) -> gp.Plan:
             chosen, grown = (wider, True) if fits else (chosen, grown)
     keep = {g.id: scores.keep(g.id, w) for g, w in zip(analysis.groups, chosen, strict=True)}
     return make_plan(analysis, keep, {"macs": budget})
-
-
-def held_out_error(setting: Setting, small: ExportedProgram) -> float:
-    _, aside = setting.data.split(0.2)
-    x = torch.cat([setting.data.batches[i][0] for i in aside])
-    with torch.no_grad():
-        return float((small.module()(x) - setting.program.module()(x)).square().mean())
 
 
 # Running -----------------------------------------------------------------------------------------
@@ -244,9 +242,10 @@ def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
     for seed in SEEDS if options.allocators else SEEDS[:1]:
         for name in options.models:
             setting = prepare(name, options.data_dir, options.samples, seed)
+            job = scored(setting) if options.allocators else None
             for budget in options.budgets:
-                if options.allocators:
-                    found = allocations(setting, budget, seed, options.draws)
+                if job is not None:
+                    found = allocations(job, budget, seed, options.draws)
                 else:
                     found = methods(setting, budget, options)
                 for method, make in found:
