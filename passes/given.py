@@ -16,6 +16,7 @@ from graphprune.graph import fingerprint
 from graphprune.latency import LatencyTable
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan import Plan
+from graphprune.wording import COSTS
 
 from .allocate import Decision, Met, make_plan
 from .allocation import Allocation
@@ -23,8 +24,6 @@ from .costs import Cost, cost_of
 from .score import Scores
 
 __all__ = ["Given"]
-
-_COSTS = ("macs", "params", "latency", "memory", "size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +54,9 @@ class Given(AnalysisPass):
         self.plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
                         allow_inexact=analysis.allow_inexact)
         asked = [Budget(*entry) for entry in self.plan.budget.items()] or [Budget("macs", 1.0)]
-        unknown = [b.cost for b in asked if b.cost not in _COSTS]
+        unknown = [b.cost for b in asked if b.cost not in COSTS]
         if unknown:
-            raise PlanError(f"the plan's budgets must be of {', '.join(_COSTS)}, "
+            raise PlanError(f"the plan's budgets must be of {', '.join(COSTS)}, "
                             f"got {', '.join(self.plan.budget)!a:.80}", hint="see docs/plan-format.md")
         # In the order of this analysis, whatever the file's; the costs are its own.
         plan = make_plan(analysis, self.plan.keep, {b.cost: b.amount for b in asked})

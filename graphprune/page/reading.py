@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from graphprune.errors import LoadError
 from graphprune.report import FORMAT, LAYERS, Curve, GroupWidth, LayerCost, Report, Size
+from graphprune.strict import parsed
 
 __all__ = ["MAX_BYTES", "read"]
 
@@ -83,14 +83,12 @@ def read(path: Path) -> Report:
         raise LoadError(f"no such file: {file}", hint="give folders that compress wrote")
     try:
         with file.open("rb") as opened:
-            text = opened.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise LoadError(f"{file} is too large for a report")
-        data = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+            text = opened.read(MAX_BYTES + 1).decode("utf-8")
     except OSError as error:
         raise LoadError(f"can't read {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise LoadError(f"{file} is not JSON") from error
+    data = parsed(text, MAX_BYTES, LoadError, str(file))
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise LoadError(f"{file} is not a report", hint=f"this version reads {FORMAT}")
     missing = {f.name for f in fields(Report)} ^ data.keys()
@@ -103,10 +101,6 @@ def read(path: Path) -> Report:
     if not _is_consistent(report):
         raise LoadError(f"{file} contradicts itself")
     return report
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _fits(value: Any, shape: Shape) -> bool:
