@@ -25,7 +25,7 @@ def profile(
         "--batch", metavar="N", min=1, help="Samples per run, if the batch is dynamic.")] = 1,
     provider: options.Provider = "CPU",
     rounds: Annotated[int, typer.Option(
-        "--rounds", metavar="N", min=1, help="Runs of each operator at each width.")] = 10,
+        "--rounds", metavar="N", min=1, help="Runs of each operator at each width, in each of five visits.")] = 6,
     networks: Annotated[int, typer.Option(
         "--networks", metavar="N", min=0,
         help="Smaller networks, each exported, that the table is scaled to and checked on.")] = 4,

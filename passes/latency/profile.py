@@ -16,7 +16,7 @@ from .measure import Measure
 from .operators import Workload
 from .predict import Latency
 
-__all__ = ["calibrated", "profile"]
+__all__ = ["VISITS", "calibrated", "profile"]
 
 _SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 """Of the dense width, of which grids of even widths are made; smaller ones of 8 and 16 are added."""
@@ -26,8 +26,9 @@ _ODD_SHARES = (1 / 8, 1 / 2, 1)
 _ALIKE = 0.03
 """Odd widths that take less than this much longer are no slower."""
 
-_VISITS = 2
-"""Each kernel is measured at so many times, since a machine may be disturbed for a while."""
+VISITS = 5
+"""What is measured is measured at so many times: on a shared machine the state in which a core runs
+half as fast lasts from a tenth of a second to a minute."""
 
 _REFERENCE = Kernel("linear", (64, 0), (256, 256))
 """Its time per multiply-accumulate is taken for operators that have no kernel of their own."""
@@ -52,9 +53,9 @@ def profile(work: Workload, measure: Measure, *, runtime: Runtime, batch: int = 
     kernels = list(dict.fromkeys(operator.kernel for operator in work.operators))
     taken = [[] for _ in kernels]
     points = [_points(kernel.widths) for kernel in kernels]
-    for visit in range(_VISITS):
+    for visit in range(VISITS):
         for number, kernel in enumerate(kernels):
-            tell(f"profile {visit * len(kernels) + number + 1} of {_VISITS * len(kernels)}")
+            tell(f"profile {visit * len(kernels) + number + 1} of {VISITS * len(kernels)}")
             taken[number].append(measure(kernel, points[number]))
     measured = {
         kernel.key: _fitted(kernel.widths, np.min(each, axis=0).tolist())

@@ -21,7 +21,7 @@ from graphprune.runtime import Runtime
 
 from .measure import measure, measure_network
 from .operators import workload
-from .profile import calibrated, profile
+from .profile import VISITS, calibrated, profile
 
 __all__ = ["ProfileLatency", "random_widths", "slim_onnx"]
 
@@ -37,7 +37,7 @@ class ProfileLatency(AnalysisPass):
         threads: that one operator may use.
         provider: of execution, by name.
         batch: samples per run, where the network's batch is dynamic.
-        rounds: runs of each operator at each width, in each of two visits.
+        rounds: runs of each operator at each width, in each of five visits.
         networks: smaller networks to measure; each is exported. 0: the table isn't scaled.
         seed: of their widths.
         progress: called with news of how it goes.
@@ -49,7 +49,7 @@ class ProfileLatency(AnalysisPass):
     threads: int = 1
     provider: str = "CPU"
     batch: int = 1
-    rounds: int = 10
+    rounds: int = 6
     networks: int = 4
     seed: int = 0
     progress: Callable[[str], object] | None = field(default=None, repr=False)
@@ -71,13 +71,14 @@ class ProfileLatency(AnalysisPass):
         generator = np.random.default_rng(self.seed)
         choices = [[g.width for g in analysis.groups]]
         choices += [random_widths(analysis, generator) for _ in range(self.networks)]
-        found: list[tuple[list[int], float]] = []
-        for number, widths in enumerate(choices):
-            tell(f"profile network {number + 1} of {len(choices)}")
-            model = slim_onnx(state.program, analysis, widths)
-            found.append((widths, measure_network(model, runtime, batch=self.batch,
-                                                  rounds=2 * self.rounds)))
-        return calibrated(table, work, found)
+        models = [slim_onnx(state.program, analysis, widths) for widths in choices]
+        seconds: list[list[float]] = [[] for _ in models]
+        for visit in range(VISITS):
+            for number, model in enumerate(models):
+                tell(f"profile network {visit * len(models) + number + 1} of {VISITS * len(models)}")
+                seconds[number].append(measure_network(model, runtime, batch=self.batch,
+                                                       rounds=2 * self.rounds))
+        return calibrated(table, work, list(zip(choices, map(min, seconds), strict=True)))
 
 
 def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[int]:

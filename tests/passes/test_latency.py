@@ -19,7 +19,7 @@ from graphprune.latency import Kernel, LatencyTable
 from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
 from graphprune.passes.costs import cost_of
 from graphprune.passes.latency import Latency, measure, slim_onnx, workload
-from graphprune.passes.latency.profile import calibrated, profile
+from graphprune.passes.latency.profile import VISITS, calibrated, profile
 from graphprune.pipeline import State
 from graphprune.runtime import Runtime
 from graphprune.tracing import trace
@@ -116,7 +116,7 @@ def test_layers_alike_are_measured_once() -> None:
     profile(work, spy, runtime=Runtime())
     three_alike = work.operators[0].kernel
     assert len(work.operators) == 5
-    assert asked.count(three_alike) == asked.count(work.operators[3].kernel) == 2  # two visits
+    assert asked.count(three_alike) == asked.count(work.operators[3].kernel) == VISITS
 
 
 @pytest.mark.onnx
