@@ -1,15 +1,16 @@
 """Accuracy without training, and after the same short training: graphprune and Torch-Pruning.
 
     python benchmarks/accuracy.py --data-dir ../shared/data
-    python benchmarks/accuracy.py --data-dir ../shared/data --train-minutes 5
+    python benchmarks/accuracy.py --data-dir ../shared/data --budgets 0.5 --train-minutes 5
     python benchmarks/accuracy.py --data-dir ../shared/data --allocators
 
 ``--data-dir`` holds ``cifar10-jpeg/train.zip`` and ``val.zip`` (folders of classes) and
-``checkpoints/resnet{20,56}_cifar10jpeg.pt``. All methods see the same 1,024 images of ``train.zip``,
+``checkpoints/resnet{20,56}_cifar10jpeg.pt``; the other networks of ``--models`` are those of
+``--trained``. All methods see the same 1,024 images of ``train.zip``,
 drawn by the seed, and are measured on all of ``val.zip``. graphprune sees no labels. Torch-Pruning's
 ``taylor`` and ``hessian`` do (see ``peers.py``), and each of its methods is measured as it comes and
 with BatchNorm statistics re-estimated. The training is the same for both: distillation from the dense
-network on those images, without labels.
+network on those images or, with ``--train-samples``, on more of them, without labels.
 
 With ``--allocators``: widths chosen by each allocator at equal FLOPs, everything else as by default,
 for three draws of the images. ``random plans`` is the best of ``--draws`` random widths, each
@@ -30,6 +31,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ from graphprune.budget import Budget
 from graphprune.calibration import Calibration, batched
 from graphprune.data import Images, calibrate
 from graphprune.job import Job, Options
-from graphprune.models import cifar_resnet
+from graphprune.models import ALL, cifar_resnet, train_images
 from graphprune.passes import Allocate, Decision, Distil, Effort, Scores, make_plan
 from graphprune.passes.allocation import ALLOCATORS
 from graphprune.passes.observe import Observations
@@ -57,11 +59,18 @@ RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 PAGE = ROOT / "docs" / "accuracy.md"
 PLOT = ROOT / "docs" / "img" / "accuracy.png"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MODELS = {"resnet20": cifar_resnet.resnet20, "resnet56": cifar_resnet.resnet56}
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "resnet20": cifar_resnet.resnet20,
+    "resnet56": cifar_resnet.resnet56,
+    **{name: partial(ALL[name].build, **options) for name, options in train_images.OPTIONS.items()},
+}
+RESNETS = ("resnet20", "resnet56")
 BUDGETS = (0.7, 0.5, 0.35)
 SEEDS = (0, 1, 2)
 BATCH = 500
 OURS = "graphprune"
+AUGMENT = ("flip", "crop", "mix")
+"""Changes of the images while training; the same for all methods."""
 RANDOM = "random plans"
 _KEY = ("model", "method", "flops_asked", "minutes", "seed")
 
@@ -100,9 +109,11 @@ class Setting:
         return right / len(self.val[1])
 
 
-def prepare(name: str, folder: Path, samples: int, seed: int) -> Setting:
+def prepare(name: str, options: argparse.Namespace, seed: int) -> Setting:
+    folder, samples = options.data_dir, options.samples
     model = MODELS[name]()
-    file = folder / "checkpoints" / f"{name}_cifar10jpeg.pt"
+    file = (folder / "checkpoints" / f"{name}_cifar10jpeg.pt" if name in RESNETS
+            else options.trained / f"{name}.pt")
     model.load_state_dict(torch.load(file, weights_only=True))  # noqa: TID251
     program = trace(model.eval(), cifar_resnet.example_inputs())
     train, val = (gp.images(folder / "cifar10-jpeg" / file, mean=MEAN, std=STD, seed=seed)
@@ -155,11 +166,13 @@ def traced(model: nn.Module) -> ExportedProgram:
     return trace(model, cifar_resnet.example_inputs())
 
 
-def trained(setting: Setting, small: ExportedProgram, minutes: float) -> ExportedProgram:
-    if not minutes:
+def trained(setting: Setting, small: ExportedProgram, options: argparse.Namespace) -> ExportedProgram:
+    if not options.train_minutes:
         return small
-    return Distil(dense=setting.program, data=setting.data,
-                  effort=Effort(seconds=60 * minutes))(small)
+    more = options.train_samples
+    data = calibrate(setting.train, setting.program, more) if more else setting.data
+    return Distil(dense=setting.program, data=data, augment=AUGMENT,
+                  effort=Effort(seconds=60 * options.train_minutes))(small)
 
 
 def allocations(job: Job, budget: float, seed: int, draws: int) -> Methods:
@@ -218,14 +231,15 @@ def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -
 # Running -----------------------------------------------------------------------------------------
 
 
-def measure(setting: Setting, make: Callable[[], ExportedProgram], minutes: float) -> Row:
+def measure(setting: Setting, make: Callable[[], ExportedProgram],
+            options: argparse.Namespace) -> Row:
     from zoo import macs
 
     example = cifar_resnet.example_inputs()[0]
     start = time.perf_counter()
     small = make()
     made = time.perf_counter() - start
-    small = trained(setting, small, minutes)
+    small = trained(setting, small, options)
     module = small.module()
     return {
         "flops": round(macs(module, example) / macs(setting.model, example), 4),
@@ -241,7 +255,7 @@ def measure(setting: Setting, make: Callable[[], ExportedProgram], minutes: floa
 def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
     for seed in SEEDS if options.allocators else SEEDS[:1]:
         for name in options.models:
-            setting = prepare(name, options.data_dir, options.samples, seed)
+            setting = prepare(name, options, seed)
             job = scored(setting) if options.allocators else None
             for budget in options.budgets:
                 if job is not None:
@@ -251,11 +265,13 @@ def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
                 for method, make in found:
                     if not fnmatch(method, options.only):
                         continue
-                    row: Row = dict(zip(_KEY, (name, method, budget, options.train_minutes, seed),
+                    more = options.train_minutes and options.train_samples
+                    named = f"{method}, on {more:,} images" if more else method
+                    row: Row = dict(zip(_KEY, (name, named, budget, options.train_minutes, seed),
                                         strict=True))
                     key = " | ".join(map(str, row.values()))
                     if options.force or key not in rows:
-                        rows[key] = row | measure(setting, make, options.train_minutes)
+                        rows[key] = row | measure(setting, make, options)
                         save(rows, options.results)
                     show(rows[key])
 
@@ -343,7 +359,9 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy after compression.")
     parser.add_argument("--data-dir", type=Path, required=True, help="images and checkpoints")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(RESNETS))
+    parser.add_argument("--trained", type=Path, metavar="FOLDER",
+                        help="NAME.pt of the other networks, as models/train_images.py writes them")
     parser.add_argument("--budgets", nargs="+", type=float, default=list(BUDGETS), metavar="SHARE")
     parser.add_argument("--tools", nargs="+", choices=("graphprune", "torch-pruning"),
                         default=["graphprune", "torch-pruning"])
@@ -352,6 +370,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1024, help="calibration images")
     parser.add_argument("--train-minutes", type=float, default=0.0, metavar="M",
                         help="distil every result for so long")
+    parser.add_argument("--train-samples", type=int, default=0, metavar="N",
+                        help="images to distil on, if not those of the calibration")
     parser.add_argument("--allocators", action="store_true", help="compare allocators instead")
     parser.add_argument("--draws", type=int, default=100, help="random plans, each repaired")
     parser.add_argument("--threads", type=int, default=0, help="of torch")
