@@ -58,6 +58,7 @@ from graphprune.tracing import trace
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLE = RESULTS / "latency.csv"
+PLOT = RESULTS.parent.parent / "docs" / "img" / "latency.png"
 COLUMNS = ("net", "model", "flops", "predicted", "distortion", "predicted_ms", "least_ms",
            "median_ms", "ratio", "ratio_low", "ratio_high")
 BUDGET = 0.5
@@ -67,7 +68,7 @@ STEPS = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("nets", nargs="+", help="torchvision names: resnet50, mobilenet_v2, resnet34")
+    parser.add_argument("nets", nargs="*", help="torchvision names: resnet50, mobilenet_v2, resnet34")
     parser.add_argument("--only", choices=("plans", "race"), help="one of the two parts")
     parser.add_argument("--plans", type=int, default=30, help="random plans")
     parser.add_argument("--rounds", type=int, default=40, help="runs of each model")
@@ -267,27 +268,31 @@ def report(rows: Sequence[Mapping[str, str]]) -> None:
             size = np.abs([float(row["predicted_ms"]) / float(row["least_ms"]) - 1 for row in random])
             print(f"  prediction, {len(random)} random plans: mean error {size.mean():.1%}, largest "
                   f"{size.max():.1%}, within 10 %: {(size <= 0.1).sum()}")
-        plot(net, random)
+    plot(rows)
 
 
-def plot(net: str, rows: Sequence[Mapping[str, str]]) -> None:
-    """Predicted against measured, as ``results/latency_NET.png``."""
-    if not rows:
+def plot(rows: Sequence[Mapping[str, str]]) -> None:
+    """Predicted against measured, a panel for each net, as ``docs/img/latency.png``."""
+    nets = list(dict.fromkeys(row["net"] for row in rows if row["model"].startswith("random")))
+    if not nets:
         return
     try:
         from matplotlib import pyplot
     except ImportError:
-        print("  no plot: matplotlib is not installed")
+        print("no plot: matplotlib is not installed")
         return
-    x, y = ([float(row[name]) for row in rows] for name in ("least_ms", "predicted_ms"))
-    figure, axes = pyplot.subplots(figsize=(4, 4))
-    ends = [0, 1.05 * max(*x, *y)]
-    axes.plot(ends, ends, color="0.6")
-    axes.fill_between(ends, [0, 0.9 * ends[1]], [0, 1.1 * ends[1]], color="0.9")
-    axes.scatter(x, y, s=12)
-    axes.set(xlabel="measured (ms)", ylabel="predicted (ms)", title=net, xlim=ends, ylim=ends)
+    figure, panels = pyplot.subplots(1, len(nets), figsize=(4 * len(nets), 4), squeeze=False)
+    for axes, net in zip(panels[0], nets, strict=True):
+        own = [row for row in rows if row["net"] == net and row["model"].startswith("random")]
+        x, y = ([float(row[name]) for row in own] for name in ("least_ms", "predicted_ms"))
+        ends = [0, 1.05 * max(*x, *y)]
+        axes.plot(ends, ends, color="0.6")
+        axes.fill_between(ends, [0, 0.9 * ends[1]], [0, 1.1 * ends[1]], color="0.9")
+        axes.scatter(x, y, s=12)
+        axes.set(xlabel="measured (ms)", ylabel="predicted (ms)", title=net, xlim=ends, ylim=ends)
     figure.tight_layout()
-    figure.savefig(RESULTS / f"latency_{net}.png", dpi=120)
+    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PLOT, dpi=100)
     pyplot.close(figure)
 
 
