@@ -15,19 +15,11 @@ from typing import TYPE_CHECKING, Any
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
-    from graphprune.api import (
-        apply,
-        compress,
-        compress_within,
-        decide,
-        inspect,
-        load,
-        profile,
-        sweep,
-    )
+    from graphprune.api import apply, compress, decide, inspect, load, profile
     from graphprune.budget import Budget
     from graphprune.data import images
     from graphprune.errors import GraphpruneError
+    from graphprune.explore import compress_within, sweep
     from graphprune.latency import LatencyTable
     from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
     from graphprune.plan import Plan
