@@ -199,7 +199,7 @@ FAMILIES: dict[str, Callable[[int], fx.GraphModule]] = {
 def measure(family: str, nodes: int) -> Row:
     module = FAMILIES[family](nodes)
     seconds, cpu, groups = float("inf"), float("inf"), 0
-    for _ in range(3 if nodes <= 2_000 else 1):
+    for _ in range(3):
         gc.collect()
         wall, process = time.perf_counter(), time.process_time()
         groups = len(analyse(module).groups)
