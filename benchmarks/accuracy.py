@@ -305,8 +305,9 @@ def show(row: Row) -> None:
 def page(rows: Sequence[Row]) -> str:
     """The page for the documentation."""
     compared = [row for row in rows if not row["method"].startswith("allocate ")]
-    intro = (f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy "
-             "on the validation images, in %.")
+    sizes = [" or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")]
+    intro = (f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy on "
+             f"{sizes[0]} validation images, in %, by share of the FLOPs; {sizes[1]} images to calibrate on.")
     parts = ["# Accuracy after compression", "", intro]
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
