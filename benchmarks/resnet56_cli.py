@@ -53,10 +53,6 @@ def main() -> int:
 
 def show(report: dict[str, dict[str, float]], wall: float, cpu: float, memory: int) -> None:
     """Print what was measured."""
-    stages = report["seconds"]
-    for name, seconds in stages.items():
-        print(f"  {name:16}{seconds:8.2f} s")
-    print(f"  {'start-up, rest':16}{wall - sum(stages.values()):8.2f} s")
     print(f"wall              {wall:8.2f} s")
     print(f"CPU               {cpu:8.2f} s")
     print(f"peak memory       {memory / 2**20:8.0f} MiB")

@@ -28,6 +28,8 @@ MAX_BYTES = 1 << 26
 CLASSES = 5
 """Widths are told apart by the largest of 1, 2, 4, 8, 16 that divides them."""
 
+_ERROR = ("networks", "mean", "largest")
+
 Array = NDArray[np.float64]
 
 
@@ -138,7 +140,6 @@ class LatencyTable:
         kernels: by ``Kernel.key``.
         per_byte: seconds per byte that an operator without a kernel of its own writes.
         per_mac: seconds per multiply-accumulate of such an operator.
-        per_call: seconds between two operators.
         scale: whole networks take this many times the sum.
         batch: samples per run.
         machine: ``provider``, ``threads``, ``processor``, ``onnxruntime``.
@@ -148,7 +149,6 @@ class LatencyTable:
     kernels: Mapping[str, Measured]
     per_byte: float
     per_mac: float
-    per_call: float
     scale: float = 1.0
     batch: int = 1
     machine: Mapping[str, str | int] = field(default_factory=dict)
@@ -170,22 +170,22 @@ class LatencyTable:
         data = parsed(text, MAX_BYTES, LoadError, "the latency table")
         check(isinstance(data, dict) and data.get("format") == FORMAT,
               f"this is not a latency table of the format {FORMAT}")
-        names = {"format", "kernels", "per_byte", "per_mac", "per_call", "scale", "batch",
-                 "machine", "error"}
+        names = {"format", "kernels", "per_byte", "per_mac", "scale", "batch", "machine",
+                 "error"}
         check(set(data) == names, f"a latency table has the keys {sorted(names)}")
         check(isinstance(data["kernels"], dict), "kernels must be an object")
-        for name in ("per_byte", "per_mac", "per_call", "scale"):
+        for name in ("per_byte", "per_mac", "scale"):
             check(finite(data[name]) and data[name] >= 0, f"{name} must be a number, at least 0")
         check(data["scale"] > 0, "scale must be above 0")
         check(is_index(data["batch"]) and data["batch"] > 0, "batch must be a positive integer")
         machine, error = data["machine"], data["error"]
         check(isinstance(machine, dict) and all(
             isinstance(v, str) or is_index(v) for v in machine.values()), "machine must hold texts")
-        check(isinstance(error, dict) and all(map(finite, error.values())),
-              "error must hold numbers")
+        check(isinstance(error, dict) and set(error) in (set(), set(_ERROR))
+              and all(map(finite, error.values())), f"error must hold {', '.join(_ERROR)}, or nothing")
         kernels = {name: _measured(name, value) for name, value in data["kernels"].items()}
-        return LatencyTable(kernels, data["per_byte"], data["per_mac"], data["per_call"],
-                            data["scale"], data["batch"], machine, error)
+        return LatencyTable(kernels, data["per_byte"], data["per_mac"], data["scale"],
+                            data["batch"], machine, error)
 
 
 def check(condition: bool, message: str) -> None:

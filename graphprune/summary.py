@@ -16,6 +16,7 @@ from graphprune.eager import Rebuilt
 from graphprune.explain import frozen, operator_of
 from graphprune.graph import source_line
 from graphprune.inspection import size, unknown
+from graphprune.latency import LatencyTable
 from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan import Plan
@@ -77,7 +78,8 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
         layers=layers(analysis, after, held),
         curves=curves(decision.curves, plan.groups),
         notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
-               *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data)),
+               *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data),
+               *_of_table(decided.get(LatencyTable))),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
@@ -88,6 +90,16 @@ def _of_data(data: Calibration | None) -> tuple[str, ...]:
         return (_NO_DATA,)
     skipped = f"unreadable files among the calibration data, skipped: {data.skipped}"
     return (*data.notes, *([skipped] if data.skipped else []))
+
+
+def _of_table(table: LatencyTable | None) -> tuple[str, ...]:
+    if table is None or not table.error:
+        return ()
+    said = ", ".join(f"{name} {value}" for name, value in table.machine.items())
+    error = table.error
+    note = (f"latencies are predicted ({said}, batch {table.batch}): over {error['networks']:.0f} whole "
+            f"networks by {error['mean']:.1%} wrong on average, {error['largest']:.1%} at most")
+    return (note,)
 
 
 def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:

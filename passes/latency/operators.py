@@ -79,14 +79,12 @@ class Workload:
         operators: with a kernel of their own.
         bytes: written by other operators.
         macs: of other operators, per run.
-        calls: how many operators run.
         others: how often each operator without a kernel occurs.
     """
 
     operators: tuple[Operator, ...]
     bytes: Polynomial
     macs: Polynomial
-    calls: int
     others: Mapping[str, int]
 
 
@@ -127,8 +125,7 @@ class Reader:
             if node in self.analysis.facts:
                 share = self.analysis.macs_of(node)
                 macs.append(share.scaled(self.batch if self.analysis.costs.batch > 1 else 1))
-        calls = len(found) + sum(others.values())
-        return Workload(tuple(found), total(written), total(macs), calls, others)
+        return Workload(tuple(found), total(written), total(macs), others)
 
     def is_free(self, node: fx.Node) -> bool:
         """Whether a call does nothing when the exported network runs."""

@@ -54,10 +54,9 @@ class Latency:
 
     @cached_property
     def _others(self) -> Polynomial:
-        """Operators without a kernel, and what lies between two operators."""
+        """Operators without a kernel."""
         table, work = self.table, self.work
-        return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac),
-                      Polynomial.constant(work.calls * table.per_call)])
+        return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac)])
 
     def _seconds(self, operator: Operator, widths: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         whole = [np.maximum(np.rint(w).astype(np.int64), 1) for w in widths]

@@ -66,8 +66,7 @@ def profile(work: Workload, measure: Measure, *, runtime: Runtime, batch: int = 
                "processor": platform.processor() or platform.machine(),
                "onnxruntime": onnxruntime.__version__}
     return LatencyTable(measured, per_byte=copy / (4 * 64 * 56 * 56),
-                        per_mac=reference / (64 * 256 * 256), per_call=0.0, batch=batch,
-                        machine=machine)
+                        per_mac=reference / (64 * 256 * 256), batch=batch, machine=machine)
 
 
 def _points(widths: tuple[int, ...]) -> list[tuple[int, ...]]:

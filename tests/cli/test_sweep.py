@@ -134,6 +134,9 @@ def test_a_profile_serves_plan_and_sweep(cli: Callable[..., Ran], tmp_path: Path
     ran = cli("plan", *DIGITS, "--latency", "0.7", "--flops", "0.8", "--latency-table", file)
     assert ran.code == 0
     assert json.loads(ran.out)["budget"] == {"latency": 0.7, "macs": 0.8}
+    ran = cli("compress", *DIGITS, "--latency", "0.7", "--latency-table", file, "--dry-run", "--json")
+    (note,) = [n for n in json.loads(ran.out)["notes"] if n.startswith("latencies are predicted")]
+    assert f"over 2 whole networks by {table.error['mean']:.1%} wrong on average" in note
     ran = cli("sweep", *DIGITS, "--flops", "0.6", "-o", tmp_path / "out", "--no-plot",
               "--latency-table", file, "--round-to", "auto")
     assert ran.code == 0

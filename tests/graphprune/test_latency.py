@@ -20,7 +20,7 @@ def table(**changes: Any) -> LatencyTable:
     odd = Grid(((7, 15), (15, 63)), (2.0, 8.0, 4.0, 16.0))
     classes = tuple(0.0 if i == j == CLASSES - 1 else 1.0 for i in range(CLASSES) for j in range(CLASSES))
     plain = {"kernels": {"k": Measured(even, odd, classes)}, "per_byte": 1e-9, "per_mac": 1e-10,
-             "per_call": 0.0, "machine": {"threads": 1, "provider": "CPU"}}
+             "machine": {"threads": 1, "provider": "CPU"}}
     return LatencyTable(**(plain | changes))
 
 
@@ -82,7 +82,7 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], object]:
     ("kernels/k/classes", [2.0] * 25), ("kernels/k/even/axes", [[16, 8], [16, 32, 64]]),
     ("kernels/k/even/axes", [[0, 8], [16, 32, 64]]), ("kernels/k/even/axes", []),
     ("kernels/k/even/axes", [[8, 16]] * 3), ("kernels/k/even/axes", [[8, 16]]),
-    ("kernels/k/even/seconds", [1.0]), ("kernels/k/even/seconds", [0.0] * 6),
+    ("error", {"mean": 0.1}), ("kernels/k/even/seconds", [1.0]), ("kernels/k/even/seconds", [0.0] * 6),
     ("kernels/k/even/seconds", [None] * 6), ("kernels/k/odd", {"axes": [[1]], "seconds": [1.0]}),
 ])
 def test_what_is_not_exactly_a_table_is_refused(path: str, value: Any) -> None:
