@@ -148,7 +148,7 @@ class Job:
 
     def cut(self, decided: State) -> State:
         """The smaller program, verified and recovered."""
-        passes = (*_cutting(self.recovery), *self.training)
+        passes = (*_cutting(self.recovery, training=bool(self.training)), *self.training)
         return Pipeline(passes, given=tuple(decided.facts)).run(decided, self.progress)
 
     def result(self, decider: Allocate | Given) -> Result:
@@ -210,14 +210,15 @@ def _training(options: Options, begun: State, progress: Progress | None) -> tupl
                    augment=tuple(options.augment), checkpoint=checkpoint, progress=progress),)
 
 
-def _cutting(method: Recovery | None) -> tuple[TransformPass, ...]:
+def _cutting(method: Recovery | None, *, training: bool) -> tuple[TransformPass, ...]:
+    """The passes that cut and recover. Training is judged on data that no fit has seen."""
     match method:
         case None:
             return (Prune(),)
         case "merge":
             return (Merge(),)
         case "ls" | "bn":
-            return Prune(), Recover(method)
+            return Prune(), Recover(method, everything=not training)
 
 
 def _recovery(name: str | None, begun: State) -> Recovery | None:

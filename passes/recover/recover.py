@@ -53,7 +53,7 @@ class Recovered:
         after: at the end; never above ``before``.
         refitted: layers with new weights.
         layers: layers looked at.
-        fits: each of them, in graph order; the weights in use were fitted again on all data.
+        fits: each of them, in graph order, as judged on data kept aside.
     """
 
     method: str
@@ -73,6 +73,8 @@ class Recover(TransformPass):
 
     Attributes:
         method: ``"ls"``: refit all layers; ``"bn"``: only re-estimate BatchNorm statistics.
+        everything: once it is known what is best, fit it again on all data. With False no weight
+            depends on the data kept aside, and what follows can be judged on it.
     """
 
     name: ClassVar[str] = "recover"
@@ -80,6 +82,7 @@ class Recover(TransformPass):
     gives = (Recovered,)
     keeps = (Decision, Observations, Verdict)
     method: Literal["ls", "bn"] = "ls"
+    everything: bool = True
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Recovered]]:
         """Repair, and compare on the batches kept aside."""
@@ -91,8 +94,8 @@ class Recover(TransformPass):
             return state.program, (Recovered(self.method, before.error, before.error, 0,
                                              len(after.fits)),)
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
-        # What is best is known: now on all data.
-        final = repair(seen, kept, everything=True) if self.method == "ls" else after
+        again = self.everything and self.method == "ls"
+        final = repair(seen, kept, everything=True) if again else after
         return with_tensors(state.program, final.tensors), (
             Recovered(self.method, before.error, after.error, refitted, len(after.fits),
                       tuple(LayerFit(layer.weight, fit.before, fit.after, fit.ridge > 0)

@@ -17,6 +17,7 @@ from graphprune.calibration import Calibration, gather
 from graphprune.errors import LoadError, PlanError
 from graphprune.graph import state, unlift
 from graphprune.passes import Distil, Distilled, Effort
+from graphprune.passes.recover.distil import HELD_OUT
 from graphprune.passes.recover.targets import Target
 from graphprune.pipeline import State
 from graphprune.tracing import trace
@@ -200,6 +201,26 @@ def test_the_users_class_comes_back_trained() -> None:
     assert report.distilled["after"] <= report.distilled["before"] < result.report.distilled["before"]
     with pytest.raises(PlanError, match="needs calibration data"):
         gp.compress(net, net.inputs(), flops=0.6, distil="5m")
+
+
+def test_training_is_judged_on_data_that_the_repair_has_not_fitted() -> None:
+    """Else its start looks better than it is, and training looks useless."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(40, 80), nn.ReLU(), nn.Linear(80, 60), nn.ReLU(), nn.Linear(60, 5))
+    inputs = (torch.randn(2, 40),)
+    images = torch.randn(128, 40)
+    data = gather([images], trace(net, inputs))
+    _, (number,) = data.split(HELD_OUT)
+    aside, = data.batches[number]
+    alone = gp.compress(net, inputs, flops=0.5, calibration=data)
+    before = gp.compress(net, inputs, flops=0.5, calibration=data, distil=1).report.distilled["before"]
+    with torch.no_grad():
+        wanted, got = net(aside), alone.model(aside)
+        unseen = torch.randn(5000, 40)
+        fresh = (alone.model(unseen) - net(unseen)).square().mean() / net(unseen).var(correction=0)
+    seen = (got - wanted).square().mean() / wanted.var(correction=0)
+    assert seen < 0.7 * fresh  # this repair has fitted what it would be judged by
+    assert before > 0.8 * fresh
 
 
 def test_units_of_the_error() -> None:
