@@ -71,8 +71,11 @@ BATCH = 500
 OURS = "graphprune"
 RANDOM = "random plans"
 
-AUGMENT = ("flip", "crop", "mix")
+AUGMENT = ("flip", "crop")
 """Changes of the images while training; the same for all methods."""
+
+UNREPAIRED_RATE = 1e-3
+"""Rate of the training for networks that weren't repaired; they profit from a higher one."""
 
 FEW, FINALISTS = 256, 5
 """Images that all random plans are repaired on, and how many of them are repaired on all images."""
@@ -146,7 +149,9 @@ Methods = Iterator[tuple[str, Callable[[], ExportedProgram]]]
 
 def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Methods:
     if "graphprune" in options.tools:
-        yield OURS, lambda: ours(setting, budget).program
+        distil = {"distil": Effort(seconds=60 * options.train_minutes), "augment": AUGMENT}
+        here = distil if options.train_minutes and not options.train_samples else {}
+        yield OURS, lambda: ours(setting, budget, **here).program
         yield f"{OURS}, weights alone", lambda: gp.compress(
             setting.model, cifar_resnet.example_inputs(), flops=budget).program
     if "torch-pruning" not in options.tools or not find_spec("torch_pruning"):
@@ -171,12 +176,18 @@ def traced(model: nn.Module) -> ExportedProgram:
     return trace(model, cifar_resnet.example_inputs())
 
 
-def trained(setting: Setting, small: ExportedProgram, options: argparse.Namespace) -> ExportedProgram:
-    if not options.train_minutes:
+def trained(setting: Setting, method: str, small: ExportedProgram,
+            options: argparse.Namespace) -> ExportedProgram:
+    """Distilled: with BatchNorm's stored statistics where they were just made right, at a higher rate
+    where weights weren't refitted.
+    """
+    if not options.train_minutes or (method == OURS and not options.train_samples):
         return small
     more = options.train_samples
     data = calibrate(setting.train, setting.program, more) if more else setting.data
     return Distil(dense=setting.program, data=data, augment=AUGMENT,
+                  rate=0.0 if method == OURS else UNREPAIRED_RATE,
+                  batch_training=not (method == OURS or method.endswith("+ BN")),
                   effort=Effort(seconds=60 * options.train_minutes))(small)
 
 
@@ -243,7 +254,7 @@ def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -
 # Running -----------------------------------------------------------------------------------------
 
 
-def measure(setting: Setting, make: Callable[[], ExportedProgram],
+def measure(setting: Setting, method: str, make: Callable[[], ExportedProgram],
             options: argparse.Namespace) -> Row:
     from zoo import macs
 
@@ -251,7 +262,7 @@ def measure(setting: Setting, make: Callable[[], ExportedProgram],
     start = time.perf_counter()
     small = make()
     made = time.perf_counter() - start
-    small = trained(setting, small, options)
+    small = trained(setting, method, small, options)
     module = small.module()
     return {
         "flops": round(macs(module, example) / macs(setting.model, example), 4),
@@ -282,7 +293,7 @@ def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
                                         strict=True))
                     key = " | ".join(map(str, row.values()))
                     if options.force or key not in rows:
-                        rows[key] = row | measure(setting, make, options)
+                        rows[key] = row | measure(setting, method, make, options)
                         save(rows, options.results)
                     show(rows[key])
 

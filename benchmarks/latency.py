@@ -134,7 +134,8 @@ class Net:
             "flops 0.5": lambda: self._decided(Budget.flops(BUDGET)),
             "flops 0.5 round-to auto": lambda: self._decided(Budget.flops(BUDGET), round_to="auto"),
             "flops 0.5 latency 0.5": lambda: self._decided(Budget.flops(BUDGET), Budget.latency(BUDGET)),
-            "flops of equal latency": self._flops_of_latency,
+            "flops of equal latency": lambda: flops_of_latency(
+                lambda share: self._decided(Budget.flops(share)), self.latency, self.dense)[1],
         }
         for name, decide in wanted.items():
             begun = time.perf_counter()
@@ -146,25 +147,6 @@ class Net:
                   flush=True)
         found["torch-pruning"] = None, torch_pruned(self.model, self.example), None
         return found
-
-    def _flops_of_latency(self) -> Decision:
-        """The FLOPs plan whose predicted latency is that of the latency plan."""
-        low, high = 0.1, 1.0
-        best: Decision | None = None
-        for _ in range(STEPS):
-            middle = (low + high) / 2
-            try:
-                found = self._decided(Budget.flops(middle))
-            except InfeasibleBudgetError:
-                low = middle
-                continue
-            widths = [len(group.keep) for group in found.plan.groups]
-            if self.latency.at(widths) <= BUDGET * self.latency.at(self.dense):
-                best, low = found, middle
-            else:
-                high = middle
-        assert best is not None
-        return best
 
     def _decided(self, *budgets: Budget, **how: Any) -> Decision:
         return Allocate(budget=budgets, **how).run(replace(self.state, facts=self.facts))
@@ -230,6 +212,33 @@ def torch_pruned(model: nn.Module, example: torch.Tensor) -> bytes:
             low = ratio
     assert best is not None
     program = trace(best, (example,))
+    return serialised(program)
+
+
+def flops_of_latency(decide: Callable[[float], Decision], latency: Latency,
+                     dense: Sequence[int]) -> tuple[float, Decision]:
+    """The largest share of the FLOPs whose plan is predicted to meet the latency budget."""
+    low, high = 0.0, 1.0
+    best: tuple[float, Decision] | None = None
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        try:
+            found = decide(middle)
+        except InfeasibleBudgetError:
+            low = middle
+            continue
+        widths = [len(group.keep) for group in found.plan.groups]
+        if latency.at(widths) <= BUDGET * latency.at(dense):
+            best, low = (middle, found), middle
+        else:
+            high = middle
+    if best is None:
+        raise ValueError(f"no FLOPs plan takes {BUDGET:.0%} of the time")
+    return best
+
+
+def serialised(program: torch.export.ExportedProgram) -> bytes:
+    """As an ONNX file, BatchNorm folded."""
     return to_onnx(fold_batchnorm(program), input_names=input_names(program),
                    output_names=output_names(program)).SerializeToString()
 
@@ -254,7 +263,7 @@ def write(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def report(rows: Sequence[Mapping[str, str]]) -> None:
-    """What the issue asks for, of what has been measured."""
+    """What was measured, in a few lines for each network."""
     for net in dict.fromkeys(row["net"] for row in rows):
         own = {row["model"]: row for row in rows if row["net"] == net}
         print(f"\n{net}")

@@ -23,25 +23,19 @@ from typing import Any
 
 import accuracy
 import torch
+from latency import BUDGET, flops_of_latency, serialised
 
 import graphprune as gp
 from graphprune.analysis import Analysis
 from graphprune.budget import Budget
-from graphprune.errors import InfeasibleBudgetError
-from graphprune.export import to_onnx
-from graphprune.graph import input_names, output_names
 from graphprune.job import Job, Options
 from graphprune.models import cifar_resnet
-from graphprune.passes import Allocate, Decision
-from graphprune.passes.fold_batchnorm import fold_batchnorm
+from graphprune.passes import Allocate
 from graphprune.passes.latency import Latency, ProfileLatency, workload
 from graphprune.runtime import Runtime, Timed, feed, session
 from graphprune.timing import Ratio, interleaved
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latency_accuracy.json"
-BUDGET = 0.5
-STEPS = 10
-"""Bisections of the FLOPs budget."""
 
 
 def main() -> None:
@@ -55,7 +49,9 @@ def main() -> None:
     table = gp.profile(setting.model, example, how=ProfileLatency(rounds=10))
     how = Options(latency_table=table)
     job = Job.begin(setting.model, example, None, setting.data, options.samples, how, None)
-    share = flops_of_latency(job)
+    analysis = job.seen[Analysis]
+    share, _ = flops_of_latency(lambda share: Allocate(budget=Budget.flops(share)).run(job.seen),
+                                Latency(workload(analysis), table), analysis.widths.tolist())
     results = {
         f"latency {BUDGET}": job.result(how.allocator(Budget.latency(BUDGET))),
         f"flops {share:.3f}": job.result(how.allocator(Budget.flops(share))),
@@ -74,29 +70,9 @@ def main() -> None:
     print(RESULTS.read_text("utf-8"))
 
 
-def flops_of_latency(job: Job) -> float:
-    """The largest FLOPs budget whose plan meets the latency budget."""
-    analysis, table = job.seen[Analysis], job.seen[gp.LatencyTable]
-    latency = Latency(workload(analysis), table)
-    low, high = 0.1, 1.0
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        try:
-            decision: Decision = Allocate(budget=Budget.flops(middle)).run(job.seen)
-        except InfeasibleBudgetError:
-            low = middle
-            continue
-        widths = [len(group.keep) for group in decision.plan.groups]
-        fits = latency.at(widths) <= BUDGET * latency.at(analysis.widths)
-        low, high = (middle, high) if fits else (low, middle)
-    return low
-
-
 def runner(program: torch.export.ExportedProgram) -> Timed:
     """The program in onnxruntime."""
-    model = to_onnx(fold_batchnorm(program), input_names=input_names(program),
-                    output_names=output_names(program))
-    of = session(model.SerializeToString(), Runtime(1))
+    of = session(serialised(program), Runtime(1))
     return Timed(of, feed(of))
 
 

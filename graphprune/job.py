@@ -116,8 +116,8 @@ class Job:
             PlanError: if an option can't be meant.
         """
         begun = _start(model, args, kwargs, calibration, samples, progress)
-        training = _training(options, begun, progress)
         recovery = _recovery(options.recover, begun)
+        training = _training(options, begun, recovery, progress)
         data = begun.get(Calibration)
         passes: list[AnalysisPass] = [
             Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)]
@@ -197,7 +197,9 @@ def program_of(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
     return trace(model, args, kwargs)
 
 
-def _training(options: Options, begun: State, progress: Progress | None) -> tuple[Distil, ...]:
+def _training(options: Options, begun: State, recovery: Recovery | None,
+              progress: Progress | None) -> tuple[Distil, ...]:
+    """Training, if it was asked for. After a repair, BatchNorm's stored statistics are right."""
     effort = options.distil
     if effort is None:
         return ()
@@ -207,7 +209,8 @@ def _training(options: Options, begun: State, progress: Progress | None) -> tupl
     effort = effort if isinstance(effort, Effort) else Effort.parse(effort)
     checkpoint = Path(options.checkpoint) if options.checkpoint else None
     return (Distil(dense=begun.program, data=begun[Calibration], effort=effort,
-                   augment=tuple(options.augment), checkpoint=checkpoint, progress=progress),)
+                   augment=tuple(options.augment), checkpoint=checkpoint, progress=progress,
+                   batch_training=recovery not in {"ls", "bn"}),)
 
 
 def _cutting(method: Recovery | None, *, training: bool) -> tuple[TransformPass, ...]:

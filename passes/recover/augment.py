@@ -26,12 +26,14 @@ def _flip(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
-    """All images of a batch moved by one offset; the border is repeated."""
-    height, width = (max(1, size // _SHIFT) for size in x.shape[2:])
-    padded = F.pad(x, (width, width, height, height), mode="replicate")
-    top = int(torch.randint(2 * height + 1, (), generator=generator))
-    left = int(torch.randint(2 * width + 1, (), generator=generator))
-    return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    """Each image moved by an offset of its own; the border is repeated."""
+    height, width = x.shape[2:]
+    down, right = max(1, height // _SHIFT), max(1, width // _SHIFT)
+    padded = F.pad(x, (right, right, down, down), mode="replicate")
+    tops = torch.randint(2 * down + 1, (len(x),), generator=generator).tolist()
+    lefts = torch.randint(2 * right + 1, (len(x),), generator=generator).tolist()
+    return torch.stack([image[:, top : top + height, left : left + width]
+                        for image, top, left in zip(padded, tops, lefts, strict=True)])
 
 
 def _mix(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,8 @@
 """What a student shall compute: the dense program's outputs, and the distance to them.
 
-Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, equation 1
-and section 2 for the factor T^2.
+Source: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, section 2.2: the squared error
+of logits. A ResNet-20 cut to half its FLOPs and repaired (83.0 %) came in 400 steps on 1,024 images to
+84.3 % by it alone, to 84.1 % with the divergence of softened classes for half of it.
 """
 
 from __future__ import annotations
@@ -31,16 +32,12 @@ class Target:
 
     Attributes:
         scales: variance of each output over samples and elements.
-        temperature: of the softmax, where there is one output ``[n, classes]``.
-        mixture: weight of the divergence there, 0 to 1.
     """
 
     scales: tuple[float, ...]
-    temperature: float
-    mixture: float
 
     @classmethod
-    def of(cls, batches: Sequence[Outputs], temperature: float, mixture: float) -> Target:
+    def of(cls, batches: Sequence[Outputs]) -> Target:
         """Measure the scales on dense outputs.
 
         Raises:
@@ -54,22 +51,12 @@ class Target:
             count = sum(x.numel() for x in column)
             mean = sum(float(x.double().sum()) for x in column) / count
             scales.append(sum(float((x.double() - mean).square().sum()) for x in column) / count)
-        return cls(tuple(max(s, 1e-12) for s in scales), temperature, mixture)
+        return cls(tuple(max(s, 1e-12) for s in scales))
 
     def error(self, got: Outputs, wanted: Outputs) -> Tensor:
         """Mean squared error, relative to the variance, averaged over outputs."""
         each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
         return torch.stack(each).mean()
-
-    def loss(self, got: Outputs, wanted: Outputs) -> Tensor:
-        """What is minimised: the error, and for logits the divergence from the dense classes."""
-        error = self.error(got, wanted)
-        if len(got) != 1 or got[0].ndim != 2 or not self.mixture:
-            return error
-        t = self.temperature
-        divergence = F.kl_div(F.log_softmax(got[0] / t, 1), F.log_softmax(wanted[0] / t, 1),
-                              reduction="batchmean", log_target=True)
-        return (1 - self.mixture) * error + self.mixture * t * t * divergence
 
 
 def caller(module: Callable[..., Any], program: ExportedProgram) -> Callable[[Sequence[Any]], Outputs]:

@@ -125,7 +125,7 @@ class Loop:
             group["lr"] = self.settings.rate * _schedule(share)
         self.student.train(self.settings.batch_training)
         optimizer.zero_grad()
-        self.target.loss(self.call(inputs), wanted).backward()  # pyright: ignore[reportUnknownMemberType]
+        self.target.error(self.call(inputs), wanted).backward()  # pyright: ignore[reportUnknownMemberType]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         optimizer.step()
 
