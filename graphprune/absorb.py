@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from graphprune.graph import shape, size_hint
-from graphprune.ops.registry import bind, share
+from graphprune.nodes import bind, shape, size_hint
+from graphprune.ops.facts import share
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept

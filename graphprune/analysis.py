@@ -20,12 +20,13 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.cost import Costs, Polynomial, total
-from graphprune.graph import size_hint, unlift
+from graphprune.graph import unlift
 from graphprune.groups import Group, Grouping, group_labels
 from graphprune.labels import Axis, Labels
 from graphprune.layout import Layout
+from graphprune.nodes import size_hint
 from graphprune.ops import Facts
-from graphprune.ops.registry import Result
+from graphprune.ops.facts import Result
 from graphprune.sweep import Sweep
 
 __all__ = ["Analysis", "analyse"]

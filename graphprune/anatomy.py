@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.explain import operator_of
-from graphprune.graph import source_line
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind, source_line
 from graphprune.report import LAYERS, Curve, LayerCost
 
 if TYPE_CHECKING:

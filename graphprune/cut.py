@@ -17,7 +17,8 @@ from graphprune.baking import baked_calls, baked_values
 from graphprune.graph import clone, fingerprint, relift
 from graphprune.labels import Axis
 from graphprune.layout import Layout
-from graphprune.ops.registry import Facts, bind
+from graphprune.nodes import bind
+from graphprune.ops.facts import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,7 +22,7 @@ from graphprune.cut import set_tensor, slice_tensors
 from graphprune.double import Widened
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, state, unlift
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.verify import TOLERANCE, Double, error, finite, random_inputs, run, shaken
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.graph import source_line
 from graphprune.labels import FROZEN, Labels
+from graphprune.nodes import source_line
 
 if TYPE_CHECKING:
     from torch import fx

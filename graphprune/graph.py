@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-import re
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -19,6 +18,8 @@ from torch import fx
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
+
+from .nodes import shape, size_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,6 @@ __all__ = [
     "lift",
     "output_names",
     "relift",
-    "shape",
-    "size_hint",
-    "source_line",
     "state",
     "stored_calls",
     "unlift",
@@ -44,8 +42,6 @@ __all__ = [
 
 _GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
 _PRECISE = (torch.float32, torch.float64)
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
-_LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
 
 def unlift(program: ExportedProgram) -> fx.GraphModule:
@@ -244,16 +240,6 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
     }
 
 
-def size_hint(size: int | torch.SymInt) -> int:
-    """A size as a plain int; a symbolic one takes its value on the example inputs."""
-    return size if isinstance(size, int) else int(size.node.hint)
-
-
-def shape(node: fx.Node) -> tuple[int, ...]:
-    """The shape of a node's tensor value on the example inputs."""
-    return tuple(size_hint(size) for size in node.meta["val"].shape)
-
-
 def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
     """Every tensor that a ``get_attr`` node reads: qualified name -> tensor, in graph order."""
     nodes = module.graph.find_nodes(op="get_attr")
@@ -312,23 +298,6 @@ def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:
     for part in name.split("."):
         value = getattr(value, part)
     return value if isinstance(value, torch.Tensor) else None
-
-
-def source_line(node: fx.Node) -> str:
-    """``file.py:12`` of the user's own code that made this node, or ``""`` if unknown.
-
-    The innermost frame outside torch and the model libraries; failing that, the innermost.
-    """
-    frames = _frames(node)
-    own = [f for f in frames if not _LIBRARY.search(f["file"])] or frames
-    if not own:
-        return ""
-    return f"{own[-1]['file'].replace(chr(92), '/').rsplit('/', 1)[-1]}:{own[-1]['line']}"
-
-
-def _frames(node: fx.Node) -> list[dict[str, str]]:
-    trace = node.meta.get("stack_trace") or ""
-    return [match.groupdict() for match in _FRAME.finditer(trace)]
 
 
 def fingerprint(module: fx.GraphModule) -> str:

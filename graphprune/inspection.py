@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from graphprune.explain import frozen, operator_of, unknown_operators
-from graphprune.graph import source_line
+from graphprune.nodes import source_line
 from graphprune.report import Size
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from graphprune.baking import baked_calls
 from graphprune.calibration import Calibration
 from graphprune.eager import Rebuilt
 from graphprune.explain import frozen, operator_of
-from graphprune.graph import source_line
 from graphprune.inspection import size, unknown
 from graphprune.latency import LatencyTable
+from graphprune.nodes import source_line
 from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan import Plan

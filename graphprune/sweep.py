@@ -14,11 +14,12 @@ import torch
 from torch import fx
 
 from graphprune.errors import InternalError
-from graphprune.graph import size_hint, state, stored_calls
+from graphprune.graph import state, stored_calls
 from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
+from graphprune.nodes import size_hint
 from graphprune.ops import Call, Facts, find
-from graphprune.ops.registry import Result
+from graphprune.ops.facts import Result
 
 __all__ = ["Sweep"]
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from graphprune.analysis import Analysis, Kept
     from graphprune.layout import Layout
-    from graphprune.ops.registry import Contraction, Statistic
+    from graphprune.ops.facts import Contraction, Statistic
 
 __all__ = [
     "TOLERANCE", "Double", "Masked", "Verdict", "error", "finite", "random_inputs", "run", "same",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from graphprune.errors import PlanError
 from graphprune.explain import classes_of, operator_of, reason_of
-from graphprune.graph import source_line
 from graphprune.labels import FROZEN
+from graphprune.nodes import source_line
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis

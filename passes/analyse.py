@@ -9,7 +9,7 @@ from graphprune.analysis import Analysis, analyse
 from graphprune.calibration import Calibration
 from graphprune.errors import PlanError, UnsupportedOpError
 from graphprune.explain import unknown_operators
-from graphprune.graph import source_line
+from graphprune.nodes import source_line
 from graphprune.pipeline import AnalysisPass, State
 
 from .observe import Observations

@@ -14,7 +14,7 @@ from graphprune.errors import PlanError
 from graphprune.export import to_onnx
 from graphprune.graph import input_names, output_names
 from graphprune.latency import LatencyTable
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 
 from .allocation import Factor
 from .allocation.factors import absorb, polynomial_factors

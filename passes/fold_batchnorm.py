@@ -30,7 +30,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.graph import clone, relift, state, unlift
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 
 from .fold_sites import BATCH_NORM, TRANSPOSED, Site, Sites
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from graphprune.graph import state
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 
 __all__ = ["BATCH_NORM", "LAYERS", "TRANSPOSED", "Site", "Sites"]
 

@@ -15,7 +15,9 @@ from graphprune.ops import (
     rows,
     shape,
 )
-from graphprune.ops.registry import RULES, Call, Facts, Kept, Rule, Sample, find, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Facts, Kept
+from graphprune.ops.registry import RULES, Rule, Sample, find, rule, sample
 
 __all__ = [
     "RULES",

@@ -11,8 +11,10 @@ import torch
 
 from graphprune.labels import Axis
 from graphprune.layout import Layout
+from graphprune.ops.call import Call
 from graphprune.ops.elementwise import broadcast
-from graphprune.ops.registry import Call, Kept, Sample, rule, sample
+from graphprune.ops.facts import Kept
+from graphprune.ops.registry import Sample, rule, sample
 from graphprune.splitting import split
 
 __all__: list[str] = []

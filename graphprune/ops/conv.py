@@ -12,7 +12,8 @@ import torch
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Sample, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.registry import Sample, rule, sample
 from graphprune.splitting import split
 from graphprune.tying import merge
 

@@ -7,7 +7,9 @@ from torch import fx
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Result, resized, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Result, resized
+from graphprune.ops.registry import rule, sample
 
 __all__ = ["fresh_layout"]
 

@@ -13,7 +13,8 @@ from torch import fx
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Sample, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.registry import Sample, rule, sample
 
 __all__ = ["broadcast"]
 

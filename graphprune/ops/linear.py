@@ -6,8 +6,9 @@ import torch
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
+from graphprune.ops.call import Call
 from graphprune.ops.elementwise import broadcast
-from graphprune.ops.registry import Call, rule, sample
+from graphprune.ops.registry import rule, sample
 
 __all__: list[str] = []
 

@@ -13,7 +13,9 @@ import torch
 
 from graphprune.labels import Axis
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, resized, rule, sample, share
+from graphprune.ops.call import Call
+from graphprune.ops.facts import resized, share
+from graphprune.ops.registry import rule, sample
 from graphprune.splitting import split
 
 __all__: list[str] = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from graphprune.labels import plain
-from graphprune.ops.registry import Call, Result, Sample, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Result
+from graphprune.ops.registry import Sample, rule, sample
 
 __all__: list[str] = []
 

@@ -12,7 +12,9 @@ from collections.abc import Callable
 import torch
 
 from graphprune.labels import Axis, plain
-from graphprune.ops.registry import Call, Result, Sample, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Result
+from graphprune.ops.registry import Sample, rule, sample
 from graphprune.ops.rows import stack_rows
 from graphprune.splitting import split
 

@@ -14,7 +14,9 @@ import torch
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Kept, Result, Sample, rule, sample, share
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Kept, Result, share
+from graphprune.ops.registry import Sample, rule, sample
 
 __all__: list[str] = []
 

@@ -10,7 +10,9 @@ from torch import fx
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Kept, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Kept
+from graphprune.ops.registry import rule, sample
 from graphprune.ops.rows import stack_rows, with_axis
 
 __all__: list[str] = []

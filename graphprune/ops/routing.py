@@ -13,7 +13,9 @@ from torch import fx
 
 from graphprune.labels import plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Result, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Result
+from graphprune.ops.registry import rule, sample
 
 __all__ = ["consumed"]
 

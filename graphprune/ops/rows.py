@@ -12,7 +12,9 @@ from torch import fx
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
-from graphprune.ops.registry import Call, Kept, Result, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Kept, Result
+from graphprune.ops.registry import rule, sample
 from graphprune.tying import widened
 
 __all__ = ["stack_rows", "with_axis"]

@@ -8,7 +8,9 @@ import torch
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout, reshape
-from graphprune.ops.registry import Call, resized, rule, sample
+from graphprune.ops.call import Call
+from graphprune.ops.facts import resized
+from graphprune.ops.registry import rule, sample
 from graphprune.splitting import split
 from graphprune.tying import merge
 

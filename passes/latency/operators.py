@@ -14,9 +14,8 @@ from torch import fx
 
 from graphprune.analysis import Analysis
 from graphprune.cost import Polynomial, total
-from graphprune.graph import shape
 from graphprune.latency import Kernel
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind, shape
 from graphprune.passes.fold_sites import (
     BATCH_NORM,
     CONVOLUTIONS,

@@ -16,8 +16,7 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from graphprune.analysis import Analysis
-from graphprune.graph import shape
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind, shape
 
 __all__ = [
     "Layer", "find_layers", "input_rows", "matrix", "output_rows", "sample_rows", "sizes",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.passes.fold_batchnorm import affine as affine_of
 
 from .layers import Layer

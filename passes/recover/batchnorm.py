@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graphprune.analysis import Kept
 from graphprune.cut import cut_module
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.passes.observe import Frontier, Observations
 from graphprune.passes.observe.distributed import total
 

@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from graphprune.analysis import Kept
 from graphprune.cut import cut_nodes
 from graphprune.labels import Axis
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.passes.observe import (
     Frontier,
     Layer,

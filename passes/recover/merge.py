@@ -31,7 +31,7 @@ from graphprune.analysis import Analysis
 from graphprune.cut import set_tensor, slice_tensors
 from graphprune.graph import relift, state, unlift
 from graphprune.groups import Group
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.passes.allocate import Decision
 from graphprune.passes.observe import Observations
 from graphprune.passes.prune import Prune

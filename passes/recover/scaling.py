@@ -10,7 +10,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Analysis
-from graphprune.graph import shape
+from graphprune.nodes import shape
 from graphprune.verify import Double
 
 __all__ = ["unscaled"]

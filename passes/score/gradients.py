@@ -34,7 +34,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 from graphprune.analysis import Analysis
 from graphprune.calibration import Calibration
 from graphprune.errors import PlanError
-from graphprune.ops.registry import Contraction
+from graphprune.ops.facts import Contraction
 
 from .running import Running, arguments, pieces
 

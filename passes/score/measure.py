@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.groups import Group
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.passes.observe import Frontier, Layer, Observations, matrix, sizes
 from graphprune.passes.recover import repair
 

@@ -14,7 +14,8 @@ from torch import fx
 from graphprune.analysis import Analysis
 from graphprune.calibration import Calibration
 from graphprune.groups import Group
-from graphprune.ops.registry import Contraction, bind
+from graphprune.nodes import bind
+from graphprune.ops.facts import Contraction
 
 from .running import Running, arguments, pieces, rows_of
 

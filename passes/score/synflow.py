@@ -11,8 +11,7 @@ from torch import fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from graphprune.analysis import Analysis
-from graphprune.graph import shape
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind, shape
 from graphprune.passes.observe import Observations
 
 from .base import Scores, additive

@@ -18,7 +18,7 @@ from torch import fx
 
 from graphprune.analysis import Analysis
 from graphprune.groups import Group
-from graphprune.ops.registry import bind
+from graphprune.nodes import bind
 from graphprune.passes.fold_batchnorm import affine, grouped
 from graphprune.passes.fold_sites import BATCH_NORM, LAYERS, Sites
 

@@ -14,9 +14,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.errors import LoadError
-from graphprune.graph import source_line
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
+from graphprune.nodes import source_line
 from graphprune.onnx_in import OPERATORS, import_onnx
 from tests import nets
 from tests.graphprune.onnx_samples import SAMPLES, SIZES, Sample, model_of

@@ -1,0 +1,56 @@
+"""What a node of a graph says of itself: its arguments by name, its shape, where it came from."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import torch
+from torch import fx
+
+__all__ = ["bind", "shape", "size_hint", "source_line"]
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+_LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
+
+
+def bind(node: fx.Node) -> dict[str, Any]:
+    """A call's arguments by schema name, defaults filled in."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return {str(i): value for i, value in enumerate(node.args)} | dict(node.kwargs)
+    names, defaults = _parameters(node.target)
+    return defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+@cache
+def _parameters(operator: torch._ops.OpOverload) -> tuple[tuple[str, ...], dict[str, Any]]:
+    arguments = operator._schema.arguments
+    return tuple(a.name for a in arguments), {a.name: a.default_value for a in arguments}
+
+
+def size_hint(size: int | torch.SymInt) -> int:
+    """A size as a plain int; a symbolic one takes its value on the example inputs."""
+    return size if isinstance(size, int) else int(size.node.hint)
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's tensor value on the example inputs."""
+    return tuple(size_hint(size) for size in node.meta["val"].shape)
+
+
+def source_line(node: fx.Node) -> str:
+    """``file.py:12`` of the user's own code that made this node, or ``""`` if unknown.
+
+    The innermost frame outside torch and the model libraries; failing that, the innermost.
+    """
+    frames = _frames(node)
+    own = [f for f in frames if not _LIBRARY.search(f["file"])] or frames
+    if not own:
+        return ""
+    return f"{own[-1]['file'].replace(chr(92), '/').rsplit('/', 1)[-1]}:{own[-1]['line']}"
+
+
+def _frames(node: fx.Node) -> list[dict[str, str]]:
+    trace = node.meta.get("stack_trace") or ""
+    return [match.groupdict() for match in _FRAME.finditer(trace)]
