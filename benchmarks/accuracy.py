@@ -220,7 +220,7 @@ def random_plans(setting: Setting, job: Job, budget: float, seed: int, draws: in
     ranked = sorted((repaired(few, plan) for plan in plans), key=lambda each: each.repaired.error)
     best = min((repaired(job, each.plan) for each in ranked[:FINALISTS]),
                key=lambda each: each.repaired.error)
-    return job.cut(replace(job.seen, facts={**job.seen.facts, Decision: best})).program
+    return job.cut(job.seen.knowing(best)).program
 
 
 def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -> gp.Plan:

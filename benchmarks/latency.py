@@ -32,7 +32,6 @@ import copy
 import csv
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ class Net:
         self.analysis = self.state[Analysis]
         self.table = self._table()
         self.latency = Latency(workload(self.analysis), self.table)
-        self.facts = {**self.state.facts, LatencyTable: self.table}
+        self.state = self.state.knowing(self.table)
         self.dense = self.analysis.widths.tolist()
 
     def plans(self) -> None:
@@ -149,7 +148,7 @@ class Net:
         return found
 
     def _decided(self, *budgets: Budget, **how: Any) -> Decision:
-        return Allocate(budget=budgets, **how).run(replace(self.state, facts=self.facts))
+        return Allocate(budget=budgets, **how).run(self.state)
 
     def _table(self) -> LatencyTable:
         path = RESULTS / "latency" / f"{self.name}.json"

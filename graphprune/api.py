@@ -98,7 +98,7 @@ def compress(
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
             plan says itself whether it does.
-        progress: called with the name of each stage as it starts.
+        progress: called with the name of each stage as it starts, and with how far the long ones are.
 
     Returns:
         The smaller model with its plan and report. ``model`` isn't changed.

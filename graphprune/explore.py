@@ -139,8 +139,7 @@ def sweep(
             continue
         reached = None
         if source is not None:
-            decided = replace(job.seen, facts={**job.seen.facts, Decision: decision})
-            reached = accuracy(job.cut(decided).program, source)
+            reached = accuracy(job.cut(job.seen.knowing(decision)).program, source)
         found.append(_point(share, job.seen, decision, latency_table, reached))
         tell(found[-1])
     return tuple(found)

@@ -122,11 +122,11 @@ class Job:
         passes: list[AnalysisPass] = [
             Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)]
         if data is not None:
-            passes.append(Observe(data))
+            passes.append(Observe(data, progress=progress))
         passes.append(Score(_criterion(options.score or _default_score(begun))))
         seen = Pipeline(passes).run(begun, progress)
         if isinstance(options.latency_table, LatencyTable):
-            seen = replace(seen, facts={**seen.facts, LatencyTable: options.latency_table})
+            seen = seen.knowing(options.latency_table)
         return cls(model, options, seen, recovery, training, progress)
 
     def decide(self, decider: Allocate | Given) -> State:
@@ -141,7 +141,7 @@ class Job:
                 and not isinstance(table, LatencyTable)):
             passes.append(replace(table or ProfileLatency(), progress=self.progress))
         if self.recovery == "ls" and isinstance(decider, Allocate):
-            passes.append(Choose(decider, self.progress))
+            passes.append(Choose(decider))
         else:
             passes.append(decider)
         return Pipeline(passes, given=tuple(self.seen.facts)).run(self.seen, self.progress)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from graphprune.analysis import Analysis, analyse
 from graphprune.calibration import Calibration
@@ -56,6 +57,7 @@ class Observe(AnalysisPass):
     Attributes:
         data: the inputs.
         seed: of the sample of positions.
+        progress: told how far it is, and so are the passes that use the measurements.
     """
 
     name: ClassVar[str] = "observe"
@@ -63,10 +65,11 @@ class Observe(AnalysisPass):
     gives = (Observations,)
     data: Calibration = field(repr=False)
     seed: int = 0
+    progress: Callable[[str], Any] | None = field(default=None, repr=False)
 
     def run(self, state: State) -> Observations:
         """One pass over the data."""
-        seen = Observations(state[Analysis], self.data, self.seed)
+        seen = Observations(state[Analysis], self.data, self.seed, self.progress)
         _ = seen.record
         return seen
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graphprune.analysis import Analysis
@@ -28,14 +27,12 @@ class Choose(AnalysisPass):
 
     Attributes:
         allocate: makes the plans.
-        progress: called with news of how it goes.
     """
 
     name: ClassVar[str] = "choose"
     needs = (Analysis, Scores, Observations)
     gives = (Decision,)
     allocate: Allocate
-    progress: Callable[[str], object] | None = field(default=None, repr=False)
 
     def run(self, state: State) -> Decision:
         """Allocate, repair and compare.
@@ -46,13 +43,10 @@ class Choose(AnalysisPass):
         scores, seen = state[Scores], state[Observations]
         tried: dict[str, Decision] = {}
         for name, curves in (scores.variants or {"": scores.curves}).items():
-            variant = replace(state, facts={**state.facts, Scores: replace(scores, curves=curves)})
-            found = self.allocate.run(variant)
+            found = self.allocate.run(state.knowing(replace(scores, curves=curves)))
             if any(found.plan == other.plan for other in tried.values()):
                 continue
-            if self.progress is not None:
-                self.progress(f"choose {name}")
-            repaired = repair(seen, seen.analysis.kept(found.plan.keep))
+            repaired = repair(seen, seen.analysis.kept(found.plan.keep), stage=f"choose {name}".rstrip())
             tried[name] = replace(found, repaired=repaired)
         errors = {name: each.repaired.error for name, each in tried.items() if each.repaired}
         best = min(errors, key=errors.__getitem__)

@@ -275,6 +275,19 @@ def test_passes_run_alone_composed_and_under_torch_fx(net: nets.Net) -> None:
     assert torch.equal(managed.graph_module(x), small.module()(x))
 
 
+def test_long_stages_tell_how_far_they_are(net: nets.Net) -> None:
+    news: list[str] = []
+    data = torch.randn(40, *net.inputs()[0].shape[1:])
+    gp.compress(net, net.inputs(), flops=0.5, calibration=[data], progress=news.append)
+    stages = list(dict.fromkeys(each.split()[0] for each in news))
+    assert stages == ["trace", "data", "analyse", "observe", "score", "choose", "prune", "recover", "rebuild"]
+    for stage in ("observe", "score", "choose measured", "recover"):
+        parts = [each.removeprefix(stage).split() for each in news if each.startswith(f"{stage} ")]
+        counts = [(int(number), int(count)) for number, of, count in parts if of == "of"]
+        assert {count for _, count in counts} == {max(number for number, _ in counts)}
+        assert [number for number, _ in counts[:3]] == [1, 2, 3]
+
+
 def test_a_pipeline_is_checked_before_it_runs() -> None:
     with pytest.raises(ValueError, match="allocate needs Scores"):
         gp.Pipeline((Analyse(), Allocate(budget=gp.Budget.flops(0.5))))

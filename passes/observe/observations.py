@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -86,11 +86,18 @@ class Observations:
         analysis: of the dense program.
         data: inputs.
         seed: of the sample of rows.
+        progress: told how far a measurement is, by what is made from them as well.
     """
 
     analysis: Analysis
     data: Calibration = field(repr=False)
     seed: int = 0
+    progress: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+
+    def tell(self, stage: str, number: int, count: int) -> None:
+        """Say that ``stage`` begins the part of that number, from 0."""
+        if self.progress is not None:
+            self.progress(f"{stage} {number + 1} of {count}")
 
     @property
     def batches(self) -> tuple[tuple[Any, ...], ...]:
@@ -121,7 +128,9 @@ class Observations:
     def record(self) -> Record:
         """The measurements."""
         watch = _Watch(self)
-        for number in sorted({*self.fitted, *self.held_out}):
+        numbers = sorted({*self.fitted, *self.held_out})
+        for place, number in enumerate(numbers):
+            self.tell("observe", place, len(numbers))
             watch.see(number)
         return watch.record()
 

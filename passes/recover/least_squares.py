@@ -9,9 +9,8 @@ Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -61,7 +60,7 @@ def repair(
     tensors: Mapping[str, Tensor] | None = None,
     refitting: bool = True,
     everything: bool = False,
-    progress: Callable[[str], Any] | None = None,
+    stage: str = "recover",
 ) -> Repaired:
     """Refit every layer of the network that ``kept`` leaves.
 
@@ -72,7 +71,7 @@ def repair(
         refitting: with False nothing is refitted, and only the error is measured.
         everything: fit on the batches kept aside too, once it is known what is best on them;
             the error that is returned is then no longer that of unseen data.
-        progress: called with each layer's weight.
+        stage: what to call this when telling how far it is.
     """
     analysis = observations.analysis
     module, copies = cut_nodes(analysis, kept)
@@ -80,8 +79,7 @@ def repair(
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
     fits: list[tuple[Layer, Fit]] = []
     for layer in observations.layers if refitting else ():
-        if progress is not None:
-            progress(layer.weight)
+        observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
         problem = _Problem(observations, layer, kept, run, copies, used)
         if problem.fits():

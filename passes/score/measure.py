@@ -7,9 +7,8 @@ its outputs with the dense ones on data kept aside. A few widths of each group s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,14 +72,12 @@ class Curve:
         return rising[::-1].copy()
 
 
-def measure(seen: Observations, fallback: Scores,
-            progress: Callable[[str], Any] | None = None) -> dict[str, Curve]:
+def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
     """The curves of all groups.
 
     Args:
         seen: measurements of the dense network.
         fallback: orders groups that no layer reads, such as the inner axis of ``q kᵀ``.
-        progress: called with each group's id.
 
     Returns:
         Group id -> curve.
@@ -94,9 +91,8 @@ def measure(seen: Observations, fallback: Scores,
     def start(group: Group) -> int:
         return min((place[r.layer.node] for r in readers[group.id]), default=-1)
 
-    for group in sorted(seen.analysis.groups, key=start):
-        if progress is not None:
-            progress(group.id)
+    for number, group in enumerate(sorted(seen.analysis.groups, key=start)):
+        seen.tell("score", number, len(seen.analysis.groups))
         if not readers[group.id]:
             found[group.id] = _without_reader(seen, group, fallback)
             continue

@@ -76,7 +76,7 @@ def pretend(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> list[float]:
 def made(net: nn.Module | None = None) -> tuple[State, LatencyTable]:
     state = gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(program(net))
     table = profile(workload(state[Analysis]), pretend, runtime=Runtime())
-    return State(state.program, facts={**state.facts, LatencyTable: table}), table
+    return state.knowing(table), table
 
 
 def decided(state: State, *budgets: gp.Budget, **options: object) -> Decision:
@@ -156,11 +156,7 @@ def test_a_table_of_another_network_is_refused() -> None:
     state, _ = made()
     _, other = made(Concat())
     with pytest.raises(MismatchError, match="lacks"):
-        decided(replace_table(state, other), gp.Budget.latency(0.5))
-
-
-def replace_table(state: State, table: LatencyTable) -> State:
-    return State(state.program, facts={**state.facts, LatencyTable: table})
+        decided(state.knowing(other), gp.Budget.latency(0.5))
 
 
 def brute(state: State, *budgets: gp.Budget) -> float:
@@ -230,7 +226,7 @@ def test_budgets_that_are_met_one_by_one_but_not_together() -> None:
         return [1e-6 * (20 - p[-1]) if inner else 1e-9 for p in points]
 
     table = profile(work, odd, runtime=Runtime())
-    state = replace_table(state, table)
+    state = state.knowing(table)
     for alone in (gp.Budget.flops(0.3), gp.Budget.latency(1.0)):
         assert all(met.met for met in decided(state, alone).budgets)
     with pytest.raises(InfeasibleBudgetError, match="can't be met together") as refused:
