@@ -322,7 +322,13 @@ def page(rows: Sequence[Row]) -> str:
     parts = ["# Accuracy after compression", "", intro]
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
-        parts += ["", f"## {title}", "", *table([r for r in compared if r["minutes"] == minutes])]
+        parts += ["", f"## {title}"]
+        these = [row for row in compared if row["minutes"] == minutes]
+        if own := [row for row in these if row["model"] in RESNETS]:
+            parts += ["", *table(own)]
+        if others := [row for row in these if row["model"] not in RESNETS]:
+            parts += ["", "Networks that `python -m graphprune.models.train_images` trained before:", "",
+                      *table(others)]
     if allocated := [row for row in rows if row["method"].startswith("allocate ")]:
         parts += ["", "## Allocators", "", "Mean and range over seeds, no training.", "",
                   *table(allocated)]
@@ -353,13 +359,14 @@ def cell(values: Sequence[float]) -> str:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy over FLOPs without training, a panel for each network."""
+    """Accuracy over FLOPs without training, a panel for each ResNet."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    shown = [r for r in rows if not r["minutes"] and not r["method"].startswith("allocate ")]
+    shown = [r for r in rows if r["model"] in RESNETS and not r["minutes"]
+             and not r["method"].startswith("allocate ")]
     names = sorted({row["model"] for row in shown})
     figure, axes = pyplot.subplots(1, len(names), figsize=(5 * len(names), 4), sharey=True,
                                    squeeze=False)
