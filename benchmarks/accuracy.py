@@ -71,11 +71,9 @@ BATCH = 500
 OURS = "graphprune"
 RANDOM = "random plans"
 
-AUGMENT = ("flip", "crop")
-"""Changes of the images while training; the same for all methods."""
-
-UNREPAIRED_RATE = 1e-3
-"""Rate of the training for networks that weren't repaired; they profit from a higher one."""
+AUGMENT, FEW_IMAGES = ("flip", "crop"), ("mix",)
+"""Changes of the images while training, and those on the few of the calibration alone; the same for
+all methods."""
 
 FEW, FINALISTS = 256, 5
 """Images that all random plans are repaired on, and how many of them are repaired on all images."""
@@ -148,12 +146,15 @@ Methods = Iterator[tuple[str, Callable[[], ExportedProgram]]]
 
 
 def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Methods:
+    """All methods, with the training that was asked for.
+
+    BatchNorm trains on its stored statistics where they were just made right.
+    """
+    train = partial(trained, setting, options)
     if "graphprune" in options.tools:
-        distil = {"distil": Effort(seconds=60 * options.train_minutes), "augment": AUGMENT}
-        here = distil if options.train_minutes and not options.train_samples else {}
-        yield OURS, lambda: ours(setting, budget, **here).program
-        yield f"{OURS}, weights alone", lambda: gp.compress(
-            setting.model, cifar_resnet.example_inputs(), flops=budget).program
+        yield OURS, lambda: ours(setting, budget, options).program
+        yield f"{OURS}, weights alone", lambda: train(gp.compress(
+            setting.model, cifar_resnet.example_inputs(), flops=budget).program)
     if "torch-pruning" not in options.tools or not find_spec("torch_pruning"):
         return
     import peers
@@ -162,33 +163,40 @@ def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Met
         def raw(method: str = method) -> nn.Module:
             return peers.pruned(setting.model, setting.images, setting.labels, method, budget)
 
-        yield f"torch-pruning {method}", lambda raw=raw: traced(raw())
+        yield f"torch-pruning {method}", lambda raw=raw: train(traced(raw()))
         yield (f"torch-pruning {method} + BN",
-               lambda raw=raw: traced(peers.reestimate(raw(), setting.images)))
+               lambda raw=raw: train(traced(peers.reestimate(raw(), setting.images)),
+                                     batch_training=False))
 
 
-def ours(setting: Setting, budget: float, **options: Any) -> gp.Result:
-    return gp.compress(setting.model, cifar_resnet.example_inputs(), flops=budget,
-                       calibration=setting.data, **options)
+def ours(setting: Setting, budget: float, options: argparse.Namespace) -> gp.Result:
+    """As ``gp.compress`` does it; its training may have more images than its repair."""
+    job = scored(setting, setting.data)
+    if options.train_minutes:
+        job = replace(job, training=(training(setting, options, batch_training=False),))
+    return job.result(Options().allocator(Budget.flops(budget)))
 
 
 def traced(model: nn.Module) -> ExportedProgram:
     return trace(model, cifar_resnet.example_inputs())
 
 
-def trained(setting: Setting, method: str, small: ExportedProgram,
-            options: argparse.Namespace) -> ExportedProgram:
-    """Distilled: with BatchNorm's stored statistics where they were just made right, at a higher rate
-    where weights weren't refitted.
-    """
-    if not options.train_minutes or (method == OURS and not options.train_samples):
+def trained(setting: Setting, options: argparse.Namespace, small: ExportedProgram,
+            *, batch_training: bool = True) -> ExportedProgram:
+    """Distilled, if training was asked for."""
+    if not options.train_minutes:
         return small
+    return training(setting, options, batch_training=batch_training)(small)
+
+
+def training(setting: Setting, options: argparse.Namespace, *, batch_training: bool) -> Distil:
     more = options.train_samples
-    data = calibrate(setting.train, setting.program, more) if more else setting.data
-    return Distil(dense=setting.program, data=data, augment=AUGMENT,
-                  rate=0.0 if method == OURS else UNREPAIRED_RATE,
-                  batch_training=not (method == OURS or method.endswith("+ BN")),
-                  effort=Effort(seconds=60 * options.train_minutes))(small)
+    return Distil(
+        dense=setting.program, batch_training=batch_training,
+        data=calibrate(setting.train, setting.program, more) if more else setting.data,
+        effort=Effort(seconds=60 * options.train_minutes),
+        augment=AUGMENT if more else AUGMENT + FEW_IMAGES,
+    )
 
 
 def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Methods:
@@ -254,21 +262,19 @@ def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -
 # Running -----------------------------------------------------------------------------------------
 
 
-def measure(setting: Setting, method: str, make: Callable[[], ExportedProgram],
-            options: argparse.Namespace) -> Row:
+def measure(setting: Setting, make: Callable[[], ExportedProgram]) -> Row:
     from zoo import macs
 
     example = cifar_resnet.example_inputs()[0]
     start = time.perf_counter()
     small = make()
-    made = time.perf_counter() - start
-    small = trained(setting, method, small, options)
+    seconds = time.perf_counter() - start
     module = small.module()
     return {
         "flops": round(macs(module, example) / macs(setting.model, example), 4),
         "accuracy": setting.accuracy(module),
         "dense": setting.accuracy(setting.model),
-        "seconds": round(made, 1),
+        "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "samples": setting.data.samples,
         "val": len(setting.val[1]),
@@ -293,7 +299,7 @@ def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
                                         strict=True))
                     key = " | ".join(map(str, row.values()))
                     if options.force or key not in rows:
-                        rows[key] = row | measure(setting, method, make, options)
+                        rows[key] = row | measure(setting, make)
                         save(rows, options.results)
                     show(rows[key])
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from graphprune.analysis import Analysis, Kept
 
-__all__ = ["Rebuilt", "rebuild", "shrink_module", "trainable_graph"]
+__all__ = ["Rebuilt", "obeying", "rebuild", "shrink_module", "trainable_graph"]
 
 
 @dataclass(frozen=True)
@@ -225,14 +225,18 @@ _TRAINING = {"train", "training", "use_input_stats"}
 
 
 def trainable_graph(program: ExportedProgram) -> fx.GraphModule:
-    """The program as a GraphModule that obeys ``.train()`` and ``.eval()``.
+    """The program as a GraphModule that obeys ``.train()`` and ``.eval()``, see ``obeying``."""
+    return obeying(unlift(program))
+
+
+def obeying(source: fx.GraphModule) -> fx.GraphModule:
+    """A traced graph as a GraphModule that obeys ``.train()`` and ``.eval()``; it shares the graph.
 
     Flags that are off read the module's own ``training``: those of batch and instance norm,
     dropout of every kind, recurrent layers. One that was on in evaluation stays on. It starts
     in evaluation mode. What a model does in training alone leaves no trace in a program: the
     ``dropout_p`` of attention, layers that are dropped at random.
     """
-    source = unlift(program)
     module = fx.GraphModule(source, source.graph)
     for node in [n for n in module.graph.nodes if n.op == "call_function"]:
         for name, value in bind(node).items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .frontier import Frontier
-from .layers import Layer, input_rows, matrix, output_rows, sizes
-from .observations import Moments, Observations, Record
+from .layers import Layer, input_rows, matrix, output_rows, sizes, staying
+from .moments import Moments, input_moments
+from .observations import Observations, Record
 from .targets import Target, affine
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Record",
     "Target",
     "affine",
+    "input_moments",
     "input_rows",
     "matrix",
     "output_rows",
     "sizes",
+    "staying",
 ]

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from graphprune.analysis import Analysis
+from graphprune.analysis import Analysis, Kept
+from graphprune.graph import state
+from graphprune.labels import Axis
 from graphprune.nodes import bind, shape
 
 __all__ = [
     "Layer", "find_layers", "input_rows", "matrix", "output_rows", "sample_rows", "sizes",
+    "staying",
 ]  # fmt: skip
 
 aten = torch.ops.aten
@@ -56,12 +60,12 @@ class Layer:
         return 1 if self.spatial else -1
 
 
-def find_layers(analysis: Analysis) -> tuple[Layer, ...]:
+def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
     """The layers of a graph. Left out: weights that are computed, or that two calls share."""
-    module = analysis.module
+    tensors = state(module)
     uses = Counter(
-        id(analysis.tensors[node.target])
-        for node in module.graph.find_nodes(op="get_attr") if node.target in analysis.tensors
+        id(tensors[node.target])
+        for node in module.graph.find_nodes(op="get_attr") if node.target in tensors
         for _ in node.users
     )
     found: list[Layer] = []
@@ -69,7 +73,7 @@ def find_layers(analysis: Analysis) -> tuple[Layer, ...]:
         if node.target not in CONVOLUTIONS and node.target is not aten.linear.default:
             continue
         call = bind(node)
-        names = [None if call[n] is None else _own(call[n], analysis, uses)
+        names = [None if call[n] is None else _own(call[n], tensors, uses)
                  for n in ("weight", "bias")]
         batched = node.target is aten.linear.default or (
             call["input"].meta["val"].ndim == CONVOLUTIONS[node.target] + 2)
@@ -80,11 +84,22 @@ def find_layers(analysis: Analysis) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def _own(node: fx.Node, analysis: Analysis, uses: Counter[int]) -> str | None:
+def _own(node: fx.Node, tensors: Mapping[str, Tensor], uses: Counter[int]) -> str | None:
     """The name of a parameter that is read here only."""
     name = str(node.target)
-    own = node.op == "get_attr" and name in analysis.tensors
-    return name if own and uses[id(analysis.tensors[name])] == 1 else None
+    own = node.op == "get_attr" and name in tensors
+    return name if own and uses[id(tensors[name])] == 1 else None
+
+
+def staying(layer: Layer, analysis: Analysis, kept: Kept) -> Tensor | None:
+    """Which channels of a layer's output stay: a mask. ``None`` if other dimensions shrink as well."""
+    layout = analysis.layouts[layer.node]
+    if not isinstance(layout, tuple):
+        return None
+    others: list[Axis] = list(layout)
+    own = others.pop(layer.channel)
+    whole = all(bool(kept(axis).all()) for axis in others)
+    return torch.from_numpy(kept(own)) if whole else None  # pyright: ignore[reportUnknownMemberType]
 
 
 def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int]) -> Tensor:

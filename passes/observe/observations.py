@@ -16,9 +16,10 @@ from graphprune.verify import run
 
 from .distributed import mine, total
 from .layers import Layer, find_layers, input_rows, output_rows, sample_rows, sizes
+from .moments import Moments
 from .targets import Target, find_target
 
-__all__ = ["Moments", "Observations", "Record"]
+__all__ = ["Observations", "Record"]
 
 ROWS_PER_SAMPLE = 16
 """At least so many positions of a sample, where there are as many ..."""
@@ -31,32 +32,6 @@ HELD_OUT = 0.2
 
 WIDEST = 5000
 """Second moments are not collected of layers with more inputs: 200 MB each."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """First and second moments of a layer's input rows on the batches to fit on.
-
-    Attributes:
-        gram: ``[groups, u, u]``, float64, sum over rows of ``x xᵀ``.
-        total: ``[groups, u]``, sum of ``x``.
-        count: rows.
-    """
-
-    gram: Tensor
-    total: Tensor
-    count: float
-
-    @property
-    def mean(self) -> Tensor:
-        """``[groups, u]``."""
-        return self.total / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        """``[groups, u, u]``."""
-        mean = self.mean
-        return self.gram / self.count - mean[:, :, None] * mean[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -107,7 +82,7 @@ class Observations:
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The layers that can be refitted."""
-        return find_layers(self.analysis)
+        return find_layers(self.analysis.module)
 
     @cached_property
     def targets(self) -> dict[Layer, Target]:
@@ -162,7 +137,7 @@ class _Watch(fx.Interpreter):
         for layer, target in observations.targets.items():
             self._aims.setdefault(target.value, []).append(layer)
         self._cut = {layer for layer in observations.layers if _may_be_cut(observations, layer)}
-        self._sums: dict[Layer, list[Any]] = {}
+        self._sums: dict[Layer, Moments] = {}
         self._rows: dict[tuple[Layer, int], Tensor] = {}
         self._targets: dict[tuple[Layer, int], Tensor] = {}
         self._outputs: dict[int, list[Any]] = {}
@@ -195,21 +170,16 @@ class _Watch(fx.Interpreter):
         self._rows[layer, self._number] = rows
         if layer not in self._cut or self._number not in self._seen.fitted:
             return
-        x = input_rows(layer, value, rows, groups)
-        gram, summed, seen = self._sums.setdefault(layer, [0, 0, 0])
-        self._sums[layer] = [gram + (x.transpose(1, 2) @ x).double(),
-                             summed + x.double().sum(1), seen + x.shape[1]]
+        own = Moments.of(input_rows(layer, value, rows, groups))
+        self._sums[layer] = self._sums[layer] + own if layer in self._sums else own
 
     def record(self) -> Record:
         """All notes, with the sums of all processes."""
         moments: dict[Layer, Moments] = {}
         for layer in sorted(self._cut, key=lambda each: each.number):
-            groups, unknowns = sizes(layer)
-            empty = [torch.zeros(groups, unknowns, unknowns, dtype=torch.float64),
-                     torch.zeros(groups, unknowns, dtype=torch.float64), 0]
-            gram, summed, seen = self._sums.pop(layer, empty)
-            count = total(torch.tensor([float(seen)], dtype=torch.float64))
-            moments[layer] = Moments(total(gram), total(summed), float(count))
+            own = self._sums.pop(layer, None) or Moments.zero(*sizes(layer))
+            count = total(torch.tensor([own.count], dtype=torch.float64))
+            moments[layer] = Moments(total(own.gram), total(own.total), float(count))
         return Record(moments, self._rows, self._targets, self._outputs)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.calibration import Calibration, batch_size, dynamic_batch
-from graphprune.eager import trainable_graph
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint, unlift, user_inputs
 from graphprune.passes.allocate import Decision
@@ -24,26 +23,21 @@ from graphprune.verify import Verdict
 from .augment import check_names
 from .effort import Effort
 from .merge import Merged
+from .optimizers import RATES, optimizers
+from .pair import Pair
 from .recover import Recovered, with_tensors
-from .targets import Outputs, Target, caller
+from .samples import Samples, split
+from .targets import Target
 from .training import Loop, Settings
 
 __all__ = ["Distil", "Distilled"]
-
-RATES = {"adamw": 5e-4, "sgd": 0.02}
-"""Optimisers and their highest rates. AdamW's is for repaired weights: a ResNet-56 (output error 0.032) came
-to 0.030 in 150 steps at 3e-4, and rose to 0.074 in the first 50 at 1e-3. What was cut by magnitude alone
-wants more: a ResNet-20 at half its FLOPs (19 %) came in 200 steps to 79.8 % at 1e-3 and 80.7 % at 3e-3."""
 
 BATCH = 32
 """Samples in a step, where the program takes any number. The repaired ResNet-20 of ``targets.py`` came to
 84.8 % in 800 steps of 32 images, to 84.5 % in 400 of 64."""
 
-HELD_OUT = 0.125
-"""Share of the calibration data that is not trained on."""
-
-CACHE = 2**28
-"""Dense outputs are computed once if they take no more bytes than this."""
+MEASURED = 1024
+"""Samples that the optimiser's metrics are measured on, about."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,8 @@ class Distil(TransformPass):
         dense: the program to imitate.
         data: unlabelled inputs.
         effort: steps, or a time.
-        optimizer: ``adamw`` or ``sgd``.
+        optimizer: ``muon`` or ``adamw``: see ``optimizers.py``.
         rate: its highest rate; 0: a default.
-        decay: weight decay.
         augment: names in ``augment.AUGMENTATIONS``; none of them is right for every model.
         batch_training: BatchNorm uses the batch's statistics, and dropout is on.
         seed: of the order of samples, and of augmentation.
@@ -94,9 +87,8 @@ class Distil(TransformPass):
     dense: ExportedProgram = field(repr=False)
     data: Calibration = field(repr=False)
     effort: Effort
-    optimizer: str = "adamw"
+    optimizer: str = "muon"
     rate: float = 0.0
-    decay: float = 0.0
     augment: tuple[str, ...] = ()
     batch_training: bool = True
     seed: int = 0
@@ -119,21 +111,20 @@ class Distil(TransformPass):
         Raises:
             PlanError: if the program has no floating-point output, or no weights to train.
         """
-        student = _student(state.program)
+        begun = time.perf_counter()
+        pair = Pair.of(self.dense, state)
+        student = pair.small
         size = BATCH if dynamic_batch(state.program) else batch_size(state.program)
-        samples = _Samples(self.data, size, self.seed)
-        teacher = caller(unlift(self.dense), self.dense)
-        _, aside = self.data.split(HELD_OUT)
-        held_out = [self.data.batches[i] for i in aside]
-        dense = _outputs(teacher, held_out)
-        whole = _bytes(dense) * len(self.data.batches) / len(aside)
-        cached = None if self.augment or whole > CACHE else _outputs(teacher, self.data.batches)
+        numbers, aside = split(self.data)
+        with torch.no_grad():
+            held_out = [(x, pair.dense(*x)[0]) for x in (self.data.batches[i] for i in aside)]
+        samples = Samples(self.data.batches, numbers, size, self.seed)
         loop = Loop(
-            student=student, call=caller(student, state.program), teacher=teacher,
-            draw=lambda step: samples.draw(step, cached),
-            held_out=list(zip(held_out, dense, strict=True)),
-            target=Target.of(dense), settings=self._settings(), checkpoint=self.checkpoint,
+            pair=pair, draw=samples.draw, held_out=held_out,
+            target=Target.of([outputs for _, outputs in held_out]), settings=self._settings(),
+            optimizers=self._optimizers(student, numbers), checkpoint=self.checkpoint,
             identity=self._identity(student), progress=self.progress,
+            begun=begun,
         )
         held = loop.run()
         found = Distilled(held.first, min(held.best, held.first), held.step, held.seconds)
@@ -144,69 +135,19 @@ class Distil(TransformPass):
         return with_tensors(state.program, trained), (found,)
 
     def _settings(self) -> Settings:
-        return Settings(self.effort, self.rate or RATES[self.optimizer], self.optimizer, self.decay,
-                        self.augment, self.batch_training, self.seed)
+        return Settings(self.effort, self.augment, self.batch_training, self.seed)
+
+    def _optimizers(self, student: fx.GraphModule,
+                    numbers: Sequence[int]) -> tuple[torch.optim.Optimizer, ...]:
+        batches = [self.data.batches[i] for i in numbers[: -(-MEASURED // batch_size(self.dense))]]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # for dropout
+            return optimizers(self.optimizer, self.rate, student.train(self.batch_training), batches)
 
     def _identity(self, student: nn.Module) -> str:
         """Of this run: the program, its weights, the data and the options."""
-        digest = hashlib.sha256(f"{asdict(self._settings())} "
+        digest = hashlib.sha256(f"{asdict(self._settings())} {self.optimizer} {self.rate} "
                                 f"{self.data.samples} {fingerprint(unlift(self.dense))}".encode())
         for name, tensor in student.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
         return digest.hexdigest()
-
-
-class _Samples:
-    """Draws batches from the calibration data that isn't held out, one pass after another."""
-
-    def __init__(self, data: Calibration, size: int, seed: int) -> None:
-        numbers, _ = data.split(HELD_OUT)
-        self._batches = data.batches
-        self._places = [(i, row) for i in numbers for row in range(_rows(data.batches[i]))]
-        self._size = min(size, len(self._places))
-        self._seed = seed
-
-    def draw(self, step: int, outputs: Sequence[Outputs] | None) -> tuple[list[Any], Outputs | None]:
-        """Inputs of a step and, where they are known, the outputs."""
-        steps = len(self._places) // self._size
-        generator = torch.Generator().manual_seed(self._seed + step // steps)
-        order = torch.randperm(len(self._places), generator=generator).tolist()
-        start = step % steps * self._size
-        places = [self._places[i] for i in order[start : start + self._size]]
-        inputs = _picked(self._batches, places)
-        return inputs, None if outputs is None else _picked(outputs, places)
-
-
-def _picked(batches: Sequence[Sequence[Any]], places: Sequence[tuple[int, int]]) -> list[Any]:
-    first = batches[places[0][0]]
-    return [
-        torch.stack([batches[i][leaf][row] for i, row in places])
-        if isinstance(value, torch.Tensor) and value.ndim else value
-        for leaf, value in enumerate(first)
-    ]
-
-
-def _rows(batch: Sequence[Any]) -> int:
-    return next(len(x) for x in batch if isinstance(x, torch.Tensor) and x.ndim)
-
-
-def _outputs(model: Callable[[Sequence[Any]], Outputs],
-             batches: Sequence[Sequence[Any]]) -> list[Outputs]:
-    with torch.no_grad():
-        return [model(batch) for batch in batches]
-
-
-def _bytes(outputs: Sequence[Outputs]) -> int:
-    return sum(x.nbytes for batch in outputs for x in batch)
-
-
-def _student(program: ExportedProgram) -> nn.Module:
-    """A trainable copy.
-
-    Raises:
-        PlanError: if it has no parameters.
-    """
-    student = copy.deepcopy(trainable_graph(program))
-    if not list(student.parameters()):
-        raise PlanError("the program has no parameters to train")
-    return student.requires_grad_(True)

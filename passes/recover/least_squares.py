@@ -17,7 +17,6 @@ from torch import Tensor, fx
 
 from graphprune.analysis import Kept
 from graphprune.cut import cut_nodes
-from graphprune.labels import Axis
 from graphprune.nodes import bind
 from graphprune.passes.observe import (
     Frontier,
@@ -28,6 +27,7 @@ from graphprune.passes.observe import (
     input_rows,
     matrix,
     output_rows,
+    staying,
 )
 
 from .regression import Fit, Rows, refit
@@ -81,8 +81,9 @@ def repair(
     for layer in observations.layers if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
-        problem = _Problem(observations, layer, kept, run, copies, used)
-        if problem.fits():
+        channels = staying(layer, analysis, kept)
+        if channels is not None:
+            problem = _Problem(observations, layer, channels, run, copies, used)
             fits.append((layer, problem.solve(everything=everything)))
     outputs = dict(zip(used, run.outputs(), strict=True))
     return Repaired(run.tensors, observations.error(outputs), tuple(fits))
@@ -90,11 +91,11 @@ def repair(
 
 @dataclass(frozen=True)
 class _Problem:
-    """The regression of one layer."""
+    """The regression of one layer, whose ``channels`` stay."""
 
     seen: Observations
     layer: Layer
-    kept: Kept
+    channels: Tensor
     run: Frontier
     copies: Mapping[fx.Node, fx.Node]
     numbers: list[int]
@@ -102,15 +103,6 @@ class _Problem:
     @property
     def target(self) -> Target:
         return self.seen.targets[self.layer]
-
-    def fits(self) -> bool:
-        """Whether the rows of the cut and the dense output are the same ones."""
-        layout = self.seen.analysis.layouts[self.layer.node]
-        if not isinstance(layout, tuple):
-            return False
-        others: list[Axis] = list(layout)
-        del others[self.layer.channel]
-        return all(bool(self.kept(axis).all()) for axis in others)
 
     def solve(self, *, everything: bool) -> Fit:
         """Refit, and put the new weights where the network reads them."""
@@ -138,17 +130,12 @@ class _Problem:
         rows = record.rows[layer, number]
         value = self.run.values(self.copies[layer.value])[place]
         inputs = input_rows(layer, value, rows, groups)
-        aims = record.targets[layer, number][:, self._channels()]
+        aims = record.targets[layer, number][:, self.channels]
         base = torch.zeros_like(aims)
         if self.target.other is not None:
             other = self.run.values(self.copies[self.target.other])[place]
             base = output_rows(layer, other, rows)
         return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
-
-    def _channels(self) -> Tensor:
-        layout = self.seen.analysis.layouts[self.layer.node]
-        axis = layout[self.layer.channel]  # type: ignore[index]
-        return torch.from_numpy(self.kept(axis))  # type: ignore[arg-type]
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
         tensors, layer = self.run.tensors, self.layer

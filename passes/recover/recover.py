@@ -74,7 +74,7 @@ class Recover(TransformPass):
     Attributes:
         method: ``"ls"``: refit all layers; ``"bn"``: only re-estimate BatchNorm statistics.
         everything: once it is known what is best, fit it again on all data. With False no weight
-            depends on the data kept aside, and what follows can be judged on it.
+            is fitted on the data kept aside, and what follows can be judged on it.
     """
 
     name: ClassVar[str] = "recover"

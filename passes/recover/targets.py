@@ -7,18 +7,12 @@ of logits. A ResNet-20 cut to half its FLOPs and repaired (83.0 %) came in 400 s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
-
-from graphprune.errors import PlanError
-from graphprune.graph import call_arguments
 
 __all__ = ["Outputs", "Target"]
 
@@ -38,14 +32,8 @@ class Target:
 
     @classmethod
     def of(cls, batches: Sequence[Outputs]) -> Target:
-        """Measure the scales on dense outputs.
-
-        Raises:
-            PlanError: if there is nothing to imitate.
-        """
+        """Measure the scales on dense outputs."""
         columns = list(zip(*batches, strict=True))
-        if not columns:
-            raise PlanError("the model has no floating-point output to imitate")
         scales: list[float] = []
         for column in columns:
             count = sum(x.numel() for x in column)
@@ -57,14 +45,3 @@ class Target:
         """Mean squared error, relative to the variance, averaged over outputs."""
         each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
         return torch.stack(each).mean()
-
-
-def caller(module: Callable[..., Any], program: ExportedProgram) -> Callable[[Sequence[Any]], Outputs]:
-    """A function from flat inputs to the floating-point outputs."""
-
-    def call(inputs: Sequence[Any]) -> Outputs:
-        args, kwargs = call_arguments(program, inputs)
-        leaves = pytree.tree_leaves(module(*args, **kwargs))
-        return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
-
-    return call

@@ -6,28 +6,27 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from graphprune.artifacts import write_checkpoint
 from graphprune.loading import read_checkpoint
 
 from .augment import augment
 from .effort import Effort
+from .pair import Pair
 from .targets import Outputs, Target
 
 __all__ = ["Held", "Loop", "Settings"]
 
 logger = logging.getLogger(__name__)
 
-Model = Callable[[Sequence[Any]], Outputs]
-
-EVALUATIONS = 20
+EVALUATIONS = 10
 """How often the held-out error is looked at, and a checkpoint written."""
 
 _WARM_UP = 0.05
@@ -39,9 +38,6 @@ class Settings:
     """How to train; see ``Distil``."""
 
     effort: Effort
-    rate: float
-    optimizer: str
-    decay: float
     augment: tuple[str, ...]
     batch_training: bool
     seed: int
@@ -73,68 +69,83 @@ class Loop:
     """Everything that stays the same while the student is trained.
 
     Attributes:
-        student: obeys ``.train()`` and ``.eval()``; its weights change.
-        call: the student as a function from flat inputs to outputs.
-        draw: number of a step -> flat inputs and the dense outputs, or ``None`` to compute them.
-        teacher: the dense program.
+        pair: the dense network and the student, whose weights change.
+        draw: number of a step -> flat inputs.
         held_out: inputs and dense outputs that aren't trained on.
-        target: the distance.
+        target: the distance of outputs.
         settings: how to train.
+        optimizers: of the student; the rates that they have are their highest.
         checkpoint: where to keep the state; ``None``: nowhere.
         identity: a checkpoint of another run is not resumed.
         progress: told how far it is.
+        begun: when the time began to run, by ``time.perf_counter``.
     """
 
-    student: nn.Module
-    call: Model
-    draw: Callable[[int], tuple[Sequence[Any], Outputs | None]]
-    teacher: Model
+    pair: Pair
+    draw: Callable[[int], Sequence[Any]]
     held_out: Sequence[tuple[Sequence[Any], Outputs]]
     target: Target
     settings: Settings
+    optimizers: Sequence[torch.optim.Optimizer]
     checkpoint: Path | None
     identity: str
     progress: Callable[[str], Any] | None
+    begun: float
 
     def run(self) -> Held:
         """Train until the effort is spent; the student ends with the best weights."""
-        optimizer = self._optimizer()
-        held = self._resumed(optimizer) or self._evaluated(Held(), optimizer)
+        for group in self._groups():
+            group["initial_lr"] = group["lr"]
+        held = self._resumed() or self._evaluated(Held(seconds=time.perf_counter() - self.begun))
         with torch.random.fork_rng(devices=[]):
             while (share := self.settings.effort.share(held.step, held.seconds)) < 1:
                 start = time.perf_counter()
-                self._step(optimizer, held.step, share)
+                self._step(held.step, share)
                 held.step += 1
                 held.seconds += time.perf_counter() - start
                 share = self.settings.effort.share(held.step, held.seconds)
                 if share >= 1 or share - held.evaluated >= 1 / EVALUATIONS:
                     held.evaluated = share
-                    held = self._evaluated(held, optimizer)
+                    held = self._evaluated(held)
         self.student.load_state_dict(held.weights)
         return held
 
-    def _step(self, optimizer: torch.optim.Optimizer, step: int, share: float) -> None:
+    def _step(self, step: int, share: float) -> None:
         torch.manual_seed(self.settings.seed + step)  # for dropout
         generator = torch.Generator().manual_seed(self.settings.seed + step)
-        inputs, wanted = self.draw(step)
-        inputs = augment(self.settings.augment, inputs, generator)
-        if wanted is None:
-            with torch.no_grad():
-                wanted = self.teacher(inputs)
-        for group in optimizer.param_groups:
-            group["lr"] = self.settings.rate * _schedule(share)
+        inputs = augment(self.settings.augment, self.draw(step), generator)
+        for group in self._groups():
+            group["lr"] = group["initial_lr"] * _schedule(share)
         self.student.train(self.settings.batch_training)
-        optimizer.zero_grad()
-        self.target.error(self.call(inputs), wanted).backward()  # pyright: ignore[reportUnknownMemberType]
+        self.student.zero_grad()
+        self._loss(inputs).backward()  # pyright: ignore[reportUnknownMemberType]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
-    def _evaluated(self, held: Held, optimizer: torch.optim.Optimizer) -> Held:
+    def _loss(self, inputs: Sequence[Any]) -> Tensor:
+        """The error of the outputs, and as much weight on that of all values inside together."""
+        with torch.no_grad():
+            wanted, wanted_inside = self.pair.dense(*inputs)
+        got, inside = self.student(*inputs)
+        errors = [inner.error(*values) for inner, *values
+                  in zip(self.pair.inner, inside, wanted_inside, strict=True)]
+        return self.target.error(got, wanted) + sum(errors) / max(1, len(errors))
+
+    @property
+    def student(self) -> fx.GraphModule:
+        """What is trained."""
+        return self.pair.small
+
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        return (group for optimizer in self.optimizers for group in optimizer.param_groups)
+
+    def _evaluated(self, held: Held) -> Held:
         """Look at the held-out error, keep the best, write a checkpoint."""
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
-            errors = [float(self.target.error(self.call(x), y)) for x, y in self.held_out]
+            errors = [float(self.target.error(self.student(*x)[0], y)) for x, y in self.held_out]
         error = sum(errors) / len(errors)
         if held.step == 0:
             held.first = error
@@ -149,27 +160,18 @@ class Loop:
         if self.checkpoint is not None:
             write_checkpoint(self.checkpoint, {
                 "identity": self.identity, "held": vars(held), "weights": self.student.state_dict(),
-                "optimizer": optimizer.state_dict()})
+                "optimizers": [each.state_dict() for each in self.optimizers]})
         return held
 
-    def _resumed(self, optimizer: torch.optim.Optimizer) -> Held | None:
+    def _resumed(self) -> Held | None:
         """The state of a killed run, if it was this one."""
         found = read_checkpoint(self.checkpoint) if self.checkpoint is not None else None
         if found is None or found.get("identity") != self.identity:
             return None
         self.student.load_state_dict(found["weights"])
-        optimizer.load_state_dict(found["optimizer"])
+        for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         return Held(**found["held"])
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        settings = self.settings
-        # Norms and biases aren't pulled towards zero: they are few, and that shifts outputs.
-        parameters = list(self.student.parameters())
-        groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.decay},
-                  {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
-        if settings.optimizer == "adamw":
-            return torch.optim.AdamW(groups, lr=settings.rate)
-        return torch.optim.SGD(groups, lr=settings.rate, momentum=0.9, nesterov=True)
 
 
 def _schedule(share: float) -> float:

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.analysis import analyse
 from graphprune.calibration import gather
+from graphprune.graph import unlift
 from graphprune.passes.observe import (
     Frontier,
     Observations,
@@ -51,7 +52,7 @@ def test_rows_times_the_matrix_are_the_output(case: int) -> None:
     module, shape = LAYERS[case]
     x = torch.randn(shape)
     analysis = analyse(trace(Wrapped(module), (x,)))
-    (layer,) = find_layers(analysis)
+    (layer,) = find_layers(analysis.module)
     output = module(x).detach()
     rows = sample_rows(layer, output, 13, (0, 0))
     assert len(rows) == min(13, output.numel() // output.shape[layer.channel])
@@ -65,7 +66,7 @@ def test_rows_times_the_matrix_are_the_output(case: int) -> None:
 
 def test_the_same_rows_are_drawn_again_and_others_for_another_batch() -> None:
     analysis = analyse(trace(Wrapped(nn.Conv2d(3, 4, 3)), (torch.randn(2, 3, 9, 9),)))
-    (layer,) = find_layers(analysis)
+    (layer,) = find_layers(analysis.module)
     output = torch.zeros(2, 4, 7, 7)
     first = sample_rows(layer, output, 20, (0, 1))
     assert torch.equal(first, sample_rows(layer, output, 20, (0, 1)))
@@ -82,7 +83,7 @@ def test_a_shared_weight_is_no_layer() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.a(torch.relu(self.a(x)))
 
-    assert not find_layers(analyse(trace(Tied(), (torch.randn(2, 6),))))
+    assert not find_layers(unlift(trace(Tied(), (torch.randn(2, 6),))))
 
 
 class Residual(nn.Module):

@@ -1,0 +1,97 @@
+"""Moments of what goes into layers: sums over sampled rows, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.verify import run
+
+from .layers import Layer, find_layers, input_rows, sample_rows, sizes
+
+__all__ = ["Moments", "input_moments"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of a layer's input rows.
+
+    Attributes:
+        gram: ``[groups, u, u]``, float64, sum over rows of ``x xᵀ``.
+        total: ``[groups, u]``, sum of ``x``.
+        count: rows.
+    """
+
+    gram: Tensor
+    total: Tensor
+    count: float
+
+    @classmethod
+    def zero(cls, groups: int, unknowns: int) -> Moments:
+        """Of no rows."""
+        return cls(torch.zeros(groups, unknowns, unknowns, dtype=torch.float64),
+                   torch.zeros(groups, unknowns, dtype=torch.float64), 0.0)
+
+    @classmethod
+    def of(cls, x: Tensor) -> Moments:
+        """Of some rows ``[groups, rows, u]``."""
+        return cls((x.transpose(1, 2) @ x).double(), x.double().sum(1), float(x.shape[1]))
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of the rows of both."""
+        return Moments(self.gram + other.gram, self.total + other.total, self.count + other.count)
+
+    @property
+    def mean(self) -> Tensor:
+        """``[groups, u]``."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """``[groups, u, u]``."""
+        mean = self.mean
+        return self.gram / self.count - mean[:, :, None] * mean[:, None, :]
+
+
+def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
+                  per_unknown: int, widest: int) -> dict[Layer, Moments]:
+    """Moments of the inputs of every layer of a graph, as it is run.
+
+    Args:
+        module: a traced graph; it runs in the mode that it is in, and its buffers may change.
+        batches: flat inputs.
+        per_unknown: rows to sample for each input of a layer.
+        widest: layers with more inputs are left out.
+    """
+    listener = _Listener(module, per_unknown / len(batches), widest)
+    with torch.no_grad():
+        for number, batch in enumerate(batches):
+            listener.number = number
+            run(listener, batch)
+    return listener.found
+
+
+class _Listener(fx.Interpreter):
+    """Adds up the moments of what layers are given."""
+
+    def __init__(self, module: fx.GraphModule, per_unknown: float, widest: int) -> None:
+        super().__init__(module)
+        self.number = 0
+        self.found: dict[Layer, Moments] = {}
+        self._per_unknown = per_unknown
+        self._layers = {each.node: each for each in find_layers(module) if sizes(each)[1] <= widest}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """A node; the inputs of a layer are noted."""
+        result = super().run_node(n)
+        if layer := self._layers.get(n):
+            groups, unknowns = sizes(layer)
+            count = max(1, round(self._per_unknown * unknowns))
+            rows = sample_rows(layer, result, count, (0, self.number))
+            own = Moments.of(input_rows(layer, self.env[layer.value], rows, groups))
+            self.found[layer] = self.found[layer] + own if layer in self.found else own
+        return result

@@ -1,0 +1,99 @@
+"""Muon in the metric of the data: steps that move every layer's outputs by an equal share.
+
+Muon replaces the momentum of a layer's gradient by the nearest orthogonal matrix: the steepest
+descent among steps of one spectral norm. Here the norm is that of ``D L``, where ``D`` is the step
+and ``L Lᵀ = E[x xᵀ]`` the second moment of what the layer is given: so it bounds the change of the
+layer's outputs on the data, and inputs that are alike don't make the step smaller.
+
+Sources: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024;
+Bernstein, Newhouse, "Old Optimizer, New Norm" (arXiv:2409.20325, proposition 5); whitened inputs:
+Desjardins et al., "Natural Neural Networks" (arXiv:1507.00210, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.passes.observe import Moments, matrix
+
+__all__ = ["Metric", "Muon"]
+
+MOMENTUM = 0.9
+
+DAMPING = 1e-2
+"""Added to the second moment's diagonal, in units of its mean."""
+
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Jordan et al.: five rounds bring singular values from 0.01 on to between 0.7 and 1.2."""
+
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a layer's step is measured.
+
+    Attributes:
+        inverse: ``[groups, u, u]``, the inverse of ``L``.
+        scale: ``[groups, 1, 1]``, root mean square of the layer's outputs without the bias.
+    """
+
+    inverse: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, moments: Moments) -> Metric:
+        """Of a layer with these weights and inputs."""
+        second = moments.gram / max(1.0, moments.count)
+        rows = matrix(weight, len(second))
+        scale = ((rows @ second) * rows).sum(2).mean(1).clamp_min(0).sqrt()
+        ridge = DAMPING * second.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
+        one = torch.eye(second.shape[1], dtype=second.dtype, device=second.device)
+        factor, _ = torch.linalg.cholesky_ex(second + ridge[:, None, None] * one)
+        inverse = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
+        return cls(inverse.to(weight.dtype), scale[:, None, None].to(weight.dtype))
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon in the metric of each layer's inputs.
+
+    Args:
+        metrics: weights and their metrics.
+        lr: change of a layer's outputs in a step, as a share of their root mean square.
+    """
+
+    def __init__(self, metrics: Mapping[nn.Parameter, Metric], lr: float) -> None:
+        super().__init__(list(metrics), {"lr": lr})
+        self._metrics = metrics
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                inverse, scale = self._metrics[weight].inverse, self._metrics[weight].scale
+                gradient = weight.grad.reshape(len(inverse), -1, inverse.shape[1])
+                gradient = gradient @ inverse.transpose(1, 2)
+                state = self.state[weight]
+                momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+                momentum.lerp_(gradient, 1 - MOMENTUM)
+                step = scale * orthogonal(gradient.lerp(momentum, MOMENTUM)) @ inverse
+                weight.sub_(group["lr"] * step.reshape(weight.shape))
+
+
+def orthogonal(x: Tensor) -> Tensor:
+    """Nearly the nearest matrices with orthonormal rows, or columns: ``[..., m, n]``."""
+    a, b, c = _QUINTIC
+    tall = x.shape[-2] > x.shape[-1]
+    y = x.mT if tall else x
+    y = y / (torch.linalg.matrix_norm(y, keepdim=True) + 1e-30)
+    for _ in range(_ROUNDS):
+        square = y @ y.mT
+        y = a * y + (b * square + c * square @ square) @ y
+    return y.mT if tall else y

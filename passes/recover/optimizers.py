@@ -1,0 +1,54 @@
+"""What moves the weights in distillation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from graphprune.passes.observe import input_moments
+
+from .muon import Metric, Muon
+
+__all__ = ["RATES", "optimizers"]
+
+RATES: Mapping[str, float] = {"muon": 0.06, "adamw": 5e-4}
+"""Optimisers and their highest rates. Muon's is a share of the layers' outputs, and divided by the
+number of layers: what a step does to all of them together. What was tried: ``docs/recovery.md``."""
+
+ROWS_PER_UNKNOWN = 8
+"""Rows that a layer's metric is measured on, for each of its inputs."""
+
+WIDEST = 5000
+"""Layers with more inputs are left to AdamW: a metric takes 4 bytes times their square."""
+
+
+def optimizers(name: str, rate: float, student: fx.GraphModule,
+               batches: Sequence[tuple[Any, ...]]) -> tuple[torch.optim.Optimizer, ...]:
+    """Optimisers for all parameters; nothing is decayed.
+
+    Args:
+        name: ``adamw``; or ``muon`` for the weights of layers, and AdamW for the others.
+        rate: highest rate of what ``name`` says; 0: that of ``RATES``.
+        student: what is trained, in the mode that it is trained in.
+        batches: its inputs; metrics are measured on them.
+    """
+    rate = rate or RATES[name]
+    others = list(student.parameters())
+    if name == "adamw":
+        return (torch.optim.AdamW(others, lr=rate, weight_decay=0.0),)
+    weights = dict(student.named_parameters())
+    # A copy: in training mode, BatchNorm's statistics change while it runs.
+    found = input_moments(copy.deepcopy(student), batches, per_unknown=ROWS_PER_UNKNOWN, widest=WIDEST)
+    metrics = {weights[layer.weight]: Metric.of(weights[layer.weight], moments)
+               for layer, moments in found.items() if layer.weight in weights}
+    others = [each for each in others if each not in metrics]
+    made: list[torch.optim.Optimizer] = []
+    if metrics:
+        made.append(Muon(metrics, rate / len(metrics)))
+    if others:
+        made.append(torch.optim.AdamW(others, lr=RATES["adamw"], weight_decay=0.0))
+    return tuple(made)

@@ -1,0 +1,146 @@
+"""A dense network and a smaller one, and the values in which they are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.fx.graph import CodeGen
+from torch.utils import _pytree as pytree
+
+from graphprune.analysis import Kept
+from graphprune.cut import cut_nodes, set_tensor
+from graphprune.eager import obeying
+from graphprune.errors import PlanError
+from graphprune.graph import fingerprint, unlift
+from graphprune.graph import state as tensors_of
+from graphprune.passes.allocate import Decision
+from graphprune.passes.observe import Layer, Observations, Target, staying
+from graphprune.pipeline import State
+
+__all__ = ["Inner", "Pair", "Values"]
+
+Values = tuple[list[Tensor], list[Tensor]]
+"""What a network of a pair returns: its floating-point outputs, and values inside."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A value inside, in both networks.
+
+    Attributes:
+        dense: its node in the dense network.
+        small: in the smaller one.
+        channel: the channel dimension.
+        rows: the dense channels that the smaller network has.
+        rectified: whether all that reads it is one ReLU.
+    """
+
+    dense: fx.Node
+    small: fx.Node
+    channel: int
+    rows: Tensor
+    rectified: bool
+
+    def error(self, got: Tensor, wanted: Tensor) -> Tensor:
+        """Mean squared error in units of the dense value's variance.
+
+        Args:
+            got: of the smaller network.
+            wanted: of the dense one, all channels.
+        """
+        wanted = wanted.index_select(self.channel, self.rows.to(wanted.device))
+        if self.rectified:
+            got, wanted = got.relu(), wanted.relu()
+        return nn.functional.mse_loss(got, wanted) / wanted.var(correction=0).clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both take flat inputs and return ``Values``.
+
+    Attributes:
+        dense: not changed, not to be changed.
+        small: a trainable copy, in evaluation mode.
+        inner: what the values inside are.
+    """
+
+    dense: fx.GraphModule
+    small: fx.GraphModule
+    inner: tuple[Inner, ...]
+
+    @classmethod
+    def of(cls, dense: ExportedProgram, state: State) -> Pair:
+        """The dense program, and the state's.
+
+        Where the state knows how its program was cut from the dense one, all values that a layer's
+        error counts in (``observe/targets.py``) are compared.
+
+        Raises:
+            PlanError: if the program has no parameters to train, or no output to imitate.
+        """
+        teacher = unlift(dense)
+        seen, decision = state.get(Observations), state.get(Decision)
+        tensors = tensors_of(unlift(state.program))
+        if seen and decision and fingerprint(teacher) == fingerprint(seen.analysis.module):
+            kept = seen.analysis.kept(decision.plan.keep)
+            student, copies = cut_nodes(seen.analysis, kept)
+            own = dict(zip(_read(seen.analysis.module), _read(teacher), strict=True))
+            inner = tuple(Inner(own[target.value], copies[target.value], layer.channel, rows,
+                                target.rectified)
+                          for layer, target, rows in _compared(seen, kept))
+        else:
+            student, inner = unlift(state.program), ()
+        _own(student, tensors)
+        if not list(student.parameters()):
+            raise PlanError("the program has no parameters to train")
+        floats = [isinstance(x, fx.Node) and x.meta["val"].is_floating_point() for x in _leaves(teacher)]
+        if not any(floats):
+            raise PlanError("the model has no floating-point output to imitate")
+        teacher = _returning(teacher, floats, [each.dense for each in inner])
+        student = _returning(student, floats, [each.small for each in inner])
+        return cls(teacher, obeying(student).requires_grad_(True), inner)
+
+
+def _compared(seen: Observations, kept: Kept) -> list[tuple[Layer, Target, Tensor]]:
+    """Values that layers aim at, each once; not the outputs themselves."""
+    done = set(_leaves(seen.analysis.module))
+    found: list[tuple[Layer, Target, Tensor]] = []
+    for layer, target in seen.targets.items():
+        rows = staying(layer, seen.analysis, kept)
+        if rows is not None and target.value not in done:
+            done.add(target.value)
+            found.append((layer, target, rows.nonzero().flatten()))
+    return found
+
+
+def _read(module: fx.GraphModule) -> list[fx.Node]:
+    """The nodes; not those of tensors that nothing reads."""
+    return [n for n in module.graph.nodes if n.op != "get_attr" or n.users]
+
+
+def _leaves(module: fx.GraphModule) -> list[Any]:
+    return pytree.tree_leaves(module.graph.output_node().args[0])
+
+
+def _own(module: fx.GraphModule, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network copies of some tensors; what is one tensor stays one."""
+    made: dict[int, Tensor] = {}
+    for name in tensors_of(module):
+        old = tensors[name]
+        if id(old) not in made:
+            copied = old.detach().clone()
+            made[id(old)] = nn.Parameter(copied) if isinstance(old, nn.Parameter) else copied
+        set_tensor(module, name, made[id(old)])
+
+
+def _returning(module: fx.GraphModule, floats: Sequence[bool],
+               inner: Sequence[fx.Node]) -> fx.GraphModule:
+    """The same graph, changed to take flat inputs and to return ``Values``."""
+    outputs = [leaf for leaf, is_float in zip(_leaves(module), floats, strict=True) if is_float]
+    module.graph.output_node().args = ((outputs, list(inner)),)
+    module.graph.set_codegen(CodeGen())
+    return fx.GraphModule(module, module.graph)  # without the checks of inputs that a program makes

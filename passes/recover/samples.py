@@ -1,0 +1,49 @@
+"""Which samples are trained on, in which order, and which the training is judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from graphprune.calibration import Calibration
+
+__all__ = ["Samples", "split"]
+
+HELD_OUT, MOST_HELD_OUT = 0.125, 512
+"""Share of the calibration data that is not trained on, and how many samples of it at most."""
+
+
+def split(data: Calibration) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Numbers of the batches to train on, and of those that the training is judged on."""
+    return data.split(min(HELD_OUT, MOST_HELD_OUT / data.samples))
+
+
+class Samples:
+    """Draws steps from some batches, one pass after another."""
+
+    def __init__(self, batches: Sequence[Sequence[Any]], numbers: Sequence[int], size: int,
+                 seed: int) -> None:
+        self._batches = batches
+        self._places = [(i, row) for i in numbers for row in range(_rows(batches[i]))]
+        self._size = min(size, len(self._places))
+        self._seed = seed
+
+    def draw(self, step: int) -> list[Any]:
+        """Flat inputs of a step."""
+        steps = len(self._places) // self._size
+        generator = torch.Generator().manual_seed(self._seed + step // steps)
+        order = torch.randperm(len(self._places), generator=generator).tolist()
+        start = step % steps * self._size
+        places = [self._places[i] for i in order[start : start + self._size]]
+        first = self._batches[places[0][0]]
+        return [
+            torch.stack([self._batches[i][leaf][row] for i, row in places])
+            if isinstance(value, torch.Tensor) and value.ndim else value
+            for leaf, value in enumerate(first)
+        ]
+
+
+def _rows(batch: Sequence[Any]) -> int:
+    return next(len(x) for x in batch if isinstance(x, torch.Tensor) and x.ndim)

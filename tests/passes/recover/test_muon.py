@@ -1,0 +1,126 @@
+"""Muon in the metric of the data: how far a step goes, and what it doesn't depend on."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graphprune.eager import trainable_graph
+from graphprune.graph import unlift
+from graphprune.passes.observe import Moments, input_moments
+from graphprune.passes.recover import muon
+from graphprune.passes.recover.muon import Metric, Muon, orthogonal
+from graphprune.passes.recover.optimizers import RATES, optimizers
+from graphprune.tracing import trace
+from tests import nets
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5), (3, 4, 7), (6, 1, 9)])
+def test_singular_values_come_near_to_one(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    found = orthogonal(torch.randn(shape) * 1e3)
+    values = torch.linalg.svdvals(found)
+    assert float(values.min()) > 0.6
+    assert float(values.max()) < 1.3
+    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))
+
+
+def step_of(weight: Tensor, x: Tensor, gradient: Tensor, rate: float) -> Tensor:
+    """The change of a linear layer's weight in a first step."""
+    parameter = nn.Parameter(weight.clone())
+    metric = Metric.of(parameter, Moments.of(x[None]))
+    parameter.grad = gradient.clone()
+    Muon({parameter: metric}, rate).step()
+    return parameter.detach() - weight
+
+
+def test_a_step_moves_outputs_by_the_rate_at_most() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(500, 12, dtype=torch.float64) @ torch.randn(12, 12, dtype=torch.float64)
+    weight, gradient = torch.randn(6, 12).double(), torch.randn(6, 12).double()
+    moved = (x @ step_of(weight, x, gradient, 0.01).T).square().mean().sqrt()
+    was = (x @ weight.T).square().mean().sqrt()
+    assert 0.006 < float(moved / was) < 0.013
+    # It goes down.
+    assert float((step_of(weight, x, gradient, 0.01) * gradient).sum()) < 0
+
+
+def test_a_step_does_not_depend_on_how_inputs_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs ``x Mᵀ`` with weights ``W M⁻¹``: the same function, and the same step of its outputs."""
+    monkeypatch.setattr(muon, "DAMPING", 0.0)
+    torch.manual_seed(0)
+    x, mixing = torch.randn(400, 8, dtype=torch.float64), torch.randn(8, 8, dtype=torch.float64)
+    weight, slope = torch.randn(5, 8).double(), torch.randn(400, 5).double()
+    back = torch.linalg.inv(mixing)
+    plain = x @ step_of(weight, x, slope.T @ x, 0.1).T
+    mixed = x @ mixing.T
+    other = mixed @ step_of(weight @ back, mixed, slope.T @ mixed, 0.1).T
+    torch.testing.assert_close(other, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_moments_of_a_grouped_convolution() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU()).eval()
+    x = torch.randn(3, 4, 7, 7)
+    ((layer, found),) = input_moments(unlift(trace(net, (x,))), [(x,)], per_unknown=10**6,
+                                      widest=100).items()
+    assert layer.weight == "0.weight"
+    patches = F.unfold(x, 3).transpose(1, 2).reshape(-1, 2, 18).transpose(0, 1).double()
+    torch.testing.assert_close(found.gram, patches.transpose(1, 2) @ patches, rtol=1e-3, atol=1e-4)
+    assert found.count == 75
+    outputs = net[0](x) - net[0].bias.view(1, -1, 1, 1)
+    scale = outputs.reshape(3, 2, -1).square().mean((0, 2)).sqrt()
+    metric = Metric.of(net[0].weight, found)
+    torch.testing.assert_close(metric.scale.flatten(), scale)
+    assert metric.inverse.shape == (2, 18, 18)
+
+
+def test_every_parameter_has_one_optimizer() -> None:
+    torch.manual_seed(0)
+    net = nets.SqueezeExcite()
+    student = trainable_graph(trace(net, net.inputs()))
+    for name in RATES:
+        made = optimizers(name, 0.0, student, [net.inputs()])
+        held = [id(p) for each in made for group in each.param_groups for p in group["params"]]
+        assert sorted(held) == sorted(id(p) for p in student.parameters())
+    layers, others = optimizers("muon", 0.0, student, [net.inputs()])
+    (matrices,), (vectors,) = layers.param_groups, others.param_groups
+    assert all(p.ndim > 1 for p in matrices["params"])
+    assert all(p.ndim == 1 for p in vectors["params"])
+    assert matrices["lr"] == pytest.approx(RATES["muon"] / len(matrices["params"]))
+
+
+def test_measuring_changes_no_statistics() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)).eval()
+    x = torch.randn(4, 3, 8, 8) + 5
+    student = trainable_graph(trace(net, (x,))).train()
+    before = copy.deepcopy(student.state_dict())
+    optimizers("muon", 0.0, student, [(x,)])
+    after = student.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert student.training
+
+
+def test_shared_and_wide_weights_are_left_to_adamw(monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphprune.passes.recover import optimizers as module
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+            self.b.weight = self.a.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(self.b(self.a(x).relu()).relu())
+
+    x = torch.randn(8, 6)
+    student = trainable_graph(trace(Tied(), (x,)))
+    layers, _ = optimizers("muon", 0.0, student, [(x,)])
+    assert [tuple(p.shape) for p in layers.param_groups[0]["params"]] == [(2, 6)]
+    monkeypatch.setattr(module, "WIDEST", 5)
+    (alone,) = optimizers("muon", 0.0, student, [(x,)])
+    assert isinstance(alone, torch.optim.AdamW)
