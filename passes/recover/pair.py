@@ -1,4 +1,8 @@
-"""A dense network and a smaller one, and the values in which they are compared."""
+"""A dense network and a smaller one, and the values in which they are compared.
+
+Values inside as well as outputs: Romero et al., "FitNets", ICLR 2015, section 2.2, without a map
+between them, since it is known which channels stayed.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +84,8 @@ class Pair:
         error counts in (``observe/targets.py``) are compared.
 
         Raises:
-            PlanError: if the program has no parameters to train, or no output to imitate.
+            PlanError: if the program has no parameters to train, or no output to imitate, or other
+                outputs than the dense one.
         """
         teacher = unlift(dense)
         seen, decision = state.get(Observations), state.get(Decision)
@@ -97,6 +102,9 @@ class Pair:
         _own(student, tensors)
         if not list(student.parameters()):
             raise PlanError("the program has no parameters to train")
+        if len(_leaves(teacher)) != len(_leaves(student)):
+            raise PlanError(f"the dense program has {len(_leaves(teacher))} outputs, "
+                            f"the smaller one {len(_leaves(student))}")
         floats = [isinstance(x, fx.Node) and x.meta["val"].is_floating_point() for x in _leaves(teacher)]
         if not any(floats):
             raise PlanError("the model has no floating-point output to imitate")

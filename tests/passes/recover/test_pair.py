@@ -1,0 +1,158 @@
+"""The values in which a dense network and a smaller one are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.budget import Budget
+from graphprune.errors import PlanError
+from graphprune.job import Job, Options
+from graphprune.passes.recover.pair import Inner, Pair
+from graphprune.pipeline import State
+from graphprune.tracing import trace
+from tests.nets import NETS
+
+IMAGES = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Residual(nn.Module):
+    """Two blocks around a shortcut; rectified in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.a, self.b = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = nn.functional.relu(self.norm(self.stem(x)), inplace=True)
+        x = nn.functional.relu(x + self.b(self.a(x).relu()))
+        y = self.head(x.mean((2, 3)))
+        return y, y.argmax(1)
+
+
+def cut(net: nn.Module | ExportedProgram, inputs: tuple[Any, ...], flops: float,
+        data: Sequence[Any]) -> tuple[ExportedProgram, State]:
+    """The dense program, and the state after cutting and repairing it."""
+    job = Job.begin(net, inputs, None, data, 64, Options(), None)
+    return job.seen.program, job.cut(job.decide(Options().allocator(Budget.flops(flops))))
+
+
+@pytest.fixture(scope="module")
+def residual() -> tuple[ExportedProgram, State]:
+    torch.manual_seed(0)
+    return cut(Residual().eval(), (IMAGES,), 0.5, [(torch.randn(32, 3, 6, 6),)])
+
+
+def values(pair: Pair, *inputs: Any) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    with torch.no_grad():
+        (_, dense), (outputs, small) = pair.dense(*inputs), pair.small(*inputs)
+    return outputs, dense, small
+
+
+def test_values_are_where_layers_aim(residual: tuple[ExportedProgram, State]) -> None:
+    dense, small = residual
+    pair = Pair.of(dense, small)
+    outputs, wanted, got = values(pair, IMAGES)
+    # Behind the BatchNorm, a convolution, the sum; the head is an output. The classes are no floats.
+    assert [each.rectified for each in pair.inner] == [True, True, True]
+    (own,) = outputs
+    torch.testing.assert_close(own, small.program.module()(IMAGES)[0])
+    for each, a, b in zip(pair.inner, wanted, got, strict=True):
+        assert a.shape[1] == 8
+        assert b.shape == (a.shape[0], len(each.rows), *a.shape[2:])
+    assert any(len(each.rows) < 8 for each in pair.inner)
+    errors = [float(each.error(b, a)) for each, a, b in zip(pair.inner, wanted, got, strict=True)]
+    assert all(map(math.isfinite, errors))
+    assert max(errors) > 0
+
+
+def test_nothing_cut_nothing_wrong() -> None:
+    torch.manual_seed(0)
+    dense, same = cut(Residual().eval(), (IMAGES,), 1.0, [(torch.randn(32, 3, 6, 6),)])
+    pair = Pair.of(dense, same)
+    _, wanted, got = values(pair, IMAGES)
+    for each, a, b in zip(pair.inner, wanted, got, strict=True):
+        assert float(each.error(b, a)) == 0
+
+
+def test_training_the_pair_leaves_both_programs_alone(
+        residual: tuple[ExportedProgram, State]) -> None:
+    dense, small = residual
+    before = dense.module()(IMAGES)[0], small.program.module()(IMAGES)[0]
+    pair = Pair.of(dense, small)
+    pair.small.train()
+    outputs, inside = pair.small(IMAGES)
+    sum(v.square().sum() for v in (*outputs, *inside)).backward()
+    for parameter in pair.small.parameters():
+        assert parameter.grad is not None
+        parameter.data.add_(1)
+    assert torch.equal(dense.module()(IMAGES)[0], before[0])
+    assert torch.equal(small.program.module()(IMAGES)[0], before[1])
+
+
+def test_without_knowing_the_cut_outputs_alone(residual: tuple[ExportedProgram, State]) -> None:
+    dense, small = residual
+    pair = Pair.of(dense, State(small.program))
+    assert pair.inner == ()
+    _, wanted, got = values(pair, IMAGES)
+    assert wanted == got == []
+    # Another teacher: its values inside are other ones.
+    other = Residual()
+    other.head = nn.Sequential(nn.ReLU(), other.head)
+    assert Pair.of(trace(other.eval(), (IMAGES,)), small).inner == ()
+    one = nn.Sequential(nn.Flatten(), nn.Linear(108, 4))
+    with pytest.raises(PlanError, match="dense program has 1 outputs, the smaller one 2"):
+        Pair.of(trace(one, (IMAGES,)), small)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_nets_of_the_tests(name: str) -> None:
+    """Every value finds its partner, whatever the network."""
+    torch.manual_seed(0)
+    net = NETS[name]().eval()
+    inputs, kwargs = net.inputs(), net.keywords()
+    given = [{"x": inputs[0], **kwargs} if kwargs else inputs] * 4
+    dense, small = cut(trace(net, inputs, kwargs), inputs, 0.7, given)
+    pair = Pair.of(dense, small)
+    _, wanted, got = values(pair, *pytree.tree_leaves((inputs, kwargs)))
+    for each, a, b in zip(pair.inner, wanted, got, strict=True):
+        assert torch.isfinite(each.error(b, a))
+
+
+def test_units_of_the_error() -> None:
+    node = trace(nn.Linear(2, 2), (torch.randn(2, 2),)).graph.output_node()
+    inner = Inner(node, node, 1, torch.tensor([0, 2]), rectified=False)
+    wanted = torch.randn(50, 3) * 7 + 2
+    assert float(inner.error(wanted[:, [0, 2]], wanted)) == 0
+    mean = wanted[:, [0, 2]].mean().expand(50, 2)
+    assert float(inner.error(mean, wanted)) == pytest.approx(1, rel=1e-5)
+    below = Inner(node, node, 1, torch.tensor([0]), rectified=True)
+    assert float(below.error(-torch.rand(50, 1), -wanted.abs())) == 0
+
+
+def test_nothing_to_train_and_nothing_to_imitate() -> None:
+    x = torch.randn(2, 3)
+    plain = trace(nn.Sequential(nn.ReLU()), (x,))
+    with pytest.raises(PlanError, match="no parameters to train"):
+        Pair.of(plain, State(plain))
+
+    class Classes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x).argmax(1)
+
+    classes = trace(Classes(), (x,))
+    with pytest.raises(PlanError, match="no floating-point output"):
+        Pair.of(classes, State(classes))
