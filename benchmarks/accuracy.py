@@ -10,7 +10,8 @@
 drawn by the seed, and are measured on all of ``val.zip``. graphprune sees no labels. Torch-Pruning's
 ``taylor`` and ``hessian`` do (see ``peers.py``), and each of its methods is measured as it comes and
 with BatchNorm statistics re-estimated. The training is the same for both: distillation from the dense
-network on those images or, with ``--train-samples``, on more of them, without labels.
+network on those images or, with ``--train-samples``, on more of them, without labels. It also compares
+values inside where it is known which channels stayed, which is so after graphprune's own cut.
 
 With ``--allocators``: widths chosen by each allocator at equal FLOPs, everything else as by default,
 for three draws of the images. ``random plans`` is the best of ``--draws`` random widths, each
@@ -329,6 +330,8 @@ def page(rows: Sequence[Row]) -> str:
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
         parts += ["", f"## {title}"]
+        if minutes:
+            parts += ["", "Of graphprune's own networks values inside are compared with the dense ones as well."]
         these = [row for row in compared if row["minutes"] == minutes]
         if own := [row for row in these if row["model"] in RESNETS]:
             parts += ["", *table(own)]

@@ -85,7 +85,7 @@ def compress(
             BatchNorm statistics; ``"merge"``, without data, gives what removed channels did to
             kept ones that are alike; ``"none"`` leaves it as it was cut; by default ``ls`` with
             calibration data, ``none`` without.
-        distil: train on the calibration data towards the dense model's outputs: a number of
+        distil: train on the calibration data towards the dense model's values: a number of
             steps, or a time (``"5m"``).
         augment: changes of inputs for that: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.

@@ -59,11 +59,12 @@ class Distilled:
 
 @dataclass(frozen=True, kw_only=True)
 class Distil(TransformPass):
-    """Train the weights towards the dense program's outputs, without labels.
+    """Train the weights towards what the dense program computes, without labels.
 
-    Given: a smaller program with the dense program's inputs and outputs. Result: the same graph
-    with other weights, those with the lowest error on data that wasn't trained on; if none is
-    lower than before, nothing changes.
+    Given: a smaller program with the dense program's inputs and outputs; with the decision that it
+    was cut by and the measurements before, values inside are imitated as well as outputs (see
+    ``pair.py``). Result: the same graph with other weights, those with the lowest error of the
+    outputs on data that wasn't trained on; if none is lower than before, nothing changes.
 
     Steps are seeded: with the same number of threads, the same steps give the same weights. A
     time is not repeatable.
