@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.calibration import Calibration, batch_size, dynamic_batch
@@ -123,7 +123,7 @@ class Distil(TransformPass):
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
             target=Target.of([outputs for _, outputs in held_out]), settings=self._settings(),
-            optimizers=self._optimizers(student, numbers), checkpoint=self.checkpoint,
+            optimizers=self._optimizers(student, state.program, numbers), checkpoint=self.checkpoint,
             identity=self._identity(student), progress=self.progress,
             begun=begun,
         )
@@ -138,12 +138,13 @@ class Distil(TransformPass):
     def _settings(self) -> Settings:
         return Settings(self.effort, self.augment, self.batch_training, self.seed)
 
-    def _optimizers(self, student: fx.GraphModule,
+    def _optimizers(self, student: nn.Module, program: ExportedProgram,
                     numbers: Sequence[int]) -> tuple[torch.optim.Optimizer, ...]:
         batches = [self.data.batches[i] for i in numbers[: -(-MEASURED // batch_size(self.dense))]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # for dropout
-            return optimizers(self.optimizer, self.rate, student.train(self.batch_training), batches)
+            student.train(self.batch_training)
+            return optimizers(self.optimizer, self.rate, student, program, batches)
 
     def _identity(self, student: nn.Module) -> str:
         """Of this run: the program, its weights, the data and the options."""

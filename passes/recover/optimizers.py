@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import fx
+from torch import nn
+from torch.export import ExportedProgram
 
+from graphprune.eager import trainable_graph
 from graphprune.passes.observe import input_moments
 
 from .muon import Metric, Muon
@@ -26,7 +28,7 @@ WIDEST = 5000
 """Layers with more inputs are left to AdamW: a metric takes 4 bytes times their square."""
 
 
-def optimizers(name: str, rate: float, student: fx.GraphModule,
+def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProgram,
                batches: Sequence[tuple[Any, ...]]) -> tuple[torch.optim.Optimizer, ...]:
     """Optimisers for all parameters; nothing is decayed.
 
@@ -34,6 +36,7 @@ def optimizers(name: str, rate: float, student: fx.GraphModule,
         name: ``adamw``; or ``muon`` for the weights of layers, and AdamW for the others.
         rate: highest rate of what ``name`` says; 0: that of ``RATES``.
         student: what is trained, in the mode that it is trained in.
+        program: the same, whose graph says what the layers are.
         batches: its inputs; metrics are measured on them.
     """
     rate = rate or RATES[name]
@@ -42,7 +45,8 @@ def optimizers(name: str, rate: float, student: fx.GraphModule,
         return (torch.optim.AdamW(others, lr=rate, weight_decay=0.0),)
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
-    found = input_moments(copy.deepcopy(student), batches, per_unknown=ROWS_PER_UNKNOWN, widest=WIDEST)
+    graph = copy.deepcopy(trainable_graph(program)).train(student.training)
+    found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN, widest=WIDEST)
     metrics = {weights[layer.weight]: Metric.of(weights[layer.weight], moments)
                for layer, moments in found.items() if layer.weight in weights}
     others = [each for each in others if each not in metrics]

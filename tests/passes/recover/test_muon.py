@@ -82,12 +82,13 @@ def test_moments_of_a_grouped_convolution() -> None:
 def test_every_parameter_has_one_optimizer() -> None:
     torch.manual_seed(0)
     net = nets.SqueezeExcite()
-    student = trainable_graph(trace(net, net.inputs()))
+    program = trace(net, net.inputs())
+    student = trainable_graph(program)
     for name in RATES:
-        made = optimizers(name, 0.0, student, [net.inputs()])
+        made = optimizers(name, 0.0, student, program, [net.inputs()])
         held = [id(p) for each in made for group in each.param_groups for p in group["params"]]
         assert sorted(held) == sorted(id(p) for p in student.parameters())
-    layers, others = optimizers("muon", 0.0, student, [net.inputs()])
+    layers, others = optimizers("muon", 0.0, student, program, [net.inputs()])
     (matrices,), (vectors,) = layers.param_groups, others.param_groups
     assert all(p.ndim > 1 for p in matrices["params"])
     assert all(p.ndim == 1 for p in vectors["params"])
@@ -97,9 +98,10 @@ def test_every_parameter_has_one_optimizer() -> None:
 def test_measuring_changes_no_statistics() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)).eval()
     x = torch.randn(4, 3, 8, 8) + 5
-    student = trainable_graph(trace(net, (x,))).train()
+    program = trace(net, (x,))
+    student = trainable_graph(program).train()
     before = copy.deepcopy(student.state_dict())
-    optimizers("muon", 0.0, student, [(x,)])
+    optimizers("muon", 0.0, student, program, [(x,)])
     after = student.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert student.training
@@ -118,9 +120,10 @@ def test_shared_and_wide_weights_are_left_to_adamw(monkeypatch: pytest.MonkeyPat
             return self.c(self.b(self.a(x).relu()).relu())
 
     x = torch.randn(8, 6)
-    student = trainable_graph(trace(Tied(), (x,)))
-    layers, _ = optimizers("muon", 0.0, student, [(x,)])
+    program = trace(Tied(), (x,))
+    student = trainable_graph(program)
+    layers, _ = optimizers("muon", 0.0, student, program, [(x,)])
     assert [tuple(p.shape) for p in layers.param_groups[0]["params"]] == [(2, 6)]
     monkeypatch.setattr(module, "WIDEST", 5)
-    (alone,) = optimizers("muon", 0.0, student, [(x,)])
+    (alone,) = optimizers("muon", 0.0, student, program, [(x,)])
     assert isinstance(alone, torch.optim.AdamW)

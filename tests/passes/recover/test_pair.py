@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from graphprune.budget import Budget
 from graphprune.errors import PlanError
 from graphprune.job import Job, Options
+from graphprune.passes.recover.optimizers import optimizers
 from graphprune.passes.recover.pair import Inner, Pair
 from graphprune.pipeline import State
 from graphprune.tracing import trace
@@ -116,7 +117,7 @@ def test_without_knowing_the_cut_outputs_alone(residual: tuple[ExportedProgram, 
 
 @pytest.mark.parametrize("name", NETS)
 def test_the_nets_of_the_tests(name: str) -> None:
-    """Every value finds its partner, whatever the network."""
+    """Every value finds its partner, and every parameter can be trained, whatever the network."""
     torch.manual_seed(0)
     net = NETS[name]().eval()
     inputs, kwargs = net.inputs(), net.keywords()
@@ -126,6 +127,14 @@ def test_the_nets_of_the_tests(name: str) -> None:
     _, wanted, got = values(pair, *pytree.tree_leaves((inputs, kwargs)))
     for each, a, b in zip(pair.inner, wanted, got, strict=True):
         assert torch.isfinite(each.error(b, a))
+    made = optimizers("muon", 0.0, pair.small, small.program, [pytree.tree_leaves((inputs, kwargs))])
+    own = [p for each in made for group in each.param_groups for p in group["params"]]
+    assert sorted(map(id, own)) == sorted(map(id, pair.small.parameters()))
+    outputs, _ = pair.small(*pytree.tree_leaves((inputs, kwargs)))
+    sum(x.square().mean() for x in outputs).backward()
+    for each in made:
+        each.step()
+    assert all(bool(p.isfinite().all()) for p in own)
 
 
 def test_units_of_the_error() -> None:
