@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.baking import baked_calls, baked_values
-from graphprune.graph import clone, fingerprint, relift
+from graphprune.errors import InternalError
+from graphprune.graph import clone, fingerprint, relift, state
 from graphprune.labels import Axis
 from graphprune.layout import Layout
 from graphprune.nodes import bind
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
     from graphprune.plan import Plan
 
-__all__ = ["cut", "cut_module", "cut_nodes", "set_tensor", "slice_tensors", "spread_tensors"]
+__all__ = [
+    "cut", "cut_module", "cut_nodes", "fill", "set_tensor", "slice_tensors", "spread_tensors",
+]  # fmt: skip
 
 
 def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedProgram:
@@ -159,6 +162,33 @@ def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None
     if attribute not in vars(owner) and not isinstance(tensor, torch.nn.Parameter):
         owner._buffers.setdefault(attribute, None)
     setattr(owner, attribute, tensor)
+
+
+def fill(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give a graph copies of other tensors, in its own dtypes. What is one object stays one.
+
+    Args:
+        module: changed; it shares no tensor with anything afterwards.
+        tensors: by name; those that are missing become copies of themselves.
+
+    Raises:
+        InternalError: if a shape differs.
+    """
+    made: dict[int, torch.Tensor] = {}
+    for name, old in state(module).items():
+        new = tensors.get(name, old)
+        if new.shape != old.shape:
+            raise InternalError(f"{name}: {tuple(new.shape)} for {tuple(old.shape)}")
+        if id(new) not in made:
+            made[id(new)] = _copied(new, old)
+        set_tensor(module, name, made[id(new)])
+
+
+def _copied(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    value = tensor.detach().to(like.dtype, copy=True)
+    if isinstance(like, torch.nn.Parameter):
+        return torch.nn.Parameter(value, requires_grad=like.requires_grad)
+    return value
 
 
 def _rewrite(module: fx.GraphModule, facts: Facts, old: fx.Node, new: fx.Node,

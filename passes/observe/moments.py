@@ -13,7 +13,10 @@ from graphprune.verify import run
 
 from .layers import Layer, find_layers, input_rows, sample_rows, sizes
 
-__all__ = ["Moments", "input_moments"]
+__all__ = ["WIDEST", "Moments", "input_moments"]
+
+WIDEST = 5000
+"""Layers with more inputs have no moments: 200 MB each."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,15 @@ class Moments:
 
 
 def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
-                  per_unknown: int, widest: int) -> dict[Layer, Moments]:
-    """Moments of the inputs of every layer of a graph, as it is run.
+                  per_unknown: int) -> dict[Layer, Moments]:
+    """Moments of the inputs of the layers of a graph, as it is run; not of those that are too wide.
 
     Args:
         module: a traced graph; it runs in the mode that it is in, and its buffers may change.
         batches: flat inputs.
         per_unknown: rows to sample for each input of a layer.
-        widest: layers with more inputs are left out.
     """
-    listener = _Listener(module, per_unknown / len(batches), widest)
+    listener = _Listener(module, per_unknown / len(batches))
     with torch.no_grad():
         for number, batch in enumerate(batches):
             listener.number = number
@@ -78,12 +80,12 @@ def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
 class _Listener(fx.Interpreter):
     """Adds up the moments of what layers are given."""
 
-    def __init__(self, module: fx.GraphModule, per_unknown: float, widest: int) -> None:
+    def __init__(self, module: fx.GraphModule, per_unknown: float) -> None:
         super().__init__(module)
         self.number = 0
         self.found: dict[Layer, Moments] = {}
         self._per_unknown = per_unknown
-        self._layers = {each.node: each for each in find_layers(module) if sizes(each)[1] <= widest}
+        self._layers = {each.node: each for each in find_layers(module) if sizes(each)[1] <= WIDEST}
 
     def run_node(self, n: fx.Node) -> Any:
         """A node; the inputs of a layer are noted."""

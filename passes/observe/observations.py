@@ -16,7 +16,7 @@ from graphprune.verify import run
 
 from .distributed import mine, total
 from .layers import Layer, find_layers, input_rows, output_rows, sample_rows, sizes
-from .moments import Moments
+from .moments import WIDEST, Moments
 from .targets import Target, find_target
 
 __all__ = ["Observations", "Record"]
@@ -29,9 +29,6 @@ ROWS_PER_UNKNOWN = 64
 
 HELD_OUT = 0.2
 """Share of the batches on which refits and plans are judged, never fitted."""
-
-WIDEST = 5000
-"""Second moments are not collected of layers with more inputs: 200 MB each."""
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,19 @@ from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict
 
 from .augment import check_names
+from .distance import Distance
 from .effort import Effort
 from .merge import Merged
 from .optimizers import RATES, optimizers
 from .pair import Pair
 from .recover import Recovered, with_tensors
 from .samples import Samples, split
-from .targets import Target
 from .training import Loop, Settings
 
 __all__ = ["Distil", "Distilled"]
 
 BATCH = 32
-"""Samples in a step, where the program takes any number. The repaired ResNet-20 of ``targets.py`` came to
+"""Samples in a step, where the program takes any number. The repaired ResNet-20 of ``distance.py`` came to
 84.8 % in 800 steps of 32 images, to 84.5 % in 400 of 64."""
 
 MEASURED = 1024
@@ -110,7 +110,8 @@ class Distil(TransformPass):
         """Train.
 
         Raises:
-            PlanError: if the program has no floating-point output, or no weights to train.
+            PlanError: if the program has no floating-point output, or another number of outputs
+                than the dense one, or no weights to train.
         """
         begun = time.perf_counter()
         pair = Pair.of(self.dense, state)
@@ -122,9 +123,9 @@ class Distil(TransformPass):
         samples = Samples(self.data.batches, numbers, size, self.seed)
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
-            target=Target.of([outputs for _, outputs in held_out]), settings=self._settings(),
+            distance=Distance.of([outputs for _, outputs in held_out]), settings=self._settings(),
             optimizers=self._optimizers(student, state.program, numbers), checkpoint=self.checkpoint,
-            identity=self._identity(student), progress=self.progress,
+            identity=self._identity(student) if self.checkpoint else "", progress=self.progress,
             begun=begun,
         )
         held = loop.run()

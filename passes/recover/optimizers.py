@@ -24,9 +24,6 @@ number of layers: what a step does to all of them together. What was tried: ``do
 ROWS_PER_UNKNOWN = 8
 """Rows that a layer's metric is measured on, for each of its inputs."""
 
-WIDEST = 5000
-"""Layers with more inputs are left to AdamW: a metric takes 4 bytes times their square."""
-
 
 def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProgram,
                batches: Sequence[tuple[Any, ...]]) -> tuple[torch.optim.Optimizer, ...]:
@@ -46,7 +43,7 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)
-    found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN, widest=WIDEST)
+    found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
     metrics = {weights[layer.weight]: Metric.of(weights[layer.weight], moments)
                for layer, moments in found.items() if layer.weight in weights}
     others = [each for each in others if each not in metrics]

@@ -16,13 +16,13 @@ from torch.fx.graph import CodeGen
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Kept
-from graphprune.cut import cut_nodes, set_tensor
+from graphprune.cut import cut_nodes, fill
 from graphprune.eager import obeying
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint, unlift
 from graphprune.graph import state as tensors_of
 from graphprune.passes.allocate import Decision
-from graphprune.passes.observe import Layer, Observations, Target, staying
+from graphprune.passes.observe import Observations, staying
 from graphprune.pipeline import State
 
 __all__ = ["Inner", "Pair", "Values"]
@@ -94,12 +94,10 @@ class Pair:
             kept = seen.analysis.kept(decision.plan.keep)
             student, copies = cut_nodes(seen.analysis, kept)
             own = dict(zip(_read(seen.analysis.module), _read(teacher), strict=True))
-            inner = tuple(Inner(own[target.value], copies[target.value], layer.channel, rows,
-                                target.rectified)
-                          for layer, target, rows in _compared(seen, kept))
+            inner = _inner(seen, kept, own, copies)
         else:
             student, inner = unlift(state.program), ()
-        _own(student, tensors)
+        fill(student, tensors)
         if not list(student.parameters()):
             raise PlanError("the program has no parameters to train")
         if len(_leaves(teacher)) != len(_leaves(student)):
@@ -113,16 +111,25 @@ class Pair:
         return cls(teacher, obeying(student).requires_grad_(True), inner)
 
 
-def _compared(seen: Observations, kept: Kept) -> list[tuple[Layer, Target, Tensor]]:
-    """Values that layers aim at, each once; not the outputs themselves."""
+def _inner(seen: Observations, kept: Kept, dense: Mapping[fx.Node, fx.Node],
+           small: Mapping[fx.Node, fx.Node]) -> tuple[Inner, ...]:
+    """Values that layers aim at, each once; not the outputs themselves.
+
+    Args:
+        seen: names them, in its own graph.
+        kept: what stays.
+        dense: from its nodes to those of the dense network.
+        small: to those of the smaller one.
+    """
     done = set(_leaves(seen.analysis.module))
-    found: list[tuple[Layer, Target, Tensor]] = []
+    found: list[Inner] = []
     for layer, target in seen.targets.items():
         rows = staying(layer, seen.analysis, kept)
         if rows is not None and target.value not in done:
             done.add(target.value)
-            found.append((layer, target, rows.nonzero().flatten()))
-    return found
+            found.append(Inner(dense[target.value], small[target.value], layer.channel,
+                               rows.nonzero().flatten(), target.rectified))
+    return tuple(found)
 
 
 def _read(module: fx.GraphModule) -> list[fx.Node]:
@@ -132,17 +139,6 @@ def _read(module: fx.GraphModule) -> list[fx.Node]:
 
 def _leaves(module: fx.GraphModule) -> list[Any]:
     return pytree.tree_leaves(module.graph.output_node().args[0])
-
-
-def _own(module: fx.GraphModule, tensors: Mapping[str, Tensor]) -> None:
-    """Give a network copies of some tensors; what is one tensor stays one."""
-    made: dict[int, Tensor] = {}
-    for name in tensors_of(module):
-        old = tensors[name]
-        if id(old) not in made:
-            copied = old.detach().clone()
-            made[id(old)] = nn.Parameter(copied) if isinstance(old, nn.Parameter) else copied
-        set_tensor(module, name, made[id(old)])
 
 
 def _returning(module: fx.GraphModule, floats: Sequence[bool],

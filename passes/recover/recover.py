@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor, fx, nn
+from torch import Tensor
 from torch.export import ExportedProgram
 
 from graphprune.analysis import Kept
-from graphprune.cut import set_tensor
-from graphprune.errors import InternalError
+from graphprune.cut import fill
 from graphprune.graph import relift, unlift
-from graphprune.graph import state as tensors_of
 from graphprune.passes.allocate import Decision
 from graphprune.passes.observe import Observations
 from graphprune.pipeline import State, TransformPass
@@ -111,25 +109,7 @@ class Recover(TransformPass):
 
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
-    """The program with other values in its parameters and buffers.
-
-    Tensors that are one object under several names stay one.
-    """
-    module: fx.GraphModule = unlift(program)
-    made: dict[int, Tensor] = {}
-    for name, old in tensors_of(module).items():
-        new = tensors.get(name, old)
-        if new.shape != old.shape:
-            raise InternalError(f"{name}: {tuple(new.shape)} for {tuple(old.shape)}")
-        if new is not old:
-            if id(new) not in made:
-                made[id(new)] = _like(old, new)
-            set_tensor(module, name, made[id(new)])
+    """The program with other values in its parameters and buffers; see ``fill``."""
+    module = unlift(program)
+    fill(module, tensors)
     return relift(module, program)
-
-
-def _like(old: Tensor, new: Tensor) -> Tensor:
-    value = new.detach().to(old.dtype)
-    if isinstance(old, nn.Parameter):
-        return nn.Parameter(value, requires_grad=old.requires_grad)
-    return value

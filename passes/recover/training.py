@@ -18,9 +18,9 @@ from graphprune.artifacts import write_checkpoint
 from graphprune.loading import read_checkpoint
 
 from .augment import augment
+from .distance import Distance, Outputs
 from .effort import Effort
 from .pair import Pair
-from .targets import Outputs, Target
 
 __all__ = ["Held", "Loop", "Settings"]
 
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 EVALUATIONS = 10
 """How often the held-out error is looked at, and a checkpoint written."""
+
+INNER = 3.0
+"""Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/recovery.md``."""
 
 _WARM_UP = 0.05
 """Share of the effort in which the rate rises."""
@@ -72,7 +75,7 @@ class Loop:
         pair: the dense network and the student, whose weights change.
         draw: number of a step -> flat inputs.
         held_out: inputs and dense outputs that aren't trained on.
-        target: the distance of outputs.
+        distance: of outputs.
         settings: how to train.
         optimizers: of the student; the rates that they have are their highest.
         checkpoint: where to keep the state; ``None``: nowhere.
@@ -84,7 +87,7 @@ class Loop:
     pair: Pair
     draw: Callable[[int], Sequence[Any]]
     held_out: Sequence[tuple[Sequence[Any], Outputs]]
-    target: Target
+    distance: Distance
     settings: Settings
     optimizers: Sequence[torch.optim.Optimizer]
     checkpoint: Path | None
@@ -124,13 +127,13 @@ class Loop:
             optimizer.step()
 
     def _loss(self, inputs: Sequence[Any]) -> Tensor:
-        """The error of the outputs, and as much weight on that of all values inside together."""
+        """The error of the outputs, and the mean of those of the values inside."""
         with torch.no_grad():
             wanted, wanted_inside = self.pair.dense(*inputs)
         got, inside = self.student(*inputs)
         errors = [inner.error(*values) for inner, *values
                   in zip(self.pair.inner, inside, wanted_inside, strict=True)]
-        return self.target.error(got, wanted) + sum(errors) / max(1, len(errors))
+        return self.distance.between(got, wanted) + INNER * sum(errors) / max(1, len(errors))
 
     @property
     def student(self) -> fx.GraphModule:
@@ -145,7 +148,7 @@ class Loop:
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
-            errors = [float(self.target.error(self.student(*x)[0], y)) for x, y in self.held_out]
+            errors = [float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out]
         error = sum(errors) / len(errors)
         if held.step == 0:
             held.first = error

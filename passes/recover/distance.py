@@ -1,4 +1,4 @@
-"""What a student shall compute: the dense program's outputs, and the distance to them.
+"""How far a student's outputs are from the dense ones.
 
 Source: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, section 2.2: the squared error
 of logits. A ResNet-20 cut to half its FLOPs and repaired (83.0 %) came in 400 steps on 1,024 images to
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Outputs", "Target"]
+__all__ = ["Distance", "Outputs"]
 
 Outputs = list[Tensor]
 """Floating-point outputs of a program, flat."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """Distances between outputs, in units of the dense outputs' variance.
+class Distance:
+    """Of outputs, in units of the dense outputs' variance.
 
     Attributes:
         scales: variance of each output over samples and elements.
@@ -31,7 +31,7 @@ class Target:
     scales: tuple[float, ...]
 
     @classmethod
-    def of(cls, batches: Sequence[Outputs]) -> Target:
+    def of(cls, batches: Sequence[Outputs]) -> Distance:
         """Measure the scales on dense outputs."""
         columns = list(zip(*batches, strict=True))
         scales: list[float] = []
@@ -41,7 +41,7 @@ class Target:
             scales.append(sum(float((x.double() - mean).square().sum()) for x in column) / count)
         return cls(tuple(max(s, 1e-12) for s in scales))
 
-    def error(self, got: Outputs, wanted: Outputs) -> Tensor:
+    def between(self, got: Outputs, wanted: Outputs) -> Tensor:
         """Mean squared error, relative to the variance, averaged over outputs."""
         each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
         return torch.stack(each).mean()
