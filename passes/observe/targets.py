@@ -40,13 +40,18 @@ class Target:
             the sum behind them. Its shape is that of the layer's output.
         norms: the BatchNorm calls between the layer and ``value``.
         other: the other operand of the sum, computed before the layer; ``None`` if no sum.
-        rectified: whether all that reads ``value`` is one ReLU.
+        end: the ReLU that is all that reads ``value``, or ``value``.
     """
 
     value: fx.Node
     norms: tuple[fx.Node, ...]
     other: fx.Node | None
-    rectified: bool
+    end: fx.Node
+
+    @property
+    def rectified(self) -> bool:
+        """Whether all that reads ``value`` is one ReLU."""
+        return self.end is not self.value
 
 
 def find_target(layer: Layer) -> Target:
@@ -63,8 +68,8 @@ def find_target(layer: Layer) -> Target:
     other = _other(reader, value, layer.node) if reader is not None else None
     if other is not None and reader is not None:
         value, reader = reader, _only_reader(reader)
-    rectified = reader is not None and reader.target in RECTIFIERS
-    return Target(value, tuple(norms), other, rectified)
+    end = reader if reader is not None and reader.target in RECTIFIERS else value
+    return Target(value, tuple(norms), other, end)
 
 
 def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:

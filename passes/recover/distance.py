@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Distance", "Outputs"]
+__all__ = ["Distance", "Outputs", "sums"]
 
 Outputs = list[Tensor]
 """Floating-point outputs of a program, flat."""
@@ -22,26 +22,28 @@ Outputs = list[Tensor]
 
 @dataclass(frozen=True)
 class Distance:
-    """Of outputs, in units of the dense outputs' variance.
+    """Of values of two networks, in units of the dense values' variance.
 
     Attributes:
-        scales: variance of each output over samples and elements.
+        scales: variance of each value over samples and elements.
     """
 
     scales: tuple[float, ...]
 
     @classmethod
-    def of(cls, batches: Sequence[Outputs]) -> Distance:
-        """Measure the scales on dense outputs."""
-        columns = list(zip(*batches, strict=True))
-        scales: list[float] = []
-        for column in columns:
-            count = sum(x.numel() for x in column)
-            mean = sum(float(x.double().sum()) for x in column) / count
-            scales.append(sum(float((x.double() - mean).square().sum()) for x in column) / count)
-        return cls(tuple(max(s, 1e-12) for s in scales))
+    def of(cls, batches: Sequence[Tensor]) -> Distance:
+        """Measure the scales; given the ``sums`` of the dense values of each batch."""
+        count, total, squares = torch.stack(list(batches)).sum(0).T
+        variance = squares / count - (total / count).square()
+        return cls(tuple(variance.clamp_min(1e-12).tolist()))
 
-    def between(self, got: Outputs, wanted: Outputs) -> Tensor:
-        """Mean squared error, relative to the variance, averaged over outputs."""
+    def between(self, got: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Mean squared error, relative to the variance, averaged over values."""
         each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
         return torch.stack(each).mean()
+
+
+def sums(values: Sequence[Tensor]) -> Tensor:
+    """``[len(values), 3]``, float64: how many numbers, their sum, and that of their squares."""
+    rows = [(x.numel(), float(x.double().sum()), float(x.double().square().sum())) for x in values]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 3)

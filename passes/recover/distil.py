@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from graphprune.calibration import Calibration, batch_size, dynamic_batch
@@ -21,7 +21,7 @@ from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict
 
 from .augment import check_names
-from .distance import Distance
+from .distance import Distance, Outputs, sums
 from .effort import Effort
 from .merge import Merged
 from .optimizers import RATES, optimizers
@@ -118,12 +118,17 @@ class Distil(TransformPass):
         student = pair.small
         size = BATCH if dynamic_batch(state.program) else batch_size(state.program)
         numbers, aside = split(self.data)
-        with torch.no_grad():
-            held_out = [(x, pair.dense(*x)[0]) for x in (self.data.batches[i] for i in aside)]
+        held_out: list[tuple[Sequence[Any], Outputs]] = []
+        spread: list[tuple[Tensor, Tensor]] = []
+        for x in (self.data.batches[i] for i in aside):
+            outputs, inside = pair.wanted(x)
+            held_out.append((x, outputs))
+            spread.append((sums(outputs), sums(inside)))
+        distance, inner = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(self.data.batches, numbers, size, self.seed)
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
-            distance=Distance.of([outputs for _, outputs in held_out]), settings=self._settings(),
+            distance=distance, inside=inner, settings=self._settings(),
             optimizers=self._optimizers(student, state.program, numbers), checkpoint=self.checkpoint,
             identity=self._identity(student) if self.checkpoint else "", progress=self.progress,
             begun=begun,

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx, nn
+import torch
+from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.fx.graph import CodeGen
 from torch.utils import _pytree as pytree
@@ -40,26 +41,18 @@ class Inner:
         small: in the smaller one.
         channel: the channel dimension.
         rows: the dense channels that the smaller network has.
-        rectified: whether all that reads it is one ReLU.
     """
 
     dense: fx.Node
     small: fx.Node
     channel: int
     rows: Tensor
-    rectified: bool
 
-    def error(self, got: Tensor, wanted: Tensor) -> Tensor:
-        """Mean squared error in units of the dense value's variance.
-
-        Args:
-            got: of the smaller network.
-            wanted: of the dense one, all channels.
-        """
-        wanted = wanted.index_select(self.channel, self.rows.to(wanted.device))
-        if self.rectified:
-            got, wanted = got.relu(), wanted.relu()
-        return nn.functional.mse_loss(got, wanted) / wanted.var(correction=0).clamp_min(1e-12)
+    def staying(self, value: Tensor) -> Tensor:
+        """The channels of the dense value that the smaller network has."""
+        if len(self.rows) == value.shape[self.channel]:
+            return value
+        return value.index_select(self.channel, self.rows.to(value.device))
 
 
 @dataclass(frozen=True)
@@ -110,10 +103,16 @@ class Pair:
         student = _returning(student, floats, [each.small for each in inner])
         return cls(teacher, obeying(student).requires_grad_(True), inner)
 
+    def wanted(self, inputs: Sequence[Any]) -> Values:
+        """What the smaller network should return."""
+        with torch.no_grad():
+            outputs, inside = self.dense(*inputs)
+        return outputs, [each.staying(value) for each, value in zip(self.inner, inside, strict=True)]
+
 
 def _inner(seen: Observations, kept: Kept, dense: Mapping[fx.Node, fx.Node],
            small: Mapping[fx.Node, fx.Node]) -> tuple[Inner, ...]:
-    """Values that layers aim at, each once; not the outputs themselves.
+    """Values that layers aim at, or the ReLUs behind them, each once; not the outputs themselves.
 
     Args:
         seen: names them, in its own graph.
@@ -125,10 +124,10 @@ def _inner(seen: Observations, kept: Kept, dense: Mapping[fx.Node, fx.Node],
     found: list[Inner] = []
     for layer, target in seen.targets.items():
         rows = staying(layer, seen.analysis, kept)
-        if rows is not None and target.value not in done:
-            done.add(target.value)
-            found.append(Inner(dense[target.value], small[target.value], layer.channel,
-                               rows.nonzero().flatten(), target.rectified))
+        if rows is not None and target.end not in done:
+            done.add(target.end)
+            found.append(Inner(dense[target.end], small[target.end], layer.channel,
+                               rows.nonzero().flatten()))
     return tuple(found)
 
 

@@ -76,6 +76,7 @@ class Loop:
         draw: number of a step -> flat inputs.
         held_out: inputs and dense outputs that aren't trained on.
         distance: of outputs.
+        inside: of values inside.
         settings: how to train.
         optimizers: of the student; the rates that they have are their highest.
         checkpoint: where to keep the state; ``None``: nowhere.
@@ -88,6 +89,7 @@ class Loop:
     draw: Callable[[int], Sequence[Any]]
     held_out: Sequence[tuple[Sequence[Any], Outputs]]
     distance: Distance
+    inside: Distance
     settings: Settings
     optimizers: Sequence[torch.optim.Optimizer]
     checkpoint: Path | None
@@ -128,12 +130,10 @@ class Loop:
 
     def _loss(self, inputs: Sequence[Any]) -> Tensor:
         """The error of the outputs, and the mean of those of the values inside."""
-        with torch.no_grad():
-            wanted, wanted_inside = self.pair.dense(*inputs)
+        wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
-        errors = [inner.error(*values) for inner, *values
-                  in zip(self.pair.inner, inside, wanted_inside, strict=True)]
-        return self.distance.between(got, wanted) + INNER * sum(errors) / max(1, len(errors))
+        error = self.distance.between(got, wanted)
+        return error + INNER * self.inside.between(inside, wanted_inside) if inside else error
 
     @property
     def student(self) -> fx.GraphModule:

@@ -17,7 +17,7 @@ from graphprune.calibration import Calibration, gather
 from graphprune.errors import LoadError, PlanError
 from graphprune.graph import state, unlift
 from graphprune.passes import Distil, Distilled, Effort
-from graphprune.passes.recover.distance import Distance
+from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.samples import split
 from graphprune.pipeline import State
 from graphprune.tracing import trace
@@ -225,7 +225,7 @@ def test_training_is_judged_on_data_that_the_repair_has_not_fitted() -> None:
 
 def test_units_of_the_error() -> None:
     wanted = [torch.randn(50, 3) * 7 + 2, torch.randn(50, 2, 4)]
-    distance = Distance.of([[x[:20] for x in wanted], [x[20:] for x in wanted]])
+    distance = Distance.of([sums([x[:20] for x in wanted]), sums([x[20:] for x in wanted])])
     assert float(distance.between(wanted, wanted)) == 0
     means = [x.mean().expand_as(x) for x in wanted]
     assert float(distance.between(means, wanted)) == pytest.approx(1, rel=1e-5)
