@@ -8,21 +8,21 @@ result again, which re-infers every shape and proves that the graph is still wel
 from __future__ import annotations
 
 import hashlib
-import math
-import operator
 from typing import TYPE_CHECKING, Any
 
-import sympy
 import torch
 from torch import fx
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
+from .dims import bounds, leaf_dims
 from .nodes import shape, size_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import sympy
 
 __all__ = [
     "call_arguments",
@@ -35,7 +35,6 @@ __all__ = [
     "output_names",
     "relift",
     "state",
-    "stored_calls",
     "unlift",
     "user_inputs",
 ]
@@ -111,7 +110,7 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
         value = node.meta["val"]
         is_tensor = isinstance(value, torch.Tensor)
         inputs.append(torch.zeros(shape(node), dtype=value.dtype) if is_tensor else value)
-        shapes.append(_leaf_dims(node, None, names))
+        shapes.append(leaf_dims(node, None, names))
     spec = getattr(module, "_in_spec", None)
     if spec is None:
         return torch.export.export(module, tuple(inputs), dynamic_shapes=tuple(shapes))
@@ -125,7 +124,7 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
 def _dynamic_shapes(program: ExportedProgram, args: Any, kwargs: Any) -> Any:
     """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
     dims: dict[str, Any] = {}
-    leaves = [_leaf_dims(node, program, dims) for node in _input_nodes(program)]
+    leaves = [leaf_dims(node, program, dims) for node in _input_nodes(program)]
     _, spec = pytree.tree_flatten((args, kwargs))
     by_position, by_name = pytree.tree_unflatten(leaves, spec)
     return _by_parameter(_input_nodes(program), by_position, by_name)
@@ -138,47 +137,6 @@ def _by_parameter(nodes: Sequence[fx.Node], by_position: Any, by_name: Any) -> A
     # an unlifted module's placeholders are named after its parameters.
     names = [str(node.target) for node in nodes if node.target not in by_name]
     return dict(zip(names, by_position, strict=False)) | by_name
-
-
-def _leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
-    value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor):
-        return None
-    return {
-        i: _dim(size, program, dims)
-        for i, size in enumerate(value.shape)
-        if isinstance(size, torch.SymInt)
-    } or None
-
-
-def _dim(size: torch.SymInt, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
-    """The dimension of a symbolic size: a named one, or a linear function of one."""
-    expression = size.node.expr
-    symbols = sorted(expression.free_symbols, key=str)
-    if len(symbols) != 1 or not expression.is_polynomial(*symbols):
-        return Dim.AUTO
-    slope, offset = expression.coeff(symbols[0], 1), expression.coeff(symbols[0], 0)
-    if expression != slope * symbols[0] + offset:
-        return Dim.AUTO
-    dim = _named(symbols[0], program, dims)
-    dim = dim if slope == 1 else int(slope) * dim
-    return dim if offset == 0 else dim + int(offset)
-
-
-def _named(symbol: sympy.Symbol, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
-    if symbol.name not in dims:
-        lower, upper = _bounds(symbol, program)
-        limit = {} if upper is None else {"max": upper}
-        name = "batch" if not dims else f"batch{len(dims)}"
-        dims[symbol.name] = Dim(name, min=max(lower, 1), **limit)
-    return dims[symbol.name]
-
-
-def _bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, int | None]:
-    bounds = program.range_constraints.get(symbol) if program else None
-    if bounds is None:
-        return 1, None
-    return int(bounds.lower), int(bounds.upper) if bounds.upper.is_Integer else None
 
 
 def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
@@ -228,7 +186,7 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
         for size in node.meta["val"].shape:
             if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
                 symbol = size.node.expr
-                _, upper = _bounds(symbol, program)
+                _, upper = bounds(symbol, program)
                 hint = size_hint(size)
                 values[symbol] = hint + by if upper is None else max(hint, min(hint + by, upper))
     return {
@@ -245,52 +203,6 @@ def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
     nodes = module.graph.find_nodes(op="get_attr")
     return {node.target: tensor for node in nodes if (tensor := _attribute(module, node.target))
             is not None}
-
-
-def stored_calls(module: fx.GraphModule) -> frozenset[fx.Node]:
-    """Calls whose results depend on stored tensors alone, and could be stored in their place.
-
-    Not those that something writes into, and not those whose result is larger than the tensors
-    that it depends on.
-    """
-    written, tensors = _written(module), state(module)
-    sources: dict[fx.Node, frozenset[str]] = {}
-    for node in module.graph.nodes:
-        if node.op == "get_attr" and node.target in tensors:
-            sources[node] = frozenset([node.target])
-        elif node.op == "call_function" and _is_pure(node.target) and node not in written:
-            inputs = node.all_input_nodes
-            if all(n in sources for n in inputs):
-                mine = frozenset().union(*(sources[n] for n in inputs))
-                if _elements(node) <= sum(tensors[name].numel() for name in mine):
-                    sources[node] = mine
-    return frozenset(node for node in sources if node.op == "call_function")
-
-
-def _elements(node: fx.Node) -> int:
-    value = node.meta.get("val")
-    values = value if isinstance(value, list | tuple) else [value]
-    return sum(math.prod(map(size_hint, v.shape)) for v in values if isinstance(v, torch.Tensor))
-
-
-def _is_pure(target: Any) -> bool:
-    if not isinstance(target, torch._ops.OpOverload):
-        return target is operator.getitem
-    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
-
-
-def _written(module: fx.GraphModule) -> set[fx.Node]:
-    """Nodes whose values a call may write into: its operand, and what that may be a view of."""
-    found: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
-            operand = node
-            while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
-                operand = operand.args[0]
-                if operand in found:
-                    break
-                found.add(operand)
-    return found
 
 
 def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:

@@ -14,12 +14,13 @@ import torch
 from torch import fx
 
 from graphprune.errors import InternalError
-from graphprune.graph import state, stored_calls
+from graphprune.graph import state
 from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
 from graphprune.nodes import size_hint
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result
+from graphprune.stored import stored_calls
 
 __all__ = ["Sweep"]
 

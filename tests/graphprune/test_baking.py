@@ -11,7 +11,8 @@ from graphprune.baking import baked_calls, baked_values
 from graphprune.cut import cut_module
 from graphprune.errors import VerifyError
 from graphprune.explain import frozen
-from graphprune.graph import relift, stored_calls, unlift
+from graphprune.graph import relift, unlift
+from graphprune.stored import stored_calls
 from graphprune.tracing import trace
 from graphprune.verify import verify
 from tests import nets

@@ -1,0 +1,63 @@
+"""Symbolic sizes of inputs, as torch.export wants to be told of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.export import Dim, ExportedProgram
+
+if TYPE_CHECKING:
+    import sympy
+
+__all__ = ["bounds", "leaf_dims"]
+
+
+def leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    """What ``dynamic_shapes`` says of one input: dimension -> ``Dim``; ``None`` if it is static.
+
+    Args:
+        node: the input.
+        program: says the bounds of its sizes; without one they are from 1 on.
+        dims: symbol -> its ``Dim``; new ones are added.
+    """
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return None
+    return {
+        i: _dim(size, program, dims)
+        for i, size in enumerate(value.shape)
+        if isinstance(size, torch.SymInt)
+    } or None
+
+
+def _dim(size: torch.SymInt, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    """The dimension of a symbolic size: a named one, or a linear function of one."""
+    expression = size.node.expr
+    symbols = sorted(expression.free_symbols, key=str)
+    if len(symbols) != 1 or not expression.is_polynomial(*symbols):
+        return Dim.AUTO
+    slope, offset = expression.coeff(symbols[0], 1), expression.coeff(symbols[0], 0)
+    if expression != slope * symbols[0] + offset:
+        return Dim.AUTO
+    dim = _named(symbols[0], program, dims)
+    dim = dim if slope == 1 else int(slope) * dim
+    return dim if offset == 0 else dim + int(offset)
+
+
+def _named(symbol: sympy.Symbol, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    if symbol.name not in dims:
+        lower, upper = bounds(symbol, program)
+        limit = {} if upper is None else {"max": upper}
+        name = "batch" if not dims else f"batch{len(dims)}"
+        dims[symbol.name] = Dim(name, min=max(lower, 1), **limit)
+    return dims[symbol.name]
+
+
+def bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, int | None]:
+    """The least and the largest value of a symbolic size, if it has one."""
+    found = program.range_constraints.get(symbol) if program else None
+    if found is None:
+        return 1, None
+    return int(found.lower), int(found.upper) if found.upper.is_Integer else None
