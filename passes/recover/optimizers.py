@@ -17,7 +17,7 @@ from .muon import Metric, Muon
 
 __all__ = ["RATES", "optimizers"]
 
-RATES: Mapping[str, float] = {"muon": 0.06, "adamw": 5e-4}
+RATES: Mapping[str, float] = {"muon": 0.12, "adamw": 5e-4}
 """Optimisers and their highest rates. Muon's is a share of the layers' outputs, and divided by the
 number of layers: what a step does to all of them together. What was tried: ``docs/recovery.md``."""
 
