@@ -1,4 +1,4 @@
-"""How far a student's outputs are from the dense ones.
+"""How far a student's values are from the dense ones.
 
 Source: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, section 2.2: the squared error
 of logits. A ResNet-20 cut to half its FLOPs and repaired (83.0 %) came in 400 steps on 1,024 images to
@@ -19,13 +19,17 @@ __all__ = ["Distance", "Outputs", "sums"]
 Outputs = list[Tensor]
 """Floating-point outputs of a program, flat."""
 
+_CONSTANT = 1e-12
+"""What varies by a smaller share of its mean square doesn't: it may all be rounding."""
+
 
 @dataclass(frozen=True)
 class Distance:
     """Of values of two networks, in units of the dense values' variance.
 
     Attributes:
-        scales: variance of each value over samples and elements.
+        scales: variance of each value over samples and elements; infinite if it doesn't vary, so that
+            it counts nothing.
     """
 
     scales: tuple[float, ...]
@@ -34,8 +38,10 @@ class Distance:
     def of(cls, batches: Sequence[Tensor]) -> Distance:
         """Measure the scales; given the ``sums`` of the dense values of each batch."""
         count, total, squares = torch.stack(list(batches)).sum(0).T
-        variance = squares / count - (total / count).square()
-        return cls(tuple(variance.clamp_min(1e-12).tolist()))
+        mean, energy = total / count, squares / count
+        variance = energy - mean.square()
+        varies = variance > _CONSTANT * energy
+        return cls(tuple(torch.where(varies, variance, torch.inf).tolist()))
 
     def between(self, got: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """Mean squared error, relative to the variance, averaged over values."""

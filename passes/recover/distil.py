@@ -129,7 +129,7 @@ class Distil(TransformPass):
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
             distance=distance, inside=inner, settings=self._settings(),
-            optimizers=self._optimizers(student, state.program, numbers), checkpoint=self.checkpoint,
+            optimizers=self._optimizers(pair, state.program, numbers), checkpoint=self.checkpoint,
             identity=self._identity(student) if self.checkpoint else "", progress=self.progress,
             begun=begun,
         )
@@ -144,13 +144,14 @@ class Distil(TransformPass):
     def _settings(self) -> Settings:
         return Settings(self.effort, self.augment, self.batch_training, self.seed)
 
-    def _optimizers(self, student: nn.Module, program: ExportedProgram,
+    def _optimizers(self, pair: Pair, program: ExportedProgram,
                     numbers: Sequence[int]) -> tuple[torch.optim.Optimizer, ...]:
         batches = [self.data.batches[i] for i in numbers[: -(-MEASURED // batch_size(self.dense))]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # for dropout
-            student.train(self.batch_training)
-            return optimizers(self.optimizer, self.rate, student, program, batches)
+            pair.small.train(self.batch_training)
+            return optimizers(self.optimizer, self.rate, pair.small, program, batches,
+                              alone=not pair.inner)
 
     def _identity(self, student: nn.Module) -> str:
         """Of this run: the program, its weights, the data and the options."""

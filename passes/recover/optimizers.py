@@ -21,12 +21,15 @@ RATES: Mapping[str, float] = {"muon": 0.12, "adamw": 5e-4}
 """Optimisers and their highest rates. Muon's is a share of the layers' outputs, and divided by the
 number of layers: what a step does to all of them together. What was tried: ``docs/recovery.md``."""
 
+ALONE = 0.5
+"""Muon's rate is so much of that where outputs alone are compared."""
+
 ROWS_PER_UNKNOWN = 8
 """Rows that a layer's metric is measured on, for each of its inputs."""
 
 
 def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProgram,
-               batches: Sequence[tuple[Any, ...]]) -> tuple[torch.optim.Optimizer, ...]:
+               batches: Sequence[tuple[Any, ...]], *, alone: bool) -> tuple[torch.optim.Optimizer, ...]:
     """Optimisers for all parameters; nothing is decayed.
 
     Args:
@@ -35,11 +38,12 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
         student: what is trained, in the mode that it is trained in.
         program: the same, whose graph says what the layers are.
         batches: its inputs; metrics are measured on them.
+        alone: whether outputs alone are compared.
     """
-    rate = rate or RATES[name]
     others = list(student.parameters())
     if name == "adamw":
-        return (torch.optim.AdamW(others, lr=rate, weight_decay=0.0),)
+        return (torch.optim.AdamW(others, lr=rate or RATES[name], weight_decay=0.0),)
+    rate = rate or RATES[name] * (ALONE if alone else 1.0)
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)

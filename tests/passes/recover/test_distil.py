@@ -231,6 +231,16 @@ def test_units_of_the_error() -> None:
     assert float(distance.between(means, wanted)) == pytest.approx(1, rel=1e-5)
 
 
+def test_what_does_not_vary_has_no_error() -> None:
+    """A dead layer or a constant output would drown all others."""
+    wanted = [torch.zeros(50, 3), torch.full((50, 2), 0.1), torch.randn(50, 2)]
+    distance = Distance.of([sums([x[:20] for x in wanted]), sums([x[20:] for x in wanted])])
+    assert distance.scales[:2] == (math.inf, math.inf)
+    got = [x + 1 for x in wanted]
+    expected = 1 / float(wanted[2].double().var(correction=0)) / 3
+    assert float(distance.between(got, wanted)) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(("text", "steps", "seconds"), [
     ("2000", 2000, 0), (7, 7, 0), ("5m", 0, 300), ("90s", 0, 90), ("1.5h", 0, 5400),
 ])

@@ -84,11 +84,13 @@ def test_every_parameter_has_one_optimizer() -> None:
     program = trace(net, net.inputs())
     student = trainable_graph(program)
     for name in RATES:
-        made = optimizers(name, 0.0, student, program, [net.inputs()])
+        made = optimizers(name, 0.0, student, program, [net.inputs()], alone=False)
         held = [id(p) for each in made for group in each.param_groups for p in group["params"]]
         assert sorted(held) == sorted(id(p) for p in student.parameters())
-    layers, others = optimizers("muon", 0.0, student, program, [net.inputs()])
+    layers, others = optimizers("muon", 0.0, student, program, [net.inputs()], alone=False)
     (matrices,), (vectors,) = layers.param_groups, others.param_groups
+    slower, _ = optimizers("muon", 0.0, student, program, [net.inputs()], alone=True)
+    assert slower.param_groups[0]["lr"] == matrices["lr"] / 2
     assert all(p.ndim > 1 for p in matrices["params"])
     assert all(p.ndim == 1 for p in vectors["params"])
     assert matrices["lr"] == pytest.approx(RATES["muon"] / len(matrices["params"]))
@@ -100,7 +102,7 @@ def test_measuring_changes_no_statistics() -> None:
     program = trace(net, (x,))
     student = trainable_graph(program).train()
     before = copy.deepcopy(student.state_dict())
-    optimizers("muon", 0.0, student, program, [(x,)])
+    optimizers("muon", 0.0, student, program, [(x,)], alone=True)
     after = student.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert student.training
@@ -121,8 +123,8 @@ def test_shared_and_wide_weights_are_left_to_adamw(monkeypatch: pytest.MonkeyPat
     x = torch.randn(8, 6)
     program = trace(Tied(), (x,))
     student = trainable_graph(program)
-    layers, _ = optimizers("muon", 0.0, student, program, [(x,)])
+    layers, _ = optimizers("muon", 0.0, student, program, [(x,)], alone=True)
     assert [tuple(p.shape) for p in layers.param_groups[0]["params"]] == [(2, 6)]
     monkeypatch.setattr(module, "WIDEST", 5)
-    (alone,) = optimizers("muon", 0.0, student, program, [(x,)])
+    (alone,) = optimizers("muon", 0.0, student, program, [(x,)], alone=True)
     assert isinstance(alone, torch.optim.AdamW)

@@ -130,7 +130,8 @@ def test_the_nets_of_the_tests(name: str) -> None:
     pair = Pair.of(dense, small)
     _, wanted, got = values(pair, *pytree.tree_leaves((inputs, kwargs)))
     assert math.isfinite(error(got, wanted))
-    made = optimizers("muon", 0.0, pair.small, small.program, [pytree.tree_leaves((inputs, kwargs))])
+    made = optimizers("muon", 0.0, pair.small, small.program, [pytree.tree_leaves((inputs, kwargs))],
+                      alone=not pair.inner)
     own = [p for each in made for group in each.param_groups for p in group["params"]]
     assert sorted(map(id, own)) == sorted(map(id, pair.small.parameters()))
     outputs, _ = pair.small(*pytree.tree_leaves((inputs, kwargs)))
