@@ -82,15 +82,15 @@ class Pair:
         """
         teacher = unlift(dense)
         seen, decision = state.get(Observations), state.get(Decision)
-        tensors = tensors_of(unlift(state.program))
+        small = unlift(state.program)
         if seen and decision and fingerprint(teacher) == fingerprint(seen.analysis.module):
             kept = seen.analysis.kept(decision.plan.keep)
             student, copies = cut_nodes(seen.analysis, kept)
             own = dict(zip(_read(seen.analysis.module), _read(teacher), strict=True))
             inner = _inner(seen, kept, own, copies)
         else:
-            student, inner = unlift(state.program), ()
-        fill(student, tensors)
+            student, inner = small, ()
+        fill(student, tensors_of(small))
         if not list(student.parameters()):
             raise PlanError("the program has no parameters to train")
         if len(_leaves(teacher)) != len(_leaves(student)):

@@ -142,7 +142,7 @@ def test_the_nets_of_the_tests(name: str) -> None:
 
 
 def test_the_channels_that_stay(residual: tuple[ExportedProgram, State]) -> None:
-    """A student that has the dense values on its channels makes no error."""
+    """What is wanted inside are the dense values of those channels."""
     pair = Pair.of(*residual)
     with torch.no_grad():
         _, dense = pair.dense(IMAGES)
