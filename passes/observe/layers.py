@@ -141,17 +141,16 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
     kernel = [int(k) for k in call["weight"].meta["val"].shape[2:]]
     stride, dilation = _each(call["stride"], dims), _each(call["dilation"], dims)
     value = functional.pad(value, _padding(call["padding"], kernel, dilation, dims))
-    for i in range(dims):
-        value = value.unfold(2 + i, (kernel[i] - 1) * dilation[i] + 1, stride[i])
-    value = value[(..., *(slice(None, None, step) for step in dilation))]
-    places = value.shape[2 : 2 + dims]
-    where: list[Tensor] = []
-    for size in reversed(places):
-        where.insert(0, rows % size)
-        rows = rows // size
-    value = value.permute(0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims))
-    patches = value[(rows, *where)].float()
-    return patches.reshape(len(patches), groups, -1).transpose(0, 1)
+    sizes = value.shape[2:]
+    places = [(size - (k - 1) * d - 1) // s + 1
+              for size, k, d, s in zip(sizes, kernel, dilation, stride, strict=True)]
+    index, *corners = (i[:, None] for i in torch.unravel_index(rows, (len(value), *places)))
+    taps = torch.unravel_index(torch.arange(math.prod(kernel), device=value.device), tuple(kernel))
+    for corner, tap, size, d, s in zip(corners, taps, sizes, dilation, stride, strict=True):
+        index = index * size + corner * s + tap * d
+    channels = value.movedim(1, -1).reshape(-1, value.shape[1])
+    patches = channels.index_select(0, index.flatten()).float().reshape(*index.shape, -1)
+    return patches.transpose(1, 2).reshape(len(rows), groups, -1).transpose(0, 1)
 
 
 def _each(value: list[int], dims: int) -> list[int]:

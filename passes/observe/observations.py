@@ -21,11 +21,11 @@ from .targets import Target, find_target
 
 __all__ = ["Observations", "Record"]
 
-ROWS_PER_SAMPLE = 16
-"""At least so many positions of a sample, where there are as many ..."""
+ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
+"""So many positions of a sample, where there are as many, up to so many rows in all; ..."""
 
-ROWS_PER_UNKNOWN = 64
-"""... and at least so many rows for each unknown of the regression."""
+FEWEST, ROWS_PER_UNKNOWN = 16, 64
+"""... but at least so many of a sample, and so many rows for each unknown of the regression."""
 
 HELD_OUT = 0.2
 """Share of the batches on which refits and plans are judged, never fitted."""
@@ -161,7 +161,8 @@ class _Watch(fx.Interpreter):
     def _note_input(self, layer: Layer, value: Tensor, result: Tensor) -> None:
         batches = self._seen.data.batches
         groups, unknowns = sizes(layer)
-        wanted = max(ROWS_PER_SAMPLE * self._seen.data.samples, ROWS_PER_UNKNOWN * unknowns)
+        samples = self._seen.data.samples
+        wanted = max(min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns)
         count = max(1, round(wanted / len(batches)))
         rows = sample_rows(layer, result, count, (self._seen.seed, self._number))
         self._rows[layer, self._number] = rows
