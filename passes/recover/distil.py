@@ -126,11 +126,12 @@ class Distil(TransformPass):
             spread.append((sums(outputs), sums(inside)))
         distance, inner = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(self.data.batches, numbers, size, self.seed)
+        made = self._optimizers(pair, state.program, numbers)
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
             distance=distance, inside=inner, settings=self._settings(),
-            optimizers=self._optimizers(pair, state.program, numbers), checkpoint=self.checkpoint,
-            identity=self._identity(student) if self.checkpoint else "", progress=self.progress,
+            optimizers=made, checkpoint=self.checkpoint,
+            identity=self._identity(student, made) if self.checkpoint else "", progress=self.progress,
             begun=begun,
         )
         held = loop.run()
@@ -153,9 +154,10 @@ class Distil(TransformPass):
             return optimizers(self.optimizer, self.rate, pair.small, program, batches,
                               alone=not pair.inner)
 
-    def _identity(self, student: nn.Module) -> str:
-        """Of this run: the program, its weights, the data and the options."""
-        digest = hashlib.sha256(f"{asdict(self._settings())} {self.optimizer} {self.rate} "
+    def _identity(self, student: nn.Module, made: Sequence[torch.optim.Optimizer]) -> str:
+        """Of this run: the program, its weights, the data, the options and the rates."""
+        rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
+        digest = hashlib.sha256(f"{asdict(self._settings())} {self.optimizer} {rates} "
                                 f"{self.data.samples} {fingerprint(unlift(self.dense))}".encode())
         for name, tensor in student.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())

@@ -38,12 +38,13 @@ _WARM_UP = 0.05
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; see ``Distil``."""
+    """How to train: see ``Distil``; ``inner`` is the weight of values inside."""
 
     effort: Effort
     augment: tuple[str, ...]
     batch_training: bool
     seed: int
+    inner: float = INNER
 
 
 @dataclass
@@ -133,7 +134,7 @@ class Loop:
         wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
         error = self.distance.between(got, wanted)
-        return error + INNER * self.inside.between(inside, wanted_inside) if inside else error
+        return error + self.settings.inner * self.inside.between(inside, wanted_inside) if inside else error
 
     @property
     def student(self) -> fx.GraphModule:

@@ -17,6 +17,7 @@ from graphprune.calibration import Calibration, gather
 from graphprune.errors import LoadError, PlanError
 from graphprune.graph import state, unlift
 from graphprune.passes import Distil, Distilled, Effort
+from graphprune.passes.recover import optimizers
 from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.samples import split
 from graphprune.pipeline import State
@@ -152,8 +153,19 @@ def test_a_killed_run_goes_on(case: Case, tmp_path: Path, after: int) -> None:
     assert len(again) == len(total) - after
     # Done is done; and another run doesn't begin in the middle.
     assert equal(weights(case.run(checkpoint=checkpoint)[0]), weights(whole[0]))
-    other = case.run(checkpoint=checkpoint, seed=1)
-    assert equal(weights(other[0]), weights(case.run(seed=1)[0]))
+    for options in ({"seed": 1}, {"rate": 0.02}):
+        other = case.run(checkpoint=checkpoint, **options)
+        assert equal(weights(other[0]), weights(case.run(**options)[0]))
+
+
+def test_a_run_at_another_default_rate_is_another_one(case: Case, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = tmp_path / ".out.distil"
+    before = case.run(rate=0, checkpoint=checkpoint)[0]
+    monkeypatch.setattr(optimizers, "RATES", {**optimizers.RATES, "muon": 0.01})
+    after = case.run(rate=0, checkpoint=checkpoint)[0]
+    assert not equal(weights(after), weights(before))
+    assert equal(weights(after), weights(case.run(rate=0)[0]))
 
 
 def test_something_else_in_the_checkpoints_place(case: Case, tmp_path: Path) -> None:
