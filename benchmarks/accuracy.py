@@ -330,9 +330,11 @@ def page(rows: Sequence[Row]) -> str:
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
         parts += ["", f"## {title}"]
-        if minutes:
-            parts += ["", "Of graphprune's own networks values inside are compared with the dense ones as well."]
         these = [row for row in compared if row["minutes"] == minutes]
+        if minutes:
+            threads = " or ".join(str(n) for n in sorted({row["threads"] for row in these}))
+            parts += ["", f"Torch's threads: {threads}. Of graphprune's own networks values inside are "
+                          "compared with the dense ones as well."]
         if own := [row for row in these if row["model"] in RESNETS]:
             parts += ["", *table(own)]
         if others := [row for row in these if row["model"] not in RESNETS]:
