@@ -333,8 +333,8 @@ def page(rows: Sequence[Row]) -> str:
         these = [row for row in compared if row["minutes"] == minutes]
         if minutes:
             threads = " or ".join(str(n) for n in sorted({row["threads"] for row in these}))
-            parts += ["", f"Torch's threads: {threads}. Of graphprune's own networks values inside are "
-                          "compared with the dense ones as well."]
+            how = "Of graphprune's own networks values inside are compared with the dense ones as well."
+            parts += ["", f"Torch's threads: {threads}. {how}"]
         if own := [row for row in these if row["model"] in RESNETS]:
             parts += ["", *table(own)]
         if others := [row for row in these if row["model"] not in RESNETS]:
