@@ -141,15 +141,13 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
     kernel = [int(k) for k in call["weight"].meta["val"].shape[2:]]
     stride, dilation = _each(call["stride"], dims), _each(call["dilation"], dims)
     value = functional.pad(value, _padding(call["padding"], kernel, dilation, dims))
-    sizes = value.shape[2:]
     places = [(size - (k - 1) * d - 1) // s + 1
-              for size, k, d, s in zip(sizes, kernel, dilation, stride, strict=True)]
-    index, *corners = (i[:, None] for i in torch.unravel_index(rows, (len(value), *places)))
+              for size, k, d, s in zip(value.shape[2:], kernel, dilation, stride, strict=True)]
+    sample, *corners = (i[:, None] for i in torch.unravel_index(rows, (len(value), *places)))
     taps = torch.unravel_index(torch.arange(math.prod(kernel), device=value.device), tuple(kernel))
-    for corner, tap, size, d, s in zip(corners, taps, sizes, dilation, stride, strict=True):
-        index = index * size + corner * s + tap * d
-    channels = value.movedim(1, -1).reshape(-1, value.shape[1])
-    patches = channels.index_select(0, index.flatten()).float().reshape(*index.shape, -1)
+    where = [corner * s + tap * d
+             for corner, tap, d, s in zip(corners, taps, dilation, stride, strict=True)]
+    patches = value.movedim(1, -1)[(sample, *where)].float()
     return patches.transpose(1, 2).reshape(len(rows), groups, -1).transpose(0, 1)
 
 
