@@ -14,7 +14,8 @@ network on those images or, with ``--train-samples``, on more of them, without l
 values inside where it is known which channels stayed, which is so after graphprune's own cut.
 
 With ``--allocators``: widths chosen by each allocator at equal FLOPs, everything else as by default,
-for three draws of the images. ``random plans`` is the best of ``--draws`` random widths, each
+for three draws of the images. ``global magnitude`` is how others prune globally: all channels compete by
+magnitude, over their group's mean. ``random plans`` is the best of ``--draws`` random widths, each
 repaired, by the error of the outputs on images kept aside: first on 256 images, the best five on all.
 
 Rows are kept in ``results/accuracy.json`` as soon as they are known; what is there is not measured
@@ -49,10 +50,11 @@ from graphprune.calibration import Calibration, batched
 from graphprune.data import Images, calibrate
 from graphprune.job import Job, Options
 from graphprune.models import ALL, cifar_resnet, train_images
-from graphprune.passes import Allocate, Decision, Distil, Effort, Scores, make_plan
+from graphprune.passes import CRITERIA, Allocate, Decision, Distil, Effort, Scores, make_plan
 from graphprune.passes.allocation import ALLOCATORS
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import repair
+from graphprune.passes.score import additive
 from graphprune.tracing import trace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,12 +207,22 @@ def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Metho
     for name in sorted(ALLOCATORS):
         how = Options(allocate=name)
         yield f"allocate {name}", lambda how=how: job.result(how.allocator(Budget.flops(budget))).program
+    yield "allocate global magnitude", lambda: global_magnitude(job, budget)
     yield f"allocate {RANDOM} ({draws})", lambda: random_plans(setting, job, budget, seed, draws)
 
 
 def scored(setting: Setting, data: Calibration) -> Job:
     return Job.begin(setting.model, cifar_resnet.example_inputs(), None, data, data.samples,
                      Options(), None)
+
+
+def global_magnitude(job: Job, budget: float) -> ExportedProgram:
+    """One threshold on squared norms over their group's mean, as in Torch-Pruning; then our repair."""
+    found = CRITERIA["l2"](job.seen[Analysis])
+    scores = additive({name: v / max(v.mean(), 1e-12) for name, v in found.values.items()})
+    decision = Allocate(budget=Budget.flops(budget), method="global_threshold").run(
+        job.seen.knowing(scores))
+    return job.cut(job.seen.knowing(decision)).program
 
 
 def random_plans(setting: Setting, job: Job, budget: float, seed: int, draws: int) -> ExportedProgram:

@@ -30,7 +30,7 @@ from graphprune.passes.observe import (
     staying,
 )
 
-from .regression import Fit, Rows, refit
+from .regression import Fit, Rows, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
 
@@ -59,7 +59,7 @@ def repair(
     *,
     tensors: Mapping[str, Tensor] | None = None,
     refitting: bool = True,
-    everything: bool = False,
+    like: Repaired | None = None,
     stage: str = "recover",
 ) -> Repaired:
     """Refit every layer of the network that ``kept`` leaves.
@@ -69,14 +69,16 @@ def repair(
         kept: the rows that stay.
         tensors: weights of the cut network to start from; default: the dense ones, sliced.
         refitting: with False nothing is refitted, and only the error is measured.
-        everything: fit on the batches kept aside too, once it is known what is best on them;
-            the error that is returned is then no longer that of unseen data.
+        like: a repair of the same network. With it the batches kept aside are fitted as well,
+            with the strengths that it found best on them; the error that is returned is then no
+            longer that of unseen data.
         stage: what to call this when telling how far it is.
     """
     analysis = observations.analysis
     module, copies = cut_nodes(analysis, kept)
     used = sorted({*observations.fitted, *observations.held_out})
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
+    known = dict(like.fits) if like else {}
     fits: list[tuple[Layer, Fit]] = []
     for layer in observations.layers if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
@@ -84,7 +86,7 @@ def repair(
         channels = staying(layer, analysis, kept)
         if channels is not None:
             problem = _Problem(observations, layer, channels, run, copies, used)
-            fits.append((layer, problem.solve(everything=everything)))
+            fits.append((layer, problem.solve(known.get(layer))))
     outputs = dict(zip(used, run.outputs(), strict=True))
     return Repaired(run.tensors, observations.error(outputs), tuple(fits))
 
@@ -104,8 +106,12 @@ class _Problem:
     def target(self) -> Target:
         return self.seen.targets[self.layer]
 
-    def solve(self, *, everything: bool) -> Fit:
-        """Refit, and put the new weights where the network reads them."""
+    def solve(self, known: Fit | None) -> Fit:
+        """Refit, and put the new weights where the network reads them.
+
+        Args:
+            known: how to fit all rows; ``None``: find out on those kept aside.
+        """
         tensors, layer = self.run.tensors, self.layer
         old = tensors[layer.weight]
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
@@ -116,11 +122,13 @@ class _Problem:
         free = layer.bias is not None or behind is not None
         rows = {number: self._rows(place, number, groups)
                 for place, number in enumerate(self.numbers)}
-        fit = refit(
-            [rows[b] for b in self.seen.fitted], [rows[b] for b in self.seen.held_out],
-            weight * scale.reshape(groups, -1, 1), (bias * scale + shift).reshape(groups, -1),
-            free_bias=free, rectified=self.target.rectified, everything=everything,
-        )
+        weight = weight * scale.reshape(groups, -1, 1)
+        bias_behind = (bias * scale + shift).reshape(groups, -1)
+        if known is None:
+            fit = refit([rows[b] for b in self.seen.fitted], [rows[b] for b in self.seen.held_out],
+                        weight, bias_behind, free_bias=free, rectified=self.target.rectified)
+        else:
+            fit = refit_like(known, list(rows.values()), weight, bias_behind, free_bias=free)
         if fit.ridge:
             self._store(fit, old, bias, scale, shift)
         return fit

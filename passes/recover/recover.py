@@ -93,7 +93,7 @@ class Recover(TransformPass):
                                              len(after.fits)),)
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
-        final = repair(seen, kept, everything=True) if again else after
+        final = repair(seen, kept, like=after) if again else after
         return with_tensors(state.program, final.tensors), (
             Recovered(self.method, before.error, after.error, refitted, len(after.fits),
                       tuple(LayerFit(layer.weight, fit.before, fit.after, fit.ridge > 0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graphprune.passes.observe.distributed import total
 
-__all__ = ["Fit", "Rows", "refit"]
+__all__ = ["Fit", "Rows", "refit", "refit_like"]
 
 RIDGES = (1e-1, 1e-2, 1e-3)
 """Strengths tried, in units of the mean variance of the inputs."""
@@ -53,6 +53,7 @@ class Fit:
         before: squared error of the old weights on the rows kept aside.
         after: of these; not above ``before``.
         ridge: strength chosen; 0 if the old weights stay.
+        rounds: how often targets below a ReLU followed the prediction.
     """
 
     weight: Tensor
@@ -60,10 +61,11 @@ class Fit:
     before: float
     after: float
     ridge: float
+    rounds: int = 0
 
 
 def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias: Tensor,
-          *, free_bias: bool, rectified: bool, everything: bool = False) -> Fit:
+          *, free_bias: bool, rectified: bool) -> Fit:
     """The weights with the least squared error, anchored at the old ones.
 
     Minimises ``|X Bᵀ + b + base - T|² + ridge * |B - W|²`` per group, for each strength, and
@@ -76,47 +78,57 @@ def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias
         bias: ``[g, o]``, the old bias; zeros if there is none.
         free_bias: whether the bias may change.
         rectified: whether a ReLU follows.
-        everything: fit once more on all rows, with what was best on those kept aside.
     """
     before = _error(held_out, weight, bias, rectified=rectified)
     best = Fit(weight, bias, before, before, 0.0)
     if before <= EXACT * _energy(held_out):
         return best
     normal = _Normal.of(fitted, weight, bias, free_bias=free_bias)
+    aim = normal.aim(fitted)
     for ridge in RIDGES:
         factor = normal.factor(ridge)
         if factor is None:
             break
-        new = normal.solve(fitted, factor, ridge)
+        new = normal.solve(aim, factor, ridge)
         after = _error(held_out, *new, rectified=rectified)
         if after >= best.after:
             break
         best = Fit(*new, before, after, ridge)
-    rounds = 0
     factor = normal.factor(best.ridge) if rectified and best.ridge else None
     new = best.weight, best.bias
     for number in range(ROUNDS):
         if factor is None:
             break
-        new = normal.solve([_excused(each, *new) for each in fitted], factor, best.ridge)
+        aim = normal.aim([_excused(each, *new) for each in fitted])
+        new = normal.solve(aim, factor, best.ridge)
         after = _error(held_out, *new, rectified=True)
         if after < best.after:
-            best, rounds = Fit(*new, before, after, best.ridge), number + 1
-    if everything and best.ridge:
-        return _on_all([*fitted, *held_out], weight, bias, free_bias, best, rounds)
+            best = Fit(*new, before, after, best.ridge, number + 1)
     return best
 
 
-def _on_all(rows: Sequence[Rows], weight: Tensor, bias: Tensor, free_bias: bool,
-            best: Fit, rounds: int) -> Fit:
+def refit_like(known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor,
+               *, free_bias: bool) -> Fit:
+    """The same on other rows, with the strength and the rounds of a fit that is known.
+
+    Args:
+        known: says how to fit.
+        rows: all rows to fit; none is kept aside.
+        weight: as in ``refit``.
+        bias: as in ``refit``.
+        free_bias: as in ``refit``.
+    """
+    kept = replace(known, weight=weight, bias=bias)
+    if not known.ridge:
+        return kept
     normal = _Normal.of(rows, weight, bias, free_bias=free_bias)
-    factor = normal.factor(best.ridge)
+    factor = normal.factor(known.ridge)
     if factor is None:
-        return best
-    new = normal.solve(rows, factor, best.ridge)
-    for _ in range(rounds):
-        new = normal.solve([_excused(each, *new) for each in rows], factor, best.ridge)
-    return replace(best, weight=new[0], bias=new[1])
+        return replace(kept, ridge=0.0)
+    new = normal.solve(normal.aim(rows), factor, known.ridge)
+    for _ in range(known.rounds):
+        new = normal.solve(normal.aim([_excused(each, *new) for each in rows]), factor, known.ridge)
+    return replace(known, weight=new[0], bias=new[1])
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ class _Normal:
         summed, count = weight.new_zeros(len(weight), unknowns), weight.new_zeros(1)
         for each in rows:
             gram += each.inputs.transpose(1, 2) @ each.inputs
-            summed += each.inputs.double().sum(1)
+            summed += each.inputs.sum(1, dtype=torch.float64)
             count += each.inputs.shape[1]
         gram, summed, count = total(gram), total(summed), total(count).clamp_min(1)
         mean = summed / count
@@ -153,17 +165,21 @@ class _Normal:
         factor, failed = torch.linalg.cholesky_ex(self.covariance + penalty)
         return None if bool(failed.any()) else factor
 
-    def solve(self, rows: Sequence[Rows], factor: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-        """Weights and bias for the targets of some rows."""
-        cross = torch.zeros_like(self.weight)
-        summed = torch.zeros_like(self.bias)
+    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """The right side: mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
+        cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         for each in rows:
             aim = each.targets - each.base
             cross += aim.transpose(1, 2) @ each.inputs
-            summed += aim.double().sum(1)
-        centre = total(summed) / self.count
+            summed += aim.sum(1, dtype=torch.float64)
+        return total(cross) / self.count, total(summed) / self.count
+
+    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
+              ridge: float) -> tuple[Tensor, Tensor]:
+        """Weights and bias for a right side."""
+        cross, centre = aim
         fixed = centre if self.free_bias else self.bias
-        right = total(cross) / self.count - fixed[:, :, None] * self.mean[:, None, :]
+        right = cross - fixed[:, :, None] * self.mean[:, None, :]
         right = right + self._penalty(ridge)[:, :, None] * self.weight
         new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
         if not self.free_bias:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from graphprune.errors import PlanError
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import repair
 from graphprune.passes.recover.recover import with_tensors
-from graphprune.passes.recover.regression import Rows, refit
+from graphprune.passes.recover.regression import Rows, refit, refit_like
 from graphprune.passes.score.obs import find_readers, sweep
 from graphprune.tracing import trace
 from tests.nets import HELD, NETS
@@ -67,6 +68,24 @@ def test_below_a_relu_any_negative_value_will_do() -> None:
         return float((got - dense.relu()).square().sum())
 
     assert error(knowing.weight, knowing.bias) < 0.7 * error(plain.weight, plain.bias)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_a_fit_like_another_is_the_same_on_the_same_rows(*, rectified: bool) -> None:
+    torch.manual_seed(0)
+    x, true = torch.randn(600, 4), torch.randn(2, 4)
+    dense = (x @ true.T).relu() - 1 * (x @ true.T < 0)
+    fitted, aside = rows(x[:400], dense[:400]), rows(x[400:], dense[400:])
+    old = torch.zeros(1, 2, 4, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    known = refit([fitted], [aside], *old, free_bias=True, rectified=rectified)
+    assert known.ridge
+    assert bool(known.rounds) == rectified
+    same = refit_like(known, [fitted], *old, free_bias=True)
+    torch.testing.assert_close((same.weight, same.bias), (known.weight, known.bias))
+    every = refit_like(known, [fitted, aside], *old, free_bias=True)
+    assert not torch.equal(every.weight, known.weight)
+    left = refit_like(replace(known, ridge=0.0), [fitted, aside], *old, free_bias=True)
+    assert torch.equal(left.weight, old[0])
 
 
 def test_a_channel_that_others_make_up_for_is_lost_without_error() -> None:
