@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -32,10 +33,9 @@ class Samples:
 
     def draw(self, step: int) -> list[Any]:
         """Flat inputs of a step."""
-        steps = len(self._places) // self._size
-        generator = torch.Generator().manual_seed(self._seed + step // steps)
-        order = torch.randperm(len(self._places), generator=generator).tolist()
-        start = step % steps * self._size
+        passed, place = divmod(step, len(self._places) // self._size)
+        order = _order(self._seed + passed, len(self._places))
+        start = place * self._size
         places = [self._places[i] for i in order[start : start + self._size]]
         first = self._batches[places[0][0]]
         return [
@@ -43,6 +43,13 @@ class Samples:
             if isinstance(value, torch.Tensor) and value.ndim else value
             for leaf, value in enumerate(first)
         ]
+
+
+@lru_cache(maxsize=1)
+def _order(seed: int, count: int) -> tuple[int, ...]:
+    """Numbers below the count, in an order of the seed's."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randperm(count, generator=generator).tolist())
 
 
 def _rows(batch: Sequence[Any]) -> int:
