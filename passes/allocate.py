@@ -240,7 +240,8 @@ class Allocate(AnalysisPass):
 
     def _allocator(self, analysis: Analysis, scores: Scores) -> Allocator:
         if self.method == PQIndex.name:
-            return PQIndex.of([scores.values[g.id] for g in analysis.groups])
+            # What each channel adds to the distortion: values may be mere ranks, alike in all groups.
+            return PQIndex.of([np.diff(scores.curve(g.id)) for g in analysis.groups])
         if self.method == ErdosRenyiKernel.name:
             scale = tuple(_erk_density(analysis, g) for g in analysis.groups)
             return ErdosRenyiKernel(erk_scale=scale)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 from torch.fx.passes.infra.pass_manager import PassManager
 
@@ -251,6 +252,22 @@ def test_dp_is_never_worse(net: nets.Net, score: str) -> None:
     best = distortion("dp")
     for other in ("uniform", "global_threshold", "erk", "pq-index", "random_search"):
         assert best <= distortion(other) * (1 + 1e-12) + 1e-12
+
+
+def test_pq_index_looks_at_curves_where_values_are_ranks(net: nets.Net) -> None:
+    """By ranks alone all groups are alike, and the rule would be the uniform one."""
+    seen = gp.Pipeline((Analyse(),)).run(trace(net, net.inputs()))
+    groups = seen[Analysis].groups
+    ranks = {g.id: np.arange(1.0, g.width + 1) for g in groups}
+    even = {g.id: np.linspace(1, 0, g.width + 1) for g in groups}
+    steep = even | {groups[0].id: even[groups[0].id] ** 8}
+
+    def widths(curves: dict[str, NDArray[np.float64]]) -> list[int]:
+        allocate = Allocate(budget=gp.Budget.flops(0.5), method="pq-index")
+        plan = allocate.run(seen.knowing(Scores(ranks, curves=curves))).plan
+        return [len(group.keep) for group in plan.groups]
+
+    assert widths(steep)[0] < widths(even)[0]
 
 
 def test_magnitude_reduces_over_every_parameter_of_the_group(net: nets.Net) -> None:
