@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -197,7 +198,9 @@ def test_recovering_without_data_is_refused() -> None:
 
 @pytest.mark.slow
 def test_two_processes_give_the_plan_and_weights_of_one(tmp_path: Path) -> None:
+    """Of as many threads each: torchrun sets one, and float32 sums depend on their number."""
     script = str(Path(__file__).with_name("over_processes.py"))
+    threads = os.environ | {"OMP_NUM_THREADS": "1"}
     starts = {
         "one": [sys.executable, script],
         "two": [sys.executable, "-m", "torch.distributed.run", "--standalone",
@@ -205,7 +208,7 @@ def test_two_processes_give_the_plan_and_weights_of_one(tmp_path: Path) -> None:
     }
     for name, command in starts.items():
         (tmp_path / name).mkdir()
-        subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True)
+        subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True, env=threads)
     plan = (tmp_path / "one" / "0.json").read_text()
     weights = torch.load(tmp_path / "one" / "0.pt", weights_only=True)
     for rank in (0, 1):
