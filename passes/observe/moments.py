@@ -42,7 +42,7 @@ class Moments:
     @classmethod
     def of(cls, x: Tensor) -> Moments:
         """Of some rows ``[groups, rows, u]``."""
-        return cls((x.transpose(1, 2) @ x).double(), x.double().sum(1), float(x.shape[1]))
+        return cls((x.transpose(1, 2) @ x).double(), x.sum(1, dtype=torch.float64), float(x.shape[1]))
 
     def __add__(self, other: Moments) -> Moments:
         """Of the rows of both."""

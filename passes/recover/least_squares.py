@@ -86,7 +86,7 @@ def repair(
         channels = staying(layer, analysis, kept)
         if channels is not None:
             problem = _Problem(observations, layer, channels, run, copies, used)
-            fits.append((layer, problem.solve(known.get(layer))))
+            fits.append((layer, problem.solve(known[layer] if like else None)))
     outputs = dict(zip(used, run.outputs(), strict=True))
     return Repaired(run.tensors, observations.error(outputs), tuple(fits))
 

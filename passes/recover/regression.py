@@ -118,13 +118,12 @@ def refit_like(known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor,
         bias: as in ``refit``.
         free_bias: as in ``refit``.
     """
-    kept = replace(known, weight=weight, bias=bias)
     if not known.ridge:
-        return kept
+        return replace(known, weight=weight, bias=bias)
     normal = _Normal.of(rows, weight, bias, free_bias=free_bias)
     factor = normal.factor(known.ridge)
     if factor is None:
-        return replace(kept, ridge=0.0)
+        return known
     new = normal.solve(normal.aim(rows), factor, known.ridge)
     for _ in range(known.rounds):
         new = normal.solve(normal.aim([_excused(each, *new) for each in rows]), factor, known.ridge)
