@@ -85,12 +85,12 @@ def transposed_convolution(call: Call) -> Layout:
     weight, groups = call.layout("weight"), int(call["groups"])
     channels = _input_channels(call)
     call.tie(channels, weight[0])
-    out = weight[1]
+    summed, out = weight[0], weight[1]
     if groups > 1:
-        outer, _ = split(call.labels, weight[0], [groups, len(weight[0]) // groups], call.link)
-        out = merge([outer, weight[1]])
+        outer, inner = split(call.labels, weight[0], [groups, len(weight[0]) // groups], call.link)
+        summed, out = merge([plain(groups), inner]), merge([outer, weight[1]])
         _rewrite_groups(call, outer)
-    call.contract("weight", 0, weight[0])
+    call.contract("weight", 0, summed)
     _bias(call, out)
     shape = [len(axis) for axis in call.layout("input")]
     _count(call, tuple(shape[len(shape) - _spatial(call) :]))

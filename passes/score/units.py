@@ -67,16 +67,17 @@ class Units:
         """The calls of BatchNorm that are part of a unit."""
         return frozenset(bn for bn, _, _ in self._affines.values())
 
-    @cached_property
-    def _contracted(self) -> frozenset[tuple[str, int]]:
-        """Axes of stored tensors that are contracted."""
-        return frozenset(
+    def _contracted(self, group: Group) -> set[tuple[str, int]]:
+        """Axes of stored tensors that are contracted over the group's channels."""
+        labels = self.analysis.labels
+        return {
             (str(operand.target), contraction.dim)
             for node, facts in self.analysis.facts.items()
             for contraction in facts.contractions
             if isinstance(operand := self._operand(node, contraction.argument, contraction.item),
                           fx.Node) and operand.op == "get_attr"
-        )
+            and np.isin(labels.resolve(contraction.axis), group.labels).any()
+        }
 
     @staticmethod
     def _operand(node: fx.Node, argument: str, item: int | None) -> Any:
@@ -97,7 +98,7 @@ class Units:
         """
         values = {**self.analysis.tensors, **(tensors or {})}
         units: list[Unit] = []
-        used: set[str] = set()
+        used, contracted = set[str](), self._contracted(group)
         for node, rows in self._producers(group):
             units.append(self._unit(node, rows, values))
             used |= {str(n.target) for n in node.all_input_nodes if n.op == "get_attr"}
@@ -107,7 +108,7 @@ class Units:
         others = [
             values[o.tensor].detach().double().movedim(o.dim, 0)[torch.from_numpy(o.rows)].flatten(1)
             for o in group.occurrences
-            if o.tensor not in used and (o.tensor, o.dim) not in self._contracted
+            if o.tensor not in used and (o.tensor, o.dim) not in contracted
         ]
         return units, others
 

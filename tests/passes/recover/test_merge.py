@@ -166,6 +166,32 @@ class OneWeight(nn.Module):
         return self.out(self.b(torch.relu(self.b(torch.relu(self.a(x))))))
 
 
+class Upsampled(nn.Module):
+    """A depthwise transposed convolution between two others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, WIDTH, 3), nn.Conv2d(WIDTH, 6, 3)
+        self.up = nn.ConvTranspose2d(WIDTH, WIDTH, 4, 2, 1, groups=WIDTH)
+        for tensor in (self.a.weight, self.a.bias, self.up.bias):
+            tensor.data[COPY] = tensor.data[ORIGINAL]
+        self.double().eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.up(self.a(x).relu()))
+
+
+def test_a_depthwise_transposed_convolution_hands_channels_on() -> None:
+    net = Upsampled()
+    analysis = analyse(trace(net, (IMAGES,)))
+    tensors, merged = merge(analysis, kept(analysis, "a", (COPY,)), analysis.tensors)
+    assert not merged.channels["a"]  # other kernels: the channels aren't alike
+    assert torch.equal(tensors["up.weight"], net.up.weight)
+    net.up.weight.data[COPY] = net.up.weight.data[ORIGINAL]
+    assert difference(net, "a", (COPY,), IMAGES) < EXACT
+
+
 def test_a_weight_that_is_read_twice_is_changed_once() -> None:
     assert difference(OneWeight(), "a", (COPY,), torch.randn(2, 5, dtype=torch.float64)) < EXACT
 
