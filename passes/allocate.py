@@ -156,6 +156,7 @@ class Allocate(AnalysisPass):
 
         Raises:
             InfeasibleBudgetError: if the limits don't allow the budgets.
+            PlanError: if the model has nothing of what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
         analysis, scores = state[Analysis], state[Scores]
@@ -169,6 +170,10 @@ class Allocate(AnalysisPass):
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
+        free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
+        if free:
+            raise PlanError(f"the model's cost in {free[0]} is 0: there is nothing to bound",
+                            hint="a budget of another kind")
         asked = [Met(b.cost, b.amount, d, b.absolute(d), 0.0)
                  for b, d in zip(self.budgets, dense, strict=True)]
         allocation = self._allocated(analysis, scores, costs, widths, levels, asked)

@@ -230,6 +230,12 @@ def test_limits_are_kept(net: nets.Net) -> None:
     assert all(len(g.keep) >= max(6, g.width / 2) for g in result.plan.groups)
 
 
+@pytest.mark.parametrize("cost", ["flops", "params"])
+def test_a_budget_of_what_the_model_has_nothing_of_is_refused(cost: str) -> None:
+    with pytest.raises(PlanError, match="is 0: there is nothing to bound"):
+        gp.compress(torch.nn.ReLU(), (torch.randn(2, 3),), **{cost: 0.5})
+
+
 def test_an_unreachable_budget_names_the_smallest_and_what_is_frozen(net: nets.Net) -> None:
     with pytest.raises(InfeasibleBudgetError) as caught:
         gp.compress(net, net.inputs(), flops=0.1, max_cut=0.25)

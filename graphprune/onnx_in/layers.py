@@ -113,8 +113,9 @@ def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: V
         raise refuse(node, "training mode")
     if not node.get("spatial", 1):
         raise refuse(node, "spatial=0")
-    values = [tensor(value) for value in (x, mean, var, scale, bias)]
-    return F.batch_norm(*values, training=False, momentum=1 - node.get("momentum", 0.9),
+    data, gain, shift = tensor(x), tensor(scale), tensor(bias)
+    centre, spread = tensor(mean).detach(), tensor(var).detach()  # these may be computed from weights
+    return F.batch_norm(data, centre, spread, gain, shift, training=False, momentum=1 - node.get("momentum", 0.9),
                         eps=node.get("epsilon", 1e-5))
 
 

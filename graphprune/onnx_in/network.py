@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -109,15 +109,20 @@ def _constant(node: Node) -> NDArray[Any]:
     raise LoadError(f"{node}: a constant of this kind is not supported")
 
 
-def _readers(nodes: Iterable[Node]) -> tuple[set[str], set[str]]:
-    """Names that are read as tensors, and those that are statistics of a normalisation."""
+def _readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
+    """Names that are read as tensors, and those that are statistics of a normalisation.
+
+    Exporters store equal tensors once and hand them out by ``Identity``.
+    """
     as_tensor: set[str] = set()
     statistics: set[str] = set()
-    for node in nodes:
+    for node in reversed(nodes):
         sizes = OPERATORS[node.operator].sizes if node.operator in OPERATORS else ()
         as_tensor |= {name for i, name in enumerate(node.inputs) if i not in sizes}
         if node.operator == "BatchNormalization":
             statistics |= set(node.inputs[3:5])
+        elif node.operator == "Identity" and node.outputs[0] in statistics:
+            statistics.add(node.inputs[0])
     return as_tensor, statistics
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import graphprune as gp
 from graphprune.errors import LoadError
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
@@ -95,6 +96,22 @@ def chain(*nodes: onnx.NodeProto, weights: dict[str, Any] | None = None,
     stored = [numpy_helper.from_array(np.asarray(v), k) for k, v in (weights or {}).items()]
     graph = helper.make_graph(list(nodes), "hostile", [x], [y], stored)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize("by", ["Identity", "Abs"])
+def test_statistics_that_come_from_weights(by: str, tmp_path: Path) -> None:
+    """Exporters store equal tensors once; others may compute what they hand to a normalisation."""
+    values = np.array([0.5, 1.0, 2.0], np.float32)
+    net = chain(helper.make_node(by, ["w"], ["shared"]),
+                helper.make_node("BatchNormalization", ["x", "w", "shared", "shared", "shared"], ["y"]),
+                weights={"w": values}, dims=(2, 3, 4))
+    program = import_onnx(saved(net, tmp_path)).program
+    assert ("w" in dict(program.named_buffers())) == (by == "Identity")
+    result = gp.compress(program, size=1.0)
+    x = torch.randn(2, 3, 4)
+    w = torch.from_numpy(values)
+    expected = torch.nn.functional.batch_norm(x, w, w, w, w)
+    torch.testing.assert_close(result.model(x), expected)
 
 
 def relu() -> onnx.ModelProto:
