@@ -85,12 +85,15 @@ def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> torch.Tensor
     left, right = tensor(a), tensor(b)
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     left = left.t() if node.get("transA", 0) else left
-    weight = right if node.get("transB", 0) else right.t()
     bias = tensor(c) if c is not None else None
-    if alpha == 1 and (bias is None or (beta == 1 and bias.dim() == 1 and len(bias) == len(weight))):
-        return F.linear(left, weight, bias)
-    product = F.linear(left, weight) * alpha
-    return product if bias is None else product + bias * beta
+    if node.get("transB", 0):
+        if alpha == beta == 1 and (bias is None or (bias.dim() == 1 and len(bias) == len(right))):
+            return F.linear(left, right, bias)
+        right = right.t()
+    if bias is not None:
+        return torch.addmm(bias, left, right, beta=beta, alpha=alpha)
+    product = torch.mm(left, right)
+    return product if alpha == 1 else product * alpha
 
 
 @operator("MatMul")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .frontier import Frontier
-from .layers import Layer, input_rows, matrix, output_rows, sizes, staying
+from .layers import Layer, as_matrix, from_matrix, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
-from .targets import Target, affine
+from .rows import input_rows, output_rows
+from .targets import Target, affine, put
 
 __all__ = [
     "Frontier",
@@ -16,10 +17,12 @@ __all__ = [
     "Record",
     "Target",
     "affine",
+    "as_matrix",
+    "from_matrix",
     "input_moments",
     "input_rows",
-    "matrix",
     "output_rows",
+    "put",
     "sizes",
     "staying",
 ]

@@ -11,7 +11,9 @@ from torch import Tensor, fx
 
 from graphprune.verify import run
 
-from .layers import Layer, find_layers, input_rows, sample_rows, sizes
+from .distributed import total
+from .layers import Layer, find_layers, sizes
+from .rows import input_rows, sample_rows
 
 __all__ = ["WIDEST", "Moments", "input_moments"]
 
@@ -25,39 +27,57 @@ class Moments:
 
     Attributes:
         gram: ``[groups, u, u]``, float64, sum over rows of ``x xᵀ``.
-        total: ``[groups, u]``, sum of ``x``.
+        sum: ``[groups, u]``, sum of ``x``.
         count: rows.
     """
 
     gram: Tensor
-    total: Tensor
+    sum: Tensor
     count: float
 
     @classmethod
-    def zero(cls, groups: int, unknowns: int) -> Moments:
+    def zero(cls, groups: int, unknowns: int, device: torch.device | None = None) -> Moments:
         """Of no rows."""
-        return cls(torch.zeros(groups, unknowns, unknowns, dtype=torch.float64),
-                   torch.zeros(groups, unknowns, dtype=torch.float64), 0.0)
+        gram = torch.zeros(groups, unknowns, unknowns, dtype=torch.float64, device=device)
+        return cls(gram, gram[..., 0].clone(), 0.0)
 
     @classmethod
     def of(cls, x: Tensor) -> Moments:
-        """Of some rows ``[groups, rows, u]``."""
-        return cls((x.transpose(1, 2) @ x).double(), x.sum(1, dtype=torch.float64), float(x.shape[1]))
+        """Of some rows ``[groups, rows, u]``.
+
+        The product is made about their mean: float32 would lose a variance that is small beside it.
+        """
+        middle = x.mean(1, keepdim=True)
+        x, centre, count = x - middle, middle[:, 0].double(), x.shape[1]
+        rest = x.sum(1, dtype=torch.float64)
+        across = centre[:, :, None] * (rest + centre * count / 2)[:, None, :]
+        gram = (x.transpose(1, 2) @ x).double() + across + across.transpose(1, 2)
+        return cls(gram, rest + centre * count, float(count))
 
     def __add__(self, other: Moments) -> Moments:
         """Of the rows of both."""
-        return Moments(self.gram + other.gram, self.total + other.total, self.count + other.count)
+        return Moments(self.gram + other.gram, self.sum + other.sum, self.count + other.count)
+
+    def everywhere(self) -> Moments:
+        """Of the rows of all processes."""
+        count = total(torch.tensor([self.count], dtype=torch.float64))
+        return Moments(total(self.gram), total(self.sum), float(count))
 
     @property
     def mean(self) -> Tensor:
         """``[groups, u]``."""
-        return self.total / self.count
+        return self.sum / max(self.count, 1.0)
+
+    @property
+    def second(self) -> Tensor:
+        """``[groups, u, u]``, mean of ``x xᵀ``."""
+        return self.gram / max(self.count, 1.0)
 
     @property
     def covariance(self) -> Tensor:
         """``[groups, u, u]``."""
         mean = self.mean
-        return self.gram / self.count - mean[:, :, None] * mean[:, None, :]
+        return self.second - mean[:, :, None] * mean[:, None, :]
 
 
 def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +16,9 @@ from graphprune.calibration import Calibration
 from graphprune.verify import run
 
 from .distributed import mine, total
-from .layers import Layer, find_layers, input_rows, output_rows, sample_rows, sizes
+from .layers import Layer, find_layers, sizes
 from .moments import WIDEST, Moments
+from .rows import input_rows, output_rows, sample_rows
 from .targets import Target, find_target
 
 __all__ = ["Observations", "Record"]
@@ -110,7 +112,7 @@ class Observations:
         """Relative squared error of outputs on the held-out batches, over all processes.
 
         The squared difference of all floating-point outputs to the dense ones, over the variance
-        of the dense ones: 0 is perfect, 1 is as bad as a constant.
+        of the dense ones: 0 is perfect, 1 is as bad as a constant; infinite, if outputs aren't finite.
         """
         wrong, spread = (torch.zeros(1, dtype=torch.float64) for _ in range(2))
         for number in self.held_out:
@@ -120,7 +122,8 @@ class Observations:
                     wrong += (got.double() - want.double()).square().sum().cpu()
                     spread += (want.double() - want.double().mean()).square().sum().cpu()
         wrong, spread = total(wrong), total(spread)
-        return float(wrong / spread.clamp_min(1e-30))
+        error = float(wrong / spread.clamp_min(1e-30))
+        return error if math.isfinite(error) else math.inf
 
 
 class _Watch(fx.Interpreter):
@@ -176,8 +179,7 @@ class _Watch(fx.Interpreter):
         moments: dict[Layer, Moments] = {}
         for layer in sorted(self._cut, key=lambda each: each.number):
             own = self._sums.pop(layer, None) or Moments.zero(*sizes(layer))
-            count = total(torch.tensor([own.count], dtype=torch.float64))
-            moments[layer] = Moments(total(own.gram), total(own.total), float(count))
+            moments[layer] = own.everywhere()
         return Record(moments, self._rows, self._targets, self._outputs)
 
 

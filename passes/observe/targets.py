@@ -17,9 +17,9 @@ from torch import Tensor, fx
 from graphprune.nodes import bind
 from graphprune.passes.fold_batchnorm import affine as affine_of
 
-from .layers import Layer
+from .layers import SUMS, Layer, from_matrix
 
-__all__ = ["Target", "affine", "find_target"]
+__all__ = ["Target", "affine", "find_target", "put"]
 
 aten = torch.ops.aten
 
@@ -27,7 +27,6 @@ IDENTITIES = (
     aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default,
     aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default,
 )  # fmt: skip
-SUMS = (aten.add.Tensor, aten.add_.Tensor)
 RECTIFIERS = (aten.relu.default, aten.relu_.default)
 
 
@@ -56,7 +55,7 @@ class Target:
 
 def find_target(layer: Layer) -> Target:
     """Follow a layer's output to where its error counts."""
-    value, norms = layer.node, list[fx.Node]()
+    value, norms = layer.end, list[fx.Node]()
     while (reader := _only_reader(value)) is not None:
         if reader.target in IDENTITIES:
             value = reader
@@ -80,6 +79,27 @@ def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[T
         found = (scale, shift) if found is None else (
             found[0] * scale, found[1] * scale + shift)
     return found
+
+
+def put(tensors: dict[str, Tensor], layer: Layer, norms: tuple[fx.Node, ...], weight: Tensor,
+        change: Tensor) -> None:
+    """Give a layer other weights, and its output another mean, if anything behind it holds one.
+
+    Args:
+        tensors: to change.
+        layer: the layer.
+        norms: BatchNorms behind it; without a bias the running mean of the first takes the change.
+        weight: ``[groups, out, u]``.
+        change: ``[groups * out]``, what to add to the layer's output.
+    """
+    old = tensors[layer.weight]
+    tensors[layer.weight] = from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype)
+    name = layer.bias
+    if name is None and norms:
+        name, change = str(bind(norms[0])["running_mean"].target), -change
+    if name is not None:
+        now = tensors[name]
+        tensors[name] = (now.double() + change.reshape(now.shape)).to(now.dtype)
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:

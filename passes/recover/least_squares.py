@@ -9,8 +9,8 @@ Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx
@@ -25,10 +25,11 @@ from graphprune.passes.observe import (
     Target,
     affine,
     input_rows,
-    matrix,
     output_rows,
+    put,
     staying,
 )
+from graphprune.passes.observe.distributed import total
 
 from .regression import Fit, Rows, refit, refit_like
 
@@ -113,24 +114,26 @@ class _Problem:
             known: how to fit all rows; ``None``: find out on those kept aside.
         """
         tensors, layer = self.run.tensors, self.layer
-        old = tensors[layer.weight]
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
-        weight = matrix(old, groups)
-        bias = weight.new_zeros(len(old)) if layer.bias is None else tensors[layer.bias].double()
+        weight = layer.matrix(tensors[layer.weight], groups)
+        bias = (weight.new_zeros(weight.shape[:2]) if layer.bias is None else tensors[layer.bias]
+                .double()).flatten()
         behind = affine(self.target.norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
         free = layer.bias is not None or behind is not None
         rows = {number: self._rows(place, number, groups)
                 for place, number in enumerate(self.numbers)}
-        weight = weight * scale.reshape(groups, -1, 1)
-        bias_behind = (bias * scale + shift).reshape(groups, -1)
+        start, level = weight * scale.reshape(groups, -1, 1), (bias * scale + shift).reshape(groups, -1)
+        middle = _centred(list(rows.values()), start) if free else torch.zeros_like(start[:, 0])
+        level = level + _times(start, middle)
         if known is None:
             fit = refit([rows[b] for b in self.seen.fitted], [rows[b] for b in self.seen.held_out],
-                        weight, bias_behind, free_bias=free, rectified=self.target.rectified)
+                        start, level, free_bias=free, rectified=self.target.rectified)
         else:
-            fit = refit_like(known, list(rows.values()), weight, bias_behind, free_bias=free)
+            fit = refit_like(known, list(rows.values()), start, level, free_bias=free)
+        fit = replace(fit, bias=fit.bias - _times(fit.weight, middle))
         if fit.ridge:
-            self._store(fit, old, bias, scale, shift)
+            self._store(fit, weight, bias, scale, shift)
         return fit
 
     def _rows(self, place: int, number: int, groups: int) -> Rows:
@@ -146,19 +149,33 @@ class _Problem:
         return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
-        tensors, layer = self.run.tensors, self.layer
+        """What a BatchNorm scales to nothing keeps its weights."""
         alive = scale.abs() > SMALLEST_SCALE
         safe = torch.where(alive, scale, 1.0)
-        weight = fit.weight.flatten(0, 1) / safe[:, None]
-        change = (fit.bias.flatten() - shift) / safe - bias
-        rows = alive.view(-1, *[1] * (old.ndim - 1))
-        tensors[layer.weight] = torch.where(rows, weight.reshape(old.shape).to(old.dtype), old)
-        change = torch.where(alive, change, 0.0)
-        if layer.bias is not None:
-            tensors[layer.bias] = (bias + change).to(old.dtype)
-        elif self.target.norms:
-            name = str(bind(self.target.norms[0])["running_mean"].target)
-            tensors[name] = (tensors[name].double() - change).to(tensors[name].dtype)
+        change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
+        rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
+        weight = torch.where(rows[0], fit.weight / rows[1], old)
+        put(self.run.tensors, self.layer, self.target.norms, weight, change)
+
+
+def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
+    """Take the mean, over all processes, from the inputs, in place: ``[g, u]``.
+
+    In float32 what varies would be lost beside a mean that is far larger.
+    """
+    summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
+    for each in rows:
+        summed += each.inputs.sum(1, dtype=torch.float64)
+        count += each.inputs.shape[1]
+    middle = (total(summed) / total(count).clamp_min(1)).float()
+    for each in rows:
+        each.inputs.sub_(middle[:, None])
+    return middle.double()
+
+
+def _times(weight: Tensor, inputs: Tensor) -> Tensor:
+    """``[g, o]`` of one row of inputs ``[g, u]``."""
+    return (weight @ inputs[:, :, None])[:, :, 0]
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from graphprune.passes.observe import Moments, matrix
+from graphprune.passes.observe import Moments, as_matrix, from_matrix
 
 __all__ = ["Metric", "Muon"]
 
@@ -40,22 +40,24 @@ class Metric:
     Attributes:
         inverse: ``[groups, u, u]``, the inverse of ``L``.
         scale: ``[groups, 1, 1]``, root mean square of the layer's outputs without the bias.
+        transposed: whether the weight is ``[in, out / groups, *kernel]``.
     """
 
     inverse: Tensor
     scale: Tensor
+    transposed: bool = False
 
     @classmethod
-    def of(cls, weight: Tensor, moments: Moments) -> Metric:
+    def of(cls, weight: Tensor, moments: Moments, *, transposed: bool = False) -> Metric:
         """Of a layer with these weights and inputs."""
-        second = moments.gram / max(1.0, moments.count)
-        rows = matrix(weight, len(second))
+        second = moments.second
+        rows = as_matrix(weight.detach().double(), len(second), transposed=transposed)
         scale = ((rows @ second) * rows).sum(2).mean(1).clamp_min(0).sqrt()
         ridge = DAMPING * second.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
         one = torch.eye(second.shape[1], dtype=second.dtype, device=second.device)
         factor, _ = torch.linalg.cholesky_ex(second + ridge[:, None, None] * one)
         inverse = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
-        return cls(inverse.to(weight.dtype), scale[:, None, None].to(weight.dtype))
+        return cls(inverse.to(weight.dtype), scale[:, None, None].to(weight.dtype), transposed)
 
 
 class Muon(torch.optim.Optimizer):
@@ -77,14 +79,15 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                inverse, scale = self._metrics[weight].inverse, self._metrics[weight].scale
-                gradient = weight.grad.reshape(len(inverse), -1, inverse.shape[1])
+                metric = self._metrics[weight]
+                inverse, flipped = metric.inverse, metric.transposed
+                gradient = as_matrix(weight.grad, len(inverse), transposed=flipped)
                 gradient = gradient @ inverse.transpose(1, 2)
                 state = self.state[weight]
                 momentum = state.setdefault("momentum", torch.zeros_like(gradient))
                 momentum.lerp_(gradient, 1 - MOMENTUM)
-                step = scale * orthogonal(gradient.lerp(momentum, MOMENTUM)) @ inverse
-                weight.sub_(group["lr"] * step.reshape(weight.shape))
+                step = metric.scale * orthogonal(gradient.lerp(momentum, MOMENTUM)) @ inverse
+                weight.sub_(group["lr"] * from_matrix(step, weight.shape, transposed=flipped))
 
 
 def orthogonal(x: Tensor) -> Tensor:

@@ -48,8 +48,10 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)
     found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
-    metrics = {weights[layer.weight]: Metric.of(weights[layer.weight], moments)
-               for layer, moments in found.items() if layer.weight in weights}
+    metrics = {
+        weight: Metric.of(weight, moments, transposed=layer.transposed)
+        for layer, moments in found.items() if (weight := weights.get(layer.weight)) is not None
+    }
     others = [each for each in others if each not in metrics]
     made: list[torch.optim.Optimizer] = []
     if metrics:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from graphprune.passes.observe import Moments
 from graphprune.passes.observe.distributed import total
 
 __all__ = ["Fit", "Rows", "refit", "refit_like"]
@@ -139,24 +140,17 @@ class _Normal:
     free_bias: bool
     covariance: Tensor
     mean: Tensor
-    count: Tensor
+    count: float
 
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _Normal:
         """Sums over the rows of all processes; about the mean, if the bias is free."""
-        unknowns = weight.shape[2]
-        gram = weight.new_zeros(len(weight), unknowns, unknowns)
-        summed, count = weight.new_zeros(len(weight), unknowns), weight.new_zeros(1)
+        found = Moments.zero(len(weight), weight.shape[2], weight.device)
         for each in rows:
-            gram += each.inputs.transpose(1, 2) @ each.inputs
-            summed += each.inputs.sum(1, dtype=torch.float64)
-            count += each.inputs.shape[1]
-        gram, summed, count = total(gram), total(summed), total(count).clamp_min(1)
-        mean = summed / count
-        gram = gram / count
-        if free_bias:
-            gram = gram - mean[:, :, None] * mean[:, None, :]
-        return cls(weight, bias, free_bias, gram, mean, count)
+            found += Moments.of(each.inputs)
+        found = found.everywhere()
+        covariance = found.covariance if free_bias else found.second
+        return cls(weight, bias, free_bias, covariance, found.mean, max(found.count, 1.0))
 
     def factor(self, ridge: float) -> Tensor | None:
         """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.groups import Group
-from graphprune.nodes import bind
-from graphprune.passes.observe import Frontier, Layer, Observations, matrix, sizes
+from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
 from graphprune.passes.recover import repair
 
 from .base import Scores
@@ -27,8 +26,8 @@ __all__ = ["Curve", "measure"]
 SHARES = (0.75, 0.5, 0.25)
 """Widths at which a group is measured, as shares of its own."""
 
-FLOOR = 1e-12
-"""Errors below are none."""
+FLOOR, CEILING = 1e-12, 1e6
+"""Errors below are none, and those above are all the same."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Curve:
 
     def ratios(self) -> list[tuple[int, float]]:
         """Channels gone, and the logarithm of measured error over local error there."""
-        return [(gone, float(np.log(max(error, FLOOR) / max(self.local[gone], FLOOR))))
+        return [(gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
                 for gone, error in sorted(self.measured.items())]
 
     def scaled(self, share: float) -> NDArray[np.float64]:
@@ -123,17 +122,10 @@ def _suffix_error(seen: Observations, run: Frontier, readers: tuple[Reader, ...]
 def _put(seen: Observations, tensors: dict[str, torch.Tensor], layer: Layer,
          weight: torch.Tensor) -> None:
     """Give a layer other weights, and its output the mean that it had."""
-    old = tensors[layer.weight]
     groups, _ = sizes(layer)
     mean = seen.record.moments[layer].mean
-    lost = ((matrix(old, groups) - weight) @ mean[:, :, None]).flatten()
-    tensors[layer.weight] = weight.reshape(old.shape).to(old.dtype)
-    norms = seen.targets[layer].norms
-    if layer.bias is not None:
-        tensors[layer.bias] = (tensors[layer.bias].double() + lost).to(old.dtype)
-    elif norms:
-        name = str(bind(norms[0])["running_mean"].target)
-        tensors[name] = (tensors[name].double() - lost).to(tensors[name].dtype)
+    lost = (layer.matrix(tensors[layer.weight], groups) - weight) @ mean[:, :, None]
+    put(tensors, layer, seen.targets[layer].norms, weight, lost.flatten())
 
 
 def _without_reader(seen: Observations, group: Group, fallback: Scores) -> Curve:

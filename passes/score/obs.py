@@ -11,6 +11,7 @@ Kurtic et al. 2023 (ZipLM, arXiv:2302.04089, section 3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphprune.groups import Group
-from graphprune.passes.observe import Layer, Observations, affine, matrix, sizes
+from graphprune.passes.observe import Layer, Observations, affine, sizes
 
 from .running import by_channel
 
@@ -70,7 +71,8 @@ def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
     found: dict[str, list[Reader]] = {group.id: [] for group in analysis.groups}
     for layer in seen.record.moments:
         (contraction,) = analysis.facts[layer.node].contractions
-        axis = analysis.labels.resolve(contraction.axis)
+        inputs = sizes(layer)[1] // math.prod(analysis.tensors[layer.weight].shape[2:])
+        axis = analysis.labels.resolve(contraction.axis)[:inputs]  # alike in all groups of a layer
         row, column = np.nonzero(axis)
         labels = axis[row, column]
         numbers = analysis.grouping.of_label[labels]
@@ -88,14 +90,14 @@ class _State:
     def __init__(self, seen: Observations, reader: Reader) -> None:
         layer, tensors = reader.layer, seen.analysis.tensors
         groups, unknowns = sizes(layer)
-        taps = unknowns // int(tensors[layer.weight].shape[1])
+        taps = math.prod(tensors[layer.weight].shape[2:])
         covariance = seen.record.moments[layer].covariance
         spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
         penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
         self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
         behind = affine(seen.targets[layer].norms, tensors)
         self.scale = None if behind is None else behind[0].reshape(groups, -1, 1)
-        self.weight = matrix(tensors[layer.weight], groups).clone()
+        self.weight = layer.matrix(tensors[layer.weight], groups).clone()
         if self.scale is not None:
             self.weight *= self.scale
         columns = reader.rows[:, :, None] * taps + np.arange(taps)

@@ -12,15 +12,45 @@ from graphprune.calibration import gather
 from graphprune.graph import unlift
 from graphprune.passes.observe import (
     Frontier,
+    Moments,
     Observations,
     affine,
+    from_matrix,
     input_rows,
-    matrix,
     output_rows,
 )
-from graphprune.passes.observe.layers import find_layers, sample_rows
+from graphprune.passes.observe.layers import find_layers
+from graphprune.passes.observe.rows import sample_rows
 from graphprune.tracing import trace
 from tests.nets import HELD, NETS
+
+
+class Product(nn.Module):
+    """A matrix product that isn't written as a linear layer."""
+
+    def __init__(self, how: str, bias: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.how, self.weight = how, nn.Parameter(torch.randn(6, 8))
+        self.bias = nn.Parameter(torch.randn(bias)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "addmm":
+            assert self.bias is not None
+            return torch.addmm(self.bias, x, self.weight)
+        y = getattr(torch, self.how)(x, self.weight)
+        return y if self.bias is None else self.bias + y
+
+
+class Summed(nn.Module):
+    """A convolution whose bias is added behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(8, 6, 3, 3)), nn.Parameter(torch.randn(8, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight) + self.bias
+
 
 LAYERS = [
     (nn.Conv2d(6, 8, 3, padding=1), (2, 6, 5, 7)),
@@ -35,6 +65,18 @@ LAYERS = [
     (nn.Linear(6, 8), (3, 6)),
     (nn.Linear(6, 8), (2, 5, 6)),
     (nn.Linear(6, 8, bias=False), (2, 3, 4, 6)),
+    (nn.ConvTranspose2d(6, 8, 4, stride=2, padding=1), (2, 6, 5, 7)),
+    (nn.ConvTranspose2d(6, 8, 3, stride=2, padding=1, output_padding=1, bias=False), (2, 6, 3, 4)),
+    (nn.ConvTranspose2d(6, 9, (2, 3), stride=(3, 1), dilation=2, groups=3), (2, 6, 5, 4)),
+    (nn.ConvTranspose1d(6, 6, 5, stride=2, groups=6), (2, 6, 9)),
+    (nn.ConvTranspose3d(4, 6, 2, stride=2), (2, 4, 3, 2, 2)),
+    (Product("mm"), (3, 6)),
+    (Product("matmul"), (2, 3, 6)),
+    (Product("matmul", bias=(8,)), (2, 3, 6)),
+    (Product("matmul", bias=(1, 8)), (2, 3, 6)),
+    (Product("addmm", bias=(8,)), (3, 6)),
+    (Product("addmm", bias=(1, 8)), (3, 6)),
+    (Summed(), (2, 6, 5, 7)),
 ]
 
 
@@ -57,10 +99,12 @@ def test_rows_times_the_matrix_are_the_output(case: int) -> None:
     rows = sample_rows(layer, output, 13, (0, 0))
     assert len(rows) == min(13, output.numel() // output.shape[layer.channel])
     groups = getattr(module, "groups", 1)
-    weight = matrix(module.weight, groups).float()
+    weight = layer.matrix(module.weight, groups).float()
+    assert torch.equal(from_matrix(weight, module.weight.shape, transposed=layer.transposed), module.weight)
     got = (input_rows(layer, x, rows, groups) @ weight.transpose(1, 2)).transpose(0, 1).flatten(1)
+    assert (layer.bias is None) == (module.bias is None)
     if module.bias is not None:
-        got = got + module.bias.detach()
+        got = got + module.bias.detach().flatten()
     torch.testing.assert_close(got, output_rows(layer, output, rows), rtol=1e-4, atol=1e-5)
 
 
@@ -84,6 +128,19 @@ def test_a_shared_weight_is_no_layer() -> None:
             return self.a(torch.relu(self.a(x)))
 
     assert not find_layers(unlift(trace(Tied(), (torch.randn(2, 6),))))
+
+
+def test_what_is_no_product_with_one_matrix_is_no_layer() -> None:
+    class Others(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.many, self.one = nn.Parameter(torch.randn(2, 6, 6)), nn.Parameter(torch.randn(6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.one @ torch.relu(x @ self.many)  # many matrices, and one from the left
+            return torch.addmm(x[0], x[1], self.one.T, alpha=2)
+
+    assert not find_layers(unlift(trace(Others(), (torch.randn(2, 6, 6),))))
 
 
 class Residual(nn.Module):
@@ -185,3 +242,11 @@ def test_moments_are_those_of_the_dense_inputs() -> None:
                                rtol=1e-3, atol=1e-6)
     assert set(seen.fitted) | set(seen.held_out) == set(range(len(seen.batches)))
     assert not set(seen.fitted) & set(seen.held_out)
+
+
+def test_a_variance_that_is_small_beside_the_mean_is_not_lost() -> None:
+    x = torch.randn(1, 500, 6) @ torch.randn(6, 6) + 1e4
+    found = Moments.zero(1, 6) + Moments.of(x[:, :200]) + Moments.of(x[:, 200:])
+    torch.testing.assert_close(found.covariance[0], torch.cov(x[0].double().T, correction=0),
+                               rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.second[0], x[0].double().T @ x[0].double() / 500)

@@ -189,6 +189,65 @@ def test_compress_with_data_is_far_nearer_to_the_dense_model() -> None:
     assert not results["none"].report.recovery
 
 
+class Written(nn.Module):
+    """Three layers of one kind, however it is written: products with matrices ``[in, out]``."""
+
+    FORMS = ("linear", "matmul", "addmm", "convolution", "transposed")
+
+    def __init__(self, form: str, offset: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.form = form
+        sizes = ((6, 32), (32, 24), (24, 4))
+        weights = [torch.randn(size) / size[0] ** 0.5 for size in sizes]
+        weights[0][:, 16:] = weights[0][:, :16] + 0.3 * torch.randn(6, 16)
+        ones = (1,) * (2 * (form in {"convolution", "transposed"}))
+        stored = [w.T.contiguous() if form in {"linear", "convolution"} else w for w in weights]
+        self.weights = nn.ParameterList(w.reshape(*w.shape, *ones) for w in stored)
+        self.biases = nn.ParameterList(torch.randn(w.shape[1]) for w in weights)
+        self.offset = offset  # what the second layer is given is larger by so much
+        self.biases[1].data -= offset * weights[1].sum(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.form in {"convolution", "transposed"}:
+            x = x[:, :, None, None]
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = self.product(x, weight, bias)
+            x = x if number == 2 else torch.relu(x) + (0.0 if number else self.offset)
+        return x.flatten(1)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        match self.form:
+            case "linear":
+                return nn.functional.linear(x, weight, bias)
+            case "matmul":
+                return x @ weight + bias
+            case "addmm":
+                return torch.addmm(bias, x, weight)
+            case "convolution":
+                return nn.functional.conv2d(x, weight, bias)
+            case _:
+                return nn.functional.conv_transpose2d(x, weight, bias)
+
+
+@pytest.mark.parametrize("form", Written.FORMS)
+def test_a_layer_is_repaired_however_it_is_written(form: str) -> None:
+    data = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
+    found = {each: gp.compress(Written(each), (data[:2],), flops=0.5, calibration=[data])
+             for each in ("linear", form)}
+    one, other = (found[each].report.recovery for each in ("linear", form))
+    assert (other["refitted"], other["layers"]) == (2, 3)  # the first one has all its inputs
+    assert [g.keep for g in found[form].plan.groups] == [g.keep for g in found["linear"].plan.groups]
+    assert other["after"] == pytest.approx(one["after"], rel=1e-3)
+
+
+def test_a_large_mean_costs_no_accuracy() -> None:
+    data = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
+    after = [gp.compress(Written("linear", offset), (data[:2],), flops=0.5, calibration=[data])
+             .report.recovery["after"] for offset in (0.0, 3e3)]
+    assert after[1] == pytest.approx(after[0], rel=0.02)
+
+
 def test_recovering_without_data_is_refused() -> None:
     with pytest.raises(PlanError, match="needs calibration data"):
         gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, recover="ls")
