@@ -1,11 +1,13 @@
-"""Sums over processes: each takes its share of the batches, and all know the totals."""
+"""Sums over processes: each takes its share of the batches, and all know the totals, or all rows."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import distributed
 
-__all__ = ["mine", "total"]
+__all__ = ["gathered", "mine", "total"]
 
 
 def _active() -> bool:
@@ -28,3 +30,12 @@ def total(value: torch.Tensor) -> torch.Tensor:
         summed = summed.cuda()
     distributed.all_reduce(summed)
     return summed.to(value.device)
+
+
+def gathered(value: torch.Tensor, dim: int) -> torch.Tensor:
+    """The tensors of all processes, one behind the other."""
+    if not _active():
+        return value
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, value.cpu())
+    return torch.cat(parts, dim).to(value.device)

@@ -29,6 +29,9 @@ ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
 FEWEST, ROWS_PER_UNKNOWN = 16, 64
 """... but at least so many of a sample, and so many rows for each unknown of the regression."""
 
+ROOM = 2**28
+"""Rows of one layer hold at most so many numbers: 1 GiB."""
+
 HELD_OUT = 0.2
 """Share of the batches on which refits and plans are judged, never fitted."""
 
@@ -166,6 +169,7 @@ class _Watch(fx.Interpreter):
         groups, unknowns = sizes(layer)
         samples = self._seen.data.samples
         wanted = max(min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns)
+        wanted = min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
         count = max(1, round(wanted / len(batches)))
         rows = sample_rows(layer, result, count, (self._seen.seed, self._number))
         self._rows[layer, self._number] = rows

@@ -31,7 +31,8 @@ from graphprune.passes.observe import (
 )
 from graphprune.passes.observe.distributed import total
 
-from .regression import Fit, Rows, refit, refit_like
+from .normal import Rows
+from .regression import Fit, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from graphprune.passes.observe import Moments
 from graphprune.passes.observe.distributed import total
 
-__all__ = ["Fit", "Rows", "refit", "refit_like"]
+from .normal import Rows, normal_equations
+
+__all__ = ["Fit", "refit", "refit_like"]
 
 RIDGES = (1e-1, 1e-2, 1e-3)
 """Strengths tried, in units of the mean variance of the inputs."""
@@ -27,21 +28,6 @@ ROUNDS = 4
 
 EXACT = 1e-9
 """A layer whose error is a smaller share of its output's energy is left alone."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A sample of rows of one batch, for a layer of ``g`` groups.
-
-    Attributes:
-        inputs: ``[g, n, u]``, float32.
-        targets: ``[g, n, o]``: what ``inputs @ weightᵀ + bias + base`` should be.
-        base: ``[g, n, o]``: what is added behind the layer, such as a shortcut; or 0.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    base: Tensor
 
 
 @dataclass(frozen=True)
@@ -84,7 +70,7 @@ def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias
     best = Fit(weight, bias, before, before, 0.0)
     if before <= EXACT * _energy(held_out):
         return best
-    normal = _Normal.of(fitted, weight, bias, free_bias=free_bias)
+    normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
     aim = normal.aim(fitted)
     for ridge in RIDGES:
         factor = normal.factor(ridge)
@@ -121,7 +107,7 @@ def refit_like(known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor,
     """
     if not known.ridge:
         return replace(known, weight=weight, bias=bias)
-    normal = _Normal.of(rows, weight, bias, free_bias=free_bias)
+    normal = normal_equations(rows, weight, bias, free_bias=free_bias)
     factor = normal.factor(known.ridge)
     if factor is None:
         return known
@@ -129,60 +115,6 @@ def refit_like(known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor,
     for _ in range(known.rounds):
         new = normal.solve(normal.aim([_excused(each, *new) for each in rows]), factor, known.ridge)
     return replace(known, weight=new[0], bias=new[1])
-
-
-@dataclass(frozen=True)
-class _Normal:
-    """The left side of the normal equations."""
-
-    weight: Tensor
-    bias: Tensor
-    free_bias: bool
-    covariance: Tensor
-    mean: Tensor
-    count: float
-
-    @classmethod
-    def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _Normal:
-        """Sums over the rows of all processes; about the mean, if the bias is free."""
-        found = Moments.zero(len(weight), weight.shape[2], weight.device)
-        for each in rows:
-            found += Moments.of(each.inputs)
-        found = found.everywhere()
-        covariance = found.covariance if free_bias else found.second
-        return cls(weight, bias, free_bias, covariance, found.mean, max(found.count, 1.0))
-
-    def factor(self, ridge: float) -> Tensor | None:
-        """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""
-        penalty = torch.diag_embed(self._penalty(ridge).expand(self.mean.shape))
-        factor, failed = torch.linalg.cholesky_ex(self.covariance + penalty)
-        return None if bool(failed.any()) else factor
-
-    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """The right side: mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
-        cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        for each in rows:
-            aim = each.targets - each.base
-            cross += aim.transpose(1, 2) @ each.inputs
-            summed += aim.sum(1, dtype=torch.float64)
-        return total(cross) / self.count, total(summed) / self.count
-
-    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
-              ridge: float) -> tuple[Tensor, Tensor]:
-        """Weights and bias for a right side."""
-        cross, centre = aim
-        fixed = centre if self.free_bias else self.bias
-        right = cross - fixed[:, :, None] * self.mean[:, None, :]
-        right = right + self._penalty(ridge)[:, :, None] * self.weight
-        new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
-        if not self.free_bias:
-            return new, self.bias
-        return new, centre - (new @ self.mean[:, :, None])[:, :, 0]
-
-    def _penalty(self, ridge: float) -> Tensor:
-        """``[g, 1]``: the ridge in the unit of the covariance."""
-        spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-        return ridge * spread + 1e-12
 
 
 def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ RIDGE = 1e-3
 PORTION = 32
 """Of ``n`` channels ``n // PORTION``, but at least one, go at a time."""
 
+PACKED = 0.2
+"""When so large a share of the inputs has gone, they are no longer carried along."""
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -102,6 +105,8 @@ class _State:
             self.weight *= self.scale
         columns = reader.rows[:, :, None] * taps + np.arange(taps)
         self.columns = torch.from_numpy(columns.reshape(len(columns), -1))
+        self.unknowns, self.left = unknowns, torch.arange(unknowns)
+        self.gone = torch.zeros(unknowns, dtype=torch.bool)
 
     def costs(self, channels: Tensor) -> Tensor:
         """``[channels]``: squared error per row if one of them goes."""
@@ -121,17 +126,32 @@ class _State:
         cost = float((weight * for_weight).sum())
         self.weight -= (beside @ for_weight).transpose(1, 2)
         self.weight[:, :, at] = 0
-        self.inverse -= beside @ for_inverse
+        self.inverse.baddbmm_(beside, for_inverse, alpha=-1)
         self.inverse[:, at] = 0
         self.inverse[:, :, at] = 0
+        self._drop(at)
         return cost
+
+    def _drop(self, gone: Tensor) -> None:
+        """Forget rows and columns that have gone, once there are enough of them."""
+        self.gone[gone] = True
+        if int(self.gone.sum()) < PACKED * len(self.gone):
+            return
+        stay = (~self.gone).nonzero().flatten()
+        place = torch.cumsum(~self.gone, 0) - 1
+        self.columns = place[self.columns]
+        self.left, self.weight = self.left[stay], self.weight[:, :, stay]
+        self.inverse = self.inverse[:, stay[:, None], stay]
+        self.gone = torch.zeros(len(stay), dtype=torch.bool)
 
     def unscaled(self) -> Tensor:
         """The weight as the layer has it."""
+        weight = self.weight.new_zeros(*self.weight.shape[:2], self.unknowns)
+        weight[:, :, self.left] = self.weight
         if self.scale is None:
-            return self.weight.clone()
+            return weight
         safe = torch.where(self.scale == 0, 1.0, self.scale)
-        return self.weight / safe
+        return weight / safe
 
 
 def sweep(seen: Observations, group: Group, readers: tuple[Reader, ...],

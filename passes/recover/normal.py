@@ -1,0 +1,171 @@
+"""The equations of a least-squares problem with a ridge, anchored at old weights.
+
+``n`` rows of ``u`` inputs give ``u`` equations for the weights, or as well ``n`` for what each row
+contributes to their change: the smaller system is solved. Both have the same solution.
+
+Source: Saunders, Gammerman, Vovk 1998 (ridge regression in dual variables, ICML, section 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from graphprune.passes.observe import Moments
+from graphprune.passes.observe.distributed import gathered, total
+
+__all__ = ["Normal", "Rows", "normal_equations"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sample of rows of one batch, for a layer of ``g`` groups.
+
+    Attributes:
+        inputs: ``[g, n, u]``, float32.
+        targets: ``[g, n, o]``: what ``inputs @ weightᵀ + bias + base`` should be.
+        base: ``[g, n, o]``: what is added behind the layer, such as a shortcut; or 0.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    base: Tensor
+
+
+class Normal(Protocol):
+    """The left side of the equations, over the rows of all processes."""
+
+    def factor(self, ridge: float) -> Tensor | None:
+        """Cholesky factor of the regularised left side; ``None`` if it isn't positive."""
+        ...
+
+    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """The right side, for these targets, and their mean ``[g, o]``."""
+        ...
+
+    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
+              ridge: float) -> tuple[Tensor, Tensor]:
+        """Weights ``[g, o, u]`` and bias ``[g, o]`` for a right side."""
+        ...
+
+
+def normal_equations(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *,
+                     free_bias: bool) -> Normal:
+    """Of some rows, about their mean if the bias is free.
+
+    Args:
+        rows: those of this process.
+        weight: ``[g, o, u]``, where the ridge is anchored.
+        bias: ``[g, o]``.
+        free_bias: whether the bias may change.
+    """
+    count = float(total(weight.new_tensor([sum(each.inputs.shape[1] for each in rows)])))
+    make = _ByRow if 0 < count < weight.shape[2] else _ByInput
+    return make.of(rows, weight, bias, free_bias=free_bias)
+
+
+@dataclass(frozen=True)
+class _ByInput:
+    """One equation for each input."""
+
+    weight: Tensor
+    bias: Tensor
+    free_bias: bool
+    covariance: Tensor
+    mean: Tensor
+    count: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByInput:
+        """Sums over the rows of all processes; about the mean, if the bias is free."""
+        found = Moments.zero(len(weight), weight.shape[2], weight.device)
+        for each in rows:
+            found += Moments.of(each.inputs)
+        found = found.everywhere()
+        covariance = found.covariance if free_bias else found.second
+        return cls(weight, bias, free_bias, covariance, found.mean, max(found.count, 1.0))
+
+    def factor(self, ridge: float) -> Tensor | None:
+        """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""
+        penalty = torch.diag_embed(self._penalty(ridge).expand(self.mean.shape))
+        factor, failed = torch.linalg.cholesky_ex(self.covariance + penalty)
+        return None if bool(failed.any()) else factor
+
+    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """The right side: mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
+        cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        for each in rows:
+            aim = each.targets - each.base
+            cross += aim.transpose(1, 2) @ each.inputs
+            summed += aim.sum(1, dtype=torch.float64)
+        return total(cross) / self.count, total(summed) / self.count
+
+    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
+              ridge: float) -> tuple[Tensor, Tensor]:
+        """Weights and bias for a right side."""
+        cross, centre = aim
+        fixed = centre if self.free_bias else self.bias
+        right = cross - fixed[:, :, None] * self.mean[:, None, :]
+        right = right + self._penalty(ridge)[:, :, None] * self.weight
+        new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
+        if not self.free_bias:
+            return new, self.bias
+        return new, centre - (new @ self.mean[:, :, None])[:, :, 0]
+
+    def _penalty(self, ridge: float) -> Tensor:
+        """``[g, 1]``: the ridge in the unit of the covariance."""
+        spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+        return ridge * spread + 1e-12
+
+
+@dataclass(frozen=True)
+class _ByRow:
+    """One equation for each row; ``inputs`` ``[g, n, u]`` and ``products`` ``[g, n, n]`` are of all processes."""
+
+    weight: Tensor
+    bias: Tensor
+    free_bias: bool
+    inputs: Tensor
+    products: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByRow:
+        """The rows of all processes; about the mean, if the bias is free."""
+        none = weight.new_zeros(len(weight), 0, weight.shape[2], dtype=torch.float32)
+        inputs = gathered(torch.cat([none, *(each.inputs for each in rows)], 1), 1)
+        mean = inputs.mean(1, keepdim=True)
+        if free_bias:
+            inputs = inputs - mean
+        products = (inputs @ inputs.transpose(1, 2)).double() / max(inputs.shape[1], 1)
+        return cls(weight, bias, free_bias, inputs, products, mean[:, 0].double())
+
+    def factor(self, ridge: float) -> Tensor | None:
+        """As of ``Normal``."""
+        diagonal = self.products.diagonal(dim1=1, dim2=2)
+        penalty = ridge * diagonal.sum(1, keepdim=True) / self.inputs.shape[2] + 1e-12
+        factor, failed = torch.linalg.cholesky_ex(
+            self.products + torch.diag_embed(penalty.expand(diagonal.shape)))
+        return None if bool(failed.any()) else factor
+
+    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """What is wanted of each row ``[g, n, o]``, and its mean."""
+        none = self.weight.new_zeros(len(self.weight), 0, self.weight.shape[1], dtype=torch.float32)
+        wanted = gathered(torch.cat([none, *(each.targets - each.base for each in rows)], 1), 1).double()
+        return wanted, wanted.mean(1)
+
+    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
+              ridge: float) -> tuple[Tensor, Tensor]:
+        """As of ``Normal``."""
+        wanted, centre = aim
+        got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
+        rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
+        share = torch.cholesky_solve(rest, factor).transpose(1, 2) / max(wanted.shape[1], 1)
+        new = self.weight + (share.float() @ self.inputs).double()
+        if not self.free_bias:
+            return new, self.bias
+        return new, centre - (new @ self.mean[:, :, None])[:, :, 0]
