@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 import graphprune as gp
 from graphprune.models.cifar_resnet import CifarResNet
@@ -22,6 +22,8 @@ def main(out: Path) -> None:
         distributed.init_process_group("gloo")
     torch.manual_seed(0)
     net = CifarResNet(depth=8).eval()
+    # A wide head, whose last layer has more inputs than there are rows.
+    net.linear = nn.Sequential(nn.Linear(64, 200), nn.ReLU(), nn.Linear(200, 10))
     randomize_batchnorm(net, seed=0)
     data = torch.randn(120, 3, 16, 16)
     result = gp.compress(net, (data[:2],), flops=0.5, calibration=[data])
