@@ -35,6 +35,11 @@ def _samples(spatial: int) -> list[Sample]:
     ]
 
 
+def _samples_padded(spatial: int) -> list[Sample]:
+    size, kernel = (5,) * spatial, (3,) * spatial
+    return [sample(torch.randn(2, 6, *size), torch.randn(8, 6, *kernel), padding="same")]
+
+
 def _samples_transposed(spatial: int) -> list[Sample]:
     size, kernel = (4,) * spatial, (3,) * spatial
     return [
@@ -51,14 +56,9 @@ def _spatial(call: Call) -> int:
 @rule(aten.conv1d.default, samples=lambda: _samples(1))
 @rule(aten.conv2d.default, samples=lambda: _samples(2))
 @rule(aten.conv3d.default, samples=lambda: _samples(3))
-@rule(
-    aten.conv1d.padding,
-    samples=lambda: [sample(torch.randn(2, 6, 5), torch.randn(8, 6, 3), padding="same")],
-)
-@rule(
-    aten.conv2d.padding,
-    samples=lambda: [sample(torch.randn(2, 6, 5, 5), torch.randn(8, 6, 3, 3), padding="same")],
-)
+@rule(aten.conv1d.padding, samples=lambda: _samples_padded(1))
+@rule(aten.conv2d.padding, samples=lambda: _samples_padded(2))
+@rule(aten.conv3d.padding, samples=lambda: _samples_padded(3))
 def convolution(call: Call) -> Layout:
     """``y[o] = sum over i of w[o, i] * x[i]`` within each group; weight ``[O, I/g, *kernel]``."""
     weight, groups = call.layout("weight"), int(call["groups"])

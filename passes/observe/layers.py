@@ -20,6 +20,7 @@ from graphprune.analysis import Analysis, Kept
 from graphprune.graph import state
 from graphprune.labels import Axis
 from graphprune.nodes import bind, shape
+from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
 
 __all__ = ["SUMS", "Layer", "as_matrix", "find_layers", "from_matrix", "sizes", "staying"]
 
@@ -29,36 +30,21 @@ SUMS = (aten.add.Tensor, aten.add_.Tensor)
 
 
 class _Form(NamedTuple):
-    """How an operator names its operands.
-
-    ``transposed``: its weight is ``[in, out / groups, *kernel]``. ``spatial``: as of a layer.
-    """
+    """How an operator names its operands, and whether its weight is ``[in, out / groups, *kernel]``."""
 
     value: str
     weight: str
     bias: str | None
     transposed: bool = False
-    spatial: int = 0
 
 
-def _forms() -> dict[Any, _Form]:
-    found: dict[Any, _Form] = {
-        aten.linear.default: _Form("input", "weight", "bias"),
-        aten.addmm.default: _Form("mat1", "mat2", "self", transposed=True),
-        aten.mm.default: _Form("self", "mat2", None, transposed=True),
-        aten.matmul.default: _Form("self", "other", None, transposed=True),
-    }
-    plain = (aten.conv1d, aten.conv2d, aten.conv3d)
-    transposed = (aten.conv_transpose1d.default, aten.conv_transpose2d.input,
-                  aten.conv_transpose3d.input)
-    for dims, (one, other) in enumerate(zip(plain, transposed, strict=True), start=1):
-        for overload in (one.default, one.padding):
-            found[overload] = _Form("input", "weight", "bias", spatial=dims)
-        found[other] = _Form("input", "weight", "bias", transposed=True, spatial=dims)
-    return found
-
-
-_FORMS = _forms()
+_FORMS: Mapping[Any, _Form] = {
+    **dict.fromkeys((LINEAR, *CONVOLUTIONS), _Form("input", "weight", "bias")),
+    **dict.fromkeys(TRANSPOSED, _Form("input", "weight", "bias", transposed=True)),
+    aten.addmm.default: _Form("mat1", "mat2", "self", transposed=True),
+    aten.mm.default: _Form("self", "mat2", None, transposed=True),
+    aten.matmul.default: _Form("self", "other", None, transposed=True),
+}
 
 
 @dataclass(frozen=True)
@@ -130,9 +116,10 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         call = bind(node)
         value, weight = call[form.value], call[form.weight]
         name = stored.own(weight)
-        if name is None or value.op == "get_attr" or not _is_product(form, call):
+        if name is None or value.op == "get_attr" or not _is_product(node, form):
             continue
-        layer = Layer(len(found), node, node, value, name, None, form.spatial, form.transposed)
+        spatial = len(shape(weight)) - 2
+        layer = Layer(len(found), node, node, value, name, None, spatial, form.transposed)
         if form.bias is None or call[form.bias] is None:
             found.append(stored.with_sum(layer))
         elif (bias := stored.per_channel(call[form.bias], layer)) is not None:
@@ -140,10 +127,11 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def _is_product(form: _Form, call: Mapping[str, Any]) -> bool:
+def _is_product(node: fx.Node, form: _Form) -> bool:
     """Whether it is a batch times one matrix, and nothing is scaled."""
-    value, weight = (call[name].meta["val"].ndim for name in (form.value, form.weight))
-    batched = value == weight if form.spatial else weight == 2
+    call = bind(node)
+    value, weight = (len(shape(call[name])) for name in (form.value, form.weight))
+    batched = value == weight if node.target in (*CONVOLUTIONS, *TRANSPOSED) else weight == 2
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
 
 

@@ -135,10 +135,11 @@ def test_what_is_no_product_with_one_matrix_is_no_layer() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.many, self.one = nn.Parameter(torch.randn(2, 6, 6)), nn.Parameter(torch.randn(6, 6))
+            self.last, self.bias = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6))
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.one @ torch.relu(x @ self.many)  # many matrices, and one from the left
-            return torch.addmm(x[0], x[1], self.one.T, alpha=2)
+            return torch.addmm(self.bias, x[1], self.last, alpha=2)
 
     assert not find_layers(unlift(trace(Others(), (torch.randn(2, 6, 6),))))
 
