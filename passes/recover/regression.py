@@ -78,7 +78,7 @@ def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias
             break
         new = normal.solve(aim, factor, ridge)
         after = _error(held_out, *new, rectified=rectified)
-        if after >= best.after:
+        if not after < best.after:  # nor if it isn't a number
             break
         best = Fit(*new, before, after, ridge)
     factor = normal.factor(best.ridge) if rectified and best.ridge else None
