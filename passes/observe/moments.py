@@ -50,8 +50,9 @@ class Moments:
         middle = x.mean(1, keepdim=True)
         x, centre, count = x - middle, middle[:, 0].double(), x.shape[1]
         rest = x.sum(1, dtype=torch.float64)
-        across = centre[:, :, None] * (rest + centre * count / 2)[:, None, :]
-        gram = (x.transpose(1, 2) @ x).double() + across + across.transpose(1, 2)
+        half = rest + centre * count / 2
+        gram = (x.transpose(1, 2) @ x).double()
+        gram.baddbmm_(torch.stack([centre, half], 2), torch.stack([half, centre], 1))
         return cls(gram, rest + centre * count, float(count))
 
     def __add__(self, other: Moments) -> Moments:
