@@ -26,7 +26,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Size, Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.graph import clone, relift, state, unlift
@@ -149,20 +149,25 @@ def _rewrite(module: fx.GraphModule, layer: fx.Node, rule: _Rule, scale: Tensor,
     channels = wide.shape[0] * wide.shape[1]
     bias = wide.new_zeros(channels) if call["bias"] is None else _double(module, call["bias"])
     wide, bias = rule(wide, bias, scale.to(wide.device), shift.to(wide.device))
-    _set(module, layer, "weight", _ungrouped(layer, wide, weight))
+    _set(module, layer, "weight", from_groups(
+        wide, weight.shape, transposed=layer.target in TRANSPOSED).to(weight.dtype))
     _set(module, layer, "bias", bias.to(weight.dtype))
 
 
 def grouped(layer: fx.Node, weight: Tensor) -> Tensor:
     """A weight as ``[groups, out channels of each, in channels of each, taps]``."""
-    groups = int(bind(layer).get("groups", 1))
+    return by_group(weight, int(bind(layer).get("groups", 1)), transposed=layer.target in TRANSPOSED)
+
+
+def by_group(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:
+    """The same, of ``[out, in / groups, *kernel]`` or, transposed, ``[in, out / groups, *kernel]``."""
     weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-    return weight.transpose(1, 2) if layer.target in TRANSPOSED else weight
+    return weight.transpose(1, 2) if transposed else weight
 
 
-def _ungrouped(layer: fx.Node, wide: Tensor, like: Tensor) -> Tensor:
-    wide = wide.transpose(1, 2) if layer.target in TRANSPOSED else wide
-    return wide.reshape(like.shape).to(like.dtype)
+def from_groups(wide: Tensor, size: Size, *, transposed: bool) -> Tensor:
+    """The weight of this shape that ``by_group`` takes apart."""
+    return (wide.transpose(1, 2) if transposed else wide).reshape(size)
 
 
 def _set(module: fx.GraphModule, layer: fx.Node, role: str, tensor: Tensor) -> None:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from graphprune.analysis import Analysis, Kept
 from graphprune.graph import state
 from graphprune.labels import Axis
 from graphprune.nodes import bind, shape
+from graphprune.passes.fold_batchnorm import by_group, from_groups
 from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
 
 __all__ = ["SUMS", "Layer", "as_matrix", "find_layers", "from_matrix", "sizes", "staying"]
@@ -83,18 +85,13 @@ class Layer:
 
 def as_matrix(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:
     """A layer's weight as ``[groups, out / groups, in / groups * kernel]``."""
-    if not transposed:
-        return weight.reshape(groups, len(weight) // groups, -1)
-    parts = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
-    return parts.transpose(1, 2).flatten(2)
+    return by_group(weight, groups, transposed=transposed).flatten(2)
 
 
 def from_matrix(matrix: Tensor, size: torch.Size, *, transposed: bool) -> Tensor:
     """The weight of this shape that ``as_matrix`` makes the matrix of."""
-    if not transposed:
-        return matrix.reshape(size)
-    groups, out, _ = matrix.shape
-    return matrix.reshape(groups, out, size[0] // groups, -1).transpose(1, 2).reshape(size)
+    wide = matrix.unflatten(2, (-1, math.prod(size[2:])))
+    return from_groups(wide, size, transposed=transposed)
 
 
 def sizes(layer: Layer) -> tuple[int, int]:
@@ -122,7 +119,10 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         layer = Layer(len(found), node, node, value, name, None, spatial, form.transposed)
         if form.bias is None or call[form.bias] is None:
             found.append(stored.with_sum(layer))
-        elif (bias := stored.per_channel(call[form.bias], layer)) is not None:
+            continue
+        # One number for each channel by the operator's own terms, or by broadcasting.
+        known = stored.own if form.bias == "bias" else partial(stored.per_channel, layer=layer)
+        if (bias := known(call[form.bias])) is not None:
             found.append(replace(layer, bias=bias))
     return tuple(found)
 
@@ -154,11 +154,9 @@ class _Stored:
         return name if name in self._tensors and self._uses[id(self._tensors[name])] == 1 else None
 
     def per_channel(self, node: Any, layer: Layer) -> str | None:
-        """The same, if it has one number for each channel of the layer's output."""
+        """The same, if a sum adds one number of it to each channel of the layer's output."""
         name, output = self.own(node), shape(layer.node)
         size = self._tensors[name].shape if name else ()
-        if layer.spatial and len(size) == 1:  # a convolution's own
-            return name
         fits = len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
             n if i == layer.channel % len(output) else 1 for i, n in enumerate(output))
         return name if fits else None

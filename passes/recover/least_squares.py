@@ -31,7 +31,7 @@ from graphprune.passes.observe import (
 )
 from graphprune.passes.observe.distributed import total
 
-from .normal import Rows
+from .normal import Rows, times
 from .regression import Fit, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
@@ -126,13 +126,14 @@ class _Problem:
                 for place, number in enumerate(self.numbers)}
         start, level = weight * scale.reshape(groups, -1, 1), (bias * scale + shift).reshape(groups, -1)
         middle = _centred(list(rows.values()), start) if free else torch.zeros_like(start[:, 0])
-        level = level + _times(start, middle)
+        level = level + times(start, middle)
         if known is None:
             fit = refit([rows[b] for b in self.seen.fitted], [rows[b] for b in self.seen.held_out],
                         start, level, free_bias=free, rectified=self.target.rectified)
         else:
+            known = replace(known, bias=known.bias + times(known.weight, middle))  # as of such rows
             fit = refit_like(known, list(rows.values()), start, level, free_bias=free)
-        fit = replace(fit, bias=fit.bias - _times(fit.weight, middle))
+        fit = replace(fit, bias=fit.bias - times(fit.weight, middle))
         if fit.ridge:
             self._store(fit, weight, bias, scale, shift)
         return fit
@@ -172,11 +173,6 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
     for each in rows:
         each.inputs.sub_(middle[:, None])
     return middle.double()
-
-
-def _times(weight: Tensor, inputs: Tensor) -> Tensor:
-    """``[g, o]`` of one row of inputs ``[g, u]``."""
-    return (weight @ inputs[:, :, None])[:, :, 0]
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from graphprune.passes.observe import Moments
 from graphprune.passes.observe.distributed import gathered, total
 
-__all__ = ["Normal", "Rows", "normal_equations"]
+__all__ = ["Normal", "Rows", "normal_equations", "times"]
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,7 @@ class _ByInput:
 
     def factor(self, ridge: float) -> Tensor | None:
         """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""
-        penalty = torch.diag_embed(self._penalty(ridge).expand(self.mean.shape))
-        factor, failed = torch.linalg.cholesky_ex(self.covariance + penalty)
-        return None if bool(failed.any()) else factor
+        return _factor(self.covariance, self._penalty(ridge))
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
         """The right side: mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
@@ -112,9 +110,7 @@ class _ByInput:
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
         right = right + self._penalty(ridge)[:, :, None] * self.weight
         new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
-        if not self.free_bias:
-            return new, self.bias
-        return new, centre - (new @ self.mean[:, :, None])[:, :, 0]
+        return new, centre - times(new, self.mean) if self.free_bias else self.bias
 
     def _penalty(self, ridge: float) -> Tensor:
         """``[g, 1]``: the ridge in the unit of the covariance."""
@@ -136,8 +132,7 @@ class _ByRow:
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByRow:
         """The rows of all processes; about the mean, if the bias is free."""
-        none = weight.new_zeros(len(weight), 0, weight.shape[2], dtype=torch.float32)
-        inputs = gathered(torch.cat([none, *(each.inputs for each in rows)], 1), 1)
+        inputs = _joined([each.inputs for each in rows], weight[:, 0])
         mean = inputs.mean(1, keepdim=True)
         if free_bias:
             inputs = inputs - mean
@@ -146,16 +141,12 @@ class _ByRow:
 
     def factor(self, ridge: float) -> Tensor | None:
         """As of ``Normal``."""
-        diagonal = self.products.diagonal(dim1=1, dim2=2)
-        penalty = ridge * diagonal.sum(1, keepdim=True) / self.inputs.shape[2] + 1e-12
-        factor, failed = torch.linalg.cholesky_ex(
-            self.products + torch.diag_embed(penalty.expand(diagonal.shape)))
-        return None if bool(failed.any()) else factor
+        energy = self.products.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
+        return _factor(self.products, ridge * energy / self.inputs.shape[2] + 1e-12)
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
         """What is wanted of each row ``[g, n, o]``, and its mean."""
-        none = self.weight.new_zeros(len(self.weight), 0, self.weight.shape[1], dtype=torch.float32)
-        wanted = gathered(torch.cat([none, *(each.targets - each.base for each in rows)], 1), 1).double()
+        wanted = _joined([each.targets - each.base for each in rows], self.bias).double()
         return wanted, wanted.mean(1)
 
     def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
@@ -166,6 +157,22 @@ class _ByRow:
         rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
         share = torch.cholesky_solve(rest, factor).transpose(1, 2) / max(wanted.shape[1], 1)
         new = self.weight + (share.float() @ self.inputs).double()
-        if not self.free_bias:
-            return new, self.bias
-        return new, centre - (new @ self.mean[:, :, None])[:, :, 0]
+        return new, centre - times(new, self.mean) if self.free_bias else self.bias
+
+
+def times(weight: Tensor, inputs: Tensor) -> Tensor:
+    """``[g, o]`` of one row of inputs ``[g, u]``."""
+    return (weight @ inputs[:, :, None])[:, :, 0]
+
+
+def _factor(matrix: Tensor, penalty: Tensor) -> Tensor | None:
+    """Cholesky factor of ``[g, m, m]`` with ``[g, 1]`` added to the diagonal; ``None`` if it isn't positive."""
+    added = torch.diag_embed(penalty.expand(matrix.shape[:2]))
+    factor, failed = torch.linalg.cholesky_ex(matrix + added)
+    return None if bool(failed.any()) else factor
+
+
+def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
+    none = like.new_zeros(len(like), 0, like.shape[1], dtype=torch.float32)
+    return gathered(torch.cat([none, *parts], 1), 1)

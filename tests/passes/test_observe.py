@@ -144,6 +144,20 @@ def test_what_is_no_product_with_one_matrix_is_no_layer() -> None:
     assert not find_layers(unlift(trace(Others(), (torch.randn(2, 6, 6),))))
 
 
+def test_what_a_sum_adds_along_another_axis_is_no_bias() -> None:
+    class Along(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.row = nn.Conv2d(3, 6, 3, bias=False), nn.Parameter(torch.randn(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) + self.row
+
+    (layer,) = find_layers(unlift(trace(Along(), (torch.randn(2, 3, 8, 8),))))
+    assert layer.bias is None
+    assert layer.end is layer.node
+
+
 class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -72,6 +72,19 @@ def test_below_a_relu_any_negative_value_will_do() -> None:
     assert error(knowing.weight, knowing.bias) < 0.7 * error(plain.weight, plain.bias)
 
 
+def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
+    kept = analysis.kept({g.id: range(g.width // 2) for g in analysis.groups})
+    first = repair(seen, kept)
+    assert any(fit.ridge for _, fit in first.fits)
+    for kind in (normal._ByRow, normal._ByInput):
+        monkeypatch.setattr(kind, "factor", lambda *_: None)
+    again = repair(seen, kept, like=first)
+    torch.testing.assert_close(dict(again.tensors), dict(first.tensors), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("free_bias", [False, True])
 @pytest.mark.parametrize("count", [5, 40])
 def test_equations_by_row_and_by_input_have_one_solution(count: int, *, free_bias: bool) -> None:
