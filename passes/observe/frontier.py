@@ -1,10 +1,11 @@
-"""Run a graph node by node on all batches at once, keeping only what is still needed."""
+"""Run a graph up to one node after another on all batches, keeping only what is still needed."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -34,27 +35,30 @@ class Frontier:
             name: tensor.detach() for name, tensor in state(module).items()} | dict(tensors or {})
         self._module = module
         self._nodes: list[fx.Node] = list(module.graph.nodes)
+        self._number = {node: number for number, node in enumerate(self._nodes)}
         self._place = 0
-        self._values: dict[fx.Node, list[Any]] = {}
-        self._count = len(batches)
         self._last = {value: node for node in self._nodes for value in node.all_input_nodes}
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
         inputs = module.graph.find_nodes(op="placeholder")
-        columns = list(zip(*batches, strict=True)) or [()] * len(inputs)
-        for node, values in zip(inputs, columns, strict=True):
-            self._values[node] = [
-                x.to(device, copy=True) if isinstance(x, torch.Tensor) else x for x in values]
+        self._values: list[dict[fx.Node, Any]] = [
+            {node: x.to(device, copy=True) if isinstance(x, torch.Tensor) else x
+             for node, x in zip(inputs, batch, strict=True)} for batch in batches]
 
     def advance(self, until: fx.Node | None = None) -> None:
-        """Run up to a node, which isn't run; to the end if there is none."""
+        """Run up to a node, which isn't run; to the end if there is none.
+
+        Batch by batch: values that aren't needed beyond the node are those of one batch at a time.
+        """
+        end = len(self._nodes) if until is None else max(self._place, self._number[until])
         with torch.no_grad():
-            while self._place < len(self._nodes) and self._nodes[self._place] is not until:
-                self._run(self._nodes[self._place])
-                self._place += 1
+            for values in self._values:
+                for node in self._nodes[self._place : end]:
+                    self._run(node, values)
+        self._place = end
 
     def values(self, node: fx.Node) -> list[Any]:
         """A node's values, one for each batch. Only those that are still needed are there."""
-        return self._values[node]
+        return [self._value(values, node) for values in self._values]
 
     def fork(self) -> Frontier:
         """A second frontier at the same place, which shares no memory with this one."""
@@ -67,29 +71,20 @@ class Frontier:
         """For each batch the flat outputs. To be called at the end."""
         self.advance()
         (result,) = self._nodes[-1].args
-        return [pytree.tree_leaves(fx.map_arg(result, partial(self._value, b)))
-                for b in range(self._count)]
+        return [pytree.tree_leaves(fx.map_arg(result, partial(self._value, values)))
+                for values in self._values]
 
-    def _run(self, node: fx.Node) -> None:
-        if node.op in {"placeholder", "output"}:
+    def _run(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        if node.op != "call_function":
             return
-        if node.op == "get_attr":
-            if node.target not in self.tensors:
-                value: Any = self._module
-                for part in str(node.target).split("."):
-                    value = getattr(value, part)
-                self._values[node] = [value] * self._count
-            return
-        self._values[node] = [self._call(node, b) for b in range(self._count)]
+        args, kwargs = fx.map_arg((node.args, node.kwargs), partial(self._value, values))
+        values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         for value in node.all_input_nodes:
             if self._last[value] is node:
-                self._values.pop(value, None)
+                values.pop(value, None)
 
-    def _call(self, node: fx.Node, batch: int) -> Any:
-        value = partial(self._value, batch)
-        args, kwargs = fx.map_arg(node.args, value), fx.map_arg(node.kwargs, value)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
-
-    def _value(self, batch: int, node: fx.Node) -> Any:
-        found = self._values.get(node)
-        return self.tensors[str(node.target)] if found is None else found[batch]
+    def _value(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
+        if node in values:
+            return values[node]
+        name = str(node.target)
+        return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from .distributed import total
 from .layers import Layer, find_layers, sizes
 from .rows import input_rows, sample_rows
 
-__all__ = ["WIDEST", "Moments", "input_moments"]
+__all__ = ["WIDEST", "Listener", "Moments", "input_moments"]
 
 WIDEST = 5000
 """Layers with more inputs have no moments: 200 MB each."""
@@ -90,31 +90,45 @@ def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
         batches: flat inputs.
         per_unknown: rows to sample for each input of a layer.
     """
-    listener = _Listener(module, per_unknown / len(batches))
+    layers = [each for each in find_layers(module) if sizes(each)[1] <= WIDEST]
+    listener = Listener(module, {
+        each: max(1, round(per_unknown / len(batches) * sizes(each)[1])) for each in layers})
     with torch.no_grad():
         for number, batch in enumerate(batches):
             listener.number = number
             run(listener, batch)
-    return listener.found
+    return listener.sums
 
 
-class _Listener(fx.Interpreter):
-    """Adds up the moments of what layers are given."""
+class Listener(fx.Interpreter):
+    """Runs a graph, and adds up the moments of what its layers are given.
 
-    def __init__(self, module: fx.GraphModule, per_unknown: float) -> None:
+    Args:
+        module: the graph.
+        counts: layers, and how many rows of each to look at in a batch.
+        seed: of the sample of rows.
+
+    Attributes:
+        number: of the batch that is run.
+        sums: what was added up.
+    """
+
+    def __init__(self, module: fx.GraphModule, counts: Mapping[Layer, int], seed: int = 0) -> None:
         super().__init__(module)
         self.number = 0
-        self.found: dict[Layer, Moments] = {}
-        self._per_unknown = per_unknown
-        self._layers = {each.node: each for each in find_layers(module) if sizes(each)[1] <= WIDEST}
+        self.sums: dict[Layer, Moments] = {}
+        self._counts, self._seed = counts, seed
+        self._layers = {layer.node: layer for layer in counts}
 
     def run_node(self, n: fx.Node) -> Any:
-        """A node; the inputs of a layer are noted."""
+        """A node; rows of a layer are noted."""
         result = super().run_node(n)
         if layer := self._layers.get(n):
-            groups, unknowns = sizes(layer)
-            count = max(1, round(self._per_unknown * unknowns))
-            rows = sample_rows(layer, result, count, (0, self.number))
-            own = Moments.of(input_rows(layer, self.env[layer.value], rows, groups))
-            self.found[layer] = self.found[layer] + own if layer in self.found else own
+            rows = sample_rows(layer, result, self._counts[layer], (self._seed, self.number))
+            self.note(layer, rows)
         return result
+
+    def note(self, layer: Layer, rows: Tensor) -> None:
+        """Add up what goes into a layer for these rows of its output."""
+        own = Moments.of(input_rows(layer, self.env[layer.value], rows, sizes(layer)[0]))
+        self.sums[layer] = self.sums[layer] + own if layer in self.sums else own

@@ -17,20 +17,12 @@ from graphprune.verify import run
 
 from .distributed import mine, total
 from .layers import Layer, find_layers, sizes
-from .moments import WIDEST, Moments
-from .rows import input_rows, output_rows, sample_rows
+from .moments import WIDEST, Listener, Moments
+from .quota import rows_per_batch
+from .rows import output_rows
 from .targets import Target, find_target
 
 __all__ = ["Observations", "Record"]
-
-ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
-"""So many positions of a sample, where there are as many, up to so many rows in all; ..."""
-
-FEWEST, ROWS_PER_UNKNOWN = 16, 64
-"""... but at least so many of a sample, and so many rows for each unknown of the regression."""
-
-ROOM = 2**28
-"""Rows of one layer hold at most so many numbers: 1 GiB."""
 
 HELD_OUT = 0.2
 """Share of the batches on which refits and plans are judged, never fitted."""
@@ -129,26 +121,24 @@ class Observations:
         return error if math.isfinite(error) else math.inf
 
 
-class _Watch(fx.Interpreter):
+class _Watch(Listener):
     """Runs the dense graph batch by batch and takes notes."""
 
     def __init__(self, observations: Observations) -> None:
-        super().__init__(observations.analysis.module)
+        module, layers = observations.analysis.module, observations.layers
+        super().__init__(module, rows_per_batch(module, layers, observations.data), observations.seed)
         self._seen = observations
-        self._layers = {layer.node: layer for layer in observations.layers}
         self._aims: dict[fx.Node, list[Layer]] = {}
         for layer, target in observations.targets.items():
             self._aims.setdefault(target.value, []).append(layer)
-        self._cut = {layer for layer in observations.layers if _may_be_cut(observations, layer)}
-        self._sums: dict[Layer, Moments] = {}
+        self._cut = {layer for layer in layers if _may_be_cut(observations, layer)}
         self._rows: dict[tuple[Layer, int], Tensor] = {}
         self._targets: dict[tuple[Layer, int], Tensor] = {}
         self._outputs: dict[int, list[Any]] = {}
-        self._number = 0
 
     def see(self, number: int) -> None:
         """One batch."""
-        self._number = number
+        self.number = number
         outputs = run(self, self._seen.batches[number])
         if number in self._seen.held_out:
             self._outputs[number] = outputs
@@ -156,33 +146,22 @@ class _Watch(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """A node; what is asked of it is noted."""
         result = super().run_node(n)
-        layer = self._layers.get(n)
-        if layer is not None:
-            self._note_input(layer, self.env[layer.value], result)
         for each in self._aims.get(n, ()):
-            key = each, self._number
+            key = each, self.number
             self._targets[key] = output_rows(each, result, self._rows[key])
         return result
 
-    def _note_input(self, layer: Layer, value: Tensor, result: Tensor) -> None:
-        batches = self._seen.data.batches
-        groups, unknowns = sizes(layer)
-        samples = self._seen.data.samples
-        wanted = max(min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns)
-        wanted = min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
-        count = max(1, round(wanted / len(batches)))
-        rows = sample_rows(layer, result, count, (self._seen.seed, self._number))
-        self._rows[layer, self._number] = rows
-        if layer not in self._cut or self._number not in self._seen.fitted:
-            return
-        own = Moments.of(input_rows(layer, value, rows, groups))
-        self._sums[layer] = self._sums[layer] + own if layer in self._sums else own
+    def note(self, layer: Layer, rows: Tensor) -> None:
+        """Which rows; their moments, if they have a part in the fit."""
+        self._rows[layer, self.number] = rows
+        if layer in self._cut and self.number in self._seen.fitted:
+            super().note(layer, rows)
 
     def record(self) -> Record:
         """All notes, with the sums of all processes."""
         moments: dict[Layer, Moments] = {}
         for layer in sorted(self._cut, key=lambda each: each.number):
-            own = self._sums.pop(layer, None) or Moments.zero(*sizes(layer))
+            own = self.sums.pop(layer, None) or Moments.zero(*sizes(layer))
             moments[layer] = own.everywhere()
         return Record(moments, self._rows, self._targets, self._outputs)
 

@@ -18,6 +18,7 @@ from graphprune.passes.observe import (
     from_matrix,
     input_rows,
     output_rows,
+    quota,
 )
 from graphprune.passes.observe.layers import find_layers
 from graphprune.passes.observe.rows import sample_rows
@@ -257,6 +258,26 @@ def test_moments_are_those_of_the_dense_inputs() -> None:
                                rtol=1e-3, atol=1e-6)
     assert set(seen.fitted) | set(seen.held_out) == set(range(len(seen.batches)))
     assert not set(seen.fitted) & set(seen.held_out)
+
+
+@pytest.mark.parametrize("name", ["NormedResidual", "TwoInTwoOut", "HeadsAndGroups", "LinearToMap"])
+def test_targets_of_all_layers_together_are_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = NETS[name]().eval()
+    program = trace(net, net.inputs(), net.keywords())
+    data = [tuple(torch.cat([x] * 100) for x in net.inputs())]
+    analysis, calibration = analyse(program), gather(data, program)
+
+    def held() -> dict[object, int]:
+        targets = Observations(analysis, calibration).record.targets
+        return {key: value.numel() for key, value in targets.items()}
+
+    free = held()
+    monkeypatch.setattr(quota, "TARGETS", sum(free.values()) // 3)
+    bounded = held()
+    assert sum(free.values()) / 4 < sum(bounded.values()) <= sum(free.values()) / 3 * 1.05
+    assert all(0 < bounded[key] <= free[key] for key in free)
+    monkeypatch.setattr(quota, "TARGETS", sum(free.values()) * 1.01)
+    assert held() == free
 
 
 def test_a_variance_that_is_small_beside_the_mean_is_not_lost() -> None:
