@@ -15,11 +15,14 @@ from .nodes import size_hint
 __all__ = ["stored_calls"]
 
 
-def stored_calls(module: fx.GraphModule) -> frozenset[fx.Node]:
+def stored_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
     """Calls whose results depend on stored tensors alone, and could be stored in their place.
 
-    Not those that something writes into, and not those whose result is larger than the tensors
-    that it depends on.
+    Not those that something writes into.
+
+    Args:
+        module: the graph.
+        larger: also those whose result is larger than the tensors that it depends on.
     """
     written, tensors = _written(module), state(module)
     sources: dict[fx.Node, frozenset[str]] = {}
@@ -30,7 +33,7 @@ def stored_calls(module: fx.GraphModule) -> frozenset[fx.Node]:
             inputs = node.all_input_nodes
             if all(n in sources for n in inputs):
                 mine = frozenset().union(*(sources[n] for n in inputs))
-                if _elements(node) <= sum(tensors[name].numel() for name in mine):
+                if larger or _elements(node) <= sum(tensors[name].numel() for name in mine):
                     sources[node] = mine
     return frozenset(node for node in sources if node.op == "call_function")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .frontier import Frontier
-from .layers import Layer, as_matrix, from_matrix, sizes, staying
+from .layers import Layer, Stored, as_matrix, from_matrix, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
 from .rows import input_rows, output_rows
@@ -15,6 +15,7 @@ __all__ = [
     "Moments",
     "Observations",
     "Record",
+    "Stored",
     "Target",
     "affine",
     "as_matrix",

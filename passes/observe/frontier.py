@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.graph import state
+from graphprune.stored import stored_calls
 
 __all__ = ["Frontier"]
 
@@ -21,7 +22,8 @@ class Frontier:
     """The values between what has been run and what hasn't.
 
     A layer can be changed when everything before it has run, on every batch, with the changes
-    made so far: one pass over the graph serves all layers.
+    made so far: one pass over the graph serves all layers. What is computed from stored tensors
+    alone is computed when it is first wanted.
 
     Args:
         module: an unlifted graph; it isn't changed.
@@ -37,6 +39,8 @@ class Frontier:
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
         self._place = 0
+        self._computed = stored_calls(module, larger=True)
+        self._known: dict[fx.Node, Any] = {}
         self._last = {value: node for node in self._nodes for value in node.all_input_nodes}
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
         inputs = module.graph.find_nodes(op="placeholder")
@@ -60,10 +64,27 @@ class Frontier:
         """A node's values, one for each batch. Only those that are still needed are there."""
         return [self._value(values, node) for values in self._values]
 
+    def constant(self, node: fx.Node) -> Any:
+        """The value of a stored tensor, or of a call that is computed from such alone."""
+        if node.op == "get_attr":
+            name = str(node.target)
+            return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)
+        if node not in self._known:
+            with torch.no_grad():
+                self._known[node] = self._called(node, self.constant)
+        return self._known[node]
+
+    def put(self, node: fx.Node, value: torch.Tensor) -> None:
+        """Give such a node another value, which nothing that has run knows of."""
+        if node.op == "get_attr":
+            self.tensors[str(node.target)] = value
+        else:
+            self._known[node] = value
+
     def fork(self) -> Frontier:
         """A second frontier at the same place, which shares no memory with this one."""
         twin = copy.copy(self)
-        twin.tensors = dict(self.tensors)
+        twin.tensors, twin._known = dict(self.tensors), dict(self._known)
         twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
         return twin
 
@@ -75,16 +96,16 @@ class Frontier:
                 for values in self._values]
 
     def _run(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
-        if node.op != "call_function":
+        if node.op != "call_function" or node in self._computed:
             return
-        args, kwargs = fx.map_arg((node.args, node.kwargs), partial(self._value, values))
-        values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        values[node] = self._called(node, partial(self._value, values))
         for value in node.all_input_nodes:
             if self._last[value] is node:
                 values.pop(value, None)
 
     def _value(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
-        if node in values:
-            return values[node]
-        name = str(node.target)
-        return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)
+        return values[node] if node in values else self.constant(node)
+
+    def _called(self, node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), value)
+        return node.target(*args, **kwargs)  # type: ignore[operator]

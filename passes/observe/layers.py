@@ -23,8 +23,9 @@ from graphprune.labels import Axis
 from graphprune.nodes import bind, shape
 from graphprune.passes.fold_batchnorm import by_group, from_groups
 from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
+from graphprune.stored import stored_calls
 
-__all__ = ["SUMS", "Layer", "as_matrix", "find_layers", "from_matrix", "sizes", "staying"]
+__all__ = ["SUMS", "Layer", "Stored", "as_matrix", "find_layers", "from_matrix", "sizes", "staying"]
 
 aten = torch.ops.aten
 
@@ -51,14 +52,14 @@ _FORMS: Mapping[Any, _Form] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or matrix product whose weight is a parameter of its own.
+    """One convolution or matrix product with a weight of its own.
 
     Attributes:
         number: place among the layers, in graph order.
         node: the call.
         end: the call, or the sum behind it that adds the bias.
         value: its input.
-        weight: name of the weight, ``[out, in / groups, *kernel]``, ...
+        weight: a stored tensor, or a call that computes it from such, ``[out, in / groups, *kernel]``, ...
         bias: name of the bias, if it has one; one number for each channel.
         spatial: number of spatial dimensions; 0 for a linear layer.
         transposed: ... or ``[in, out / groups, *kernel]``.
@@ -68,10 +69,18 @@ class Layer:
     node: fx.Node
     end: fx.Node
     value: fx.Node
-    weight: str
+    weight: fx.Node
     bias: str | None
     spatial: int
     transposed: bool
+
+    @property
+    def name(self) -> str:
+        """Of the weight, or of the first tensor that it is computed from."""
+        node = self.weight
+        while node.op != "get_attr":
+            node = node.all_input_nodes[0]
+        return str(node.target)
 
     @property
     def channel(self) -> int:
@@ -96,27 +105,28 @@ def from_matrix(matrix: Tensor, size: torch.Size, *, transposed: bool) -> Tensor
 
 def sizes(layer: Layer) -> tuple[int, int]:
     """Groups, and unknowns of the regression of one output in one of them."""
-    call = bind(layer.node)
-    groups, size = int(call.get("groups", 1)), shape(call[_FORMS[layer.node.target].weight])
+    groups, size = int(bind(layer.node).get("groups", 1)), shape(layer.weight)
     inputs = size[0] // groups if layer.transposed else size[1]
     return groups, inputs * math.prod(size[2:])
 
 
 def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
-    """The layers of a graph. Left out: weights that are computed, or that two calls share."""
-    stored = _Stored(module)
+    """The layers of a graph. Left out: weights that two calls share, or that inputs have a say in."""
+    stored, computed = Stored(module), stored_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
         form = _FORMS.get(node.target)
         if form is None:
             continue
         call = bind(node)
-        value, weight = call[form.value], call[form.weight]
-        name = stored.own(weight)
-        if name is None or value.op == "get_attr" or not _is_product(node, form):
+        value, weight, transposed = call[form.value], call[form.weight], form.transposed
+        if value.op == "get_attr" or not _is_product(node, form):
             continue
-        spatial = len(shape(weight)) - 2
-        layer = Layer(len(found), node, node, value, name, None, spatial, form.transposed)
+        if weight in computed and _is_turned(weight) and stored.own(weight.all_input_nodes[0]):
+            weight, transposed = weight.all_input_nodes[0], not transposed
+        elif stored.own(weight) is None and (weight not in computed or len(weight.users) > 1):
+            continue
+        layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, transposed)
         if form.bias is None or call[form.bias] is None:
             found.append(stored.with_sum(layer))
             continue
@@ -135,8 +145,22 @@ def _is_product(node: fx.Node, form: _Form) -> bool:
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
 
 
-class _Stored:
-    """The tensors of a graph, and how often each is read."""
+def _is_turned(node: fx.Node) -> bool:
+    """Whether a call turns a matrix: the same memory, read the other way round."""
+    if len(node.users) > 1 or len(node.all_input_nodes) != 1:
+        return False
+    views = [each.alias_info is not None for each in node.target._schema.returns]  # type: ignore[union-attr]
+    result, source = node.meta["val"], node.all_input_nodes[0].meta["val"]
+    return (views == [True] and result.ndim == 2 and result.shape == source.shape[::-1]
+            and result.stride() == source.stride()[::-1])
+
+
+class Stored:
+    """The tensors of a graph, and how often each is read.
+
+    Args:
+        module: the graph.
+    """
 
     def __init__(self, module: fx.GraphModule) -> None:
         self._tensors = state(module)

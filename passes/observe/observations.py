@@ -16,6 +16,7 @@ from graphprune.calibration import Calibration
 from graphprune.verify import run
 
 from .distributed import mine, total
+from .frontier import Frontier
 from .layers import Layer, find_layers, sizes
 from .moments import WIDEST, Listener, Moments
 from .quota import rows_per_batch
@@ -77,6 +78,12 @@ class Observations:
     def layers(self) -> tuple[Layer, ...]:
         """The layers that can be refitted."""
         return find_layers(self.analysis.module)
+
+    @cached_property
+    def weights(self) -> dict[Layer, Tensor]:
+        """Their dense weights."""
+        run = Frontier(self.analysis.module, [])
+        return {layer: run.constant(layer.weight) for layer in self.layers}
 
     @cached_property
     def targets(self) -> dict[Layer, Target]:

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from graphprune.nodes import bind
 from graphprune.passes.fold_batchnorm import affine as affine_of
 
+from .frontier import Frontier
 from .layers import SUMS, Layer, from_matrix
 
 __all__ = ["Target", "affine", "find_target", "put"]
@@ -81,19 +82,20 @@ def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[T
     return found
 
 
-def put(tensors: dict[str, Tensor], layer: Layer, norms: tuple[fx.Node, ...], weight: Tensor,
+def put(run: Frontier, layer: Layer, place: fx.Node, norms: tuple[fx.Node, ...], weight: Tensor,
         change: Tensor) -> None:
     """Give a layer other weights, and its output another mean, if anything behind it holds one.
 
     Args:
-        tensors: to change.
+        run: what to change.
         layer: the layer.
+        place: its weight in the graph that is run.
         norms: BatchNorms behind it; without a bias the running mean of the first takes the change.
         weight: ``[groups, out, u]``.
         change: ``[groups * out]``, what to add to the layer's output.
     """
-    old = tensors[layer.weight]
-    tensors[layer.weight] = from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype)
+    old, tensors = run.constant(place), run.tensors
+    run.put(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype))
     name = layer.bias
     if name is None and norms:
         name, change = str(bind(norms[0])["running_mean"].target), -change

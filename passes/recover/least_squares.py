@@ -22,6 +22,7 @@ from graphprune.passes.observe import (
     Frontier,
     Layer,
     Observations,
+    Stored,
     Target,
     affine,
     input_rows,
@@ -64,7 +65,7 @@ def repair(
     like: Repaired | None = None,
     stage: str = "recover",
 ) -> Repaired:
-    """Refit every layer of the network that ``kept`` leaves.
+    """Refit every layer of the network that ``kept`` leaves, if its weight is stored in there.
 
     Args:
         observations: of the dense network.
@@ -80,13 +81,13 @@ def repair(
     module, copies = cut_nodes(analysis, kept)
     used = sorted({*observations.fitted, *observations.held_out})
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
-    known = dict(like.fits) if like else {}
+    known, stored = dict(like.fits) if like else {}, Stored(module)
     fits: list[tuple[Layer, Fit]] = []
     for layer in observations.layers if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
         channels = staying(layer, analysis, kept)
-        if channels is not None:
+        if channels is not None and stored.own(copies[layer.weight]):
             problem = _Problem(observations, layer, channels, run, copies, used)
             fits.append((layer, problem.solve(known[layer] if like else None)))
     outputs = dict(zip(used, run.outputs(), strict=True))
@@ -115,8 +116,9 @@ class _Problem:
             known: how to fit all rows; ``None``: find out on those kept aside.
         """
         tensors, layer = self.run.tensors, self.layer
+        stored = self.run.constant(self.copies[layer.weight])
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
-        weight = layer.matrix(tensors[layer.weight], groups)
+        weight = layer.matrix(stored, groups)
         bias = (weight.new_zeros(weight.shape[:2]) if layer.bias is None else tensors[layer.bias]
                 .double()).flatten()
         behind = affine(self.target.norms, tensors)
@@ -157,7 +159,7 @@ class _Problem:
         change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
         rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
         weight = torch.where(rows[0], fit.weight / rows[1], old)
-        put(self.run.tensors, self.layer, self.target.norms, weight, change)
+        put(self.run, self.layer, self.copies[self.layer.weight], self.target.norms, weight, change)
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:

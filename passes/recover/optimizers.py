@@ -50,7 +50,8 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
     found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
     metrics = {
         weight: Metric.of(weight, moments, transposed=layer.transposed)
-        for layer, moments in found.items() if (weight := weights.get(layer.weight)) is not None
+        for layer, moments in found.items()
+        if layer.weight.op == "get_attr" and (weight := weights.get(layer.name)) is not None
     }
     others = [each for each in others if each not in metrics]
     made: list[torch.optim.Optimizer] = []

@@ -96,7 +96,7 @@ class Recover(TransformPass):
         final = repair(seen, kept, like=after) if again else after
         return with_tensors(state.program, final.tensors), (
             Recovered(self.method, before.error, after.error, refitted, len(after.fits),
-                      tuple(LayerFit(layer.weight, fit.before, fit.after, fit.ridge > 0)
+                      tuple(LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0)
                             for layer, fit in after.fits)),)
 
     def _repaired(self, seen: Observations, kept: Kept, decision: Decision,

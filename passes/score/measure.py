@@ -114,18 +114,17 @@ def _suffix_error(seen: Observations, run: Frontier, readers: tuple[Reader, ...]
     """Error of the outputs when the readers have their refitted weights."""
     rest = run.fork()
     for reader, weight in zip(readers, result.refits[left], strict=True):
-        _put(seen, rest.tensors, reader.layer, weight)
+        _put(seen, rest, reader.layer, weight)
     outputs = dict(zip(seen.held_out, rest.outputs(), strict=True))
     return seen.error(outputs)
 
 
-def _put(seen: Observations, tensors: dict[str, torch.Tensor], layer: Layer,
-         weight: torch.Tensor) -> None:
+def _put(seen: Observations, run: Frontier, layer: Layer, weight: torch.Tensor) -> None:
     """Give a layer other weights, and its output the mean that it had."""
     groups, _ = sizes(layer)
     mean = seen.record.moments[layer].mean
-    lost = (layer.matrix(tensors[layer.weight], groups) - weight) @ mean[:, :, None]
-    put(tensors, layer, seen.targets[layer].norms, weight, lost.flatten())
+    lost = (layer.matrix(run.constant(layer.weight), groups) - weight) @ mean[:, :, None]
+    put(run, layer, layer.weight, seen.targets[layer].norms, weight, lost.flatten())
 
 
 def _without_reader(seen: Observations, group: Group, fallback: Scores) -> Curve:

@@ -74,7 +74,7 @@ def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
     found: dict[str, list[Reader]] = {group.id: [] for group in analysis.groups}
     for layer in seen.record.moments:
         (contraction,) = analysis.facts[layer.node].contractions
-        inputs = sizes(layer)[1] // math.prod(analysis.tensors[layer.weight].shape[2:])
+        inputs = sizes(layer)[1] // math.prod(seen.weights[layer].shape[2:])
         axis = analysis.labels.resolve(contraction.axis)[:inputs]  # alike in all groups of a layer
         row, column = np.nonzero(axis)
         labels = axis[row, column]
@@ -91,16 +91,16 @@ class _State:
     """A reader's weights and inverse covariance while channels go."""
 
     def __init__(self, seen: Observations, reader: Reader) -> None:
-        layer, tensors = reader.layer, seen.analysis.tensors
+        layer, weight = reader.layer, seen.weights[reader.layer]
         groups, unknowns = sizes(layer)
-        taps = math.prod(tensors[layer.weight].shape[2:])
+        taps = math.prod(weight.shape[2:])
         covariance = seen.record.moments[layer].covariance
         spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
         penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
         self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
-        behind = affine(seen.targets[layer].norms, tensors)
+        behind = affine(seen.targets[layer].norms, seen.analysis.tensors)
         self.scale = None if behind is None else behind[0].reshape(groups, -1, 1)
-        self.weight = layer.matrix(tensors[layer.weight], groups).clone()
+        self.weight = layer.matrix(weight, groups).clone()
         if self.scale is not None:
             self.weight *= self.scale
         columns = reader.rows[:, :, None] * taps + np.arange(taps)

@@ -67,7 +67,7 @@ def test_moments_of_a_grouped_convolution() -> None:
     net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU()).eval()
     x = torch.randn(3, 4, 7, 7)
     ((layer, found),) = input_moments(unlift(trace(net, (x,))), [(x,)], per_unknown=10**6).items()
-    assert layer.weight == "0.weight"
+    assert layer.name == "0.weight"
     patches = F.unfold(x, 3).transpose(1, 2).reshape(-1, 2, 18).transpose(0, 1).double()
     torch.testing.assert_close(found.gram, patches.transpose(1, 2) @ patches, rtol=1e-3, atol=1e-4)
     assert found.count == 75

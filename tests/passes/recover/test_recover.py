@@ -224,7 +224,7 @@ def test_compress_with_data_is_far_nearer_to_the_dense_model() -> None:
 class Written(nn.Module):
     """Three layers of one kind, however it is written: products with matrices ``[in, out]``."""
 
-    FORMS = ("linear", "matmul", "addmm", "convolution", "transposed")
+    FORMS = ("linear", "normed", "standardised", "matmul", "turned", "addmm", "convolution", "transposed")
 
     def __init__(self, form: str, offset: float = 0.0) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class Written(nn.Module):
         weights = [torch.randn(size) / size[0] ** 0.5 for size in sizes]
         weights[0][:, 16:] = weights[0][:, :16] + 0.3 * torch.randn(6, 16)
         ones = (1,) * (2 * (form in {"convolution", "transposed"}))
-        stored = [w.T.contiguous() if form in {"linear", "convolution"} else w for w in weights]
+        stored = [w if form in {"matmul", "addmm", "transposed"} else w.T.contiguous() for w in weights]
         self.weights = nn.ParameterList(w.reshape(*w.shape, *ones) for w in stored)
         self.biases = nn.ParameterList(torch.randn(w.shape[1]) for w in weights)
         self.offset = offset  # what the second layer is given is larger by so much
@@ -254,8 +254,16 @@ class Written(nn.Module):
                 return nn.functional.linear(x, weight, bias)
             case "matmul":
                 return x @ weight + bias
+            case "turned":
+                return x @ weight.T + bias
             case "addmm":
                 return torch.addmm(bias, x, weight)
+            case "normed":
+                size = weight.detach().norm(dim=1, keepdim=True)
+                return nn.functional.linear(x, weight / weight.norm(dim=1, keepdim=True) * size, bias)
+            case "standardised":
+                mean = weight.detach().mean(1, keepdim=True)
+                return nn.functional.linear(x, weight - weight.mean(1, keepdim=True) + mean, bias)
             case "convolution":
                 return nn.functional.conv2d(x, weight, bias)
             case _:
@@ -268,7 +276,8 @@ def test_a_layer_is_repaired_however_it_is_written(form: str) -> None:
     found = {each: gp.compress(Written(each), (data[:2],), flops=0.5, calibration=[data])
              for each in ("linear", form)}
     one, other = (found[each].report.recovery for each in ("linear", form))
-    assert (other["refitted"], other["layers"]) == (2, 3)  # the first one has all its inputs
+    computed = form in {"normed", "standardised"}  # the first layer has all its inputs: still computed
+    assert (other["refitted"], other["layers"]) == (2, 2 if computed else 3)
     assert [g.keep for g in found[form].plan.groups] == [g.keep for g in found["linear"].plan.groups]
     assert other["after"] == pytest.approx(one["after"], rel=1e-3)
 
