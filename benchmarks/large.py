@@ -26,17 +26,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from zoo import peak_mb
+from zoo_nets import import_torchvision
 
 import graphprune as gp
 from graphprune.analysis import Analysis
 from graphprune.budget import Budget
 from graphprune.passes import Allocate, Decision
 from graphprune.tracing import trace
-
-try:
-    from benchmarks.zoo import import_torchvision, peak_mb
-except ImportError:  # run as a script
-    from zoo import import_torchvision, peak_mb  # type: ignore[import-not-found,no-redef]
 
 RESULTS = Path(__file__).parent / "results"
 Found = TypeVar("Found")

@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 import zoo
+import zoo_nets
 from torch import nn
 
 import graphprune as gp
@@ -89,7 +90,7 @@ class Net:
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.name, self.options = name, options
         self.runtime = Runtime(options.threads)
-        model, example = zoo.build(f"torchvision:{name}")
+        model, example = zoo_nets.build(f"torchvision:{name}")
         self.model, self.example = model, example[:1]
         self.state = gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(
             trace(model, (self.example,)))

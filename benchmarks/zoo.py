@@ -5,12 +5,13 @@
     python benchmarks/zoo.py --onnx --missing
 
 Models come from ``zoo_models.txt``, one per line: ``torchvision:NAME``, ``torchvision-seg:NAME``,
-``torchvision-det:NAME`` (``Dense`` below), ``timm:NAME`` or ``hf:NAME`` (``HF`` below). Weights are random and nothing is downloaded; BatchNorm
-gets random statistics, and every model runs on a batch of 2. Each model and tool has a process of
-its own, on one thread and with a limit on its CPU seconds, so a crash is a row of the table and
-not its end. All seconds are those of the process, without the time that others took the core.
+``torchvision-det:NAME``, ``timm:NAME`` or ``hf:NAME``; ``zoo_nets.py`` builds them. Weights are
+random and nothing is downloaded; BatchNorm gets random statistics, and every model runs on a batch
+of 2. Each model and tool has a process of its own, on one thread and with a limit on its CPU
+seconds, so a crash is a row of the table and not its end. All seconds are those of the process, without the time that others took the core.
 
-graphprune is asked for half of the FLOPs. Torch-Pruning is asked to remove half of the channels, by
+graphprune is asked for half of the FLOPs; as ``graphprune-data`` it gets 16 random inputs as well, to
+choose and repair by. They show that it can, not how well: random weights compute nothing. Torch-Pruning is asked to remove half of the channels, by
 global group L2 magnitude, with the classifier left out. Neither tool is told anything about a model:
 no ``num_heads``, no ``unwrapped_parameters``, no protected layers.
 
@@ -28,6 +29,9 @@ tools, that were not run stay as they were, and ``--missing`` runs only what isn
 * ``total_s`` and ``peak_mb``: of the whole process, with imports and building the model.
 * ``prunable_inexact``: ``prunable`` with ``allow_inexact``, that is through LayerNorm and
   GroupNorm too, as Torch-Pruning always does. ``inexact_s``: of that process.
+* ``data_flops``: as ``flops_got``, with inputs; ``data_cut`` and ``data_error``: relative squared error of
+  the outputs on inputs kept aside, right after the cut and at the end; ``data_refitted``: layers with new
+  weights, of those looked at. ``data_s`` and ``data_peak_mb``: of that process.
 * ``error`` and ``reason``: class and first line of what ended the run; ``stage``: where.
 * ``tp_works``: ``y`` if the pruned model runs and its outputs have their old shapes, ``nothing pruned``
   if it is the model it was, else the class of the error. ``tp_reason`` is its first line.
@@ -55,22 +59,20 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from zoo_nets import build
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE / "zoo_models.txt"
 RESULTS = HERE / "results"
 FLOPS = 0.5
 RATIO = 0.5
-BATCH = 2
 COLUMNS = {
     "graphprune": (
         "analysed", "nodes", "export_s", "analysis_s", "groups", "prunable", "flops_asked",
@@ -78,14 +80,20 @@ COLUMNS = {
         "error", "stage", "reason",
     ),
     "graphprune-inexact": ("prunable_inexact", "inexact_s", "inexact_stage", "inexact_reason"),
+    "graphprune-data": (
+        "data_flops", "data_cut", "data_error", "data_refitted", "data_s", "data_peak_mb", "data_stage",
+        "data_reason",
+    ),
     "torch-pruning": (
         "tp_works", "tp_macs", "tp_prunable", "tp_s", "tp_peak_mb", "tp_stage", "tp_reason",
     ),
 }  # fmt: skip
-_SECONDS = {"graphprune": "total_s", "graphprune-inexact": "inexact_s", "torch-pruning": "tp_s"}
+_SECONDS = {"graphprune": "total_s", "graphprune-inexact": "inexact_s", "graphprune-data": "data_s",
+            "torch-pruning": "tp_s"}
 _SHOWN = {
     "model": 46, "analysed": 20, "nodes": 6, "export_s": 9, "analysis_s": 11, "prunable": 9,
     "flops_got": 10, "oracle": 9, "back": 12, "onnx": 9, "total_s": 8, "peak_mb": 8,
+    "data_flops": 11, "data_cut": 9, "data_error": 11, "data_refitted": 14, "data_s": 8, "data_peak_mb": 13,
     "tp_works": 20, "tp_macs": 8, "tp_prunable": 12, "tp_s": 7,
 }  # fmt: skip
 """Columns of the printed table and their widths."""
@@ -95,56 +103,6 @@ _KIBI = 2**20 if sys.platform == "darwin" else 2**10
 
 _MARK = "zoo-record "
 """Starts each line a worker means for the table; libraries print to stdout too."""
-
-_libraries: list[torch.library.Library] = []
-"""Operators stay declared as long as their library lives."""
-
-
-def _tokens() -> torch.Tensor:
-    return torch.randint(3, 500, (BATCH, 16))
-
-
-HF: dict[str, tuple[str, str, dict[str, Any], Callable[[], torch.Tensor]]] = {
-    "bert": ("BertConfig", "BertForSequenceClassification", {
-        "vocab_size": 503, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "intermediate_size": 128, "num_labels": 7,
-    }, _tokens),
-    "distilbert": ("DistilBertConfig", "DistilBertForSequenceClassification", {
-        "vocab_size": 503, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128,
-        "num_labels": 7,
-    }, _tokens),
-    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {
-        "vocab_size": 503, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4,
-        "use_cache": False,
-    }, _tokens),
-    "llama_gqa": ("LlamaConfig", "LlamaForCausalLM", {
-        "vocab_size": 503, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-        "num_attention_heads": 8, "num_key_value_heads": 2, "max_position_embeddings": 64,
-        "use_cache": False,
-    }, _tokens),
-    "mixtral": ("MixtralConfig", "MixtralForCausalLM", {
-        "vocab_size": 503, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-        "num_attention_heads": 8, "num_key_value_heads": 2, "num_local_experts": 4,
-        "max_position_embeddings": 64, "use_cache": False,
-    }, _tokens),
-    "segformer": ("SegformerConfig", "SegformerForSemanticSegmentation", {
-        "hidden_sizes": [16, 32, 64, 128], "decoder_hidden_size": 64, "depths": [1, 1, 1, 1],
-        "num_labels": 7,
-    }, lambda: torch.randn(BATCH, 3, 128, 128)),
-    "vit": ("ViTConfig", "ViTForImageClassification", {
-        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "intermediate_size": 128, "image_size": 64, "patch_size": 16, "num_labels": 7,
-    }, lambda: torch.randn(BATCH, 3, 64, 64)),
-    "whisper_encoder": ("WhisperConfig", "WhisperForAudioClassification", {
-        "d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128,
-        "decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
-        "vocab_size": 503, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-        "decoder_start_token_id": 1, "num_mel_bins": 16, "max_source_positions": 50,
-        "classifier_proj_size": 32, "num_labels": 7, "use_cache": False,
-    }, lambda: torch.randn(BATCH, 16, 100)),
-}  # fmt: skip
-"""Name -> class of the config, class of the model, options of the config, input."""
-
 
 # In a worker -------------------------------------------------------------------------------------
 
@@ -158,95 +116,6 @@ def emit(**fields: Any) -> None:
 def peak_mb() -> int:
     """The most memory that this process held so far."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIBI)
-
-
-def import_torchvision() -> None:
-    """Import torchvision, also where its compiled operators don't fit the installed torch.
-
-    It then fails on the operators that it wants to describe; no classifier calls them.
-    """
-    try:
-        import_module("torchvision")
-    except RuntimeError:
-        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-        _libraries.append(library)
-        import_module("torchvision")
-
-
-def build(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """The model in evaluation mode, and its input."""
-    from graphprune.models.randomize import randomize_batchnorm
-
-    kind, _, which = name.partition(":")
-    torch.manual_seed(0)
-    if find_spec("torchvision"):  # timm and transformers import it too
-        import_torchvision()
-    model, inputs = _BUILDERS[kind](which)
-    randomize_batchnorm(model, 0)
-    return model.eval(), inputs
-
-
-def _torchvision(name: str) -> tuple[nn.Module, torch.Tensor]:
-    import torchvision
-
-    size = 299 if "inception" in name else 224
-    return torchvision.models.get_model(name), torch.randn(BATCH, 3, size, size)
-
-
-def _segmentation(name: str) -> tuple[nn.Module, torch.Tensor]:
-    import torchvision
-
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
-    return model, torch.randn(BATCH, 3, 128, 128)
-
-
-class Dense(nn.Module):
-    """The convolutional part of a detector: backbone, pyramid and heads, up to the raw predictions.
-
-    What follows, anchors and suppression, has no parameters, and torch.export can't capture it.
-    """
-
-    def __init__(self, detector: Any) -> None:
-        super().__init__()
-        self.backbone = detector.backbone
-        self.head = detector.head if hasattr(detector, "head") else detector.rpn.head
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.head(list(self.backbone(x).values()))
-
-
-def _detection(name: str) -> tuple[nn.Module, torch.Tensor]:
-    import torchvision
-
-    detector = torchvision.models.get_model(name, weights=None, weights_backbone=None)
-    return Dense(detector), torch.randn(BATCH, 3, 256, 256)
-
-
-def _timm(name: str) -> tuple[nn.Module, torch.Tensor]:
-    import timm
-
-    model = timm.create_model(name)
-    return model, torch.randn(BATCH, *model.default_cfg["input_size"])
-
-
-def _transformers(name: str) -> tuple[nn.Module, torch.Tensor]:
-    import transformers
-
-    config, model, options, inputs = HF[name]
-    return getattr(transformers, model)(getattr(transformers, config)(**options)), inputs()
-
-
-_BUILDERS = {
-    "torchvision": _torchvision,
-    "torchvision-seg": _segmentation,
-    "torchvision-det": _detection,
-    "timm": _timm,
-    "hf": _transformers,
-}
 
 
 def run_graphprune(name: str, *, onnx: bool) -> None:
@@ -291,6 +160,26 @@ def run_inexact(name: str, *, onnx: bool) -> None:
     emit(stage="analysis")
     analysis = inspect(model, (inputs,), allow_inexact=True)
     emit(stage="", prunable_inexact=round(describe(analysis, name).prunable_params, 4))
+
+
+def run_data(name: str, *, onnx: bool) -> None:
+    from graphprune import compress
+
+    emit(stage="build")
+    model, inputs = build(name)
+    emit(stage="compress")
+    result = compress(model, (inputs,), flops=FLOPS, calibration=[alike(inputs) for _ in range(8)])
+    budget, found = result.report.budget, result.report.recovery
+    emit(stage="", data_flops=round(budget["reached"] / budget["dense"], 5),
+         data_cut=f"{found['before']:.1e}", data_error=f"{found['after']:.1e}",
+         data_refitted=f"{found['refitted']} of {found['layers']}")
+
+
+def alike(inputs: torch.Tensor) -> torch.Tensor:
+    """Other inputs: normal ones, or the same tokens in another order."""
+    if inputs.is_floating_point():
+        return torch.randn(inputs.shape)
+    return inputs.flatten()[torch.randperm(inputs.numel())].reshape(inputs.shape)
 
 
 def run_torch_pruning(name: str, *, onnx: bool) -> None:
@@ -367,7 +256,7 @@ def changed(model: nn.Module, small: nn.Module) -> float:
 
 
 _WORKERS = {"graphprune": run_graphprune, "graphprune-inexact": run_inexact,
-            "torch-pruning": run_torch_pruning}
+            "graphprune-data": run_data, "torch-pruning": run_torch_pruning}
 
 
 # In the parent -----------------------------------------------------------------------------------
@@ -443,6 +332,8 @@ def show(row: Mapping[str, Any]) -> None:
         print(f"    graphprune, no rule: {row['unknown']}")
     if row.get("back_reason"):
         print(f"    graphprune, GraphModule: {row['back_reason']}")
+    if row.get("data_reason"):
+        print(f"    graphprune with data, {row['data_stage']}: {row['data_reason']}")
     if row.get("tp_reason"):
         print(f"    Torch-Pruning, {row['tp_stage']}: {row['tp_reason']}")
     sys.stdout.flush()
@@ -456,6 +347,9 @@ def summarise(rows: Sequence[Mapping[str, Any]], tools: Sequence[str]) -> None:
         reached = sum(bool(row.get("flops_got")) for row in rows)
         print(f"graphprune: {count('analysed', 'y')} of {len(rows)} analysed, {reached} at the "
               f"budget, {count('back', 'own class')} with their own class")
+    if "graphprune-data" in tools:
+        done = sum(bool(row.get("data_error")) for row in rows)
+        print(f"graphprune with inputs: {done} of {len(rows)} done")
     if "torch-pruning" in tools:
         print(f"Torch-Pruning: {count('tp_works', 'y')} of {len(rows)} work")
 

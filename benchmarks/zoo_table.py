@@ -31,6 +31,11 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "ONNX": lambda row: row["onnx"],
     "comes back as": lambda row: row["back"],
     "memory, MB": lambda row: row["peak_mb"],
+    "error of the outputs, cut": lambda row: row.get("data_cut", ""),
+    "and repaired": lambda row: row.get("data_error", ""),
+    "layers refitted": lambda row: row.get("data_refitted", ""),
+    "memory, MB, s": lambda row: f"{row['data_peak_mb']}, {float(row['data_s']):.0f}"
+        if row.get("data_s") else "",
     "T-P": lambda row: {"y": "works"}.get(row["tp_works"], row["tp_works"]),
     "T-P prunable": lambda row: _number(row["tp_prunable"], "{:.1%}"),
 }
@@ -42,6 +47,12 @@ def _number(value: str, form: str) -> str:
 
 def reached(row: Row) -> bool:
     return bool(row["flops_got"]) and float(row["flops_got"]) <= float(row["flops_asked"])
+
+
+def repaired(row: Row) -> bool:
+    """At the budget, with no larger an error than that of the cut alone."""
+    return (bool(row.get("data_error")) and float(row["data_flops"]) <= float(row["flops_asked"])
+            and float(row["data_error"]) <= float(row["data_cut"]))
 
 
 def proven(row: Row) -> bool:
@@ -68,6 +79,9 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "own_class": sum(row["back"] == "own class" for row in rows),
         "analysis_s_95": seconds[max(0, -(-95 * len(seconds) // 100) - 1)] if seconds else None,
         "analysis_s_max": seconds[-1] if seconds else None,
+        "data_run": sum(bool(row.get("data_s")) for row in rows),
+        "data_done": sum(bool(row.get("data_error")) for row in rows),
+        "data_repaired": sum(map(repaired, rows)),
         "torch_pruning_run": sum(bool(row["tp_works"]) for row in rows),
         "torch_pruning_works": sum(row["tp_works"] == "y" for row in rows),
         "prunable_compared": len(compared),
@@ -88,6 +102,8 @@ def document(rows: Sequence[Row]) -> str:
         ("come back as the user's own class", f"{found['own_class']} {of}"),
         ("analysis, CPU seconds, 95th percentile and longest",
          f"{found['analysis_s_95']}, {found['analysis_s_max']}"),
+        ("chosen and repaired on 16 random inputs, to the budget, within the limit of time",
+         f"{found['data_repaired']} of {found['data_run']} run"),
         ("Torch-Pruning works", f"{found['torch_pruning_works']} of {found['torch_pruning_run']} run"),
         ("prunable share at least Torch-Pruning's, where it works, with exact cuts alone",
          f"{found['prunable_at_least']} of {found['prunable_compared']}"),
@@ -117,6 +133,8 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         if row["error"]:
             lines.append(f"* {row['model']}, {row['stage']}: {row['error']}: {row['reason']}")
+        if row.get("data_reason"):
+            lines.append(f"* {row['model']}, with inputs, {row['data_stage']}: {row['data_reason']}")
         if row["unknown"]:
             lines.append(f"* {row['model']}: no rule for {row['unknown']}")
         if below(row):

@@ -79,7 +79,7 @@ def compressed(file: Path, arch: str, *inputs: str) -> gp.Result:
 @pytest.fixture
 def _libraries() -> None:
     """Import torchvision first, in the one way that works beside any build of torch."""
-    from benchmarks.zoo import import_torchvision
+    from benchmarks.zoo_nets import import_torchvision
 
     import_torchvision()
 
