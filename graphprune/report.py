@@ -116,7 +116,7 @@ class Report:
             and ``after``, and how many ``layers`` were looked at and ``refitted``; empty
             without calibration data. ``fits`` has an entry for each layer that was looked at:
             its squared error on the data kept aside ``before`` and ``after``, and whether it was
-            ``refitted``.
+            ``refitted``. ``left``: names of the weights that lost inputs and can't be refitted.
         settings: ``score`` and ``recover``, by name.
         layers: what costs MACs, in program order; at most ``LAYERS`` of them.
         curves: what the widths were chosen by, thinned out; none if a plan was given.

@@ -17,6 +17,9 @@ __all__ = [
     "target",
 ]
 
+SHOWN = 3
+"""So many names of several."""
+
 
 def amount(value: float) -> str:
     """Four digits and a unit: ``4.481 M``; the space stays where there is no unit."""
@@ -70,8 +73,10 @@ def allocation(found: Mapping[str, Any]) -> str:
 
 def recovered(found: Mapping[str, Any]) -> str:
     """``Report.recovery``."""
+    left, more = found["left"], len(found["left"]) - SHOWN
+    beside = f"; not looked at: {', '.join(left[:SHOWN])}{f' and {more} more' * (more > 0)}" if left else ""
     return ("held-out error {before:.3g} -> {after:.3g} of the outputs' variance, {refitted} of "
-            "{layers} layers refitted").format(**found)
+            "{layers} layers refitted").format(**found) + beside
 
 
 def distilled(found: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ _SHAPES: Mapping[str, Shape] = {
     "source": ({}, {"file": str, "bytes": int}),
     "files": {str: int},
     "recovery": ({}, {"method": str, "before": _NUMBER, "after": _NUMBER, "refitted": int,
-                      "layers": int, "fits": [_FIT]}),
+                      "layers": int, "fits": [_FIT], "left": _NAMES}),
     "settings": {str: str},
     "layers": [{"name": str, "operator": str, "where": str, "before": _NUMBER, "after": _NUMBER,
                 "reads": _NAMES, "makes": _NAMES, "reads_frozen": [int], "makes_frozen": [int]}],
@@ -138,6 +138,7 @@ def _is_consistent(report: Report) -> bool:
         and all(len(curve.widths) == len(curve.distortion) for curve in report.curves)
         and bool(report.budgets) and all(b["dense"] > 0 for b in report.budgets)
         and len(report.layers) <= LAYERS
+        and not (report.eager["own_class"] and report.eager["max_error"] is None)
     )
 
 

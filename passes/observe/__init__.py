@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .frontier import Frontier
-from .layers import Layer, Stored, as_matrix, from_matrix, sizes, staying
+from .layers import Layer, Stored, as_matrix, from_matrix, others, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
 from .rows import input_rows, output_rows
@@ -22,6 +22,7 @@ __all__ = [
     "from_matrix",
     "input_moments",
     "input_rows",
+    "others",
     "output_rows",
     "put",
     "sizes",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from graphprune.passes.fold_batchnorm import by_group, from_groups
 from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
 from graphprune.stored import stored_calls
 
-__all__ = ["SUMS", "Layer", "Stored", "as_matrix", "find_layers", "from_matrix", "sizes", "staying"]
+__all__ = ["SUMS", "Layer", "Stored", "as_matrix", "find_layers", "from_matrix", "others", "sizes", "staying"]
 
 aten = torch.ops.aten
 
@@ -77,10 +77,7 @@ class Layer:
     @property
     def name(self) -> str:
         """Of the weight, or of the first tensor that it is computed from."""
-        node = self.weight
-        while node.op != "get_attr":
-            node = node.all_input_nodes[0]
-        return str(node.target)
+        return _name(self.weight)
 
     @property
     def channel(self) -> int:
@@ -194,6 +191,24 @@ class Stored:
         other = call["other"] if call["self"] is layer.node else call["self"]
         bias = self.per_channel(other, layer) if call["alpha"] == 1 else None
         return layer if bias is None else replace(layer, bias=bias, end=readers[0])
+
+
+def others(analysis: Analysis, kept: Kept, layers: Collection[Layer]) -> tuple[str, ...]:
+    """Names of the weights that lose inputs, other than those of some layers."""
+    known, computed = {layer.node for layer in layers}, stored_calls(analysis.module, larger=True)
+    found: list[str] = []
+    for node, facts in analysis.facts.items():
+        weights = [n for n in node.all_input_nodes if n.op == "get_attr" or n in computed]
+        if weights and node not in known and node not in computed and any(
+                not kept(contraction.axis).all() for contraction in facts.contractions):
+            found.append(_name(weights[0]))
+    return tuple(dict.fromkeys(found))
+
+
+def _name(node: fx.Node) -> str:
+    while node.op != "get_attr":
+        node = node.all_input_nodes[0]
+    return str(node.target)
 
 
 def staying(layer: Layer, analysis: Analysis, kept: Kept) -> Tensor | None:

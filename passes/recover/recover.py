@@ -13,7 +13,7 @@ from graphprune.analysis import Kept
 from graphprune.cut import fill
 from graphprune.graph import relift, unlift
 from graphprune.passes.allocate import Decision
-from graphprune.passes.observe import Observations
+from graphprune.passes.observe import Observations, others
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict
 
@@ -52,6 +52,8 @@ class Recovered:
         refitted: layers with new weights.
         layers: layers looked at.
         fits: each of them, in graph order, as judged on data kept aside.
+        left: weights that lost inputs, and that can't be refitted: shared, computed and not stored,
+            or of an operator that isn't a layer.
     """
 
     method: str
@@ -60,6 +62,7 @@ class Recovered:
     refitted: int
     layers: int
     fits: tuple[LayerFit, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,17 @@ class Recover(TransformPass):
         kept = seen.analysis.kept(decision.plan.keep)
         before = repair(seen, kept, refitting=False)
         after = self._repaired(seen, kept, decision, before)
+        left = others(seen.analysis, kept, [layer for layer, _ in after.fits]) if self.method == "ls" else ()
         if after.error >= before.error:
             return state.program, (Recovered(self.method, before.error, before.error, 0,
-                                             len(after.fits)),)
+                                             len(after.fits), left=left),)
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
         final = repair(seen, kept, like=after) if again else after
+        fits = tuple(LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0)
+                     for layer, fit in after.fits)
         return with_tensors(state.program, final.tensors), (
-            Recovered(self.method, before.error, after.error, refitted, len(after.fits),
-                      tuple(LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0)
-                            for layer, fit in after.fits)),)
+            Recovered(self.method, before.error, after.error, refitted, len(fits), fits, left),)
 
     def _repaired(self, seen: Observations, kept: Kept, decision: Decision,
                   before: Repaired) -> Repaired:

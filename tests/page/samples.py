@@ -52,7 +52,8 @@ def full(**changes: Any) -> Report:
         recovery={"method": "ls", "before": 0.31, "after": 0.04, "refitted": 1, "layers": 2,
                   "fits": ({"layer": "block.a.weight", "before": 2.0, "after": 0.5,
                             "refitted": True},
-                           {"layer": "fc.weight", "before": 1.0, "after": 1.0, "refitted": False})},
+                           {"layer": "fc.weight", "before": 1.0, "after": 1.0, "refitted": False}),
+                  "left": ("tied.weight",)},
         settings={"score": "obs", "recover": "ls"},
         layers=(
             LayerCost("stem", "aten.conv2d.default", "net.py:20", 0.48e6, 0.36e6, (), ("stem",), (0,)),

@@ -25,6 +25,7 @@ from graphprune.passes.recover.recover import with_tensors
 from graphprune.passes.recover.regression import refit, refit_like
 from graphprune.passes.score.obs import find_readers, sweep
 from graphprune.tracing import trace
+from graphprune.wording import recovered
 from tests.nets import HELD, NETS
 from tests.passes.test_observe import Residual, shaken
 
@@ -280,6 +281,17 @@ def test_a_layer_is_repaired_however_it_is_written(form: str) -> None:
     assert (other["refitted"], other["layers"]) == (2, 2 if computed else 3)
     assert [g.keep for g in found[form].plan.groups] == [g.keep for g in found["linear"].plan.groups]
     assert other["after"] == pytest.approx(one["after"], rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "left"), [
+    ("CalledTwice", ("b.weight",)), ("Recurrent", ("lstm.weight_ih_l0", "gru.weight_ih_l0")),
+    ("NormedResidual", ()), ("Reparametrised", ()),
+])
+def test_weights_that_lose_inputs_and_cannot_be_refitted_are_named(name: str, left: tuple[str, ...]) -> None:
+    net = NETS[name]().eval()
+    result = gp.compress(net, net.inputs(), flops=0.5, calibration=[net.inputs() for _ in range(20)])
+    assert result.report.recovery["left"] == left
+    assert all(weight in recovered(result.report.recovery) for weight in left)
 
 
 def test_a_large_mean_costs_no_accuracy() -> None:
