@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -38,10 +38,9 @@ class Frontier:
         self._module = module
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
-        self._place = 0
+        self._done: set[fx.Node] = set()
         self._computed = stored_calls(module, larger=True)
         self._known: dict[fx.Node, Any] = {}
-        self._last = {value: node for node in self._nodes for value in node.all_input_nodes}
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
         inputs = module.graph.find_nodes(op="placeholder")
         self._values: list[dict[fx.Node, Any]] = [
@@ -53,12 +52,32 @@ class Frontier:
 
         Batch by batch: values that aren't needed beyond the node are those of one batch at a time.
         """
-        end = len(self._nodes) if until is None else max(self._place, self._number[until])
-        with torch.no_grad():
-            for values in self._values:
-                for node in self._nodes[self._place : end]:
-                    self._run(node, values)
-        self._place = end
+        end = None if until is None else self._number[until]
+        self._run([node for node in self._nodes[:end] if node not in self._done])
+
+    def reach(self, nodes: Sequence[fx.Node], unless: Collection[fx.Node]) -> bool:
+        """Run what some nodes' values need, though other calls stand before it.
+
+        Args:
+            nodes: whose values are wanted.
+            unless: calls that mustn't be run yet.
+
+        Returns:
+            Whether that was possible; else nothing is run.
+        """
+        needed: set[fx.Node] = set()
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if node not in self._done and node not in needed:
+                needed.add(node)
+                stack += node.all_input_nodes
+        ahead = [node for node in self._nodes if node not in self._done]
+        between = ahead[: 1 + max((ahead.index(node) for node in needed), default=-1)]
+        if not needed.isdisjoint(unless) or any(map(_depends_on_order, between)):
+            return False
+        self._run([node for node in between if node in needed])
+        return True
 
     def values(self, node: fx.Node) -> list[Any]:
         """A node's values, one for each batch. Only those that are still needed are there."""
@@ -84,7 +103,7 @@ class Frontier:
     def fork(self) -> Frontier:
         """A second frontier at the same place, which shares no memory with this one."""
         twin = copy.copy(self)
-        twin.tensors, twin._known = dict(self.tensors), dict(self._known)
+        twin.tensors, twin._known, twin._done = dict(self.tensors), dict(self._known), set(self._done)
         twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
         return twin
 
@@ -95,13 +114,21 @@ class Frontier:
         return [pytree.tree_leaves(fx.map_arg(result, partial(self._value, values)))
                 for values in self._values]
 
-    def _run(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
-        if node.op != "call_function" or node in self._computed:
-            return
-        values[node] = self._called(node, partial(self._value, values))
-        for value in node.all_input_nodes:
-            if self._last[value] is node:
-                values.pop(value, None)
+    def _run(self, nodes: Sequence[fx.Node]) -> None:
+        """Run nodes, and forget what no other one needs any more."""
+        calls = [n for n in nodes if n.op == "call_function" and n not in self._computed]
+        self._done.update(n for n in nodes if n.op != "output")
+        last = {value: node for node in calls for value in node.all_input_nodes}
+        over: dict[fx.Node, list[fx.Node]] = {}
+        for value, node in last.items():
+            if all(user in self._done for user in value.users):
+                over.setdefault(node, []).append(value)
+        with torch.no_grad():
+            for values in self._values:
+                for node in calls:
+                    values[node] = self._called(node, partial(self._value, values))
+                    for value in over.get(node, ()):
+                        values.pop(value, None)
 
     def _value(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
         return values[node] if node in values else self.constant(node)
@@ -109,3 +136,13 @@ class Frontier:
     def _called(self, node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
         args, kwargs = fx.map_arg((node.args, node.kwargs), value)
         return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _depends_on_order(node: fx.Node) -> bool:
+    """Whether a call writes into what others may read: then those before it must have been run."""
+    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+        return False
+    written = node.args[0]
+    made = isinstance(written, fx.Node) and isinstance(written.target, torch._ops.OpOverload) and all(
+        result.alias_info is None for result in written.target._schema.returns)
+    return not made or len(written.users) > 1  # type: ignore[union-attr]

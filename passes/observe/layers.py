@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,7 +25,8 @@ from graphprune.passes.fold_batchnorm import by_group, from_groups
 from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
 from graphprune.stored import stored_calls
 
-__all__ = ["SUMS", "Layer", "Stored", "as_matrix", "find_layers", "from_matrix", "others", "sizes", "staying"]
+__all__ = ["SUMS", "Layer", "Stored", "as_matrix", "find_layers", "from_matrix", "others", "sizes", "staying",
+           "tied"]
 
 aten = torch.ops.aten
 
@@ -52,7 +53,7 @@ _FORMS: Mapping[Any, _Form] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or matrix product with a weight of its own.
+    """One call of a convolution or of a matrix product. Calls may share a weight; see ``tied``.
 
     Attributes:
         number: place among the layers, in graph order.
@@ -78,6 +79,11 @@ class Layer:
     def name(self) -> str:
         """Of the weight, or of the first tensor that it is computed from."""
         return _name(self.weight)
+
+    @property
+    def calls(self) -> int:
+        """How many share the weight."""
+        return len(self.weight.users)
 
     @property
     def channel(self) -> int:
@@ -108,7 +114,7 @@ def sizes(layer: Layer) -> tuple[int, int]:
 
 
 def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
-    """The layers of a graph. Left out: weights that two calls share, or that inputs have a say in."""
+    """The layers of a graph. Left out: weights that inputs have a say in, or that are read otherwise too."""
     stored, computed = Stored(module), stored_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
@@ -117,21 +123,40 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
             continue
         call = bind(node)
         value, weight, transposed = call[form.value], call[form.weight], form.transposed
-        if value.op == "get_attr" or not _is_product(node, form):
+        if value.op == "get_attr" or not _is_product(node, form) or not _is_weight(weight):
             continue
-        if weight in computed and _is_turned(weight) and stored.own(weight.all_input_nodes[0]):
+        if weight in computed and _is_turned(weight) and stored.own(weight.all_input_nodes[0], 1):
             weight, transposed = weight.all_input_nodes[0], not transposed
-        elif stored.own(weight) is None and (weight not in computed or len(weight.users) > 1):
+        elif stored.own(weight, len(weight.users)) is None and weight not in computed:
             continue
         layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, transposed)
         if form.bias is None or call[form.bias] is None:
-            found.append(stored.with_sum(layer))
+            found.append(stored.with_sum(layer) if layer.calls == 1 else layer)
             continue
         # One number for each channel by the operator's own terms, or by broadcasting.
         known = stored.own if form.bias == "bias" else partial(stored.per_channel, layer=layer)
-        if (bias := known(call[form.bias])) is not None:
+        if (bias := known(call[form.bias], layer.calls)) is not None:
             found.append(replace(layer, bias=bias))
     return tuple(found)
+
+
+def tied(layers: Iterable[Layer]) -> dict[Layer, tuple[Layer, ...]]:
+    """The first of those that share a weight -> all of them."""
+    by_weight: dict[fx.Node, list[Layer]] = {}
+    for layer in layers:
+        by_weight.setdefault(layer.weight, []).append(layer)
+    return {tie[0]: tuple(tie) for tie in by_weight.values()}
+
+
+def _is_weight(node: fx.Node) -> bool:
+    """Whether all that reads a value are calls of one kind, with it as their weight and with one bias."""
+    kinds: set[Any] = set()
+    for user in node.users:
+        form, call = _FORMS.get(user.target), bind(user)
+        if form is None or call[form.weight] is not node or not _is_product(user, form):
+            return False
+        kinds.add((user.target, call.get("groups"), call[form.bias] if form.bias else None))
+    return len(kinds) == 1
 
 
 def _is_product(node: fx.Node, form: _Form) -> bool:
@@ -167,16 +192,16 @@ class Stored:
             for _ in node.users
         )
 
-    def own(self, node: Any) -> str | None:
-        """The name of a tensor that is read here only."""
+    def own(self, node: Any, calls: int) -> str | None:
+        """The name of a tensor that so many calls read, and nothing else."""
         if not isinstance(node, fx.Node) or node.op != "get_attr":
             return None
         name = str(node.target)
-        return name if name in self._tensors and self._uses[id(self._tensors[name])] == 1 else None
+        return name if name in self._tensors and self._uses[id(self._tensors[name])] == calls else None
 
-    def per_channel(self, node: Any, layer: Layer) -> str | None:
+    def per_channel(self, node: Any, calls: int, layer: Layer) -> str | None:
         """The same, if a sum adds one number of it to each channel of the layer's output."""
-        name, output = self.own(node), shape(layer.node)
+        name, output = self.own(node, calls), shape(layer.node)
         size = self._tensors[name].shape if name else ()
         fits = len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
             n if i == layer.channel % len(output) else 1 for i, n in enumerate(output))
@@ -189,17 +214,17 @@ class Stored:
             return layer
         call = bind(readers[0])
         other = call["other"] if call["self"] is layer.node else call["self"]
-        bias = self.per_channel(other, layer) if call["alpha"] == 1 else None
+        bias = self.per_channel(other, 1, layer) if call["alpha"] == 1 else None
         return layer if bias is None else replace(layer, bias=bias, end=readers[0])
 
 
-def others(analysis: Analysis, kept: Kept, layers: Collection[Layer]) -> tuple[str, ...]:
-    """Names of the weights that lose inputs, other than those of some layers."""
-    known, computed = {layer.node for layer in layers}, stored_calls(analysis.module, larger=True)
+def others(analysis: Analysis, kept: Kept, nodes: Collection[fx.Node]) -> tuple[str, ...]:
+    """Names of the weights that lose inputs, other than those of some calls."""
+    computed = stored_calls(analysis.module, larger=True)
     found: list[str] = []
     for node, facts in analysis.facts.items():
         weights = [n for n in node.all_input_nodes if n.op == "get_attr" or n in computed]
-        if weights and node not in known and node not in computed and any(
+        if weights and node not in nodes and node not in computed and any(
                 not kept(contraction.axis).all() for contraction in facts.contractions):
             found.append(_name(weights[0]))
     return tuple(dict.fromkeys(found))

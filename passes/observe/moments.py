@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from graphprune.verify import run
 
 from .distributed import total
-from .layers import Layer, find_layers, sizes
+from .layers import Layer, find_layers, sizes, tied
 from .rows import input_rows, sample_rows
 
 __all__ = ["WIDEST", "Listener", "Moments", "input_moments"]
@@ -85,6 +85,8 @@ def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
                   per_unknown: int) -> dict[Layer, Moments]:
     """Moments of the inputs of the layers of a graph, as it is run; not of those that are too wide.
 
+    Calls that share a weight have theirs in common, under the first of them.
+
     Args:
         module: a traced graph; it runs in the mode that it is in, and its buffers may change.
         batches: flat inputs.
@@ -110,7 +112,7 @@ class Listener(fx.Interpreter):
 
     Attributes:
         number: of the batch that is run.
-        sums: what was added up.
+        sums: what was added up, of calls that share a weight under the first of them.
     """
 
     def __init__(self, module: fx.GraphModule, counts: Mapping[Layer, int], seed: int = 0) -> None:
@@ -119,6 +121,7 @@ class Listener(fx.Interpreter):
         self.sums: dict[Layer, Moments] = {}
         self._counts, self._seed = counts, seed
         self._layers = {layer.node: layer for layer in counts}
+        self._first = {layer: first for first, tie in tied(counts).items() for layer in tie}
 
     def run_node(self, n: fx.Node) -> Any:
         """A node; rows of a layer are noted."""
@@ -131,4 +134,5 @@ class Listener(fx.Interpreter):
     def note(self, layer: Layer, rows: Tensor) -> None:
         """Add up what goes into a layer for these rows of its output."""
         own = Moments.of(input_rows(layer, self.env[layer.value], rows, sizes(layer)[0]))
-        self.sums[layer] = self.sums[layer] + own if layer in self.sums else own
+        first = self._first[layer]
+        self.sums[first] = self.sums[first] + own if first in self.sums else own

@@ -17,7 +17,7 @@ from graphprune.verify import run
 
 from .distributed import mine, total
 from .frontier import Frontier
-from .layers import Layer, find_layers, sizes
+from .layers import Layer, find_layers, sizes, tied
 from .moments import WIDEST, Listener, Moments
 from .quota import rows_per_batch
 from .rows import output_rows
@@ -34,7 +34,7 @@ class Record:
     """What one pass over the dense network saw.
 
     Attributes:
-        moments: per layer whose inputs can be cut.
+        moments: per layer whose inputs can be cut; the first of those that share a weight.
         rows: per layer and batch, the sampled rows.
         targets: per layer and batch, ``[rows, out]``: dense values of the layer's target there.
         outputs: per held-out batch, the flat outputs.
@@ -78,6 +78,11 @@ class Observations:
     def layers(self) -> tuple[Layer, ...]:
         """The layers that can be refitted."""
         return find_layers(self.analysis.module)
+
+    @cached_property
+    def ties(self) -> dict[Layer, tuple[Layer, ...]]:
+        """The first of the layers that share a weight -> all of them, in graph order."""
+        return tied(self.layers)
 
     @cached_property
     def weights(self) -> dict[Layer, Tensor]:
@@ -167,7 +172,7 @@ class _Watch(Listener):
     def record(self) -> Record:
         """All notes, with the sums of all processes."""
         moments: dict[Layer, Moments] = {}
-        for layer in sorted(self._cut, key=lambda each: each.number):
+        for layer in (first for first in self._seen.ties if first in self._cut):
             own = self.sums.pop(layer, None) or Moments.zero(*sizes(layer))
             moments[layer] = own.everywhere()
         return Record(moments, self._rows, self._targets, self._outputs)

@@ -22,7 +22,7 @@ FEWEST, ROWS_PER_UNKNOWN = 16, 64
 """... but at least so many of a sample, and so many rows for each unknown of the regression."""
 
 ROOM = 2**28
-"""Inputs of the rows of one layer hold at most so many numbers: 1 GiB."""
+"""Inputs of the rows of one weight hold at most so many numbers: 1 GiB."""
 
 TARGETS = 2**30
 """Targets of the rows of all layers, which are kept, hold at most so many numbers: 4 GiB."""
@@ -77,4 +77,5 @@ def _positions(layer: Layer) -> int:
 def _wanted(layer: Layer, samples: int) -> int:
     groups, unknowns = sizes(layer)
     wanted = max(min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns)
-    return min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
+    wanted = min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
+    return -(-wanted // layer.calls)

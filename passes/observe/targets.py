@@ -55,17 +55,17 @@ class Target:
 
 
 def find_target(layer: Layer) -> Target:
-    """Follow a layer's output to where its error counts."""
-    value, norms = layer.end, list[fx.Node]()
+    """Follow a layer's output to where its error counts: its own, where calls share the weight."""
+    value, norms, alone = layer.end, list[fx.Node](), layer.calls == 1
     while (reader := _only_reader(value)) is not None:
         if reader.target in IDENTITIES:
             value = reader
-        elif reader.target is aten.batch_norm.default and layer.spatial and _is_frozen(reader):
+        elif reader.target is aten.batch_norm.default and layer.spatial and alone and _is_frozen(reader):
             norms.append(reader)
             value = reader
         else:
             break
-    other = _other(reader, value, layer.node) if reader is not None else None
+    other = _other(reader, value, layer.node) if reader is not None and alone else None
     if other is not None and reader is not None:
         value, reader = reader, _only_reader(reader)
     end = reader if reader is not None and reader.target in RECTIFIERS else value

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, fx
@@ -23,7 +24,6 @@ from graphprune.passes.observe import (
     Layer,
     Observations,
     Stored,
-    Target,
     affine,
     input_rows,
     output_rows,
@@ -83,31 +83,36 @@ def repair(
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
     known, stored = dict(like.fits) if like else {}, Stored(module)
     fits: list[tuple[Layer, Fit]] = []
-    for layer in observations.layers if refitting else ():
+    ahead = {copies[layer.node] for layer in observations.layers}
+    for layer, tie in observations.ties.items() if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
-        channels = staying(layer, analysis, kept)
-        if channels is not None and stored.own(copies[layer.weight]):
-            problem = _Problem(observations, layer, channels, run, copies, used)
-            fits.append((layer, problem.solve(known[layer] if like else None)))
+        channels = [staying(each, analysis, kept) for each in tie]
+        if channels[0] is not None and stored.own(copies[layer.weight], layer.calls):
+            problem = _Problem(observations, tie, channels[0], run, copies, used)
+            if run.reach(problem.needed(), ahead):
+                fits.append((layer, problem.solve(known[layer] if like else None)))
+        ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
     return Repaired(run.tensors, observations.error(outputs), tuple(fits))
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """The regression of one layer, whose ``channels`` stay."""
+    """The regression of one weight, in the calls that share it, whose ``channels`` stay."""
 
     seen: Observations
-    layer: Layer
+    tie: tuple[Layer, ...]
     channels: Tensor
     run: Frontier
     copies: Mapping[fx.Node, fx.Node]
     numbers: list[int]
 
-    @property
-    def target(self) -> Target:
-        return self.seen.targets[self.layer]
+    def needed(self) -> list[fx.Node]:
+        """What is multiplied with the weight, and what is added behind."""
+        others = [self.seen.targets[each].other for each in self.tie]
+        return [self.copies[node] for node in (*(each.value for each in self.tie), *others)
+                if node is not None]
 
     def solve(self, known: Fit | None) -> Fit:
         """Refit, and put the new weights where the network reads them.
@@ -115,40 +120,43 @@ class _Problem:
         Args:
             known: how to fit all rows; ``None``: find out on those kept aside.
         """
-        tensors, layer = self.run.tensors, self.layer
+        tensors, layer, targets = self.run.tensors, self.tie[0], self.seen.targets
         stored = self.run.constant(self.copies[layer.weight])
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
         weight = layer.matrix(stored, groups)
         bias = (weight.new_zeros(weight.shape[:2]) if layer.bias is None else tensors[layer.bias]
                 .double()).flatten()
-        behind = affine(self.target.norms, tensors)
+        behind = affine(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
         free = layer.bias is not None or behind is not None
-        rows = {number: self._rows(place, number, groups)
+        rows = {number: [self._rows(each, place, number, groups) for each in self.tie]
                 for place, number in enumerate(self.numbers)}
+        every = list(chain(*rows.values()))
         start, level = weight * scale.reshape(groups, -1, 1), (bias * scale + shift).reshape(groups, -1)
-        middle = _centred(list(rows.values()), start) if free else torch.zeros_like(start[:, 0])
+        middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
         level = level + times(start, middle)
         if known is None:
-            fit = refit([rows[b] for b in self.seen.fitted], [rows[b] for b in self.seen.held_out],
-                        start, level, free_bias=free, rectified=self.target.rectified)
+            fitted, aside = (list(chain(*(rows[b] for b in numbers)))
+                             for numbers in (self.seen.fitted, self.seen.held_out))
+            fit = refit(fitted, aside, start, level, free_bias=free,
+                        rectified=all(targets[each].rectified for each in self.tie))
         else:
             known = replace(known, bias=known.bias + times(known.weight, middle))  # as of such rows
-            fit = refit_like(known, list(rows.values()), start, level, free_bias=free)
+            fit = refit_like(known, every, start, level, free_bias=free)
         fit = replace(fit, bias=fit.bias - times(fit.weight, middle))
         if fit.ridge:
             self._store(fit, weight, bias, scale, shift)
         return fit
 
-    def _rows(self, place: int, number: int, groups: int) -> Rows:
-        layer, record = self.layer, self.seen.record
+    def _rows(self, layer: Layer, place: int, number: int, groups: int) -> Rows:
+        record, target = self.seen.record, self.seen.targets[layer]
         rows = record.rows[layer, number]
         value = self.run.values(self.copies[layer.value])[place]
         inputs = input_rows(layer, value, rows, groups)
         aims = record.targets[layer, number][:, self.channels]
         base = torch.zeros_like(aims)
-        if self.target.other is not None:
-            other = self.run.values(self.copies[self.target.other])[place]
+        if target.other is not None:
+            other = self.run.values(self.copies[target.other])[place]
             base = output_rows(layer, other, rows)
         return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
 
@@ -159,7 +167,8 @@ class _Problem:
         change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
         rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
         weight = torch.where(rows[0], fit.weight / rows[1], old)
-        put(self.run, self.layer, self.copies[self.layer.weight], self.target.norms, weight, change)
+        layer = self.tie[0]
+        put(self.run, layer, self.copies[layer.weight], self.seen.targets[layer].norms, weight, change)
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:

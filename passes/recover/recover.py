@@ -91,7 +91,8 @@ class Recover(TransformPass):
         kept = seen.analysis.kept(decision.plan.keep)
         before = repair(seen, kept, refitting=False)
         after = self._repaired(seen, kept, decision, before)
-        left = others(seen.analysis, kept, [layer for layer, _ in after.fits]) if self.method == "ls" else ()
+        looked = {each.node for layer, _ in after.fits for each in seen.ties[layer]}
+        left = others(seen.analysis, kept, looked) if self.method == "ls" else ()
         if after.error >= before.error:
             return state.program, (Recovered(self.method, before.error, before.error, 0,
                                              len(after.fits), left=left),)

@@ -20,7 +20,7 @@ from graphprune.passes.observe import (
     output_rows,
     quota,
 )
-from graphprune.passes.observe.layers import find_layers
+from graphprune.passes.observe.layers import find_layers, tied
 from graphprune.passes.observe.rows import sample_rows
 from graphprune.tracing import trace
 from tests.nets import HELD, NETS
@@ -119,16 +119,28 @@ def test_the_same_rows_are_drawn_again_and_others_for_another_batch() -> None:
     assert len(first.unique()) == 20
 
 
-def test_a_shared_weight_is_no_layer() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = nn.Linear(6, 6)
+class Shared(nn.Module):
+    """Two calls of one layer, of which ``how`` says what else reads its weight or its bias."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.a(torch.relu(self.a(x)))
+    def __init__(self, how: str = "") -> None:
+        super().__init__()
+        self.a, self.how = nn.Linear(6, 6), how
 
-    assert not find_layers(unlift(trace(Tied(), (torch.randn(2, 6),))))
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.how == "bias" else self.a.bias
+        y = nn.functional.linear(torch.relu(self.a(x)), self.a.weight, bias)
+        return y + self.a.weight.sum() if self.how == "weight" else y
+
+
+def test_calls_that_share_a_weight_and_its_bias_are_one_tie() -> None:
+    layers = find_layers(unlift(trace(Shared(), (torch.randn(2, 6),))))
+    assert [(each.name, each.bias, each.calls) for each in layers] == [("a.weight", "a.bias", 2)] * 2
+    assert tied(layers) == {layers[0]: layers}
+
+
+@pytest.mark.parametrize("how", ["bias", "weight"])
+def test_a_weight_that_is_read_otherwise_too_is_no_layer(how: str) -> None:
+    assert not find_layers(unlift(trace(Shared(how), (torch.randn(2, 6),))))
 
 
 def test_what_is_no_product_with_one_matrix_is_no_layer() -> None:
@@ -224,9 +236,39 @@ def test_the_frontier_computes_what_the_net_does(name: str) -> None:
     calls = [node for node in module.graph.nodes if node.op == "call_function"]
     run.advance(calls[len(calls) // 2])
     fork = run.fork()
+    ahead = fork.reach(calls[-1].all_input_nodes, ())  # what stands between is run afterwards
+    assert ahead or any(node.target._schema.is_mutable for node in calls)
     for outputs in (*fork.outputs(), *run.outputs()):
         for got, expected in zip(outputs, want, strict=True):
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+class Ahead(nn.Module):
+    """Two branches of the same layers; between them a value is written into, which others read."""
+
+    def __init__(self, *, writing: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.writing = nn.Linear(6, 8), nn.Linear(8, 4), writing
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        one = self.b(torch.relu(self.a(x)))
+        z = y + 1
+        late = z * 2
+        y = z.add_(1) if self.writing else z + 1
+        return one + self.b(torch.relu_(self.a(y[:, :6]))) * late[:, :4]
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_what_is_reached_ahead_waits_for_what_others_write(*, writing: bool) -> None:
+    inputs = torch.randn(3, 6), torch.randn(3, 6)
+    net = Ahead(writing=writing)
+    module = analyse(trace(net, inputs)).module
+    first, *_, last = [layer for layer in find_layers(module) if layer.name.endswith("b.weight")]
+    run = Frontier(module, [inputs])
+    run.advance(first.node)
+    assert not run.reach([last.node], [last.node])
+    assert run.reach([last.value], [first.node, last.node]) is not writing
+    torch.testing.assert_close(run.outputs()[0][0], net(*inputs))
 
 
 def test_moments_are_those_of_the_dense_inputs() -> None:

@@ -138,6 +138,35 @@ def test_a_channel_that_others_make_up_for_is_lost_without_error() -> None:
     assert result.curve[4] < 0.02 * result.curve[5]
 
 
+class Siamese(nn.Module):
+    """Two branches of the same layers; of the first layer one half of the channels copies the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+        with torch.no_grad():
+            self.a.weight[4:], self.a.bias[4:] = 2 * self.a.weight[:4], 2 * self.a.bias[:4]
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = (torch.relu(self.b(torch.relu(self.a(half)))) for half in x.chunk(2, 1))
+        return self.head((one - two).mean((2, 3)))
+
+
+def test_a_weight_that_branches_share_is_refitted_once_for_all() -> None:
+    torch.manual_seed(0)
+    program = trace(Siamese(), (torch.randn(2, 6, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(300, 6, 8, 8)], program))
+    (group,) = (g for g in analysis.groups if g.id == "a")
+    result = sweep(seen, group, find_readers(seen)[group.id])
+    assert {c % 4 for c in result.order[4:]} == {0, 1, 2, 3}
+    kept = analysis.kept({group.id: sorted(result.order[4:])})
+    cut, repaired = repair(seen, kept, refitting=False), repair(seen, kept)
+    assert [(layer.name, fit.ridge > 0) for layer, fit in repaired.fits][:2] == [
+        ("a.weight", False), ("b.weight", True)]
+    assert repaired.error < 1e-3 * cut.error
+
+
 def test_the_curve_is_the_least_squares_error() -> None:
     torch.manual_seed(0)
 
@@ -286,6 +315,7 @@ def test_a_layer_is_repaired_however_it_is_written(form: str) -> None:
 @pytest.mark.parametrize(("name", "left"), [
     ("CalledTwice", ("b.weight",)), ("Recurrent", ("lstm.weight_ih_l0", "gru.weight_ih_l0")),
     ("NormedResidual", ()), ("Reparametrised", ()),
+    ("Detector", ()), ("SpatialConcat", ()),
 ])
 def test_weights_that_lose_inputs_and_cannot_be_refitted_are_named(name: str, left: tuple[str, ...]) -> None:
     net = NETS[name]().eval()
