@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .finding import Stored
 from .frontier import Frontier
-from .layers import Layer, Stored, as_matrix, from_matrix, others, sizes, staying
+from .layers import Layer, as_matrix, from_matrix, others, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
 from .rows import input_rows, output_rows

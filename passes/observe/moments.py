@@ -12,7 +12,8 @@ from torch import Tensor, fx
 from graphprune.verify import run
 
 from .distributed import total
-from .layers import Layer, find_layers, sizes, tied
+from .finding import find_layers
+from .layers import Layer, sizes, tied
 from .rows import input_rows, sample_rows
 
 __all__ = ["WIDEST", "Listener", "Moments", "input_moments"]

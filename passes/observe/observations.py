@@ -16,8 +16,9 @@ from graphprune.calibration import Calibration
 from graphprune.verify import run
 
 from .distributed import mine, total
+from .finding import find_layers
 from .frontier import Frontier
-from .layers import Layer, find_layers, sizes, tied
+from .layers import Layer, sizes, tied
 from .moments import WIDEST, Listener, Moments
 from .quota import rows_per_batch
 from .rows import output_rows

@@ -17,8 +17,9 @@ from torch import Tensor, fx
 from graphprune.nodes import bind
 from graphprune.passes.fold_batchnorm import affine as affine_of
 
+from .finding import SUMS
 from .frontier import Frontier
-from .layers import SUMS, Layer, from_matrix
+from .layers import Layer, from_matrix
 
 __all__ = ["Target", "affine", "find_target", "put"]
 

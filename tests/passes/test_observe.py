@@ -20,7 +20,8 @@ from graphprune.passes.observe import (
     output_rows,
     quota,
 )
-from graphprune.passes.observe.layers import find_layers, tied
+from graphprune.passes.observe.finding import find_layers
+from graphprune.passes.observe.layers import tied
 from graphprune.passes.observe.rows import sample_rows
 from graphprune.tracing import trace
 from tests.nets import HELD, NETS
@@ -120,25 +121,26 @@ def test_the_same_rows_are_drawn_again_and_others_for_another_batch() -> None:
 
 
 class Shared(nn.Module):
-    """Two calls of one layer, of which ``how`` says what else reads its weight or its bias."""
+    """Calls of one layer, of which ``how`` says what else reads its weight or its bias."""
 
     def __init__(self, how: str = "") -> None:
         super().__init__()
-        self.a, self.how = nn.Linear(6, 6), how
+        self.a, self.how, self.token = nn.Linear(6, 6), how, nn.Parameter(torch.randn(6))
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.how == "bias" else self.a.bias
-        y = nn.functional.linear(torch.relu(self.a(x)), self.a.weight, bias)
+        first = self.token if self.how == "stored" else torch.relu(self.a(x))
+        y = nn.functional.linear(first, self.a.weight, bias) + self.a(x)
         return y + self.a.weight.sum() if self.how == "weight" else y
 
 
 def test_calls_that_share_a_weight_and_its_bias_are_one_tie() -> None:
     layers = find_layers(unlift(trace(Shared(), (torch.randn(2, 6),))))
-    assert [(each.name, each.bias, each.calls) for each in layers] == [("a.weight", "a.bias", 2)] * 2
+    assert [(each.name, each.bias, each.calls) for each in layers] == [("a.weight", "a.bias", 3)] * 3
     assert tied(layers) == {layers[0]: layers}
 
 
-@pytest.mark.parametrize("how", ["bias", "weight"])
+@pytest.mark.parametrize("how", ["bias", "weight", "stored"])
 def test_a_weight_that_is_read_otherwise_too_is_no_layer(how: str) -> None:
     assert not find_layers(unlift(trace(Shared(how), (torch.randn(2, 6),))))
 
