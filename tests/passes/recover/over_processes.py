@@ -17,13 +17,25 @@ from graphprune.models.cifar_resnet import CifarResNet
 from graphprune.models.randomize import randomize_batchnorm
 
 
+class Head(nn.Module):
+    """A weight for both halves, a computed one, and a last one of more inputs than there are rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.last = nn.Linear(32, 48), nn.Linear(200, 10)
+        self.wide = nn.utils.parametrizations.weight_norm(nn.Linear(96, 200))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        both = [torch.relu(self.shared(half)) for half in x.chunk(2, -1)]
+        return self.last(torch.relu(self.wide(torch.cat(both, -1))))
+
+
 def main(out: Path) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         distributed.init_process_group("gloo")
     torch.manual_seed(0)
     net = CifarResNet(depth=8).eval()
-    # A wide head, whose last layer has more inputs than there are rows.
-    net.linear = nn.Sequential(nn.Linear(64, 200), nn.ReLU(), nn.Linear(200, 10))
+    net.linear = Head()
     randomize_batchnorm(net, seed=0)
     data = torch.randn(120, 3, 16, 16)
     result = gp.compress(net, (data[:2],), flops=0.5, calibration=[data])
