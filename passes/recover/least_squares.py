@@ -87,8 +87,8 @@ def repair(
     for layer, tie in observations.ties.items() if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
-        channels = [staying(each, analysis, kept) for each in tie]
-        if channels[0] is not None and stored.own(copies[layer.weight], layer.calls):
+        channels = [rows for each in tie if (rows := staying(each, analysis, kept)) is not None]
+        if len(channels) == len(tie) and stored.own(copies[layer.weight], layer.calls):
             problem = _Problem(observations, tie, channels[0], run, copies, used)
             if run.reach(problem.needed(), ahead):
                 fits.append((layer, problem.solve(known[layer] if like else None)))
