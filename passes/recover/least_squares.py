@@ -79,7 +79,7 @@ def repair(
     """
     analysis = observations.analysis
     module, copies = cut_nodes(analysis, kept)
-    used = sorted({*observations.fitted, *observations.held_out})
+    used = sorted({*observations.held_out, *(observations.fitted if refitting else ())})
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
     known, stored = dict(like.fits) if like else {}, Stored(module)
     fits: list[tuple[Layer, Fit]] = []
