@@ -93,9 +93,10 @@ def _is_product(node: fx.Node, form: _Form) -> bool:
 
 def _is_turned(node: fx.Node) -> bool:
     """Whether a call turns a matrix: the same memory, read the other way round."""
-    if len(node.users) > 1 or len(node.all_input_nodes) != 1:
+    if (len(node.users) > 1 or len(node.all_input_nodes) != 1
+            or not isinstance(node.target, torch._ops.OpOverload)):
         return False
-    views = [each.alias_info is not None for each in node.target._schema.returns]  # type: ignore[union-attr]
+    views = [each.alias_info is not None for each in node.target._schema.returns]
     result, source = node.meta["val"], node.all_input_nodes[0].meta["val"]
     return (views == [True] and result.ndim == 2 and result.shape == source.shape[::-1]
             and result.stride() == source.stride()[::-1])

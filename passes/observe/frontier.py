@@ -72,8 +72,8 @@ class Frontier:
             if node not in self._done and node not in needed:
                 needed.add(node)
                 stack += node.all_input_nodes
-        ahead = [node for node in self._nodes if node not in self._done]
-        between = ahead[: 1 + max((ahead.index(node) for node in needed), default=-1)]
+        end = 1 + max((self._number[node] for node in needed), default=-1)
+        between = [node for node in self._nodes[:end] if node not in self._done]
         if not needed.isdisjoint(unless) or any(map(_depends_on_order, between)):
             return False
         self._run([node for node in between if node in needed])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.analysis import Analysis, Kept
+from graphprune.baking import baked_sources
 from graphprune.labels import Axis
 from graphprune.nodes import bind, shape
 from graphprune.passes.fold_batchnorm import by_group, from_groups
@@ -50,7 +51,10 @@ class Layer:
     @property
     def name(self) -> str:
         """Of the weight, or of the first tensor that it is computed from."""
-        return _name(self.weight)
+        node = self.weight
+        while node.op != "get_attr":
+            node = node.all_input_nodes[0]
+        return str(node.target)
 
     @property
     def calls(self) -> int:
@@ -101,14 +105,8 @@ def others(analysis: Analysis, kept: Kept, nodes: Collection[fx.Node]) -> tuple[
         weights = [n for n in node.all_input_nodes if n.op == "get_attr" or n in computed]
         if weights and node not in nodes and node not in computed and any(
                 not kept(contraction.axis).all() for contraction in facts.contractions):
-            found.append(_name(weights[0]))
+            found += baked_sources(analysis, weights[:1])[:1]
     return tuple(dict.fromkeys(found))
-
-
-def _name(node: fx.Node) -> str:
-    while node.op != "get_attr":
-        node = node.all_input_nodes[0]
-    return str(node.target)
 
 
 def staying(layer: Layer, analysis: Analysis, kept: Kept) -> Tensor | None:

@@ -324,6 +324,33 @@ def test_weights_that_lose_inputs_and_cannot_be_refitted_are_named(name: str, le
     assert all(weight in recovered(result.report.recovery) for weight in left)
 
 
+class Parts(nn.Module):
+    """A layer before parts of one stored weight, or before a matrix that the graph makes."""
+
+    def __init__(self, *, made: bool) -> None:
+        super().__init__()
+        self.a, self.w, self.head = nn.Linear(6, 32), nn.Parameter(torch.randn(24, 32) / 6), nn.Linear(24, 4)
+        self.made = made
+        with torch.no_grad():  # half of the layer's channels copy the other half: they are the ones to go
+            self.a.weight[16:], self.a.bias[16:] = 2 * self.a.weight[:16], 2 * self.a.bias[:16]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.a(x))
+        if self.made:
+            return x @ torch.ones(32, 4)
+        parts = [torch.relu(nn.functional.linear(x, part)) for part in self.w.split([12, 12])]
+        return self.head(torch.cat(parts, -1))
+
+
+@pytest.mark.parametrize(("made", "left"), [(False, ("w",)), (True, ())])
+def test_weights_that_are_parts_or_made_are_no_obstacle(*, made: bool, left: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    data = torch.randn(100, 6)
+    result = gp.compress(Parts(made=made), (data[:2],), flops=0.6, calibration=[data])
+    assert result.report.recovery["left"] == left
+    assert result.report.recovery["after"] <= result.report.recovery["before"]
+
+
 def test_a_large_mean_costs_no_accuracy() -> None:
     data = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
     after = [gp.compress(Written("linear", offset), (data[:2],), flops=0.5, calibration=[data])
