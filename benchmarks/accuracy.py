@@ -33,7 +33,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,9 @@ FEW, FINALISTS = 256, 5
 _KEY = ("model", "method", "flops_asked", "minutes", "seed")
 
 
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Setting:
     """A dense network and what is needed to compress and measure it.
@@ -110,12 +113,23 @@ class Setting:
     def images(self) -> torch.Tensor:
         return torch.cat([batch[0] for batch in self.data.batches])
 
-    def accuracy(self, model: Callable[[torch.Tensor], torch.Tensor]) -> float:
-        right = 0
+    def outputs(self, model: Network) -> torch.Tensor:
+        """Of the validation images."""
         with torch.no_grad():
-            for x, y in zip(self.val[0].split(BATCH), self.val[1].split(BATCH), strict=True):
-                right += int((model(x).argmax(1) == y).sum())
-        return right / len(self.val[1])
+            return torch.cat([model(x) for x in self.val[0].split(BATCH)])
+
+    @cached_property
+    def dense(self) -> torch.Tensor:
+        """What the dense network makes of them."""
+        return self.outputs(self.model)
+
+    def accuracy(self, outputs: torch.Tensor) -> float:
+        return float((outputs.argmax(1) == self.val[1]).double().mean())
+
+    def error(self, outputs: torch.Tensor) -> float:
+        """Squared difference to the dense outputs, over their variance."""
+        wrong = (outputs.double() - self.dense.double()).square().mean()
+        return float(wrong / self.dense.double().var(correction=0))
 
 
 def prepare(name: str, options: argparse.Namespace, seed: int) -> Setting:
@@ -283,10 +297,12 @@ def measure(setting: Setting, make: Callable[[], ExportedProgram]) -> Row:
     small = make()
     seconds = time.perf_counter() - start
     module = small.module()
+    outputs = setting.outputs(module)
     return {
         "flops": round(macs(module, example) / macs(setting.model, example), 4),
-        "accuracy": setting.accuracy(module),
-        "dense": setting.accuracy(setting.model),
+        "accuracy": setting.accuracy(outputs),
+        "dense": setting.accuracy(setting.dense),
+        "error": round(setting.error(outputs), 5),
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "samples": setting.data.samples,
@@ -355,20 +371,24 @@ def page(rows: Sequence[Row]) -> str:
     if allocated := [row for row in rows if row["method"].startswith("allocate ")]:
         parts += ["", "## Allocators", "", "Mean and range over seeds, no training.", "",
                   *table(allocated)]
+        if judged := [row for row in allocated if "error" in row]:
+            parts += ["", "Error of their outputs on the validation images, over the variance of the dense ones, in %:", "",
+                      *table(judged, "error")]
     if PLOT.is_file():
         parts += ["", f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})"]
     return "\n".join(parts) + "\n"
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def table(rows: Sequence[Row], figure: str = "accuracy") -> list[str]:
     columns = sorted({(row["model"], row["flops_asked"]) for row in rows},
                      key=lambda c: (c[0], -c[1]))
     dense = {row["model"]: row["dense"] for row in rows}
     heads = [f"{model} {budget:.0%}" for model, budget in columns]
-    lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " --- |" * len(columns),
-             f"| dense | {' | '.join(f'{100 * dense[model]:.2f}' for model, _ in columns)} |"]
+    lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " --- |" * len(columns)]
+    if figure == "accuracy":
+        lines.append(f"| dense | {' | '.join(f'{100 * dense[model]:.2f}' for model, _ in columns)} |")
     for method in dict.fromkeys(row["method"] for row in rows):
-        cells = [cell([r["accuracy"] for r in rows if r["method"] == method
+        cells = [cell([r[figure] for r in rows if r["method"] == method
                        and (r["model"], r["flops_asked"]) == column]) for column in columns]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines

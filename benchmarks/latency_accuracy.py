@@ -58,10 +58,10 @@ def main() -> None:
     }
     runs = interleaved([runner(setting.program), *(runner(r.program) for r in results.values())],
                        rounds=options.rounds, warmup=10)
-    rows: list[dict[str, Any]] = [{"plan": "dense", "accuracy": setting.accuracy(setting.model)}]
+    rows: list[dict[str, Any]] = [{"plan": "dense", "accuracy": setting.accuracy(setting.dense)}]
     for (name, result), seconds in zip(results.items(), runs[1:], strict=True):
         report = result.report
-        rows.append({"plan": name, "accuracy": setting.accuracy(result.program.module()),
+        rows.append({"plan": name, "accuracy": setting.accuracy(setting.outputs(result.program.module())),
                      "flops": report.after.macs / report.before.macs,
                      "error": report.recovery["after"],
                      "ratio": asdict(Ratio.of(seconds, runs[0])), "least_ms": 1e3 * min(seconds)})

@@ -24,6 +24,7 @@ from .baselines import (
     Uniform,
     pq_index,
 )
+from .correction import Correction, correct
 from .dp import DynamicProgramming
 from .factors import Factor
 from .problem import Allocation, Infeasible, Problem
@@ -34,6 +35,7 @@ __all__ = [
     "ALLOCATORS",
     "Allocation",
     "Allocator",
+    "Correction",
     "DynamicProgramming",
     "ErdosRenyiKernel",
     "Factor",
@@ -46,5 +48,6 @@ __all__ = [
     "Uniform",
     "allocate",
     "approach",
+    "correct",
     "pq_index",
 ]

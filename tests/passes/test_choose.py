@@ -1,0 +1,114 @@
+"""Which plan is chosen: what repaired plans cost corrects the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from graphprune import Budget, State
+from graphprune.analysis import Analysis, Kept, analyse
+from graphprune.calibration import gather
+from graphprune.passes import Allocate, Choose, Decision, Scores, choose
+from graphprune.passes.allocation import JointlyInfeasible
+from graphprune.passes.allocation.baselines import GlobalThreshold
+from graphprune.passes.observe import Observations
+from graphprune.passes.recover import Repaired
+from graphprune.tracing import trace
+
+GROUPS, WIDTH = 5, 24
+OFF = (3.0, 1.0, 2.0, 1.0, 3.0), (1.0, 4.0, 4.0, 1.0, 1.0)
+Curves = Mapping[str, NDArray[np.float64]]
+
+
+class World:
+    """A chain of layers whose plans cost what is said here, however they are repaired.
+
+    Args:
+        monkeypatch: puts that in the place of the repair.
+        off: by what factors the groups' curves of two variants are off.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *off: tuple[float, ...]) -> None:
+        layers = [nn.Linear(WIDTH, WIDTH) for _ in range(GROUPS + 1)]
+        program = trace(nn.Sequential(*layers), (torch.randn(2, WIDTH),))
+        self.analysis = analyse(program)
+        ids = [g.id for g in self.analysis.groups]
+        assert len(ids) == GROUPS
+        lost = np.arange(WIDTH, -1, -1) / WIDTH
+        self.right: Curves = {name: lost ** (1.5 + 0.2 * i) for i, name in enumerate(ids)}
+        variants: dict[str, Curves] = {
+            str(number): {name: f * self.right[name] for name, f in zip(ids, factors, strict=True)}
+            for number, factors in enumerate(off)}
+        ranks = {name: np.arange(1.0, WIDTH + 1) for name in ids}
+        seen = Observations(self.analysis, gather([torch.randn(4, WIDTH)], program))
+        self.scores = Scores(ranks, curves=variants["0"], variants=variants)
+        self.state = State(program, facts={Analysis: self.analysis, Observations: seen, Scores: self.scores})
+        self.repaired = 0
+        monkeypatch.setattr(choose, "repair", self.repair)
+
+    def repair(self, seen: Observations, kept: Kept, *, stage: str) -> Repaired:
+        self.repaired += 1
+        widths = [int(kept.alive[g.labels].sum()) for g in self.analysis.groups]
+        return Repaired({}, self.cost(self.right, widths), ())
+
+    def cost(self, curves: Curves, widths: list[int]) -> float:
+        return float(sum(curve[n] for curve, n in zip(curves.values(), widths, strict=True)))
+
+    def decide(self, method: str = "dp") -> Decision:
+        return Choose(Allocate(budget=Budget.flops(0.4), method=method)).run(self.state)
+
+    def reached(self, decision: Decision) -> float:
+        return self.cost(self.right, [len(g.keep) for g in decision.plan.groups])
+
+
+def test_corrected_curves_lead_nearly_to_the_best_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, *OFF)
+    found = world.decide()
+    best = Allocate(budget=Budget.flops(0.4)).run(world.state.knowing(Scores(
+        world.scores.values, curves=world.right)))
+    start = Allocate(budget=Budget.flops(0.4)).run(world.state)
+    gap = world.reached(found) - world.reached(best)
+    assert gap < 0.3 * (world.reached(start) - world.reached(best))
+    assert found.repaired is not None
+    assert found.repaired.error == world.reached(found)
+    assert found.notes[-1].startswith("curves: corrected")
+    assert all(met.met for met in found.budgets)
+
+
+def test_nothing_is_corrected_where_the_curves_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, (2.0,) * GROUPS, (1e3,) * GROUPS)
+    found = world.decide()
+    assert world.repaired <= 2, "one plan by both variants, and a threshold"
+    assert "corrected" not in found.notes[-1]
+
+
+@pytest.mark.parametrize("method", ["uniform", "global_threshold"])
+def test_other_rules_stay_what_they_are(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, *OFF)
+    rule = Allocate(budget=Budget.flops(0.4), method=method)
+    plans = [rule.run(world.state.knowing(Scores(world.scores.values, curves=curves))).plan
+             for curves in world.scores.variants.values()]
+    assert world.decide(method).plan in plans
+
+
+@pytest.mark.parametrize("error", [0.0, float("inf")])
+def test_errors_that_tell_nothing_correct_nothing(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, *OFF)
+    monkeypatch.setattr(choose, "repair", lambda *_, **__: Repaired({}, error, ()))
+    found = world.decide()
+    assert found.repaired is not None
+    assert found.repaired.error == error
+
+
+def test_a_threshold_that_finds_no_plan_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: object, problem: object) -> None:
+        raise JointlyInfeasible(np.array([1.1]))
+
+    world = World(monkeypatch, *OFF)
+    monkeypatch.setattr(GlobalThreshold, "__call__", none)
+    assert "threshold" not in world.decide().notes[-1]
