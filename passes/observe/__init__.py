@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .finding import Stored
 from .frontier import Frontier
 from .layers import Layer, as_matrix, from_matrix, others, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
+from .parts import Stored
 from .rows import input_rows, output_rows
 from .targets import Target, affine, put
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import fx
 
-from graphprune.graph import state
 from graphprune.nodes import bind, shape
 from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
 from graphprune.stored import stored_calls
 
 from .layers import Layer
+from .parts import Stored
 
-__all__ = ["SUMS", "Stored", "find_layers"]
+__all__ = ["SUMS", "find_layers"]
 
 aten = torch.ops.aten
 
@@ -57,15 +55,14 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
             continue
         if weight in computed and _is_turned(weight) and stored.own(weight.all_input_nodes[0], 1):
             weight, transposed = weight.all_input_nodes[0], not transposed
-        elif stored.own(weight, len(weight.users)) is None and weight not in computed:
+        elif weight not in computed and not stored.own(weight, len(weight.users)):
             continue
         layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, transposed)
         if form.bias is None or call[form.bias] is None:
-            found.append(stored.with_sum(layer) if layer.calls == 1 else layer)
-            continue
+            found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
         # One number for each channel by the operator's own terms, or by broadcasting.
-        known = stored.own if form.bias == "bias" else partial(stored.per_channel, layer=layer)
-        if (bias := known(call[form.bias], layer.calls)) is not None:
+        elif stored.own(bias := call[form.bias], layer.calls) and (
+                form.bias == "bias" or _is_per_channel(bias, layer)):
             found.append(replace(layer, bias=bias))
     return tuple(found)
 
@@ -102,42 +99,20 @@ def _is_turned(node: fx.Node) -> bool:
             and result.stride() == source.stride()[::-1])
 
 
-class Stored:
-    """The tensors of a graph, and how often each is read.
+def _with_sum(layer: Layer, stored: Stored) -> Layer:
+    """A layer without a bias, with that which a sum behind it adds."""
+    readers = list(layer.node.users)
+    if len(readers) != 1 or readers[0].target not in SUMS:
+        return layer
+    call = bind(readers[0])
+    bias = call["other"] if call["self"] is layer.node else call["self"]
+    if call["alpha"] != 1 or not stored.own(bias, 1) or not _is_per_channel(bias, layer):
+        return layer
+    return replace(layer, bias=bias, end=readers[0])
 
-    Args:
-        module: the graph.
-    """
 
-    def __init__(self, module: fx.GraphModule) -> None:
-        self._tensors = state(module)
-        self._uses = Counter(
-            id(self._tensors[node.target])
-            for node in module.graph.find_nodes(op="get_attr") if node.target in self._tensors
-            for _ in node.users
-        )
-
-    def own(self, node: Any, calls: int) -> str | None:
-        """The name of a tensor that so many calls read, and nothing else."""
-        if not isinstance(node, fx.Node) or node.op != "get_attr":
-            return None
-        name = str(node.target)
-        return name if name in self._tensors and self._uses[id(self._tensors[name])] == calls else None
-
-    def per_channel(self, node: Any, calls: int, layer: Layer) -> str | None:
-        """The same, if a sum adds one number of it to each channel of the layer's output."""
-        name, output = self.own(node, calls), shape(layer.node)
-        size = self._tensors[name].shape if name else ()
-        fits = len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
-            n if i == layer.channel % len(output) else 1 for i, n in enumerate(output))
-        return name if fits else None
-
-    def with_sum(self, layer: Layer) -> Layer:
-        """A layer without a bias, with that which a sum behind it adds."""
-        readers = list(layer.node.users)
-        if len(readers) != 1 or readers[0].target not in SUMS:
-            return layer
-        call = bind(readers[0])
-        other = call["other"] if call["self"] is layer.node else call["self"]
-        bias = self.per_channel(other, 1, layer) if call["alpha"] == 1 else None
-        return layer if bias is None else replace(layer, bias=bias, end=readers[0])
+def _is_per_channel(bias: fx.Node, layer: Layer) -> bool:
+    """Whether a sum adds one number of it to each channel of the layer's output."""
+    output, size = shape(layer.node), shape(bias)
+    return len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
+        n if i == layer.channel % len(output) else 1 for i, n in enumerate(output))

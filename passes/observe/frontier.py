@@ -15,6 +15,8 @@ from torch.utils import _pytree as pytree
 from graphprune.graph import state
 from graphprune.stored import stored_calls
 
+from .parts import base_of, part_of
+
 __all__ = ["Frontier"]
 
 
@@ -99,6 +101,16 @@ class Frontier:
             self.tensors[str(node.target)] = value
         else:
             self._known[node] = value
+
+    def settle(self, node: fx.Node) -> None:
+        """Write the value that a part of a stored tensor was given into that tensor."""
+        base = base_of(node)
+        if base is None or base is node or node not in self._known:
+            return
+        whole = self.constant(base).clone()
+        if (part := part_of(whole, node)) is not None:
+            part.copy_(self._known[node])
+            self.put(base, whole)
 
     def fork(self) -> Frontier:
         """A second frontier at the same place, which shares no memory with this one."""

@@ -34,7 +34,7 @@ class Layer:
         end: the call, or the sum behind it that adds the bias.
         value: its input.
         weight: a stored tensor, or a call that computes it from such, ``[out, in / groups, *kernel]``, ...
-        bias: name of the bias, if it has one; one number for each channel.
+        bias: a stored tensor or a part of one, if it has a bias; one number for each channel.
         spatial: number of spatial dimensions; 0 for a linear layer.
         transposed: ... or ``[in, out / groups, *kernel]``.
     """
@@ -44,7 +44,7 @@ class Layer:
     end: fx.Node
     value: fx.Node
     weight: fx.Node
-    bias: str | None
+    bias: fx.Node | None
     spatial: int
     transposed: bool
 

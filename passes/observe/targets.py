@@ -83,26 +83,28 @@ def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[T
     return found
 
 
-def put(run: Frontier, layer: Layer, place: fx.Node, norms: tuple[fx.Node, ...], weight: Tensor,
-        change: Tensor) -> None:
+def put(run: Frontier, layer: Layer, copies: Mapping[fx.Node, fx.Node], norms: tuple[fx.Node, ...],
+        weight: Tensor, change: Tensor) -> None:
     """Give a layer other weights, and its output another mean, if anything behind it holds one.
 
     Args:
         run: what to change.
         layer: the layer.
-        place: its weight in the graph that is run.
+        copies: the graph's node for each node of the layer's graph, where these aren't the same.
         norms: BatchNorms behind it; without a bias the running mean of the first takes the change.
         weight: ``[groups, out, u]``.
         change: ``[groups * out]``, what to add to the layer's output.
     """
-    old, tensors = run.constant(place), run.tensors
+    place = copies.get(layer.weight, layer.weight)
+    old = run.constant(place)
     run.put(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype))
-    name = layer.bias
-    if name is None and norms:
-        name, change = str(bind(norms[0])["running_mean"].target), -change
-    if name is not None:
-        now = tensors[name]
-        tensors[name] = (now.double() + change.reshape(now.shape)).to(now.dtype)
+    place = layer.bias
+    if place is None and norms:
+        place, change = bind(norms[0])["running_mean"], -change
+    if place is not None:
+        place = copies.get(place, place)
+        now = run.constant(place)
+        run.put(place, (now.double() + change.reshape(now.shape)).to(now.dtype))
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:

@@ -88,7 +88,8 @@ def repair(
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
         channels = [rows for each in tie if (rows := staying(each, analysis, kept)) is not None]
-        if len(channels) == len(tie) and stored.own(copies[layer.weight], layer.calls):
+        own = [place for place in (layer.weight, layer.bias) if place is not None]
+        if len(channels) == len(tie) and all(stored.own(copies[place], layer.calls) for place in own):
             problem = _Problem(observations, tie, channels[0], run, copies, used)
             if run.reach(problem.needed(), ahead):
                 fits.append((layer, problem.solve(known[layer] if like else None)))
@@ -124,8 +125,8 @@ class _Problem:
         stored = self.run.constant(self.copies[layer.weight])
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
         weight = layer.matrix(stored, groups)
-        bias = (weight.new_zeros(weight.shape[:2]) if layer.bias is None else tensors[layer.bias]
-                .double()).flatten()
+        bias = (weight.new_zeros(weight.shape[:2]) if layer.bias is None
+                else self.run.constant(self.copies[layer.bias]).double()).flatten()
         behind = affine(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
         free = layer.bias is not None or behind is not None
@@ -168,7 +169,10 @@ class _Problem:
         rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
         weight = torch.where(rows[0], fit.weight / rows[1], old)
         layer = self.tie[0]
-        put(self.run, layer, self.copies[layer.weight], self.seen.targets[layer].norms, weight, change)
+        put(self.run, layer, self.copies, self.seen.targets[layer].norms, weight, change)
+        for place in (layer.weight, layer.bias):
+            if place is not None:
+                self.run.settle(self.copies[place])
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def _put(seen: Observations, run: Frontier, layer: Layer, weight: torch.Tensor) 
     groups, _ = sizes(layer)
     mean = seen.record.moments[layer].mean
     lost = (layer.matrix(run.constant(layer.weight), groups) - weight) @ mean[:, :, None]
-    put(run, layer, layer.weight, seen.targets[layer].norms, weight, lost.flatten())
+    put(run, layer, {}, seen.targets[layer].norms, weight, lost.flatten())
 
 
 def _without_reader(seen: Observations, group: Group, fallback: Scores) -> Curve:

@@ -342,13 +342,52 @@ class Parts(nn.Module):
         return self.head(torch.cat(parts, -1))
 
 
-@pytest.mark.parametrize(("made", "left"), [(False, ("w",)), (True, ())])
-def test_weights_that_are_parts_or_made_are_no_obstacle(*, made: bool, left: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("made", "layers"), [(False, 4), (True, 1)])
+def test_weights_that_are_parts_or_made_are_no_obstacle(*, made: bool, layers: int) -> None:
     torch.manual_seed(0)
     data = torch.randn(100, 6)
     result = gp.compress(Parts(made=made), (data[:2],), flops=0.6, calibration=[data])
-    assert result.report.recovery["left"] == left
-    assert result.report.recovery["after"] <= result.report.recovery["before"]
+    found = result.report.recovery
+    assert (found["layers"], found["left"]) == (layers, ())
+    assert found["after"] < (0.1 if not made else 1.1) * found["before"]
+
+
+class Attention(nn.Module):
+    """Attention over another source: one stored weight and bias for queries and another for the rest."""
+
+    def __init__(self, *, packed: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(6, 16), nn.Linear(6, 16)
+        self.mix, self.head = nn.MultiheadAttention(16, 4, batch_first=True), nn.Linear(16, 3)
+        nn.init.normal_(self.mix.in_proj_bias)
+        with torch.no_grad():
+            for each in (self.a, self.b):
+                each.weight[8:] = 2 * each.weight[:8] + 0.1 * torch.randn(8, 6)
+            weights, biases = self.mix.in_proj_weight, self.mix.in_proj_bias
+            self.q, self.kv = nn.Linear(16, 16), nn.Linear(16, 32)
+            self.q.weight.copy_(weights[:16]), self.q.bias.copy_(biases[:16])
+            self.kv.weight.copy_(weights[16:]), self.kv.bias.copy_(biases[16:])
+        self.packed = packed
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = self.a(x), self.b(y)
+        if self.packed:
+            return self.head(self.mix(x, y, y, need_weights=False)[0])
+        q, (k, v) = self.q(x), self.kv(y).chunk(2, -1)
+        q, k, v = (each.unflatten(-1, (4, 4)).transpose(1, 2) for each in (q, k, v))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.head(self.mix.out_proj(mixed))
+
+
+def test_attention_over_another_source_is_refitted() -> None:
+    torch.manual_seed(1)
+    data = [(torch.randn(40, 5, 6), torch.randn(40, 7, 6)) for _ in range(5)]
+    one, other = (gp.compress(Attention(packed=packed), (data[0][0][:2], data[0][1][:2]), flops=0.6,
+                              calibration=data).report.recovery for packed in (False, True))
+    assert one["left"] == other["left"] == ()
+    assert one["layers"] == other["layers"]
+    assert max(each["after"] / each["before"] for each in (one, other)) < 1e-4
 
 
 def test_a_large_mean_costs_no_accuracy() -> None:

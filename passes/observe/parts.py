@@ -1,0 +1,93 @@
+"""Stored tensors, what views make parts of them, and what reads which elements.
+
+Attention over another source splits one stored weight, and weights are transposed, sliced or seen
+in another shape. A part that nothing else reads can be given other values through its views.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from operator import getitem
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.graph import state
+from graphprune.stored import stored_calls
+
+__all__ = ["Stored", "base_of", "part_of"]
+
+
+def base_of(node: fx.Node) -> fx.Node | None:
+    """The stored tensor that a chain of views, each of one value, leads back to."""
+    while node.op == "call_function" and len(node.all_input_nodes) == 1 and (
+            node.target is getitem or getattr(node.target, "is_view", False)):
+        (node,) = node.all_input_nodes
+    return node if node.op == "get_attr" else None
+
+
+def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
+    """What views make of a tensor, if that shares the tensor's memory, and each element of it once.
+
+    Args:
+        tensor: to use for the stored one.
+        node: with a base; see ``base_of``.
+    """
+    with torch.no_grad():
+        part = _value(tensor, node)
+    if not isinstance(part, Tensor) or part.dtype != tensor.dtype:
+        return None
+    shared = part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    repeated = any(step == 0 for step, size in zip(part.stride(), part.shape, strict=True) if size > 1)
+    return part if shared and not repeated else None
+
+
+def _value(tensor: Tensor, node: fx.Node) -> Any:
+    if node.op == "get_attr":
+        return tensor
+    args, kwargs = fx.map_arg((node.args, node.kwargs), partial(_value, tensor))
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+class Stored:
+    """The tensors of a graph, and what reads them.
+
+    Args:
+        module: the graph.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self._tensors = state(module)
+        calls = stored_calls(module, larger=True)
+        self._bases: dict[fx.Node, Tensor] = {}
+        for node in module.graph.nodes:
+            base = base_of(node) if node.op == "get_attr" or node in calls else None
+            if base is not None and base.target in self._tensors:
+                self._bases[node] = self._tensors[str(base.target)]
+        self._readings: dict[int, list[fx.Node]] = defaultdict(list)
+        for node, tensor in self._bases.items():
+            self._readings[id(tensor)] += [node for user in node.users if user not in self._bases]
+
+    def own(self, node: Any, calls: int) -> bool:
+        """Whether it is a stored tensor or a part of one, which so many calls read and nothing else."""
+        if node not in self._bases:
+            return False
+        tensor = self._bases[node]
+        if part_of(tensor, node) is None:
+            return False
+        readings = self._readings[id(tensor)]
+        if len(readings) == calls:
+            return True
+        mine = _elements(tensor, node)
+        return sum(bool((mine & _elements(tensor, each)).any()) for each in readings) == calls
+
+
+def _elements(tensor: Tensor, node: fx.Node) -> Tensor:
+    """A mask of those that a part holds; of all, if what the views make of them shares no memory."""
+    numbers = torch.arange(tensor.numel(), dtype=torch.int32).view(tensor.shape)
+    part = part_of(numbers, node)
+    if part is None:
+        return torch.ones(tensor.numel(), dtype=torch.bool)
+    return torch.zeros(tensor.numel(), dtype=torch.bool).index_fill(0, part.flatten().long(), 1)
