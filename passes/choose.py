@@ -83,7 +83,7 @@ class Choose(AnalysisPass):
                 return
             found = tried.plan(self.allocate, curves)
             hopeless = found.allocation.distortion > (1 - GAIN) * tried.least()
-            if hopeless or not tried.add(f"corrected {number}", found):
+            if hopeless or not tried.add(f"corrected ({number})", found):
                 return
 
 
