@@ -81,6 +81,12 @@ class Analysis:
                 alive[group.labels[np.asarray(list(keep[group.id]), dtype=np.int64)]] = True
         return Kept(self.labels, alive)
 
+    def groups_on(self, axes: Iterable[Axis]) -> tuple[str, ...]:
+        """Ids of the groups that have channels on any of some axes, in model order."""
+        numbers = [np.unique(self.grouping.of_label[self.labels.resolve(axis)]) for axis in axes]
+        found = np.unique(np.concatenate(numbers)) if numbers else []
+        return tuple(self.groups[number].id for number in found if number >= 0)
+
     def macs_of(self, node: fx.Node) -> Polynomial:
         """Multiply-accumulates of one call, per sample."""
         return _macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
@@ -96,9 +102,8 @@ class Analysis:
         found: dict[str, dict[fx.Node, None]] = {}
         for node, facts in self.facts.items():
             for axis in (a for s in facts.statistics if not s.exact for a in s.held):
-                numbers = np.unique(self.grouping.of_label[self.labels.resolve(axis)])
-                for number in numbers[numbers >= 0]:
-                    found.setdefault(self.groups[number].id, {})[node] = None
+                for group in self.groups_on([axis]):
+                    found.setdefault(group, {})[node] = None
         return {name: tuple(nodes) for name, nodes in found.items()}
 
     @cached_property

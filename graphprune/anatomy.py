@@ -7,7 +7,7 @@ constants here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +69,8 @@ def _layer(analysis: Analysis, node: fx.Node, after: Sequence[int],
         where=source_line(node),
         before=macs.at(analysis.widths),
         after=macs.at(after),
-        reads=_groups(analysis, (c.axis for c in facts.contractions)),
-        makes=_groups(analysis, result),
+        reads=analysis.groups_on(c.axis for c in facts.contractions),
+        makes=analysis.groups_on(result),
         reads_frozen=_distinct(i for axis, e in mine.items() if axis in contracted for i in e),
         makes_frozen=_distinct(i for axis, e in mine.items() if axis not in contracted for i in e),
     )
@@ -90,13 +90,6 @@ def _place(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     path = next((str(path) for path, _ in reversed(stack.values())), "")
     return f"{path}.{node.name}" if path else node.name
-
-
-def _groups(analysis: Analysis, axes: Iterable[Any]) -> tuple[str, ...]:
-    found: set[int] = set()
-    for axis in axes:
-        found.update(np.unique(analysis.grouping.of_label[analysis.labels.resolve(axis)]).tolist())
-    return tuple(analysis.groups[number].id for number in sorted(found) if number >= 0)
 
 
 def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:

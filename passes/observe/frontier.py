@@ -119,6 +119,18 @@ class Frontier:
         twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
         return twin
 
+    def moved(self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]) -> Frontier:
+        """A second frontier at the same place of another graph, in which what has been run is the same.
+
+        Args:
+            module: the other graph.
+            copies: its node for each node of this graph whose value it computes.
+        """
+        twin, values = Frontier(module, []), self.fork()._values
+        twin._done = {copies[node] for node in self._done if node in copies}
+        twin._values = [{copies[node]: value for node, value in each.items()} for each in values]
+        return twin
+
     def outputs(self) -> list[list[Any]]:
         """For each batch the flat outputs. To be called at the end."""
         self.advance()

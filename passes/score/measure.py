@@ -7,16 +7,20 @@ its outputs with the dense ones on data kept aside. A few widths of each group s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
 
+from graphprune.analysis import Analysis
+from graphprune.cut import cut_nodes
 from graphprune.groups import Group
+from graphprune.labels import Axis
 from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
-from graphprune.passes.recover import repair
 
 from .base import Scores
 from .obs import Reader, Sweep, find_readers, sweep
@@ -86,18 +90,16 @@ def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
     numbers = list(seen.held_out)
     run = Frontier(seen.analysis.module, [seen.batches[b] for b in numbers])
     found: dict[str, Curve] = {}
-
-    def start(group: Group) -> int:
-        return min((place[r.layer.node] for r in readers[group.id]), default=-1)
-
-    for number, group in enumerate(sorted(seen.analysis.groups, key=start)):
+    touched = _touched(seen.analysis) if not all(readers.values()) else {}
+    first = {name: min((r.layer.node for r in own), key=place.__getitem__) if own else touched[name]
+             for name, own in readers.items()}
+    for number, group in enumerate(sorted(seen.analysis.groups, key=lambda g: place[first[g.id]])):
         seen.tell("score", number, len(seen.analysis.groups))
+        run.advance(first[group.id])
         if not readers[group.id]:
-            found[group.id] = _without_reader(seen, group, fallback)
+            found[group.id] = _without_reader(seen, run, group, fallback)
             continue
         result = sweep(seen, group, readers[group.id], _points(group))
-        first = min((r.layer.node for r in readers[group.id]), key=place.__getitem__)
-        run.advance(first)
         errors = {group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
                   for left in result.refits}
         found[group.id] = Curve(result.order, result.curve, errors)
@@ -127,12 +129,33 @@ def _put(seen: Observations, run: Frontier, layer: Layer, weight: torch.Tensor) 
     put(run, layer, {}, seen.targets[layer].norms, weight, lost.flatten())
 
 
-def _without_reader(seen: Observations, group: Group, fallback: Scores) -> Curve:
-    """By the fallback's order and shape, at the measured scale."""
+def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: Scores) -> Curve:
+    """By the fallback's order and shape, at the measured scale: of the network without the channels."""
     order = tuple(int(c) for c in fallback.order(group.id)[::-1])
     shape = fallback.curve(group.id)[::-1][:-1]
     errors: dict[int, float] = {}
     for left in _points(group):
         kept = seen.analysis.kept({group.id: sorted(order[group.width - left :])})
-        errors[group.width - left] = repair(seen, kept, refitting=False).error
+        rest = run.moved(*cut_nodes(seen.analysis, kept))
+        errors[group.width - left] = seen.error(dict(zip(seen.held_out, rest.outputs(), strict=True)))
     return Curve(order, shape, errors)
+
+
+def _touched(analysis: Analysis) -> dict[str, fx.Node]:
+    """Group id -> the first call that a cut changes, of those that inputs have a say in; or the output."""
+    *nodes, output = analysis.module.graph.nodes
+    found: dict[str, fx.Node] = {}
+    for node in nodes:
+        if node.op != "call_function" or node in analysis.stored:
+            continue
+        stored = [each for each in node.all_input_nodes if each.op == "get_attr" or each in analysis.stored]
+        for group in analysis.groups_on(chain(*(_axes(analysis, each) for each in (node, *stored)))):
+            found.setdefault(group, node)
+    return {group.id: found.get(group.id, output) for group in analysis.groups}
+
+
+def _axes(analysis: Analysis, node: fx.Node) -> Iterator[Axis]:
+    """Of a call's result, or of all of them."""
+    layout = analysis.layouts.get(node)
+    for each in layout if isinstance(layout, list) else [layout or ()]:
+        yield from each

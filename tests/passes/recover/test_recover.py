@@ -23,6 +23,8 @@ from graphprune.passes.recover import normal, repair
 from graphprune.passes.recover.normal import Rows, normal_equations
 from graphprune.passes.recover.recover import with_tensors
 from graphprune.passes.recover.regression import refit, refit_like
+from graphprune.passes.score.magnitude import Magnitude
+from graphprune.passes.score.measure import measure
 from graphprune.passes.score.obs import find_readers, sweep
 from graphprune.tracing import trace
 from graphprune.wording import recovered
@@ -200,25 +202,45 @@ def test_the_curve_is_the_least_squares_error() -> None:
     torch.testing.assert_close(weight[0][:, left], best.T, rtol=0.05, atol=0.01)
 
 
-@pytest.mark.parametrize("name", sorted(NETS | HELD))
-def test_every_net_can_be_repaired(name: str) -> None:
+def observed(name: str) -> Observations:
+    """Of a net on eight batches of noise."""
     torch.manual_seed(0)
     net = (NETS | HELD)[name]().eval()
     program = trace(net, net.inputs(), net.keywords())
-    analysis = analyse(program)
     leaves = pytree.tree_leaves(program.example_inputs)
     data = [
         [torch.randn_like(x) if isinstance(x, Tensor) and x.is_floating_point() else x for x in leaves]
         for _ in range(8)
     ]
-    seen = Observations(analysis, gather(data, program))
-    kept = analysis.kept({g.id: range(max(1, g.width // 2)) for g in analysis.groups})
+    return Observations(analyse(program), gather(data, program))
+
+
+@pytest.mark.parametrize("name", sorted(NETS | HELD))
+def test_every_net_can_be_repaired(name: str) -> None:
+    seen = observed(name)
+    kept = seen.analysis.kept({g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups})
     before = repair(seen, kept, refitting=False)
     after = repair(seen, kept)
     assert after.tensors.keys() == before.tensors.keys()
     assert all(after.tensors[n].shape == t.shape for n, t in before.tensors.items())
     assert all(bool(t.isfinite().all()) for t in after.tensors.values())
     assert all(fit.after <= fit.before for _, fit in after.fits)
+
+
+@pytest.mark.parametrize("name", [
+    "CroppedChannels", "EinsumMixing", "Experts", "IndexSelected", "LanguageModel", "LowRank", "Recurrent",
+    "UnusedParameters",
+])
+def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None:
+    seen = observed(name)
+    readers, curves = find_readers(seen), measure(seen, Magnitude()(seen.analysis))
+    groups = [g for g in seen.analysis.groups if not readers[g.id]]
+    assert groups
+    for group in groups:
+        curve = curves[group.id]
+        for gone, error in curve.measured.items():
+            kept = seen.analysis.kept({group.id: sorted(curve.order[gone:])})
+            assert error == pytest.approx(repair(seen, kept, refitting=False).error, rel=1e-6)
 
 
 def test_tied_weights_stay_tied() -> None:
