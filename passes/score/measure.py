@@ -151,7 +151,9 @@ def _touched(analysis: Analysis) -> dict[str, fx.Node]:
         stored = [each for each in node.all_input_nodes if each.op == "get_attr" or each in analysis.stored]
         for group in analysis.groups_on(chain(*(_axes(analysis, each) for each in (node, *stored)))):
             found.setdefault(group, node)
-    return {g.id: found[g.id] if g.id in found else output for g in analysis.groups}
+    for group in analysis.groups:
+        found.setdefault(group.id, output)
+    return found
 
 
 def _axes(analysis: Analysis, node: fx.Node) -> Iterator[Axis]:
