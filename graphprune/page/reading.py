@@ -32,7 +32,10 @@ _FIT = {"layer": str, "before": _NUMBER, "after": _NUMBER, "refitted": bool}
 _BUDGET = {"cost": str, "asked": _NUMBER, "bound": _NUMBER, "reached": _NUMBER, "dense": _NUMBER,
            "met": bool}
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
-_PROBE = {"budget": _NUMBER, "cost": _MAYBE, "accuracy": _MAYBE, "drop": (_SIGNED, None), "holds": bool}
+_PROBE = (
+    {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
+    {"budget": _NUMBER, "cost": None, "accuracy": None, "drop": None, "holds": bool},
+)
 
 _SHAPES: Mapping[str, Shape] = {
     "model": str,

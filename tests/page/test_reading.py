@@ -70,7 +70,26 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [*([path] if path else []), *(p for key, each in inner for p in places(each, (*path, key)))]
 
 
+def holder(content: Any, place: tuple[Any, ...]) -> Any:
+    """What holds the entry at the end of a path."""
+    for key in place[:-1]:
+        content = content[key]
+    return content
+
+
 PLACES = places(json.loads(full().to_json()))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_a_report_with_a_null_is_refused_or_shown(place: tuple[Any, ...], tmp_path: Path) -> None:
+    content = json.loads(full().to_json())
+    holder(content, place)[place[-1]] = None
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    try:
+        report = read(tmp_path)
+    except LoadError:
+        return
+    assert one(report).startswith("<!DOCTYPE html>")
 
 
 @settings(max_examples=150, deadline=None)
@@ -78,10 +97,8 @@ PLACES = places(json.loads(full().to_json()))
 def test_a_changed_report_is_refused_or_shown(tmp_path_factory: pytest.TempPathFactory,
                                               data: st.DataObject) -> None:
     content = json.loads(full().to_json())
-    *path, last = data.draw(st.sampled_from(PLACES))
-    inner = content
-    for key in path:
-        inner = inner[key]
+    place = data.draw(st.sampled_from(PLACES))
+    inner, last = holder(content, place), place[-1]
     if data.draw(st.booleans()):
         inner[last] = data.draw(ODD)
     else:
