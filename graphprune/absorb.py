@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from graphprune.nodes import bind, shape, size_hint
+from graphprune.nodes import bind, evaluate, shape, size_hint
 from graphprune.ops.facts import share
 
 if TYPE_CHECKING:
@@ -162,8 +162,7 @@ def _moved(node: fx.Node, source: fx.Node, numbers: Any) -> Any:
     def value(n: fx.Node) -> Any:
         return numbers if n is source else size_hint(n.meta["val"])
 
-    arguments: Any = fx.map_arg((node.args, node.kwargs), value)
-    return node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+    return evaluate(node, value)
 
 
 def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:

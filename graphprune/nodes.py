@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 from torch import fx
 
-__all__ = ["bind", "shape", "size_hint", "source_line"]
+__all__ = ["bind", "evaluate", "shape", "size_hint", "source_line"]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
@@ -27,6 +28,12 @@ def bind(node: fx.Node) -> dict[str, Any]:
 def _parameters(operator: torch._ops.OpOverload) -> tuple[tuple[str, ...], dict[str, Any]]:
     arguments = operator._schema.arguments
     return tuple(a.name for a in arguments), {a.name: a.default_value for a in arguments}
+
+
+def evaluate(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
+    """What a call makes of its operands' values."""
+    args, kwargs = fx.map_arg((node.args, node.kwargs), value)
+    return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
 def size_hint(size: int | torch.SymInt) -> int:

@@ -19,7 +19,7 @@ from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
 from graphprune.nodes import size_hint
 from graphprune.ops import Call, Facts, find
-from graphprune.ops.facts import Result
+from graphprune.ops.facts import Result, axes_of
 from graphprune.stored import stored_calls
 
 __all__ = ["Sweep"]
@@ -183,9 +183,7 @@ class Sweep:
 
     def _axes_of(self, node: fx.Node) -> list[Axis]:
         """The axes of all results of a node."""
-        result = self.results.get(node)
-        layouts = result if isinstance(result, list) else [result] if result else []
-        return [axis for layout in layouts for axis in layout]
+        return axes_of(self.results.get(node))
 
     def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
         for source in nodes:

@@ -14,13 +14,19 @@ from graphprune.labels import Axis
 from graphprune.layout import Layout
 
 __all__ = [
-    "Contraction", "Facts", "Kept", "MacTerm", "Result", "Statistic", "resized", "share",
+    "Contraction", "Facts", "Kept", "MacTerm", "Result", "Statistic", "axes_of", "resized", "share",
 ]  # fmt: skip
 
 Kept = Callable[[Axis], NDArray[np.bool_]]
 """Tells, for every row of an axis, whether a plan keeps it."""
 
 Result = Layout | list[Layout] | None
+
+
+def axes_of(result: Result) -> list[Axis]:
+    """The axes of all results of a call."""
+    layouts = result if isinstance(result, list) else [result or ()]
+    return [axis for layout in layouts for axis in layout]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.graph import state
+from graphprune.nodes import evaluate
 from graphprune.stored import stored_calls
 
 from .parts import base_of, part_of
@@ -92,7 +93,7 @@ class Frontier:
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)
         if node not in self._known:
             with torch.no_grad():
-                self._known[node] = self._called(node, self.constant)
+                self._known[node] = evaluate(node, self.constant)
         return self._known[node]
 
     def put(self, node: fx.Node, value: torch.Tensor) -> None:
@@ -150,16 +151,12 @@ class Frontier:
         with torch.no_grad():
             for values in self._values:
                 for node in calls:
-                    values[node] = self._called(node, partial(self._value, values))
+                    values[node] = evaluate(node, partial(self._value, values))
                     for value in over.get(node, ()):
                         values.pop(value, None)
 
     def _value(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
         return values[node] if node in values else self.constant(node)
-
-    def _called(self, node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
-        args, kwargs = fx.map_arg((node.args, node.kwargs), value)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
 def _depends_on_order(node: fx.Node) -> bool:

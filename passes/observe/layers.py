@@ -57,6 +57,11 @@ class Layer:
         return str(node.target)
 
     @property
+    def places(self) -> tuple[fx.Node, ...]:
+        """What a refit gives other values: the weight and, if it has one, the bias."""
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
+    @property
     def calls(self) -> int:
         """How many share the weight."""
         return len(self.weight.users)

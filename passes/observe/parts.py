@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.graph import state
+from graphprune.nodes import evaluate
 from graphprune.stored import stored_calls
 
 __all__ = ["Stored", "base_of", "part_of"]
@@ -47,8 +48,7 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
 def _value(tensor: Tensor, node: fx.Node) -> Any:
     if node.op == "get_attr":
         return tensor
-    args, kwargs = fx.map_arg((node.args, node.kwargs), partial(_value, tensor))
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    return evaluate(node, partial(_value, tensor))
 
 
 class Stored:
@@ -69,25 +69,23 @@ class Stored:
         self._readings: dict[int, list[fx.Node]] = defaultdict(list)
         for node, tensor in self._bases.items():
             self._readings[id(tensor)] += [node for user in node.users if user not in self._bases]
+        self._counts: dict[int, Tensor] = {}
 
     def own(self, node: Any, calls: int) -> bool:
         """Whether it is a stored tensor or a part of one, which so many calls read and nothing else."""
         if node not in self._bases:
             return False
         tensor = self._bases[node]
-        if part_of(tensor, node) is None:
-            return False
-        readings = self._readings[id(tensor)]
-        if len(readings) == calls:
-            return True
-        mine = _elements(tensor, node)
-        return sum(bool((mine & _elements(tensor, each)).any()) for each in readings) == calls
+        if len(self._readings[id(tensor)]) == calls:
+            return part_of(tensor, node) is not None
+        part = part_of(self._count(tensor), node)
+        return part is not None and bool((part == calls).all())
 
-
-def _elements(tensor: Tensor, node: fx.Node) -> Tensor:
-    """A mask of those that a part holds; of all, if what the views make of them shares no memory."""
-    numbers = torch.arange(tensor.numel(), dtype=torch.int32).view(tensor.shape)
-    part = part_of(numbers, node)
-    if part is None:
-        return torch.ones(tensor.numel(), dtype=torch.bool)
-    return torch.zeros(tensor.numel(), dtype=torch.bool).index_fill(0, part.flatten().long(), 1)
+    def _count(self, tensor: Tensor) -> Tensor:
+        """How often each element is read; all of them, where views make a copy or repeat some."""
+        if id(tensor) not in self._counts:
+            counts = self._counts[id(tensor)] = torch.zeros_like(tensor, dtype=torch.int32, requires_grad=False)
+            for each in self._readings[id(tensor)]:
+                part = part_of(counts, each)
+                (counts if part is None else part).add_(1)
+        return self._counts[id(tensor)]

@@ -88,8 +88,7 @@ def repair(
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
         channels = [rows for each in tie if (rows := staying(each, analysis, kept)) is not None]
-        own = [place for place in (layer.weight, layer.bias) if place is not None]
-        if len(channels) == len(tie) and all(stored.own(copies[place], layer.calls) for place in own):
+        if len(channels) == len(tie) and all(stored.own(copies[n], layer.calls) for n in layer.places):
             problem = _Problem(observations, tie, channels[0], run, copies, used)
             if run.reach(problem.needed(), ahead):
                 fits.append((layer, problem.solve(known[layer] if like else None)))
@@ -170,9 +169,8 @@ class _Problem:
         weight = torch.where(rows[0], fit.weight / rows[1], old)
         layer = self.tie[0]
         put(self.run, layer, self.copies, self.seen.targets[layer].norms, weight, change)
-        for place in (layer.weight, layer.bias):
-            if place is not None:
-                self.run.settle(self.copies[place])
+        for place in layer.places:
+            self.run.settle(self.copies[place])
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Analysis
 from graphprune.nodes import shape
+from graphprune.ops.facts import axes_of
 from graphprune.verify import Double
 
 __all__ = ["unscaled"]
@@ -49,30 +49,23 @@ class _Trying(Double):
     def run_node(self, n: fx.Node) -> Any:
         """A call, tried first."""
         tried = n in self._analysis.facts and n not in self._folded
-        passed = self._passed(n) if tried else set[int]()
+        passed = self._passed(n) if tried else set[str]()
         if passed and not self._is_homogeneous(n, passed):
-            self.found |= {self._analysis.groups[i].id for i in passed}
+            self.found |= passed
         return super().run_node(n)
 
-    def _passed(self, node: fx.Node) -> set[int]:
+    def _passed(self, node: fx.Node) -> set[str]:
         """Groups that an activation brings and the result still holds."""
         brought = [self._groups(n) for n in node.all_input_nodes if n.op != "get_attr"]
         return set().union(*brought) & self._groups(node) - self._contracted(node)
 
-    def _contracted(self, node: fx.Node) -> set[int]:
-        found = [self._numbers(c.axis) for c in self._analysis.facts[node].contractions]
-        return set().union(*found)
+    def _contracted(self, node: fx.Node) -> set[str]:
+        return set(self._analysis.groups_on(c.axis for c in self._analysis.facts[node].contractions))
 
-    def _groups(self, node: fx.Node) -> set[int]:
-        result = self._analysis.layouts.get(node)
-        layouts = result if isinstance(result, list) else [result or ()]
-        return set().union(*(self._numbers(axis) for layout in layouts for axis in layout))
+    def _groups(self, node: fx.Node) -> set[str]:
+        return set(self._analysis.groups_on(axes_of(self._analysis.layouts.get(node))))
 
-    def _numbers(self, axis: Any) -> set[int]:
-        labels = np.unique(self._analysis.labels.resolve(axis))
-        return {int(i) for i in self._analysis.grouping.of_label[labels] if i >= 0}
-
-    def _is_homogeneous(self, node: fx.Node, passed: set[int]) -> bool:
+    def _is_homogeneous(self, node: fx.Node, passed: set[str]) -> bool:
         drawn: dict[fx.Node, Any] = {}
         for operand in node.all_input_nodes:
             value = self.env[operand]

@@ -7,7 +7,7 @@ its outputs with the dense ones on data kept aside. A few widths of each group s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +19,7 @@ from torch import fx
 from graphprune.analysis import Analysis
 from graphprune.cut import cut_nodes
 from graphprune.groups import Group
-from graphprune.labels import Axis
+from graphprune.ops.facts import axes_of
 from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
 
 from .base import Scores
@@ -149,15 +149,9 @@ def _touched(analysis: Analysis) -> dict[str, fx.Node]:
         if node.op != "call_function" or node in analysis.stored:
             continue
         stored = [each for each in node.all_input_nodes if each.op == "get_attr" or each in analysis.stored]
-        for group in analysis.groups_on(chain(*(_axes(analysis, each) for each in (node, *stored)))):
+        axes = chain(*(axes_of(analysis.layouts.get(each)) for each in (node, *stored)))
+        for group in analysis.groups_on(axes):
             found.setdefault(group, node)
     for group in analysis.groups:
         found.setdefault(group.id, output)
     return found
-
-
-def _axes(analysis: Analysis, node: fx.Node) -> Iterator[Axis]:
-    """Of a call's result, or of all of them."""
-    layout = analysis.layouts.get(node)
-    for each in layout if isinstance(layout, list) else [layout or ()]:
-        yield from each
