@@ -6,7 +6,7 @@ from .frontier import Frontier
 from .layers import Layer, as_matrix, from_matrix, others, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
-from .parts import Stored
+from .parts import Stored, seen
 from .rows import input_rows, output_rows
 from .targets import Target, affine, put
 
@@ -26,6 +26,7 @@ __all__ = [
     "others",
     "output_rows",
     "put",
+    "seen",
     "sizes",
     "staying",
 ]

@@ -50,14 +50,11 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         if form is None:
             continue
         call = bind(node)
-        value, weight, transposed = call[form.value], call[form.weight], form.transposed
-        if not _is_weight(weight):
+        value, weight = call[form.value], call[form.weight]
+        if not _is_weight(weight) or not (
+                weight in computed or stored.own(weight, len(weight.users))):
             continue
-        if weight in computed and _is_turned(weight) and stored.own(weight.all_input_nodes[0], 1):
-            weight, transposed = weight.all_input_nodes[0], not transposed
-        elif weight not in computed and not stored.own(weight, len(weight.users)):
-            continue
-        layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, transposed)
+        layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, form.transposed)
         if form.bias is None or call[form.bias] is None:
             found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
         # One number for each channel by the operator's own terms, or by broadcasting.
@@ -86,17 +83,6 @@ def _is_product(node: fx.Node, form: _Form) -> bool:
     value, weight = (len(shape(call[name])) for name in (form.value, form.weight))
     batched = value == weight if node.target in (*CONVOLUTIONS, *TRANSPOSED) else weight == 2
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
-
-
-def _is_turned(node: fx.Node) -> bool:
-    """Whether a call turns a matrix: the same memory, read the other way round."""
-    if (len(node.users) > 1 or len(node.all_input_nodes) != 1
-            or not isinstance(node.target, torch._ops.OpOverload)):
-        return False
-    views = [each.alias_info is not None for each in node.target._schema.returns]
-    result, source = node.meta["val"], node.all_input_nodes[0].meta["val"]
-    return (views == [True] and result.ndim == 2 and result.shape == source.shape[::-1]
-            and result.stride() == source.stride()[::-1])
 
 
 def _with_sum(layer: Layer, stored: Stored) -> Layer:

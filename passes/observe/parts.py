@@ -18,7 +18,7 @@ from graphprune.graph import state
 from graphprune.nodes import evaluate
 from graphprune.stored import stored_calls
 
-__all__ = ["Stored", "base_of", "part_of"]
+__all__ = ["Stored", "base_of", "part_of", "seen"]
 
 
 def base_of(node: fx.Node) -> fx.Node | None:
@@ -37,7 +37,7 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
         node: with a base; see ``base_of``.
     """
     with torch.no_grad():
-        part = _value(tensor, node)
+        part = seen(node, tensor)
     if not isinstance(part, Tensor) or part.dtype != tensor.dtype:
         return None
     shared = part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
@@ -45,10 +45,9 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
     return part if shared and not repeated else None
 
 
-def _value(tensor: Tensor, node: fx.Node) -> Any:
-    if node.op == "get_attr":
-        return tensor
-    return evaluate(node, partial(_value, tensor))
+def seen(node: fx.Node, tensor: Tensor) -> Any:
+    """What a node with a base sees of a tensor in the place of the stored one."""
+    return tensor if node.op == "get_attr" else evaluate(node, partial(seen, tensor=tensor))
 
 
 class Stored:

@@ -12,7 +12,7 @@ Desjardins et al., "Natural Neural Networks" (arXiv:1507.00210, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,35 +40,45 @@ class Metric:
     Attributes:
         inverse: ``[groups, u, u]``, the inverse of ``L``.
         scale: ``[groups, 1, 1]``, root mean square of the layer's outputs without the bias.
-        transposed: whether the weight is ``[in, out / groups, *kernel]``.
+        weight: what the layer sees of a stored tensor: a view, or the tensor itself.
+        transposed: whether that is ``[in, out / groups, *kernel]``.
     """
 
     inverse: Tensor
     scale: Tensor
-    transposed: bool = False
+    weight: Callable[[Tensor], Tensor]
+    transposed: bool
 
     @classmethod
-    def of(cls, weight: Tensor, moments: Moments, *, transposed: bool = False) -> Metric:
+    def of(cls, stored: Tensor, moments: Moments, weight: Callable[[Tensor], Tensor] = lambda stored: stored,
+           *, transposed: bool = False) -> Metric:
         """Of a layer with these weights and inputs."""
         second = moments.second
-        rows = as_matrix(weight.detach().double(), len(second), transposed=transposed)
+        rows = as_matrix(weight(stored.detach()).double(), len(second), transposed=transposed)
         scale = ((rows @ second) * rows).sum(2).mean(1).clamp_min(0).sqrt()
         ridge = DAMPING * second.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
         one = torch.eye(second.shape[1], dtype=second.dtype, device=second.device)
         factor, _ = torch.linalg.cholesky_ex(second + ridge[:, None, None] * one)
         inverse = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
-        return cls(inverse.to(weight.dtype), scale[:, None, None].to(weight.dtype), transposed)
+        return cls(inverse.to(stored.dtype), scale[:, None, None].to(stored.dtype), weight, transposed)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The step that a stored tensor's gradient means for the layer's weight, at a rate of 1."""
+        own = self.weight(gradient)
+        rows = as_matrix(own, len(self.inverse), transposed=self.transposed)
+        step = self.scale * orthogonal(rows @ self.inverse.mT) @ self.inverse
+        return from_matrix(step, own.shape, transposed=self.transposed)
 
 
 class Muon(torch.optim.Optimizer):
     """Muon in the metric of each layer's inputs.
 
     Args:
-        metrics: weights and their metrics.
+        metrics: stored tensors, and those of the layers that share out their elements.
         lr: change of a layer's outputs in a step, as a share of their root mean square.
     """
 
-    def __init__(self, metrics: Mapping[nn.Parameter, Metric], lr: float) -> None:
+    def __init__(self, metrics: Mapping[nn.Parameter, Sequence[Metric]], lr: float) -> None:
         super().__init__(list(metrics), {"lr": lr})
         self._metrics = metrics
 
@@ -76,18 +86,14 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move every weight that has a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
+            for stored in group["params"]:
+                if stored.grad is None:
                     continue
-                metric = self._metrics[weight]
-                inverse, flipped = metric.inverse, metric.transposed
-                gradient = as_matrix(weight.grad, len(inverse), transposed=flipped)
-                gradient = gradient @ inverse.transpose(1, 2)
-                state = self.state[weight]
-                momentum = state.setdefault("momentum", torch.zeros_like(gradient))
-                momentum.lerp_(gradient, 1 - MOMENTUM)
-                step = metric.scale * orthogonal(gradient.lerp(momentum, MOMENTUM)) @ inverse
-                weight.sub_(group["lr"] * from_matrix(step, weight.shape, transposed=flipped))
+                momentum = self.state[stored].setdefault("momentum", torch.zeros_like(stored))
+                momentum.lerp_(stored.grad, 1 - MOMENTUM)
+                gradient = stored.grad.lerp(momentum, MOMENTUM)
+                for metric in self._metrics[stored]:
+                    metric.weight(stored).sub_(group["lr"] * metric.steepest(gradient))
 
 
 def orthogonal(x: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.eager import trainable_graph
-from graphprune.passes.observe import input_moments
+from graphprune.passes.observe import Stored, input_moments, seen
 
 from .muon import Metric, Muon
 
@@ -33,7 +35,8 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
     """Optimisers for all parameters; nothing is decayed.
 
     Args:
-        name: ``adamw``; or ``muon`` for the weights of layers, and AdamW for the others.
+        name: ``adamw``; or ``muon`` for tensors all of whose elements are weights of layers, and AdamW
+            for the others.
         rate: highest rate of what ``name`` says; 0: that of ``RATES``.
         student: what is trained, in the mode that it is trained in.
         program: the same, whose graph says what the layers are.
@@ -48,15 +51,18 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)
     found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
-    metrics = {
-        weight: Metric.of(weight, moments, transposed=layer.transposed)
-        for layer, moments in found.items()
-        if layer.weight.op == "get_attr" and (weight := weights.get(layer.name)) is not None
-    }
+    stored, shared_out = Stored(graph), defaultdict[nn.Parameter, list[Metric]](list)
+    for layer, moments in found.items():
+        weight = weights.get(layer.name)
+        if weight is not None and stored.own(layer.weight, layer.calls):
+            own = partial(seen, layer.weight)
+            shared_out[weight].append(Metric.of(weight, moments, own, transposed=layer.transposed))
+    metrics = {weight: parts for weight, parts in shared_out.items()
+               if sum(each.weight(weight).numel() for each in parts) == weight.numel()}
     others = [each for each in others if each not in metrics]
     made: list[torch.optim.Optimizer] = []
     if metrics:
-        made.append(Muon(metrics, rate / len(metrics)))
+        made.append(Muon(metrics, rate / sum(map(len, metrics.values()))))
     if others:
         made.append(torch.optim.AdamW(others, lr=RATES["adamw"], weight_decay=0.0))
     return tuple(made)

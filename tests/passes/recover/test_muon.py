@@ -34,7 +34,7 @@ def step_of(weight: Tensor, x: Tensor, gradient: Tensor, rate: float) -> Tensor:
     parameter = nn.Parameter(weight.clone())
     metric = Metric.of(parameter, Moments.of(x[None]))
     parameter.grad = gradient.clone()
-    Muon({parameter: metric}, rate).step()
+    Muon({parameter: [metric]}, rate).step()
     return parameter.detach() - weight
 
 
@@ -94,6 +94,49 @@ def test_every_parameter_has_one_optimizer() -> None:
     assert all(p.ndim > 1 for p in matrices["params"])
     assert all(p.ndim == 1 for p in vectors["params"])
     assert matrices["lr"] == pytest.approx(RATES["muon"] / len(matrices["params"]))
+
+
+class Packed(nn.Module):
+    """Two layers of which each has a part of one stored weight, the second turned; or a weight of its own."""
+
+    def __init__(self, *, packed: bool, unread: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        w = torch.randn(14 + unread, 6)
+        self.packed, self.unread = packed, unread
+        self.weights = nn.ParameterList([w] if packed else [w[:6].clone(), w[6:14].T.contiguous()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.packed:
+            first, second, _ = self.weights[0].split([6, 8, self.unread])
+        else:
+            first, second = self.weights[0], self.weights[1].T
+        return F.linear(torch.relu(F.linear(x, first)), second)
+
+
+def trained_a_step(*, packed: bool) -> tuple[Tensor, float]:
+    """All weights after it, and its rate."""
+    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
+    program = trace(Packed(packed=packed).eval(), (x,))
+    student = trainable_graph(program)
+    (made,) = optimizers("muon", 0.0, student, program, [(x,)], alone=False)
+    student(x).square().sum().backward()
+    made.step()
+    parts = [p.detach() for p in student.parameters()]
+    return parts[0] if packed else torch.cat([parts[0], parts[1].T]), made.param_groups[0]["lr"]
+
+
+def test_parts_of_a_stored_weight_take_steps_of_their_own() -> None:
+    (one, rate), (two, other) = (trained_a_step(packed=packed) for packed in (True, False))
+    torch.testing.assert_close(one, two)
+    assert rate == other
+
+
+def test_a_weight_that_layers_see_only_parts_of_is_left_to_adamw() -> None:
+    x = torch.randn(64, 6)
+    program = trace(Packed(packed=True, unread=2).eval(), (x,))
+    (made,) = optimizers("muon", 0.0, trainable_graph(program), program, [(x,)], alone=False)
+    assert isinstance(made, torch.optim.AdamW)
 
 
 def test_measuring_changes_no_statistics() -> None:
