@@ -311,7 +311,7 @@ def measure(setting: Setting, make: Callable[[], ExportedProgram]) -> Row:
 
 
 def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
-    for seed in SEEDS if options.allocators else SEEDS[:1]:
+    for seed in options.seeds or (SEEDS if options.allocators else SEEDS[:1]):
         for name in options.models:
             setting = prepare(name, options, seed)
             for budget in options.budgets:
@@ -446,6 +446,8 @@ def main() -> None:
     parser.add_argument("--train-samples", type=int, default=0, metavar="N",
                         help="images to distil on, if not those of the calibration")
     parser.add_argument("--allocators", action="store_true", help="compare allocators instead")
+    parser.add_argument("--seeds", nargs="+", type=int,
+                        help=f"draws of the images; {SEEDS[0]}, and three of them for allocators")
     parser.add_argument("--draws", type=int, default=100, help="random plans, each repaired")
     parser.add_argument("--threads", type=int, default=0, help="of torch")
     parser.add_argument("--force", action="store_true", help="measure again what is known")

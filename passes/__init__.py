@@ -16,9 +16,10 @@
 
 from __future__ import annotations
 
-from .allocate import Allocate, Decision, make_plan
+from .allocate import Allocate
 from .analyse import Analyse, Observe, Score
 from .choose import Choose
+from .decision import Decision, make_plan
 from .fold import FoldBatchNorm, Folded, count_batchnorms
 from .prune import Prune
 from .recover.distil import Distil, Distilled

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,11 +15,9 @@ from graphprune.analysis import Analysis
 from graphprune.budget import Budget
 from graphprune.errors import InfeasibleBudgetError, PlanError
 from graphprune.explain import frozen
-from graphprune.graph import fingerprint
 from graphprune.groups import Group
 from graphprune.latency import LatencyTable
 from graphprune.pipeline import AnalysisPass, State
-from graphprune.plan import GroupPlan, Plan
 
 from .allocation import (
     ALLOCATORS,
@@ -33,14 +31,14 @@ from .allocation import (
     approach,
 )
 from .costs import Cost, cost_of
+from .decision import ROUNDING, Decision, Met, make_plan
 from .latency import Latency, workload
 from .score import Scores
 
 if TYPE_CHECKING:
     from .allocation.problem import Levels
-    from .recover import Repaired
 
-__all__ = ["Allocate", "Decision", "Met", "make_plan"]
+__all__ = ["Allocate"]
 
 
 SLACK = 0.005
@@ -49,54 +47,6 @@ SLACK = 0.005
 PRICE = 1.05
 """... unless that takes more than this much distortion: where single channels are dear, the
 plans that fill the budget may be far worse than the best one below it."""
-
-
-_ROUNDING = 1 + 1e-9
-
-
-@dataclass(frozen=True)
-class Met:
-    """A budget, and what the plan makes of it.
-
-    Attributes:
-        cost: which cost it bounds.
-        asked: as in ``Budget.amount``.
-        dense: cost of the dense network.
-        bound: the budget in the same unit.
-        reached: what the plan costs.
-    """
-
-    cost: str
-    asked: float
-    dense: float
-    bound: float
-    reached: float
-
-    @property
-    def met(self) -> bool:
-        """Whether the plan is within the budget."""
-        return self.reached <= self.bound * _ROUNDING
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A plan and how it was reached.
-
-    Attributes:
-        plan: the kept channels.
-        allocation: the optimiser's figures: distortion, lower bound, gap.
-        budgets: what was asked, and what was reached; at least one.
-        notes: what the user should know of it.
-        repaired: weights that go with the plan, if they were found while choosing it.
-        curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
-    """
-
-    plan: Plan
-    allocation: Allocation
-    budgets: tuple[Met, ...]
-    notes: tuple[str, ...] = ()
-    repaired: Repaired | None = field(default=None, repr=False)
-    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +237,7 @@ class Allocate(AnalysisPass):
 
 def _rounded(asked: Met) -> float:
     """A bound on sums of times, which are rounded; other costs are whole numbers."""
-    return asked.bound * (_ROUNDING if asked.cost == "latency" else 1)
+    return asked.bound * (ROUNDING if asked.cost == "latency" else 1)
 
 
 def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
@@ -296,28 +246,6 @@ def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
     if problem.distortion(levels) > PRICE * found.distortion:
         return found
     return Allocation.of(problem, levels, found.method, found.lower_bound)
-
-
-def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
-              budget: Mapping[str, float], predicted: Mapping[str, float] | None = None) -> Plan:
-    """A plan with its predicted costs; groups absent from ``keep`` stay whole.
-
-    Args:
-        analysis: of the dense program.
-        keep: kept channels by group.
-        budget: what was asked.
-        predicted: costs beside MACs and parameters.
-    """
-    groups = tuple(
-        GroupPlan(g.id, g.width, keep.get(g.id, tuple(range(g.width))),
-                  tuple(f"{o.tensor}:{o.dim}" for o in g.occurrences))
-        for g in analysis.groups
-    )
-    widths = [len(g.keep) for g in groups]
-    costs = analysis.costs
-    known = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
-    return Plan(fingerprint(analysis.module), groups, dict(budget), {**(predicted or {}), **known},
-                bool(analysis.inexact))
 
 
 def _matches(group: Group, patterns: tuple[str, ...]) -> bool:

@@ -14,8 +14,9 @@ from graphprune.errors import InfeasibleBudgetError
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan import Plan
 
-from .allocate import Allocate, Decision
+from .allocate import Allocate
 from .allocation import DynamicProgramming, GlobalThreshold, correct
+from .decision import Decision
 from .observe import Observations
 from .recover import repair
 from .score import Scores

@@ -12,7 +12,7 @@ from graphprune.graph import unlift
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify import TOLERANCE, Verdict, same
 
-from .allocate import Decision
+from .decision import Decision
 from .fold_batchnorm import fold_batchnorm
 
 __all__ = ["FoldBatchNorm", "Folded", "count_batchnorms"]

@@ -18,9 +18,9 @@ from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan import Plan
 from graphprune.wording import COSTS
 
-from .allocate import Decision, Met, make_plan
 from .allocation import Allocation
 from .costs import Cost, cost_of
+from .decision import Decision, Met, make_plan
 from .score import Scores
 
 __all__ = ["Given"]

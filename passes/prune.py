@@ -12,7 +12,7 @@ from graphprune.cut import cut
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict, verify
 
-from .allocate import Decision
+from .decision import Decision
 from .observe import Observations
 
 __all__ = ["Prune"]

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from graphprune.calibration import Calibration, batch_size, dynamic_batch
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint, unlift, user_inputs
-from graphprune.passes.allocate import Decision
+from graphprune.passes.decision import Decision
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict
 

@@ -32,7 +32,7 @@ from graphprune.cut import set_tensor, slice_tensors
 from graphprune.graph import relift, state, unlift
 from graphprune.groups import Group
 from graphprune.nodes import bind
-from graphprune.passes.allocate import Decision
+from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations
 from graphprune.passes.prune import Prune
 from graphprune.passes.score.running import rows_of

@@ -22,7 +22,7 @@ from graphprune.eager import obeying
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint, unlift
 from graphprune.graph import state as tensors_of
-from graphprune.passes.allocate import Decision
+from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, staying
 from graphprune.pipeline import State
 

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from graphprune.analysis import Kept
 from graphprune.cut import fill
 from graphprune.graph import relift, unlift
-from graphprune.passes.allocate import Decision
+from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, others
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify import Verdict

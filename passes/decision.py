@@ -1,0 +1,91 @@
+"""A plan, how it was reached, and what of the budgets it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.analysis import Analysis
+from graphprune.graph import fingerprint
+from graphprune.plan import GroupPlan, Plan
+
+from .allocation import Allocation
+
+if TYPE_CHECKING:
+    from .recover import Repaired
+
+__all__ = ["ROUNDING", "Decision", "Met", "make_plan"]
+
+ROUNDING = 1 + 1e-9
+"""Sums of times are rounded: a budget holds to this factor."""
+
+
+@dataclass(frozen=True)
+class Met:
+    """A budget, and what the plan makes of it.
+
+    Attributes:
+        cost: which cost it bounds.
+        asked: as in ``Budget.amount``.
+        dense: cost of the dense network.
+        bound: the budget in the same unit.
+        reached: what the plan costs.
+    """
+
+    cost: str
+    asked: float
+    dense: float
+    bound: float
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the plan is within the budget."""
+        return self.reached <= self.bound * ROUNDING
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A plan and how it was reached.
+
+    Attributes:
+        plan: the kept channels.
+        allocation: the optimiser's figures: distortion, lower bound, gap.
+        budgets: what was asked, and what was reached; at least one.
+        notes: what the user should know of it.
+        repaired: weights that go with the plan, if they were found while choosing it.
+        curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
+    """
+
+    plan: Plan
+    allocation: Allocation
+    budgets: tuple[Met, ...]
+    notes: tuple[str, ...] = ()
+    repaired: Repaired | None = field(default=None, repr=False)
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+
+def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
+              budget: Mapping[str, float], predicted: Mapping[str, float] | None = None) -> Plan:
+    """A plan with its predicted costs; groups absent from ``keep`` stay whole.
+
+    Args:
+        analysis: of the dense program.
+        keep: kept channels by group.
+        budget: what was asked.
+        predicted: costs beside MACs and parameters.
+    """
+    groups = tuple(
+        GroupPlan(g.id, g.width, keep.get(g.id, tuple(range(g.width))),
+                  tuple(f"{o.tensor}:{o.dim}" for o in g.occurrences))
+        for g in analysis.groups
+    )
+    widths = [len(g.keep) for g in groups]
+    costs = analysis.costs
+    known = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
+    return Plan(fingerprint(analysis.module), groups, dict(budget), {**(predicted or {}), **known},
+                bool(analysis.inexact))
