@@ -17,11 +17,12 @@ from graphprune.artifacts import ONNX, PROGRAM
 from graphprune.cut import spread_tensors
 from graphprune.double import Double, Tensors
 from graphprune.errors import ExportError, LoadError, first_line
-from graphprune.export import onnx_tolerance, run_onnx
 from graphprune.graph import dynamic_dims, fingerprint, state, unlift, user_inputs
+from graphprune.masked import Masked
+from graphprune.onnx_check import onnx_tolerance, run_onnx
 from graphprune.programs import load_program
 from graphprune.tracing import FORWARD_ERRORS, trace
-from graphprune.verify import TOLERANCE, Masked, error, random_inputs, run
+from graphprune.verify import TOLERANCE, error, random_inputs, run
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept

@@ -19,12 +19,12 @@ from torch.utils import _pytree as pytree
 from graphprune.absorb import Absorbed, absorb
 from graphprune.baking import baked_calls
 from graphprune.cut import set_tensor, slice_tensors
-from graphprune.double import Widened
+from graphprune.double import Double, Widened
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, state, unlift
 from graphprune.nodes import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
-from graphprune.verify import TOLERANCE, Double, error, finite, random_inputs, run, shaken
+from graphprune.verify import TOLERANCE, error, finite, random_inputs, run, shaken
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

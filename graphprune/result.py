@@ -12,10 +12,11 @@ from torch.export import ExportedProgram
 
 from graphprune.artifacts import write_bytes
 from graphprune.errors import ExportError
-from graphprune.export import check_onnx, onnx_tolerance, to_onnx
+from graphprune.export import to_onnx
 from graphprune.graph import input_names, output_names
 from graphprune.half import HALF_TOLERANCE, to_half
 from graphprune.interface import Interface
+from graphprune.onnx_check import check_onnx, onnx_tolerance
 from graphprune.passes import FoldBatchNorm, count_batchnorms
 from graphprune.plan import Plan
 from graphprune.report import Report

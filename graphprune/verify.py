@@ -1,25 +1,17 @@
 """The oracle: proof that a cut program computes what it should.
 
-The cut program must equal the original in which every *contracting* operand is zeroed at the
-removed rows: the consumers of a removed channel are silenced, so constants that the channel
-carried don't matter. Where a sum without weights runs over removed channels, such as the mean
-of squares of an RMSNorm, the stored rows of these channels are zeroed instead: it must then be
-the sum over the others of itself. Statistics in which zero isn't neutral, cut only with
-``allow_inexact``, read neutral values there: zero, or the mean of the others.
-
-Both run in float64 on random inputs, twice: as they are, and with all
-parameters shaken, in another batch size where the batch is dynamic. The second run sees what
-the model's own weights may hide, such as a head that is initialised to zero.
+The cut program must equal the original with removed channels silenced (``masked.py``). Both run in
+float64 on random inputs, twice: as they are, and with all parameters shaken, in another batch size
+where the batch is dynamic. The second run sees what the model's own weights may hide, such as a head
+that is initialised to zero.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx
 from torch.utils import _pytree as pytree
 
@@ -35,6 +27,7 @@ from graphprune.graph import (
     unlift,
     user_inputs,
 )
+from graphprune.masked import Masked
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -42,13 +35,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from graphprune.analysis import Analysis, Kept
-    from graphprune.layout import Layout
-    from graphprune.ops.facts import Contraction, Statistic
 
-__all__ = [
-    "TOLERANCE", "Double", "Masked", "Verdict", "error", "finite", "random_inputs", "run", "same",
-    "shaken", "verify",
-]  # fmt: skip
+__all__ = ["TOLERANCE", "Verdict", "error", "finite", "random_inputs", "run", "same", "shaken", "verify"]
 
 TOLERANCE = 1e-9
 """Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
@@ -69,109 +57,6 @@ class Verdict:
     def ok(self) -> bool:
         """Whether the cut program is right."""
         return self.max_error <= self.tolerance
-
-
-class Masked(Double):
-    """Runs the dense graph with removed channels silenced.
-
-    Contracting operands are zeroed at removed rows. Where a statistic that counts as exact lost
-    channels, their rows are zeroed in all stored tensors, and the statistic itself is left as
-    it is; in other statistics, removed rows read as what is neutral there.
-    Weights that the cut bakes are rounded as the baked ones are.
-    """
-
-    def __init__(self, analysis: Analysis, kept: Kept, tensors: Tensors | None = None) -> None:
-        super().__init__(analysis.module, tensors)
-        self._analysis = analysis
-        self._kept = kept
-        self._baked = baked_calls(analysis, kept)
-        self._loud = _without(kept, _counted(analysis, kept))
-
-    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Stored tensors, widened and silenced."""
-        value = super().get_attr(target, args, kwargs)
-        return _silenced(value, self._analysis.axes.get(target, ()), self._loud)
-
-    def run_node(self, n: fx.Node) -> Any:
-        """A call whose operands are silenced first."""
-        if n in self._baked:
-            return super().run_node(n).to(n.meta["val"].dtype).double()
-        facts = self._analysis.facts.get(n)
-        inexact = [s for s in facts.statistics if not s.exact] if facts else []
-        if facts is None or not (facts.contractions or inexact):
-            return super().run_node(n)
-        arguments: Any = fx.map_arg((n.args, n.kwargs), self._operand)
-        args, kwargs = arguments
-        names = [a.name for a in n.target._schema.arguments]  # type: ignore[union-attr]
-        values = dict(zip(names, args, strict=False)) | kwargs
-        for contraction in facts.contractions:
-            name, item = contraction.argument, contraction.item
-            if item is None:
-                values[name] = self._masked(values[name], contraction)
-            else:
-                operands = list(values[name])
-                operands[item] = self._masked(operands[item], contraction)
-                values[name] = operands
-        for statistic in inexact:
-            values[statistic.argument] = self._neutral(values[statistic.argument], statistic)
-        positional = [values[name] for name in names[: len(args)]]
-        named = {name: values[name] for name in kwargs}
-        return self.call_function(n.target, tuple(positional), named)
-
-    def _operand(self, node: fx.Node) -> Any:
-        """A value; silenced, since zeros among the parameters may have made it infinite."""
-        layout = self._analysis.layouts.get(node)
-        value = self.env[node]
-        return _silenced(value, layout, self._loud) if isinstance(layout, tuple) else value
-
-    def _masked(self, operand: torch.Tensor, contraction: Contraction) -> torch.Tensor:
-        rows = torch.from_numpy(self._kept(contraction.axis))
-        view = [1] * operand.ndim
-        view[contraction.dim] = -1
-        return operand * rows.to(operand).view(view)
-
-    def _neutral(self, operand: torch.Tensor, statistic: Statistic) -> torch.Tensor:
-        """The operand with removed rows at zero, or at the mean of the others in their run."""
-        alive = torch.ones([1] * operand.ndim, dtype=torch.bool, device=operand.device)
-        for dim, axis in statistic.axes.items():
-            view = [1] * operand.ndim
-            view[dim] = -1
-            alive = alive & torch.from_numpy(self._kept(axis)).to(operand.device).view(view)
-        alive = alive.expand_as(operand)
-        if not statistic.centred:
-            return operand.where(alive, 0.0)
-        first, *others = statistic.dims
-        runs, alive = (t.unflatten(first, (statistic.runs, -1)) for t in (operand, alive))
-        dims = [d + 1 for d in (first, *others)]
-        count = alive.sum(dims, keepdim=True).clamp(min=1)
-        mean = runs.where(alive, 0.0).sum(dims, keepdim=True) / count
-        return runs.where(alive, mean).view_as(operand)
-
-
-def _counted(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
-    """Removed labels on the axes of exact statistics."""
-    axes = [axis for facts in analysis.facts.values() for s in facts.statistics if s.exact
-            for axis in s.axes.values()]
-    labels = [np.unique(analysis.labels.resolve(axis)) for axis in axes]
-    found = np.unique(np.concatenate(labels)) if labels else np.empty(0, dtype=np.int64)
-    return found[~kept.alive[found]]
-
-
-def _without(kept: Kept, labels: NDArray[np.int64]) -> Kept:
-    alive = np.ones_like(kept.alive)
-    alive[labels] = False
-    return replace(kept, alive=alive)
-
-
-def _silenced(value: Any, layout: Layout, loud: Kept) -> Any:
-    """A tensor with zeros in the rows that are not loud."""
-    if loud.alive.all() or not isinstance(value, torch.Tensor):
-        return value
-    for dim, axis in enumerate(layout):
-        if axis.shape[1] and not (rows := loud(axis)).all():
-            index = torch.from_numpy(np.flatnonzero(~rows)).to(value.device)
-            value = value.index_fill(dim, index, 0)
-    return value
 
 
 def verify(

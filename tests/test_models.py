@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune.export import ONNX_TOLERANCE
 from graphprune.graph import unlift
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
+from graphprune.onnx_check import ONNX_TOLERANCE
 from graphprune.passes import Allocate, Decision, FoldBatchNorm
 from graphprune.passes.fold_batchnorm import foldable
 from graphprune.tracing import trace

@@ -12,9 +12,9 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
-from graphprune.export import check_onnx
 from graphprune.interface import Interface
 from graphprune.nodes import shape
+from graphprune.onnx_check import check_onnx
 from graphprune.onnx_in.network import Network
 from graphprune.onnx_in.pointwise import DTYPES
 from graphprune.onnx_in.reading import Graph, read_graph

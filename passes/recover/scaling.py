@@ -9,9 +9,9 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Analysis
+from graphprune.double import Double
 from graphprune.nodes import shape
 from graphprune.ops.facts import axes_of
-from graphprune.verify import Double
 
 __all__ = ["unscaled"]
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import graphprune as gp
 from graphprune.errors import ExportError
-from graphprune.export import run_onnx
+from graphprune.onnx_check import run_onnx
 
 pytestmark = pytest.mark.onnx
 

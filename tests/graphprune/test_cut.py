@@ -10,10 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from graphprune.analysis import Analysis, analyse
 from graphprune.baking import baked_calls
 from graphprune.cut import cut_module
+from graphprune.double import Double
 from graphprune.explain import frozen
 from graphprune.graph import relift, unlift
 from graphprune.tracing import trace
-from graphprune.verify import TOLERANCE, Double, error, random_inputs, run, verify
+from graphprune.verify import TOLERANCE, error, random_inputs, run, verify
 from tests.nets import HELD, NETS
 
 KEEP = 0.6

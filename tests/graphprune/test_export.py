@@ -16,10 +16,11 @@ from torch.export import Dim, ExportedProgram
 
 from graphprune import export
 from graphprune.errors import ExportError
-from graphprune.export import ONNX_TOLERANCE, check_onnx, to_onnx
+from graphprune.export import to_onnx
 from graphprune.graph import input_names, output_names, unlift
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
+from graphprune.onnx_check import ONNX_TOLERANCE, check_onnx
 from graphprune.passes.fold_batchnorm import fold_batchnorm, foldable
 
 pytestmark = pytest.mark.onnx

@@ -20,8 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis import Analysis, Kept, analyse
 from graphprune.cut import cut_module
+from graphprune.double import Double
+from graphprune.masked import Masked
 from graphprune.ops import RULES, Sample
-from graphprune.verify import Double, Masked, error, run
+from graphprune.verify import error, run
 from tests.foreign import operator_of
 
 LAW_TOLERANCE = 1e-12

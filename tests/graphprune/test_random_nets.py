@@ -14,7 +14,9 @@ from torch import fx
 
 from graphprune.analysis import analyse
 from graphprune.cut import cut_module
-from graphprune.verify import Double, Masked, error, run
+from graphprune.double import Double
+from graphprune.masked import Masked
+from graphprune.verify import error, run
 
 aten = torch.ops.aten
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
+from graphprune.double import Double
 from graphprune.graph import fingerprint, input_names, output_names, state, unlift
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
 from graphprune.passes.fold_batchnorm import fold, fold_batchnorm, foldable
-from graphprune.verify import Double, error, random_inputs, run
+from graphprune.verify import error, random_inputs, run
 
 FOLD_TOLERANCE = 1e-10
 """Relative error in float64; folding reorders sums, measured 1e-16 to 1e-14."""

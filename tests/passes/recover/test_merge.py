@@ -8,13 +8,15 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.analysis import Analysis, analyse
+from graphprune.double import Double
 from graphprune.graph import unlift
+from graphprune.masked import Masked
 from graphprune.passes import Allocate, Analyse, Decision, Merge, Merged, Score
 from graphprune.passes.recover.merge import merge
 from graphprune.passes.recover.scaling import unscaled
 from graphprune.passes.score.units import Units
 from graphprune.tracing import trace
-from graphprune.verify import TOLERANCE, Double, Masked, error, random_inputs, run
+from graphprune.verify import TOLERANCE, error, random_inputs, run
 from tests.nets import HELD, NETS
 
 EXACT = 1e-12  # float64
