@@ -17,12 +17,12 @@ from graphprune.artifacts import ONNX, PROGRAM
 from graphprune.cut import spread_tensors
 from graphprune.double import Double, Tensors
 from graphprune.errors import ExportError, LoadError, first_line
-from graphprune.graph import dynamic_dims, fingerprint, state, unlift, user_inputs
+from graphprune.graph import fingerprint, state, unlift
 from graphprune.masked import Masked
 from graphprune.onnx_check import onnx_tolerance, run_onnx
 from graphprune.programs import load_program
 from graphprune.tracing import FORWARD_ERRORS, trace
-from graphprune.verify import TOLERANCE, error, random_inputs, run
+from graphprune.verify import TOLERANCE, error, growths, native_inputs, run
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
@@ -170,11 +170,10 @@ def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
                        else (_program, TOLERANCE))
     small = runs(file)
     worst = 0.0
-    for grow in (0, 1) if dynamic_dims(dense) else (0,):
+    for grow in growths(dense):
         # Drawn in float64, rounded to what the model takes, and widened again for the oracle,
         # so that both sides see the same numbers.
-        inputs = [_like(value, example) for value, example
-                  in zip(random_inputs(dense, grow, grow), user_inputs(dense), strict=True)]
+        inputs = native_inputs(dense, grow, seed=grow)
         expected = _tensors(run(masked, [_widened(value) for value in inputs]))
         try:
             got = _tensors(small(inputs))
@@ -203,10 +202,6 @@ def _onnx(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 def _tensors(values: list[Any]) -> list[torch.Tensor]:
     return [value for value in values if isinstance(value, torch.Tensor)]
-
-
-def _like(value: Any, example: Any) -> Any:
-    return value.to(example.dtype) if isinstance(value, torch.Tensor) else value
 
 
 def _widened(value: Any) -> Any:

@@ -22,6 +22,7 @@ from graphprune.double import Double, Tensors
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
+    from graphprune.labels import Axis
     from graphprune.layout import Layout
     from graphprune.ops.facts import Contraction, Statistic
 
@@ -82,18 +83,19 @@ class Masked(Double):
         return _silenced(value, layout, self._loud) if isinstance(layout, tuple) else value
 
     def _masked(self, operand: torch.Tensor, contraction: Contraction) -> torch.Tensor:
-        rows = torch.from_numpy(self._kept(contraction.axis))
+        return operand * self._alive(contraction.axis, contraction.dim, operand).to(operand)
+
+    def _alive(self, axis: Axis, dim: int, operand: torch.Tensor) -> torch.Tensor:
+        """Which rows of a dimension stay: booleans that broadcast to the operand."""
         view = [1] * operand.ndim
-        view[contraction.dim] = -1
-        return operand * rows.to(operand).view(view)
+        view[dim] = -1
+        return torch.from_numpy(self._kept(axis)).to(operand.device).view(view)
 
     def _neutral(self, operand: torch.Tensor, statistic: Statistic) -> torch.Tensor:
         """The operand with removed rows at zero, or at the mean of the others in their run."""
         alive = torch.ones([1] * operand.ndim, dtype=torch.bool, device=operand.device)
         for dim, axis in statistic.axes.items():
-            view = [1] * operand.ndim
-            view[dim] = -1
-            alive = alive & torch.from_numpy(self._kept(axis)).to(operand.device).view(view)
+            alive = alive & self._alive(axis, dim, operand)
         alive = alive.expand_as(operand)
         if not statistic.centred:
             return operand.where(alive, 0.0)

@@ -14,9 +14,9 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError
-from graphprune.graph import dynamic_dims, unlift, user_inputs
+from graphprune.graph import unlift, user_inputs
 from graphprune.runtime import cannot_run, runtime_errors, session
-from graphprune.verify import error, random_inputs, run
+from graphprune.verify import error, growths, native_inputs, run
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -60,8 +60,8 @@ def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 
     runner = session(model)
     interpreter = _Untouched(unlift(program))
     worst = 0.0
-    for grow in (0, 1) if dynamic_dims(program) else (0,):
-        inputs = _inputs(program, grow, seed + grow)
+    for grow in growths(program):
+        inputs = native_inputs(program, grow, seed + grow)
         got = _run_session(runner, inputs)
         expected = [y for y in run(interpreter, inputs) if isinstance(y, torch.Tensor)]
         if len(got) != len(expected):
@@ -108,16 +108,6 @@ def _run_session(runner: onnxruntime.InferenceSession, inputs: Sequence[Any]) ->
         return [torch.from_numpy(y) for y in runner.run(None, feed)]
     except runtime_errors() as failure:
         raise cannot_run(failure) from failure
-
-
-def _inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Random inputs of the types that the program takes."""
-    examples = user_inputs(program)
-    values = random_inputs(program, grow, seed)
-    return [
-        value.to(example.dtype, copy=True) if isinstance(value, torch.Tensor) else value
-        for value, example in zip(values, examples, strict=True)
-    ]
 
 
 def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
     from graphprune.analysis import Analysis, Kept
 
-__all__ = ["TOLERANCE", "Verdict", "error", "finite", "random_inputs", "run", "same", "shaken", "verify"]
+__all__ = [
+    "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "random_inputs", "run", "same",
+    "shaken", "verify",
+]  # fmt: skip
 
 TOLERANCE = 1e-9
 """Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
@@ -134,7 +137,7 @@ def same(before: ExportedProgram, after: ExportedProgram, *, seed: int = 0,
     """
     old, new = unlift(before), unlift(after)
     worst, batches = 0.0, []
-    for grow in (0, 1) if dynamic_dims(before) else (0,):
+    for grow in growths(before):
         inputs = random_inputs(before, grow, seed + grow)
         batches.append(_leading(inputs))
         worst = max(worst, error(run(Double(new), inputs), run(Double(old), inputs)))
@@ -187,6 +190,18 @@ def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
         else:
             out.append(_tiled(leaf, shapes[name]))
     return out
+
+
+def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
+    """The same, rounded to the types that the program takes."""
+    values = zip(random_inputs(program, grow, seed), user_inputs(program), strict=True)
+    return [value.to(example.dtype) if isinstance(value, torch.Tensor) else value
+            for value, example in values]
+
+
+def growths(program: ExportedProgram) -> tuple[int, ...]:
+    """By how much symbolic sizes grow from comparison to comparison; one is enough if there are none."""
+    return (0, 1) if dynamic_dims(program) else (0,)
 
 
 def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
