@@ -14,7 +14,7 @@ from graphprune.analysis import Analysis, analyse
 from graphprune.artifacts import PROGRAM
 from graphprune.budget import budgets
 from graphprune.cut import cut
-from graphprune.eager import rebuild, trainable_graph
+from graphprune.eager import rebuild
 from graphprune.errors import PlanError
 from graphprune.job import Data, Job, Options, Progress, program_of
 from graphprune.latency import LatencyTable
@@ -26,6 +26,7 @@ from graphprune.pipeline import Pipeline, State
 from graphprune.plan import Plan
 from graphprune.result import Result
 from graphprune.tracing import trace
+from graphprune.trainable import trainable_graph
 from graphprune.verify import verify
 
 if TYPE_CHECKING:

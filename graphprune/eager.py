@@ -8,7 +8,8 @@ float64, or the user gets a trainable GraphModule and is told why.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, state, unlift
 from graphprune.nodes import bind
 from graphprune.tracing import FORWARD_ERRORS, user_line
+from graphprune.trainable import trainable_graph
 from graphprune.verify import TOLERANCE, error, finite, random_inputs, run, shaken
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from graphprune.analysis import Analysis, Kept
 
-__all__ = ["Rebuilt", "obeying", "rebuild", "shrink_module", "trainable_graph"]
+__all__ = ["Rebuilt", "rebuild", "shrink_module"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
 
 
 def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
-                  values: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
+                  values: Mapping[str, torch.Tensor] | None = None,
+                  plain: Mapping[str, Sequence[str]] | None = None) -> nn.Module:
     """A copy of the module with tensors sliced and layer attributes updated. Not checked.
 
     Args:
@@ -87,12 +90,12 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
         analysis: of the dense program.
         kept: the rows that stay.
         values: of the smaller program's tensors, where they aren't just slices.
+        plain: see ``_plain``, where the module is a copy that shares less than the user's own.
     """
     shrunk = copy.deepcopy(model)
-    tensors = dict(model.named_parameters(remove_duplicate=False))
-    tensors |= dict(model.named_buffers(remove_duplicate=False))
-    plain = {name for name in analysis.tensors if name not in tensors}
-    tensors |= {name: value for name in sorted(plain) if (value := _find(model, name)) is not None}
+    plain = _plain(model, analysis) if plain is None else plain
+    tensors = _registered(model)
+    tensors |= {name: value for name in plain if (value := _find(model, name)) is not None}
     known = {name: tensor for name, tensor in tensors.items() if name in analysis.axes}
     sliced = slice_tensors(known, analysis.axes, kept)
     for name, tensor in sliced.items():
@@ -100,17 +103,42 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
     with torch.no_grad():
         for name, value in (values or {}).items():
             found = _find(shrunk, name) if name in known else None
-            if found is not None and found.shape == value.shape:
+            if found is None or found.shape != value.shape:
+                continue
+            if name in plain:  # with its own dtype, which .double() doesn't change
+                set_tensor(shrunk, name, value.to(found.device, copy=True))
+            else:
                 found.copy_(value)
         absorbed = absorb(analysis, kept)
         scaled = {name: t for name in absorbed.rows if (t := _find(shrunk, name)) is not None}
         for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
             factors = absorbed.factors(name, analysis, kept).to(tensor)
             tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
+    for name, paths in plain.items():
+        for path in paths:
+            if (tensor := _find(shrunk, name)) is not None:
+                set_tensor(shrunk, path, tensor)
     _update_attributes(shrunk, analysis, kept, absorbed)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
     return shrunk
+
+
+def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    return tensors | dict(model.named_buffers(remove_duplicate=False))
+
+
+def _plain(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
+    """Tensors of the program that are mere attributes, with all attributes that hold the same."""
+    registered = _registered(model)
+    found = {name: value for name in analysis.tensors
+             if name not in registered and (value := _find(model, name)) is not None}
+    paths: dict[int, list[str]] = defaultdict(list)
+    for path, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            paths[id(value)].append(f"{path}.{attribute}" if path else attribute)
+    return {name: paths[id(value)] for name, value in sorted(found.items())}
 
 
 def _find(model: nn.Module, name: str) -> torch.Tensor | None:
@@ -198,7 +226,8 @@ def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: Exporte
         VerifyError: if it exceeds the oracle's tolerance.
     """
     graph = unlift(small)
-    values = state(graph)
+    values = {name: t.double() if t.is_floating_point() else t for name, t in state(graph).items()}
+    plain = _plain(model, analysis)
     worst = 0.0
     for grow, noisy in ((0, {}), (1, shaken(analysis, kept, graph, seed=1)[1])):
         other = noisy
@@ -209,7 +238,7 @@ def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: Exporte
             other, expected = {}, run(Double(graph), inputs)
         # Widened before it is cut, so that factors are not rounded to the model's own precision.
         wide = copy.deepcopy(model).double().eval()
-        wide = shrink_module(wide, analysis, kept, {**values, **other})
+        wide = shrink_module(wide, analysis, kept, {**values, **other}, plain)
         with torch.no_grad(), Widened():
             got = pytree.tree_leaves(wide(*args, **kwargs))
         if len(got) != len(expected):
@@ -218,39 +247,3 @@ def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: Exporte
     if worst > TOLERANCE:
         raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
     return worst
-
-
-_TRAINING = {"train", "training", "use_input_stats"}
-"""What operators call the flag that tells training from evaluation."""
-
-
-def trainable_graph(program: ExportedProgram) -> fx.GraphModule:
-    """The program as a GraphModule that obeys ``.train()`` and ``.eval()``, see ``obeying``."""
-    return obeying(unlift(program))
-
-
-def obeying(source: fx.GraphModule) -> fx.GraphModule:
-    """A traced graph as a GraphModule that obeys ``.train()`` and ``.eval()``; it shares the graph.
-
-    Flags that are off read the module's own ``training``: those of batch and instance norm,
-    dropout of every kind, recurrent layers. One that was on in evaluation stays on. It starts
-    in evaluation mode. What a model does in training alone leaves no trace in a program: the
-    ``dropout_p`` of attention, layers that are dropped at random.
-    """
-    module = fx.GraphModule(source, source.graph)
-    for node in [n for n in module.graph.nodes if n.op == "call_function"]:
-        for name, value in bind(node).items():
-            if name in _TRAINING and value is False:
-                with module.graph.inserting_before(node):
-                    flag = module.graph.create_node("get_attr", "training")
-                _update_argument(node, name, flag)
-    module.recompile()
-    return module.eval()
-
-
-def _update_argument(node: fx.Node, name: str, value: fx.Node) -> None:
-    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-    if (position := names.index(name)) < len(node.args):
-        node.update_arg(position, value)
-    else:
-        node.update_kwarg(name, value)

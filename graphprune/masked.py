@@ -19,6 +19,7 @@ from torch import fx
 
 from graphprune.baking import baked_calls
 from graphprune.double import Double, Tensors
+from graphprune.nodes import arguments, placed
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
@@ -58,23 +59,12 @@ class Masked(Double):
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):
             return super().run_node(n)
-        arguments: Any = fx.map_arg((n.args, n.kwargs), self._operand)
-        args, kwargs = arguments
-        names = [a.name for a in n.target._schema.arguments]  # type: ignore[union-attr]
-        values = dict(zip(names, args, strict=False)) | kwargs
+        values = arguments(n, self._operand)
         for contraction in facts.contractions:
-            name, item = contraction.argument, contraction.item
-            if item is None:
-                values[name] = self._masked(values[name], contraction)
-            else:
-                operands = list(values[name])
-                operands[item] = self._masked(operands[item], contraction)
-                values[name] = operands
+            contraction.replace(values, self._masked(contraction.operand(values), contraction))
         for statistic in inexact:
             values[statistic.argument] = self._neutral(values[statistic.argument], statistic)
-        positional = [values[name] for name in names[: len(args)]]
-        named = {name: values[name] for name in kwargs}
-        return self.call_function(n.target, tuple(positional), named)
+        return self.call_function(n.target, *placed(n, values))
 
     def _operand(self, node: fx.Node) -> Any:
         """A value; silenced, since zeros among the parameters may have made it infinite."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import fx
 
-__all__ = ["bind", "evaluate", "shape", "size_hint", "source_line"]
+__all__ = [
+    "arguments", "bind", "evaluate", "placed", "set_argument", "shape", "size_hint", "source_line",
+]  # fmt: skip
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
@@ -22,6 +24,32 @@ def bind(node: fx.Node) -> dict[str, Any]:
         return {str(i): value for i, value in enumerate(node.args)} | dict(node.kwargs)
     names, defaults = _parameters(node.target)
     return defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+def arguments(node: fx.Node, value: Callable[[fx.Node], Any]) -> dict[str, Any]:
+    """A call's arguments by schema name, no defaults filled in, with values for the nodes."""
+    args, kwargs = fx.map_arg((node.args, node.kwargs), value)
+    return dict(zip(_names(node), args, strict=False)) | kwargs
+
+
+def placed(node: fx.Node, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Other values for ``arguments``, where the call has them."""
+    args = tuple(values[name] for name in _names(node)[: len(node.args)])
+    return args, {name: values[name] for name in node.kwargs}
+
+
+def set_argument(node: fx.Node, name: str, value: fx.Node) -> None:
+    """Let a call read another node, where its operator's schema has the name."""
+    position = _names(node).index(name)
+    if position < len(node.args):
+        node.update_arg(position, value)
+    else:
+        node.update_kwarg(name, value)
+
+
+def _names(node: fx.Node) -> tuple[str, ...]:
+    target: Any = node.target
+    return _parameters(target)[0]
 
 
 @cache

@@ -81,6 +81,8 @@ def recovered(found: Mapping[str, Any]) -> str:
 
 def distilled(found: Mapping[str, Any]) -> str:
     """``Report.distilled``."""
+    if not found["steps"]:
+        return "no step taken, getting ready used up the time: give more of it, or a number of steps"
     return ("{steps} steps, held-out error {before:.3g} -> {after:.3g} of the outputs' "
             "variance").format(**found)
 

@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from torch import Size, Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.graph import clone, relift, state, unlift
-from graphprune.nodes import bind
+from graphprune.nodes import bind, set_argument
 
 from .fold_sites import BATCH_NORM, TRANSPOSED, Site, Sites
 
@@ -185,7 +184,7 @@ def _set(module: fx.GraphModule, layer: fx.Node, role: str, tensor: Tensor) -> N
         node = module.graph.get_attr(name)
     example = weight.meta["val"]
     node.meta["val"] = example if role == "weight" else example.new_empty(tensor.shape)
-    _set_argument(layer, role, node)
+    set_argument(layer, role, node)
 
 
 def _uses(module: fx.GraphModule, name: str) -> int:
@@ -223,15 +222,6 @@ def _register(module: nn.Module, name: str, tensor: Tensor) -> None:
         setattr(owner, attribute, tensor)
     else:
         owner.register_buffer(attribute, tensor)
-
-
-def _set_argument(node: fx.Node, name: str, value: fx.Node) -> None:
-    target: Any = node.target
-    position = [argument.name for argument in target._schema.arguments].index(name)
-    if position < len(node.args):
-        node.update_arg(position, value)
-    else:
-        node.update_kwarg(name, value)
 
 
 def _drop_if_unused(module: fx.GraphModule, node: fx.Node) -> None:

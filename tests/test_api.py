@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ import graphprune as gp
 from graphprune.analysis import Analysis
 from graphprune.calibration import gather
 from graphprune.cut import cut
-from graphprune.eager import trainable_graph
 from graphprune.errors import (
     InfeasibleBudgetError,
     LoadError,
@@ -42,6 +42,7 @@ from graphprune.passes import (
 from graphprune.passes.score import Magnitude
 from graphprune.programs import load_program
 from graphprune.tracing import trace
+from graphprune.trainable import trainable_graph
 from tests import nets
 
 FLOAT32_TOLERANCE = 1e-4
@@ -131,6 +132,34 @@ def test_a_graph_module_trains_as_the_model_did(part: str) -> None:
 def test_what_is_random_in_evaluation_stays_so() -> None:
     model, x = trainable_graph(trace(RandomInTraining("always"), (torch.randn(2, 5, 4),))), torch.randn(2, 5, 4)
     assert not torch.equal(model(x), model(x))
+
+
+class Scaled(nn.Module):
+    """Tensors that are mere attributes, one of them of two modules; converting the model parts these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+        self.inside, self.outside = torch.rand(16, 1, 1), torch.rand(8, 1, 1)
+        self.part = nn.Identity()
+        self.part.factors = self.outside
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x).relu() * self.inside) * self.part.factors + self.outside
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Scaled:
+        super()._apply(fn, recurse)
+        self.outside, self.part.factors = fn(self.outside), fn(self.part.factors)
+        return self
+
+
+def test_a_class_comes_back_with_tensors_that_are_mere_attributes() -> None:
+    net, x = Scaled(), torch.randn(2, 3, 8, 8)
+    result = gp.compress(net, (x,), flops=0.5)
+    assert type(result.model) is Scaled, result.report.eager["reason"]
+    assert len(result.model.inside) == result.model.a.out_channels < 16
+    assert result.model.part.factors is result.model.outside
+    torch.testing.assert_close(result.model(x), result.program.module()(x))
 
 
 @pytest.mark.parametrize("name", ["RmsNormed", "LanguageModel", "GlobalResponseNorm"])

@@ -45,6 +45,19 @@ class Contraction:
     axis: Axis
     item: int | None = None
 
+    def operand(self, values: Mapping[str, Any]) -> Any:
+        """The operand among a call's arguments by name: nodes or values."""
+        value = values[self.argument]
+        return value if self.item is None else value[self.item]
+
+    def replace(self, values: dict[str, Any], operand: Any) -> None:
+        """Put another operand among a call's arguments by name."""
+        if self.item is not None:
+            operands = list(values[self.argument])
+            operands[self.item] = operand
+            operand = operands
+        values[self.argument] = operand
+
 
 @dataclass(frozen=True)
 class Statistic:

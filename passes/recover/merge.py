@@ -24,7 +24,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis
@@ -128,7 +127,7 @@ class _Current:
         done: set[tuple[int, int]] = set()
         for node, facts in self._analysis.facts.items():
             for contraction in facts.contractions:
-                operand = _operand(node, contraction.argument, contraction.item)
+                operand = contraction.operand(bind(node))
                 rows = rows_of(self._analysis.labels.resolve(contraction.axis), group)
                 if rows is None or operand.op != "get_attr":
                     continue
@@ -155,15 +154,10 @@ class _Current:
                 self.tensors[other] = new
 
 
-def _operand(node: fx.Node, argument: str, item: int | None) -> fx.Node:
-    value = bind(node)[argument]
-    return value if item is None else value[item]
-
-
 def _is_stored(analysis: Analysis, group: Group) -> bool:
     """Whether all that contracts the group is stored, so that it can take over."""
     return all(
-        _operand(node, c.argument, c.item).op == "get_attr"
+        c.operand(bind(node)).op == "get_attr"
         for node, facts in analysis.facts.items()
         for c in facts.contractions
         if rows_of(analysis.labels.resolve(c.axis), group) is not None

@@ -18,13 +18,13 @@ from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Kept
 from graphprune.cut import cut_nodes, fill
-from graphprune.eager import obeying
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint, unlift
 from graphprune.graph import state as tensors_of
 from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, staying
 from graphprune.pipeline import State
+from graphprune.trainable import obeying
 
 __all__ = ["Inner", "Pair", "Values"]
 

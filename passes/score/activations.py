@@ -70,7 +70,7 @@ class _Moments:
 
     def add(self, reading: Reading, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
         """Take in a piece."""
-        rows = x.movedim(reading.dim, 0).flatten(1).double()
+        rows = x.movedim(reading.activations.dim, 0).flatten(1).double()
         if not self.count:
             self.centre = rows.mean(1, keepdim=True)
         rows = rows - self.centre
@@ -138,7 +138,7 @@ class FeatureRank:
 
 def _maps(reading: Reading, x: torch.Tensor, count: int) -> torch.Tensor:
     """``[width, samples, rows, columns]``: the last axis is the columns, all others the rows."""
-    maps = x.movedim(reading.dim, 0)[torch.from_numpy(reading.rows)]
+    maps = x.movedim(reading.activations.dim, 0)[torch.from_numpy(reading.rows)]
     width, several = maps.shape[:2]
     rest = maps.shape[2:]
     batched = bool(rest) and rest[0] == count

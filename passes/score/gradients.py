@@ -22,7 +22,7 @@ small pieces give more independent draws for the same work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,10 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 from graphprune.analysis import Analysis
 from graphprune.calibration import Calibration
 from graphprune.errors import PlanError
+from graphprune.nodes import arguments, placed
 from graphprune.ops.facts import Contraction
 
-from .running import Running, arguments, pieces
+from .running import Running, pieces
 
 __all__ = ["Gated", "Probes"]
 
@@ -122,15 +123,12 @@ class Gated(Running):
         facts = self._facts.get(n)
         if facts is None or not facts.contractions:
             return super().run_node(n)
-        values = arguments(n, self)
+        values = arguments(n, self.env.__getitem__)
         for contraction in facts.contractions:
-            _replace(values, contraction, self._gate(values, contraction))
-        return self.called(n, values)
+            contraction.replace(values, self._gated(contraction.operand(values), contraction))
+        return self.call_function(n.target, *placed(n, values))
 
-    def _gate(self, values: Mapping[str, Any], contraction: Contraction) -> torch.Tensor:
-        operand: torch.Tensor = values[contraction.argument]
-        if contraction.item is not None:
-            operand = values[contraction.argument][contraction.item]
+    def _gated(self, operand: torch.Tensor, contraction: Contraction) -> torch.Tensor:
         axis = self._labels.resolve(contraction.axis)
         if axis.shape[1] == 0:
             return operand
@@ -139,12 +137,3 @@ class Gated(Running):
         view = [1] * operand.ndim
         view[contraction.dim] = -1
         return operand * rows.to(operand).view(view)
-
-
-def _replace(values: dict[str, Any], contraction: Contraction, operand: torch.Tensor) -> None:
-    if contraction.item is None:
-        values[contraction.argument] = operand
-        return
-    operands = list(values[contraction.argument])
-    operands[contraction.item] = operand
-    values[contraction.argument] = operands

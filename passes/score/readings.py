@@ -14,10 +14,10 @@ from torch import fx
 from graphprune.analysis import Analysis
 from graphprune.calibration import Calibration
 from graphprune.groups import Group
-from graphprune.nodes import bind
+from graphprune.nodes import arguments, bind
 from graphprune.ops.facts import Contraction
 
-from .running import Running, arguments, pieces, rows_of
+from .running import Running, pieces, rows_of
 
 __all__ = ["Reading", "read", "readings"]
 
@@ -32,9 +32,7 @@ class Reading:
     Attributes:
         node: the call.
         group: whose channels are contracted.
-        argument: the activations' name in the schema.
-        item: which one, where that is a list of tensors.
-        dim: their dimension that holds the channels.
+        activations: that operand, and its dimension that holds the channels.
         rows: ``[width, m]``: the rows of it that go with each channel.
         weight: the other operand, which the contraction names.
         weight_rows: ``[width, k]``: its rows.
@@ -43,9 +41,7 @@ class Reading:
 
     node: fx.Node
     group: Group
-    argument: str
-    item: int | None
-    dim: int
+    activations: Contraction
     rows: NDArray[np.int64]
     weight: Contraction
     weight_rows: NDArray[np.int64]
@@ -96,16 +92,11 @@ class _Reader(Running):
     def run_node(self, n: fx.Node) -> Any:
         """A call; what it reads is shown first."""
         if n in self._wanted:
-            values = arguments(n, self)
+            values = arguments(n, self.env.__getitem__)
             for reading in self._wanted[n]:
-                x = _operand(values, reading.argument, reading.item)
-                weight = _operand(values, reading.weight.argument, reading.weight.item)
+                x, weight = reading.activations.operand(values), reading.weight.operand(values)
                 self._see(reading, x, weight, self.count)
         return super().run_node(n)
-
-
-def _operand(values: dict[str, Any], name: str, item: int | None) -> torch.Tensor:
-    return values[name] if item is None else values[name][item]
 
 
 def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
@@ -118,8 +109,7 @@ def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
 def _reading(analysis: Analysis, node: fx.Node, contraction: Contraction, group: Group,
              inputs: frozenset[fx.Node]) -> Reading | None:
     weight_rows = rows_of(analysis.labels.resolve(contraction.axis), group)
-    own = bind(node)[contraction.argument]
-    own = own if contraction.item is None else own[contraction.item]
+    own = contraction.operand(bind(node))
     for name, item, operand in _candidates(node, contraction):
         layout = analysis.layouts.get(operand)
         if operand not in inputs or not isinstance(layout, tuple):
@@ -127,8 +117,8 @@ def _reading(analysis: Analysis, node: fx.Node, contraction: Contraction, group:
         for dim, axis in enumerate(layout):
             rows = rows_of(analysis.labels.resolve(axis), group)
             if rows is not None and weight_rows is not None:
-                return Reading(node, group, name, item, dim, rows, contraction, weight_rows,
-                               own in inputs)
+                return Reading(node, group, Contraction(name, dim, axis, item), rows, contraction,
+                               weight_rows, own in inputs)
     return None
 
 

@@ -18,7 +18,7 @@ from graphprune.groups import Group
 from graphprune.labels import Axis
 from graphprune.passes.observe import Observations
 
-__all__ = ["Running", "arguments", "pieces", "required", "rows_of"]
+__all__ = ["Running", "pieces", "required", "rows_of"]
 
 _NARROW = (torch.float16, torch.bfloat16)
 
@@ -56,19 +56,6 @@ class Running(fx.Interpreter):
         """Types among the arguments are widened as the tensors are."""
         args, kwargs = pytree.tree_map(_wide_type, (args, kwargs))
         return super().call_function(target, args, kwargs)
-
-    def called(self, node: fx.Node, values: Mapping[str, Any]) -> Any:
-        """The result of a call on other values, by the names of ``arguments``."""
-        names = [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
-        positional = tuple(values[name] for name in names[: len(node.args)])
-        return self.call_function(node.target, positional, {n: values[n] for n in node.kwargs})
-
-
-def arguments(node: fx.Node, run: fx.Interpreter) -> dict[str, Any]:
-    """The values an operator is called with, by their names in its schema; no defaults."""
-    args, kwargs = run.fetch_args_kwargs_from_env(node)
-    names = [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
-    return dict(zip(names, args, strict=False)) | kwargs
 
 
 def required(seen: Observations | None, criterion: str) -> Calibration:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,15 +73,10 @@ class Units:
             (str(operand.target), contraction.dim)
             for node, facts in self.analysis.facts.items()
             for contraction in facts.contractions
-            if isinstance(operand := self._operand(node, contraction.argument, contraction.item),
-                          fx.Node) and operand.op == "get_attr"
+            if isinstance(operand := contraction.operand(bind(node)), fx.Node)
+            and operand.op == "get_attr"
             and np.isin(labels.resolve(contraction.axis), group.labels).any()
         }
-
-    @staticmethod
-    def _operand(node: fx.Node, argument: str, item: int | None) -> Any:
-        value = bind(node)[argument]
-        return value if item is None else value[item]
 
     def of(self, group: Group,
            tensors: Mapping[str, torch.Tensor] | None = None) -> tuple[list[Unit], list[torch.Tensor]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 import graphprune as gp
+from graphprune import wording
 from graphprune.calibration import Calibration, gather
 from graphprune.errors import LoadError, PlanError
 from graphprune.graph import state, unlift
@@ -175,10 +178,19 @@ def test_something_else_in_the_checkpoints_place(case: Case, tmp_path: Path) -> 
         case.run(checkpoint=path)
 
 
-def test_a_time_ends_it(case: Case) -> None:
+def test_a_time_ends_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock) / 100)
     _, found = case.run(effort=Effort(seconds=0.5))
     assert found.steps >= 1
-    assert found.seconds >= 0.5
+    assert 0.5 <= found.seconds < 0.6
+
+
+def test_a_time_too_short_for_one_step(case: Case) -> None:
+    program, found = case.run(effort=Effort(seconds=1e-6))
+    assert program is case.small
+    assert (found.steps, found.after) == (0, found.before)
+    assert "no step taken" in wording.distilled(vars(found))
 
 
 def test_outputs_that_are_no_classes() -> None:
