@@ -84,6 +84,22 @@ def counted(call: Call) -> Layout:
 
 
 @rule(
+    aten.meshgrid.indexing,
+    samples=lambda: [sample([torch.arange(6), torch.arange(4)], indexing="ij", free=False)],
+)
+def grids(call: Call) -> Result:
+    """Coordinates of a grid, which stay."""
+    call.freeze(*(axis for layout in call.layouts("tensors") for axis in layout))
+    return [tuple(map(plain, shape)) for shape in call.out_shapes]
+
+
+@rule(aten.item.default, samples=lambda: [sample(torch.tensor(2.0), free=False)])
+def number(_: Call) -> Result:
+    """A number, which has no axes."""
+    return None
+
+
+@rule(
     aten.sym_size.int,
     samples=lambda: [sample(torch.randn(2, 3), 0, free=False)],
 )

@@ -62,35 +62,35 @@ def _scalar() -> list[Sample]:
 
 
 _UNARY = (
-    aten.abs.default, aten.acos.default, aten.alias.default, aten.asin.default,
-    aten.atan.default, aten.bitwise_not.default, aten.ceil.default, aten.celu.default,
+    aten.abs.default, aten.abs_.default, aten.absolute.default, aten.acos.default, aten.alias.default, aten.asin.default,
+    aten.asinh.default, aten.atan.default, aten.atanh.default, aten.bitwise_not.default, aten.ceil.default, aten.celu.default,
     aten.celu_.default, aten.clone.default, aten.contiguous.default, aten.cos.default,
-    aten.cosh.default, aten.detach.default, aten.detach_.default, aten.elu.default,
-    aten.elu_.default, aten.empty_like.default, aten.erf.default, aten.erfinv.default,
+    aten.cosh.default, aten.deg2rad.default, aten.detach.default, aten.detach_.default, aten.digamma.default, aten.elu.default,
+    aten.elu_.default, aten.empty_like.default, aten.erf.default, aten.erfc.default, aten.erfinv.default,
     aten.exp.default, aten.exp2.default, aten.exp_.default, aten.expm1.default,
     aten.floor.default, aten.frac.default, aten.gelu.default, aten.gelu_.default,
     aten.hardshrink.default, aten.hardsigmoid.default, aten.hardsigmoid_.default,
     aten.hardswish.default, aten.hardswish_.default, aten.hardtanh.default,
     aten.hardtanh_.default, aten.isfinite.default, aten.isinf.default, aten.isnan.default,
-    aten.leaky_relu.default, aten.leaky_relu_.default, aten.lift_fresh_copy.default,
+    aten.leaky_relu.default, aten.leaky_relu_.default, aten.lgamma.default, aten.lift_fresh_copy.default,
     aten.log.default, aten.log10.default, aten.log1p.default, aten.log2.default, aten.log_sigmoid.default,
     aten.logical_not.default, aten.logit.default, aten.mish.default, aten.mish_.default, aten.nan_to_num.default,
-    aten.neg.default, aten.neg_.default, aten.ones_like.default, aten.reciprocal.default,
+    aten.neg.default, aten.neg_.default, aten.negative.default, aten.ones_like.default, aten.rad2deg.default, aten.reciprocal.default,
     aten.relu.default, aten.relu6.default, aten.relu6_.default, aten.relu_.default,
-    aten.round.default, aten.rrelu.default, aten.rsqrt.default, aten.rsqrt_.default, aten.selu.default,
-    aten.selu_.default, aten.sigmoid.default, aten.sigmoid_.default, aten.sign.default, aten.sgn.default, aten.sinc.default,
+    aten.round.default, aten.round_.default, aten.rrelu.default, aten.rrelu_.default, aten.rsqrt.default, aten.rsqrt_.default, aten.selu.default,
+    aten.selu_.default, aten.sigmoid.default, aten.sigmoid_.default, aten.sign.default, aten.signbit.default, aten.sgn.default, aten.sinc.default,
     aten.silu.default, aten.silu_.default, aten.sin.default, aten.sinh.default,
-    aten.softplus.default, aten.softshrink.default, aten.sqrt.default, aten.sqrt_.default,
-    aten.square.default, aten.tan.default, aten.tanh.default, aten.tanh_.default,
+    aten.softplus.default, aten.softshrink.default, aten.special_expit.default, aten.sqrt.default, aten.sqrt_.default,
+    aten.square.default, aten.square_.default, aten.tan.default, aten.tanh.default, aten.tanh_.default,
     aten.trunc.default, aten.zero_.default, aten.zeros_like.default,
 )  # fmt: skip
 
 _BINARY = (
     aten.add.Tensor, aten.add_.Tensor, aten.atan2.default, aten.clamp_max.Tensor,
-    aten.clamp_min.Tensor, aten.copy_.default,
+    aten.clamp_min.Tensor, aten.copy_.default, aten.copysign.Tensor,
     aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.eq.Tensor, aten.floor_divide.default,
-    aten.fmod.Tensor, aten.ge.Tensor, aten.gt.Tensor, aten.heaviside.default, aten.hypot.default,
-    aten.le.Tensor, aten.logaddexp.default, aten.logical_and.default, aten.logical_or.default,
+    aten.fmax.default, aten.fmin.default, aten.fmod.Tensor, aten.ge.Tensor, aten.gt.Tensor, aten.heaviside.default, aten.hypot.default,
+    aten.le.Tensor, aten.logaddexp.default, aten.logaddexp2.default, aten.logical_and.default, aten.logical_or.default,
     aten.logical_xor.default,
     aten.lt.Tensor, aten.maximum.default, aten.minimum.default, aten.mul.Tensor,
     aten.mul_.Tensor, aten.ne.Tensor, aten.multiply.Tensor, aten.pow.Tensor_Tensor,
@@ -187,6 +187,17 @@ def logical(call: Call) -> Layout:
     return _pointwise(call)
 
 
+@rule(
+    aten.threshold.default,
+    aten.threshold_.default,
+    samples=lambda: [sample(torch.rand(2, 6), 0.5, 0.2)],
+)
+@rule(aten.round.decimals, samples=lambda: [sample(torch.rand(2, 6), decimals=2)])
+def with_options(call: Call) -> Layout:
+    """Functions of one operand whose options have no default."""
+    return _pointwise(call)
+
+
 @rule(aten.pow.Scalar, samples=lambda: [sample(2.0, torch.rand(2, 6))])
 def power_of_scalar(call: Call) -> Layout:
     """``scalar ** x[i]``."""
@@ -263,17 +274,25 @@ def addcmul(call: Call) -> Layout:
     aten.lerp.Tensor,
     samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6))],
 )
-@rule(aten.lerp.Scalar, samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), 0.3)])
+@rule(
+    aten.lerp.Scalar,
+    aten.lerp_.Scalar,
+    samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), 0.3)],
+)
 def lerp(call: Call) -> Layout:
     """``start + weight * (end - start)``."""
     return _pointwise(call)
 
 
 @rule(
+    aten.alpha_dropout.default,
+    aten.alpha_dropout_.default,
     aten.dropout.default,
     aten.dropout_.default,
+    aten.feature_alpha_dropout.default,
+    aten.feature_alpha_dropout_.default,
     aten.feature_dropout.default,
-    aten.alpha_dropout.default,
+    aten.feature_dropout_.default,
     samples=lambda: [sample(torch.rand(2, 6, 3), 0.5, False)],
     quiet=True,
 )

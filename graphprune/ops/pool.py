@@ -14,6 +14,11 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 _POOLS = {
+    aten._upsample_bicubic2d_aa.vec: (2, ([8, 8], False, None)),
+    aten._upsample_bilinear2d_aa.vec: (2, ([8, 8], False, None)),
+    aten._upsample_nearest_exact1d.vec: (1, ([8], None)),
+    aten._upsample_nearest_exact2d.vec: (2, ([8, 8], None)),
+    aten._upsample_nearest_exact3d.vec: (3, ([8, 8, 8], None)),
     aten.adaptive_avg_pool1d.default: (1, ([2],)),
     aten.adaptive_avg_pool2d.default: (2, ([2, 2],)),
     aten.adaptive_avg_pool3d.default: (3, ([2, 2, 2],)),
@@ -39,7 +44,9 @@ _POOLS_WITH_INDICES = {
     aten.adaptive_max_pool1d.default: (1, ([2],)),
     aten.adaptive_max_pool2d.default: (2, ([2, 2],)),
     aten.adaptive_max_pool3d.default: (3, ([2, 2, 2],)),
+    aten.max_pool1d_with_indices.default: (1, ([2],)),
     aten.max_pool2d_with_indices.default: (2, ([2, 2],)),
+    aten.max_pool3d_with_indices.default: (3, ([2, 2, 2],)),
 }
 
 
@@ -68,6 +75,28 @@ def sampled(call: Call) -> Result:
     call.tie(layout[0], grid[0])
     call.freeze(*layout[2:], *grid[1:])
     return (*layout[:2], *map(plain, call.out_shape[2:]))
+
+
+@rule(
+    aten.max_unpool2d.default,
+    samples=lambda: [sample(torch.randn(2, 6, 2, 2), torch.zeros(2, 6, 2, 2, dtype=torch.int64), [4, 4],
+                            free=False)],
+    quiet=True,
+)
+@rule(
+    aten.max_unpool3d.default,
+    samples=lambda: [sample(torch.randn(2, 6, 2, 2, 2), torch.zeros(2, 6, 2, 2, 2, dtype=torch.int64),
+                            [4, 4, 4], [2, 2, 2], [0, 0, 0], free=False)],
+    quiet=True,
+)
+def unpooled(call: Call) -> Result:
+    """Each channel's values put where a pooling found its largest ones."""
+    layout, indices = call.layout("self"), call.layout("indices")
+    kept = len(layout) - len(call["output_size"])
+    for mine, theirs in zip(layout[:kept], indices[:kept], strict=True):
+        call.tie(mine, theirs)
+    call.freeze(*layout[kept:], *indices[kept:])
+    return (*layout[:kept], *map(plain, call.out_shape[kept:]))
 
 
 for _operator, (_spatial, _args) in _POOLS.items():

@@ -1,4 +1,4 @@
-"""Recurrent layers: hidden units are channels that also feed back into their own layer.
+"""Recurrent layers and cells: hidden units are channels that also feed back into their own layer.
 
 Per layer and direction the parameters are ``w_ih [gates*H, in]``, ``w_hh [gates*H, H]`` and, with
 biases, ``b_ih`` and ``b_hh [gates*H]``. All layers share one initial state ``[layers, B, H]``, so
@@ -7,11 +7,12 @@ their hidden widths are tied.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from graphprune.labels import Axis, plain
+from graphprune.layout import Layout
 from graphprune.ops.call import Call
 from graphprune.ops.facts import Result
 from graphprune.ops.registry import Sample, rule, sample
@@ -77,24 +78,65 @@ def _recurrent(call: Call, gates: int) -> Result:
     for layer in range(call["num_layers"]):
         for direction in range(directions):
             first = (layer * directions + direction) * each
-            _cell(call, first, gates, inputs, hidden)
+            call.contract("params", 1, parameters[first][1], item=first)
+            call.contract("params", 1, parameters[first + 1][1], item=first + 1)
+            _cell(call, parameters[first : first + each], gates, inputs, hidden)
         inputs = stack_rows([hidden] * directions)
     return [(*x[:-1], inputs), *(tuple(state) for state in states)]
 
 
-def _cell(call: Call, first: int, gates: int, inputs: Axis, hidden: Axis) -> None:
-    """Tie and contract the parameters of one layer and direction, from number ``first`` on."""
-    parameters = call.layouts("params")
-    w_ih, w_hh = parameters[first], parameters[first + 1]
+def _cell(call: Call, parameters: Sequence[Layout], gates: int, inputs: Axis, hidden: Axis) -> None:
+    """Tie the parameters of one layer and direction: two weights and, if there are any, biases."""
+    w_ih, w_hh = parameters[:2]
     call.tie(w_ih[1], inputs)
-    call.contract("params", 1, w_ih[1], item=first)
     call.tie(w_hh[1], hidden)
-    call.contract("params", 1, w_hh[1], item=first + 1)
-    each = 4 if call["has_biases"] else 2
-    for layout in parameters[first : first + each]:
+    for layout in parameters:
         gate, unit = split(call.labels, layout[0], [gates, len(hidden)], call.link)
         call.freeze(gate)
         call.tie(unit, hidden)
     steps = call.layout("input")[:-1]
     call.macs(1, *steps, *w_ih)
     call.macs(1, *steps, *w_hh)
+
+
+def _cell_samples(gates: int, states: int) -> Callable[[], list[Sample]]:
+    def one(*biases: torch.Tensor) -> Sample:
+        state = torch.randn(3, 4)
+        start = [state, state.clone()] if states == 2 else state
+        return sample(torch.randn(3, 6), start, torch.randn(gates * 4, 6), torch.randn(gates * 4, 4), *biases)
+
+    return lambda: [one(), one(torch.randn(gates * 4), torch.randn(gates * 4))]
+
+
+@rule(aten.lstm_cell.default, samples=_cell_samples(gates=4, states=2))
+def lstm_cell(call: Call) -> Result:
+    """One step of an LSTM; results: hidden state, cell state."""
+    hidden = _step(call, gates=4)
+    return [hidden, hidden]
+
+
+@rule(aten.gru_cell.default, samples=_cell_samples(gates=3, states=1))
+def gru_cell(call: Call) -> Result:
+    """One step of a GRU."""
+    return _step(call, gates=3)
+
+
+@rule(aten.rnn_relu_cell.default, aten.rnn_tanh_cell.default, samples=_cell_samples(gates=1, states=1))
+def rnn_cell(call: Call) -> Result:
+    """One step of a plain recurrence."""
+    return _step(call, gates=1)
+
+
+def _step(call: Call, gates: int) -> Layout:
+    x, states = call.layout("input"), call.layouts("hx")
+    parameters = [call.layout(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh")
+                  if call[name] is not None]
+    hidden = states[0][-1]
+    for state in states:
+        call.tie(hidden, state[-1])
+        for mine, theirs in zip(x[:-1], state[:-1], strict=True):
+            call.tie(mine, theirs)
+    call.contract("w_ih", 1, parameters[0][1])
+    call.contract("w_hh", 1, parameters[1][1])
+    _cell(call, parameters, gates, x[-1], hidden)
+    return (*x[:-1], hidden)

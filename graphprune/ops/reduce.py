@@ -187,7 +187,9 @@ def held(call: Call) -> Layout:
 )
 @rule(
     aten.std_mean.correction,
+    aten.std_mean.dim,
     aten.var_mean.correction,
+    aten.var_mean.dim,
     samples=lambda: [sample(torch.randn(2, 6, 4), [2], keepdim=True)],
 )
 def two_reductions(call: Call) -> Result:

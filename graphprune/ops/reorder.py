@@ -46,12 +46,18 @@ def roll(call: Call) -> Layout:
     aten.repeat.default,
     samples=lambda: [sample(torch.randn(6, 3), [2, 2, 1]), sample(torch.randn(2, 1), [1, 6])],
 )
+@rule(
+    aten.tile.default,
+    samples=lambda: [sample(torch.randn(6, 3), [2, 2, 1]), sample(torch.randn(2, 4, 1), [6])],
+)
 def repeat(call: Call) -> Layout:
     """Tile axes; an axis of size one that is tiled has channels of its own."""
-    layout, times = call.layout("self"), list(call["repeats"])
+    name = "repeats" if "repeats" in call.arguments else "dims"
+    layout, times = call.layout("self"), list(call[name])
+    times = [1] * (len(layout) - len(times)) + times
     layout = (*(plain(1) for _ in range(len(times) - len(layout))), *layout)
     out = [_repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))]
-    call.rewrite("repeats", lambda kept: [
+    call.rewrite(name, lambda kept: [
         int(alive.sum()) if len(old) == 1 and not (alive := kept(new)).all() else n
         for n, old, new in zip(times, layout, out, strict=True)
     ])

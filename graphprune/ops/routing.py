@@ -113,6 +113,18 @@ def scatter_value(call: Call) -> Layout:
     return layout
 
 
+@rule(
+    aten.index_fill.int_Scalar,
+    aten.index_fill_.int_Scalar,
+    samples=lambda: [sample(torch.randn(5, 6), 0, torch.tensor([3, 1]), 0.5)],
+)
+def index_fill(call: Call) -> Layout:
+    """``x[index[i]] = value`` along ``dim``."""
+    layout = call.layout("self")
+    call.freeze(layout[call.dim(call["dim"], len(layout))], *call.layout("index"))
+    return layout
+
+
 def _tie_others(call: Call, dim: int, layout: Layout, other: Layout) -> None:
     """Tie all dimensions but one, which stays. Where the other is shorter, these stay as well."""
     for i, (mine, theirs) in enumerate(zip(layout, other, strict=True)):

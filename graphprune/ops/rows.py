@@ -52,12 +52,35 @@ def concatenate(call: Call) -> Layout:
     layouts = [layout for layout in call.layouts("tensors") if layout]
     rank = max(len(layout) for layout in layouts)
     layouts = [layout for layout in layouts if len(layout) == rank]  # legacy empty tensors
-    dim = call.dim(call["dim"], rank)
+    return _joined(call, layouts, call.dim(call["dim"], rank))
+
+
+_STACKS: dict[Any, int] = {aten.hstack.default: 1, aten.vstack.default: 0, aten.dstack.default: 2}
+
+
+@rule(
+    *_STACKS,
+    samples=lambda: [
+        sample([torch.randn(2, 6, 3), torch.randn(2, 6, 3)]),
+        sample([torch.randn(6), torch.randn(6)], free=False),
+    ],
+    quiet=True,
+)
+def stack_along(call: Call) -> Layout:
+    """As ``concatenate``, along a dimension of the operator's own, which may be a new one."""
+    layouts, dim = call.layouts("tensors"), _STACKS[call.node.target]
+    if all(len(layout) > dim and len(layout) > 1 for layout in layouts):
+        return _joined(call, layouts, dim)
+    call.freeze(*(axis for layout in layouts for axis in layout))
+    return tuple(map(plain, call.out_shape))
+
+
+def _joined(call: Call, layouts: Sequence[Layout], dim: int) -> Layout:
     first, *others = layouts
     for other in others:
-        for i in range(rank):
+        for i, (mine, theirs) in enumerate(zip(first, other, strict=True)):
             if i != dim:
-                call.tie(first[i], other[i])
+                call.tie(mine, theirs)
     return with_axis(first, dim, stack_rows([layout[dim] for layout in layouts]))
 
 
@@ -76,17 +99,17 @@ def stack(call: Call) -> Layout:
     return (*first[:dim], plain(1 + len(others)), *first[dim:])
 
 
-def _pieces(call: Call, sizes: Sequence[int]) -> Result:
+def _pieces(call: Call, dim: int) -> Result:
     """Consecutive runs of rows; after a cut, each run has the rows that are left of it."""
     layout = call.layout("self")
-    dim = call.dim(call["dim"], len(layout))
+    sizes = [shape[dim] for shape in call.out_shapes]
     runs = np.split(layout[dim], np.cumsum(sizes)[:-1])
 
     def make(kept: Kept) -> tuple[Any, dict[str, Any]] | None:
         left = [int(kept(run).sum()) for run in runs]
         if left == [len(run) for run in runs]:
             return None
-        arguments = {"self": call["self"], "split_sizes": left, "dim": call["dim"]}
+        arguments = {"self": call["self"], "split_sizes": left, "dim": dim}
         return aten.split_with_sizes.default, arguments
 
     if layout[dim].shape[1]:
@@ -121,9 +144,15 @@ def _pieces(call: Call, sizes: Sequence[int]) -> Result:
 )
 def pieces(call: Call) -> Result:
     """Split an axis into consecutive runs."""
-    layout = call.layout("self")
-    dim = call.dim(call["dim"], len(layout))
-    return _pieces(call, [shape[dim] for shape in call.out_shapes])
+    return _pieces(call, call.dim(call["dim"], call.rank("self")))
+
+
+@rule(aten.hsplit.int, samples=lambda: [sample(torch.randn(2, 12, 3), 3)], quiet=True)
+@rule(aten.vsplit.int, samples=lambda: [sample(torch.randn(12, 3), 3)], quiet=True)
+def pieces_along(call: Call) -> Result:
+    """The same, along a dimension of the operator's own."""
+    second = call.node.target is aten.hsplit.int and call.rank("self") > 1
+    return _pieces(call, int(second))
 
 
 def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
@@ -199,44 +228,6 @@ def index_select(call: Call) -> Layout:
         call.freeze(layout[dim])
         return with_axis(layout, dim, plain(call.out_shape[dim]))
     return _picked(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
-
-
-@rule(
-    aten.index.Tensor,
-    samples=lambda: [
-        sample(torch.randn(2, 6, 3), [None, torch.tensor([4, 0, 2])]),
-        sample(torch.randn(6, 5), [torch.tensor([[4, 0, 0], [1, 2, 3]])]),
-        sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
-    ],
-)
-def index(call: Call) -> Layout:
-    """Advanced indexing: indexed dimensions stay whole, the others pass.
-
-    The index dimensions stand where the indexed ones stood, or in front if these are apart.
-    """
-    layout, indices = call.layout("self"), call["indices"]
-    indexed = [i for i, item in enumerate(indices) if item is not None]
-    call.freeze(*(layout[i] for i in indexed))
-    for i in indexed:
-        call.freeze(*call.layout(indices[i]))
-    rest = [axis for i, axis in enumerate(layout) if i not in indexed]
-    added = len(call.out_shape) - len(rest)
-    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
-    start = indexed[0] if adjacent else 0
-    new = [plain(size) for size in call.out_shape[start : start + added]]
-    return (*rest[:start], *new, *rest[start:])
-
-
-@rule(
-    aten.embedding.default,
-    samples=lambda: [sample(torch.randn(9, 6), torch.tensor([[4, 0, 2], [1, 1, 8]]))],
-)
-def embedding(call: Call) -> Layout:
-    """Rows of a table ``[vocabulary, dim]``: the vocabulary stays, the dimension passes."""
-    table = call.layout("weight")
-    call.freeze(table[0])
-    call.facts.quiet = call.quiet("weight")
-    return (*call.layout("indices"), table[1])
 
 
 @rule(

@@ -1,0 +1,69 @@
+"""Operators that read the rows that numbers say: what is numbered stays whole."""
+
+from __future__ import annotations
+
+import torch
+
+from graphprune.labels import plain
+from graphprune.layout import Layout
+from graphprune.ops.call import Call
+from graphprune.ops.facts import Result
+from graphprune.ops.registry import rule, sample
+
+__all__: list[str] = []
+
+aten = torch.ops.aten
+
+
+@rule(
+    aten.index.Tensor,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 3), [None, torch.tensor([4, 0, 2])]),
+        sample(torch.randn(6, 5), [torch.tensor([[4, 0, 0], [1, 2, 3]])]),
+        sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
+    ],
+)
+def index(call: Call) -> Layout:
+    """Advanced indexing: indexed dimensions stay whole, the others pass.
+
+    The index dimensions stand where the indexed ones stood, or in front if these are apart.
+    """
+    layout, indices = call.layout("self"), call["indices"]
+    indexed = [i for i, item in enumerate(indices) if item is not None]
+    call.freeze(*(layout[i] for i in indexed))
+    for i in indexed:
+        call.freeze(*call.layout(indices[i]))
+    rest = [axis for i, axis in enumerate(layout) if i not in indexed]
+    added = len(call.out_shape) - len(rest)
+    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
+    start = indexed[0] if adjacent else 0
+    new = [plain(size) for size in call.out_shape[start : start + added]]
+    return (*rest[:start], *new, *rest[start:])
+
+
+@rule(
+    aten.embedding.default,
+    samples=lambda: [sample(torch.randn(9, 6), torch.tensor([[4, 0, 2], [1, 1, 8]]))],
+)
+def embedding(call: Call) -> Layout:
+    """Rows of a table ``[vocabulary, dim]``: the vocabulary stays, the dimension passes."""
+    table = call.layout("weight")
+    call.freeze(table[0])
+    call.facts.quiet = call.quiet("weight")
+    return (*call.layout("indices"), table[1])
+
+
+@rule(
+    aten.embedding_bag.padding_idx,
+    samples=lambda: [
+        sample(torch.randn(9, 6), torch.tensor([4, 0, 2, 1, 1]), torch.tensor([0, 2]), False, mode, False,
+               None, False, None) for mode in (0, 1)
+    ],
+)
+def embedding_bag(call: Call) -> Result:
+    """Sums or means of rows of such a table. Which row held the largest value can't be cut."""
+    table = call.layout("weight")
+    call.freeze(*(table if call["mode"] == 2 else table[:1]))
+    call.facts.quiet = call.quiet("weight")
+    bags, *others = call.out_shapes
+    return [(plain(bags[0]), table[1]), *(tuple(map(plain, shape)) for shape in others)]
