@@ -5,7 +5,7 @@
     python benchmarks/zoo.py --onnx --missing
 
 Models come from ``zoo_models.txt``, one per line: ``torchvision:NAME``, ``torchvision-seg:NAME``,
-``torchvision-det:NAME``, ``timm:NAME`` or ``hf:NAME``; ``zoo_nets.py`` builds them. Weights are
+``torchvision-det:NAME``, ``timm:NAME``, ``hf:NAME``, ``ultralytics:NAME``, ``smp:NAME`` or ``monai:NAME``; ``zoo_nets.py`` builds them. Weights are
 random and nothing is downloaded; BatchNorm gets random statistics, and every model runs on a batch
 of 2. Each model and tool has a process of its own, on one thread and with a limit on its CPU
 seconds, so a crash is a row of the table and not its end. All seconds are those of the process, without the time that others took the core.

@@ -143,10 +143,48 @@ def _transformers(name: str) -> tuple[nn.Module, torch.Tensor]:
     return getattr(transformers, model)(getattr(transformers, config)(**options)), inputs()
 
 
+def _ultralytics(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """A detector as it is for inference: decoded boxes, and the maps that they are made of."""
+    import ultralytics
+
+    kind = ultralytics.RTDETR if name.startswith("rtdetr") else ultralytics.YOLO
+    return kind(f"{name}.yaml").model, torch.randn(BATCH, 3, 256, 256)
+
+
+def _smp(name: str) -> tuple[nn.Module, torch.Tensor]:
+    import segmentation_models_pytorch
+
+    architecture = getattr(segmentation_models_pytorch, name)
+    return architecture("resnet18", encoder_weights=None), torch.randn(BATCH, 3, 128, 128)
+
+
+MONAI: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "unet": ("UNet", (3, 1, 2, (16, 32, 64), (2, 2)), {"num_res_units": 2}),
+    "attention_unet": ("AttentionUnet", (3, 1, 2, (16, 32, 64), (2, 2)), {}),
+    "dynunet": ("DynUNet", (3, 1, 2, [3, 3, 3], [1, 2, 2], [2, 2]), {"filters": [16, 32, 64]}),
+    "segresnet": ("SegResNet", (3, 8, 1, 2), {}),
+    "vnet": ("VNet", (3, 1, 2), {}),
+    "unetr": ("UNETR", (1, 2, (32, 32, 32)), {
+        "feature_size": 8, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4}),
+    "densenet121": ("DenseNet121", (3, 1, 2), {}),
+}
+"""Name -> class, arguments, options; of volumes with one channel."""
+
+
+def _monai(name: str) -> tuple[nn.Module, torch.Tensor]:
+    from monai.networks import nets
+
+    model, args, options = MONAI[name]
+    return getattr(nets, model)(*args, **options), torch.randn(BATCH, 1, 32, 32, 32)
+
+
 _BUILDERS = {
     "torchvision": _torchvision,
     "torchvision-seg": _segmentation,
     "torchvision-det": _detection,
     "timm": _timm,
     "hf": _transformers,
+    "ultralytics": _ultralytics,
+    "smp": _smp,
+    "monai": _monai,
 }
