@@ -134,6 +134,28 @@ def test_what_is_random_in_evaluation_stays_so() -> None:
     assert not torch.equal(model(x), model(x))
 
 
+@pytest.mark.parametrize("name", ["SqueezeExcite", "TiedWeights", "LanguageModel"])
+def test_a_graph_module_is_saved_and_read_again(name: str, tmp_path: Path) -> None:
+    net = nets.NETS[name]()
+    model = gp.compress(trace(net, net.inputs()), flops=0.7).model.train()
+    next(model.parameters()).requires_grad_(False)
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert again.training
+    trained = [(n, p.requires_grad) for n, p in model.named_parameters()]
+    assert [(n, p.requires_grad) for n, p in again.named_parameters()] == trained
+    larger = tuple(torch.cat([x, x]) for x in net.inputs())
+    torch.testing.assert_close(again.eval()(*larger), model.eval()(*larger))
+
+
+def test_a_graph_module_that_was_saved_obeys_train_and_eval(tmp_path: Path) -> None:
+    x = torch.randn(2, 5, 4)
+    torch.save(trainable_graph(trace(RandomInTraining("dropout"), (x,))), tmp_path / "model.pt")
+    model = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert torch.equal(model(x), model(x))
+    assert not torch.equal(model.train()(x), model(x))
+
+
 class Scaled(nn.Module):
     """Tensors that are mere attributes, one of them of two modules; converting the model parts these."""
 
