@@ -155,16 +155,15 @@ def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
 
     Args:
         model: changed in place.
-        content: a state dict, or a mapping that has one under ``state_dict``.
+        content: a state dict, or a mapping with one state dict in it. A prefix of all its names,
+            as wrappers put it there, is left out.
         file: the name to show.
 
     Raises:
-        LoadError: if names, shapes or kinds of numbers differ.
+        LoadError: if names, shapes or kinds of numbers differ, or there are several state dicts.
     """
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(k, str) for k in state):
-        raise LoadError(f"{file} holds a {type(content).__name__}, not a state dict")
     own = model.state_dict()
+    state = _unwrapped(_state_dict(content, file), own)
     for name, value in state.items():
         if isinstance(value, torch.Tensor) and name in own and _kind(value) != _kind(own[name]):
             raise LoadError(f"{file} has {value.dtype} in {name!a:.80}, where {type(model).__name__} "
@@ -172,9 +171,37 @@ def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
     try:
         model.load_state_dict({**_tied(model, own, state), **state})
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise LoadError(f"{file} doesn't fit {type(model).__name__}: {first_line(error)}",
+        _, _, details = str(error).partition(":\n")  # below torch's headline
+        said = " ".join(details.split()) or first_line(error)
+        raise LoadError(f"{file} doesn't fit {type(model).__name__}: {said:.300}",
                         hint="check --arch") from error
     return model
+
+
+def _state_dict(content: Any, file: str) -> Mapping[str, Any]:
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(k, str) for k in content):
+        raise LoadError(f"{file} holds a {type(content).__name__}, not a state dict")
+    if any(isinstance(value, torch.Tensor) for value in content.values()):
+        return content
+    found = [name for name, value in content.items() if isinstance(value, Mapping) and value
+             and all(isinstance(tensor, torch.Tensor) for tensor in value.values())]
+    if len(found) > 1:
+        raise LoadError(f"{file} holds several state dicts: {', '.join(found):.200}",
+                        hint="save the one that is meant in a file of its own")
+    return content[found[0]] if found else content
+
+
+def _unwrapped(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the prefix that all names have, where only what is left is the module's."""
+    shorter = state
+    while own.keys().isdisjoint(shorter):
+        heads = {name.partition(".")[0] for name in shorter}
+        if len(heads) != 1 or any("." not in name for name in shorter):
+            return state
+        shorter = {name.partition(".")[2]: value for name, value in shorter.items()}
+    return shorter
 
 
 def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:

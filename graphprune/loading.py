@@ -93,13 +93,23 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
     if archive is not None and archive.is_script:
         return Loaded(program=_script(path, inputs, trust_pickle))
     content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path, archive, trust_pickle)
-    if isinstance(content, torch.nn.Module):
+    if isinstance(content := _only_module(content, path), torch.nn.Module):
         return Loaded(model=content, inputs=_examples(inputs, arch, content))
     if not arch:
         raise LoadError(f"{path.name} holds weights without an architecture",
                         hint="name a factory: --arch package.module:factory")
     model = architectures.fill(architectures.build(arch), content, path.name)
     return Loaded(model=model, inputs=_examples(inputs, arch, model))
+
+
+def _only_module(content: Any, path: Path) -> Any:
+    """The module in a checkpoint of a training run; other content as it is."""
+    modules = {str(k): v for k, v in content.items() if isinstance(v, torch.nn.Module)
+               } if isinstance(content, dict) else {}
+    if len(modules) > 1:
+        raise LoadError(f"{path.name} holds several modules: {', '.join(modules):.200}",
+                        hint="save the one that is meant in a file of its own")
+    return next(iter(modules.values()), content)
 
 
 def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:
@@ -169,15 +179,21 @@ def check_finite(parameters: Iterable[tuple[str, torch.Tensor]],
 
 def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
     if inputs:
-        return tuple(parse_input(text) for text in inputs)
+        kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} if model is not None else set()
+        kind = kinds.pop() if len(kinds) == 1 else torch.float32
+        return tuple(parse_input(text, kind) for text in inputs)
     if model is not None and (found := architectures.examples_of(arch, model)) is not None:
         return tuple(found)
     raise LoadError("the shape of the inputs is not known",
                     hint="pass --input 1x3x224x224, once for each input")
 
 
-def parse_input(text: str) -> torch.Tensor:
+def parse_input(text: str, kind: torch.dtype | None = torch.float32) -> torch.Tensor:
     """A random tensor of a shape written as ``1x3x32x32`` or ``1x128:int64``.
+
+    Args:
+        text: the shape.
+        kind: of the numbers, where the text names none.
 
     Raises:
         LoadError: if it isn't written like that.
@@ -192,7 +208,7 @@ def parse_input(text: str) -> torch.Tensor:
     if not 0 < count <= _MAX_INPUT:
         raise LoadError(f"can't read {text!r:.80} as an input shape",
                         hint="write 1x3x224x224, or 1x128:int64")
-    if (kind := _DTYPES.get(dtype or "float32")) is None:
+    if (kind := _DTYPES.get(dtype) if dtype else kind) is None:
         raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
     generator = torch.Generator().manual_seed(0)
     if kind.is_floating_point:

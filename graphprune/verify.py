@@ -162,7 +162,11 @@ def run(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
 
 
 def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
-    """Largest absolute difference over all outputs, relative to each output's largest value."""
+    """Largest absolute difference over all outputs, relative to each output's largest value.
+
+    Values below the smallest normal number of their type count as that: of float16, these are
+    rounded to 6e-8.
+    """
     worst = 0.0
     for a, b in zip(got, expected, strict=True):
         if not isinstance(b, torch.Tensor) or b.numel() == 0:
@@ -172,7 +176,7 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
         if not b.is_floating_point():
             worst = max(worst, float((a != b).any()))
             continue
-        scale = max(float(b.nan_to_num().abs().max()), 1e-12)
+        scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12)
         worst = max(worst, float((a.double() - b.double()).nan_to_num().abs().max()) / scale)
     return worst
 

@@ -92,7 +92,7 @@ _BINARY = (
     aten.fmax.default, aten.fmin.default, aten.fmod.Tensor, aten.ge.Tensor, aten.gt.Tensor, aten.heaviside.default, aten.hypot.default,
     aten.le.Tensor, aten.logaddexp.default, aten.logaddexp2.default, aten.logical_and.default, aten.logical_or.default,
     aten.logical_xor.default,
-    aten.lt.Tensor, aten.maximum.default, aten.minimum.default, aten.mul.Tensor,
+    aten.lt.Tensor, aten.max.other, aten.maximum.default, aten.min.other, aten.minimum.default, aten.mul.Tensor,
     aten.mul_.Tensor, aten.ne.Tensor, aten.multiply.Tensor, aten.pow.Tensor_Tensor,
     aten.remainder.Tensor, aten.rsub.Tensor, aten.sub.Tensor, aten.sub_.Tensor, aten.subtract.Tensor, aten.true_divide.Tensor,
     aten.xlogy.Tensor,

@@ -68,6 +68,45 @@ def test_a_library_is_asked_without_pretrained_weights(monkeypatch: pytest.Monke
     assert asked == [(("net",), {"pretrained": False, "num_classes": 3})]
 
 
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = Wide()
+
+
+def test_the_one_state_dict_of_a_checkpoint(tmp_path: Path) -> None:
+    file, wide, holder = tmp_path / "run.pt", Wide().state_dict(), Holder().state_dict()
+    for content in ({"model": wide, "epoch": 3, "optimizer": {"lr": 0.1}}, {"state_dict": holder}, holder,
+                    {f"model.{name}": value for name, value in holder.items()}):
+        torch.save(content, file)
+        found = load(file, arch=f"{HERE}:Wide", inputs=["1x3"]).model
+        assert found is not None
+        values = list(content.get("model", content.get("state_dict", content)).values())
+        assert torch.equal(found.get_parameter("fc.weight"), values[0])
+
+
+def test_a_checkpoint_that_could_mean_several(tmp_path: Path) -> None:
+    torch.save({"model": Wide().state_dict(), "ema": Wide().state_dict()}, tmp_path / "run.pt")
+    with pytest.raises(LoadError, match="several state dicts: model, ema"):
+        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
+    torch.save({"model": Wide(), "ema": Wide()}, tmp_path / "run.pt")
+    with pytest.raises(LoadError, match="several modules: model, ema"):
+        load(tmp_path / "run.pt", inputs=["1x3"], trust_pickle=True)
+
+
+def test_names_that_do_not_fit_are_shown_as_they_are(tmp_path: Path) -> None:
+    torch.save({"model.other.weight": torch.ones(3)}, tmp_path / "run.pt")
+    with pytest.raises(LoadError, match=r"doesn't fit Wide: Missing .*fc.weight.*Unexpected .*model.other.weight"):
+        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
+
+
+def test_a_half_precision_module_in_a_checkpoint_takes_such_inputs(tmp_path: Path) -> None:
+    torch.save({"epoch": 1, "model": nn.Linear(3, 4).half(), "ema": None}, tmp_path / "run.pt")
+    found = load(tmp_path / "run.pt", inputs=["1x3"], trust_pickle=True)
+    assert isinstance(found.model, nn.Linear)
+    assert [x.dtype for x in found.inputs] == [torch.float16]
+
+
 def compressed(file: Path, arch: str, *inputs: str) -> gp.Result:
     found = load(file, arch=arch, inputs=inputs)
     assert found.model is not None

@@ -22,6 +22,7 @@ from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
 from graphprune.onnx_check import ONNX_TOLERANCE, check_onnx
 from graphprune.passes.fold_batchnorm import fold_batchnorm, foldable
+from graphprune.verify import error
 
 pytestmark = pytest.mark.onnx
 
@@ -236,3 +237,10 @@ def test_an_inner_value_with_the_name_of_an_output() -> None:
     model = to_onnx(program, input_names=["x"], output_names=["relu"])
     assert [value.name for value in model.graph.output] == ["relu"]
     assert check_onnx(model.SerializeToString(), program) <= 1e-6
+
+
+def test_half_precision_outputs_that_vanish_differ_by_roundings() -> None:
+    least = torch.full((3,), 6e-8)
+    assert error([least.half()], [torch.zeros(3).half()]) < 2e-2
+    assert error([least], [torch.zeros(3)]) > 1
+    assert error([torch.ones(3).half()], [torch.zeros(3).half()]) > 1
