@@ -59,6 +59,7 @@ def compress(
     min_channels: int = 1,
     max_cut: float = 1.0,
     protect: Sequence[str] = (),
+    keep_class: bool = False,
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -95,6 +96,8 @@ def compress(
         min_channels: no group keeps fewer channels.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole.
+        keep_class: choose widths at which the model's own code still fits where it splits channels,
+            so that its class comes back.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
@@ -115,7 +118,7 @@ def compress(
     options = Options(
         latency_table=latency_table, score=score, recover=recover, distil=distil, augment=augment,
         checkpoint=checkpoint, allocate=allocate, round_to=round_to, min_channels=min_channels,
-        max_cut=max_cut, protect=protect, strict_ops=strict_ops,
+        max_cut=max_cut, protect=protect, keep_class=keep_class, strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
     )
     decider: Allocate | Given

@@ -73,6 +73,7 @@ class Options:
     min_channels: int = 1
     max_cut: float = 1.0
     protect: Sequence[str] = ()
+    keep_class: bool = False
     strict_ops: bool = False
     allow_inexact: bool = False
 
@@ -80,7 +81,7 @@ class Options:
         """What decides on the widths."""
         return Allocate(budget=budgets, method=self.allocate, round_to=self.round_to,
                         min_channels=self.min_channels, max_cut=self.max_cut,
-                        protect=tuple(self.protect))
+                        protect=tuple(self.protect), keep_class=self.keep_class)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -27,12 +27,14 @@ from .allocation import (
     JointlyInfeasible,
     PQIndex,
     Problem,
+    Ties,
     allocate,
     approach,
 )
 from .costs import Cost, cost_of
 from .decision import ROUNDING, Decision, Met, make_plan
 from .latency import Latency, workload
+from .pieces import equal_pieces
 from .score import Scores
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Allocate(AnalysisPass):
         min_channels: no group keeps fewer.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
+        keep_class: pieces that the model's code takes to be equal keep equally many channels, and
+            pieces whose sizes it states stay whole (``pieces.py``).
     """
 
     name: ClassVar[str] = "allocate"
@@ -75,6 +79,7 @@ class Allocate(AnalysisPass):
     min_channels: int = 1
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()
+    keep_class: bool = False
 
     def __post_init__(self) -> None:
         """Refuse options that can't be meant.
@@ -116,7 +121,8 @@ class Allocate(AnalysisPass):
                             hint="`graphprune inspect` lists the groups and their parameters")
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
-        widths = self._widths(analysis, table)
+        ties, held = self._ties(analysis)
+        widths = ties.common(self._widths(analysis, table, held))
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
@@ -126,7 +132,7 @@ class Allocate(AnalysisPass):
                             hint="a budget of another kind")
         asked = [Met(b.cost, b.amount, d, b.absolute(d), 0.0)
                  for b, d in zip(self.budgets, dense, strict=True)]
-        allocation = self._allocated(analysis, scores, costs, widths, levels, asked)
+        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, ties)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
@@ -139,27 +145,27 @@ class Allocate(AnalysisPass):
 
     def _allocated(self, analysis: Analysis, scores: Scores, costs: Sequence[Cost],
                    widths: Sequence[NDArray[np.int64]], curves: Sequence[NDArray[np.float64]],
-                   asked: Sequence[Met]) -> Allocation:
+                   asked: Sequence[Met], ties: Ties) -> Allocation:
         """One level per group within all budgets."""
-        allocator = self._allocator(analysis, scores)
+        allocator = self._allocator([analysis.groups[first] for first in ties.firsts], analysis, scores)
         parts = [(number, factors) for number, cost in enumerate(costs)
                  for factors in cost.factors(widths)]
-        problems = [Problem(tuple(widths), tuple(np.asarray(c, dtype=np.float64) for c in curves),
-                            factors, _rounded(asked[number])) for number, factors in parts]
+        problems = [ties.merged(Problem(tuple(widths), tuple(np.asarray(c, dtype=np.float64) for c in curves),
+                                        factors, _rounded(asked[number]))) for number, factors in parts]
         self._check_each(analysis, asked, parts, problems)
         exact = all(cost.is_exact(widths) for cost in costs)
         try:
             if len(problems) == 1 and exact:
                 found = allocator(problems[0])
                 fills = asked[0].cost in ("macs", "params")
-                return _filled(problems[0], found, asked[0].dense) if fills else found
+                return ties.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
 
             def ratios(levels: Levels) -> NDArray[np.float64]:
-                chosen = [int(w[i]) for w, i in zip(widths, levels, strict=True)]
+                chosen = [int(w[i]) for w, i in zip(widths, ties.spread(levels), strict=True)]
                 reached = [cost.at(chosen) / a.bound for cost, a in zip(costs, asked, strict=True)]
                 return np.array([reached[number] for number, _ in parts])
 
-            return allocate(problems, allocator, None if exact else ratios)
+            return ties.whole(allocate(problems, allocator, None if exact else ratios))
         except JointlyInfeasible as error:
             raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
 
@@ -171,9 +177,20 @@ class Allocate(AnalysisPass):
             if smallest > problem.budget:
                 raise self._infeasible(analysis, asked[number], smallest)
 
-    def _widths(self, analysis: Analysis, table: LatencyTable | None) -> list[NDArray[np.int64]]:
+    def _ties(self, analysis: Analysis) -> tuple[Ties, frozenset[int]]:
+        """Groups that keep equally many channels, and those that stay whole for the class's sake."""
+        if not self.keep_class:
+            return Ties.of(range(len(analysis.groups))), frozenset()
+        lowest, held = equal_pieces(analysis)
+        whole = {lowest[i] for i, group in enumerate(analysis.groups)
+                 if i in held or _matches(group, self.protect)}
+        return Ties.of(lowest), frozenset(i for i, first in enumerate(lowest) if first in whole)
+
+    def _widths(self, analysis: Analysis, table: LatencyTable | None,
+                held: Container[int]) -> list[NDArray[np.int64]]:
         """Candidate widths of every group."""
-        found = [self._candidates(g) for g in analysis.groups]
+        found = [np.asarray([group.width]) if i in held else self._candidates(group)
+                 for i, group in enumerate(analysis.groups)]
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
         if self.round_to != "auto" and not timed:
@@ -193,12 +210,12 @@ class Allocate(AnalysisPass):
         fits = (widths % self.round_to == 0) | (widths == group.width)
         return widths[fits]
 
-    def _allocator(self, analysis: Analysis, scores: Scores) -> Allocator:
+    def _allocator(self, groups: Sequence[Group], analysis: Analysis, scores: Scores) -> Allocator:
         if self.method == PQIndex.name:
             # What each channel adds to the distortion: values may be mere ranks, alike in all groups.
-            return PQIndex.of([np.diff(scores.curve(g.id)) for g in analysis.groups])
+            return PQIndex.of([np.diff(scores.curve(group.id)) for group in groups])
         if self.method == ErdosRenyiKernel.name:
-            scale = tuple(_erk_density(analysis, g) for g in analysis.groups)
+            scale = tuple(_erk_density(analysis, group) for group in groups)
             return ErdosRenyiKernel(erk_scale=scale)
         return ALLOCATORS[self.method]()
 
@@ -232,6 +249,7 @@ class Allocate(AnalysisPass):
         limits += [f"--round-to {self.round_to}"] if self.round_to != 1 else []
         limits += [f"--min-channels {self.min_channels}"] if self.min_channels > 1 else []
         limits += [f"--max-cut {self.max_cut}"] if self.max_cut < 1 else []
+        limits += ["--keep-class"] if self.keep_class else []
         return f"relax {', '.join(limits)}; " if limits else ""
 
 

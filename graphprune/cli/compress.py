@@ -54,6 +54,7 @@ def compress(
     min_channels: options.MinChannels = 1,
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
+    keep_class: options.KeepClass = False,
     safetensors: Annotated[bool, typer.Option(
         "--safetensors", help="Write the weights as model.safetensors too.")] = False,
     no_onnx: Annotated[bool, typer.Option("--no-onnx", help="No ONNX file.")] = False,
@@ -80,7 +81,7 @@ def compress(
     limits: dict[str, Any] = {
         "score": score or None, "allocate": allocate, "round_to": options.rounding(round_to),
         "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
-        "allow_inexact": allow_inexact,
+        "keep_class": keep_class, "allow_inexact": allow_inexact,
     }
     budgets = {"flops": flops, "params": params, "latency": latency, "memory": memory,
                "size": file_size}
@@ -144,7 +145,7 @@ def _show(result: Result, out: Path | None, *, as_json: bool) -> None:
 
 
 _DEFAULTS = {"score": None, "allocate": "dp", "round_to": 1, "min_channels": 1, "max_cut": 1.0,
-             "protect": (), "allow_inexact": False}
+             "protect": (), "keep_class": False, "allow_inexact": False}
 
 
 def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:

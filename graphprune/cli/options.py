@@ -28,6 +28,7 @@ __all__ = [
     "Force",
     "Inputs",
     "Json",
+    "KeepClass",
     "Latency",
     "MaxCut",
     "MaxDrop",
@@ -153,6 +154,8 @@ MaxCut = Annotated[float, typer.Option(
 Protect = Annotated[list[str] | None, typer.Option(
     metavar="PATTERN", show_default=False,
     help="Groups or parameters to leave whole, as 'layer1.*'; may be repeated.")]
+KeepClass = Annotated[bool, typer.Option(
+    help="Widths at which the model's own code still fits where it splits channels.")]
 PlanFile = Annotated[Path | None, typer.Option(
     "--plan", metavar="FILE", show_default=False, help="A plan to use.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]

@@ -38,6 +38,7 @@ def plan(
     min_channels: options.MinChannels = 1,
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
+    keep_class: options.KeepClass = False,
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -68,7 +69,7 @@ def plan(
         allocator = Allocate(
             budget=budgets(asked), method=allocate,
             round_to=options.rounding(round_to), min_channels=min_channels, max_cut=max_cut,
-            protect=tuple(protect or ()),
+            protect=tuple(protect or ()), keep_class=keep_class,
         )
         seen = options.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()

@@ -114,7 +114,11 @@ def _pieces(call: Call, dim: int) -> Result:
 
     if layout[dim].shape[1]:
         call.replace(make)
+        call.facts.pieces, call.facts.even = tuple(runs), call.node.target in _EVEN
     return [with_axis(layout, dim, run) for run in runs]
+
+
+_EVEN = {aten.chunk.default, aten.hsplit.int, aten.tensor_split.sections, aten.vsplit.int}
 
 
 @rule(
@@ -176,6 +180,7 @@ def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
 
     if axis.shape[1]:
         call.replace(make)
+        call.facts.pieces = (picked,)
     return with_axis(layout, dim, picked)
 
 

@@ -30,6 +30,7 @@ from .factors import Factor
 from .problem import Allocation, Infeasible, Problem
 from .search import approach
 from .several import JointlyInfeasible, allocate
+from .tied import Ties
 
 __all__ = [
     "ALLOCATORS",
@@ -45,6 +46,7 @@ __all__ = [
     "PQIndex",
     "Problem",
     "RandomSearch",
+    "Ties",
     "Uniform",
     "allocate",
     "approach",
