@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -34,7 +33,7 @@ from .allocation import (
 from .costs import Cost, cost_of
 from .decision import ROUNDING, Decision, Met, make_plan
 from .latency import Latency, workload
-from .pieces import equal_pieces
+from .limits import Limits
 from .score import Scores
 
 if TYPE_CHECKING:
@@ -92,14 +91,18 @@ class Allocate(AnalysisPass):
             raise PlanError("give one budget or several of different costs")
         if self.method not in ALLOCATORS:
             raise PlanError(f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}")
-        multiple = 1 if self.round_to == "auto" else self.round_to
-        if multiple < 1 or self.min_channels < 1 or not 0 <= self.max_cut <= 1:
-            raise PlanError("round-to and min-channels must be at least 1, max-cut within 0..1")
+        _ = self.limits  # which checks them
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """All of them."""
         return self.budget if isinstance(self.budget, tuple) else (self.budget,)
+
+    @property
+    def limits(self) -> Limits:
+        """On the widths."""
+        return Limits(round_to=self.round_to, min_channels=self.min_channels, max_cut=self.max_cut,
+                      protect=self.protect, keep_class=self.keep_class)
 
     @property
     def needs_table(self) -> bool:
@@ -115,14 +118,9 @@ class Allocate(AnalysisPass):
             MismatchError: if the latency table is another network's.
         """
         analysis, scores = state[Analysis], state[Scores]
-        unmatched = [p for p in self.protect if not any(_matches(g, (p,)) for g in analysis.groups)]
-        if unmatched:
-            raise PlanError(f"nothing matches --protect {unmatched[0]!r}",
-                            hint="`graphprune inspect` lists the groups and their parameters")
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
-        ties, held = self._ties(analysis)
-        widths = ties.common(self._widths(analysis, table, held))
+        widths, ties = self._widths(analysis, table)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
@@ -177,38 +175,18 @@ class Allocate(AnalysisPass):
             if smallest > problem.budget:
                 raise self._infeasible(analysis, asked[number], smallest)
 
-    def _ties(self, analysis: Analysis) -> tuple[Ties, frozenset[int]]:
-        """Groups that keep equally many channels, and those that stay whole for the class's sake."""
-        if not self.keep_class:
-            return Ties.of(range(len(analysis.groups))), frozenset()
-        lowest, held = equal_pieces(analysis)
-        whole = {lowest[i] for i, group in enumerate(analysis.groups)
-                 if i in held or _matches(group, self.protect)}
-        return Ties.of(lowest), frozenset(i for i, first in enumerate(lowest) if first in whole)
-
-    def _widths(self, analysis: Analysis, table: LatencyTable | None,
-                held: Container[int]) -> list[NDArray[np.int64]]:
-        """Candidate widths of every group."""
-        found = [np.asarray([group.width]) if i in held else self._candidates(group)
-                 for i, group in enumerate(analysis.groups)]
+    def _widths(self, analysis: Analysis,
+                table: LatencyTable | None) -> tuple[list[NDArray[np.int64]], Ties]:
+        """Candidate widths of every group, alike in groups that are one."""
+        found, ties = self.limits.widths(analysis)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
-        if self.round_to != "auto" and not timed:
-            return found
-        if table is None:
-            raise PlanError("--round-to auto needs a latency table", hint="graphprune profile MODEL")
-        latency = Latency(workload(analysis, table.batch), table)
-        return [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
-
-    def _candidates(self, group: Group) -> NDArray[np.int64]:
-        least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
-        if _matches(group, self.protect) or least >= group.width:
-            return np.asarray([group.width])
-        widths = np.arange(least, group.width + 1)
-        if self.round_to == "auto":
-            return widths
-        fits = (widths % self.round_to == 0) | (widths == group.width)
-        return widths[fits]
+        if self.round_to == "auto" or timed:
+            if table is None:
+                raise PlanError("--round-to auto needs a latency table", hint="graphprune profile MODEL")
+            latency = Latency(workload(analysis, table.batch), table)
+            found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
+        return ties.common(found), ties
 
     def _allocator(self, groups: Sequence[Group], analysis: Analysis, scores: Scores) -> Allocator:
         if self.method == PQIndex.name:
@@ -229,7 +207,7 @@ class Allocate(AnalysisPass):
             f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
             f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
             smallest=smallest,
-            hint=f"{self._limits()}frozen: {held or 'nothing'}",
+            hint=f"{self.limits.hint()}frozen: {held or 'nothing'}",
         )
 
     def _jointly(self, asked: Sequence[Met], numbers: Sequence[int],
@@ -241,16 +219,8 @@ class Allocate(AnalysisPass):
                          for a, r in zip(asked, worst, strict=True))
         return InfeasibleBudgetError(
             f"these budgets can't be met together; the nearest plan found has {near}",
-            smallest=max(worst), hint=f"{self._limits()}raise a budget",
+            smallest=max(worst), hint=f"{self.limits.hint()}raise a budget",
         )
-
-    def _limits(self) -> str:
-        limits = [f"--protect {' '.join(self.protect)}"] if self.protect else []
-        limits += [f"--round-to {self.round_to}"] if self.round_to != 1 else []
-        limits += [f"--min-channels {self.min_channels}"] if self.min_channels > 1 else []
-        limits += [f"--max-cut {self.max_cut}"] if self.max_cut < 1 else []
-        limits += ["--keep-class"] if self.keep_class else []
-        return f"relax {', '.join(limits)}; " if limits else ""
 
 
 def _rounded(asked: Met) -> float:
@@ -264,11 +234,6 @@ def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
     if problem.distortion(levels) > PRICE * found.distortion:
         return found
     return Allocation.of(problem, levels, found.method, found.lower_bound)
-
-
-def _matches(group: Group, patterns: tuple[str, ...]) -> bool:
-    names = (group.id, *(o.tensor for o in group.occurrences))
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def _erk_density(analysis: Analysis, group: Group) -> float:
