@@ -24,6 +24,7 @@ from graphprune.double import Double, Widened
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, state, unlift
 from graphprune.nodes import bind
+from graphprune.pieces import fits
 from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.trainable import trainable_graph
 from graphprune.verify import TOLERANCE, error, finite, random_inputs, run, shaken
@@ -76,6 +77,7 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
+        reason += "" if fits(analysis, kept) else "; --keep-class chooses widths at which its splits fit"
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     return Rebuilt(shrunk, own_class=True, reason="", max_error=max_error)
 

@@ -66,7 +66,7 @@ class Allocate(AnalysisPass):
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
         keep_class: pieces that the model's code takes to be equal keep equally many channels, and
-            pieces whose sizes it states stay whole (``pieces.py``).
+            pieces whose sizes it states stay whole (``graphprune/pieces.py``).
     """
 
     name: ClassVar[str] = "allocate"

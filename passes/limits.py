@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from graphprune.analysis import Analysis
 from graphprune.errors import PlanError
 from graphprune.groups import Group
+from graphprune.pieces import equal_pieces
 
 from .allocation import Ties
-from .pieces import equal_pieces
 
 __all__ = ["Limits"]
 

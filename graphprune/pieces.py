@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphprune.analysis import Analysis
+from graphprune.analysis import Analysis, Kept
 from graphprune.labels import Axis
 
-__all__ = ["equal_pieces"]
+__all__ = ["equal_pieces", "fits"]
 
 
 def equal_pieces(analysis: Analysis) -> tuple[tuple[int, ...], frozenset[int]]:
@@ -31,6 +31,14 @@ def equal_pieces(analysis: Analysis) -> tuple[tuple[int, ...], frozenset[int]]:
         else:
             held.update(*(_groups(analysis, run) for run in facts.pieces))
     return tuple(lowest), frozenset(held)
+
+
+def fits(analysis: Analysis, kept: Kept) -> bool:
+    """Whether every split is as the code makes it."""
+    firsts, held = equal_pieces(analysis)
+    left = [int(kept.alive[group.labels].sum()) for group in analysis.groups]
+    return (all(left[i] == left[first] for i, first in enumerate(firsts))
+            and all(left[i] == analysis.groups[i].width for i in held))
 
 
 def _groups(analysis: Analysis, run: Axis) -> set[int]:
