@@ -14,7 +14,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["LIBRARIES", "build", "examples_of", "fill", "resolve"]
+__all__ = ["LIBRARIES", "build", "examples_of", "fill", "only", "resolve"]
 
 LIBRARIES = ("hf", "timm", "torchvision")
 """Names that may stand before the colon in place of a module of the user's own."""
@@ -185,12 +185,21 @@ def _state_dict(content: Any, file: str) -> Mapping[str, Any]:
         raise LoadError(f"{file} holds a {type(content).__name__}, not a state dict")
     if any(isinstance(value, torch.Tensor) for value in content.values()):
         return content
-    found = [name for name, value in content.items() if isinstance(value, Mapping) and value
-             and all(isinstance(tensor, torch.Tensor) for tensor in value.values())]
+    found = {name: value for name, value in content.items() if isinstance(value, Mapping) and value
+             and all(isinstance(tensor, torch.Tensor) for tensor in value.values())}
+    return only(found, "state dicts", file) or content
+
+
+def only(found: Mapping[str, Any], what: str, file: str) -> Any:
+    """The one thing of its kind in a file; ``None`` if there is none.
+
+    Raises:
+        LoadError: if there are several.
+    """
     if len(found) > 1:
-        raise LoadError(f"{file} holds several state dicts: {', '.join(found):.200}",
+        raise LoadError(f"{file} holds several {what}: {', '.join(found):.200}",
                         hint="save the one that is meant in a file of its own")
-    return content[found[0]] if found else content
+    return next(iter(found.values()), None)
 
 
 def _unwrapped(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from graphprune.analysis import analyse
 from graphprune.artifacts import ONNX, PROGRAM
 from graphprune.cut import spread_tensors
-from graphprune.double import Double, Tensors
+from graphprune.double import Double, Tensors, widen
 from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.graph import fingerprint, state, unlift
 from graphprune.masked import Masked
@@ -174,7 +174,7 @@ def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
         # Drawn in float64, rounded to what the model takes, and widened again for the oracle,
         # so that both sides see the same numbers.
         inputs = native_inputs(dense, grow, seed=grow)
-        expected = _tensors(run(masked, [_widened(value) for value in inputs]))
+        expected = _tensors(run(masked, [widen(value) for value in inputs]))
         try:
             got = _tensors(small(inputs))
         except ExportError as failure:
@@ -193,7 +193,7 @@ def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
 
 def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
     module = unlift(load_program(file))
-    return lambda inputs: run(Double(module), [_widened(value) for value in inputs])
+    return lambda inputs: run(Double(module), [widen(value) for value in inputs])
 
 
 def _onnx(file: Path) -> Callable[[list[Any]], list[Any]]:
@@ -202,8 +202,3 @@ def _onnx(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 def _tensors(values: list[Any]) -> list[torch.Tensor]:
     return [value for value in values if isinstance(value, torch.Tensor)]
-
-
-def _widened(value: Any) -> Any:
-    floating = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.double() if floating else value

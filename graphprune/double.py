@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.ops import find
 
-__all__ = ["Double", "Tensors", "Widened"]
+__all__ = ["Double", "Tensors", "Widened", "widen"]
 
 Tensors = Mapping[str, torch.Tensor]
 """Values of parameters, buffers and constants, by qualified name."""
@@ -33,8 +33,8 @@ class Double(fx.Interpreter):
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Stored tensors, widened."""
         if target in self._tensors:
-            return _widen(self._tensors[target])
-        return _widen(super().get_attr(target, args, kwargs))
+            return widen(self._tensors[target])
+        return widen(super().get_attr(target, args, kwargs))
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Float dtypes in arguments are widened too, and tensors made with torch's default."""
@@ -54,8 +54,8 @@ class Widened(TorchDispatchMode):
         return pytree.tree_map(_widen_made, func(*args, **kwargs))
 
 
-def _widen(value: Any) -> Any:
-    """A copy, so that a graph that writes into its buffers leaves the program as it is."""
+def widen(value: Any) -> Any:
+    """A value with its floats in float64: a copy, as a graph may write into its buffers."""
     if not isinstance(value, torch.Tensor):
         return value
     kind = torch.float64 if value.is_floating_point() else value.dtype

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from graphprune.absorb import Absorbed, absorb
 from graphprune.baking import baked_calls
 from graphprune.cut import set_tensor, slice_tensors
-from graphprune.double import Double, Widened
+from graphprune.double import Double, Widened, widen
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, state, unlift
 from graphprune.nodes import bind
@@ -228,7 +228,7 @@ def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: Exporte
         VerifyError: if it exceeds the oracle's tolerance.
     """
     graph = unlift(small)
-    values = {name: t.double() if t.is_floating_point() else t for name, t in state(graph).items()}
+    values = {name: widen(tensor) for name, tensor in state(graph).items()}
     plain = _plain(model, analysis)
     worst = 0.0
     for grow, noisy in ((0, {}), (1, shaken(analysis, kept, graph, seed=1)[1])):

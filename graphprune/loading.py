@@ -93,8 +93,8 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
     if archive is not None and archive.is_script:
         return Loaded(program=_script(path, inputs, trust_pickle))
     content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path, archive, trust_pickle)
-    if isinstance(content := _only_module(content, path), torch.nn.Module):
-        return Loaded(model=content, inputs=_examples(inputs, arch, content))
+    if (module := _module(content, path)) is not None:
+        return Loaded(model=module, inputs=_examples(inputs, arch, module))
     if not arch:
         raise LoadError(f"{path.name} holds weights without an architecture",
                         hint="name a factory: --arch package.module:factory")
@@ -102,14 +102,13 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
     return Loaded(model=model, inputs=_examples(inputs, arch, model))
 
 
-def _only_module(content: Any, path: Path) -> Any:
-    """The module in a checkpoint of a training run; other content as it is."""
-    modules = {str(k): v for k, v in content.items() if isinstance(v, torch.nn.Module)
-               } if isinstance(content, dict) else {}
-    if len(modules) > 1:
-        raise LoadError(f"{path.name} holds several modules: {', '.join(modules):.200}",
-                        hint="save the one that is meant in a file of its own")
-    return next(iter(modules.values()), content)
+def _module(content: Any, path: Path) -> torch.nn.Module | None:
+    """The module that was pickled, alone or in a checkpoint of a training run."""
+    if isinstance(content, torch.nn.Module):
+        return content
+    values = content if isinstance(content, dict) else {}
+    modules = {str(k): v for k, v in values.items() if isinstance(v, torch.nn.Module)}
+    return architectures.only(modules, "modules", path.name)
 
 
 def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:
@@ -188,7 +187,7 @@ def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -
                     hint="pass --input 1x3x224x224, once for each input")
 
 
-def parse_input(text: str, kind: torch.dtype | None = torch.float32) -> torch.Tensor:
+def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
     """A random tensor of a shape written as ``1x3x32x32`` or ``1x128:int64``.
 
     Args:
@@ -208,8 +207,9 @@ def parse_input(text: str, kind: torch.dtype | None = torch.float32) -> torch.Te
     if not 0 < count <= _MAX_INPUT:
         raise LoadError(f"can't read {text!r:.80} as an input shape",
                         hint="write 1x3x224x224, or 1x128:int64")
-    if (kind := _DTYPES.get(dtype) if dtype else kind) is None:
+    if dtype and dtype not in _DTYPES:
         raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
+    kind = _DTYPES.get(dtype, kind)
     generator = torch.Generator().manual_seed(0)
     if kind.is_floating_point:
         return torch.randn(shape, generator=generator).to(kind)

@@ -94,17 +94,12 @@ def grids(call: Call) -> Result:
 
 
 @rule(aten.item.default, samples=lambda: [sample(torch.tensor(2.0), free=False)])
-def number(_: Call) -> Result:
-    """A number, which has no axes."""
-    return None
-
-
 @rule(
     aten.sym_size.int,
     samples=lambda: [sample(torch.randn(2, 3), 0, free=False)],
 )
-def size_of(_: Call) -> Result:
-    """A symbolic size; literal ones are constants in the graph and get rewritten."""
+def number(_: Call) -> Result:
+    """A number, such as a symbolic size; literal ones are constants in the graph and get rewritten."""
     return None
 
 
