@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.double import Double, Tensors
+from graphprune.double import Double, Tensors, is_continuous
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
@@ -107,7 +107,7 @@ def _stored(analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor,
     value = value.to(node.meta["val"].dtype)
     tensors = [analysis.tensors[source] for source in sources]
     trained = [t for t in tensors if isinstance(t, torch.nn.Parameter)]
-    if trained and value.is_floating_point():
+    if trained and is_continuous(value):
         return torch.nn.Parameter(value, any(t.requires_grad for t in trained))
     return value
 

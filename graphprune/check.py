@@ -20,7 +20,9 @@ from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.graph import fingerprint, state, unlift
 from graphprune.masked import Masked
 from graphprune.onnx_check import onnx_tolerance, run_onnx
+from graphprune.onnx_held import held_model
 from graphprune.programs import load_program
+from graphprune.randomness import drawing
 from graphprune.tracing import FORWARD_ERRORS, trace
 from graphprune.verify import TOLERANCE, error, growths, native_inputs, run
 
@@ -166,15 +168,15 @@ def _files(path: Path) -> list[Path]:
 
 def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
     """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
-    runs, tolerance = ((_onnx, onnx_tolerance(dense)) if file.suffix == ".onnx"
-                       else (_program, TOLERANCE))
-    small = runs(file)
+    is_onnx = file.suffix == ".onnx"
+    tolerance = onnx_tolerance(dense) if is_onnx else TOLERANCE
+    small = _onnx(file, dense) if is_onnx else _program(file)
     worst = 0.0
     for grow in growths(dense):
         # Drawn in float64, rounded to what the model takes, and widened again for the oracle,
         # so that both sides see the same numbers.
         inputs = native_inputs(dense, grow, seed=grow)
-        expected = _tensors(run(masked, [widen(value) for value in inputs]))
+        expected = _tensors(run(masked, [widen(value) for value in inputs], rounded=is_onnx))
         try:
             got = _tensors(small(inputs))
         except ExportError as failure:
@@ -196,8 +198,9 @@ def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
     return lambda inputs: run(Double(module), [widen(value) for value in inputs])
 
 
-def _onnx(file: Path) -> Callable[[list[Any]], list[Any]]:
-    return lambda inputs: run_onnx(file, inputs)
+def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
+    model = held_model(file) if drawing(dense.graph) else file
+    return lambda inputs: run_onnx(model, inputs)
 
 
 def _tensors(values: list[Any]) -> list[torch.Tensor]:

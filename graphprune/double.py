@@ -11,15 +11,20 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.ops import find
+from graphprune.randomness import Held
 
-__all__ = ["Double", "Tensors", "Widened", "widen"]
+__all__ = ["Double", "Tensors", "Widened", "is_continuous", "widen"]
 
 Tensors = Mapping[str, torch.Tensor]
 """Values of parameters, buffers and constants, by qualified name."""
 
 
+_NARROW = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
+           torch.complex64: torch.complex128}
+
+
 class Double(fx.Interpreter):
-    """Runs a graph with every floating-point tensor in float64.
+    """Runs a graph with every floating-point tensor in float64, complex ones in complex128.
 
     Args:
         module: the graph.
@@ -46,26 +51,36 @@ class Double(fx.Interpreter):
 
 
 class Widened(TorchDispatchMode):
-    """Runs Python code with every float dtype it asks for widened to float64."""
+    """Runs Python code with every float dtype it asks for widened to float64.
+
+    Random numbers are held, as in ``randomness.py``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = Held()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator call, as ``Double`` makes it."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
-        return pytree.tree_map(_widen_made, func(*args, **kwargs))
+        return pytree.tree_map(_widen_made, self._held.call(func, args, kwargs))
 
 
 def widen(value: Any) -> Any:
     """A value with its floats in float64: a copy, as a graph may write into its buffers."""
     if not isinstance(value, torch.Tensor):
         return value
-    kind = torch.float64 if value.is_floating_point() else value.dtype
-    return value.detach().to(kind, copy=True)
+    return value.detach().to(_NARROW.get(value.dtype, value.dtype), copy=True)
+
+
+def is_continuous(value: Any) -> bool:
+    """Whether a value is a tensor of real or complex numbers, which are compared up to rounding."""
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 def _widen_made(value: Any) -> Any:
-    narrow = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.double() if narrow else value
+    return value.to(_NARROW.get(value.dtype, value.dtype)) if isinstance(value, torch.Tensor) else value
 
 
 def _widen_dtype(value: Any) -> Any:
-    return torch.float64 if value in (torch.float32, torch.float16, torch.bfloat16) else value
+    return _NARROW.get(value, value) if isinstance(value, torch.dtype) else value

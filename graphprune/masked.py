@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.baking import baked_calls
-from graphprune.double import Double, Tensors
+from graphprune.double import Double, Tensors, widen
 from graphprune.nodes import arguments, placed
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Masked(Double):
     def run_node(self, n: fx.Node) -> Any:
         """A call whose operands are silenced first."""
         if n in self._baked:
-            return super().run_node(n).to(n.meta["val"].dtype).double()
+            return widen(super().run_node(n).to(n.meta["val"].dtype))
         facts = self._analysis.facts.get(n)
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):

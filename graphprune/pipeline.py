@@ -23,6 +23,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.errors import InternalError
 from graphprune.graph import lift, unlift
+from graphprune.randomness import held
 
 __all__ = ["AnalysisPass", "Pipeline", "State", "TransformPass"]
 
@@ -132,7 +133,7 @@ class Pipeline:
             if progress is not None:
                 progress(each.name)
             start = time.perf_counter()
-            with _noting(each.name, done):
+            with _noting(each.name, done), held(state.program.graph):
                 state = _step(each, state)
             done.append(each.name)
             elapsed = state.seconds.get(each.name, 0.0) + time.perf_counter() - start

@@ -20,6 +20,7 @@ from graphprune.nodes import source_line
 from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan import Plan
+from graphprune.randomness import drawing
 from graphprune.report import GroupWidth, Report
 from graphprune.verify import Verdict
 from graphprune.version import __version__
@@ -77,7 +78,7 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
         settings=settings,
         layers=layers(analysis, after, held),
         curves=curves(decision.curves, plan.groups),
-        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan),
+        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan), *_random(analysis),
                *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data),
                *_of_table(decided.get(LatencyTable))),
         seconds=dict(seconds),
@@ -116,6 +117,15 @@ def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
     weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
     note = f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
     return (f"{note}, ..." if names[1:] else note,)
+
+
+def _random(analysis: Analysis) -> tuple[str, ...]:
+    calls = drawing(analysis.module.graph)
+    if not calls:
+        return ()
+    first = f"{operator_of(calls[0])} ({source_line(calls[0])})".replace(" ()", "")
+    return (f"the model draws random numbers, which were held at fixed values in all measurements and "
+            f"checks: {first}{', ...' if calls[1:] else ''}",)
 
 
 def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:

@@ -93,7 +93,7 @@ class Sweep:
         if not isinstance(value, torch.Tensor):
             return None
         layout = self._own(node, value)
-        if not (self.free_inputs and value.is_floating_point()):
+        if not (self.free_inputs and (value.is_floating_point() or value.is_complex())):
             for axis in layout:
                 self.labels.freeze(axis, link)
         return layout

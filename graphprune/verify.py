@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.baking import baked_calls, baked_sources, baked_values
 from graphprune.cut import slice_tensors
-from graphprune.double import Double, Tensors
+from graphprune.double import Double, Tensors, is_continuous, widen
 from graphprune.errors import VerifyError
 from graphprune.graph import (
     dynamic_dims,
@@ -28,6 +28,7 @@ from graphprune.graph import (
     user_inputs,
 )
 from graphprune.masked import Masked
+from graphprune.randomness import held
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -108,7 +109,7 @@ def shaken(analysis: Analysis, kept: Kept, module: fx.GraphModule,
 
 def finite(values: Sequence[Any]) -> bool:
     """Whether nothing among the tensors is NaN or infinite."""
-    tensors = [v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()]
+    tensors = [v for v in values if is_continuous(v)]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
@@ -154,10 +155,13 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
     return verdict
 
 
-def run(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
-    """Flat inputs in, flat outputs out, without gradients; the inputs are copied."""
+def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:
+    """Flat inputs in, flat outputs out, without gradients; the inputs are copied.
+
+    Random numbers are held: ``rounded`` says how (see ``randomness.Held``).
+    """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
-    with torch.no_grad():
+    with torch.no_grad(), held(interpreter.graph, rounded=rounded):
         return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 
@@ -173,11 +177,11 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
             continue
         if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
             return float("inf")
-        if not b.is_floating_point():
+        if not is_continuous(b):
             worst = max(worst, float((a != b).any()))
             continue
         scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12)
-        worst = max(worst, float((a.double() - b.double()).nan_to_num().abs().max()) / scale)
+        worst = max(worst, float((widen(a) - widen(b)).nan_to_num().abs().max()) / scale)
     return worst
 
 
@@ -189,8 +193,9 @@ def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
     for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
         if not isinstance(leaf, torch.Tensor):
             out.append(leaf)
-        elif leaf.is_floating_point():
-            out.append(torch.randn(shapes[name], generator=generator, dtype=torch.float64))
+        elif is_continuous(leaf):
+            kind = torch.complex128 if leaf.is_complex() else torch.float64
+            out.append(torch.randn(shapes[name], generator=generator, dtype=kind))
         else:
             out.append(_tiled(leaf, shapes[name]))
     return out

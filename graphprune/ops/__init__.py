@@ -15,6 +15,7 @@ from graphprune.ops import (
     routing,
     rows,
     shape,
+    spectral,
 )
 from graphprune.ops.call import Call
 from graphprune.ops.facts import Facts, Kept
@@ -44,4 +45,5 @@ __all__ = [
     "rule",
     "sample",
     "shape",
+    "spectral",
 ]

@@ -33,6 +33,8 @@ def fresh_layout(call: Call, argument: str) -> Layout:
 @rule(
     aten.empty.memory_format,
     aten.ones.default,
+    aten.rand.default,
+    aten.randn.default,
     aten.zeros.default,
     samples=lambda: [sample([2, 6])],
 )
@@ -46,8 +48,11 @@ def fresh_layout(call: Call, argument: str) -> Layout:
     aten.new_full.default,
     samples=lambda: [sample(torch.randn(3), [2, 6], 0.5)],
 )
+@rule(aten.normal.float_float, samples=lambda: [sample(0.0, 1.0, [2, 6])])
+@rule(aten.randint.default, samples=lambda: [sample(9, [2, 6])])
+@rule(aten.randint.low, samples=lambda: [sample(3, 9, [2, 6])])
 def filled(call: Call) -> Layout:
-    """Constant tensors: any row can go."""
+    """Constant or random tensors, alike in all rows: any can go."""
     layout = fresh_layout(call, "size")
     sizes = list(call["size"])
     call.rewrite("size", lambda kept: resized(sizes, layout, kept))

@@ -1,7 +1,7 @@
 """Operators where each output element depends on the same element of every operand: ties.
 
-Left out on purpose: ``softmax`` and other operators that mix a dimension (``reduce``), and
-random ones that take a shape.
+Left out on purpose: ``softmax`` and other operators that mix a dimension (``reduce``), and what is made
+from a shape (``create``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
 from graphprune.ops.call import Call
 from graphprune.ops.registry import Sample, rule, sample
+from graphprune.randomness import Held
 
 __all__ = ["broadcast"]
 
@@ -62,9 +63,11 @@ def _scalar() -> list[Sample]:
 
 
 _UNARY = (
-    aten.abs.default, aten.abs_.default, aten.absolute.default, aten.acos.default, aten.alias.default, aten.asin.default,
-    aten.asinh.default, aten.atan.default, aten.atanh.default, aten.bitwise_not.default, aten.ceil.default, aten.celu.default,
-    aten.celu_.default, aten.clone.default, aten.contiguous.default, aten.cos.default,
+    aten.abs.default, aten.abs_.default, aten.absolute.default, aten.acos.default, aten.alias.default, aten.angle.default, aten.asin.default,
+    aten.asinh.default, aten.atan.default, aten.atanh.default,
+    aten.bernoulli.default, aten.bitwise_not.default, aten.ceil.default, aten.celu.default,
+    aten.celu_.default, aten.clone.default, aten.conj_physical.default,
+    aten.contiguous.default, aten.cos.default,
     aten.cosh.default, aten.deg2rad.default, aten.detach.default, aten.detach_.default, aten.digamma.default, aten.elu.default,
     aten.elu_.default, aten.empty_like.default, aten.erf.default, aten.erfc.default, aten.erfinv.default,
     aten.exp.default, aten.exp2.default, aten.exp_.default, aten.expm1.default,
@@ -75,25 +78,27 @@ _UNARY = (
     aten.leaky_relu.default, aten.leaky_relu_.default, aten.lgamma.default, aten.lift_fresh_copy.default,
     aten.log.default, aten.log10.default, aten.log1p.default, aten.log2.default, aten.log_sigmoid.default,
     aten.logical_not.default, aten.logit.default, aten.mish.default, aten.mish_.default, aten.nan_to_num.default,
-    aten.neg.default, aten.neg_.default, aten.negative.default, aten.ones_like.default, aten.rad2deg.default, aten.reciprocal.default,
+    aten.neg.default, aten.neg_.default, aten.negative.default, aten.normal_.default, aten.ones_like.default,
+    aten.rad2deg.default, aten.rand_like.default, aten.randn_like.default, aten.real.default, aten.reciprocal.default,
+    aten.resolve_conj.default, aten.resolve_neg.default,
     aten.relu.default, aten.relu6.default, aten.relu6_.default, aten.relu_.default,
     aten.round.default, aten.round_.default, aten.rrelu.default, aten.rrelu_.default, aten.rsqrt.default, aten.rsqrt_.default, aten.selu.default,
     aten.selu_.default, aten.sigmoid.default, aten.sigmoid_.default, aten.sign.default, aten.signbit.default, aten.sgn.default, aten.sinc.default,
     aten.silu.default, aten.silu_.default, aten.sin.default, aten.sinh.default,
     aten.softplus.default, aten.softshrink.default, aten.special_expit.default, aten.sqrt.default, aten.sqrt_.default,
     aten.square.default, aten.square_.default, aten.tan.default, aten.tanh.default, aten.tanh_.default,
-    aten.trunc.default, aten.zero_.default, aten.zeros_like.default,
+    aten.trunc.default, aten.uniform_.default, aten.zero_.default, aten.zeros_like.default,
 )  # fmt: skip
 
 _BINARY = (
     aten.add.Tensor, aten.add_.Tensor, aten.atan2.default, aten.clamp_max.Tensor,
-    aten.clamp_min.Tensor, aten.copy_.default, aten.copysign.Tensor,
+    aten.clamp_min.Tensor, aten.complex.default, aten.copy_.default, aten.copysign.Tensor,
     aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.eq.Tensor, aten.floor_divide.default,
     aten.fmax.default, aten.fmin.default, aten.fmod.Tensor, aten.ge.Tensor, aten.gt.Tensor, aten.heaviside.default, aten.hypot.default,
     aten.le.Tensor, aten.logaddexp.default, aten.logaddexp2.default, aten.logical_and.default, aten.logical_or.default,
     aten.logical_xor.default,
     aten.lt.Tensor, aten.max.other, aten.maximum.default, aten.min.other, aten.minimum.default, aten.mul.Tensor,
-    aten.mul_.Tensor, aten.ne.Tensor, aten.multiply.Tensor, aten.pow.Tensor_Tensor,
+    aten.mul_.Tensor, aten.ne.Tensor, aten.multiply.Tensor, aten.normal.Tensor_Tensor, aten.polar.default, aten.pow.Tensor_Tensor,
     aten.remainder.Tensor, aten.rsub.Tensor, aten.sub.Tensor, aten.sub_.Tensor, aten.subtract.Tensor, aten.true_divide.Tensor,
     aten.xlogy.Tensor,
 )  # fmt: skip
@@ -156,7 +161,8 @@ def _is_zero_at_zero(call: Call) -> bool:
             arguments[name] = torch.zeros(1, dtype=found.dtype)
         elif isinstance(value, fx.Node):
             return False
-    return bool((call.node.target(**arguments) == 0).all())  # type: ignore[operator]
+    with Held():
+        return bool((call.node.target(**arguments) == 0).all())  # type: ignore[operator]
 
 
 for _operator in _UNARY:
@@ -193,6 +199,22 @@ def logical(call: Call) -> Layout:
     samples=lambda: [sample(torch.rand(2, 6), 0.5, 0.2)],
 )
 @rule(aten.round.decimals, samples=lambda: [sample(torch.rand(2, 6), decimals=2)])
+@rule(
+    aten.bernoulli.p,
+    aten.bernoulli_.float,
+    aten.normal.Tensor_float,
+    samples=lambda: [sample(torch.rand(2, 6), 0.4)],
+)
+@rule(aten.bernoulli_.Tensor, samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6))])
+@rule(aten.normal.float_Tensor, samples=lambda: [sample(0.4, torch.rand(2, 6))])
+@rule(aten.randint_like.default, samples=lambda: [sample(torch.rand(2, 6), 9)])
+@rule(aten.randint_like.low_dtype, samples=lambda: [sample(torch.rand(2, 6), 3, 9)])
+@rule(
+    aten._conj.default,
+    aten.conj.default,
+    aten.imag.default,
+    samples=lambda: [sample(torch.randn(2, 6, dtype=torch.complex64))],
+)
 def with_options(call: Call) -> Layout:
     """Functions of one operand whose options have no default."""
     return _pointwise(call)

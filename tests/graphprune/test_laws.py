@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis import Analysis, Kept, analyse
 from graphprune.cut import cut_module
-from graphprune.double import Double
+from graphprune.double import Double, is_continuous, widen
 from graphprune.masked import Masked
 from graphprune.ops import RULES, Sample
 from graphprune.verify import error, run
@@ -52,9 +52,9 @@ def program_of(operator: Any, call: Sample) -> tuple[fx.GraphModule, list[torch.
         if not isinstance(leaf, torch.Tensor):
             arguments.append(leaf)
             continue
-        if leaf.is_floating_point():
+        if is_continuous(leaf):
             node = graph.placeholder(f"x{i}")
-            inputs.append(leaf.double())
+            inputs.append(widen(leaf))
         else:
             root.register_buffer(f"c{i}", leaf)
             node = graph.get_attr(f"c{i}")
@@ -88,7 +88,7 @@ def live_groups(analysis: Analysis, layouts: list[Any]) -> list[np.ndarray]:
 
 def zeroed(tensor: Any, layout: Any, kept: Kept) -> Any:
     """A value with zeros in the removed rows."""
-    if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+    if is_continuous(tensor):
         for dim, axis in enumerate(layout):
             if axis.shape[1]:
                 rows = torch.from_numpy(np.flatnonzero(~kept(axis)))
