@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,10 @@ def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
 
 def operator_of(node: fx.Node) -> str:
     """What a node calls, ``aten.relu.default``, or the kind of node it is."""
-    return str(node.target) if node.op == "call_function" else node.op
+    target: Any = node.target
+    if node.op != "call_function":
+        return node.op
+    return target.__name__ if isinstance(target, FunctionType) else str(target)
 
 
 def reason_of(analysis: Analysis, node: fx.Node) -> str:

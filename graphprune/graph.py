@@ -8,6 +8,7 @@ result again, which re-infers every shape and proves that the graph is still wel
 from __future__ import annotations
 
 import hashlib
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from .dims import bounds, leaf_dims
 from .nodes import shape, size_hint
+from .regions import inline_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +41,6 @@ __all__ = [
     "user_inputs",
 ]
 
-_GRAD_REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
 _PRECISE = (torch.float32, torch.float64)
 
 
@@ -51,30 +52,11 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
     module = program.module()
     for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
         module.graph.erase_node(node)
-    for node in module.graph.find_nodes(op="call_function", target=_GRAD_REGION):
-        _inline(module, node)
+    inline_regions(module)
     for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
         _spell_out(node)
     module.recompile()
     return module
-
-
-def _inline(module: fx.GraphModule, region: fx.Node) -> None:
-    """Replace a ``no_grad`` region by its calls: they compute the same."""
-    _, body, *operands = region.args
-    inner = module.get_submodule(str(body.target))  # type: ignore[union-attr]
-    copies = dict(zip(inner.graph.find_nodes(op="placeholder"), operands, strict=True))  # type: ignore[union-attr]
-    with module.graph.inserting_before(region):
-        for node in inner.graph.nodes:  # type: ignore[union-attr]
-            if node.op in {"call_function", "get_attr"}:
-                copies[node] = module.graph.node_copy(node, lambda n: copies[n])
-    results = fx.map_arg(inner.graph.output_node().args[0], lambda n: copies[n])  # type: ignore[union-attr]
-    for user in list(region.users):
-        user.replace_all_uses_with(results[user.args[1]])
-        module.graph.erase_node(user)
-    module.graph.erase_node(region)
-    if not body.users:  # type: ignore[union-attr]
-        module.graph.erase_node(body)  # type: ignore[arg-type]
 
 
 def _spell_out(node: fx.Node) -> None:
@@ -206,9 +188,7 @@ def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
 
 
 def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:
-    value: Any = module
-    for part in name.split("."):
-        value = getattr(value, part)
+    value = attrgetter(name)(module)
     return value if isinstance(value, torch.Tensor) else None
 
 

@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import sympy
 import torch
 from torch import fx
 
 __all__ = [
-    "arguments", "bind", "evaluate", "placed", "set_argument", "shape", "size_hint", "source_line",
+    "arguments", "bind", "evaluate", "is_comparable", "placed", "set_argument", "shape", "size_hint", "source_line",
 ]  # fmt: skip
+
+UNKNOWN_SIZE = 8
+"""What stands for a size that is known only once the model runs."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
@@ -65,8 +69,28 @@ def evaluate(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
 
 
 def size_hint(size: int | torch.SymInt) -> int:
-    """A size as a plain int; a symbolic one takes its value on the example inputs."""
-    return size if isinstance(size, int) else int(size.node.hint)
+    """A size as a plain int; a symbolic one takes its value on the example inputs.
+
+    What depends on values, such as how many rows a mask selects, counts as ``UNKNOWN_SIZE``.
+    """
+    if isinstance(size, int):
+        return size
+    if size.node.hint is not None:
+        return int(size.node.hint)
+    expression, environment = size.node.expr, size.node.shape_env
+    # Called var_to_val before torch 2.9.
+    known = getattr(environment, "backed_var_to_val", None) or environment.var_to_val
+    return int(expression.xreplace({s: known.get(s, sympy.Integer(UNKNOWN_SIZE)) for s in expression.free_symbols}))
+
+
+def is_comparable(value: Any) -> bool:
+    """Whether a result (a node, or a constant) holds floats, as many whatever the values are.
+
+    How many rows a mask selects may differ from network to network.
+    """
+    found = value.meta.get("val") if isinstance(value, fx.Node) else None
+    return isinstance(found, torch.Tensor) and found.is_floating_point() and all(
+        not isinstance(size, torch.SymInt) or size.node.hint is not None for size in found.shape)
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:

@@ -140,7 +140,8 @@ def runtime_errors() -> tuple[type[Exception], ...]:
 def cannot_run(failure: Exception) -> ExportError:
     """The error to raise for one of onnxruntime's."""
     return ExportError(
-        f"onnxruntime can't run the ONNX model: {innermost(failure)}", hint="try another opset"
+        f"onnxruntime can't run the ONNX model: {innermost(failure)}",
+        hint="try another opset, or leave out the ONNX file (--no-onnx)",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from graphprune.analysis import Analysis
 from graphprune.anatomy import curves, layers
@@ -21,6 +22,7 @@ from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan import Plan
 from graphprune.randomness import drawing
+from graphprune.regions import autocast_types
 from graphprune.report import GroupWidth, Report
 from graphprune.verify import Verdict
 from graphprune.version import __version__
@@ -79,6 +81,7 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
         layers=layers(analysis, after, held),
         curves=curves(decision.curves, plan.groups),
         notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan), *_random(analysis),
+               *_autocast(decided.program),
                *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data),
                *_of_table(decided.get(LatencyTable))),
         seconds=dict(seconds),
@@ -124,8 +127,14 @@ def _random(analysis: Analysis) -> tuple[str, ...]:
     if not calls:
         return ()
     first = f"{operator_of(calls[0])} ({source_line(calls[0])})".replace(" ()", "")
-    return (f"the model draws random numbers, which were held at fixed values in all measurements and "
-            f"checks: {first}{', ...' if calls[1:] else ''}",)
+    note = f"the model draws random numbers, held at fixed values in all measurements and checks: {first}"
+    return (f"{note}, ..." if calls[1:] else note,)
+
+
+def _autocast(program: ExportedProgram) -> tuple[str, ...]:
+    types = autocast_types(program)
+    note = "in the model's code was left out in all measurements and checks, and in model.pt2 and model.onnx"
+    return (f"autocast to {', '.join(types)} {note}",) if types else ()
 
 
 def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:

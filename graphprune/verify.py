@@ -161,7 +161,8 @@ def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = F
     Random numbers are held: ``rounded`` says how (see ``randomness.Held``).
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
-    with torch.no_grad(), held(interpreter.graph, rounded=rounded):
+    graph: Any = interpreter.graph
+    with torch.no_grad(), held(graph, rounded=rounded):
         return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 

@@ -68,9 +68,13 @@ class Observe(AnalysisPass):
     progress: Callable[[str], Any] | None = field(default=None, repr=False)
 
     def run(self, state: State) -> Observations:
-        """One pass over the data."""
+        """One pass over the data.
+
+        Raises:
+            PlanError: if no output of the model can be compared between networks.
+        """
         seen = Observations(state[Analysis], self.data, self.seed, self.progress)
-        _ = seen.record
+        _ = seen.compared, seen.record
         return seen
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx
 
-from graphprune.nodes import bind, shape
+from graphprune.nodes import bind, is_comparable, shape
 from graphprune.passes.fold_sites import CONVOLUTIONS, LINEAR, TRANSPOSED
 from graphprune.stored import stored_calls
 
@@ -42,7 +42,11 @@ _FORMS: Mapping[Any, _Form] = {
 
 
 def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
-    """The layers of a graph. Left out: weights that inputs have a say in, or that are read otherwise too."""
+    """The layers of a graph.
+
+    Left out: weights that inputs have a say in, or that are read otherwise too; and layers of complex
+    values, or of as many as values say.
+    """
     stored, computed = Stored(module), stored_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
@@ -51,7 +55,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
             continue
         call = bind(node)
         value, weight = call[form.value], call[form.weight]
-        if not _is_weight(weight) or not (
+        if not is_comparable(value) or not _is_weight(weight) or not (
                 weight in computed or stored.own(weight, len(weight.users))):
             continue
         layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, form.transposed)

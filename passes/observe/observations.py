@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Analysis
 from graphprune.calibration import Calibration
+from graphprune.errors import PlanError
+from graphprune.nodes import is_comparable
 from graphprune.verify import run
 
 from .distributed import mine, total
@@ -116,17 +119,32 @@ class Observations:
             watch.see(number)
         return watch.record()
 
+    @cached_property
+    def compared(self) -> tuple[bool, ...]:
+        """Which of the flat outputs are compared: floats whose number doesn't depend on values.
+
+        Raises:
+            PlanError: if none is.
+        """
+        (result,) = self.analysis.module.graph.output_node().args
+        found = tuple(map(is_comparable, pytree.tree_leaves(result)))
+        if not any(found):
+            raise PlanError("no output of the model can be compared between networks: they hold no floats, "
+                            "or as many as values say",
+                            hint="give the model without its last steps, or no calibration data")
+        return found
+
     def error(self, outputs: Mapping[int, list[Any]]) -> float:
         """Relative squared error of outputs on the held-out batches, over all processes.
 
-        The squared difference of all floating-point outputs to the dense ones, over the variance
+        The squared difference of all ``compared`` outputs to the dense ones, over the variance
         of the dense ones: 0 is perfect, 1 is as bad as a constant; infinite, if outputs aren't finite.
         """
         wrong, spread = (torch.zeros(1, dtype=torch.float64) for _ in range(2))
         for number in self.held_out:
             dense = self.record.outputs[number]
-            for got, want in zip(outputs[number], dense, strict=True):
-                if isinstance(want, Tensor) and want.is_floating_point():
+            for got, want, compared in zip(outputs[number], dense, self.compared, strict=True):
+                if compared:
                     wrong += (got.double() - want.double()).square().sum().cpu()
                     spread += (want.double() - want.double().mean()).square().sum().cpu()
         wrong, spread = total(wrong), total(spread)

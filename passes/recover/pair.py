@@ -21,6 +21,7 @@ from graphprune.cut import cut_nodes, fill
 from graphprune.errors import PlanError
 from graphprune.graph import fingerprint, unlift
 from graphprune.graph import state as tensors_of
+from graphprune.nodes import is_comparable
 from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, staying
 from graphprune.pipeline import State
@@ -96,9 +97,9 @@ class Pair:
         if len(_leaves(teacher)) != len(_leaves(student)):
             raise PlanError(f"the dense program has {len(_leaves(teacher))} outputs, "
                             f"the smaller one {len(_leaves(student))}")
-        floats = [isinstance(x, fx.Node) and x.meta["val"].is_floating_point() for x in _leaves(teacher)]
+        floats = [is_comparable(x) for x in _leaves(teacher)]
         if not any(floats):
-            raise PlanError("the model has no floating-point output to imitate")
+            raise PlanError("the model has no output to imitate: they hold no floats, or as many as values say")
         teacher = _returning(teacher, floats, [each.dense for each in inner])
         student = _returning(student, floats, [each.small for each in inner])
         return cls(teacher, obeying(student).requires_grad_(True), inner)
