@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,6 +23,10 @@ BATCHES = 10
 """... and least number of batches, if there are as many samples: some are kept aside."""
 
 
+_WHOLE = ("items of the calibration data are neither joined nor split, as not all inputs of the model have the "
+          "batch first")
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Inputs of a program, in batches.
@@ -31,17 +36,19 @@ class Calibration:
         source: where they come from, for the report.
         skipped: how many items could not be read.
         notes: what the user should know of how they were read.
+        whole: each batch is an item as it was given, for a model whose inputs don't all have the batch first.
     """
 
     batches: tuple[tuple[Any, ...], ...]
     source: str = "an iterable"
     skipped: int = 0
     notes: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def samples(self) -> int:
         """Samples in all batches."""
-        return sum(_length(batch) for batch in self.batches)
+        return len(self.batches) if self.whole else sum(_length(batch) for batch in self.batches)
 
     def split(self, held_out: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Numbers of the batches to fit on, and of those kept aside (the last ones).
@@ -75,10 +82,11 @@ def gather(
     Raises:
         LoadError: if there is none, or it isn't what the program accepts.
     """
+    if _takes_items(program):
+        found = tuple(_checked(item, program) for item in islice(data, samples))
+        return Calibration(_some(found), source, skipped, (_WHOLE,), whole=True)
     size = batch_size(program)
-    batches = tuple(batched(_taken(data, program, samples), size))
-    if not batches:
-        raise LoadError("the calibration data is empty", hint="give at least one input")
+    batches = _some(tuple(batched(_taken(data, program, samples), size)))
     if not dynamic_batch(program) and _length(batches[-1]) < size:
         batches = batches[:-1]
     if not batches:
@@ -90,6 +98,19 @@ def gather(
         have = sum(map(_length, batches))
         batches = tuple(batched(batches, -(-have // BATCHES)))
     return Calibration(batches, source, skipped)
+
+
+def _some(batches: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+    if not batches:
+        raise LoadError("the calibration data is empty", hint="give at least one input")
+    return batches
+
+
+def _takes_items(program: ExportedProgram) -> bool:
+    """Whether the batch is the first dimension of some inputs only, such as a graph's nodes beside its edges."""
+    batched = [0 in dynamic_dims(program).get(name, {}) or not (isinstance(leaf, torch.Tensor) and leaf.ndim)
+               for name, leaf in zip(input_names(program), user_inputs(program), strict=True)]
+    return dynamic_batch(program) and not all(batched)
 
 
 def dynamic_batch(program: ExportedProgram) -> bool:
@@ -129,13 +150,18 @@ def _taken(data: Iterable[Any], program: ExportedProgram, samples: int) -> Itera
     """Checked items, flat, until there are enough samples."""
     have = 0
     for item in data:
-        leaves = _flat(item, program)
-        _check(leaves, user_inputs(program), input_names(program))
+        leaves = _checked(item, program)
         leaves = _rows(leaves, 0, samples - have)
         have += _length(leaves)
         yield leaves
         if have >= samples:
             return
+
+
+def _checked(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
+    leaves = _flat(item, program)
+    _check(leaves, user_inputs(program), input_names(program))
+    return leaves
 
 
 def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:

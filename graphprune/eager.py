@@ -234,7 +234,8 @@ def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: Exporte
     # Constants in the code, which are tensors of the program only, stay as they are.
     noisy = {name: value for name, value in shaken(analysis, kept, graph, seed=1)[1].items()
              if _find(model, name) is not None}
-    for grow, other in ((0, {}), (1, noisy)):
+    for grow in (0, 1):
+        other = noisy if grow else {}
         inputs = random_inputs(small, grow, seed=1 + grow)
         args, kwargs = call_arguments(small, inputs)
         expected = run(Double(graph, other), inputs)

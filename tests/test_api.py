@@ -204,6 +204,24 @@ def test_a_class_comes_back_with_tensors_that_are_mere_attributes() -> None:
     torch.testing.assert_close(result.model(x), result.program.module()(x))
 
 
+class Doubled(nn.Module):
+    """A constant in the code, which is a tensor of the program but not of the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x).relu() * torch.tensor([2.0])) + torch.tensor(0.5)
+
+
+def test_a_class_comes_back_with_constants_in_its_code() -> None:
+    net, x = Doubled(), torch.randn(2, 3, 8, 8)
+    result = gp.compress(net, (x,), flops=0.5)
+    assert type(result.model) is Doubled, result.report.eager["reason"]
+    torch.testing.assert_close(result.model(x), result.program.module()(x))
+
+
 @pytest.mark.parametrize("name", ["RmsNormed", "LanguageModel", "GlobalResponseNorm"])
 def test_a_class_takes_over_what_makes_up_for_channels_in_a_sum(name: str) -> None:
     torch.manual_seed(0)  # some plans leave heads that the class could not compute

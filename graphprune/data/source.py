@@ -122,7 +122,7 @@ def calibrate(data: Calibration | Source | Iterable[Any] | str | Path, program: 
         raise PlanError("--samples must be at least 1")
     if isinstance(data, Calibration):
         found = gather(data.batches, program, samples=data.samples)
-        return replace(data, batches=found.batches)
+        return replace(data, batches=found.batches, whole=found.whole)
     if isinstance(data, str | Path):
         data = open_source(data)
     if isinstance(data, Source):

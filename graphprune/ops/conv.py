@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import fx
 
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
+from graphprune.nodes import size_hint
 from graphprune.ops.call import Call
 from graphprune.ops.registry import Sample, rule, sample
 from graphprune.splitting import split
@@ -61,7 +63,7 @@ def _spatial(call: Call) -> int:
 @rule(aten.conv3d.padding, samples=lambda: _samples_padded(3))
 def convolution(call: Call) -> Layout:
     """``y[o] = sum over i of w[o, i] * x[i]`` within each group; weight ``[O, I/g, *kernel]``."""
-    weight, groups = call.layout("weight"), int(call["groups"])
+    weight, groups = call.layout("weight"), _groups(call)
     channels, out = _input_channels(call), weight[0]
     if groups > 1:
         outer, inner = split(call.labels, channels, [groups, len(channels) // groups], call.link)
@@ -82,7 +84,7 @@ def convolution(call: Call) -> Layout:
 @rule(aten.conv_transpose3d.input, samples=lambda: _samples_transposed(3))
 def transposed_convolution(call: Call) -> Layout:
     """Weight ``[I, O/g, *kernel]``; outputs of group k come from inputs of group k."""
-    weight, groups = call.layout("weight"), int(call["groups"])
+    weight, groups = call.layout("weight"), _groups(call)
     channels = _input_channels(call)
     call.tie(channels, weight[0])
     summed, out = weight[0], weight[1]
@@ -104,8 +106,15 @@ def _input_channels(call: Call) -> Axis:
     return layout[len(layout) - spatial - 1]
 
 
+def _groups(call: Call) -> int:
+    """How many; as many as samples, where each has weights of its own."""
+    groups = call["groups"]
+    return size_hint(groups.meta["val"]) if isinstance(groups, fx.Node) else int(groups)
+
+
 def _rewrite_groups(call: Call, outer: Axis) -> None:
-    call.rewrite("groups", lambda kept: int(kept(outer).sum()))
+    if not isinstance(call["groups"], fx.Node):
+        call.rewrite("groups", lambda kept: int(kept(outer).sum()))
 
 
 def _bias(call: Call, out: Axis) -> None:

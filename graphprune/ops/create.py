@@ -108,6 +108,13 @@ def number(_: Call) -> Result:
     return None
 
 
+@rule(aten.sym_numel.default, samples=lambda: [sample(torch.randn(2, 3), free=False)])
+def count(call: Call) -> Result:
+    """How many elements: a number that a cut would change."""
+    call.freeze(*call.layout("self"))
+    return None
+
+
 @rule(
     aten._assert_tensor_metadata.default,
     samples=lambda: [sample(torch.randn(2, 3), dtype=torch.float32, free=False)],

@@ -14,6 +14,7 @@ from torch import fx
 from graphprune.labels import Axis, plain
 from graphprune.layout import Layout
 from graphprune.ops.call import Call
+from graphprune.ops.facts import Result
 from graphprune.ops.registry import Sample, rule, sample
 from graphprune.randomness import Held
 
@@ -368,6 +369,16 @@ def prelu(call: Call) -> Layout:
     if len(slopes) > 1:
         call.tie(layout[1], slopes)
     return layout
+
+
+@rule(
+    aten.broadcast_tensors.default,
+    samples=lambda: [sample([torch.rand(2, 6, 1), torch.rand(6, 3)])],
+)
+def broadcast_all(call: Call) -> Result:
+    """All operands at the shape that they have together."""
+    shapes = call.out_shapes
+    return [broadcast(call, call.layouts("tensors"), len(shapes[0]))] * len(shapes)
 
 
 @rule(

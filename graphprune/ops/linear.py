@@ -120,6 +120,46 @@ def matrix_vector(call: Call) -> Layout:
     return (rows,)
 
 
+@rule(
+    aten.tensordot.default,
+    samples=lambda: [
+        sample(torch.randn(2, 4, 6), torch.randn(6, 5), [2], [0]),
+        sample(torch.randn(2, 4, 6), torch.randn(5, 6, 4), [1, 2], [2, 1]),
+    ],
+)
+def tensordot(call: Call) -> Layout:
+    """Pairs of dimensions are contracted; what is left of both stands side by side."""
+    x, y = call.layout("self"), call.layout("other")
+    mine, other = ([d % len(layout) for d in call[name]]
+                   for name, layout in (("dims_self", x), ("dims_other", y)))
+    for i, j in zip(mine, other, strict=True):
+        call.tie(x[i], y[j])
+        call.contract("other", j, y[j])
+    call.macs(1, *x, *(axis for j, axis in enumerate(y) if j not in other))
+    return (*(axis for i, axis in enumerate(x) if i not in mine),
+            *(axis for j, axis in enumerate(y) if j not in other))
+
+
+@rule(
+    aten.bilinear.default,
+    samples=lambda: [
+        sample(torch.randn(3, 6), torch.randn(3, 4), torch.randn(5, 6, 4), torch.randn(5)),
+        sample(torch.randn(2, 3, 6), torch.randn(2, 3, 4), torch.randn(5, 6, 4)),
+    ],
+)
+def bilinear(call: Call) -> Layout:
+    """``y[..., o] = sum over i, j of w[o, i, j] * a[..., i] * b[..., j]``."""
+    first, second, weight = (call.layout(name) for name in ("input1", "input2", "weight"))
+    for dim, layout in ((1, first), (2, second)):
+        call.tie(layout[-1], weight[dim])
+        call.contract("weight", dim, weight[dim])
+    if call["bias"] is not None:
+        call.tie(call.layout("bias")[0], weight[0])
+    rest = broadcast(call, [first[:-1], second[:-1]], len(first) - 1)
+    call.macs(1, *rest, *weight)
+    return (*rest, weight[0])
+
+
 @rule(aten.outer.default, samples=lambda: [sample(torch.randn(4), torch.randn(6))])
 def outer(call: Call) -> Layout:
     """``y[i, j] = a[i] * b[j]``."""

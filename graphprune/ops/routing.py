@@ -14,8 +14,10 @@ from torch import fx
 from graphprune.labels import plain
 from graphprune.layout import Layout
 from graphprune.ops.call import Call
+from graphprune.ops.elementwise import broadcast
 from graphprune.ops.facts import Result
 from graphprune.ops.registry import rule, sample
+from graphprune.ops.rows import with_axis
 
 __all__ = ["consumed"]
 
@@ -74,6 +76,46 @@ def gather(call: Call) -> Layout:
     layout, index = call.layout("self"), call.layout("index")
     _tie_others(call, call.dim(call["dim"], len(layout)), layout, index)
     return index
+
+
+@rule(
+    aten.take_along_dim.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6), torch.tensor([[4, 0], [1, 1]]), 1, free=False),
+        sample(torch.randn(2, 6, 3), torch.tensor([[[1], [0], [2], [1], [0], [2]]]), 2),
+        sample(torch.randn(2, 6), torch.tensor([4, 0]), free=False),
+    ],
+)
+def take_along(call: Call) -> Layout:
+    """As ``gather``, with dimensions of size one stretched; without ``dim``, of all elements in a row."""
+    layout, indices = call.layout("self"), call.layout("indices")
+    if call["dim"] is None:
+        call.freeze(*layout, *indices)
+        return tuple(map(plain, call.out_shape))
+    dim = call.dim(call["dim"], len(layout))
+    call.freeze(layout[dim], indices[dim])
+    rest = broadcast(call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout))
+    return with_axis(rest, dim, plain(call.out_shape[dim]))
+
+
+@rule(
+    aten.select_scatter.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4), torch.randn(2, 6), 2, 1)],
+)
+@rule(
+    aten.slice_scatter.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4), torch.randn(2, 6, 2), 2, 1, 3)],
+)
+def put_rows(call: Call) -> Layout:
+    """Other rows in the place of some along ``dim``, which stays; the other dimensions are tied."""
+    layout, rows = call.layout("self"), call.layout("src")
+    dim = call.dim(call["dim"], len(layout))
+    rest = (*layout[:dim], *layout[dim + 1 :])
+    call.freeze(layout[dim], *(rows[dim : dim + 1] if len(rows) == len(layout) else ()))
+    others = (*rows[:dim], *rows[dim + 1 :]) if len(rows) == len(layout) else rows
+    for mine, theirs in zip(rest, others, strict=True):
+        call.tie(mine, theirs)
+    return layout
 
 
 @rule(

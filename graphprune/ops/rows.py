@@ -118,11 +118,12 @@ def _pieces(call: Call, dim: int) -> Result:
     return [with_axis(layout, dim, run) for run in runs]
 
 
-_EVEN = {aten.chunk.default, aten.hsplit.int, aten.tensor_split.sections, aten.vsplit.int}
+_EVEN = {aten.chunk.default, aten.unsafe_chunk.default, aten.hsplit.int, aten.tensor_split.sections, aten.vsplit.int}
 
 
 @rule(
     aten.chunk.default,
+    aten.unsafe_chunk.default,
     samples=lambda: [sample(torch.randn(2, 12), 3, 1), sample(torch.randn(2, 7), 3, 1)],
     quiet=True,
 )
@@ -133,6 +134,7 @@ _EVEN = {aten.chunk.default, aten.hsplit.int, aten.tensor_split.sections, aten.v
 )
 @rule(
     aten.split.Tensor,
+    aten.unsafe_split.Tensor,
     samples=lambda: [sample(torch.randn(2, 12), 5, -1)],
     quiet=True,
 )

@@ -111,6 +111,7 @@ def permute(call: Call) -> Layout:
 )
 @rule(
     aten.transpose.int,
+    aten.transpose_.default,
     samples=lambda: [sample(torch.randn(2, 6, 4), 1, -1)],
     quiet=True,
 )
@@ -125,6 +126,7 @@ def transpose(call: Call) -> Layout:
 @rule(
     aten.numpy_T.default,
     aten.t.default,
+    aten.t_.default,
     samples=lambda: [sample(torch.randn(5, 6))],
     quiet=True,
 )
@@ -154,7 +156,12 @@ def move_dimension(call: Call) -> Layout:
     return tuple(out)
 
 
-@rule(aten.unsqueeze.default, samples=lambda: [sample(torch.randn(2, 6), -1)], quiet=True)
+@rule(
+    aten.unsqueeze.default,
+    aten.unsqueeze_.default,
+    samples=lambda: [sample(torch.randn(2, 6), -1)],
+    quiet=True,
+)
 def unsqueeze(call: Call) -> Layout:
     """Insert a dimension of size one."""
     out = list(call.layout("self"))
@@ -162,9 +169,24 @@ def unsqueeze(call: Call) -> Layout:
     return tuple(out)
 
 
-@rule(aten.squeeze.default, samples=lambda: [sample(torch.randn(2, 1, 6, 1))], quiet=True)
-@rule(aten.squeeze.dim, samples=lambda: [sample(torch.randn(2, 6, 1), 2)], quiet=True)
-@rule(aten.squeeze.dims, samples=lambda: [sample(torch.randn(2, 6, 1, 1), [2, 3])], quiet=True)
+@rule(
+    aten.squeeze.default,
+    aten.squeeze_.default,
+    samples=lambda: [sample(torch.randn(2, 1, 6, 1))],
+    quiet=True,
+)
+@rule(
+    aten.squeeze.dim,
+    aten.squeeze_.dim,
+    samples=lambda: [sample(torch.randn(2, 6, 1), 2)],
+    quiet=True,
+)
+@rule(
+    aten.squeeze.dims,
+    aten.squeeze_.dims,
+    samples=lambda: [sample(torch.randn(2, 6, 1, 1), [2, 3])],
+    quiet=True,
+)
 def squeeze(call: Call) -> Layout:
     """Drop dimensions of size one.
 

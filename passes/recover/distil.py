@@ -125,7 +125,7 @@ class Distil(TransformPass):
             held_out.append((x, outputs))
             spread.append((sums(outputs), sums(inside)))
         distance, inner = map(Distance.of, zip(*spread, strict=True))
-        samples = Samples(self.data.batches, numbers, size, self.seed)
+        samples = Samples(self.data, numbers, size, self.seed)
         made = self._optimizers(pair, state.program, numbers)
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,

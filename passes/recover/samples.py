@@ -22,23 +22,22 @@ def split(data: Calibration) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 class Samples:
-    """Draws steps from some batches, one pass after another."""
+    """Draws steps from some of the batches, one pass after another."""
 
-    def __init__(self, batches: Sequence[Sequence[Any]], numbers: Sequence[int], size: int,
-                 seed: int) -> None:
-        self._batches = batches
-        self._places = [(i, row) for i in numbers for row in range(_rows(batches[i]))]
-        self._size = min(size, len(self._places))
+    def __init__(self, data: Calibration, numbers: Sequence[int], size: int, seed: int) -> None:
+        self._batches, self._whole = data.batches, data.whole
+        self._places = [(i, row) for i in numbers for row in range(1 if data.whole else _rows(data.batches[i]))]
+        self._size = 1 if data.whole else min(size, len(self._places))
         self._seed = seed
 
     def draw(self, step: int) -> list[Any]:
-        """Flat inputs of a step."""
+        """Flat inputs of a step: so many samples, or a batch that is whole."""
         passed, place = divmod(step, len(self._places) // self._size)
         order = _order(self._seed + passed, len(self._places))
         start = place * self._size
         places = [self._places[i] for i in order[start : start + self._size]]
         first = self._batches[places[0][0]]
-        return [
+        return list(first) if self._whole else [
             torch.stack([self._batches[i][leaf][row] for i, row in places])
             if isinstance(value, torch.Tensor) and value.ndim else value
             for leaf, value in enumerate(first)

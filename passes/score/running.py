@@ -81,7 +81,7 @@ def pieces(analysis: Analysis, data: Calibration, samples: int,
         samples: stop when there are as many.
         size: how many at a time.
     """
-    split = _batched(analysis.module)
+    split = _batched(analysis.module) if not data.whole else [False for _ in data.batches[0]]
     left = samples
     for batch in data.batches:
         lengths = [len(x) for x, s in zip(batch, split, strict=True) if s]

@@ -166,5 +166,5 @@ def test_nothing_to_train_and_nothing_to_imitate() -> None:
             return self.head(x).argmax(1)
 
     classes = trace(Classes(), (x,))
-    with pytest.raises(PlanError, match="no floating-point output"):
+    with pytest.raises(PlanError, match="no output to imitate"):
         Pair.of(classes, State(classes))
