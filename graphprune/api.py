@@ -96,7 +96,7 @@ def compress(
         min_channels: no group keeps fewer channels.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole.
-        keep_class: choose widths at which the model's own code still fits where it splits channels,
+        keep_class: choose widths that the code of the model's class follows, found by trying cuts of it,
             so that its class comes back.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model

@@ -1,30 +1,26 @@
-"""Apply a plan to the user's own module, so that they get their class back, smaller.
+"""The user's class back, smaller, where its code provably computes the same.
 
-Parameters are sliced and the attributes of torch's own layers follow. Whether the class's Python
-code still computes the right thing is not guessed: the result must match the cut program in
-float64, or the user gets a trainable GraphModule and is told why.
+Whether the class's Python code still computes the right thing with sliced tensors (``shrink.py``) is not guessed:
+the result must match the cut program in float64, or the user gets a trainable GraphModule and is told why.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.absorb import Absorbed, absorb
 from graphprune.baking import baked_calls
-from graphprune.cut import set_tensor, slice_tensors
-from graphprune.double import Double, Widened, widen
+from graphprune.double import Double, Tensors, Widened, widen
 from graphprune.errors import VerifyError, first_line
 from graphprune.graph import call_arguments, state, unlift
-from graphprune.nodes import bind
-from graphprune.pieces import fits
+from graphprune.shrink import find_tensor, plain_tensors, shrink_module
 from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.trainable import trainable_graph
 from graphprune.verify import TOLERANCE, error, finite, random_inputs, run, shaken
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
 
     from graphprune.analysis import Analysis, Kept
 
-__all__ = ["Rebuilt", "rebuild", "shrink_module"]
+__all__ = ["Follower", "Rebuilt", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -71,184 +67,73 @@ def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
     if model is None or baked:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     try:
-        values = state(unlift(small))
-        shrunk = shrink_module(model, analysis, kept, values)
-        max_error = _difference(model, analysis, kept, small)
+        graph = unlift(small)
+        shrunk = shrink_module(model, analysis, kept, state(graph))
+        max_error = Follower(model, analysis, small).error(kept, graph)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
-        reason += "" if fits(analysis, kept) else "; --keep-class chooses widths at which its splits fit"
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     return Rebuilt(shrunk, own_class=True, reason="", max_error=max_error)
 
 
-def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
-                  values: Mapping[str, torch.Tensor] | None = None,
-                  plain: Mapping[str, Sequence[str]] | None = None) -> nn.Module:
-    """A copy of the module with tensors sliced and layer attributes updated. Not checked.
+@dataclass(frozen=True)
+class Follower:
+    """The user's module in float64, to be cut and compared with cut graphs.
 
-    Args:
+    Attributes:
         model: the dense module.
         analysis: of the dense program.
-        kept: the rows that stay.
-        values: of the smaller program's tensors, where they aren't just slices.
-        plain: see ``_plain``, where the module is a copy that shares less than the user's own.
+        program: says what the inputs are.
     """
-    shrunk = copy.deepcopy(model)
-    plain = _plain(model, analysis) if plain is None else plain
-    tensors = _registered(model)
-    tensors |= {name: value for name in plain if (value := _find(model, name)) is not None}
-    known = {name: tensor for name, tensor in tensors.items() if name in analysis.axes}
-    sliced = slice_tensors(known, analysis.axes, kept)
-    for name, tensor in sliced.items():
-        set_tensor(shrunk, name, tensor)
-    with torch.no_grad():
-        for name, value in (values or {}).items():
-            found = _find(shrunk, name) if name in known else None
-            if found is None or found.shape != value.shape:
-                continue
-            if name in plain:  # with its own dtype, which .double() doesn't change
-                set_tensor(shrunk, name, value.to(found.device, copy=True))
-            else:
-                found.copy_(value)
-        absorbed = absorb(analysis, kept)
-        scaled = {name: t for name in absorbed.rows if (t := _find(shrunk, name)) is not None}
-        for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
-            factors = absorbed.factors(name, analysis, kept).to(tensor)
-            tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
-    for name, paths in plain.items():
-        for path in paths:
-            if (tensor := _find(shrunk, name)) is not None:
-                set_tensor(shrunk, path, tensor)
-    _update_attributes(shrunk, analysis, kept, absorbed)
-    for path in sorted({name.rpartition(".")[0] for name in sliced}):
-        _update_sizes(shrunk.get_submodule(path))
-    return shrunk
 
+    model: nn.Module
+    analysis: Analysis
+    program: ExportedProgram
 
-def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
-    return tensors | dict(model.named_buffers(remove_duplicate=False))
+    @cached_property
+    def _wide(self) -> nn.Module:
+        """Widened before it is cut, so that factors are not rounded to the model's own precision."""
+        return copy.deepcopy(self.model).double().eval()
 
+    @cached_property
+    def _plain(self) -> Mapping[str, Sequence[str]]:
+        return plain_tensors(self.model, self.analysis)
 
-def _plain(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
-    """Tensors of the program that are mere attributes, with all attributes that hold the same."""
-    registered = _registered(model)
-    found = {name: value for name in analysis.tensors
-             if name not in registered and (value := _find(model, name)) is not None}
-    paths: dict[int, list[str]] = defaultdict(list)
-    for path, module in model.named_modules():
-        for attribute, value in vars(module).items():
-            paths[id(value)].append(f"{path}.{attribute}" if path else attribute)
-    return {name: paths[id(value)] for name, value in sorted(found.items())}
+    def error(self, kept: Kept, graph: fx.GraphModule) -> float:
+        """Largest relative error of the cut module against the cut graph.
 
+        As the oracle, once as they are, and once with all parameters shaken in a larger batch.
 
-def _find(model: nn.Module, name: str) -> torch.Tensor | None:
-    value: Any = model
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value if isinstance(value, torch.Tensor) else None
+        Raises:
+            VerifyError: if it exceeds the oracle's tolerance.
+        """
+        shaken_values = shaken(self.analysis, kept, graph, seed=1)[1]
+        return max(self.error_of(kept, graph, {}, 0), self.error_of(kept, graph, shaken_values, 1))
 
+    def error_of(self, kept: Kept, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
+        """The same in one run.
 
-def _update_sizes(layer: nn.Module) -> None:
-    """Sizes that torch's own layers keep beside their tensors."""
-    match layer:
-        case nn.Linear():
-            layer.out_features, layer.in_features = layer.weight.shape
-        case nn.Embedding():
-            layer.num_embeddings, layer.embedding_dim = layer.weight.shape
-        case nn.modules.batchnorm._NormBase():
-            sizes = [t for t in (layer.weight, layer.running_mean) if t is not None]
-            layer.num_features = len(sizes[0])
-        case nn.GroupNorm() if layer.weight is not None:
-            layer.num_channels = len(layer.weight)
-        case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
-            layer.normalized_shape = tuple(layer.weight.shape)
-        case nn.RNNBase():
-            layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
-            layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
-        case nn.PReLU():
-            layer.num_parameters = len(layer.weight)
-        case nn.modules.conv._ConvTransposeNd():  # its groups are up to date already
-            layer.in_channels = layer.weight.shape[0]
-            layer.out_channels = layer.weight.shape[1] * layer.groups
-        case nn.modules.conv._ConvNd():
-            layer.out_channels = layer.weight.shape[0]
-            layer.in_channels = layer.weight.shape[1] * layer.groups
-        case _:
-            pass
-
-
-def _update_attributes(model: nn.Module, analysis: Analysis, kept: Kept,
-                       absorbed: Absorbed) -> None:
-    """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
-
-    An attribute follows if, among the numbers that its module's own code passes to operators,
-    all that equal it and change become the same. That this is what the code meant is proven
-    afterwards, by comparison with the cut program.
-    """
-    changes: dict[str, dict[float, set[float]]] = {}
-    for node, facts in analysis.facts.items():
-        before = bind(node)
-        for name, value in facts.rewrites.items():
-            for old, new in _changed(before[name], value(kept)):
-                changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
-    for node, old, new in absorbed.literals:
-        changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
-    for path, found in changes.items():
-        module = model.get_submodule(path)
-        floats = [old for old in found if type(old) is float]
-        if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
-            module.eps = floats[0]  # that of its dtype, which the graph spells out
-        for name, value in list(vars(module).items()):
-            if type(value) in (int, float) and len(found.get(value, ())) == 1:
-                setattr(module, name, next(iter(found[value])))
-
-
-def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
-    """Pairs of numbers that differ, position by position."""
-    olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
-    pairs = zip(olds, news, strict=False)
-    return [(a, b) for a, b in pairs if type(a) is type(b) and type(a) in (int, float)
-            and a != b and b > 0]
-
-
-def _owner(node: fx.Node) -> str:
-    """Path of the module whose code made the call."""
-    stack = node.meta.get("nn_module_stack")
-    return list(stack.values())[-1][0] if stack else ""
-
-
-def _difference(model: nn.Module, analysis: Analysis, kept: Kept, small: ExportedProgram) -> float:
-    """Largest relative error of the cut module in float64 against the cut program.
-
-    As the oracle, once as they are, and once with all parameters shaken in a larger batch.
-
-    Raises:
-        VerifyError: if it exceeds the oracle's tolerance.
-    """
-    graph = unlift(small)
-    values = {name: widen(tensor) for name, tensor in state(graph).items()}
-    plain = _plain(model, analysis)
-    worst = 0.0
-    # Constants in the code, which are tensors of the program only, stay as they are.
-    noisy = {name: value for name, value in shaken(analysis, kept, graph, seed=1)[1].items()
-             if _find(model, name) is not None}
-    for grow in (0, 1):
-        other = noisy if grow else {}
-        inputs = random_inputs(small, grow, seed=1 + grow)
-        args, kwargs = call_arguments(small, inputs)
-        expected = run(Double(graph, other), inputs)
-        if other and not finite(expected):  # shaken too hard to prove anything
-            other, expected = {}, run(Double(graph), inputs)
-        # Widened before it is cut, so that factors are not rounded to the model's own precision.
-        wide = copy.deepcopy(model).double().eval()
-        wide = shrink_module(wide, analysis, kept, {**values, **other}, plain)
+        Args:
+            kept: the rows that stay.
+            graph: the cut one.
+            tensors: values in place of its own, by name. Constants in the module's code stay as they
+                are, and so does everything if nothing finite comes of it.
+            grow: by how much symbolic sizes are larger.
+        """
+        tensors = {name: value for name, value in tensors.items() if find_tensor(self.model, name) is not None}
+        inputs = random_inputs(self.program, grow, seed=1 + grow)
+        args, kwargs = call_arguments(self.program, inputs)
+        expected = run(Double(graph, tensors), inputs)
+        if tensors and not finite(expected):  # shaken too hard to prove anything
+            tensors, expected = {}, run(Double(graph), inputs)
+        values = {name: widen(tensor) for name, tensor in state(graph).items()}
+        small = shrink_module(self._wide, self.analysis, kept, {**values, **tensors}, self._plain)
         with torch.no_grad(), Widened():
-            got = pytree.tree_leaves(wide(*args, **kwargs))
+            got = pytree.tree_leaves(small(*args, **kwargs))
         if len(got) != len(expected):
             raise VerifyError("the module's outputs differ in number from the cut program's")
-        worst = max(worst, error(got, expected))
-    if worst > TOLERANCE:
-        raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
-    return worst
+        worst = error(got, expected)
+        if worst > TOLERANCE:
+            raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
+        return worst

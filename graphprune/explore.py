@@ -96,6 +96,7 @@ def sweep(
     score: str | Criterion | None = None,
     allocate: str = "dp",
     round_to: int | Literal["auto"] = 1,
+    keep_class: bool = False,
     latency_table: LatencyTable | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
@@ -115,6 +116,7 @@ def sweep(
         score: as in ``compress``.
         allocate: as in ``compress``.
         round_to: as in ``compress``.
+        keep_class: as in ``compress``.
         latency_table: adds predicted latencies.
         strict_ops: as in ``compress``.
         allow_inexact: as in ``compress``.
@@ -125,14 +127,14 @@ def sweep(
     """
     source = open_source(val) if isinstance(val, str | Path) else val
     how = Options(score=score, allocate=allocate, round_to=round_to, latency_table=latency_table,
-                  strict_ops=strict_ops, allow_inexact=allow_inexact)
+                  keep_class=keep_class, strict_ops=strict_ops, allow_inexact=allow_inexact)
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
     found: list[Point] = []
     for share in budgets:
         if progress is not None:
             progress(f"budget-{share:g}")
         try:
-            decision = how.allocator(Budget.flops(share)).run(job.seen)
+            decision = job.following(how.allocator(Budget.flops(share))).run(job.seen)
         except InfeasibleBudgetError:
             found.append(Point(share))
             tell(found[-1])

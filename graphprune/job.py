@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -44,6 +45,7 @@ from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
 from graphprune.result import Result
 from graphprune.summary import summarise
 from graphprune.tracing import trace
+from graphprune.trials import not_followed
 
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
@@ -136,6 +138,8 @@ class Job:
         Raises:
             InfeasibleBudgetError: if no plan meets the budgets.
         """
+        if isinstance(decider, Allocate):
+            decider = self.following(decider)
         passes: list[AnalysisPass] = []
         table = self.options.latency_table
         if (isinstance(decider, Allocate) and decider.needs_table
@@ -146,6 +150,19 @@ class Job:
         else:
             passes.append(decider)
         return Pipeline(passes, given=tuple(self.seen.facts)).run(self.seen, self.progress)
+
+    def following(self, decider: Allocate) -> Allocate:
+        """What decides on the widths, with the groups that the model's class can't follow, if it is to be kept."""
+        return replace(decider, whole=self._whole) if decider.keep_class else decider
+
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        """Groups that the code of the model's class can't follow."""
+        if not isinstance(self.model, torch.nn.Module):
+            return frozenset()
+        if self.progress is not None:
+            self.progress("class")
+        return not_followed(self.model, self.seen.program, self.seen[Analysis], self.progress)
 
     def cut(self, decided: State) -> State:
         """The smaller program, verified and recovered."""
@@ -162,11 +179,16 @@ class Job:
         analysis, decision = decided[Analysis], done[Decision]
         eager = self.model if isinstance(self.model, torch.nn.Module) else None
         rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
+        if eager and not rebuilt.own_class and isinstance(decider, Allocate) and not decider.keep_class:
+            rebuilt = replace(rebuilt, reason=f"{rebuilt.reason}; --keep-class chooses widths that its code follows")
         seconds = {**done.seconds, "rebuild": time.perf_counter() - begun}
         score = self.options.score or _default_score(decided)
         named = score if isinstance(score, str) else type(score).__name__
         settings = {"score": named, "recover": self.recovery or "none"}
         report = summarise(type(self.model).__name__, decided, done, rebuilt, seconds, settings)
+        if isinstance(decider, Allocate) and (whole := self.following(decider).whole):
+            note = f"left whole, as the code of the model's class can't follow: {', '.join(sorted(whole))}"
+            report = replace(report, notes=(*report.notes, note))
         return Result(rebuilt.model, decision.plan, report, done.program, decided.program)
 
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
 
 __all__ = [
-    "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "random_inputs", "run", "same",
-    "shaken", "verify",
+    "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "noisy", "random_inputs", "run",
+    "same", "shaken", "verify",
 ]  # fmt: skip
 
 TOLERANCE = 1e-9
@@ -102,7 +102,7 @@ def shaken(analysis: Analysis, kept: Kept, module: fx.GraphModule,
         Tensors in float64 by name, of the dense graph and of the cut one.
     """
     baked = baked_sources(analysis, baked_calls(analysis, kept))
-    wide = _noisy(analysis, {*state(module), *baked}, seed)
+    wide = noisy(analysis, {*state(module), *baked}, seed)
     return wide, {**wide, **slice_tensors(wide, analysis.axes, kept),
                   **baked_values(analysis, kept, wide)}
 
@@ -113,7 +113,7 @@ def finite(values: Sequence[Any]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def _noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
+def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
     """Parameters and buffers with noise of their own size added; what isn't negative stays so.
 
     Tensors that are one object stay one object. Only those in ``present``.

@@ -65,8 +65,10 @@ class Allocate(AnalysisPass):
         min_channels: no group keeps fewer.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
-        keep_class: pieces that the model's code takes to be equal keep equally many channels, and
-            pieces whose sizes it states stay whole (``graphprune/pieces.py``).
+        keep_class: pieces that the model's code takes to be equal keep equally many channels
+            (``graphprune/pieces.py``).
+        whole: ids of groups to leave whole, as the code of the model's class can't follow
+            (``graphprune/trials.py``).
     """
 
     name: ClassVar[str] = "allocate"
@@ -79,6 +81,7 @@ class Allocate(AnalysisPass):
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()
     keep_class: bool = False
+    whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse options that can't be meant.
@@ -102,7 +105,7 @@ class Allocate(AnalysisPass):
     def limits(self) -> Limits:
         """On the widths."""
         return Limits(round_to=self.round_to, min_channels=self.min_channels, max_cut=self.max_cut,
-                      protect=self.protect, keep_class=self.keep_class)
+                      protect=self.protect, keep_class=self.keep_class, whole=self.whole)
 
     @property
     def needs_table(self) -> bool:

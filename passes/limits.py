@@ -29,6 +29,7 @@ class Limits:
     max_cut: float
     protect: tuple[str, ...]
     keep_class: bool
+    whole: frozenset[str]
 
     def __post_init__(self) -> None:
         """Refuse limits that can't be meant.
@@ -52,12 +53,11 @@ class Limits:
             if not any(_matches(group, pattern) for group in analysis.groups):
                 raise PlanError(f"nothing matches --protect {pattern!r}",
                                 hint="`graphprune inspect` lists the groups and their parameters")
-        found = [self._candidates(group) for group in analysis.groups]
+        found = [np.asarray([group.width]) if group.id in self.whole else self._candidates(group)
+                 for group in analysis.groups]
         if not self.keep_class:
             return found, Ties.of(range(len(found)))
-        firsts, held = equal_pieces(analysis)
-        found = [widths[-1:] if i in held else widths for i, widths in enumerate(found)]
-        return found, Ties.of(firsts)
+        return found, Ties.of(equal_pieces(analysis))
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)

@@ -168,6 +168,40 @@ def test_widths_at_which_the_code_that_splits_still_fits(name: str) -> None:
     assert gp.compress(net, net.inputs(), plan=kept.plan).report.eager["own_class"]
 
 
+class Transformer(nn.Module):
+    """A layer of torch's own, whose attention states its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.inner, self.head = nn.Linear(16, 24), nn.Linear(24, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.inner(self.layer(x)).relu().mean(1))
+
+
+@pytest.mark.parametrize("data", [None, 8])
+def test_groups_that_a_class_cannot_follow_are_found_by_trying(data: int | None) -> None:
+    torch.manual_seed(0)
+    net, x = Transformer().eval(), torch.randn(2, 5, 16)
+    seen = None if data is None else [(torch.randn(16, 5, 16),) for _ in range(data)]
+    free = gp.compress(net, (x,), flops=0.4, score="random", calibration=seen)
+    assert not free.report.eager["own_class"]
+    assert "--keep-class" in free.report.eager["reason"]
+    kept = gp.compress(net, (x,), flops=0.7, calibration=seen, keep_class=True)
+    assert type(kept.model) is Transformer, kept.report.eager["reason"]
+    assert any("can't follow" in note and "layer.self_attn" in note for note in kept.report.notes)
+    cut = {g.id for g in kept.report.groups if g.after < g.before}
+    assert cut <= {"layer.linear1", "inner"}
+    assert {g.id for g in kept.report.groups} > {"layer.linear1", "inner"}
+
+
+def test_a_budget_that_the_class_does_not_allow_says_so() -> None:
+    with pytest.raises(InfeasibleBudgetError) as failure:
+        gp.compress(Transformer().eval(), (torch.randn(2, 5, 16),), flops=0.3, keep_class=True)
+    assert "--keep-class" in str(failure.value.hint)
+
+
 def test_equal_pieces_are_protected_together() -> None:
     net = nets.Chunked()
     result = gp.compress(net, net.inputs(), flops=0.8, keep_class=True, protect=["b.weight"])

@@ -155,7 +155,7 @@ Protect = Annotated[list[str] | None, typer.Option(
     metavar="PATTERN", show_default=False,
     help="Groups or parameters to leave whole, as 'layer1.*'; may be repeated.")]
 KeepClass = Annotated[bool, typer.Option(
-    help="Widths at which the model's own code still fits where it splits channels.")]
+    help="Only widths that the code of the model's class follows, found by trying.")]
 PlanFile = Annotated[Path | None, typer.Option(
     "--plan", metavar="FILE", show_default=False, help="A plan to use.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]

@@ -36,6 +36,7 @@ def sweep(
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
     round_to: options.RoundTo = "1",
+    keep_class: options.KeepClass = False,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
     arch: options.Arch = "",
@@ -55,7 +56,7 @@ def sweep(
     table = options.read_table(latency_table)
     how: dict[str, Any] = {
         "score": score or None, "allocate": allocate, "round_to": options.rounding(round_to),
-        "strict_ops": strict_ops, "allow_inexact": allow_inexact,
+        "keep_class": keep_class, "strict_ops": strict_ops, "allow_inexact": allow_inexact,
     }
     told = {"data": data, "val": val, "mean": mean, "std": std, "size": size, "samples": samples,
             "seed": seed, "arch": arch, "inputs": list(inputs or ()),

@@ -104,8 +104,7 @@ class Facts:
         rewrites: argument -> its value in a cut program.
         scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
         replacement: what a cut program calls instead.
-        pieces: the rows of each piece that the call takes out of an axis.
-        even: the operator makes pieces of equal size of an axis of any.
+        pieces: the rows of each piece, where the operator makes pieces of equal size of an axis of any.
         quiet: where the stored rows of some channels are zero, so are those of the result.
         held: axes that a call on stored tensors needs whole.
         mixes: a statistic holds an axis.
@@ -121,7 +120,6 @@ class Facts:
     scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
     pieces: tuple[Axis, ...] = ()
-    even: bool = False
     quiet: bool = False
     held: list[Axis] = field(default_factory=list)
     mixes: bool = False

@@ -114,7 +114,7 @@ def _pieces(call: Call, dim: int) -> Result:
 
     if layout[dim].shape[1]:
         call.replace(make)
-        call.facts.pieces, call.facts.even = tuple(runs), call.node.target in _EVEN
+        call.facts.pieces = tuple(runs) if call.node.target in _EVEN else ()
     return [with_axis(layout, dim, run) for run in runs]
 
 
@@ -182,7 +182,6 @@ def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
 
     if axis.shape[1]:
         call.replace(make)
-        call.facts.pieces = (picked,)
     return with_axis(layout, dim, picked)
 
 
