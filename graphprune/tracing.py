@@ -5,11 +5,12 @@ The batch axis is made dynamic where the model allows it, so that no batch size 
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -75,9 +76,16 @@ def trace(
     raise TraceError(
         f"torch.export can't capture {type(model).__name__}: {first_line(failure)}",
         where=user_line(failure),
-        hint="data-dependent control flow and printing of tensors can't be captured; see "
-        "torch.export's documentation, or export the model yourself and pass the .pt2 file",
+        hint=_advice(model),
     ) from failure
+
+
+def _advice(model: torch.nn.Module) -> str:
+    scripted = [name for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)]
+    if scripted:
+        return f"{scripted[0] or 'it'} is compiled by torch.jit.script: give the Python module instead"
+    return ("data-dependent control flow and printing of tensors can't be captured; see "
+            "torch.export's documentation, or export the model yourself and pass the .pt2 file")
 
 
 def _attempts(
@@ -141,7 +149,8 @@ def quiet() -> Generator[None]:
     for each in loggers:
         each.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        # It prints the graph so far of a model that can't be captured.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             # torch's own LSTM caches its weights in a list while it is exported.
             warnings.filterwarnings("ignore", message="The tensor attribute", category=UserWarning)
             yield

@@ -457,12 +457,23 @@ def test_bad_options_are_plan_errors(net: nets.Net, options: dict[str, object]) 
         gp.compress(net, net.inputs(), **options)  # type: ignore[arg-type]
 
 
-def test_inputs_that_do_not_fit_and_models_that_cannot_be_exported(net: nets.Net) -> None:
+def test_inputs_that_do_not_fit_and_models_that_cannot_be_exported(
+    net: nets.Net, capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(LoadError, match="fails on inputs of shape"):
         gp.compress(net, (torch.randn(1, 4, 8, 8),), flops=0.5)
     with pytest.raises(TraceError) as caught:
         gp.compress(DataDependent(), (torch.randn(2, 3),), flops=0.5)
     assert caught.value.where.startswith("test_api.py:")
+    assert not capsys.readouterr().err  # torch prints the graph so far
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
+def test_a_scripted_module_inside_is_named() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), torch.jit.script(nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU())))
+    with pytest.raises(TraceError) as caught:
+        gp.compress(model, (torch.randn(2, 3, 8, 8),), flops=0.5)
+    assert "1 is compiled by torch.jit.script" in str(caught.value.hint)
 
 
 class DataDependent(torch.nn.Module):
