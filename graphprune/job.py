@@ -45,7 +45,7 @@ from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
 from graphprune.result import Result
 from graphprune.summary import summarise
 from graphprune.tracing import trace
-from graphprune.trials import not_followed
+from graphprune.trials import Followed, followed
 
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
@@ -153,16 +153,18 @@ class Job:
 
     def following(self, decider: Allocate) -> Allocate:
         """What decides on the widths, with the groups that the model's class can't follow, if it is to be kept."""
-        return replace(decider, whole=self._whole) if decider.keep_class else decider
+        if not decider.keep_class or self._followed is None:
+            return decider
+        return replace(decider, firsts=self._followed.firsts, whole=self._followed.whole)
 
     @cached_property
-    def _whole(self) -> frozenset[str]:
-        """Groups that the code of the model's class can't follow."""
+    def _followed(self) -> Followed | None:
+        """What the code of the model's class can follow, if it has one."""
         if not isinstance(self.model, torch.nn.Module):
-            return frozenset()
+            return None
         if self.progress is not None:
             self.progress("class")
-        return not_followed(self.model, self.seen.program, self.seen[Analysis], self.progress)
+        return followed(self.model, self.seen.program, self.seen[Analysis], self.progress)
 
     def cut(self, decided: State) -> State:
         """The smaller program, verified and recovered."""

@@ -1,12 +1,14 @@
 """Which groups the code of a model's class can follow, found by trying: code isn't read.
 
-Half of the channels of some groups are removed, of all at first; where the class then doesn't compute what
-the cut graph does, each half of these groups is tried by itself, until single ones are left.
+Channels of some groups are removed, of all at first; where the class then doesn't compute what the cut graph does,
+each half of these groups is tried by itself, until single ones are left. Of these, some go if they keep
+equally many channels, as the queries and the values of attention whose code knows one size of a head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +25,28 @@ from graphprune.pieces import equal_pieces
 from graphprune.tracing import FORWARD_ERRORS
 from graphprune.verify import noisy
 
-__all__ = ["not_followed"]
+__all__ = ["Followed", "followed"]
 
 Unit = tuple[int, ...]
 """Numbers of groups that keep equally many channels."""
 
 
-def not_followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
-                 progress: Callable[[str], Any] | None = None) -> frozenset[str]:
-    """Ids of the groups that have to stay whole for a smaller model to be of its class.
+@dataclass(frozen=True)
+class Followed:
+    """What the code of a class allows.
+
+    Attributes:
+        firsts: for each group the lowest number of those that have to keep equally many channels.
+        whole: ids of the groups that have to stay whole.
+    """
+
+    firsts: tuple[int, ...]
+    whole: frozenset[str]
+
+
+def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
+             progress: Callable[[str], Any] | None = None) -> Followed:
+    """What has to be kept to for a smaller model to be of its class.
 
     Args:
         model: the dense module.
@@ -43,13 +58,18 @@ def not_followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
     units = [tuple(i for i, first in enumerate(firsts) if first == number) for number in dict.fromkeys(firsts)]
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
     trials = _Trials(Follower(model, analysis, program), progress or (lambda _: None))
-    followed = trials.followed(units)
-    if not trials.succeeds(followed):  # each by itself, but not all together
-        followed, single = [], followed
+    free = trials.followed(units)
+    free += trials.joined([unit for unit in units if unit not in free])
+    if not trials.succeeds(free):  # each by itself, but not all together
+        free, single = [], free
         for unit in single:
-            followed += [unit] if trials.succeeds([*followed, unit]) else []
-    stay = {number for unit in units if unit not in followed for number in unit}
-    return frozenset(analysis.groups[number].id for number in stay)
+            free += [unit] if trials.succeeds([*free, unit]) else []
+    lowest = list(firsts)
+    for unit in free:
+        for number in unit:
+            lowest[number] = min(unit)
+    whole = {number for unit in units for number in unit} - {number for unit in free for number in unit}
+    return Followed(tuple(lowest), frozenset(analysis.groups[number].id for number in whole))
 
 
 class _Trials:
@@ -69,6 +89,22 @@ class _Trials:
         middle = len(units) // 2
         return self.followed(units[:middle]) + self.followed(units[middle:])
 
+    def joined(self, units: Sequence[Unit]) -> list[Unit]:
+        """Of units that no trial succeeds with, those neighbours that one succeeds with if they are one unit."""
+        found: list[Unit] = []
+        left = list(units)
+        while len(left) > 1:
+            first, second, *rest = left
+            if self._width(first) == self._width(second) and self.succeeds([first + second]):
+                found.append(first + second)
+                left = rest
+            else:
+                left = [second, *rest]
+        return found
+
+    def _width(self, unit: Unit) -> int:
+        return self._analysis.groups[unit[0]].width
+
     def succeeds(self, units: Sequence[Unit]) -> bool:
         """Whether the class follows a cut of these groups."""
         wanted = frozenset(units)
@@ -78,10 +114,16 @@ class _Trials:
         return self._done[wanted]
 
     def _try(self, units: Sequence[Unit]) -> bool:
-        generator, analysis = np.random.default_rng(0), self._analysis
-        groups = [analysis.groups[number] for unit in units for number in unit]
-        kept = analysis.kept({
-            group.id: np.sort(generator.permutation(group.width)[: -(-group.width // 2)]) for group in groups})
+        analysis = self._analysis
+        keep: dict[str, Any] = {}
+        for unit in units:
+            # Units lose unlike shares, so that none fits by chance what must equal another.
+            generator = np.random.default_rng(unit[0])
+            count = max(round(self._width(unit) * generator.uniform(0.3, 0.8)), 1)
+            for number in unit:
+                group = analysis.groups[number]
+                keep[group.id] = np.sort(generator.permutation(group.width)[:min(count, group.width - 1)])
+        kept = analysis.kept(keep)
         if baked_calls(analysis, kept):
             return False
         values = {**self._values, **slice_tensors(self._values, analysis.axes, kept)}

@@ -67,8 +67,9 @@ class Allocate(AnalysisPass):
         protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
         keep_class: pieces that the model's code takes to be equal keep equally many channels
             (``graphprune/pieces.py``).
-        whole: ids of groups to leave whole, as the code of the model's class can't follow
+        firsts: for each group the first of those that keep equally many channels, where more is known
             (``graphprune/trials.py``).
+        whole: ids of groups to leave whole.
     """
 
     name: ClassVar[str] = "allocate"
@@ -81,6 +82,7 @@ class Allocate(AnalysisPass):
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()
     keep_class: bool = False
+    firsts: tuple[int, ...] = ()
     whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -105,7 +107,8 @@ class Allocate(AnalysisPass):
     def limits(self) -> Limits:
         """On the widths."""
         return Limits(round_to=self.round_to, min_channels=self.min_channels, max_cut=self.max_cut,
-                      protect=self.protect, keep_class=self.keep_class, whole=self.whole)
+                      protect=self.protect, keep_class=self.keep_class, firsts=self.firsts,
+                      whole=self.whole)
 
     @property
     def needs_table(self) -> bool:

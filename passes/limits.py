@@ -29,6 +29,7 @@ class Limits:
     max_cut: float
     protect: tuple[str, ...]
     keep_class: bool
+    firsts: tuple[int, ...]
     whole: frozenset[str]
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Limits:
                  for group in analysis.groups]
         if not self.keep_class:
             return found, Ties.of(range(len(found)))
-        return found, Ties.of(equal_pieces(analysis))
+        return found, Ties.of(self.firsts or equal_pieces(analysis))
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
