@@ -27,6 +27,8 @@ tools, that were not run stay as they were, and ``--missing`` runs only what isn
 * ``back``: whether the user's class came back, and ``back_reason``, why not.
 * ``onnx``: relative error of onnxruntime, with ``--onnx``.
 * ``total_s`` and ``peak_mb``: of the whole process, with imports and building the model.
+* ``class_back``: as ``back`` with ``keep_class``, ``class_flops``: as ``flops_got``. Worth a run where the class
+  doesn't come back of itself: ``--tools graphprune-class``. ``class_s``: of that process.
 * ``prunable_inexact``: ``prunable`` with ``allow_inexact``, that is through LayerNorm and
   GroupNorm too, as Torch-Pruning always does. ``inexact_s``: of that process.
 * ``data_flops``: as ``flops_got``, with inputs; ``data_cut`` and ``data_error``: relative squared error of
@@ -79,6 +81,7 @@ COLUMNS = {
         "flops_got", "oracle", "back", "onnx", "total_s", "peak_mb", "unknown", "back_reason",
         "error", "stage", "reason",
     ),
+    "graphprune-class": ("class_back", "class_flops", "class_s", "class_stage", "class_reason"),
     "graphprune-inexact": ("prunable_inexact", "inexact_s", "inexact_stage", "inexact_reason"),
     "graphprune-data": (
         "data_flops", "data_cut", "data_error", "data_refitted", "data_s", "data_peak_mb", "data_stage",
@@ -88,8 +91,8 @@ COLUMNS = {
         "tp_works", "tp_macs", "tp_prunable", "tp_s", "tp_peak_mb", "tp_stage", "tp_reason",
     ),
 }  # fmt: skip
-_SECONDS = {"graphprune": "total_s", "graphprune-inexact": "inexact_s", "graphprune-data": "data_s",
-            "torch-pruning": "tp_s"}
+_SECONDS = {"graphprune": "total_s", "graphprune-class": "class_s", "graphprune-inexact": "inexact_s",
+            "graphprune-data": "data_s", "torch-pruning": "tp_s"}
 _SHOWN = {
     "model": 46, "analysed": 20, "nodes": 6, "export_s": 9, "analysis_s": 11, "prunable": 9,
     "flops_got": 10, "oracle": 9, "back": 12, "onnx": 9, "total_s": 8, "peak_mb": 8,
@@ -149,6 +152,17 @@ def run_graphprune(name: str, *, onnx: bool) -> None:
     if onnx:
         checked = result.export_onnx(os.devnull)
         emit(stage="", onnx=f"{checked.report.onnx['max_error']:.1e}")
+
+
+def run_class(name: str, *, onnx: bool) -> None:
+    from graphprune import compress
+
+    emit(stage="build")
+    model, inputs = build(name)
+    emit(stage="compress")
+    report = compress(model, (inputs,), flops=FLOPS, keep_class=True).report
+    emit(stage="", class_back="own class" if report.eager["own_class"] else "GraphModule",
+         class_flops=round(report.budget["reached"] / report.budget["dense"], 5))
 
 
 def run_inexact(name: str, *, onnx: bool) -> None:
@@ -255,7 +269,7 @@ def changed(model: nn.Module, small: nn.Module) -> float:
     return sum(p.numel() for name, p in dense.items() if now.get(name) != p.shape) / total
 
 
-_WORKERS = {"graphprune": run_graphprune, "graphprune-inexact": run_inexact,
+_WORKERS = {"graphprune": run_graphprune, "graphprune-class": run_class, "graphprune-inexact": run_inexact,
             "graphprune-data": run_data, "torch-pruning": run_torch_pruning}
 
 
