@@ -21,7 +21,7 @@ from graphprune.double import Double, Tensors, is_continuous
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
 
-__all__ = ["baked_calls", "baked_sources", "baked_values"]
+__all__ = ["baked_calls", "baked_results", "baked_sources", "baked_values"]
 
 
 def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
@@ -88,7 +88,7 @@ def baked_values(analysis: Analysis, kept: Kept, tensors: Tensors | None = None
         return {}
     found: dict[str, torch.Tensor] = {}
     alike: dict[tuple[str, ...], list[torch.Tensor]] = {}
-    for (node, name), dense in zip(calls.items(), _evaluated(analysis, calls, tensors), strict=True):
+    for (node, name), dense in zip(calls.items(), baked_results(analysis, calls, tensors), strict=True):
         sources = tuple(baked_sources(analysis, [node]))
         value = _stored(analysis, node, kept, dense, sources)
         # One weight in two places, as in a layer that is called twice, stays one.
@@ -112,8 +112,8 @@ def _stored(analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor,
     return value
 
 
-def _evaluated(analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Tensors | None
-               ) -> tuple[torch.Tensor, ...]:
+def baked_results(analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Tensors | None
+                  ) -> tuple[torch.Tensor, ...]:
     """Results of calls on stored tensors, dense, in float64."""
     graph, copies = fx.Graph(), {}
     needed = _ancestors(calls)

@@ -43,11 +43,8 @@ class Double(fx.Interpreter):
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Float dtypes in arguments are widened too, and tensors made with torch's default."""
-        entry = find(target)
-        if entry is not None and entry.wide is not None:
-            target = entry.wide
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
-        return pytree.tree_map(_widen_made, super().call_function(target, args, kwargs))
+        return pytree.tree_map(_widen_made, super().call_function(_wide_form(target), args, kwargs))
 
 
 class Widened(TorchDispatchMode):
@@ -63,7 +60,13 @@ class Widened(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator call, as ``Double`` makes it."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
-        return pytree.tree_map(_widen_made, self._held.call(func, args, kwargs))
+        return pytree.tree_map(_widen_made, self._held.call(_wide_form(func), args, kwargs))
+
+
+def _wide_form(operator: Any) -> Any:
+    """What computes the same in float64, where the operator itself only takes narrower types."""
+    entry = find(operator)
+    return operator if entry is None or entry.wide is None else entry.wide
 
 
 def widen(value: Any) -> Any:

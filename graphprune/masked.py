@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from graphprune.baking import baked_calls
+from graphprune.baking import baked_calls, baked_results
 from graphprune.double import Double, Tensors, widen
 from graphprune.nodes import arguments, placed
 
@@ -36,14 +36,15 @@ class Masked(Double):
     Contracting operands are zeroed at removed rows. Where a statistic that counts as exact lost
     channels, their rows are zeroed in all stored tensors, and the statistic itself is left as
     it is; in other statistics, removed rows read as what is neutral there.
-    Weights that the cut bakes are rounded as the baked ones are.
+    Weights that the cut bakes are computed of the dense tensors, and rounded, as it bakes them.
     """
 
     def __init__(self, analysis: Analysis, kept: Kept, tensors: Tensors | None = None) -> None:
         super().__init__(analysis.module, tensors)
         self._analysis = analysis
         self._kept = kept
-        self._baked = baked_calls(analysis, kept)
+        calls = baked_calls(analysis, kept)
+        self._baked = dict(zip(calls, baked_results(analysis, calls, tensors), strict=True)) if calls else {}
         self._loud = _without(kept, _counted(analysis, kept))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -54,7 +55,7 @@ class Masked(Double):
     def run_node(self, n: fx.Node) -> Any:
         """A call whose operands are silenced first."""
         if n in self._baked:
-            return widen(super().run_node(n).to(n.meta["val"].dtype))
+            return widen(self._baked[n].to(n.meta["val"].dtype))
         facts = self._analysis.facts.get(n)
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):

@@ -80,7 +80,7 @@ class Held(TorchDispatchMode):
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One operator call with stand-ins in the place of what it draws."""
-        if torch.Tag.nondeterministic_seeded not in func.tags:
+        if torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()):
             return func(*args, **kwargs)
         given = {a.name: a.default_value for a in func._schema.arguments}
         given |= dict(zip(given, args, strict=False)) | dict(kwargs)
@@ -112,6 +112,10 @@ def _normal(given: Mapping[str, Any]) -> Any:
     return given.get("mean", 0.0) + NORMAL * given.get("std", 1.0)
 
 
+def _exponential(given: Mapping[str, Any]) -> Any:
+    return -math.log(1 - MIDDLE) / given["lambd"]
+
+
 def _whole(given: Mapping[str, Any]) -> Any:
     low = given.get("low", 0)
     return math.floor(low + MIDDLE * (given["high"] - low))
@@ -132,6 +136,7 @@ _STAND_INS: dict[Any, Callable[[Mapping[str, Any]], Any]] = {
     **dict.fromkeys((aten.randn.default, aten.randn.generator, aten.randn_like.default, aten.normal_.default,
                      aten.normal.Tensor_Tensor, aten.normal.Tensor_float, aten.normal.float_Tensor,
                      aten.normal.float_float, aten.normal_functional.default), _normal),
+    **dict.fromkeys((aten.exponential_.default, aten.exponential.default), _exponential),
     **dict.fromkeys((aten.randint.default, aten.randint.low, aten.randint_like.default,
                      aten.randint_like.low_dtype), _whole),
 }

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from graphprune.absorb import Absorbed, absorb
 from graphprune.cut import set_tensor, slice_tensors
 from graphprune.nodes import bind
+from graphprune.tracing import evaluating
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept
@@ -66,7 +67,8 @@ def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
     _update_attributes(shrunk, analysis, kept, absorbed)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
-    return shrunk
+    with evaluating(shrunk):  # which drops what was kept of dense parameters
+        return shrunk
 
 
 def _registered(model: nn.Module) -> dict[str, torch.Tensor]:

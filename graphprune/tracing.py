@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError, TraceError, first_line
 
-__all__ = ["FORWARD_ERRORS", "quiet", "trace", "user_line"]
+__all__ = ["FORWARD_ERRORS", "evaluating", "quiet", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
 
@@ -59,12 +59,13 @@ def trace(
         TraceError: if torch.export can't capture it.
     """
     named = dict(kwargs or {})
-    with _evaluating(model):
+    with evaluating(model):
         _register_dataclasses((args, named))
         if not _on_meta(args, named):
             _register_dataclasses(_run(model, args, named))
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
+            _evaluate(model)
             try:
                 with quiet():
                     return torch.export.export(
@@ -131,14 +132,24 @@ def _on_meta(*inputs: Any) -> bool:
 
 
 @contextmanager
-def _evaluating(model: torch.nn.Module) -> Generator[None]:
+def evaluating(model: torch.nn.Module) -> Generator[None]:
+    """A time in which a model is in evaluation mode; what it kept in it is dropped before and after."""
     training = {module: module.training for module in model.modules()}
-    model.eval()
+    _evaluate(model)
     try:
         yield
     finally:
+        _evaluate(model)
+        model.train(training[model])
         for module, flag in training.items():
             module.training = flag
+
+
+def _evaluate(model: torch.nn.Module) -> None:
+    """Evaluation mode, by way of training mode: some modules keep what they compute of parameters for evaluation."""
+    with torch.no_grad():
+        model.train()
+        model.eval()
 
 
 @contextmanager

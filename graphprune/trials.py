@@ -20,9 +20,9 @@ from graphprune.baking import baked_calls
 from graphprune.cut import cut_module, slice_tensors
 from graphprune.double import Tensors
 from graphprune.eager import Follower
-from graphprune.errors import VerifyError
+from graphprune.errors import PlanError, VerifyError, first_line
 from graphprune.pieces import equal_pieces
-from graphprune.tracing import FORWARD_ERRORS
+from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.verify import noisy
 
 __all__ = ["Followed", "followed"]
@@ -53,11 +53,15 @@ def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
         program: traced from it.
         analysis: of the program.
         progress: told how far it is.
+
+    Raises:
+        PlanError: if the module's code can't be compared with the program even before a cut.
     """
     firsts = equal_pieces(analysis)
     units = [tuple(i for i, first in enumerate(firsts) if first == number) for number in dict.fromkeys(firsts)]
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
     trials = _Trials(Follower(model, analysis, program), progress or (lambda _: None))
+    trials.begin()
     free = trials.followed(units)
     free += trials.joined([unit for unit in units if unit not in free])
     if not trials.succeeds(free):  # each by itself, but not all together
@@ -79,6 +83,20 @@ class _Trials:
         self._follower, self._analysis, self._tell = follower, follower.analysis, tell
         self._values: Tensors = noisy(follower.analysis, follower.analysis.tensors, seed=1)
         self._done: dict[frozenset[Unit], bool] = {}
+
+    def begin(self) -> None:
+        """Nothing is cut.
+
+        Raises:
+            PlanError: if that fails already.
+        """
+        try:
+            self._run([])
+        except (*FORWARD_ERRORS, VerifyError) as problem:
+            raise PlanError(f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
+                            where=user_line(problem),
+                            hint="without --keep-class there is a GraphModule, if the class doesn't come back"
+                            ) from problem
 
     def followed(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of the units with which a trial succeeds."""
@@ -114,6 +132,12 @@ class _Trials:
         return self._done[wanted]
 
     def _try(self, units: Sequence[Unit]) -> bool:
+        try:
+            return self._run(units)
+        except (*FORWARD_ERRORS, VerifyError):
+            return False
+
+    def _run(self, units: Sequence[Unit]) -> bool:
         analysis = self._analysis
         keep: dict[str, Any] = {}
         for unit in units:
@@ -127,8 +151,5 @@ class _Trials:
         if baked_calls(analysis, kept):
             return False
         values = {**self._values, **slice_tensors(self._values, analysis.axes, kept)}
-        try:
-            self._follower.error_of(kept, cut_module(analysis, kept), values, 0)
-        except (*FORWARD_ERRORS, VerifyError):
-            return False
+        self._follower.error_of(kept, cut_module(analysis, kept), values, 0)
         return True

@@ -266,6 +266,47 @@ def test_a_class_comes_back_with_tensors_that_are_mere_attributes() -> None:
     torch.testing.assert_close(result.model(x), result.program.module()(x))
 
 
+class Remembering(nn.Module):
+    """Keeps what it computes of a parameter in evaluation, until it goes into training mode (LeViT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value = nn.Linear(8, 24), nn.Linear(8, 24)
+        self.bias, self.kept = nn.Parameter(torch.randn(4, 3)), {}
+        self.register_buffer("places", torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), persistent=False)
+        self.head = nn.Linear(24, 3)
+
+    def train(self, mode: bool = True) -> Remembering:
+        super().train(mode)
+        if mode:
+            self.kept = {}
+        return self
+
+    def biases(self) -> torch.Tensor:
+        if self.training:
+            return self.bias[:, self.places]
+        if "all" not in self.kept:
+            self.kept["all"] = self.bias[:, self.places]
+        return self.kept["all"]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = self.bias.shape[0]
+        q, v = (layer(x).unflatten(-1, (heads, -1)).transpose(1, 2) for layer in (self.query, self.value))
+        y = (q @ q.transpose(-1, -2) + self.biases()).softmax(-1) @ v
+        return self.head(y.transpose(1, 2).flatten(2).mean(1))
+
+
+def test_a_class_comes_back_that_keeps_computed_values_in_evaluation() -> None:
+    torch.manual_seed(0)
+    net, x = Remembering().eval(), torch.randn(2, 3, 8)
+    before = net(x)
+    result = gp.compress(net, (x,), flops=0.5, score="random")
+    assert type(result.model) is Remembering, result.report.eager["reason"]
+    assert result.model.bias.shape[0] < 4
+    torch.testing.assert_close(result.model(x), result.program.module()(x))
+    torch.testing.assert_close(net(x), before)  # nothing of the export is left in it
+
+
 class Doubled(nn.Module):
     """A constant in the code, which is a tensor of the program but not of the module."""
 

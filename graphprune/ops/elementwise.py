@@ -72,6 +72,7 @@ _UNARY = (
     aten.cosh.default, aten.deg2rad.default, aten.detach.default, aten.detach_.default, aten.digamma.default, aten.elu.default,
     aten.elu_.default, aten.empty_like.default, aten.erf.default, aten.erfc.default, aten.erfinv.default,
     aten.exp.default, aten.exp2.default, aten.exp_.default, aten.expm1.default,
+    aten.exponential_.default,
     aten.floor.default, aten.frac.default, aten.gelu.default, aten.gelu_.default,
     aten.hardshrink.default, aten.hardsigmoid.default, aten.hardsigmoid_.default,
     aten.hardswish.default, aten.hardswish_.default, aten.hardtanh.default,

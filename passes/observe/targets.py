@@ -131,8 +131,9 @@ def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
     if call["alpha"] != 1 or len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
     other = others[0]
-    example, own = other.meta.get("val"), reader.meta.get("val")
-    same = isinstance(example, Tensor) and isinstance(own, Tensor) and example.shape == own.shape
+    example, own, mine = (node.meta.get("val") for node in (other, reader, value))
+    same = (isinstance(example, Tensor) and isinstance(own, Tensor) and isinstance(mine, Tensor)
+            and example.shape == own.shape == mine.shape)
     return other if same and other.op != "get_attr" and other < layer and not _overwritten(
         other, reader) else None
 

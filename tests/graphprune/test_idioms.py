@@ -130,3 +130,42 @@ def test_items_whose_rows_belong_together_stay_whole() -> None:
     result = gp.compress(model, data[0], flops=0.6, calibration=data)
     assert result.report.calibration["samples"] == 4
     assert any("neither joined nor split" in note for note in result.report.notes)
+
+
+class Memory(nn.Module):
+    """Reads a memory by its cosines with queries: it is normalised in one place, and summed in another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.memory = nn.Linear(8, 24), nn.Parameter(torch.randn(10, 24))
+        self.head = nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, 8] -> [B, 4]``."""
+        q = self.query(x)
+        share = (10 * F.normalize(q, dim=-1) @ F.normalize(self.memory, dim=-1).T).softmax(-1)
+        return self.head(torch.cat([q, share @ self.memory], -1))
+
+
+class Dueling(nn.Module):
+    """One value for a state and one for each action (a DQN): a layer's output is stretched in a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state, self.value, self.action = nn.Linear(8, 32), nn.Linear(32, 1), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, 8] -> [B, 5]``."""
+        h = self.state(x).relu()
+        a = self.action(h)
+        return self.value(h) + a - a.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("kind", [Memory, Dueling])
+def test_a_vector_idiom_is_cut_and_repaired(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    data = [(torch.randn(16, 8),) for _ in range(8)]
+    result = gp.compress(kind().eval(), data[0], flops=0.6, calibration=data)
+    assert result.report.after.macs <= 0.6 * result.report.before.macs
+    assert result.report.oracle["max_error"] < 1e-9
+    assert result.report.recovery["after"] < result.report.recovery["before"]

@@ -54,6 +54,7 @@ DRAWN: dict[str, Callable[[Tensor], Tensor]] = {
     "normal, around values": lambda x: torch.normal(x, torch.ones_like(x)),
     "uniform": lambda x: x * torch.rand_like(x),
     "whole numbers": lambda x: x * torch.randint(1, 5, (x.shape[0], 1, 1, 1)),
+    "exponential": lambda x: F.gumbel_softmax(x, dim=-1),
     "0 or 1": lambda x: x * torch.bernoulli(x.sigmoid()),
     "0 or 1, in place": lambda x: x * x.new_empty(x.shape[0], 12, 1, 1).bernoulli_(0.8),
     "dropout that is on": lambda x: F.dropout(x, 0.3),
