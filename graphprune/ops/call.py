@@ -102,10 +102,11 @@ class Call:
         values = value if isinstance(value, list | tuple) else [value]
         return [tuple(size_hint(n) for n in v.shape) for v in values]
 
-    def constant(self, name: str) -> NDArray[np.int64] | None:
-        """The value of an integer tensor argument, if it is stored in the model."""
-        found = self._tensors.get(self.arguments[name])
-        if found is None or found.is_floating_point() or found.device.type == "meta":
+    def constant(self, value: Any) -> NDArray[np.int64] | None:
+        """The value of an argument of whole numbers (a node, or a name), if it is stored in the model."""
+        found = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
+        whole = found is not None and not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+        if found is None or not whole or found.device.type == "meta":
             return None
         return found.detach().cpu().numpy().astype(np.int64)
 

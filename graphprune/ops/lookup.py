@@ -9,6 +9,7 @@ from graphprune.layout import Layout
 from graphprune.ops.call import Call
 from graphprune.ops.facts import Result
 from graphprune.ops.registry import rule, sample
+from graphprune.ops.rows import picked
 
 __all__: list[str] = []
 
@@ -19,6 +20,7 @@ aten = torch.ops.aten
     aten.index.Tensor,
     samples=lambda: [
         sample(torch.randn(2, 6, 3), [None, torch.tensor([4, 0, 2])]),
+        sample(torch.randn(2, 6, 3), [None, torch.tensor([-1, 0, 0, 2])]),
         sample(torch.randn(6, 5), [torch.tensor([[4, 0, 0], [1, 2, 3]])]),
         sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
     ],
@@ -26,10 +28,14 @@ aten = torch.ops.aten
 def index(call: Call) -> Layout:
     """Advanced indexing: indexed dimensions stay whole, the others pass.
 
-    The index dimensions stand where the indexed ones stood, or in front if these are apart.
+    The index dimensions stand where the indexed ones stood, or in front if these are apart. Rows that one stored vector
+    numbers may go like others.
     """
     layout, indices = call.layout("self"), call["indices"]
     indexed = [i for i, item in enumerate(indices) if item is not None]
+    stored = call.constant(indices[indexed[0]]) if len(indexed) == 1 else None
+    if stored is not None and stored.ndim == 1:
+        return picked(call, indexed[0], stored % len(layout[indexed[0]]))
     call.freeze(*(layout[i] for i in indexed))
     for i in indexed:
         call.freeze(*call.layout(indices[i]))

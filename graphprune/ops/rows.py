@@ -17,7 +17,7 @@ from graphprune.ops.facts import Kept, Result
 from graphprune.ops.registry import rule, sample
 from graphprune.tying import widened
 
-__all__ = ["stack_rows", "with_axis"]
+__all__ = ["picked", "stack_rows", "with_axis"]
 
 aten = torch.ops.aten
 
@@ -161,18 +161,18 @@ def pieces_along(call: Call) -> Result:
     return _pieces(call, int(second))
 
 
-def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
+def picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
     """Rows picked by a constant; after a cut, picked as a slice or by an index tensor."""
     layout = call.layout("self")
     axis = layout[dim]
-    picked = axis[rows]
+    chosen = axis[rows]
 
     def make(kept: Kept) -> tuple[Any, dict[str, Any]] | None:
         alive = kept(axis)
         if alive.all():
             return None
         rank = np.cumsum(alive) - 1
-        new = rank[rows[kept(picked)]]
+        new = rank[rows[kept(chosen)]]
         steps = np.unique(np.diff(new))
         if len(steps) <= 1 and (steps > 0).all() and len(new):
             step = int(steps[0]) if len(steps) else 1
@@ -182,7 +182,7 @@ def _picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
 
     if axis.shape[1]:
         call.replace(make)
-    return with_axis(layout, dim, picked)
+    return with_axis(layout, dim, chosen)
 
 
 @rule(
@@ -205,7 +205,7 @@ def slice_rows(call: Call) -> Layout:
         call.freeze(layout[dim])
         return with_axis(layout, dim, plain(call.out_shape[dim]))
     rows = np.arange(len(layout[dim]))[slice(*bounds, call["step"])]
-    return _picked(call, dim, rows)
+    return picked(call, dim, rows)
 
 
 @rule(aten.narrow.default, samples=lambda: [sample(torch.randn(2, 12), 1, 3, 6)], quiet=True)
@@ -217,7 +217,7 @@ def narrow(call: Call) -> Layout:
         call.freeze(layout[dim])
         return with_axis(layout, dim, plain(call.out_shape[dim]))
     start = call.dim(call["start"], len(layout[dim]))
-    return _picked(call, dim, np.arange(start, start + call["length"]))
+    return picked(call, dim, np.arange(start, start + call["length"]))
 
 
 @rule(
@@ -233,7 +233,7 @@ def index_select(call: Call) -> Layout:
     if index is None:
         call.freeze(layout[dim])
         return with_axis(layout, dim, plain(call.out_shape[dim]))
-    return _picked(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
+    return picked(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
 
 
 @rule(
