@@ -62,7 +62,7 @@ def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
     trials = _Trials(Follower(model, analysis, program), progress or (lambda _: None))
     trials.begin()
-    free = trials.followed(units)
+    free = trials.succeeding(units)
     free += trials.joined([unit for unit in units if unit not in free])
     if not trials.succeeds(free):  # each by itself, but not all together
         free, single = [], free
@@ -98,14 +98,14 @@ class _Trials:
                             hint="without --keep-class there is a GraphModule, if the class doesn't come back"
                             ) from problem
 
-    def followed(self, units: Sequence[Unit]) -> list[Unit]:
+    def succeeding(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of the units with which a trial succeeds."""
         if self.succeeds(units):
             return list(units)
         if len(units) == 1:
             return []
         middle = len(units) // 2
-        return self.followed(units[:middle]) + self.followed(units[middle:])
+        return self.succeeding(units[:middle]) + self.succeeding(units[middle:])
 
     def joined(self, units: Sequence[Unit]) -> list[Unit]:
         """Of units that no trial succeeds with, those neighbours that one succeeds with if they are one unit."""
@@ -127,7 +127,7 @@ class _Trials:
         """Whether the class follows a cut of these groups."""
         wanted = frozenset(units)
         if wanted not in self._done:
-            self._tell(f"trial {len(self._done) + 1} of the class")
+            self._tell(f"class trial {len(self._done) + 1}")
             self._done[wanted] = self._try(units)
         return self._done[wanted]
 

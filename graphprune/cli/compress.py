@@ -102,7 +102,7 @@ def compress(
     with (
         output.new_folder(out, force=force) if out and not dry_run else nullcontext() as folder,
         working(verbose=verbose, quiet=quiet,
-                stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil)) as progress,
+                stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil) + keep_class) as progress,
     ):
         start = time.perf_counter()
         from graphprune import api, artifacts, explore

@@ -60,7 +60,7 @@ def plan(
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
-        working(verbose=verbose, quiet=quiet, stages=5 + bool(data)) as progress,
+        working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + keep_class) as progress,
     ):
         from graphprune import api
         from graphprune.budget import budgets

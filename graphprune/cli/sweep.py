@@ -63,7 +63,7 @@ def sweep(
             "table": table.to_json() if table else ""}
     of = {"model": _hash(source.file.read_bytes()), "options": _hash(repr((how, told)).encode())}
     folder = _Folder(out, of, force=force)
-    with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted)) as progress:
+    with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted) + keep_class) as progress:
         from graphprune import explore
 
         missing = [share for share in wanted if share not in folder.known]
