@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -40,8 +41,20 @@ _SWITCHES = {
 
 
 def drawing(graph: fx.Graph) -> tuple[fx.Node, ...]:
-    """The calls that draw random numbers."""
-    return tuple(node for node in graph.nodes if _draws(node))
+    """The calls that draw random numbers, those in regions as well."""
+    found: list[fx.Node] = []
+    for node in graph.nodes:
+        body = _body(graph, node)
+        found.extend(drawing(body) if body is not None else [node] * _draws(node))
+    return tuple(found)
+
+
+def _body(graph: fx.Graph, node: fx.Node) -> fx.Graph | None:
+    """What a region runs, where a node names it."""
+    if node.op != "get_attr" or graph.owning_module is None:
+        return None
+    value = attrgetter(str(node.target))(graph.owning_module)
+    return value.graph if isinstance(value, fx.GraphModule) else None
 
 
 def _draws(node: fx.Node) -> bool:

@@ -150,8 +150,28 @@ def test_a_wrong_weight_is_found() -> None:
     values = onnx.numpy_helper.to_array(weight).copy()
     values.flat[0] += 0.01
     weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weight.name))
-    with pytest.raises(ExportError, match="differs from PyTorch by"):
+    with pytest.raises(ExportError, match="differs from PyTorch by") as failure:
         check_onnx(model.SerializeToString(), program)
+    assert "try another opset" in str(failure.value.hint)
+
+
+class Chaotic(nn.Module):
+    """What comes out hangs on roundings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, 4] -> [B, 4]``."""
+        return (1e8 * self.layer(x)).sin()
+
+
+def test_a_difference_that_single_precision_does_not_decide_is_called_so() -> None:
+    one, other = (program_of(Chaotic(), torch.randn(2, 4)) for _ in range(2))
+    with pytest.raises(ExportError) as failure:
+        check_onnx(converted(one).SerializeToString(), other)
+    assert "away from its result in float64" in str(failure.value.hint)
 
 
 def test_a_model_that_is_none(tmp_path: Path) -> None:

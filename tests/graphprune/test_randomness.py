@@ -47,11 +47,18 @@ class Between(nn.Module):
         return self.second(self.drawn(self.first(x)).relu())
 
 
+def _without_gradients(x: Tensor) -> Tensor:
+    """A region of its own."""
+    with torch.no_grad():
+        return x + torch.randn_like(x)
+
+
 DRAWN: dict[str, Callable[[Tensor], Tensor]] = {
     "normal": lambda x: x + torch.randn_like(x),
     "normal, one channel": lambda x: x + torch.randn(x.shape[0], 1, *x.shape[2:]),
     "normal, of literal sizes": lambda x: x + torch.randn(12, 1, 1),
     "normal, around values": lambda x: torch.normal(x, torch.ones_like(x)),
+    "normal, in a region": _without_gradients,
     "uniform": lambda x: x * torch.rand_like(x),
     "whole numbers": lambda x: x * torch.randint(1, 5, (x.shape[0], 1, 1, 1)),
     "exponential": lambda x: F.gumbel_softmax(x, dim=-1),
@@ -124,6 +131,8 @@ def test_only_calls_that_draw_count() -> None:
     assert len(drawing(on.graph)) == 1
     attention = Between(lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.0))
     assert not drawing(trace(attention.eval(), (x,)).graph)
+    inside = Between(_without_gradients)
+    assert len(drawing(trace(inside.eval(), (x,)).graph)) == 1
 
 
 def test_stand_ins() -> None:
