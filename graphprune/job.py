@@ -181,7 +181,7 @@ class Job:
         analysis, decision = decided[Analysis], done[Decision]
         eager = self.model if isinstance(self.model, torch.nn.Module) else None
         rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
-        if eager and not rebuilt.own_class and isinstance(decider, Allocate) and not decider.keep_class:
+        if eager is not None and not rebuilt.own_class and isinstance(decider, Allocate) and not decider.keep_class:
             rebuilt = replace(rebuilt, reason=f"{rebuilt.reason}; --keep-class chooses widths that its code follows")
         seconds = {**done.seconds, "rebuild": time.perf_counter() - begun}
         score = self.options.score or _default_score(decided)

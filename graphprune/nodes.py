@@ -78,7 +78,7 @@ def size_hint(size: int | torch.SymInt) -> int:
     if size.node.hint is not None:
         return int(size.node.hint)
     expression, environment = size.node.expr, size.node.shape_env
-    # Called var_to_val before torch 2.9.
+    # Older versions of torch call it var_to_val.
     known = getattr(environment, "backed_var_to_val", None) or environment.var_to_val
     return int(expression.xreplace({s: known.get(s, sympy.Integer(UNKNOWN_SIZE)) for s in expression.free_symbols}))
 

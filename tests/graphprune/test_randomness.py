@@ -72,6 +72,7 @@ DRAWN: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_random_network_is_cut_and_exported(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
     x = torch.randn(2, 3, 8, 8)
     model = Between(DRAWN[name]).eval()
     result = gp.compress(model, (x,), flops=0.5).export_onnx(tmp_path / "small.onnx")
@@ -80,7 +81,8 @@ def test_a_random_network_is_cut_and_exported(name: str, tmp_path: Path) -> None
     assert result.report.onnx["max_error"] < 1e-5
     assert isinstance(result.model, Between) or "12" in result.report.eager["reason"]
     assert any("draws random numbers" in note for note in result.report.notes)
-    assert not torch.equal(result.model(x), result.model(x))  # it still does
+    once = result.model(x)
+    assert not all(torch.equal(result.model(x), once) for _ in range(20))  # it still does
 
 
 def test_a_repair_sees_the_same_numbers_in_both_networks() -> None:
