@@ -19,6 +19,11 @@ from graphprune.randomness import Held, drawing
 from graphprune.tracing import trace
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 class Autoencoder(nn.Module):
     """A variational one: the code is drawn."""
 
@@ -72,7 +77,6 @@ DRAWN: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_random_network_is_cut_and_exported(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
     x = torch.randn(2, 3, 8, 8)
     model = Between(DRAWN[name]).eval()
     result = gp.compress(model, (x,), flops=0.5).export_onnx(tmp_path / "small.onnx")
@@ -86,7 +90,6 @@ def test_a_random_network_is_cut_and_exported(name: str, tmp_path: Path) -> None
 
 
 def test_a_repair_sees_the_same_numbers_in_both_networks() -> None:
-    torch.manual_seed(0)
     data = [(torch.randn(16, 8),) for _ in range(8)]
     result = gp.compress(Autoencoder().eval(), data[0], flops=0.5, calibration=data, distil=5)
     recovery = result.report.recovery

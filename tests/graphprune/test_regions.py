@@ -17,6 +17,11 @@ from graphprune.tracing import trace
 Net = Callable[["Regional", Tensor], Tensor]
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 class Regional(nn.Module):
     """Two convolutions, called as a function says."""
 

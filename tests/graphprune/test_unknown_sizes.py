@@ -17,6 +17,11 @@ from graphprune.passes.observe import Observations
 from graphprune.tracing import trace
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 class Selecting(nn.Module):
     """A classifier some of whose results are selected by their values."""
 
