@@ -7,7 +7,8 @@ equally many channels, as the queries and the values of attention whose code kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ from graphprune.tracing import FORWARD_ERRORS, user_line
 from graphprune.verify import noisy
 
 __all__ = ["Followed", "followed"]
+
+ROUNDS = 2
+"""How many cuts, to unlike widths, a class has to follow for a trial to succeed."""
 
 Unit = tuple[int, ...]
 """Numbers of groups that keep equally many channels."""
@@ -60,7 +64,7 @@ def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
     firsts = equal_pieces(analysis)
     units = [tuple(i for i, first in enumerate(firsts) if first == number) for number in dict.fromkeys(firsts)]
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
-    trials = _Trials(Follower(model, analysis, program), progress or (lambda _: None))
+    trials = _Trials(Follower(model, analysis, program), units, progress or (lambda _: None))
     trials.begin()
     free = trials.succeeding(units)
     free += trials.joined([unit for unit in units if unit not in free])
@@ -79,8 +83,9 @@ def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
 class _Trials:
     """Trials with one module, and what came of them."""
 
-    def __init__(self, follower: Follower, tell: Callable[[str], Any]) -> None:
+    def __init__(self, follower: Follower, units: Sequence[Unit], tell: Callable[[str], Any]) -> None:
         self._follower, self._analysis, self._tell = follower, follower.analysis, tell
+        self._rounds = [_counts(follower.analysis, units, number) for number in range(ROUNDS)]
         self._values: Tensors = noisy(follower.analysis, follower.analysis.tensors, seed=1)
         self._done: dict[frozenset[Unit], bool] = {}
 
@@ -91,7 +96,7 @@ class _Trials:
             PlanError: if that fails already.
         """
         try:
-            self._run([])
+            self._run([], {})
         except (*FORWARD_ERRORS, VerifyError) as problem:
             raise PlanError(f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
                             where=user_line(problem),
@@ -128,28 +133,43 @@ class _Trials:
         wanted = frozenset(units)
         if wanted not in self._done:
             self._tell(f"class trial {len(self._done) + 1}")
-            self._done[wanted] = self._try(units)
+            self._done[wanted] = all(self._try(units, counts) for counts in self._rounds)
         return self._done[wanted]
 
-    def _try(self, units: Sequence[Unit]) -> bool:
+    def _try(self, units: Sequence[Unit], counts: Mapping[int, int]) -> bool:
         try:
-            return self._run(units)
+            return self._run(units, counts)
         except (*FORWARD_ERRORS, VerifyError):
             return False
 
-    def _run(self, units: Sequence[Unit]) -> bool:
+    def _run(self, units: Sequence[Unit], counts: Mapping[int, int]) -> bool:
         analysis = self._analysis
         keep: dict[str, Any] = {}
         for unit in units:
-            # Units lose unlike shares, so that none fits by chance what must equal another.
-            generator = np.random.default_rng(unit[0])
-            count = max(round(self._width(unit) * generator.uniform(0.3, 0.8)), 1)
             for number in unit:
                 group = analysis.groups[number]
-                keep[group.id] = np.sort(generator.permutation(group.width)[:min(count, group.width - 1)])
+                order = np.random.default_rng(number).permutation(group.width)
+                keep[group.id] = np.sort(order[:counts[unit[0]]])
         kept = analysis.kept(keep)
         if baked_calls(analysis, kept):
             return False
         values = {**self._values, **slice_tensors(self._values, analysis.axes, kept)}
         self._follower.error_of(kept, cut_module(analysis, kept), values, 0)
         return True
+
+
+def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:
+    """How many channels each unit, by its first group, keeps in a round: some three to eight tenths.
+
+    Neighbours of one width keep unlike numbers, so that none fits by chance what must equal another. One alone is kept
+    of two only: a single head, say, fits where several don't.
+    """
+    found: dict[int, int] = {}
+    seen: Counter[int] = Counter()
+    for unit in units:
+        width = analysis.groups[unit[0]].width
+        least = min(max(round(0.3 * width), 2), width - 1)
+        choices = range(least, max(min(round(0.8 * width), width - 1), least) + 1)
+        found[unit[0]] = choices[(seen[width] * max(len(choices) // 3, 1) + number) % len(choices)]
+        seen[width] += 1
+    return found
