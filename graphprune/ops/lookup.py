@@ -7,11 +7,12 @@ import torch
 from graphprune.labels import plain
 from graphprune.layout import Layout
 from graphprune.ops.call import Call
+from graphprune.ops.elementwise import broadcast
 from graphprune.ops.facts import Result
 from graphprune.ops.registry import rule, sample
-from graphprune.ops.rows import picked
+from graphprune.ops.rows import picked, with_axis
 
-__all__: list[str] = []
+__all__ = ["tie_others"]
 
 aten = torch.ops.aten
 
@@ -73,3 +74,46 @@ def embedding_bag(call: Call) -> Result:
     call.facts.quiet = call.quiet("weight")
     bags, *others = call.out_shapes
     return [(plain(bags[0]), table[1]), *(tuple(map(plain, shape)) for shape in others)]
+
+
+@rule(
+    aten.gather.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6), 1, torch.tensor([[4, 0], [1, 1]]), free=False),
+        sample(torch.randn(3, 6), 1, torch.tensor([[4, 0], [1, 1]]), free=False),
+    ],
+)
+def gather(call: Call) -> Layout:
+    """``y[i][j] = x[index[i][j]][j]`` for ``dim`` 0: the other dimensions are tied."""
+    layout, index = call.layout("self"), call.layout("index")
+    tie_others(call, call.dim(call["dim"], len(layout)), layout, index)
+    return index
+
+
+@rule(
+    aten.take_along_dim.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6), torch.tensor([[4, 0], [1, 1]]), 1, free=False),
+        sample(torch.randn(2, 6, 3), torch.tensor([[[1], [0], [2], [1], [0], [2]]]), 2),
+        sample(torch.randn(2, 6), torch.tensor([4, 0]), free=False),
+    ],
+)
+def take_along(call: Call) -> Layout:
+    """As ``gather``, with dimensions of size one stretched; without ``dim``, of all elements in a row."""
+    layout, indices = call.layout("self"), call.layout("indices")
+    if call["dim"] is None:
+        call.freeze(*layout, *indices)
+        return tuple(map(plain, call.out_shape))
+    dim = call.dim(call["dim"], len(layout))
+    call.freeze(layout[dim], indices[dim])
+    rest = broadcast(call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout))
+    return with_axis(rest, dim, plain(call.out_shape[dim]))
+
+
+def tie_others(call: Call, dim: int, layout: Layout, other: Layout) -> None:
+    """Tie all dimensions but one, which stays. Where the other is shorter, these stay as well."""
+    for i, (mine, theirs) in enumerate(zip(layout, other, strict=True)):
+        if i == dim or len(mine) != len(theirs):
+            call.freeze(mine, theirs)
+        else:
+            call.tie(mine, theirs)

@@ -14,10 +14,9 @@ from torch import fx
 from graphprune.labels import plain
 from graphprune.layout import Layout
 from graphprune.ops.call import Call
-from graphprune.ops.elementwise import broadcast
 from graphprune.ops.facts import Result
+from graphprune.ops.lookup import tie_others
 from graphprune.ops.registry import rule, sample
-from graphprune.ops.rows import with_axis
 
 __all__ = ["consumed"]
 
@@ -65,40 +64,6 @@ def index_put(call: Call) -> Layout:
 
 
 @rule(
-    aten.gather.default,
-    samples=lambda: [
-        sample(torch.randn(2, 6), 1, torch.tensor([[4, 0], [1, 1]]), free=False),
-        sample(torch.randn(3, 6), 1, torch.tensor([[4, 0], [1, 1]]), free=False),
-    ],
-)
-def gather(call: Call) -> Layout:
-    """``y[i][j] = x[index[i][j]][j]`` for ``dim`` 0: the other dimensions are tied."""
-    layout, index = call.layout("self"), call.layout("index")
-    _tie_others(call, call.dim(call["dim"], len(layout)), layout, index)
-    return index
-
-
-@rule(
-    aten.take_along_dim.default,
-    samples=lambda: [
-        sample(torch.randn(2, 6), torch.tensor([[4, 0], [1, 1]]), 1, free=False),
-        sample(torch.randn(2, 6, 3), torch.tensor([[[1], [0], [2], [1], [0], [2]]]), 2),
-        sample(torch.randn(2, 6), torch.tensor([4, 0]), free=False),
-    ],
-)
-def take_along(call: Call) -> Layout:
-    """As ``gather``, with dimensions of size one stretched; without ``dim``, of all elements in a row."""
-    layout, indices = call.layout("self"), call.layout("indices")
-    if call["dim"] is None:
-        call.freeze(*layout, *indices)
-        return tuple(map(plain, call.out_shape))
-    dim = call.dim(call["dim"], len(layout))
-    call.freeze(layout[dim], indices[dim])
-    rest = broadcast(call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout))
-    return with_axis(rest, dim, plain(call.out_shape[dim]))
-
-
-@rule(
     aten.select_scatter.default,
     samples=lambda: [sample(torch.randn(2, 6, 4), torch.randn(2, 6), 2, 1)],
 )
@@ -138,8 +103,8 @@ def scatter(call: Call) -> Layout:
     """``x[index[i][j]][j] = src[i][j]`` for ``dim`` 0: the other dimensions are tied."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
-    _tie_others(call, dim, layout, call.layout("index"))
-    _tie_others(call, dim, layout, call.layout("src"))
+    tie_others(call, dim, layout, call.layout("index"))
+    tie_others(call, dim, layout, call.layout("src"))
     return layout
 
 
@@ -151,7 +116,7 @@ def scatter(call: Call) -> Layout:
 def scatter_value(call: Call) -> Layout:
     """``x[index[i][j]][j] = value`` for ``dim`` 0."""
     layout = call.layout("self")
-    _tie_others(call, call.dim(call["dim"], len(layout)), layout, call.layout("index"))
+    tie_others(call, call.dim(call["dim"], len(layout)), layout, call.layout("index"))
     return layout
 
 
@@ -167,15 +132,6 @@ def index_fill(call: Call) -> Layout:
     return layout
 
 
-def _tie_others(call: Call, dim: int, layout: Layout, other: Layout) -> None:
-    """Tie all dimensions but one, which stays. Where the other is shorter, these stay as well."""
-    for i, (mine, theirs) in enumerate(zip(layout, other, strict=True)):
-        if i == dim or len(mine) != len(theirs):
-            call.freeze(mine, theirs)
-        else:
-            call.tie(mine, theirs)
-
-
 @rule(
     aten.index_add.default,
     aten.index_add_.default,
@@ -186,7 +142,7 @@ def index_add(call: Call) -> Layout:
     """``x[index[i]] += source[i]`` along ``dim``; the other dimensions are tied."""
     layout = call.layout("self")
     call.freeze(*call.layout("index"))
-    _tie_others(call, call.dim(call["dim"], len(layout)), layout, call.layout("source"))
+    tie_others(call, call.dim(call["dim"], len(layout)), layout, call.layout("source"))
     return layout
 
 
