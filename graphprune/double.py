@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from graphprune.ops import find
 from graphprune.randomness import Held
 
-__all__ = ["Double", "Tensors", "Widened", "is_continuous", "widen"]
+__all__ = ["Double", "Tensors", "Widened", "is_continuous", "wide_type", "widen"]
 
 Tensors = Mapping[str, torch.Tensor]
 """Values of parameters, buffers and constants, by qualified name."""
@@ -73,7 +73,12 @@ def widen(value: Any) -> Any:
     """A value with its floats in float64: a copy, as a graph may write into its buffers."""
     if not isinstance(value, torch.Tensor):
         return value
-    return value.detach().to(_NARROW.get(value.dtype, value.dtype), copy=True)
+    return value.detach().to(wide_type(value.dtype), copy=True)
+
+
+def wide_type(kind: torch.dtype) -> torch.dtype:
+    """The type that values of a type are widened to; of whole numbers it stays."""
+    return _NARROW.get(kind, kind)
 
 
 def is_continuous(value: Any) -> bool:
@@ -82,8 +87,8 @@ def is_continuous(value: Any) -> bool:
 
 
 def _widen_made(value: Any) -> Any:
-    return value.to(_NARROW.get(value.dtype, value.dtype)) if isinstance(value, torch.Tensor) else value
+    return value.to(wide_type(value.dtype)) if isinstance(value, torch.Tensor) else value
 
 
 def _widen_dtype(value: Any) -> Any:
-    return _NARROW.get(value, value) if isinstance(value, torch.dtype) else value
+    return wide_type(value) if isinstance(value, torch.dtype) else value

@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from .errors import TraceError, first_line
-from .nodes import evaluate, source_line
+from .nodes import bind, evaluate, source_line
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -93,7 +93,7 @@ def _retype(module: fx.GraphModule) -> None:
                 stored = attrgetter(str(node.target))(module)
                 values[node] = mode.from_tensor(stored) if isinstance(stored, torch.Tensor) else stored
             elif node.op == "call_function":
-                if node.target is _METADATA and values[node.args[0]].dtype is not node.kwargs.get("dtype"):
+                if node.target is _METADATA and values[node.args[0]].dtype is not bind(node)["dtype"]:
                     module.graph.erase_node(node)
                     continue
                 values[node] = _evaluated(node, values)

@@ -9,7 +9,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Analysis
-from graphprune.double import Double
+from graphprune.double import Double, is_continuous, wide_type
 from graphprune.nodes import shape
 from graphprune.ops.facts import axes_of
 
@@ -76,7 +76,7 @@ class _Trying(Double):
         return all(_is_scaled(a, b) for a, b in zip(plain, scaled, strict=True))
 
     def _random(self, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        if not is_continuous(value):
             return value
         return torch.randn(value.shape, generator=self._generator, dtype=value.dtype).to(value)
 
@@ -93,11 +93,11 @@ def _times(value: Any, factor: float) -> Any:
     """A scaled copy: calls may write into their operands."""
     if not isinstance(value, torch.Tensor):
         return value
-    return value * factor if value.is_floating_point() else value.clone()
+    return value * factor if is_continuous(value) else value.clone()
 
 
 def _is_scaled(plain: Any, scaled: Any) -> bool:
-    if not isinstance(plain, torch.Tensor) or not plain.is_floating_point():
+    if not is_continuous(plain):
         return True
     bound = TOLERANCE * FACTOR * float(plain.abs().max()) if plain.numel() else 0.0
     return bool(((scaled - FACTOR * plain).abs() <= bound).all())
@@ -108,10 +108,6 @@ def _inputs(analysis: Analysis) -> list[Any]:
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        values.append(torch.zeros(shape(node), dtype=value.dtype).to(_wide(value))
+        values.append(torch.zeros(shape(node), dtype=value.dtype).to(wide_type(value.dtype))
                       if isinstance(value, torch.Tensor) else value)
     return values
-
-
-def _wide(value: torch.Tensor) -> torch.dtype:
-    return torch.float64 if value.is_floating_point() else value.dtype

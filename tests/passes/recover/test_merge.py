@@ -53,6 +53,17 @@ class Net(nn.Module):
         return self.head((self.b(x) * self.c(x)).mean((2, 3)))
 
 
+class Spectrum(nn.Module):
+    """There and back by a Fourier transform; what stands between sees complex values."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.between = between
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.ifft2(self.between(torch.fft.fft2(x))).real
+
+
 def kept(analysis: Analysis, group: str, gone: tuple[int, ...]) -> dict[str, list[int]]:
     width = next(g.width for g in analysis.groups if g.id == group)
     return {group: [i for i in range(width) if i not in gone]}
@@ -71,14 +82,14 @@ IMAGES = torch.randn(2, 3, 12, 12, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.5, 0.1])
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.Identity()])
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.Identity(), Spectrum(nn.Identity())])
 def test_scaled_duplicates_merge_exactly(activation: nn.Module, factor: float) -> None:
     net = Net(activation).duplicate(factor)
     assert difference(net, "a", (COPY,), IMAGES) < EXACT
     assert difference(net, "a", (ORIGINAL,), IMAGES) < EXACT
 
 
-@pytest.mark.parametrize("activation", [nn.GELU(), nn.ReLU6(), nn.Sigmoid()])
+@pytest.mark.parametrize("activation", [nn.GELU(), nn.ReLU6(), nn.Sigmoid(), Spectrum(nn.Tanh())])
 def test_only_equals_merge_behind_other_activations(activation: nn.Module) -> None:
     net = Net(activation).duplicate(1.0)
     assert difference(net, "a", (COPY,), IMAGES) < EXACT
