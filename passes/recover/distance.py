@@ -8,7 +8,7 @@ of logits. A ResNet-20 cut to half its FLOPs and repaired (83.0 %) came in 400 s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,8 +28,8 @@ class Distance:
     """Of values of two networks, in units of the dense values' variance.
 
     Attributes:
-        scales: variance of each value over samples and elements; infinite if it doesn't vary, so that
-            it counts nothing.
+        scales: what each value's squared error is divided by: its variance over samples and elements;
+            infinite if it doesn't vary, so that it counts nothing.
     """
 
     scales: tuple[float, ...]
@@ -42,6 +42,12 @@ class Distance:
         variance = energy - mean.square()
         varies = variance > _CONSTANT * energy
         return cls(tuple(torch.where(varies, variance, torch.inf).tolist()))
+
+    def weighted(self, weights: Sequence[float]) -> Distance:
+        """The same distance where some values count more than others, on average as much as before."""
+        total = sum(weights)
+        return replace(self, scales=tuple(s * total / (w * len(weights))
+                                          for s, w in zip(self.scales, weights, strict=True)))
 
     def between(self, got: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """Mean squared error, relative to the variance, averaged over values."""

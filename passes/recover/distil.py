@@ -124,12 +124,12 @@ class Distil(TransformPass):
             outputs, inside = pair.wanted(x)
             held_out.append((x, outputs))
             spread.append((sums(outputs), sums(inside)))
-        distance, inner = map(Distance.of, zip(*spread, strict=True))
+        distance, inside = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(self.data, numbers, size, self.seed)
         made = self._optimizers(pair, state.program, numbers)
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
-            distance=distance, inside=inner, settings=self._settings(),
+            distance=distance, inside=inside.weighted(pair.weights), settings=self._settings(),
             optimizers=made, checkpoint=self.checkpoint,
             identity=self._identity(student, made) if self.checkpoint else "", progress=self.progress,
             begun=begun,

@@ -6,7 +6,7 @@ between them, since it is known which channels stayed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ from graphprune.trainable import obeying
 
 __all__ = ["Inner", "Pair", "Values"]
 
+STEEPNESS = 6
+"""Power of a value's depth that its error counts with. What was tried: ``docs/recovery.md``."""
+
 Values = tuple[list[Tensor], list[Tensor]]
 """What a network of a pair returns: its floating-point outputs, and values inside."""
 
@@ -42,12 +45,14 @@ class Inner:
         small: in the smaller one.
         channel: the channel dimension.
         rows: the dense channels that the smaller network has.
+        depth: how many such values lie on the longest way to this one, with itself.
     """
 
     dense: fx.Node
     small: fx.Node
     channel: int
     rows: Tensor
+    depth: int
 
     def staying(self, value: Tensor) -> Tensor:
         """The channels of the dense value that the smaller network has."""
@@ -104,6 +109,11 @@ class Pair:
         student = _returning(student, floats, [each.small for each in inner])
         return cls(teacher, obeying(student).requires_grad_(True), inner)
 
+    @property
+    def weights(self) -> list[float]:
+        """How much the error of each value inside counts: the more, the deeper the value lies."""
+        return [float(each.depth**STEEPNESS) for each in self.inner]
+
     def wanted(self, inputs: Sequence[Any]) -> Values:
         """What the smaller network should return."""
         with torch.no_grad():
@@ -122,14 +132,23 @@ def _inner(seen: Observations, kept: Kept, dense: Mapping[fx.Node, fx.Node],
         small: to those of the smaller one.
     """
     done = set(_leaves(seen.analysis.module))
-    found: list[Inner] = []
+    found: dict[fx.Node, tuple[int, Tensor]] = {}
     for layer, target in seen.targets.items():
         rows = staying(layer, seen.analysis, kept)
         if rows is not None and target.end not in done:
             done.add(target.end)
-            found.append(Inner(dense[target.end], small[target.end], layer.channel,
-                               rows.nonzero().flatten()))
-    return tuple(found)
+            found[target.end] = layer.channel, rows.nonzero().flatten()
+    depths = _depths(seen.analysis.module, found)
+    return tuple(Inner(dense[node], small[node], channel, rows, depths[node])
+                 for node, (channel, rows) in found.items())
+
+
+def _depths(module: fx.GraphModule, counted: Container[fx.Node]) -> dict[fx.Node, int]:
+    """How many of the counted nodes lie on the longest way to each node, with itself."""
+    found: dict[fx.Node, int] = {}
+    for node in module.graph.nodes:
+        found[node] = max((found[n] for n in node.all_input_nodes), default=0) + (node in counted)
+    return found
 
 
 def _read(module: fx.GraphModule) -> list[fx.Node]:

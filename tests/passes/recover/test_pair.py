@@ -80,6 +80,30 @@ def test_values_are_where_layers_aim(residual: tuple[ExportedProgram, State]) ->
     assert 0 < error(got, wanted) < math.inf
 
 
+class Branches(nn.Module):
+    """Two heads behind a stem, one of them two layers deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.short, self.long, self.longer = (
+            nn.Conv2d(a, 8, 3, padding=1) for a in (3, 8, 8, 8))
+        self.heads = nn.ModuleList([nn.Linear(8, 2), nn.Linear(8, 2)])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x).relu()
+        ends = self.longer(self.long(x).relu()).relu(), self.short(x).relu()
+        return [head(end.mean((2, 3))) for head, end in zip(self.heads, ends, strict=True)]
+
+
+def test_the_longest_way_to_a_value_is_its_depth() -> None:
+    torch.manual_seed(0)
+    pair = Pair.of(*cut(Branches().eval(), (IMAGES,), 0.5, [(torch.randn(32, 3, 6, 6),)]))
+    assert [each.depth for each in pair.inner] == [1, 2, 3, 2]
+    first, *_, last = pair.weights
+    assert len(pair.weights) == 4
+    assert first < last < max(pair.weights)
+
+
 def test_nothing_cut_nothing_wrong() -> None:
     torch.manual_seed(0)
     dense, same = cut(Residual().eval(), (IMAGES,), 1.0, [(torch.randn(32, 3, 6, 6),)])
