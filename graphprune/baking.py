@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.double import Double, Tensors, is_continuous
+from graphprune.double import Double, Tensors
+from graphprune.nodes import is_continuous
 
 if TYPE_CHECKING:
     from graphprune.analysis import Analysis, Kept

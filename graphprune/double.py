@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from graphprune.ops import find
 from graphprune.randomness import Held
 
-__all__ = ["Double", "Tensors", "Widened", "is_continuous", "wide_type", "widen"]
+__all__ = ["Double", "Tensors", "Widened", "wide_type", "widen"]
 
 Tensors = Mapping[str, torch.Tensor]
 """Values of parameters, buffers and constants, by qualified name."""
@@ -79,11 +79,6 @@ def widen(value: Any) -> Any:
 def wide_type(kind: torch.dtype) -> torch.dtype:
     """The type that values of a type are widened to; of whole numbers it stays."""
     return _NARROW.get(kind, kind)
-
-
-def is_continuous(value: Any) -> bool:
-    """Whether a value is a tensor of real or complex numbers, which are compared up to rounding."""
-    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 def _widen_made(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a node of a graph says of itself: its arguments by name, its shape, where it came from."""
+"""What a node of a graph says of itself and its value: its arguments by name, its shape, where it came from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from torch import fx
 
 __all__ = [
-    "arguments", "bind", "evaluate", "is_comparable", "placed", "set_argument", "shape", "size_hint", "source_line",
+    "arguments", "bind", "evaluate", "is_comparable", "is_continuous", "placed", "set_argument", "shape", "size_hint",
+    "source_line",
 ]  # fmt: skip
 
 UNKNOWN_SIZE = 8
@@ -81,6 +82,11 @@ def size_hint(size: int | torch.SymInt) -> int:
     # Older versions of torch call it var_to_val.
     known = getattr(environment, "backed_var_to_val", None) or environment.var_to_val
     return int(expression.xreplace({s: known.get(s, sympy.Integer(UNKNOWN_SIZE)) for s in expression.free_symbols}))
+
+
+def is_continuous(value: Any) -> bool:
+    """Whether a value is a tensor of real or complex numbers, which are compared up to rounding."""
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 def is_comparable(value: Any) -> bool:

@@ -13,9 +13,10 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from graphprune.double import Double, is_continuous, widen
+from graphprune.double import Double, widen
 from graphprune.errors import ExportError
 from graphprune.graph import unlift, user_inputs
+from graphprune.nodes import is_continuous
 from graphprune.onnx_held import held_model
 from graphprune.randomness import drawing
 from graphprune.runtime import cannot_run, runtime_errors, session

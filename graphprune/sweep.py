@@ -17,7 +17,7 @@ from graphprune.errors import InternalError
 from graphprune.graph import state
 from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
-from graphprune.nodes import size_hint
+from graphprune.nodes import is_continuous, size_hint
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
 from graphprune.stored import stored_calls
@@ -93,7 +93,7 @@ class Sweep:
         if not isinstance(value, torch.Tensor):
             return None
         layout = self._own(node, value)
-        if not (self.free_inputs and (value.is_floating_point() or value.is_complex())):
+        if not (self.free_inputs and is_continuous(value)):
             for axis in layout:
                 self.labels.freeze(axis, link)
         return layout

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.baking import baked_calls, baked_sources, baked_values
 from graphprune.cut import slice_tensors
-from graphprune.double import Double, Tensors, is_continuous, widen
+from graphprune.double import Double, Tensors, widen
 from graphprune.errors import VerifyError
 from graphprune.graph import (
     dynamic_dims,
@@ -28,6 +28,7 @@ from graphprune.graph import (
     user_inputs,
 )
 from graphprune.masked import Masked
+from graphprune.nodes import is_continuous
 from graphprune.randomness import held
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import fx
 from graphprune.errors import InternalError
 from graphprune.labels import Axis, Labels, plain
 from graphprune.layout import Layout
-from graphprune.nodes import bind, shape, size_hint
+from graphprune.nodes import bind, is_continuous, shape, size_hint
 from graphprune.tying import tie
 
 from .facts import Contraction, Facts, Kept, MacTerm, Result, Statistic
@@ -105,8 +105,7 @@ class Call:
     def constant(self, value: Any) -> NDArray[np.int64] | None:
         """The value of an argument of whole numbers (a node, or a name), if it is stored in the model."""
         found = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
-        whole = found is not None and not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-        if found is None or not whole or found.device.type == "meta":
+        if found is None or is_continuous(found) or found.dtype == torch.bool or found.device.type == "meta":
             return None
         return found.detach().cpu().numpy().astype(np.int64)
 

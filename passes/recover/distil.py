@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import ExportedProgram
 
 from graphprune.calibration import Calibration, batch_size, dynamic_batch
@@ -131,7 +131,7 @@ class Distil(TransformPass):
             pair=pair, draw=samples.draw, held_out=held_out,
             distance=distance, inside=inside.weighted(pair.weights), settings=self._settings(),
             optimizers=made, checkpoint=self.checkpoint,
-            identity=self._identity(student, made) if self.checkpoint else "", progress=self.progress,
+            identity=self._identity(pair, made) if self.checkpoint else "", progress=self.progress,
             begun=begun,
         )
         held = loop.run()
@@ -154,11 +154,11 @@ class Distil(TransformPass):
             return optimizers(self.optimizer, self.rate, pair.small, program, batches,
                               alone=not pair.inner)
 
-    def _identity(self, student: nn.Module, made: Sequence[torch.optim.Optimizer]) -> str:
-        """Of this run: the program, its weights, the data, the options and the rates."""
+    def _identity(self, pair: Pair, made: Sequence[torch.optim.Optimizer]) -> str:
+        """Of this run: the program, its weights, the data, the options, the rates, and what each error counts."""
         rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
-        digest = hashlib.sha256(f"{asdict(self._settings())} {self.optimizer} {rates} "
+        digest = hashlib.sha256(f"{asdict(self._settings())} {self.optimizer} {rates} {pair.weights} "
                                 f"{self.data.samples} {fingerprint(unlift(self.dense))}".encode())
-        for name, tensor in student.state_dict().items():
+        for name, tensor in pair.small.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
         return digest.hexdigest()

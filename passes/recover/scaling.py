@@ -9,8 +9,8 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis import Analysis
-from graphprune.double import Double, is_continuous, wide_type
-from graphprune.nodes import shape
+from graphprune.double import Double, wide_type
+from graphprune.nodes import is_continuous, shape
 from graphprune.ops.facts import axes_of
 
 __all__ = ["unscaled"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,13 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.budget import Budget
+from graphprune.calibration import gather
 from graphprune.errors import PlanError
+from graphprune.graph import state as tensors_of
+from graphprune.graph import unlift
 from graphprune.job import Job, Options
+from graphprune.passes import Distil, Effort
+from graphprune.passes.recover import pair as pairs
 from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.optimizers import optimizers
 from graphprune.passes.recover.pair import Pair
@@ -102,6 +108,26 @@ def test_the_longest_way_to_a_value_is_its_depth() -> None:
     first, *_, last = pair.weights
     assert len(pair.weights) == 4
     assert first < last < max(pair.weights)
+
+
+def test_training_with_other_weights_does_not_go_on_from_a_checkpoint(
+        residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, small = residual
+    data = gather([torch.randn(16, 3, 6, 6) for _ in range(4)], dense)
+
+    def weights(checkpoint: Path | None) -> list[Tensor]:
+        distil = Distil(dense=dense, data=data, effort=Effort(steps=10), batch_training=False,
+                        checkpoint=checkpoint)
+        return [x.detach() for x in tensors_of(unlift(distil.run(small)[0])).values()]
+
+    def same(left: list[Tensor], right: list[Tensor]) -> bool:
+        return all(map(torch.equal, left, right))
+
+    before = weights(tmp_path / "checkpoint")
+    monkeypatch.setattr(pairs, "STEEPNESS", 0)
+    after = weights(tmp_path / "checkpoint")
+    assert not same(after, before)
+    assert same(after, weights(None))
 
 
 def test_nothing_cut_nothing_wrong() -> None:
