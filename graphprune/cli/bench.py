@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, render
+from graphprune.cli import options, reading, render
 from graphprune.cli.progress import working
 
 __all__ = ["bench"]
@@ -33,8 +33,8 @@ def bench(
     quiet: options.Quiet = False,
 ) -> None:
     """Time ONNX models in onnxruntime, taking turns."""
-    sizes, counts = options.numbers("--batch", batch), options.numbers("--threads", threads)
-    named = options.sizes("--dim", dims or [])
+    sizes, counts = reading.numbers("--batch", batch), reading.numbers("--threads", threads)
+    named = reading.sizes("--dim", dims or [])
     with working(verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts)) as progress:
         from graphprune.bench import bench as run
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.cli import options, output, processes, render
+from graphprune.cli import options, output, processes, reading, render
 from graphprune.cli.progress import working
 from graphprune.errors import OutputError, PlanError
 
@@ -77,9 +77,9 @@ def compress(
     quiet: options.Quiet = False,
 ) -> None:
     """Cut a model to a budget, prove that the result is right, and write it."""
-    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     limits: dict[str, Any] = {
-        "score": score or None, "allocate": allocate, "round_to": options.rounding(round_to),
+        "score": score or None, "allocate": allocate, "round_to": reading.rounding(round_to),
         "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
         "keep_class": keep_class, "allow_inexact": allow_inexact,
     }
@@ -89,7 +89,7 @@ def compress(
         how = _given(plan, limits, max_drop or "".join(budgets.values()))
     else:
         how = _wanted(budgets, max_drop) | limits
-    how["latency_table"] = options.read_table(latency_table)
+    how["latency_table"] = reading.latency_table(latency_table)
     _check_pairs(max_drop=max_drop, val=val, augment=augment, distil=distil, data=data,
                  recover=recover if recover not in ("none", "merge") else "",
                  onnx="" if no_onnx else "onnx", opset=str(opset or ""), fp16="fp16" * fp16)
@@ -108,7 +108,7 @@ def compress(
         from graphprune import api, artifacts, explore
 
         how["recover"] = recover or None
-        how |= options.sources(data, val, mean, std, size, samples, seed)
+        how |= reading.sources(data, val, mean, std, size, samples, seed)
         unfinished = out.with_name(f".{out.name}.distil") if folder and out else None
         if distil:
             how |= {"distil": distil, "checkpoint": unfinished,
@@ -155,7 +155,7 @@ def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
         PlanError: unless there is either, and it can be read.
     """
     if not max_drop:
-        return options.check_budgets(**budgets)
+        return reading.budgets(**budgets)
     given = [f"--{name}" for name, amount in budgets.items() if amount]
     if given:
         raise PlanError(f"--max-drop decides the budget; leave out {', '.join(given)}")
@@ -196,7 +196,7 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
     if budget or ignored:
         names = ["a budget"] * bool(budget) + [f"--{n.replace('_', '-')}" for n in ignored]
         raise PlanError(f"--plan decides already; leave out {', '.join(names)}")
-    return {"plan": options.read_plan(path)}
+    return {"plan": reading.plan(path)}
 
 
 def _told(result: Result, name: str, file: Path, loaded: float) -> Result:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, render
+from graphprune.cli import options, reading, render
 from graphprune.cli.progress import working
 
 __all__ = ["inspect"]
@@ -28,7 +28,7 @@ def inspect(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the groups of channels that can be cut, what they cost, and what is frozen and why."""
-    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
         from graphprune import api, inspection

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, output, render
+from graphprune.cli import options, output, reading, render
 from graphprune.cli.progress import working
 
 __all__ = ["plan"]
@@ -53,10 +53,10 @@ def plan(
 
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
-    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    asked = options.check_budgets(flops=flops, params=params, latency=latency, memory=memory,
+    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    asked = reading.budgets(flops=flops, params=params, latency=latency, memory=memory,
                                   size=file_size)
-    table = options.read_table(latency_table)
+    table = reading.latency_table(latency_table)
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
@@ -68,10 +68,10 @@ def plan(
 
         allocator = Allocate(
             budget=budgets(asked), method=allocate,
-            round_to=options.rounding(round_to), min_channels=min_channels, max_cut=max_cut,
+            round_to=reading.rounding(round_to), min_channels=min_channels, max_cut=max_cut,
             protect=tuple(protect or ()), keep_class=keep_class,
         )
-        seen = options.sources(data, "", mean, std, size, samples, seed)
+        seen = reading.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()
         decision = api.decide(dense, examples, allocator=allocator, score=score or None, **seen,
                               strict_ops=strict_ops, allow_inexact=allow_inexact,

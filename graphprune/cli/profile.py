@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, output, render
+from graphprune.cli import options, output, reading, render
 from graphprune.cli.progress import working
 from graphprune.errors import PlanError
 
@@ -43,7 +43,7 @@ def profile(
 
     The table serves --latency and --round-to auto, on this machine or another.
     """
-    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     if out.suffix != ".json":
         raise PlanError("a latency table is a .json file", hint="-o table.json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.cli import options, output, render
+from graphprune.cli import options, output, reading, render
 from graphprune.cli.progress import working
 from graphprune.errors import LoadError, OutputError
 
@@ -40,7 +40,7 @@ def report(
     if out is None and len(folders) > 1:
         raise OutputError("no place to write to", hint="-o FILE")
     target = out or _beside(folders[0])
-    found = options.sources("", val, mean, std, size, 0, 0)
+    found = reading.sources("", val, mean, std, size, 0, 0)
     with (
         output.new_file(target, force=force or out is None) as write,
         working(verbose=verbose, quiet=quiet, stages=len(folders) + 1) as progress,

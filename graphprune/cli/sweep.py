@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphprune.cli import options, render
+from graphprune.cli import options, reading, render
 from graphprune.cli.progress import working
 from graphprune.errors import OutputError, PlanError
 
@@ -51,11 +51,11 @@ def sweep(
     """What a model loses at each of several budgets: predicted, and measured with --val."""
     from graphprune.front import shares
 
-    source = options.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     wanted = shares(flops)
-    table = options.read_table(latency_table)
+    table = reading.latency_table(latency_table)
     how: dict[str, Any] = {
-        "score": score or None, "allocate": allocate, "round_to": options.rounding(round_to),
+        "score": score or None, "allocate": allocate, "round_to": reading.rounding(round_to),
         "keep_class": keep_class, "strict_ops": strict_ops, "allow_inexact": allow_inexact,
     }
     told = {"data": data, "val": val, "mean": mean, "std": std, "size": size, "samples": samples,
@@ -69,7 +69,7 @@ def sweep(
         missing = [share for share in wanted if share not in folder.known]
         if missing:
             dense, examples, _ = source.load()
-            seen = options.sources(data, val, mean, std, size, samples, seed)
+            seen = reading.sources(data, val, mean, std, size, samples, seed)
             explore.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
                           progress=progress, **how, **seen)
         folder.finish(plot=not no_plot)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphprune.cli import options, render
+from graphprune.cli import options, reading, render
 from graphprune.cli.progress import working
 from graphprune.errors import LoadError
 
@@ -41,7 +41,7 @@ def verify(
 
     Without a plan the two are compared as they are. Exit code 1 if they differ.
     """
-    source = options.Source(a, arch, tuple(inputs or ()), trust_pickle)
+    source = reading.Source(a, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
@@ -61,8 +61,8 @@ def verify(
 def _plan(path: Path | None, b: Path) -> Plan | None:
     """The plan that was named, or the one beside B."""
     if path is not None:
-        return options.read_plan(path)
+        return reading.plan(path)
     if not b.exists():
         raise LoadError(f"no such file: {b}")
     beside = (b if b.is_dir() else b.parent) / "plan.json"
-    return options.read_plan(beside) if beside.is_file() else None
+    return reading.plan(beside) if beside.is_file() else None

@@ -1,0 +1,58 @@
+"""Tables and lines: Rich's on a terminal, the same in plain fixed width anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from graphprune.wording import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "line", "table"]
+
+_PLAIN_WIDTH = 10_000
+
+
+def console(*, to_stderr: bool = False) -> Console:
+    """What prints to stdout or stderr. Where nobody sees a terminal's edge, nothing is wrapped."""
+    from rich.console import Console
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def line(out: Console, label: str, message: str, *, style: str = "") -> None:
+    """A line; the label in that style."""
+    from rich.text import Text
+
+    out.print(Text.assemble((label, style), printable(message)), soft_wrap=True)
+
+
+def table(out: Console, titles: Sequence[str], rows: Iterable[Sequence[str]],
+          right: Sequence[int]) -> None:
+    """A table, without a head if no column has a title.
+
+    Args:
+        out: where to.
+        titles: of the columns.
+        rows: their cells.
+        right: columns that end in line.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
+                 show_header=any(titles))
+    for number, title in enumerate(titles):
+        made.add_column(printable(title), justify="right" if number in right else "left",
+                        overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    with out.capture() as captured:
+        out.print(made)
+    lines = [text.rstrip() for text in captured.get().splitlines()]
+    out.file.write("\n".join([*lines, "", ""]))
