@@ -18,10 +18,10 @@ from graphprune.nodes import bind
 
 from .allocation import Factor
 from .allocation.factors import absorb, polynomial_factors
+from .exported import ACTIVATIONS, Exported
 from .fold_batchnorm import fold_batchnorm
 from .fold_sites import BATCH_NORM
-from .latency.operators import ACTIVATIONS, Reader, workload
-from .latency.predict import Latency
+from .latency import Latency, workload
 
 if TYPE_CHECKING:
     from torch import fx
@@ -136,23 +136,23 @@ def _graph_bytes(program: ExportedProgram) -> int:
 
 def folded_bytes(analysis: Analysis) -> Polynomial:
     """Bytes of the weights once BatchNorm is folded."""
-    reader = Reader(analysis, 1)
+    exported = Exported(analysis)
     parts = [analysis.costs.weight_bytes]
     biased: set[fx.Node] = set()
     for node in analysis.module.graph.nodes:
         if node.op == "get_attr" and not node.users:  # it isn't exported
-            parts.append(_bytes(reader, node).scaled(-1))
-        site = reader.sites.of(node) if node.target is BATCH_NORM else None
+            parts.append(exported.bytes(node).scaled(-1))
+        site = exported.sites.of(node) if node.target is BATCH_NORM else None
         if site is None:
             continue
         call = bind(node)
         vectors = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]
-        parts += [_bytes(reader, vector).scaled(-1) for vector in vectors if vector is not None]
+        parts += [exported.bytes(vector).scaled(-1) for vector in vectors if vector is not None]
         for layer in site.layers:
             if bind(layer)["bias"] is None and layer not in biased:
                 biased.add(layer)
                 weight = bind(layer)["weight"]
-                parts.append(reader.sizes(weight)[0].scaled(weight.meta["val"].element_size()))
+                parts.append(exported.sizes(weight)[0].scaled(weight.meta["val"].element_size()))
     return total(parts)
 
 
@@ -163,14 +163,14 @@ def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
     it differently, or computes each element in its place, needs no memory of its own. Constants
     aren't counted; inputs are.
     """
-    reader = Reader(analysis, 1)
+    exported = Exported(analysis)
     place: dict[fx.Node, fx.Node] = {}
     nodes = [n for n in analysis.module.graph.nodes if n.op in ("placeholder", "call_function")
              and n not in analysis.stored and isinstance(analysis.layouts.get(n), tuple)]
     for node in nodes:
         source = next((n for n in node.all_input_nodes if n in place), None)
         shared = source is not None and (
-            reader.is_free(node) or (node.target in ACTIVATIONS and len(source.users) == 1))
+            exported.is_free(node) or (node.target in ACTIVATIONS and len(source.users) == 1))
         place[node] = place[source] if shared and source is not None else node
     order = {node: index for index, node in enumerate(nodes)}
     last = dict.fromkeys(place.values(), 0)
@@ -182,7 +182,7 @@ def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
         alive = [n for n in last if order[n] <= index <= last[n]]
         if place[node] is node:
             batch = analysis.costs.batch
-            found.append(total(_bytes(reader, n).scaled(1 / batch) for n in alive))
+            found.append(total(exported.bytes(n).scaled(1 / batch) for n in alive))
     return _undominated(found)
 
 
@@ -193,10 +193,3 @@ def _undominated(parts: Sequence[Polynomial]) -> tuple[Polynomial, ...]:
         if not any(all(other.terms.get(k, 0.0) >= v for k, v in part.terms.items()) for other in kept):
             kept.append(part)
     return tuple(kept) or (Polynomial.constant(0),)
-
-
-def _bytes(reader: Reader, node: fx.Node) -> Polynomial:
-    out = Polynomial.constant(node.meta["val"].element_size())
-    for size in reader.sizes(node):
-        out *= size
-    return out

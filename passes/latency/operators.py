@@ -5,7 +5,8 @@ The program is the dense one, BatchNorm unfolded; what folds when it is exported
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,44 +17,21 @@ from graphprune.analysis import Analysis
 from graphprune.cost import Polynomial, total
 from graphprune.latency import Kernel
 from graphprune.nodes import bind, shape
-from graphprune.passes.fold_sites import (
-    BATCH_NORM,
-    CONVOLUTIONS,
-    DROPOUTS,
-    IDENTITIES,
-    LINEAR,
-    Sites,
-)
+from graphprune.passes.exported import ACTIVATIONS, Exported
+from graphprune.passes.fold_sites import BATCH_NORM, CONVOLUTIONS, LINEAR
 
-__all__ = ["ACTIVATIONS", "Operator", "Reader", "Workload", "workload"]
+from .fusion import ADDITIONS, Fusion, activation
+
+__all__ = ["Operator", "Workload", "workload"]
 
 aten = torch.ops.aten
 
-ACTIVATIONS: dict[Any, str] = {
-    aten.gelu.default: "Gelu", aten.hardsigmoid.default: "HardSigmoid",
-    aten.hardswish.default: "HardSwish", aten.hardswish_.default: "HardSwish",
-    aten.hardtanh.default: "Clip", aten.hardtanh_.default: "Clip",
-    aten.leaky_relu.default: "LeakyRelu", aten.leaky_relu_.default: "LeakyRelu",
-    aten.relu.default: "Relu", aten.relu_.default: "Relu", aten.relu6.default: "Clip",
-    aten.sigmoid.default: "Sigmoid", aten.silu.default: "Swish", aten.silu_.default: "Swish",
-    aten.tanh.default: "Tanh",
-}  # fmt: skip
-"""Operator -> its name in ONNX; ``Swish`` is spelt out."""
-
-ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
 PRODUCTS = (aten.mul.Tensor, aten.mul_.Tensor)
 
 POOLS: dict[Any, str] = {
     aten.adaptive_avg_pool2d.default: "mean", aten.avg_pool2d.default: "AveragePool",
     aten.max_pool2d.default: "MaxPool", aten.mean.dim: "mean",
 }  # fmt: skip
-
-VIEWS = (
-    aten.detach.default, aten.expand.default, aten.flatten.using_ints, aten.reshape.default,
-    aten.select.int, aten.squeeze.dim, aten.unflatten.int, aten.unsqueeze.default, aten.view.default,
-)  # fmt: skip
-"""Nothing is moved."""
-
 
 @dataclass(frozen=True)
 class Operator:
@@ -94,16 +72,16 @@ def workload(analysis: Analysis, batch: int = 1) -> Workload:
         analysis: of the dense program.
         batch: samples per run, where the program's batch is dynamic.
     """
-    return Reader(analysis, batch).read()
+    return _Reader(analysis, batch).read()
 
 
-class Reader:
-    """Walks a graph in order, with what has been fused into earlier calls."""
+class _Reader:
+    """Walks a graph in order."""
 
     def __init__(self, analysis: Analysis, batch: int) -> None:
         self.analysis, self.batch = analysis, batch
-        self.sites = Sites(analysis.module)
-        self.fused: set[fx.Node] = set()
+        self.exported = Exported(analysis)
+        self.fusion = Fusion(self.exported)
 
     def read(self) -> Workload:
         """All calls."""
@@ -112,7 +90,7 @@ class Reader:
         macs: list[Polynomial] = []
         others: dict[str, int] = {}
         for node in self.analysis.module.graph.nodes:
-            if node.op != "call_function" or node in self.fused or self.is_free(node):
+            if node.op != "call_function" or node in self.fusion.fused or self.exported.is_free(node):
                 continue
             operator = self._operator(node)
             if operator is not None:
@@ -120,19 +98,11 @@ class Reader:
                 continue
             name = str(node.target)
             others[name] = others.get(name, 0) + 1
-            written.append(self._bytes(node))
+            written.append(self._written(node))
             if node in self.analysis.facts:
                 share = self.analysis.macs_of(node)
                 macs.append(share.scaled(self.batch if self.analysis.costs.batch > 1 else 1))
         return Workload(tuple(found), total(written), total(macs), others)
-
-    def is_free(self, node: fx.Node) -> bool:
-        """Whether a call does nothing when the exported network runs."""
-        if node in self.analysis.stored or not isinstance(node.meta.get("val"), torch.Tensor):
-            return True
-        if node.target in VIEWS or node.target in IDENTITIES or node.target in DROPOUTS:
-            return True
-        return node.target is BATCH_NORM and self.sites.of(node) is not None
 
     def _operator(self, node: fx.Node) -> Operator | None:
         """The kernel of a call, if there is one for it."""
@@ -149,7 +119,7 @@ class Reader:
         return self._alone(node, "BatchNormalization")
 
     def _activated(self, node: fx.Node) -> Operator | None:
-        name, *numbers = _activation(node)
+        name, *numbers = activation(node)
         values = tuple(n for n in numbers if not isinstance(n, str))
         return self._alone(node, str(name), (("values", values),) if values else ())
 
@@ -161,8 +131,8 @@ class Reader:
         if len(shape(source)) != len(sizes):  # without a batch axis
             return None
         dilation = _each(call["dilation"], spatial)
-        inner, outer = self.sizes(source)[1], self.sizes(weight)[0]
-        own = self.sizes(weight)[1]
+        inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
+        own = self.exported.sizes(weight)[1]
         attributes = {
             "kernel": sizes[2:], "stride": _each(call["stride"], spatial), "dilation": dilation,
             "padding": _padding(call["padding"], sizes[2:], dilation),
@@ -170,7 +140,7 @@ class Reader:
             **({"groups": (call["groups"],)} if own.terms.keys() - {()} or call["groups"] == 1
                else {"per_group": (sizes[1],)}),
         }
-        tail = self._tail(node)
+        tail = self.fusion.tail(node)
         kernel = Kernel("conv", self._shape(source, 1), (shape(source)[1], sizes[0]),
                         tuple(sorted(attributes.items())), tail)
         return _narrowed(Operator(node, kernel, (inner, outer)))
@@ -180,8 +150,8 @@ class Reader:
         source, weight = call["input"], call["weight"]
         last = len(shape(source)) - 1
         kernel = Kernel("linear", self._shape(source, last), (shape(weight)[1], shape(weight)[0]),
-                        (), self._tail(node))
-        sizes = self.sizes(weight)
+                        (), self.fusion.tail(node))
+        sizes = self.exported.sizes(weight)
         return Operator(node, kernel, (sizes[1], sizes[0]))
 
     def _pool(self, node: fx.Node) -> Operator | None:
@@ -222,102 +192,29 @@ class Reader:
         """An operator that keeps its channels."""
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and node.target in (*ADDITIONS, *PRODUCTS):
-            source = max(node.all_input_nodes, key=_count)
-        sizes = self.sizes(source)
+            source = max(node.all_input_nodes, key=lambda operand: math.prod(shape(operand)))
+        sizes = self.exported.sizes(source)
         wide = [axis for axis, size in enumerate(sizes) if size.terms.keys() - {()}]
-        if len(wide) > 1:
+        if len(wide) > 1 or not sizes:
             return None
         axis = wide[0] if wide else min(1, len(sizes) - 1)
         kernel = Kernel(kind, self._shape(source, axis), (shape(source)[axis],),
                         (("axis", (axis,)), *attributes))
         return Operator(node, kernel, (sizes[axis],))
 
-    def _tail(self, node: fx.Node) -> tuple[tuple[str | float, ...], ...]:
-        """What is computed in the same breath: the one reader of the result, and its one reader."""
-        tail: list[tuple[str | float, ...]] = []
-        seen = {node}
-        for follower in self._followers(node):
-            if follower.target in ACTIVATIONS:
-                tail.append(_activation(follower))
-            elif follower.target in ADDITIONS and not tail and self._adds(follower, seen):
-                tail.append(("Add",))
-            else:
-                break
-            self.fused.add(follower)
-            seen.add(follower)
-            if follower.target in ACTIVATIONS:
-                break
-        return tuple(tail)
-
-    def _followers(self, node: fx.Node) -> Iterator[fx.Node]:
-        """The chain of single readers, without what folds or does nothing."""
-        while len(node.users) == 1:
-            node = next(iter(node.users))
-            if node.op != "call_function":
-                return
-            if not self.is_free(node) or node.target in VIEWS:
-                yield node
-
-    def _adds(self, node: fx.Node, seen: set[fx.Node]) -> bool:
-        """Whether a sum is computed with this layer: it is with the first operand that is a layer."""
-        call = bind(node)
-        first, second = call["self"], call["other"]
-        if not isinstance(second, fx.Node) or shape(first) != shape(second):
-            return False
-        return self._layer(first) in seen or self._layer(first) is None
-
-    def _layer(self, node: fx.Node) -> fx.Node | None:
-        """The convolution that a value comes from, if nothing else reads it or is done to it."""
-        while self.is_free(node) and node.target not in VIEWS and len(node.users) == 1:
-            if node.op != "call_function":
-                return None
-            node = node.all_input_nodes[0]
-        return node if node.target in CONVOLUTIONS and len(node.users) == 1 else None
-
-    def sizes(self, node: fx.Node) -> tuple[Polynomial, ...]:
-        """The lengths of a value's or stored tensor's axes."""
-        analysis = self.analysis
-        if node.op == "get_attr":
-            layout: Any = analysis.axes[str(node.target)]
-        else:
-            layout = analysis.layouts[node]
-        return tuple(analysis.grouping.size(analysis.labels.resolve(axis)) for axis in layout)
-
     def _shape(self, node: fx.Node, width: int) -> tuple[int, ...]:
         sizes = self._batched(node)
         return tuple(0 if axis == width else size for axis, size in enumerate(sizes))
 
     def _batched(self, node: fx.Node) -> tuple[int, ...]:
-        first, *rest = node.meta["val"].shape
-        return (self.batch if isinstance(first, torch.SymInt) else first, *map(int, rest))
+        first = node.meta["val"].shape[0]
+        return (self.batch if isinstance(first, torch.SymInt) else first, *shape(node)[1:])
 
-    def _bytes(self, node: fx.Node) -> Polynomial:
-        layout = self.analysis.layouts.get(node)
-        value = node.meta["val"]
-        samples = self.batch / self.analysis.costs.batch if isinstance(value.shape[:1], torch.Size) else 1
-        if not isinstance(layout, tuple):
-            return Polynomial.constant(value.numel() * value.element_size())
-        out = Polynomial.constant(value.element_size() * samples)
-        for size in self.sizes(node):
-            out *= size
-        return out
-
-
-def _count(node: fx.Node) -> int:
-    out = 1
-    for size in shape(node):
-        out *= size
-    return out
-
-
-def _activation(node: fx.Node) -> tuple[str | float, ...]:
-    """Its name in ONNX and its numbers."""
-    call = bind(node)
-    if ACTIVATIONS[node.target] == "Clip":
-        return "Clip", float(call.get("min_val", 0.0)), float(call.get("max_val", 6.0))
-    if ACTIVATIONS[node.target] == "LeakyRelu":
-        return "LeakyRelu", float(call["negative_slope"])
-    return (ACTIVATIONS[node.target],)
+    def _written(self, node: fx.Node) -> Polynomial:
+        """Bytes that a call writes in a run."""
+        example = self.analysis.costs.batch
+        grows = example > 1 and any(isinstance(size, torch.SymInt) for size in node.meta["val"].shape)
+        return self.exported.bytes(node).scaled(self.batch / example if grows else 1)
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:

@@ -1,0 +1,82 @@
+"""Which calls onnxruntime computes in the same breath as the layer before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from graphprune.nodes import bind, shape
+from graphprune.passes.exported import ACTIVATIONS, VIEWS, Exported
+from graphprune.passes.fold_sites import CONVOLUTIONS
+
+__all__ = ["ADDITIONS", "Fusion", "activation"]
+
+aten = torch.ops.aten
+
+ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
+
+
+class Fusion:
+    """Walks on from layers, and remembers what has been fused into them.
+
+    Attributes:
+        fused: calls that don't run on their own.
+    """
+
+    def __init__(self, exported: Exported) -> None:
+        self.exported = exported
+        self.fused: set[fx.Node] = set()
+
+    def tail(self, node: fx.Node) -> tuple[tuple[str | float, ...], ...]:
+        """What is computed in the same breath: the one reader of the result, and its one reader."""
+        tail: list[tuple[str | float, ...]] = []
+        seen = {node}
+        for follower in self._followers(node):
+            if follower.target in ACTIVATIONS:
+                tail.append(activation(follower))
+            elif follower.target in ADDITIONS and not tail and self._adds(follower, seen):
+                tail.append(("Add",))
+            else:
+                break
+            self.fused.add(follower)
+            seen.add(follower)
+            if follower.target in ACTIVATIONS:
+                break
+        return tuple(tail)
+
+    def _followers(self, node: fx.Node) -> Iterator[fx.Node]:
+        """The chain of single readers, without what folds or does nothing."""
+        while len(node.users) == 1:
+            node = next(iter(node.users))
+            if node.op != "call_function":
+                return
+            if not self.exported.is_free(node) or node.target in VIEWS:
+                yield node
+
+    def _adds(self, node: fx.Node, seen: set[fx.Node]) -> bool:
+        """Whether a sum is computed with this layer: it is with the first operand that is a layer."""
+        call = bind(node)
+        first, second = call["self"], call["other"]
+        if not isinstance(second, fx.Node) or shape(first) != shape(second):
+            return False
+        return self._layer(first) in seen or self._layer(first) is None
+
+    def _layer(self, node: fx.Node) -> fx.Node | None:
+        """The convolution that a value comes from, if nothing else reads it or is done to it."""
+        while self.exported.is_free(node) and node.target not in VIEWS and len(node.users) == 1:
+            if node.op != "call_function":
+                return None
+            node = node.all_input_nodes[0]
+        return node if node.target in CONVOLUTIONS and len(node.users) == 1 else None
+
+
+def activation(node: fx.Node) -> tuple[str | float, ...]:
+    """Its name in ONNX and its numbers."""
+    call = bind(node)
+    if ACTIVATIONS[node.target] == "Clip":
+        return "Clip", float(call.get("min_val", 0.0)), float(call.get("max_val", 6.0))
+    if ACTIVATIONS[node.target] == "LeakyRelu":
+        return "LeakyRelu", float(call["negative_slope"])
+    return (ACTIVATIONS[node.target],)
