@@ -2,12 +2,11 @@
 
 ``torch.export.load`` unpickles what it can't read otherwise, evaluates expressions, and compiles
 names into Python code. So a file is taken apart first, everything in it that could end up in code
-is held against a short list of what torch writes, and a clean copy is what torch gets to read.
+is held against a short list of what torch writes (``harmless.py``), and a clean copy is what torch gets to read.
 """
 
 from __future__ import annotations
 
-import ast
 import copy
 import io
 import json
@@ -16,7 +15,6 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from torch.export import ExportedProgram
 
 from graphprune.archives import Archive, open_archive
 from graphprune.errors import LoadError, first_line
+from graphprune.harmless import is_harmless, members, strings
 from graphprune.tracing import quiet
 
 __all__ = ["READ_ERRORS", "load_program", "unpickled"]
@@ -42,24 +41,6 @@ _PARTS = re.compile(
     r"|data/sample_inputs/model\.pt"
 )
 _IGNORED = re.compile(r"extra/.*")
-_NAME = re.compile(r"[\w.:/<>,*\[\]+\- ]*")
-_TARGET = re.compile(
-    r"torch\.ops\.(aten|prims|torchvision)\.[a-z]\w*(\.\w+)?|torch\.ops\.aten\.__(and|or|xor|[lr]shift)__\.\w+"
-    r"|torch\.ops\.higher_order\.[a-z]\w*|_operator\.[a-z]+|torch\.(_?sym_[a-z]+)|math\.[a-z]+"
-)
-_FORBIDDEN = {"torch.ops.aten.from_file", "_operator.attrgetter", "_operator.methodcaller",
-              "_operator.call", "torch.ops.aten.save"}
-_FRAME = re.compile(r'File "[^"\n\r]*", line \d+, in [\w<>.]+')
-_FUNCTIONS = {
-    "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Mod", "PythonMod",
-    "FloorDiv", "CleanDiv", "CeilDiv", "IntTrueDiv", "FloatTrueDiv", "CeilToInt", "FloorToInt",
-    "RoundToInt", "TruncToInt", "ToFloat", "ModularIndexing", "Where", "PowByNatural", "FloatPow",
-    "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "StrictLessThan",
-    "StrictGreaterThan", "LessThan", "GreaterThan", "And", "Or", "Not", "Identity",
-}  # fmt: skip
-_SAFE_NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.UnaryOp,
-               ast.USub, ast.UAdd, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Compare,
-               ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
 def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
@@ -164,108 +145,12 @@ def _checked(archive: Archive, name: str, data: bytes) -> Any:
                         f"{name} is not JSON") from error
     if name.startswith("models/") and isinstance(document, dict):
         document["guards_code"] = []  # Python code, which torch would run; nothing needs it
-    for key, value in _strings(document):
-        if not _harmless(key, value):
+    for key, value in strings(document):
+        if not is_harmless(key, value):
             raise _dangerous(archive, f"{key} {value!a:.80}")
-    for key, value in _members(document):
+    for key, value in members(document):
         if key == "use_pickle" and value:
             raise _dangerous(archive, "pickled weights")
         if key == "path_name" and not re.fullmatch(r"(weight|tensor)_\d+", str(value)):
             raise _dangerous(archive, f"an object {value!a:.80}")
     return document
-
-
-def _members(document: Any) -> Iterator[tuple[str, Any]]:
-    """All members of all objects. Metadata is cut down to what is known, on the way."""
-    open_ = [document]
-    while open_:
-        current = open_.pop()
-        if isinstance(current, dict):
-            if isinstance(notes := current.get("metadata"), dict):
-                current["metadata"] = _notes(notes)
-            yield from current.items()
-            open_ += current.values()
-        elif isinstance(current, list):
-            open_ += current
-
-
-def _notes(metadata: dict[str, Any]) -> dict[str, str]:
-    """Where a call comes from: lines of code without their text, and modules."""
-    found: dict[str, str] = {}
-    if isinstance(trace := metadata.get("stack_trace"), str):
-        found["stack_trace"] = "\n".join(_FRAME.findall(trace))
-    if isinstance(stack := metadata.get("nn_module_stack"), str) and "\n" not in stack:
-        found["nn_module_stack"] = stack
-    return found
-
-
-def _strings(document: Any) -> Iterator[tuple[str, str]]:
-    """Every string but free text, with the key it stands under; keys are strings too."""
-    for key, value in _members(document):
-        yield "a name", key
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, str) and key not in {"stack_trace", "nn_module_stack", "as_string"}:
-                yield key, item
-
-
-def _harmless(key: str, value: str) -> bool:
-    match key:
-        case "target":
-            return bool(_TARGET.fullmatch(value)) and not any(
-                value == bad or value.startswith(f"{bad}.") for bad in _FORBIDDEN)
-        case "expr_str":
-            return _is_expression(value)
-        case "in_spec" | "out_spec" | "context":
-            return _is_specification(value)
-        case _:
-            return bool(_NAME.fullmatch(value))
-
-
-def _is_specification(text: str) -> bool:
-    """Whether a tree specification, JSON in a string, holds harmless names only."""
-    if _NAME.fullmatch(text):
-        return True
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return all(_harmless(key, value) for key, value in _strings({"": document}))
-
-
-def _is_expression(text: str) -> bool:
-    """Whether a size is arithmetic on symbols and nothing else: sympy evaluates it as Python."""
-    try:
-        tree = ast.parse(text, mode="eval") if len(text) < 10_000 else None
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return tree is not None and all(map(_is_safe, ast.walk(tree)))
-
-
-def _is_safe(node: ast.AST) -> bool:
-    match node:
-        case ast.Call(func=ast.Name(id=name), args=args):
-            # Towers of powers take forever: an exponent must be a small number.
-            power = name in {"Pow", "PowByNatural", "FloatPow"}
-            return name in _FUNCTIONS and (not power or (len(args) == 2 and _is_small(args[1])))
-        case ast.BinOp(op=ast.Pow(), right=right):
-            return _is_small(right)
-        case ast.Pow():
-            return True
-        case ast.Name(id=name):
-            return not name.startswith("_")
-        case ast.Constant(value=value):
-            # Symbol('s0'), Integer('2'), Rational('1/2'): sympy parses some of these again.
-            return isinstance(value, bool | int | float) or (
-                isinstance(value, str) and bool(re.fullmatch(r"[a-zA-Z]\w*|-?\d+(\.\d+)?", value)))
-        case _:
-            return isinstance(node, _SAFE_NODES)
-
-
-def _is_small(node: ast.AST) -> bool:
-    match node:
-        case ast.Constant(value=int(value)) | ast.UnaryOp(operand=ast.Constant(value=int(value))):
-            return value <= 64
-        case ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(value))]):
-            return value <= 64
-        case _:
-            return False

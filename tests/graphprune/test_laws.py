@@ -20,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis import Analysis, Kept, analyse
 from graphprune.cut import cut_module
-from graphprune.double import Double, is_continuous, widen
+from graphprune.double import Double, widen
 from graphprune.masked import Masked
+from graphprune.nodes import is_continuous
 from graphprune.ops import RULES, Sample
 from graphprune.verify import error, run
 from tests.foreign import operator_of
