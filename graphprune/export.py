@@ -88,7 +88,7 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
 
 
 @contextmanager
-def _quiet() -> Generator[None, None, None]:
+def _quiet() -> Generator[None]:
     """No log lines and no warnings that a user can't act on."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]

@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
+def new_folder(path: Path, *, force: bool) -> Generator[Path]:
     """A folder to fill; it appears at ``path`` when the block ends, and not if it fails.
 
     Args:
@@ -60,7 +60,7 @@ def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
+def new_file(path: Path, *, force: bool) -> Generator[Callable[[str], None]]:
     """As ``new_folder``, for one text file.
 
     Yields:
@@ -82,7 +82,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
+def _reported(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
@@ -122,7 +122,7 @@ def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def _partial(target: Path, shown: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+def _partial(target: Path, shown: Path, make: Callable[[Path], object]) -> Generator[Path]:
     """A new hidden sibling, removed at the end if it is still there."""
     missing = [parent for parent in target.parents if not parent.exists()]
     partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")

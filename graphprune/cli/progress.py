@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 
 __all__ = ["working"]
@@ -14,7 +14,7 @@ logger = logging.getLogger("graphprune")
 
 
 @contextmanager
-def working(*, verbose: int, quiet: bool, stages: int) -> Iterator[Callable[[str], None]]:
+def working(*, verbose: int, quiet: bool, stages: int) -> Generator[Callable[[str], None]]:
     """The time in which a command computes.
 
     Whatever user code prints meanwhile goes to stderr: stdout holds the result alone.
@@ -38,7 +38,7 @@ def working(*, verbose: int, quiet: bool, stages: int) -> Iterator[Callable[[str
 
 
 @contextmanager
-def _logging(verbose: int) -> Iterator[None]:
+def _logging(verbose: int) -> Generator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(relativeCreated)7d ms  %(message)s"))
     level = logger.level
@@ -52,7 +52,7 @@ def _logging(verbose: int) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(stages: int) -> Iterator[Callable[[str], None]]:
+def _bar(stages: int) -> Generator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
