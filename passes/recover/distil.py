@@ -129,7 +129,7 @@ class Distil(TransformPass):
         made = self._optimizers(pair, state.program, numbers)
         loop = Loop(
             pair=pair, draw=samples.draw, held_out=held_out,
-            distance=distance, inside=inside.weighted(pair.weights), settings=self._settings(),
+            distance=distance, inside=inside, deep=inside.weighted(pair.weights), settings=self._settings(),
             optimizers=made, checkpoint=self.checkpoint,
             identity=self._identity(pair, made) if self.checkpoint else "", progress=self.progress,
             begun=begun,

@@ -32,6 +32,10 @@ EVALUATIONS = 10
 INNER = 3.0
 """Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/recovery.md``."""
 
+ASTRAY = 2.0
+"""Training by depth is given up where the held-out error is so many times that of the start when it is first
+looked at. What was tried: ``docs/recovery.md``."""
+
 _WARM_UP = 0.05
 """Share of the effort in which the rate rises."""
 
@@ -58,6 +62,7 @@ class Held:
         best: the lowest since.
         evaluated: share of the effort at the last evaluation.
         weights: of the best student.
+        alike: whether all values inside count alike by now.
     """
 
     step: int = 0
@@ -66,6 +71,7 @@ class Held:
     best: float = math.inf
     evaluated: float = 0.0
     weights: dict[str, Tensor] = field(default_factory=dict)
+    alike: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,9 @@ class Loop:
         draw: number of a step -> flat inputs.
         held_out: inputs and dense outputs that aren't trained on.
         distance: of outputs.
-        inside: of values inside.
+        inside: of values inside, all alike.
+        deep: of values inside by their depth: what training begins with. Where that leads it astray, it begins
+            anew with ``inside``, in what is left of the effort.
         settings: how to train.
         optimizers: of the student; the rates that they have are their highest.
         checkpoint: where to keep the state; ``None``: nowhere.
@@ -91,6 +99,7 @@ class Loop:
     held_out: Sequence[tuple[Sequence[Any], Outputs]]
     distance: Distance
     inside: Distance
+    deep: Distance
     settings: Settings
     optimizers: Sequence[torch.optim.Optimizer]
     checkpoint: Path | None
@@ -106,35 +115,36 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             while (share := self.settings.effort.share(held.step, held.seconds)) < 1:
                 start = time.perf_counter()
-                self._step(held.step, share)
+                self._step(held, share)
                 held.step += 1
                 held.seconds += time.perf_counter() - start
                 share = self.settings.effort.share(held.step, held.seconds)
                 if share >= 1 or share - held.evaluated >= 1 / EVALUATIONS:
+                    first_look = not held.evaluated
                     held.evaluated = share
-                    held = self._evaluated(held)
+                    held = self._evaluated(held, may_restart=first_look)
         self.student.load_state_dict(held.weights)
         return held
 
-    def _step(self, step: int, share: float) -> None:
-        torch.manual_seed(self.settings.seed + step)  # for dropout
-        generator = torch.Generator().manual_seed(self.settings.seed + step)
-        inputs = augment(self.settings.augment, self.draw(step), generator)
+    def _step(self, held: Held, share: float) -> None:
+        torch.manual_seed(self.settings.seed + held.step)  # for dropout
+        generator = torch.Generator().manual_seed(self.settings.seed + held.step)
+        inputs = augment(self.settings.augment, self.draw(held.step), generator)
         for group in self._groups():
             group["lr"] = group["initial_lr"] * _schedule(share)
         self.student.train(self.settings.batch_training)
         self.student.zero_grad()
-        self._loss(inputs).backward()  # pyright: ignore[reportUnknownMemberType]
+        self._loss(inputs, self.inside if held.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def _loss(self, inputs: Sequence[Any]) -> Tensor:
+    def _loss(self, inputs: Sequence[Any], distance: Distance) -> Tensor:
         """The error of the outputs, and the mean of those of the values inside."""
         wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
         error = self.distance.between(got, wanted)
-        return error + self.settings.inner * self.inside.between(inside, wanted_inside) if inside else error
+        return error + self.settings.inner * distance.between(inside, wanted_inside) if inside else error
 
     @property
     def student(self) -> fx.GraphModule:
@@ -144,8 +154,8 @@ class Loop:
     def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
-    def _evaluated(self, held: Held) -> Held:
-        """Look at the held-out error, keep the best, write a checkpoint."""
+    def _evaluated(self, held: Held, *, may_restart: bool = False) -> Held:
+        """Look at the held-out error, keep the best, write a checkpoint; begin anew if it has gone astray."""
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
@@ -156,6 +166,11 @@ class Loop:
         if error < held.best or not held.weights:  # an error that isn't a number is no best
             held.best = error
             held.weights = copy.deepcopy(self.student.state_dict())
+        if may_restart and self.deep != self.inside and not error < ASTRAY * held.first:
+            held.alike = True
+            self.student.load_state_dict(held.weights)
+            for optimizer in self.optimizers:
+                optimizer.state.clear()
         held.seconds += time.perf_counter() - start
         done = min(1.0, self.settings.effort.share(held.step, held.seconds))
         logger.info("distil: %d steps, %.0f s, held-out error %.4f", held.step, held.seconds, error)

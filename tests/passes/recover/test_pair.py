@@ -21,6 +21,7 @@ from graphprune.graph import unlift
 from graphprune.job import Job, Options
 from graphprune.passes import Distil, Effort
 from graphprune.passes.recover import pair as pairs
+from graphprune.passes.recover import training
 from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.optimizers import optimizers
 from graphprune.passes.recover.pair import Pair
@@ -113,6 +114,7 @@ def test_the_longest_way_to_a_value_is_its_depth() -> None:
 def test_training_with_other_weights_does_not_go_on_from_a_checkpoint(
         residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dense, small = residual
+    torch.manual_seed(1)
     data = gather([torch.randn(16, 3, 6, 6) for _ in range(4)], dense)
 
     def weights(checkpoint: Path | None) -> list[Tensor]:
@@ -128,6 +130,41 @@ def test_training_with_other_weights_does_not_go_on_from_a_checkpoint(
     after = weights(tmp_path / "checkpoint")
     assert not same(after, before)
     assert same(after, weights(None))
+
+
+def test_what_goes_astray_begins_anew_with_all_values_alike(
+        residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, small = residual
+    torch.manual_seed(1)
+    data = gather([torch.randn(16, 3, 6, 6) for _ in range(4)], dense)
+
+    class KilledError(Exception):
+        pass
+
+    def trained(**options: Any) -> list[Tensor]:
+        distil = Distil(dense=dense, data=data, effort=Effort(steps=30), batch_training=False, **options)
+        program, (found,) = distil.run(small)
+        assert found.after < found.before
+        return [x.detach() for x in tensors_of(unlift(program)).values()]
+
+    def same(left: list[Tensor], right: list[Tensor]) -> bool:
+        return all(map(torch.equal, left, right))
+
+    monkeypatch.setattr(training, "ASTRAY", math.inf)
+    plain = trained()
+    monkeypatch.setattr(training, "ASTRAY", 0.0)  # whatever it does
+    anew = trained()
+    assert not same(anew, plain)
+    news: list[str] = []
+
+    def kill(said: str) -> None:
+        news.append(said)
+        if len(news) == 4:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        trained(checkpoint=tmp_path / "checkpoint", progress=kill)
+    assert same(trained(checkpoint=tmp_path / "checkpoint"), anew)
 
 
 def test_nothing_cut_nothing_wrong() -> None:
