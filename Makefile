@@ -43,7 +43,7 @@ demo: setup ## Compress the network for digits, end to end
 screenshots: setup ## Take the pictures of reports in docs/screenshots (needs a Chromium)
 	$(INSTALL) -e ".[browser]"
 	mkdir -p docs/screenshots
-	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m browser tests/page
+	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m browser tests/report/html
 
 lint: setup ## Check the style
 	$(BIN)/ruff check

@@ -44,18 +44,18 @@ from torch import nn
 from torch.export import ExportedProgram
 
 import graphprune as gp
-from graphprune.analysis import Analysis
-from graphprune.budget import Budget
-from graphprune.calibration import Calibration, batched
+from graphprune.analysis.analyse import Analysis
 from graphprune.data import Images, calibrate
-from graphprune.job import Job, Options
+from graphprune.data.calibration import Calibration, batched
+from graphprune.ir.trace import trace
 from graphprune.models import ALL, cifar_resnet, train_images
 from graphprune.passes import CRITERIA, Allocate, Decision, Distil, Effort, Scores, make_plan
-from graphprune.passes.allocation import ALLOCATORS
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import repair
 from graphprune.passes.score import additive
-from graphprune.tracing import trace
+from graphprune.passes.solver import ALLOCATORS
+from graphprune.plan.budget import Budget
+from graphprune.workflow.job import Job, Options
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"

@@ -3,7 +3,7 @@
     python benchmarks/analysis.py
 
 Convolutional networks of growing depth are built as torch.fx graphs, without export and without
-data (tensors on the ``meta`` device), and ``graphprune.analysis.analyse`` is timed on each, on one
+data (tensors on the ``meta`` device), and ``graphprune.analysis.analyse.analyse`` is timed on each, on one
 thread. The table goes to stdout and to ``results/analysis.csv``; with matplotlib there is also a
 plot, ``results/analysis.png``.
 
@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.analysis import analyse
+from graphprune.analysis.analyse import analyse
 
 RESULTS = Path(__file__).parent / "results"
 NODES = (250, 500, 1_000, 2_000, 5_000, 10_000, 20_000)

@@ -30,10 +30,10 @@ from zoo import peak_mb
 from zoo_nets import import_torchvision
 
 import graphprune as gp
-from graphprune.analysis import Analysis
-from graphprune.budget import Budget
+from graphprune.analysis.analyse import Analysis
+from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Decision
-from graphprune.tracing import trace
+from graphprune.plan.budget import Budget
 
 RESULTS = Path(__file__).parent / "results"
 Found = TypeVar("Found")

@@ -42,19 +42,19 @@ import zoo_nets
 from torch import nn
 
 import graphprune as gp
-from graphprune.analysis import Analysis
-from graphprune.budget import Budget
+from graphprune.analysis.analyse import Analysis
 from graphprune.errors import InfeasibleBudgetError
-from graphprune.export import to_onnx
-from graphprune.graph import input_names, output_names
-from graphprune.latency import LatencyTable
+from graphprune.export.ort_session import Runtime, Timed, feed, session
+from graphprune.export.timing import Ratio, Spread, interleaved
+from graphprune.export.to_onnx import to_onnx
+from graphprune.ir.program import input_names, output_names
+from graphprune.ir.trace import trace
 from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
-from graphprune.passes.fold_batchnorm import fold_batchnorm
+from graphprune.passes.batchnorm.fold import fold_batchnorm
 from graphprune.passes.latency import Latency, ProfileLatency, slim_onnx, workload
 from graphprune.passes.latency.profiling import random_widths
-from graphprune.runtime import Runtime, Timed, feed, session
-from graphprune.timing import Ratio, Spread, interleaved
-from graphprune.tracing import trace
+from graphprune.plan.budget import Budget
+from graphprune.plan.latency_table import LatencyTable
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLE = RESULTS / "latency.csv"

@@ -26,14 +26,14 @@ import torch
 from latency import BUDGET, flops_of_latency, serialised
 
 import graphprune as gp
-from graphprune.analysis import Analysis
-from graphprune.budget import Budget
-from graphprune.job import Job, Options
+from graphprune.analysis.analyse import Analysis
+from graphprune.export.ort_session import Runtime, Timed, feed, session
+from graphprune.export.timing import Ratio, interleaved
 from graphprune.models import cifar_resnet
 from graphprune.passes import Allocate
 from graphprune.passes.latency import Latency, ProfileLatency, workload
-from graphprune.runtime import Runtime, Timed, feed, session
-from graphprune.timing import Ratio, interleaved
+from graphprune.plan.budget import Budget
+from graphprune.workflow.job import Job, Options
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latency_accuracy.json"
 

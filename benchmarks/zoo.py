@@ -123,11 +123,11 @@ def peak_mb() -> int:
 
 def run_graphprune(name: str, *, onnx: bool) -> None:
     from graphprune import compress
-    from graphprune.analysis import analyse
-    from graphprune.eager import rebuild
-    from graphprune.explain import unknown_operators
-    from graphprune.inspection import describe
-    from graphprune.tracing import trace
+    from graphprune.analysis.analyse import analyse
+    from graphprune.analysis.frozen import unknown_operators
+    from graphprune.ir.trace import trace
+    from graphprune.rebuild.rebuild import rebuild
+    from graphprune.report.inspection import describe
 
     emit(stage="build", flops_asked=FLOPS)
     model, inputs = build(name)
@@ -167,7 +167,7 @@ def run_class(name: str, *, onnx: bool) -> None:
 
 def run_inexact(name: str, *, onnx: bool) -> None:
     from graphprune import inspect
-    from graphprune.inspection import describe
+    from graphprune.report.inspection import describe
 
     emit(stage="build")
     model, inputs = build(name)

@@ -12,20 +12,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphprune.version import __version__
+from .version import __version__
 
 if TYPE_CHECKING:
-    from graphprune.api import apply, compress, decide, inspect, load, profile
-    from graphprune.budget import Budget
-    from graphprune.data import images
-    from graphprune.errors import GraphpruneError
-    from graphprune.explore import compress_within, sweep
-    from graphprune.latency import LatencyTable
-    from graphprune.pipeline import AnalysisPass, Pipeline, State, TransformPass
-    from graphprune.plan import Plan
-    from graphprune.report import Report
-    from graphprune.result import Result
-    from graphprune.tracing import trace
+    from graphprune.ir.trace import trace
+    from graphprune.plan.budget import Budget
+    from graphprune.plan.latency_table import LatencyTable
+    from graphprune.plan.plan import Plan
+    from graphprune.report.report import Report
+    from graphprune.workflow.budget_sweep import compress_within, sweep
+    from graphprune.workflow.result import Result
+
+    from .api import apply, compress, decide, inspect, load, profile
+    from .data import images
+    from .errors import GraphpruneError
+    from .pipeline import AnalysisPass, Pipeline, State, TransformPass
 
 __all__ = [
     "AnalysisPass",
@@ -53,25 +54,25 @@ __all__ = [
 
 _HOME = {
     "AnalysisPass": "pipeline",
-    "Budget": "budget",
+    "Budget": "plan.budget",
     "GraphpruneError": "errors",
-    "LatencyTable": "latency",
+    "LatencyTable": "plan.latency_table",
     "Pipeline": "pipeline",
-    "Plan": "plan",
-    "Report": "report",
-    "Result": "result",
+    "Plan": "plan.plan",
+    "Report": "report.report",
+    "Result": "workflow.result",
     "State": "pipeline",
     "TransformPass": "pipeline",
     "apply": "api",
     "compress": "api",
-    "compress_within": "explore",
+    "compress_within": "workflow.budget_sweep",
     "decide": "api",
     "images": "data",
     "inspect": "api",
     "load": "api",
     "profile": "api",
-    "sweep": "explore",
-    "trace": "tracing",
+    "sweep": "workflow.budget_sweep",
+    "trace": "ir.trace",
 }
 
 

@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.export import ExportedProgram
 
-from graphprune.analysis import Analysis, analyse
-from graphprune.artifacts import PROGRAM
-from graphprune.budget import budgets
-from graphprune.cut import cut
-from graphprune.eager import rebuild
-from graphprune.errors import PlanError
-from graphprune.job import Data, Job, Options, Progress, program_of
-from graphprune.latency import LatencyTable
-from graphprune.loading import load as load_file
-from graphprune.passes import Allocate, Analyse, Effort
-from graphprune.passes.given import Given
+from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.cut.cut import cut
+from graphprune.ir.trace import trace
+from graphprune.ir.trainable import trainable_graph
+from graphprune.loading.load import load as load_file
+from graphprune.passes.allocate.given_plan import Given
 from graphprune.passes.latency import ProfileLatency
-from graphprune.pipeline import Pipeline, State
-from graphprune.plan import Plan
-from graphprune.result import Result
-from graphprune.tracing import trace
-from graphprune.trainable import trainable_graph
-from graphprune.verify import verify
+from graphprune.plan.budget import budgets
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.plan.plan import Plan
+from graphprune.rebuild.rebuild import rebuild
+from graphprune.verify.oracle import verify
+from graphprune.workflow.job import Data, Job, Options, Progress, program_of
+from graphprune.workflow.result import Result
+from graphprune.workflow.write import PROGRAM
+
+from .errors import PlanError
+from .passes import Allocate, Analyse, Effort
+from .pipeline import Pipeline, State
 
 if TYPE_CHECKING:
-    from graphprune.passes import Criterion
+    from .passes import Criterion
 
 __all__ = ["apply", "compress", "decide", "inspect", "load", "profile"]
 

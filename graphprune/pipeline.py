@@ -21,9 +21,10 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.fx.passes.infra.pass_base import PassResult
 
-from graphprune.errors import InternalError
-from graphprune.graph import lift, unlift
-from graphprune.randomness import held
+from graphprune.ir.program import lift, unlift
+from graphprune.ops.fixed_random import held
+
+from .errors import InternalError
 
 __all__ = ["AnalysisPass", "Pipeline", "State", "TransformPass"]
 

@@ -16,16 +16,17 @@
 
 from __future__ import annotations
 
-from .allocate import Allocate
+from graphprune.passes.allocate.allocate import Allocate
+from graphprune.passes.batchnorm.fold_batchnorm import FoldBatchNorm, Folded, count_batchnorms
+from graphprune.passes.decision import Decision, make_plan
+from graphprune.passes.prune.merge import Merge, Merged
+from graphprune.passes.prune.prune import Prune
+from graphprune.passes.recover.distil import Distil, Distilled
+from graphprune.passes.recover.effort import Effort
+from graphprune.passes.recover.recover import Recover, Recovered
+
 from .analyse import Analyse, Observe, Score
 from .choose import Choose
-from .decision import Decision, make_plan
-from .fold import FoldBatchNorm, Folded, count_batchnorms
-from .prune import Prune
-from .recover.distil import Distil, Distilled
-from .recover.effort import Effort
-from .recover.merge import Merge, Merged
-from .recover.recover import Recover, Recovered
 from .score import CRITERIA, Criterion, Scores
 
 __all__ = [

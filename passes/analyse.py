@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from graphprune.analysis import Analysis, analyse
-from graphprune.calibration import Calibration
+from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.analysis.frozen import unknown_operators
+from graphprune.data.calibration import Calibration
 from graphprune.errors import PlanError, UnsupportedOpError
-from graphprune.explain import unknown_operators
-from graphprune.nodes import source_line
+from graphprune.ir.nodes import source_line
 from graphprune.pipeline import AnalysisPass, State
 
 from .observe import Observations

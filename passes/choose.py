@@ -9,17 +9,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
 from graphprune.errors import InfeasibleBudgetError
+from graphprune.passes.allocate.allocate import Allocate
+from graphprune.passes.decision import Decision
 from graphprune.pipeline import AnalysisPass, State
-from graphprune.plan import Plan
+from graphprune.plan.plan import Plan
 
-from .allocate import Allocate
-from .allocation import DynamicProgramming, GlobalThreshold, correct
-from .decision import Decision
 from .observe import Observations
 from .recover import repair
 from .score import Scores
+from .solver import DynamicProgramming, GlobalThreshold, correct
 
 __all__ = ["Choose"]
 

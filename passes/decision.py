@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
-from graphprune.graph import fingerprint
-from graphprune.plan import GroupPlan, Plan
-
-from .allocation import Allocation
+from graphprune.analysis.analyse import Analysis
+from graphprune.ir.program import fingerprint
+from graphprune.passes.solver import Allocation
+from graphprune.plan.plan import GroupPlan, Plan
 
 if TYPE_CHECKING:
-    from .recover import Repaired
+    from graphprune.passes.recover import Repaired
 
 __all__ = ["ROUNDING", "Decision", "Met", "make_plan"]
 

@@ -16,9 +16,9 @@ from torch import nn
 from torch.fx.passes.infra.pass_manager import PassManager
 
 import graphprune as gp
-from graphprune.analysis import Analysis
-from graphprune.calibration import gather
-from graphprune.cut import cut
+from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import cut
+from graphprune.data.calibration import gather
 from graphprune.errors import (
     InfeasibleBudgetError,
     LoadError,
@@ -27,7 +27,10 @@ from graphprune.errors import (
     TraceError,
     UnsupportedOpError,
 )
-from graphprune.graph import unlift
+from graphprune.ir.program import unlift
+from graphprune.ir.trace import trace
+from graphprune.ir.trainable import trainable_graph
+from graphprune.loading.pt2 import load_program
 from graphprune.passes import (
     CRITERIA,
     Allocate,
@@ -40,9 +43,6 @@ from graphprune.passes import (
     Scores,
 )
 from graphprune.passes.score import Magnitude
-from graphprune.programs import load_program
-from graphprune.tracing import trace
-from graphprune.trainable import trainable_graph
 from tests import nets
 
 FLOAT32_TOLERANCE = 1e-4

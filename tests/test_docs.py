@@ -32,8 +32,8 @@ from graphprune import errors, passes
 from graphprune.cli.__main__ import main
 from graphprune.cli.app import app
 from graphprune.ops import RULES
-from graphprune.passes.allocation import ALLOCATORS
-from graphprune.plan import Plan
+from graphprune.passes.solver import ALLOCATORS
+from graphprune.plan.plan import Plan
 from tests.documents import LANGUAGES, Block, blocks, commands, inline_code, links, options
 
 if sys.version_info >= (3, 11):

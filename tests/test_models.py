@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune.graph import unlift
+from graphprune.export.check import ONNX_TOLERANCE
+from graphprune.ir.program import unlift
+from graphprune.ir.trace import trace
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
-from graphprune.onnx_check import ONNX_TOLERANCE
 from graphprune.passes import Allocate, Decision, FoldBatchNorm
-from graphprune.passes.fold_batchnorm import foldable
-from graphprune.tracing import trace
-from graphprune.verify import TOLERANCE
+from graphprune.passes.batchnorm.fold import foldable
+from graphprune.verify.oracle import TOLERANCE
 
 SLACK = 0.005
 """A budget is met to 0.5 % of the dense cost."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from graphprune.cli import render
-from graphprune.cli.app import app
 from graphprune.errors import GraphpruneError
+
+from . import render
+from .app import app
 
 __all__ = ["main"]
 

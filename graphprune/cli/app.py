@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import render
-from graphprune.cli.bench import bench
-from graphprune.cli.compress import compress
-from graphprune.cli.inspect import inspect
-from graphprune.cli.plan import plan
-from graphprune.cli.profile import profile
-from graphprune.cli.report import report
-from graphprune.cli.sweep import sweep
-from graphprune.cli.verify import verify
+from . import render
+from .bench import bench
+from .compress import compress
+from .inspect import inspect
+from .plan import plan
+from .profile import profile
+from .report import report
+from .sweep import sweep
+from .verify import verify
 
 __all__ = ["app"]
 
@@ -34,7 +34,7 @@ def _version(asked: bool) -> None:
     if asked:
         from graphprune.version import __version__
 
-        render.text(f"graphprune {__version__}")
+        render.document(f"graphprune {__version__}")
         raise typer.Exit
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, reading, render
-from graphprune.cli.progress import working
+from . import options, reading, render
+from .progress import working
 
 __all__ = ["bench"]
 
@@ -36,11 +36,11 @@ def bench(
     sizes, counts = reading.numbers("--batch", batch), reading.numbers("--threads", threads)
     named = reading.sizes("--dim", dims or [])
     with working(verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts)) as progress:
-        from graphprune.bench import bench as run
+        from graphprune.export.bench import bench as run
 
         found = run(models, batches=sizes, threads=counts, provider=provider, rounds=rounds,
                     warmup=warmup, dims=named, progress=progress)
     if as_json:
-        render.text(found.to_json())
+        render.document(found.to_json())
     else:
         render.benchmark(found)

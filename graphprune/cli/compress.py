@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.cli import options, output, processes, reading, render
-from graphprune.cli.progress import working
 from graphprune.errors import OutputError, PlanError
 
+from . import options, output, processes, reading, render
+from .progress import working
+
 if TYPE_CHECKING:
-    from graphprune.result import Result
-    from graphprune.search import Probe
+    from graphprune.workflow.accuracy_search import Probe
+    from graphprune.workflow.result import Result
 
 __all__ = ["compress"]
 
@@ -105,7 +106,8 @@ def compress(
                 stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil) + keep_class) as progress,
     ):
         start = time.perf_counter()
-        from graphprune import api, artifacts, explore
+        from graphprune import api
+        from graphprune.workflow import budget_sweep, write
 
         how["recover"] = recover or None
         how |= reading.sources(data, val, mean, std, size, samples, seed)
@@ -119,14 +121,14 @@ def compress(
         name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start
         if max_drop:
-            result = explore.compress_within(dense, found.inputs, **how, strict_ops=strict_ops,
+            result = budget_sweep.compress_within(dense, found.inputs, **how, strict_ops=strict_ops,
                                              progress=progress, tell=_teller(quiet=quiet))
         else:
             result = api.compress(dense, found.inputs, **how, strict_ops=strict_ops,
                                   progress=progress)
         result = replace(_told(result, name, source.file, loaded), interface=found.interface)
         if folder:
-            result = artifacts.write(result, folder, onnx=not no_onnx, opset=opset, fp16=fp16,
+            result = write.write(result, folder, onnx=not no_onnx, opset=opset, fp16=fp16,
                                      safetensors=safetensors, page=not no_html,
                                      progress=progress)
     if unfinished:
@@ -139,7 +141,7 @@ def compress(
 
 def _show(result: Result, out: Path | None, *, as_json: bool) -> None:
     if as_json:
-        render.text(result.report.to_json())
+        render.document(result.report.to_json())
     else:
         render.report(result.report, out)
 
@@ -159,7 +161,7 @@ def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
     given = [f"--{name}" for name, amount in budgets.items() if amount]
     if given:
         raise PlanError(f"--max-drop decides the budget; leave out {', '.join(given)}")
-    from graphprune.search import parse_drop
+    from graphprune.workflow.accuracy_search import parse_drop
 
     return {"max_drop": parse_drop(max_drop)}
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from graphprune.wording import printable
+from graphprune.report.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, reading, render
-from graphprune.cli.progress import working
+from . import options, reading, render
+from .progress import working
 
 __all__ = ["inspect"]
 
@@ -31,8 +31,9 @@ def inspect(
     source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
-        from graphprune import api, inspection
-        from graphprune.why import why as explained
+        from graphprune import api
+        from graphprune.analysis.why import why as explained
+        from graphprune.report import inspection
 
         dense, examples, name = source.load()
         analysis = api.inspect(dense, examples, strict_ops=strict_ops,
@@ -42,6 +43,6 @@ def inspect(
     if why:
         render.chain(why, steps, as_json=as_json)
     elif as_json:
-        render.text(view.to_json())
+        render.document(view.to_json())
     else:
         render.inspection(view)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from graphprune.artifacts import FILES
 from graphprune.errors import OutputError
+from graphprune.workflow.write import FILES
 
 try:
     import fcntl

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, output, reading, render
-from graphprune.cli.progress import working
+from . import options, output, reading, render
+from .progress import working
 
 __all__ = ["plan"]
 
@@ -63,8 +63,8 @@ def plan(
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + keep_class) as progress,
     ):
         from graphprune import api
-        from graphprune.budget import budgets
         from graphprune.passes import Allocate, Decision
+        from graphprune.plan.budget import budgets
 
         allocator = Allocate(
             budget=budgets(asked), method=allocate,
@@ -80,6 +80,6 @@ def plan(
         if write:
             write(decision.plan.to_json())
     if as_json or not out:
-        render.text(decision.plan.to_json())
+        render.document(decision.plan.to_json())
     if not quiet:
         render.decision(decision, to_stderr=as_json or not out)

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options, output, reading, render
-from graphprune.cli.progress import working
 from graphprune.errors import PlanError
+
+from . import options, output, reading, render
+from .progress import working
 
 __all__ = ["profile"]
 
@@ -61,6 +62,6 @@ def profile(
                             progress=progress)
         write(table.to_json())
     if as_json:
-        render.text(table.to_json())
+        render.document(table.to_json())
     else:
         render.latency_table(table, out)

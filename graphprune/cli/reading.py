@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from graphprune.errors import GraphpruneError, LoadError, PlanError
 
 if TYPE_CHECKING:
-    from graphprune.latency import LatencyTable
-    from graphprune.loading import Loaded
-    from graphprune.plan import Plan
+    from graphprune.loading.load import Loaded
+    from graphprune.plan.latency_table import LatencyTable
+    from graphprune.plan.plan import Plan
 
 __all__ = ["Source", "budgets", "latency_table", "numbers", "plan", "rounding", "sizes", "sources"]
 
@@ -62,8 +62,8 @@ class Source:
             LoadError: if it can't be read.
         """
         from graphprune.errors import first_line
-        from graphprune.loading import load
-        from graphprune.tracing import FORWARD_ERRORS, user_line
+        from graphprune.ir.trace import FORWARD_ERRORS, user_line
+        from graphprune.loading.load import load
 
         if self.arch or self.trust_pickle:
             _import_from_here()
@@ -83,7 +83,7 @@ def budgets(**amounts: str) -> dict[str, Any]:
     Raises:
         PlanError: unless there is one, and all can be read.
     """
-    from graphprune.budget import budgets as parse
+    from graphprune.plan.budget import budgets as parse
 
     parse(amounts)
     return {name: amount for name, amount in amounts.items() if amount}
@@ -108,7 +108,7 @@ def latency_table(path: Path | None) -> LatencyTable | None:
     Raises:
         LoadError: if it can't be read, or isn't one.
     """
-    from graphprune.latency import MAX_BYTES, LatencyTable
+    from graphprune.plan.latency_table import MAX_BYTES, LatencyTable
 
     return None if path is None else LatencyTable.from_json(_text(path, MAX_BYTES, LoadError))
 
@@ -188,7 +188,7 @@ def plan(path: Path) -> Plan:
     Raises:
         PlanError: if it can't be read, or isn't one.
     """
-    from graphprune.plan import MAX_BYTES, Plan
+    from graphprune.plan.plan import MAX_BYTES, Plan
 
     return Plan.from_json(_text(path, MAX_BYTES, PlanError))
 

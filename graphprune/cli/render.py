@@ -10,25 +10,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphprune import wording
-from graphprune.artifacts import PAGE, REPORT
-from graphprune.cli.console import console, line, table
-from graphprune.wording import COSTS, amount, change, target
+from graphprune.report import text
+from graphprune.report.text import COSTS, amount, change, target
+from graphprune.workflow.write import PAGE, REPORT
+
+from .console import console, line, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from graphprune.bench import Benchmark
-    from graphprune.check import Comparison
+    from graphprune.analysis.why import Step
     from graphprune.errors import GraphpruneError
-    from graphprune.front import Front
-    from graphprune.inspection import Inspection
-    from graphprune.latency import LatencyTable
-    from graphprune.page import Accuracies
+    from graphprune.export.bench import Benchmark
     from graphprune.passes import Decision
-    from graphprune.report import Report
-    from graphprune.search import Probe
-    from graphprune.why import Step
+    from graphprune.plan.latency_table import LatencyTable
+    from graphprune.report.budget_curve import Front
+    from graphprune.report.html import Accuracies
+    from graphprune.report.inspection import Inspection
+    from graphprune.report.report import Report
+    from graphprune.workflow.accuracy_search import Probe
+    from graphprune.workflow.compare_files import Comparison
 
 __all__ = [
     "accuracies",
@@ -36,21 +37,21 @@ __all__ = [
     "bug",
     "comparison",
     "decision",
+    "document",
     "failure",
     "front",
     "inspection",
     "latency_table",
     "probe",
     "report",
-    "text",
 ]
 
 _AXES_SHOWN = 2
 
 
-def text(document: str) -> None:
+def document(text: str) -> None:
     """A document as it is, on stdout."""
-    sys.stdout.write(document if document.endswith("\n") else document + "\n")
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
 def failure(error: GraphpruneError) -> None:
@@ -106,7 +107,7 @@ def decision(made: Decision, *, to_stderr: bool) -> None:
         _row(COSTS[each.cost], each.dense, each.reached,
              target(each.asked, each.bound, each.dense, met=each.met)) for each in made.budgets
     ], right=(1, 2, 3))
-    line(out, "allocation: ", wording.allocation(asdict(made.allocation)))
+    line(out, "allocation: ", text.allocation(asdict(made.allocation)))
 
 
 def probe(tried: Probe) -> None:
@@ -134,14 +135,14 @@ def report(run: Report, folder: Path | None) -> None:
         table(out, ["cut inexactly", "operator", "where"],
               [[i["group"], i["operator"], i["where"]] for i in run.inexact], right=())
     _checks(out, run)
-    line(out, "allocation: ", wording.allocation(run.allocation))
+    line(out, "allocation: ", text.allocation(run.allocation))
     if run.search:
-        line(out, "accuracy: ", f"{wording.searched(run.search)}; tried:")
+        line(out, "accuracy: ", f"{text.searched(run.search)}; tried:")
         table(out, [""] * 5, [_probe(tried) for tried in run.search["probes"]], range(5))
     if run.recovery:
-        line(out, f"recovered by {run.recovery['method']}: ", wording.recovered(run.recovery))
+        line(out, f"recovered by {run.recovery['method']}: ", text.recovered(run.recovery))
     if run.distilled:
-        line(out, "distilled: ", wording.distilled(run.distilled))
+        line(out, "distilled: ", text.distilled(run.distilled))
     for note in run.notes:
         line(out, "note: ", note)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.cli import options, output, reading, render
-from graphprune.cli.progress import working
 from graphprune.errors import LoadError, OutputError
 
+from . import options, output, reading, render
+from .progress import working
+
 if TYPE_CHECKING:
-    from graphprune.page import Accuracies
+    from graphprune.report.html import Accuracies
 
 __all__ = ["report"]
 
@@ -45,8 +46,8 @@ def report(
         output.new_file(target, force=force or out is None) as write,
         working(verbose=verbose, quiet=quiet, stages=len(folders) + 1) as progress,
     ):
-        from graphprune.page import one, several
-        from graphprune.page.reading import read
+        from graphprune.report.html import one, several
+        from graphprune.report.html.reading import read
 
         names = _names(folders)
         reports = {name: read(folder) for name, folder in zip(names, folders, strict=True)}
@@ -63,7 +64,7 @@ def report(
         write(page)
     if measured:
         render.accuracies(measured)
-    render.text(f"wrote {target}")
+    render.document(f"wrote {target}")
 
 
 def _beside(path: Path) -> Path:
@@ -88,10 +89,10 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _accuracies(folder: Path, val: str, found: Mapping[str, Any]) -> Accuracies:
-    from graphprune.artifacts import PROGRAM
     from graphprune.data import accuracy, robustness
-    from graphprune.loading import load
-    from graphprune.page import Accuracies
+    from graphprune.loading.load import load
+    from graphprune.report.html import Accuracies
+    from graphprune.workflow.write import PROGRAM
 
     program = load((folder if folder.is_dir() else folder.parent) / PROGRAM).program
     if program is None:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from graphprune.cli import options, reading, render
-from graphprune.cli.progress import working
 from graphprune.errors import OutputError, PlanError
+
+from . import options, reading, render
+from .progress import working
 
 __all__ = ["sweep"]
 
@@ -49,7 +50,7 @@ def sweep(
     quiet: options.Quiet = False,
 ) -> None:
     """What a model loses at each of several budgets: predicted, and measured with --val."""
-    from graphprune.front import shares
+    from graphprune.report.budget_curve import shares
 
     source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     wanted = shares(flops)
@@ -64,17 +65,17 @@ def sweep(
     of = {"model": _hash(source.file.read_bytes()), "options": _hash(repr((how, told)).encode())}
     folder = _Folder(out, of, force=force)
     with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted) + keep_class) as progress:
-        from graphprune import explore
+        from graphprune.workflow import budget_sweep
 
         missing = [share for share in wanted if share not in folder.known]
         if missing:
             dense, examples, _ = source.load()
             seen = reading.sources(data, val, mean, std, size, samples, seed)
-            explore.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
+            budget_sweep.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
                           progress=progress, **how, **seen)
         folder.finish(plot=not no_plot)
     if as_json:
-        render.text(folder.front.to_json())
+        render.document(folder.front.to_json())
     else:
         render.front(folder.front, out)
 
@@ -87,7 +88,7 @@ class _Folder:
     """Where a sweep keeps its points; each is on disk before the next is begun."""
 
     def __init__(self, path: Path, of: dict[str, Any], *, force: bool) -> None:
-        from graphprune.front import Front
+        from graphprune.report.budget_curve import Front
 
         self.path, self.front = path, Front(of)
         try:
@@ -108,15 +109,15 @@ class _Folder:
 
     def add(self, point: Any) -> None:
         """Keep a point."""
-        from graphprune.artifacts import write_bytes
+        from graphprune.io.files import write_bytes
 
         self.front = self.front.with_point(point)
         write_bytes(self.path / "front.json", self.front.to_json().encode())
 
     def finish(self, *, plot: bool) -> None:
         """Write the table and the picture."""
-        from graphprune.artifacts import write_bytes
-        from graphprune.front import draw
+        from graphprune.io.files import write_bytes
+        from graphprune.report.budget_curve import draw
 
         write_bytes(self.path / "front.csv", self.front.to_csv().encode())
         if plot:

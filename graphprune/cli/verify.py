@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphprune.cli import options, reading, render
-from graphprune.cli.progress import working
 from graphprune.errors import LoadError
 
+from . import options, reading, render
+from .progress import working
+
 if TYPE_CHECKING:
-    from graphprune.plan import Plan
+    from graphprune.plan.plan import Plan
 
 __all__ = ["verify"]
 
@@ -45,13 +46,13 @@ def verify(
     _ = source.file
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
-        from graphprune.check import compare
+        from graphprune.workflow.compare_files import compare
 
         dense, examples, name = source.load()
         found = compare(dense, examples, b, kept, retrained=retrained, name=name,
                         progress=progress)
     if as_json:
-        render.text(found.to_json())
+        render.document(found.to_json())
     else:
         render.comparison(found)
     if not found.ok:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from graphprune.calibration import Calibration, gather
 from graphprune.errors import LoadError, first_line
-from graphprune.graph import input_names, user_inputs
+from graphprune.ir.program import input_names, user_inputs
+
+from .calibration import Calibration, gather
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from graphprune.calibration import BATCH, Calibration, batched
-from graphprune.graph import user_inputs
+from graphprune.ir.program import user_inputs
 
+from .calibration import BATCH, Calibration, batched
 from .labelled import accuracy
 
 if TYPE_CHECKING:

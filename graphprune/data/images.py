@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from graphprune.calibration import Calibration, gather
 from graphprune.errors import LoadError, PlanError, first_line
-from graphprune.graph import user_inputs
+from graphprune.ir.program import user_inputs
 
+from .calibration import Calibration, gather
+from .classes import class_count
 from .files import UNREADABLE, list_files, reader
-from .labelled import class_count
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -7,31 +7,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.calibration import batch_size, batched, dynamic_batch
-from graphprune.errors import LoadError, PlanError
-from graphprune.graph import call_arguments, unlift
+from graphprune.errors import LoadError
+from graphprune.ir.program import call_arguments, unlift
+
+from .calibration import batch_size, batched, dynamic_batch
+from .classes import class_count
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from .source import Source
 
-__all__ = ["accuracy", "class_count"]
-
-
-def class_count(program: ExportedProgram) -> int:
-    """Classes of a classifier: the columns of its one output ``[n, classes]``.
-
-    Raises:
-        PlanError: if its output is another.
-    """
-    (result,) = program.graph.find_nodes(op="output")
-    leaves = pytree.tree_leaves(result.args)
-    names = set(program.graph_signature.user_outputs)
-    values = [leaf.meta["val"] for leaf in leaves if leaf is not None and leaf.name in names]
-    if len(values) == 1 and values[0].ndim == 2 and isinstance(values[0].shape[1], int):
-        return values[0].shape[1]
-    raise PlanError("accuracy is known for models with one output [n, classes]")
+__all__ = ["accuracy"]
 
 
 def accuracy(program: ExportedProgram, data: Source) -> float:

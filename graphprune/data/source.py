@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.architectures import resolve
-from graphprune.calibration import Calibration, gather
 from graphprune.errors import GraphpruneError, LoadError, PlanError, first_line
-from graphprune.tracing import FORWARD_ERRORS, user_line
+from graphprune.ir.trace import FORWARD_ERRORS, user_line
+from graphprune.loading.factories import resolve
 
 from .arrays import SUFFIXES, Arrays
+from .calibration import Calibration, gather
 from .images import Images
 
 if TYPE_CHECKING:

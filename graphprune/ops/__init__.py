@@ -1,27 +1,27 @@
 """Operator rules. Importing this package fills the table ``registry.RULES``."""
 
-from graphprune.ops import (
+from . import (
     attention,
     conv,
     create,
     distance,
     elementwise,
     linear,
-    lookup,
     norm,
-    passing,
     pool,
     recurrent,
     reduce,
-    reorder,
-    routing,
-    rows,
     shape,
     spectral,
 )
-from graphprune.ops.call import Call
-from graphprune.ops.facts import Facts, Kept
-from graphprune.ops.registry import RULES, Rule, Sample, find, rule, sample
+from . import concat_slice as rows
+from . import embedding as lookup
+from . import gather_scatter as routing
+from . import identity as passing
+from . import permute as reorder
+from .call import Call
+from .facts import Facts, Kept
+from .registry import RULES, Rule, Sample, find, rule, sample
 
 __all__ = [
     "RULES",

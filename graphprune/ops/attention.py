@@ -9,13 +9,14 @@ import math
 
 import torch
 
-from graphprune.labels import Axis
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.elementwise import broadcast
-from graphprune.ops.facts import Kept
-from graphprune.ops.registry import Sample, rule, sample
-from graphprune.splitting import split
+from graphprune.axes.labels import Axis
+from graphprune.axes.layout import Layout
+from graphprune.axes.split import split
+
+from .call import Call
+from .elementwise import broadcast
+from .facts import Kept
+from .registry import Sample, rule, sample
 
 __all__: list[str] = []
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from graphprune.axes.labels import Axis, Labels, plain
+from graphprune.axes.layout import Layout
+from graphprune.axes.unify import tie
 from graphprune.errors import InternalError
-from graphprune.labels import Axis, Labels, plain
-from graphprune.layout import Layout
-from graphprune.nodes import bind, is_continuous, shape, size_hint
-from graphprune.tying import tie
+from graphprune.ir.nodes import bind, is_continuous, shape, size_hint
 
 from .facts import Contraction, Facts, Kept, MacTerm, Result, Statistic
 

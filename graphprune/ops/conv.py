@@ -11,13 +11,14 @@ import math
 import torch
 from torch import fx
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout
-from graphprune.nodes import size_hint
-from graphprune.ops.call import Call
-from graphprune.ops.registry import Sample, rule, sample
-from graphprune.splitting import split
-from graphprune.tying import merge
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+from graphprune.axes.split import split
+from graphprune.axes.unify import merge
+from graphprune.ir.nodes import size_hint
+
+from .call import Call
+from .registry import Sample, rule, sample
 
 __all__: list[str] = []
 

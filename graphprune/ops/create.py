@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.facts import Result, resized
-from graphprune.ops.registry import rule, sample
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .facts import Result, resized
+from .registry import rule, sample
 
 __all__ = ["fresh_layout"]
 

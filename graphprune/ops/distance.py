@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.elementwise import broadcast
-from graphprune.ops.registry import rule, sample
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .elementwise import broadcast
+from .registry import rule, sample
 
 __all__: list[str] = []
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.registry import Sample, rule, sample
-from graphprune.randomness import Held
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .fixed_random import Held
+from .registry import Sample, rule, sample
 
 __all__ = ["broadcast"]
 

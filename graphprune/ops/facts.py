@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.labels import Axis
-from graphprune.layout import Layout
+from graphprune.axes.labels import Axis
+from graphprune.axes.layout import Layout
 
 __all__ = [
     "Contraction", "Facts", "Kept", "MacTerm", "Result", "Statistic", "axes_of", "resized", "share",

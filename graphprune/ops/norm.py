@@ -11,12 +11,13 @@ from collections.abc import Iterable
 
 import torch
 
-from graphprune.labels import Axis
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.facts import resized, share
-from graphprune.ops.registry import rule, sample
-from graphprune.splitting import split
+from graphprune.axes.labels import Axis
+from graphprune.axes.layout import Layout
+from graphprune.axes.split import split
+
+from .call import Call
+from .facts import resized, share
+from .registry import rule, sample
 
 __all__: list[str] = []
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.labels import plain
-from graphprune.ops.call import Call
-from graphprune.ops.facts import Result
-from graphprune.ops.registry import Sample, rule, sample
+from graphprune.axes.labels import plain
+
+from .call import Call
+from .facts import Result
+from .registry import Sample, rule, sample
 
 __all__: list[str] = []
 

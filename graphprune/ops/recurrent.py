@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.facts import Result
-from graphprune.ops.registry import Sample, rule, sample
-from graphprune.ops.rows import stack_rows
-from graphprune.splitting import split
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+from graphprune.axes.split import split
+
+from .call import Call
+from .concat_slice import stack_rows
+from .facts import Result
+from .registry import Sample, rule, sample
 
 __all__: list[str] = []
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import torch
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.facts import Kept, Result, share
-from graphprune.ops.registry import Sample, rule, sample
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .facts import Kept, Result, share
+from .registry import Sample, rule, sample
 
 __all__: list[str] = []
 

@@ -6,13 +6,14 @@ import math
 
 import torch
 
-from graphprune.labels import Axis, plain
-from graphprune.layout import Layout, reshape
-from graphprune.ops.call import Call
-from graphprune.ops.facts import resized
-from graphprune.ops.registry import rule, sample
-from graphprune.splitting import split
-from graphprune.tying import merge
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout, reshape
+from graphprune.axes.split import split
+from graphprune.axes.unify import merge
+
+from .call import Call
+from .facts import resized
+from .registry import rule, sample
 
 __all__: list[str] = []
 

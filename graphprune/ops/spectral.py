@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.labels import plain
-from graphprune.layout import Layout
-from graphprune.ops.call import Call
-from graphprune.ops.registry import Sample, rule, sample
+from graphprune.axes.labels import plain
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .registry import Sample, rule, sample
 
 __all__: list[str] = []
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from graphprune.nodes import bind, shape
-from graphprune.passes.exported import ACTIVATIONS, VIEWS, Exported
-from graphprune.passes.fold_sites import CONVOLUTIONS
+from graphprune.ir.nodes import bind, shape
+from graphprune.passes.batchnorm.sites import CONVOLUTIONS
+
+from .exported import ACTIVATIONS, VIEWS, Exported
 
 __all__ = ["ADDITIONS", "Fusion", "activation"]
 

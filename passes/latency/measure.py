@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from graphprune.latency import Kernel
-from graphprune.runtime import CPU, Runtime, Timed, feed, session
-from graphprune.timing import fastest, interleaved
+from graphprune.export.ort_session import CPU, Runtime, Timed, feed, session
+from graphprune.export.timing import fastest, interleaved
+from graphprune.plan.latency_table import Kernel
 
 from .branches import branched, weight_bytes
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.analysis import Analysis
-from graphprune.cost import Polynomial, total
-from graphprune.latency import Kernel
-from graphprune.nodes import bind, shape
-from graphprune.passes.exported import ACTIVATIONS, Exported
-from graphprune.passes.fold_sites import BATCH_NORM, CONVOLUTIONS, LINEAR
+from graphprune.analysis.analyse import Analysis
+from graphprune.axes.polynomial import Polynomial, total
+from graphprune.ir.nodes import bind, shape
+from graphprune.passes.batchnorm.sites import BATCH_NORM, CONVOLUTIONS, LINEAR
+from graphprune.plan.latency_table import Kernel
 
+from .exported import ACTIVATIONS, Exported
 from .fusion import ADDITIONS, Fusion, activation
 
 __all__ = ["Operator", "Workload", "workload"]

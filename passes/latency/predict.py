@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.cost import Polynomial, total
+from graphprune.axes.polynomial import Polynomial, total
 from graphprune.errors import MismatchError
-from graphprune.latency import LatencyTable
-from graphprune.passes.allocation import Factor
+from graphprune.passes.solver import Factor
+from graphprune.plan.latency_table import LatencyTable
 
 from .operators import Operator, Workload
 

@@ -9,8 +9,15 @@ from itertools import product
 
 import numpy as np
 
-from graphprune.latency import CLASSES, Grid, Kernel, LatencyTable, Measured, alignment
-from graphprune.runtime import Runtime
+from graphprune.export.ort_session import Runtime
+from graphprune.plan.latency_table import (
+    CLASSES,
+    Grid,
+    Kernel,
+    LatencyTable,
+    Measured,
+    alignment,
+)
 
 from .measure import Measure
 from .operators import Workload

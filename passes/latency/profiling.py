@@ -10,14 +10,14 @@ from typing import ClassVar
 import numpy as np
 from torch.export import ExportedProgram
 
-from graphprune.analysis import Analysis
-from graphprune.cut import cut_module
-from graphprune.export import to_onnx
-from graphprune.graph import input_names, output_names, relift
-from graphprune.latency import LatencyTable
-from graphprune.passes.fold_batchnorm import fold_batchnorm
+from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import cut_module
+from graphprune.export.ort_session import Runtime
+from graphprune.export.to_onnx import to_onnx
+from graphprune.ir.program import input_names, output_names, relift
+from graphprune.passes.batchnorm.fold import fold_batchnorm
 from graphprune.pipeline import AnalysisPass, State
-from graphprune.runtime import Runtime
+from graphprune.plan.latency_table import LatencyTable
 
 from .measure import measure, measure_network
 from .operators import workload

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .frontier import Frontier
 from .layers import Layer, as_matrix, from_matrix, others, sizes, staying
 from .moments import Moments, input_moments
 from .observations import Observations, Record
-from .parts import Stored, seen
-from .rows import input_rows, output_rows
-from .targets import Target, affine, put
+from .patches import input_rows, output_rows
+from .refit_targets import Target, affine, put
+from .staged_run import Frontier
+from .weight_views import Stored, seen
 
 __all__ = [
     "Frontier",

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from graphprune.analysis import Analysis, Kept
-from graphprune.baking import baked_sources
-from graphprune.labels import Axis
-from graphprune.nodes import bind, shape
-from graphprune.passes.fold_batchnorm import by_group, from_groups
-from graphprune.stored import stored_calls
+from graphprune.analysis.analyse import Analysis, Kept
+from graphprune.axes.labels import Axis
+from graphprune.cut.baked_weights import baked_sources
+from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.nodes import bind, shape
+from graphprune.passes.batchnorm.fold import by_group, from_groups
 
 __all__ = ["Layer", "as_matrix", "from_matrix", "others", "sizes", "staying", "tied"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from graphprune.verify import run
+from graphprune.verify.oracle import run
 
 from .distributed import total
-from .finding import find_layers
+from .find_layers import find_layers
 from .layers import Layer, sizes, tied
-from .rows import input_rows, sample_rows
+from .patches import input_rows, sample_rows
 
 __all__ = ["WIDEST", "Listener", "Moments", "input_moments"]
 

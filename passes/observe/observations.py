@@ -12,20 +12,20 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from graphprune.analysis import Analysis
-from graphprune.calibration import Calibration
+from graphprune.analysis.analyse import Analysis
+from graphprune.data.calibration import Calibration
 from graphprune.errors import PlanError
-from graphprune.nodes import is_comparable
-from graphprune.verify import run
+from graphprune.ir.nodes import is_comparable
+from graphprune.verify.oracle import run
 
 from .distributed import mine, total
-from .finding import find_layers
-from .frontier import Frontier
+from .find_layers import find_layers
 from .layers import Layer, sizes, tied
 from .moments import WIDEST, Listener, Moments
-from .quota import rows_per_batch
-from .rows import output_rows
-from .targets import Target, find_target
+from .patches import output_rows
+from .refit_targets import Target, find_target
+from .row_budget import rows_per_batch
+from .staged_run import Frontier
 
 __all__ = ["Observations", "Record"]
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from graphprune.analysis import Kept
-from graphprune.cut import cut_module
-from graphprune.nodes import bind
+from graphprune.analysis.analyse import Kept
+from graphprune.cut.cut import cut_module
+from graphprune.ir.nodes import bind
 from graphprune.passes.observe import Frontier, Observations
 from graphprune.passes.observe.distributed import total
 

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from graphprune.calibration import Calibration, batch_size, dynamic_batch
+from graphprune.data.calibration import Calibration, batch_size, dynamic_batch
 from graphprune.errors import PlanError
-from graphprune.graph import fingerprint, unlift, user_inputs
+from graphprune.ir.program import fingerprint, unlift, user_inputs
 from graphprune.passes.decision import Decision
+from graphprune.passes.prune.merge import Merged
 from graphprune.pipeline import State, TransformPass
-from graphprune.verify import Verdict
+from graphprune.verify.oracle import Verdict
 
 from .augment import check_names
 from .distance import Distance, Outputs, sums
 from .effort import Effort
-from .merge import Merged
 from .optimizers import RATES, optimizers
-from .pair import Pair
 from .recover import Recovered, with_tensors
 from .samples import Samples, split
+from .teacher_student import Pair
 from .training import Loop, Settings
 
 __all__ = ["Distil", "Distilled"]

@@ -1,7 +1,7 @@
 """Refit the layers of a cut network, front to back, towards the dense network's values.
 
 Each layer sees the inputs that the cut network really has, with all refits before it; its target
-is the dense value where its error counts (``graphprune.passes.observe.targets``), less what a
+is the dense value where its error counts (``graphprune.passes.observe.refit_targets``), less what a
 shortcut adds: so each refit makes up for the errors before it, those of the shortcut included.
 
 Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
@@ -16,9 +16,9 @@ from itertools import chain
 import torch
 from torch import Tensor, fx
 
-from graphprune.analysis import Kept
-from graphprune.cut import cut_nodes
-from graphprune.nodes import bind
+from graphprune.analysis.analyse import Kept
+from graphprune.cut.cut import cut_nodes
+from graphprune.ir.nodes import bind
 from graphprune.passes.observe import (
     Frontier,
     Layer,
@@ -32,8 +32,8 @@ from graphprune.passes.observe import (
 )
 from graphprune.passes.observe.distributed import total
 
-from .normal import Rows, times
-from .regression import Fit, refit, refit_like
+from .normal_equations import Rows, times
+from .ridge import Fit, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from graphprune.ir.trainable import trainable_graph
 from graphprune.passes.observe import Stored, input_moments, seen
-from graphprune.trainable import trainable_graph
 
 from .muon import Metric, Muon
 

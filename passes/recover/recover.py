@@ -9,13 +9,13 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from graphprune.analysis import Kept
-from graphprune.cut import fill
-from graphprune.graph import relift, unlift
+from graphprune.analysis.analyse import Kept
+from graphprune.ir.program import relift, unlift
+from graphprune.ir.tensors import fill
 from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, others
 from graphprune.pipeline import State, TransformPass
-from graphprune.verify import Verdict
+from graphprune.verify.oracle import Verdict
 
 from .batchnorm import reestimate
 from .least_squares import Repaired, repair

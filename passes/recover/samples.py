@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from graphprune.calibration import Calibration
+from graphprune.data.calibration import Calibration
 
 __all__ = ["Samples", "split"]
 

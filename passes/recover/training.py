@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from graphprune.artifacts import write_checkpoint
-from graphprune.loading import read_checkpoint
+from graphprune.io.files import write_checkpoint
+from graphprune.loading.load import read_checkpoint
 
 from .augment import augment
 from .distance import Distance, Outputs
 from .effort import Effort
-from .pair import Pair
+from .teacher_student import Pair
 
 __all__ = ["Held", "Loop", "Settings"]
 

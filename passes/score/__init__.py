@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from .activations import ActivationVariance, FeatureRank
-from .base import Criterion, Scores, additive, count_readers
 from .batchnorm import BatchNormScale
+from .criterion import Criterion, Scores, additive, count_readers
 from .fisher import GroupFisher
 from .gradients import Probes
 from .lamp import LayerAdaptive
 from .magnitude import Magnitude
+from .obd import OptimalBrainSurgeon
 from .random import Random
 from .redundancy import GeometricMedian, Spline
 from .sensitivity import Connection, OptimalBrainDamage, Taylor
-from .surgeon import OptimalBrainSurgeon
 from .synflow import SynapticFlow
 
 __all__ = [

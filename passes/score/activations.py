@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .base import Scores, additive
+from .activation_taps import Reading, read, readings
+from .criterion import Scores, additive
+from .interpreter import required
 from .magnitude import Magnitude
-from .readings import Reading, read, readings
-from .running import required
 
 __all__ = ["ActivationVariance", "FeatureRank"]
 

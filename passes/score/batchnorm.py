@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import torch
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .base import Scores
+from .criterion import Scores
 from .magnitude import Magnitude, per_channel
 
 __all__ = ["BatchNormScale"]

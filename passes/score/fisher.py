@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .base import Scores, additive
+from .criterion import Scores, additive
 from .gradients import Probes
-from .running import required
+from .interpreter import required
 
 __all__ = ["GroupFisher"]
 

@@ -31,13 +31,13 @@ import torch
 from torch import fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
-from graphprune.analysis import Analysis
-from graphprune.calibration import Calibration
+from graphprune.analysis.analyse import Analysis
+from graphprune.data.calibration import Calibration
 from graphprune.errors import PlanError
-from graphprune.nodes import arguments, placed
+from graphprune.ir.nodes import arguments, placed
 from graphprune.ops.facts import Contraction
 
-from .running import Running, pieces
+from .interpreter import Running, pieces
 
 __all__ = ["Gated", "Probes"]
 

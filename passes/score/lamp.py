@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .base import Scores, additive
+from .criterion import Scores, additive
 from .magnitude import Magnitude
 
 __all__ = ["LayerAdaptive"]

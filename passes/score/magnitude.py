@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group, Occurrence
 from graphprune.errors import PlanError
-from graphprune.groups import Group, Occurrence
 from graphprune.passes.observe import Observations
 
-from .base import Scores
+from .criterion import Scores
 
 __all__ = ["Magnitude", "parameters", "per_channel"]
 

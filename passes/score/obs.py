@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphprune.groups import Group
+from graphprune.analysis.groups import Group
 from graphprune.passes.observe import Layer, Observations, affine, sizes
 
-from .running import by_channel
+from .interpreter import by_channel
 
 __all__ = ["Reader", "Sweep", "find_readers", "sweep"]
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphprune.analysis import Analysis
+from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .base import Scores
+from .criterion import Scores
 
 __all__ = ["Random"]
 

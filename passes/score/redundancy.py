@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
-from graphprune.groups import Group
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
 from graphprune.passes.observe import Observations
 
-from .base import Scores
-from .units import Unit, Units, gram
+from .criterion import Scores
+from .producers import Unit, Units, gram
 
 __all__ = ["GeometricMedian", "Spline"]
 

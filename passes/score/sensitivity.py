@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.analysis import Analysis
-from graphprune.groups import Group
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
 from graphprune.passes.observe import Observations
 
-from .base import Scores, additive
+from .criterion import Scores, additive
 from .gradients import Probes
+from .interpreter import required
 from .magnitude import parameters, per_channel
-from .running import required
 
 __all__ = ["Connection", "OptimalBrainDamage", "Taylor"]
 

@@ -10,13 +10,13 @@ import torch
 from torch import fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
-from graphprune.analysis import Analysis
-from graphprune.nodes import bind, shape
+from graphprune.analysis.analyse import Analysis
+from graphprune.ir.nodes import bind, shape
 from graphprune.passes.observe import Observations
 
-from .base import Scores, additive
+from .criterion import Scores, additive
+from .interpreter import Running
 from .magnitude import parameters, per_channel
-from .running import Running
 
 __all__ = ["SynapticFlow"]
 

@@ -17,10 +17,8 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune import artifacts
-from graphprune.artifacts import FILES
-from graphprune.errors import OutputError
 from graphprune.models import digits
+from graphprune.workflow.write import FILES
 from tests.cli.conftest import DIGITS, Ran, command, environment, run, save_net
 
 Cli = Callable[..., Ran]
@@ -203,21 +201,6 @@ def test_the_same_input_gives_the_same_bytes(small: Sequence[str], tmp_path: Pat
     assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(FILES)
     for name in FILES:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
-
-
-def test_export_onnx_of_the_library_is_written_in_one_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "model.onnx"
-    artifacts.write_bytes(file, b"old")
-
-    def full(_: int) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match=r"can't write model\.onnx"):
-        artifacts.write_bytes(file, b"new")
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("model.onnx", b"old")]
 
 
 @pytest.mark.slow

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from graphprune.artifacts import FILES
 from graphprune.cli import output
 from graphprune.errors import OutputError
+from graphprune.workflow.write import FILES
 from tests.cli.conftest import environment
 
 WRITER = """
 import sys
 from pathlib import Path
-from graphprune.artifacts import FILES
+from graphprune.workflow.write import FILES
 from graphprune.cli import output
 
 if sys.argv[2] == "aside":

@@ -84,7 +84,7 @@ def test_a_failed_proof_is_1_and_writes_nothing(
     def wrong(*_: object, **__: object) -> None:
         raise VerifyError("the cut program differs", where="net.py:7", hint="report it")
 
-    monkeypatch.setattr("graphprune.passes.prune.verify", wrong)
+    monkeypatch.setattr("graphprune.passes.prune.prune.verify", wrong)
     found = cli("compress", *small, "--flops", "0.5", "-o", f"{tmp_path}/deep/out")
     assert found.code == 1
     assert found.err == "error[GP007]: the cut program differs (net.py:7)\n  hint: report it\n"

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphprune import explore
 from graphprune.errors import PlanError
-from graphprune.front import Point, shares
-from graphprune.latency import LatencyTable
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.report.budget_curve import Point, shares
+from graphprune.workflow import budget_sweep
 from tests.cli.conftest import DIGITS, Ran
 
 RANGE = "0.5,0.7,0.9"
@@ -55,7 +55,7 @@ def test_a_budget_that_no_plan_meets_is_a_row(sweep: Callable[..., Ran], tmp_pat
 def test_a_killed_sweep_goes_on(sweep: Callable[..., Ran], tmp_path: Path,
                                 monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[float]] = []
-    whole = explore.sweep
+    whole = budget_sweep.sweep
 
     def watched(model: Any, inputs: Any, budgets: Sequence[float], *, tell: Callable[[Point], object],
                 **how: Any) -> tuple[Point, ...]:
@@ -68,7 +68,7 @@ def test_a_killed_sweep_goes_on(sweep: Callable[..., Ran], tmp_path: Path,
 
         return whole(model, inputs, budgets, tell=one_then_killed, **how)
 
-    monkeypatch.setattr(explore, "sweep", watched)
+    monkeypatch.setattr(budget_sweep, "sweep", watched)
     assert sweep(tmp_path / "out").code == 130
     assert sweep(tmp_path / "out").code == 0
     assert sweep(tmp_path / "out").code == 0

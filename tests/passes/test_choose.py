@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graphprune import Budget, State
-from graphprune.analysis import Analysis, Kept, analyse
-from graphprune.calibration import gather
+from graphprune.analysis.analyse import Analysis, Kept, analyse
+from graphprune.data.calibration import gather
+from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Choose, Decision, Scores, choose
-from graphprune.passes.allocation import JointlyInfeasible
-from graphprune.passes.allocation.baselines import GlobalThreshold
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import Repaired
-from graphprune.tracing import trace
+from graphprune.passes.solver import JointlyInfeasible
+from graphprune.passes.solver.baselines import GlobalThreshold
 
 GROUPS, WIDTH = 5, 24
 OFF = (3.0, 1.0, 2.0, 1.0, 3.0), (1.0, 4.0, 4.0, 1.0, 1.0)

@@ -15,16 +15,16 @@ from torch import nn
 from torch.export import ExportedProgram
 
 import graphprune as gp
-from graphprune import wording
-from graphprune.calibration import Calibration, gather
+from graphprune.data.calibration import Calibration, gather
 from graphprune.errors import LoadError, PlanError
-from graphprune.graph import state, unlift
+from graphprune.ir.program import state, unlift
+from graphprune.ir.trace import trace
 from graphprune.passes import Distil, Distilled, Effort
 from graphprune.passes.recover import optimizers
 from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.samples import split
 from graphprune.pipeline import State
-from graphprune.tracing import trace
+from graphprune.report import text
 from tests import nets
 
 
@@ -190,7 +190,7 @@ def test_a_time_too_short_for_one_step(case: Case) -> None:
     program, found = case.run(effort=Effort(seconds=1e-6))
     assert program is case.small
     assert (found.steps, found.after) == (0, found.before)
-    assert "no step taken" in wording.distilled(vars(found))
+    assert "no step taken" in text.distilled(vars(found))
 
 
 def test_outputs_that_are_no_classes() -> None:

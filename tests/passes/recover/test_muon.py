@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graphprune.graph import unlift
+from graphprune.ir.program import unlift
+from graphprune.ir.trace import trace
+from graphprune.ir.trainable import trainable_graph
 from graphprune.passes.observe import Moments, input_moments
 from graphprune.passes.recover import muon
 from graphprune.passes.recover.muon import Metric, Muon, orthogonal
 from graphprune.passes.recover.optimizers import RATES, optimizers
-from graphprune.tracing import trace
-from graphprune.trainable import trainable_graph
 from tests import nets
 
 

@@ -15,21 +15,22 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import graphprune as gp
-from graphprune.analysis import analyse
-from graphprune.calibration import gather
+from graphprune.analysis.analyse import analyse
+from graphprune.data.calibration import gather
 from graphprune.errors import PlanError
+from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import normal, repair
-from graphprune.passes.recover.normal import Rows, normal_equations
+from graphprune.passes.recover import normal_equations as normal
+from graphprune.passes.recover import repair
+from graphprune.passes.recover.normal_equations import Rows, normal_equations
 from graphprune.passes.recover.recover import with_tensors
-from graphprune.passes.recover.regression import refit, refit_like
+from graphprune.passes.recover.ridge import refit, refit_like
 from graphprune.passes.score.magnitude import Magnitude
-from graphprune.passes.score.measure import measure
+from graphprune.passes.score.measured_curves import measure
 from graphprune.passes.score.obs import find_readers, sweep
-from graphprune.tracing import trace
-from graphprune.wording import recovered
+from graphprune.report.text import recovered
 from tests.nets import HELD, NETS
-from tests.passes.test_observe import Residual, shaken
+from tests.passes.observe.test_observations import Residual, shaken
 
 
 def rows(x: Tensor, y: Tensor, base: Tensor | None = None) -> Rows:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from graphprune.analysis import Analysis, analyse
-from graphprune.calibration import gather
+from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.data.calibration import gather
+from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.tracing import trace
 
 WIDTH = 8
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.analysis import analyse
-from graphprune.calibration import gather
+from graphprune.analysis.analyse import analyse
+from graphprune.data.calibration import gather
 from graphprune.errors import PlanError
+from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
 from graphprune.passes.score import CRITERIA, Criterion
-from graphprune.tracing import trace
 from tests.nets import HELD, NETS
 from tests.passes.score.networks import WIDTH, Plain, analysed, images
 

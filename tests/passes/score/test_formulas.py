@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.analysis import analyse
-from graphprune.calibration import Calibration, gather
+from graphprune.analysis.analyse import analyse
+from graphprune.data.calibration import Calibration, gather
+from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
 from graphprune.passes.score import (
     ActivationVariance,
@@ -24,7 +25,6 @@ from graphprune.passes.score import (
     SynapticFlow,
     Taylor,
 )
-from graphprune.tracing import trace
 from tests import nets
 from tests.passes.score.networks import WIDTH, Plain, TwoLinears, analysed, images
 

@@ -1,0 +1,220 @@
+"""Analyse: from a graph to groups, costs, and what is frozen and why.
+
+The sweep visits every node in order, applies the rule of its operator to the layouts of its
+inputs, and is repeated until no link changes anything. Parameters own the labels; activations
+only borrow them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+import numpy as np
+import sympy
+import torch
+from numpy.typing import NDArray
+from torch import fx
+from torch.export import ExportedProgram
+
+from graphprune.axes.labels import Axis, Labels
+from graphprune.axes.layout import Layout
+from graphprune.axes.polynomial import Costs, Polynomial, total
+from graphprune.ir.nodes import size_hint
+from graphprune.ir.program import unlift
+from graphprune.ops import Facts
+from graphprune.ops.facts import Result
+
+from .groups import Group, Grouping, group_labels
+from .propagate import Sweep
+
+__all__ = ["Analysis", "analyse"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything later stages need to know of a graph.
+
+    Attributes:
+        module: the analysed graph (not changed, not to be changed).
+        facts: per operator call, what its rule said.
+        tensors: parameters, buffers and constants by qualified name.
+        axes: per tensor name, its layout.
+        layouts: per node, the layout of its result (a list, if it has several).
+        labels: the label store.
+        nodes: node of each link number in the store's log.
+        stored: calls that depend on stored tensors alone.
+        grouping: the groups.
+        costs: their costs.
+        allow_inexact: statistics over an axis didn't hold it.
+    """
+
+    module: fx.GraphModule
+    facts: Mapping[fx.Node, Facts]
+    tensors: Mapping[str, torch.Tensor]
+    axes: Mapping[str, Layout]
+    layouts: Mapping[fx.Node, Result]
+    labels: Labels
+    nodes: tuple[fx.Node, ...]
+    stored: frozenset[fx.Node]
+    grouping: Grouping
+    costs: Costs
+    allow_inexact: bool = False
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups, in model order."""
+        return self.grouping.groups
+
+    @property
+    def widths(self) -> NDArray[np.int64]:
+        """Dense width of every group."""
+        return np.asarray([group.width for group in self.groups], dtype=np.int64)
+
+    def kept(self, keep: Mapping[str, Iterable[int]]) -> Kept:
+        """How a choice of channels per group falls on axes; absent groups stay whole."""
+        alive = np.ones(len(self.labels), dtype=bool)
+        for group in self.groups:
+            if group.id in keep:
+                alive[group.labels] = False
+                alive[group.labels[np.asarray(list(keep[group.id]), dtype=np.int64)]] = True
+        return Kept(self.labels, alive)
+
+    def groups_on(self, axes: Iterable[Axis]) -> tuple[str, ...]:
+        """Ids of the groups that have channels on any of some axes, in model order."""
+        numbers = [np.unique(self.grouping.of_label[self.labels.resolve(axis)]) for axis in axes]
+        found = np.unique(np.concatenate(numbers)) if numbers else []
+        return tuple(self.groups[number].id for number in found if number >= 0)
+
+    def macs_of(self, node: fx.Node) -> Polynomial:
+        """Multiply-accumulates of one call, per sample."""
+        return _macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
+
+    @property
+    def dense_macs(self) -> float:
+        """Multiply-accumulates of the dense program, per sample."""
+        return self.costs.macs.at(self.widths)
+
+    @cached_property
+    def inexact(self) -> Mapping[str, tuple[fx.Node, ...]]:
+        """Group id -> the calls whose statistics over the group's channels can't be kept."""
+        found: dict[str, dict[fx.Node, None]] = {}
+        for node, facts in self.facts.items():
+            for axis in (a for s in facts.statistics if not s.exact for a in s.held):
+                for group in self.groups_on([axis]):
+                    found.setdefault(group, {})[node] = None
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def coupling_graph(self) -> nx.Graph[str]:
+        """Groups and the parameter axes they lie in, as a bipartite networkx graph."""
+        graph: nx.Graph[str] = nx.Graph()
+        for group in self.groups:
+            graph.add_node(group.id, kind="group", width=group.width)
+            for where in group.occurrences:
+                axis = f"{where.tensor}:{where.dim}"
+                graph.add_node(axis, kind="axis")
+                graph.add_edge(group.id, axis)
+        return graph
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Tells which rows of an axis survive. Callable on any axis of the analysis."""
+
+    labels: Labels
+    alive: NDArray[np.bool_]
+
+    def __call__(self, axis: Axis) -> NDArray[np.bool_]:
+        """``[rows]``: whether all of a row's labels are kept."""
+        rows: NDArray[np.bool_] = np.all(self.alive[self.labels.resolve(axis)], axis=1)
+        return rows
+
+
+def analyse(program: ExportedProgram | fx.GraphModule, *, allow_inexact: bool = False,
+            free_inputs: bool = False) -> Analysis:
+    """Find the groups of channels that can be cut, and what they cost.
+
+    Args:
+        program: an exported program, or an unlifted graph with ``val`` metadata.
+        allow_inexact: cut through statistics too, such as LayerNorm's (docs/axis-algebra.md).
+        free_inputs: inputs and outputs may be cut too. For tests of operator rules.
+
+    Returns:
+        The analysis. It never fails on an unknown operator: that freezes what it touches.
+    """
+    module = unlift(program) if isinstance(program, ExportedProgram) else program
+    sweep = Sweep(module, free_inputs, allow_inexact)
+    while True:
+        sweep.to_fixpoint()
+        sweep.freeze_unseen()
+        axes = sweep.distinct_axes()
+        parameters = {
+            (name, dim): sweep.labels.resolve(axis)
+            for name, layout in sweep.axes.items()
+            for dim, axis in enumerate(layout)
+        }
+        grouping = group_labels(axes, parameters, len(sweep.labels))
+        irregular = [labels for axis in axes if len(labels := grouping.irregular(axis))]
+        if not irregular:
+            break
+        sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
+    costs = _costs(sweep, grouping)
+    return Analysis(module, sweep.facts, sweep.tensors, sweep.axes, sweep.results,
+                    sweep.labels, sweep.nodes, sweep.stored, grouping, costs, allow_inexact)
+
+
+def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polynomial:
+    parts = []
+    for factor, axes in facts.macs:
+        part = Polynomial.constant(factor / batch)
+        for axis in axes:
+            part *= grouping.size(labels.resolve(axis))
+        parts.append(part)
+    return total(parts)
+
+
+def _costs(sweep: Sweep, grouping: Grouping) -> Costs:
+    labels, batch = sweep.labels, _batch(sweep.module)
+    sizes: dict[int, Polynomial] = {}
+
+    def volume(layout: Layout) -> Polynomial:
+        out = Polynomial.constant(1)
+        for axis in layout:
+            if id(axis) not in sizes:
+                sizes[id(axis)] = grouping.size(labels.resolve(axis))
+            out *= sizes[id(axis)]
+        return out
+
+    distinct = {id(t): name for name, t in reversed(sweep.tensors.items())}
+    volumes = {name: volume(sweep.axes[name]) for name in distinct.values()}
+    trainable = [n for n in volumes if isinstance(sweep.tensors[n], torch.nn.Parameter)]
+    results = [
+        volume(result).scaled(node.meta["val"].element_size() / batch)
+        for node, facts in sweep.facts.items()
+        if isinstance(result := facts.result, tuple)
+    ]
+    return Costs(
+        macs=total(_macs(facts, labels, grouping, batch) for facts in sweep.facts.values()),
+        params=total(volumes[name] for name in trainable),
+        weight_bytes=total(
+            volumes[name].scaled(sweep.tensors[name].element_size()) for name in volumes
+        ),
+        activation_bytes=total(results),
+        batch=batch,
+        symbols=tuple(
+            sympy.Symbol(f"w[{g.id}]", integer=True, positive=True) for g in grouping.groups
+        ),
+    )
+
+
+def _batch(module: fx.GraphModule) -> int:
+    """Samples in the example inputs: the hint of the first symbolic leading dimension, or 1."""
+    for node in module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        leading = value.shape[:1] if isinstance(value, torch.Tensor) else ()
+        if leading and isinstance(leading[0], torch.SymInt):
+            return size_hint(leading[0])
+    return 1

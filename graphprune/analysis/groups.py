@@ -1,0 +1,233 @@
+"""Groups: the labels that play the same part everywhere, hence can stand for each other.
+
+Two labels are in one group when they occur the same number of times, in the same company, on
+every axis of the program (colour refinement). Removing any three channels of a group then costs
+the same, so every axis size is a polynomial in the widths of the groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.axes.labels import FROZEN, Axis
+from graphprune.axes.polynomial import Polynomial
+from graphprune.axes.unify import widened
+
+__all__ = ["Group", "Grouping", "Occurrence", "group_labels"]
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One axis of a parameter or buffer in which a group's channels lie.
+
+    Attributes:
+        tensor: qualified name of the parameter or buffer.
+        dim: the axis.
+        rows: ``[width, m]``: the rows of the axis that go with each channel.
+    """
+
+    tensor: str
+    dim: int
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that can be cut one by one, each with every parameter row it is coupled to.
+
+    Attributes:
+        id: stable name, after the first parameter the group occurs in.
+        labels: ``[width]``, the labels of the channels, in the order plans count them.
+        occurrences: where the channels lie.
+    """
+
+    id: str
+    labels: NDArray[np.int64]
+    occurrences: tuple[Occurrence, ...]
+
+    @property
+    def width(self) -> int:
+        """How many channels the dense network has."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The groups, and for every label the number of its group (-1: none)."""
+
+    groups: tuple[Group, ...]
+    of_label: NDArray[np.int64]
+    _sizes: dict[tuple[int, bytes], Polynomial] = field(default_factory=dict, repr=False)
+
+    def size(self, axis: Axis) -> Polynomial:
+        """Length of a resolved axis as a polynomial in the widths."""
+        if axis.shape[1] == 0:
+            return Polynomial.constant(len(axis))
+        name = axis.shape[1], axis.tobytes()
+        if name not in self._sizes:
+            self._sizes[name] = self._size(axis)
+        return self._sizes[name]
+
+    def _size(self, axis: Axis) -> Polynomial:
+        terms: dict[tuple[int, ...], float] = {}
+        for key, rows in _classes(axis, self.of_label):
+            dense = math.prod(self.groups[g].width for g in key)
+            terms[key] = terms.get(key, 0.0) + len(rows) / dense
+        return Polynomial(terms)
+
+    def irregular(self, axis: Axis) -> NDArray[np.int64]:
+        """Labels that keep the axis from being a product of groups, to be frozen.
+
+        Rows that belong to several groups must hold every combination equally often.
+        """
+        found: list[NDArray[np.int64]] = []
+        for key, rows in _classes(axis, self.of_label):
+            if len(key) < 2:
+                continue
+            combinations, counts = np.unique(axis[rows], axis=0, return_counts=True)
+            dense = np.prod([self.groups[g].width for g in key])
+            if len(set(key)) == len(key) and len(combinations) == dense and np.ptp(counts) == 0:
+                continue
+            smallest = min(key, key=lambda g: (self.groups[g].width, -g))
+            found.append(self.groups[smallest].labels)
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _classes(
+    axis: Axis, of_label: NDArray[np.int64]
+) -> list[tuple[tuple[int, ...], NDArray[np.int64]]]:
+    """Rows of an axis by the groups they belong to."""
+    if axis.shape[1] == 0:
+        return [((), np.arange(len(axis)))]
+    keys = -np.sort(-of_label[axis], axis=1)
+    names, index = np.unique(keys, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    return [
+        (tuple(sorted(int(g) for g in name if g >= 0)), np.flatnonzero(index == i))
+        for i, name in enumerate(names)
+    ]
+
+
+def group_labels(
+    axes: Sequence[Axis], parameters: Mapping[tuple[str, int], Axis], count: int
+) -> Grouping:
+    """Group the labels that occur in parameters.
+
+    Args:
+        axes: every distinct axis of the program, resolved.
+        parameters: resolved axes of parameters and buffers by (name, dim), in model order.
+        count: number of labels in the store.
+    """
+    colours = _refine_colours(axes, count)
+    order = _first_occurrence(parameters, count)
+    labels = np.flatnonzero(order >= 0)
+    labels = labels[np.argsort(order[labels], kind="stable")]
+    of_label = np.full(count, -1, dtype=np.int64)
+    members: dict[int, list[int]] = {}
+    for label in labels:
+        members.setdefault(int(colours[label]), []).append(int(label))
+    for number, group in enumerate(members.values()):
+        of_label[group] = number
+    position = np.zeros(count, dtype=np.int64)
+    for group in members.values():
+        position[group] = np.arange(len(group))
+    sizes = [len(group) for group in members.values()]
+    occurrences = _occurrences(parameters, of_label, position, sizes)
+    names = _names(occurrences, parameters)
+    return Grouping(
+        tuple(
+            Group(name, np.asarray(group), tuple(where))
+            for name, group, where in zip(names, members.values(), occurrences, strict=True)
+        ),
+        of_label,
+    )
+
+
+def _first_occurrence(
+    parameters: Mapping[tuple[str, int], Axis], count: int
+) -> NDArray[np.int64]:
+    """Per label, a number that grows with its first place in the parameters; -1: nowhere."""
+    order = np.full(count, -1, dtype=np.int64)
+    start = 0
+    for axis in parameters.values():
+        flat = axis.reshape(-1)
+        new = np.flatnonzero((flat != FROZEN) & (order[flat] < 0))
+        names, first = np.unique(flat[new], return_index=True)
+        order[names] = start + new[first]
+        start += len(flat)
+    return order
+
+
+def _refine_colours(axes: Sequence[Axis], count: int) -> NDArray[np.int64]:
+    """1-dimensional Weisfeiler-Leman on labels and the rows they occur in."""
+    width = max((axis.shape[1] for axis in axes), default=0)
+    if width == 0:
+        return np.zeros(count, dtype=np.int64)
+    rows = np.concatenate([widened(axis, width) for axis in axes])
+    axis_of = np.repeat(np.arange(len(axes)), [len(a) for a in axes])
+    used = rows[:, 0] != FROZEN
+    rows, axis_of = rows[used], axis_of[used].astype(np.uint64)
+    colours = np.zeros(count, dtype=np.uint64)
+    colours[FROZEN] = 1
+    distinct = 0
+    while True:
+        company = _mix(colours[rows]).sum(axis=1, dtype=np.uint64)
+        signature = _mix(company + _mix(axis_of + np.uint64(2)))
+        seen = _mix(colours)
+        for column in rows.T:
+            np.add.at(seen, column, signature)
+        names, ranks = np.unique(seen, return_inverse=True)
+        colours = ranks.reshape(-1).astype(np.uint64)
+        if len(names) == distinct:
+            return colours.astype(np.int64)
+        distinct = len(names)
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64 (Steele, Lea & Flood 2014): a bijection that spreads bits."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _occurrences(
+    parameters: Mapping[tuple[str, int], Axis],
+    of_label: NDArray[np.int64],
+    position: NDArray[np.int64],
+    sizes: Sequence[int],
+) -> list[list[Occurrence]]:
+    found: list[list[Occurrence]] = [[] for _ in sizes]
+    for (tensor, dim), axis in parameters.items():
+        row, column = np.nonzero(axis)
+        labels = axis[row, column]
+        for group in np.unique(of_label[labels]):
+            mine = of_label[labels] == group
+            if group < 0:
+                continue
+            order = np.argsort(position[labels[mine]], kind="stable")
+            rows = row[mine][order].reshape(sizes[group], -1)
+            found[group].append(Occurrence(tensor, dim, rows))
+    return found
+
+
+def _names(
+    occurrences: Sequence[Sequence[Occurrence]], parameters: Mapping[tuple[str, int], Axis]
+) -> list[str]:
+    """Each group after the module whose weight makes its channels; ``#2`` where several share.
+
+    That is the first weight with the group on axis 0, or else the first parameter.
+    """
+    taken: dict[str, int] = {}
+    names: list[str] = []
+    for where in occurrences:
+        first = next((o for o in where if o.dim == 0 and (o.tensor, 1) in parameters), where[0])
+        name = first.tensor.rpartition(".")[0] or first.tensor
+        taken[name] = taken.get(name, 0) + 1
+        names.append(name if taken[name] == 1 else f"{name}#{taken[name]}")
+    return names

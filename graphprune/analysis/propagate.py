@@ -1,0 +1,226 @@
+"""The sweep: apply the rule of every operator, in order, until nothing changes.
+
+Parameters own the labels; activations only borrow them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from graphprune.axes.labels import Axis, Labels, plain
+from graphprune.axes.layout import Layout
+from graphprune.errors import InternalError
+from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.nodes import is_continuous, size_hint
+from graphprune.ir.program import state
+from graphprune.ops import Call, Facts, find
+from graphprune.ops.facts import Result, axes_of
+
+__all__ = ["Sweep"]
+
+MAX_SWEEPS = 100
+
+
+class Sweep:
+    """Labels and layouts of a graph, refined sweep by sweep until nothing changes.
+
+    Args:
+        module: the graph.
+        free_inputs: leave inputs and outputs free to be cut.
+        allow_inexact: statistics over an axis don't hold it.
+    """
+
+    def __init__(self, module: fx.GraphModule, free_inputs: bool, allow_inexact: bool) -> None:
+        self.module = module
+        self.free_inputs = free_inputs
+        self.allow_inexact = allow_inexact
+        self.labels = Labels()
+        self.nodes = tuple(module.graph.nodes)
+        self.tensors = dict(state(module))
+        self.stored = stored_calls(module)
+        self.axes: dict[str, Layout] = {}
+        self.facts: dict[fx.Node, Facts] = {}
+        self.results: dict[fx.Node, Result] = {}
+        self._caches: dict[fx.Node, dict[Any, Axis]] = {}
+        self._overwritten = False
+        self._constants = {
+            node: self.tensors[node.target]
+            for node in self.nodes
+            if node.op == "get_attr" and node.target in self.tensors
+        }
+        self._label_tensors()
+
+    def _label_tensors(self) -> None:
+        owner: dict[int, str] = {}
+        for name, tensor in self.tensors.items():
+            first = owner.setdefault(id(tensor), name)
+            self.axes[name] = self.axes.get(first) or tuple(
+                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else plain(n)
+                for n in tensor.shape
+            )
+
+    def to_fixpoint(self) -> None:
+        """Sweep until no link changes anything."""
+        for _ in range(MAX_SWEEPS):
+            before = self.labels.version
+            for link, node in enumerate(self.nodes):
+                self.results[node] = self._visit(link, node)
+            if self.labels.version == before:
+                return
+        raise InternalError(f"the axis algebra did not settle in {MAX_SWEEPS} sweeps")
+
+    def _visit(self, link: int, node: fx.Node) -> Result:
+        match node.op:
+            case "get_attr":
+                return self.axes.get(str(node.target))
+            case "placeholder":
+                return self._input(link, node)
+            case "output":
+                if not self.free_inputs:
+                    self._freeze_all(link, node.all_input_nodes)
+                return None
+            case _:
+                return self._call(link, node)
+
+    def _input(self, link: int, node: fx.Node) -> Result:
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            return None
+        layout = self._own(node, value)
+        if not (self.free_inputs and is_continuous(value)):
+            for axis in layout:
+                self.labels.freeze(axis, link)
+        return layout
+
+    def _own(self, node: fx.Node, value: torch.Tensor, key: int = 0) -> Layout:
+        """Labels of a value that no rule derives. Frozen ones still tell where they come from."""
+        cache = self._caches.setdefault(node, {})
+        for dim, size in enumerate(value.shape):
+            if (key, dim) not in cache:
+                n = size_hint(size)
+                cache[key, dim] = self.labels.fresh(n) if n > 1 else plain(n)
+        return tuple(cache[key, dim] for dim in range(value.ndim))
+
+    def _call(self, link: int, node: fx.Node) -> Result:
+        if node.op == "call_function" and node.target is operator.getitem:
+            source, index = node.args
+            results = self.results[source]  # type: ignore[index]
+            return results[index] if isinstance(results, list) else None  # type: ignore[index]
+        entry = find(node.target)
+        if entry is None or not self._inputs_known(node):
+            return self._unknown(link, node)
+        call = Call(node, link, self.labels, self.results,
+                    self._caches.setdefault(node, {}), self._constants,
+                    quiet=self._is_quiet, allow_inexact=self.allow_inexact,
+                    stored=node in self.stored)
+        facts = call.facts
+        facts.result = entry.apply(call)
+        facts.quiet |= entry.quiet and all(map(self._is_quiet, node.all_input_nodes))
+        self._overwritten |= not facts.quiet and _writes_into_shared(node)
+        self.facts[node] = facts
+        return facts.result
+
+    def _is_quiet(self, node: fx.Node) -> bool:
+        """Whether rows of a value are zero where the stored rows of their channels are.
+
+        A value none of whose rows can go is; so are stored tensors, and inputs, which the tests
+        of operators free and silence themselves.
+        """
+        if node.target is operator.getitem:
+            node = node.args[0]  # type: ignore[assignment]
+        if self._overwritten:  # by something that isn't zero, perhaps through a view
+            return False
+        if node not in self.facts or self.facts[node].quiet:
+            return True
+        return not any(self.labels.resolve(axis).shape[1] for axis in self._axes_of(node))
+
+    def _inputs_known(self, node: fx.Node) -> bool:
+        return all(
+            self.results[n] is not None
+            for n in node.all_input_nodes
+            if isinstance(n.meta.get("val"), torch.Tensor)
+        )
+
+    def _unknown(self, link: int, node: fx.Node) -> Result:
+        """No rule: nothing that goes in may change, and nothing that comes out."""
+        self._freeze_all(link, node.all_input_nodes)
+        value = node.meta.get("val")
+        if any(_is_tensor(n.meta.get("val")) for n in (node, *node.all_input_nodes)):
+            self.facts[node] = Facts(known=False)
+        if isinstance(value, torch.Tensor):
+            self.results[node] = self._own(node, value)
+        elif isinstance(value, list | tuple):
+            self.results[node] = [
+                self._own(node, v, key) if isinstance(v, torch.Tensor) else ()
+                for key, v in enumerate(value)
+            ]
+        else:
+            self.results[node] = None
+        self._freeze_all(link, [node])
+        return self.results[node]
+
+    def freeze_unseen(self) -> None:
+        """Freeze held labels that no activation sees: removing them would change nothing."""
+        holding = [(link, axis) for link, node in enumerate(self.nodes) if node in self.facts
+                   for axis in self.facts[node].held]
+        if not holding:
+            return
+        seen = [np.zeros(1, dtype=np.int64)]
+        for node in self.nodes:
+            if node.op != "get_attr" and node not in self.stored:
+                seen += [self.labels.resolve(axis).ravel() for n in (node, *node.all_input_nodes)
+                         for axis in self._axes_of(n)]
+        visible = np.unique(np.concatenate(seen))
+        for link, axis in holding:
+            rows = self.labels.resolve(axis)
+            self.labels.freeze(rows[~np.isin(rows, visible)][:, None], link)
+
+    def _axes_of(self, node: fx.Node) -> list[Axis]:
+        """The axes of all results of a node."""
+        return axes_of(self.results.get(node))
+
+    def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
+        for source in nodes:
+            for axis in self._axes_of(source):
+                self.labels.freeze(axis, link)
+
+    def distinct_axes(self) -> list[Axis]:
+        """Every different axis of the program, resolved, in order of first occurrence."""
+        raw = {id(axis): axis for axis in self._all_axes() if axis.shape[1]}
+        found: dict[tuple[int, bytes], Axis] = {}
+        for axis in raw.values():
+            rows = self.labels.resolve(axis)
+            if rows.shape[1]:
+                found.setdefault((rows.shape[1], rows.tobytes()), rows)
+        return list(found.values())
+
+    def _all_axes(self) -> Iterator[Axis]:
+        for layout in self.axes.values():
+            yield from layout
+        for node in self.results:
+            yield from self._axes_of(node)
+        for facts in self.facts.values():
+            for term in facts.macs:
+                yield from term.axes
+
+
+def _writes_into_shared(node: fx.Node) -> bool:
+    """Whether an operator works in place on a tensor that others may see too."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable or not isinstance(node.args[0], fx.Node):
+        return False
+    source = node.args[0]
+    made_by = getattr(source.target, "_schema", None)
+    is_view = made_by is None or any(a.alias_info is not None for a in made_by.arguments)
+    return is_view or len(source.users) > 1
+
+
+def _is_tensor(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(v, torch.Tensor) for v in values)

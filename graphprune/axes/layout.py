@@ -1,0 +1,60 @@
+"""Layouts: one labelled axis per dimension of a tensor, and what a reshape does to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .labels import Axis, Labels, plain
+from .split import split
+from .unify import merge
+
+__all__ = ["Layout", "reshape"]
+
+Layout = tuple[Axis, ...]
+"""One axis per dimension of a tensor."""
+
+MAX_ROWS = 1 << 22
+"""Longest axis that is spelled out row by row; what would be longer is frozen."""
+
+
+def reshape(labels: Labels, layout: Layout, sizes: Sequence[int], link: int) -> Layout:
+    """The layout after a row-major reshape to ``sizes``.
+
+    Dimensions are taken together only as far as their products force it.
+    """
+    out: list[Axis] = []
+    i, old = 0, [len(axis) for axis in layout]
+    for start, stop in _segments(old, sizes):
+        taken, product = [], math.prod(sizes[start:stop])
+        while i < len(old) and (math.prod(map(len, taken)) != product or old[i] == 1):
+            taken.append(layout[i])
+            i += 1
+        out.extend(_regroup(labels, taken, list(sizes[start:stop]), link))
+    return tuple(out)
+
+
+def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
+    """Ranges of new dimensions, each the smallest that covers whole old dimensions."""
+    edges = {math.prod(old[:i]) for i in range(len(old) + 1)}
+    found, start = [], 0
+    for stop in range(1, len(new) + 1):
+        ones_follow = stop < len(new) and new[stop] == 1
+        if math.prod(new[:stop]) in edges and not ones_follow:
+            found.append((start, stop))
+            start = stop
+    return found
+
+
+def _regroup(labels: Labels, axes: list[Axis], sizes: list[int], link: int) -> list[Axis]:
+    big = [axis for axis in axes if len(axis) != 1]
+    if [len(axis) for axis in big] == [size for size in sizes if size != 1]:
+        left = iter(big)
+        return [plain(1) if size == 1 else next(left) for size in sizes]
+    if not any(axis.shape[1] for axis in big):
+        return [plain(size) for size in sizes]
+    if math.prod(sizes) > MAX_ROWS:
+        for axis in big:
+            labels.freeze(axis, link)
+        return [plain(size) for size in sizes]
+    return split(labels, merge(big), sizes, link)

@@ -1,0 +1,1 @@
+"""Remove channels from a graph."""

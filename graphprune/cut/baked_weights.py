@@ -1,0 +1,127 @@
+"""Weights that a model computes from its parameters, and how they are cut.
+
+Standardised, normalised and other re-parametrised layers compute a weight from stored tensors
+alone. Their operators obey the same rules as on activations, with one difference: where an
+operator takes statistics over an axis, or needs it whole, the axis isn't frozen but *held*. If a
+plan removes rows of a held axis, the weight is *baked*: its dense value, with the rows removed,
+is stored in the place of the calls that computed it. See ``docs/adr/0010-baked-weights.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import fx
+
+from graphprune.ir.nodes import is_continuous
+from graphprune.ops.float64 import Double, Tensors
+
+if TYPE_CHECKING:
+    from graphprune.analysis.analyse import Analysis, Kept
+
+__all__ = ["baked_calls", "baked_results", "baked_sources", "baked_values"]
+
+
+def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
+    """Calls whose results a cut has to store, with the names of the tensors to store them in.
+
+    These are the last ones of the calls on stored tensors: an activation reads their result.
+    """
+    stored = analysis.stored
+    broken: set[fx.Node] = set()
+    for node in analysis.module.graph.nodes:
+        held = analysis.facts[node].held if node in analysis.facts else ()
+        if node in stored and (
+            any(not kept(axis).all() for axis in held) or not broken.isdisjoint(node.all_input_nodes)
+        ):
+            broken.add(node)
+    found: dict[fx.Node, str] = {}
+    for node in analysis.module.graph.nodes:
+        if node in broken and any(user not in stored for user in node.users):
+            found[node] = _name(analysis, node, set(found.values()))
+    return found
+
+
+def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
+    sources = baked_sources(analysis, [node])
+    alike = (s for s in sources if analysis.tensors[s].shape == node.meta["val"].shape)
+    name = base = f"{next(alike, sources[0])}_baked"
+    while name in taken or name in analysis.tensors:
+        name = f"{base}{len(taken)}"
+    return name
+
+
+def baked_sources(analysis: Analysis, calls: Mapping[fx.Node, str] | list[fx.Node]) -> list[str]:
+    """Names of the stored tensors that some calls are computed from, in graph order."""
+    needed = _ancestors(calls)
+    return [str(n.target) for n in analysis.module.graph.nodes
+            if n in needed and n.target in analysis.tensors]
+
+
+def _ancestors(calls: Mapping[fx.Node, str] | list[fx.Node]) -> set[fx.Node]:
+    needed: set[fx.Node] = set()
+    stack = list(calls)
+    while stack:
+        node = stack.pop()
+        if node not in needed:
+            needed.add(node)
+            stack.extend(node.all_input_nodes)
+    return needed
+
+
+def baked_values(analysis: Analysis, kept: Kept, tensors: Tensors | None = None
+                 ) -> dict[str, torch.Tensor]:
+    """The tensors that a cut stores: computed in float64, rounded once, without the rows removed.
+
+    Args:
+        analysis: of the dense graph.
+        kept: the rows that stay.
+        tensors: dense values to use in place of the stored ones, by name.
+
+    Returns:
+        By name; a parameter where it is computed from one that can be trained.
+    """
+    calls = baked_calls(analysis, kept)
+    if not calls:
+        return {}
+    found: dict[str, torch.Tensor] = {}
+    alike: dict[tuple[str, ...], list[torch.Tensor]] = {}
+    for (node, name), dense in zip(calls.items(), baked_results(analysis, calls, tensors), strict=True):
+        sources = tuple(baked_sources(analysis, [node]))
+        value = _stored(analysis, node, kept, dense, sources)
+        # One weight in two places, as in a layer that is called twice, stays one.
+        twins = alike.setdefault(sources, [])
+        twins.append(next((v for v in twins if torch.equal(v, value)), value))
+        found[name] = twins[-1]
+    return found
+
+
+def _stored(analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor,
+            sources: Sequence[str]) -> torch.Tensor:
+    value = dense
+    for dim, axis in enumerate(analysis.layouts[node]):  # type: ignore[arg-type]
+        rows = np.flatnonzero(kept(axis))  # type: ignore[arg-type]
+        value = value.index_select(dim, torch.from_numpy(rows).to(value.device))
+    value = value.to(node.meta["val"].dtype)
+    tensors = [analysis.tensors[source] for source in sources]
+    trained = [t for t in tensors if isinstance(t, torch.nn.Parameter)]
+    if trained and is_continuous(value):
+        return torch.nn.Parameter(value, any(t.requires_grad for t in trained))
+    return value
+
+
+def baked_results(analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Tensors | None
+                  ) -> tuple[torch.Tensor, ...]:
+    """Results of calls on stored tensors, dense, in float64."""
+    graph, copies = fx.Graph(), {}
+    needed = _ancestors(calls)
+    for node in analysis.module.graph.nodes:
+        if node in needed:
+            copies[node] = graph.node_copy(node, lambda n: copies[n])
+    graph.output(tuple(copies[node] for node in calls))
+    with torch.no_grad():
+        values: tuple[torch.Tensor, ...] = Double(fx.GraphModule(analysis.module, graph), tensors).run()
+    return values

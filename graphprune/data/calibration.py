@@ -1,0 +1,221 @@
+"""Calibration data: unlabelled inputs that show what a network's values look like in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import LoadError
+from graphprune.ir.program import dynamic_dims, input_names, user_inputs
+
+__all__ = ["BATCH", "Calibration", "batch_size", "batched", "dynamic_batch", "gather"]
+
+BATCH = 64
+"""Most samples in a batch, where the program's batch axis is dynamic ..."""
+
+BATCHES = 10
+"""... and least number of batches, if there are as many samples: some are kept aside."""
+
+
+_WHOLE = ("items of the calibration data are neither joined nor split, as not all inputs of the model have the "
+          "batch first")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Inputs of a program, in batches.
+
+    Attributes:
+        batches: each the program's inputs, flattened, in calling order, on the CPU.
+        source: where they come from, for the report.
+        skipped: how many items could not be read.
+        notes: what the user should know of how they were read.
+        whole: each batch is an item as it was given, for a model whose inputs don't all have the batch first.
+    """
+
+    batches: tuple[tuple[Any, ...], ...]
+    source: str = "an iterable"
+    skipped: int = 0
+    notes: tuple[str, ...] = ()
+    whole: bool = False
+
+    @property
+    def samples(self) -> int:
+        """Samples in all batches."""
+        return len(self.batches) if self.whole else sum(_length(batch) for batch in self.batches)
+
+    def split(self, held_out: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Numbers of the batches to fit on, and of those kept aside (the last ones).
+
+        Both are all batches if there is only one.
+        """
+        count = len(self.batches)
+        aside = max(1, round(count * held_out))
+        numbers = tuple(range(count))
+        return (numbers[:-aside], numbers[-aside:]) if count > 1 else (numbers, numbers)
+
+
+def gather(
+    data: Iterable[Any],
+    program: ExportedProgram,
+    *,
+    samples: int = 1024,
+    source: str = "an iterable",
+    skipped: int = 0,
+) -> Calibration:
+    """Take inputs from an iterable and put them into batches that the program accepts.
+
+    Args:
+        data: what the model is called with: a tensor ``[n, ...]``, a tuple or list of such, or
+            a mapping of inputs by name. Read until there are ``samples``.
+        program: the dense program; its examples say what shapes and types are expected.
+        samples: how many to take at most.
+        source: for the report.
+        skipped: for the report.
+
+    Raises:
+        LoadError: if there is none, or it isn't what the program accepts.
+    """
+    if _takes_items(program):
+        found = tuple(_checked(item, program) for item in islice(data, samples))
+        return Calibration(_some(found), source, skipped, (_WHOLE,), whole=True)
+    size = batch_size(program)
+    batches = _some(tuple(batched(_taken(data, program, samples), size)))
+    if not dynamic_batch(program) and _length(batches[-1]) < size:
+        batches = batches[:-1]
+    if not batches:
+        raise LoadError(
+            f"too few calibration samples: the program takes batches of {size}",
+            hint="give more, or a model whose batch axis is dynamic",
+        )
+    if dynamic_batch(program) and len(batches) < BATCHES:
+        have = sum(map(_length, batches))
+        batches = tuple(batched(batches, -(-have // BATCHES)))
+    return Calibration(batches, source, skipped)
+
+
+def _some(batches: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+    if not batches:
+        raise LoadError("the calibration data is empty", hint="give at least one input")
+    return batches
+
+
+def _takes_items(program: ExportedProgram) -> bool:
+    """Whether the batch is the first dimension of some inputs only, such as a graph's nodes beside its edges."""
+    batched = [0 in dynamic_dims(program).get(name, {}) or not (isinstance(leaf, torch.Tensor) and leaf.ndim)
+               for name, leaf in zip(input_names(program), user_inputs(program), strict=True)]
+    return dynamic_batch(program) and not all(batched)
+
+
+def dynamic_batch(program: ExportedProgram) -> bool:
+    """Whether the program takes batches of any size."""
+    return any(0 in dims for dims in dynamic_dims(program).values())
+
+
+def batch_size(program: ExportedProgram) -> int:
+    """How many samples to give the program at a time."""
+    return BATCH if dynamic_batch(program) else _length(user_inputs(program))
+
+
+def batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[Any, ...]]:
+    """Batches of ``size`` samples; the last one may be smaller.
+
+    Args:
+        items: flat inputs, each tensor ``[n, ...]`` with an ``n`` of the item's own.
+        size: samples in a batch.
+    """
+    pending: list[tuple[Any, ...]] = []
+    have = 0
+    for item in items:
+        pending.append(item)
+        have += _length(item)
+        if have < size:
+            continue
+        joined, whole = _joined(pending), have // size * size
+        for start in range(0, whole, size):  # copies, so that no batch holds on to the rest
+            yield _rows(joined, start, start + size, copy=True)
+        pending = [_rows(joined, whole, have, copy=True)] if whole < have else []
+        have -= whole
+    if pending:
+        yield _joined(pending)
+
+
+def _taken(data: Iterable[Any], program: ExportedProgram, samples: int) -> Iterator[tuple[Any, ...]]:
+    """Checked items, flat, until there are enough samples."""
+    have = 0
+    for item in data:
+        leaves = _checked(item, program)
+        leaves = _rows(leaves, 0, samples - have)
+        have += _length(leaves)
+        yield leaves
+        if have >= samples:
+            return
+
+
+def _checked(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
+    leaves = _flat(item, program)
+    _check(leaves, user_inputs(program), input_names(program))
+    return leaves
+
+
+def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
+    """Inputs in calling order; those of a mapping by name, whatever its order."""
+    if not isinstance(item, Mapping):
+        return tuple(pytree.tree_leaves(item))
+    names = input_names(program)
+    if set(item) == set(names):
+        return tuple(item[name] for name in names)
+    spec = program.call_spec.in_spec
+    assert spec is not None
+    args, _ = spec.children()
+    try:
+        return tuple(spec.flatten_up_to(((dict(item),), {}) if args.num_children else ((), dict(item))))
+    except ValueError as error:
+        raise LoadError(
+            f"the calibration data has {', '.join(map(str, item))}, "
+            f"the model takes {', '.join(names)}",
+        ) from error
+
+
+def _length(leaves: Sequence[Any]) -> int:
+    sizes = [len(x) for x in leaves if isinstance(x, torch.Tensor) and x.ndim]
+    return sizes[0] if sizes else 1
+
+
+def _rows(leaves: Sequence[Any], start: int, end: int, *, copy: bool = False) -> tuple[Any, ...]:
+    kept = [x[start:end] if isinstance(x, torch.Tensor) and x.ndim else x for x in leaves]
+    return tuple(x.clone() if copy and isinstance(x, torch.Tensor) else x for x in kept)
+
+
+def _joined(items: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    columns = list(zip(*items, strict=True))
+    return tuple(torch.cat(c) if isinstance(c[0], torch.Tensor) and c[0].ndim else c[0]
+                 for c in columns)
+
+
+def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str]) -> None:
+    if len(leaves) != len(examples):
+        raise LoadError(
+            f"the model takes {len(examples)} inputs ({', '.join(names)}), "
+            f"the calibration data has {len(leaves)}",
+            hint="labels don't belong in it",
+        )
+    for name, got, want in zip(names, leaves, examples, strict=True):
+        if not isinstance(want, torch.Tensor):
+            continue
+        if not isinstance(got, torch.Tensor) or got.dtype != want.dtype:
+            kind = got.dtype if isinstance(got, torch.Tensor) else type(got).__name__
+            raise LoadError(f"input {name}: {want.dtype} is expected, the data has {kind}")
+        if got.shape[1:] != want.shape[1:]:
+            raise LoadError(
+                f"input {name}: [n, {', '.join(map(str, want.shape[1:]))}] is expected, the "
+                f"data has {list(got.shape)}",
+            )
+        if got.is_floating_point() and not bool(got.isfinite().all()):
+            raise LoadError(f"input {name}: the data has values that aren't finite")

@@ -1,0 +1,1 @@
+"""Write ONNX, compare it with PyTorch, and time it in onnxruntime."""

@@ -1,0 +1,99 @@
+"""Bench: ONNX models timed against each other in onnxruntime, in turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from graphprune.errors import LoadError
+
+from .ort_session import Runtime, Timed, feed, session
+from .timing import Ratio, Spread, interleaved
+
+__all__ = ["FORMAT", "Benchmark", "Timing", "bench"]
+
+FORMAT = "graphprune.bench/1"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One model at one batch size and number of threads.
+
+    Attributes:
+        file: the model.
+        batch: samples per run.
+        threads: per operator.
+        seconds: per run.
+        ratio: of its runs to those of the first model.
+    """
+
+    file: str
+    batch: int
+    threads: int
+    seconds: Spread
+    ratio: Ratio
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All timings of a run.
+
+    Attributes:
+        provider: of execution.
+        rounds: how often each model ran.
+        onnxruntime: its version.
+        timings: in the order of batch sizes, threads, models.
+    """
+
+    provider: str
+    rounds: int
+    onnxruntime: str
+    timings: tuple[Timing, ...]
+
+    def to_json(self) -> str:
+        """One JSON document with a ``format`` key; times are in seconds."""
+        return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
+
+
+def bench(models: Sequence[Path], *, batches: Sequence[int] = (1,), threads: Sequence[int] = (1,),
+          provider: str = "CPU", rounds: int = 50, warmup: int = 5,
+          dims: Mapping[str, int] | None = None,
+          progress: Callable[[str], object] = lambda _: None) -> Benchmark:
+    """Time ONNX models in turn: one run of each, then another of each, and so on.
+
+    Args:
+        models: files; ratios are to the first.
+        batches: sizes of dynamic leading axes.
+        threads: per operator; all models are timed at every pair of the two.
+        provider: of execution, by name.
+        rounds: runs of each model that count.
+        warmup: runs before that.
+        dims: sizes of other dynamic axes, by name.
+        progress: called with what is being timed.
+
+    Raises:
+        LoadError: if a model isn't there, or an input's size isn't known.
+        ExportError: if onnxruntime can't run it.
+    """
+    import onnxruntime
+
+    for path in models:
+        if not path.is_file():
+            raise LoadError(f"no such file: {path}")
+    if rounds < 1 or warmup < 0 or min(batches) < 1:
+        raise LoadError("rounds and batch sizes must be at least 1")
+    timings: list[Timing] = []
+    for batch in batches:
+        for count in threads:
+            progress(f"batch {batch}, {count} thread{'s' * (count > 1)}")
+            runtime = Runtime(count, provider)
+            sessions = [session(path, runtime) for path in models]
+            runners = [Timed(each, feed(each, batch=batch, dims=dims)) for each in sessions]
+            taken = interleaved(runners, rounds=rounds, warmup=warmup)
+            timings += [
+                Timing(str(path), batch, count, Spread.of(each), Ratio.of(each, taken[0]))
+                for path, each in zip(models, taken, strict=True)
+            ]
+    return Benchmark(Runtime(1, provider).provider, rounds, onnxruntime.__version__, tuple(timings))

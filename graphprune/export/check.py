@@ -1,0 +1,139 @@
+"""ONNX models run in onnxruntime, and against PyTorch.
+
+``onnxruntime`` is imported in the functions that need it, so that importing graphprune stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from graphprune.errors import ExportError
+from graphprune.ir.nodes import is_continuous
+from graphprune.ir.program import unlift, user_inputs
+from graphprune.ops.fixed_random import drawing
+from graphprune.ops.float64 import Double, widen
+from graphprune.verify.oracle import error, growths, native_inputs, run
+
+from .fixed_random import held_model
+from .ort_session import cannot_run, runtime_errors, session
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["ONNX_TOLERANCE", "check_onnx", "onnx_tolerance", "run_onnx"]
+
+ONNX_TOLERANCE = 1e-4
+"""Relative error in float32. Two backends that sum in another order differ by 1e-7 to 1e-5 on
+deep networks; a wrong weight or attribute by 1e-2 or more."""
+
+_COARSE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""The same for 16-bit floats: some twenty of their roundings, which are 1e-3 and 8e-3 each."""
+
+
+def onnx_tolerance(program: ExportedProgram) -> float:
+    """How far onnxruntime may be from PyTorch, by the coarsest numbers in the program."""
+    tensors = (*program.state_dict.values(), *user_inputs(program))
+    found = {value.dtype for value in tensors if isinstance(value, torch.Tensor)}
+    return max([ONNX_TOLERANCE, *(_COARSE[dtype] for dtype in found if dtype in _COARSE)])
+
+
+def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 0, *,
+               tolerance: float | None = None) -> float:
+    """Run an ONNX model in onnxruntime against its program in PyTorch, on the CPU.
+
+    Random numbers are held in both (``onnx_held.py``, ``randomness.py``).
+
+    Args:
+        model: a serialised model, or the path of one.
+        program: what the model was made from.
+        seed: of the random inputs. There are two batch sizes where the batch is dynamic.
+        tolerance: the largest error allowed, relative to each output's largest value; by
+            default ``onnx_tolerance``.
+
+    Returns:
+        The largest relative error of any output; for integer outputs, the share of elements
+        that differ.
+
+    Raises:
+        ExportError: if onnxruntime can't run the model, or the error is above the tolerance.
+    """
+    tolerance = onnx_tolerance(program) if tolerance is None else tolerance
+    runner, interpreter = session(model), _Untouched(unlift(program))
+    if drawing(program.graph):
+        _run_session(runner, native_inputs(program, 0, seed))  # as it is, it must run as well
+        runner = session(held_model(model))
+    worst = 0.0
+    for grow in growths(program):
+        inputs = native_inputs(program, grow, seed + grow)
+        got = _run_session(runner, inputs)
+        expected = [y for y in run(interpreter, inputs, rounded=True) if isinstance(y, torch.Tensor)]
+        if len(got) != len(expected):
+            raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
+        worst = max([worst, *map(_difference, got, expected)])
+    if not worst <= tolerance:
+        raise ExportError(
+            f"the ONNX model differs from PyTorch by {worst:.1e} (tolerance {tolerance:.0e})",
+            hint=_advice(program, seed, tolerance),
+        )
+    return worst
+
+
+def _advice(program: ExportedProgram, seed: int, tolerance: float) -> str:
+    """What to do about a difference; it may be that single precision doesn't determine the outputs."""
+    graph, inputs = unlift(program), native_inputs(program, 0, seed)
+    exact = run(Double(graph), [widen(x) for x in inputs], rounded=True)
+    own = error(run(_Untouched(graph), inputs, rounded=True), exact)
+    if own <= tolerance:
+        return ("try another opset, or leave out the ONNX file (--no-onnx); the PyTorch result was verified and "
+                "is not affected")
+    return (f"PyTorch itself is {own:.1e} away from its result in float64 on these inputs, as where nearly equal "
+            "values are put in order, so this can't be decided: leave out the ONNX file (--no-onnx), or give the "
+            "model without its last steps")
+
+
+def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Tensor]:
+    """Run an ONNX model in onnxruntime on the CPU.
+
+    Args:
+        model: a serialised model, or the path of one.
+        inputs: in the model's order; what is not a tensor is left out.
+
+    Raises:
+        ExportError: if onnxruntime can't run the model on them.
+    """
+    return _run_session(session(model), inputs)
+
+
+class _Untouched(fx.Interpreter):
+    """Runs a graph on copies of its buffers, which a graph may write into."""
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A parameter itself, a copy of a buffer."""
+        value = super().get_attr(target, args, kwargs)
+        stays = isinstance(value, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
+        return value if stays else value.clone()
+
+
+def _run_session(runner: onnxruntime.InferenceSession, inputs: Sequence[Any]) -> list[Any]:
+    tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
+    names = [value.name for value in runner.get_inputs()]
+    if len(names) != len(tensors):
+        raise ExportError(f"the ONNX model has {len(names)} inputs, not {len(tensors)}")
+    feed = {name: x.detach().cpu().numpy() for name, x in zip(names, tensors, strict=True)}
+    try:
+        return [torch.from_numpy(y) for y in runner.run(None, feed)]
+    except runtime_errors() as failure:
+        raise cannot_run(failure) from failure
+
+
+def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative error; of integers, where near ties go either way, the share that differs."""
+    if is_continuous(expected) or got.shape != expected.shape:
+        return error([got], [expected])
+    return float((got != expected).double().mean()) if expected.numel() else 0.0

@@ -1,0 +1,129 @@
+"""ONNX models whose random operators give the stand-ins of ``randomness.py``, to be compared.
+
+What PyTorch draws as 0 or 1 becomes a comparison with a uniform number, or an operator of its own.
+``onnx`` is imported in the functions that need it, so that importing graphprune stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphprune.ops.fixed_random import MIDDLE, NORMAL
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["held_model"]
+
+
+def held_model(model: bytes | str | Path) -> bytes:
+    """A model that draws no random numbers; what is drawn from a distribution of one's own still is.
+
+    Args:
+        model: a serialised model, or the path of one.
+    """
+    import onnx
+
+    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    known = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in proto.graph.node:
+        make = _STAND_INS.get(node.op_type)
+        nodes.extend([node] if make is None else make(node, known))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto.SerializeToString()
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    import onnx
+
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _drawn(node: onnx.NodeProto) -> float:
+    """The value in the place of a number that a node draws."""
+    given = _attributes(node)
+    if node.op_type.startswith("RandomNormal"):
+        return given.get("mean", 0.0) + NORMAL * given.get("scale", 1.0)
+    low, high = given.get("low", 0.0), given.get("high", 1.0)
+    return low + MIDDLE * (high - low)
+
+
+def _like(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
+    """As many as another tensor has."""
+    import onnx
+
+    (out,), (source,) = node.output, node.input
+    value = onnx.numpy_helper.from_array(np.array([_drawn(node)], dtype=np.float32))
+    return [
+        onnx.helper.make_node("Shape", [source], [f"{out}_shape"]),
+        onnx.helper.make_node("ConstantOfShape", [f"{out}_shape"], [f"{out}_held"], value=value),
+        _typed(node, f"{out}_held", source),
+    ]
+
+
+def _of_shape(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
+    """As many as are stated."""
+    import onnx
+
+    given, (out,) = _attributes(node), node.output
+    value = onnx.numpy_helper.from_array(np.full(given["shape"], _drawn(node), dtype=np.float32))
+    constant = onnx.helper.make_node("Constant", [], [f"{out}_held"], value=value)
+    return [constant, onnx.helper.make_node("Cast", [f"{out}_held"], [out],
+                                            to=given.get("dtype", onnx.TensorProto.FLOAT))]
+
+
+def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
+    """1 where it is likelier than 0."""
+    import onnx
+
+    (out,), (source,) = node.output, node.input
+    value = onnx.numpy_helper.from_array(np.array(MIDDLE, dtype=np.float32))
+    return [
+        onnx.helper.make_node("Constant", [], [f"{out}_middle"], value=value),
+        onnx.helper.make_node("CastLike", [f"{out}_middle", source], [f"{out}_typed"]),
+        onnx.helper.make_node("Greater", [source, f"{out}_typed"], [f"{out}_held"]),
+        _typed(node, f"{out}_held", source),
+    ]
+
+
+def _dropout(node: onnx.NodeProto, known: dict[str, Any]) -> list[onnx.NodeProto]:
+    """All kept and scaled, or nothing, by which is likelier; one that is off stays."""
+    import onnx
+
+    ratio, training = (known.get(name) for name in (*node.input[1:], "", "")[:2])
+    if ratio is None or training is None or not bool(training):
+        return [node]
+    stays = 1.0 - float(ratio)
+    out, source = node.output[0], node.input[0]
+    factor = onnx.numpy_helper.from_array(np.array(1 / stays if stays > MIDDLE else 0.0, dtype=np.float32))
+    return [
+        onnx.helper.make_node("Constant", [], [f"{out}_factor"], value=factor),
+        onnx.helper.make_node("CastLike", [f"{out}_factor", source], [f"{out}_typed"]),
+        onnx.helper.make_node("Mul", [source, f"{out}_typed"], [out]),
+    ]
+
+
+def _typed(node: onnx.NodeProto, value: str, source: str) -> onnx.NodeProto:
+    """Of the type that the node states, or else of its operand's."""
+    import onnx
+
+    kind = _attributes(node).get("dtype")
+    if kind is None:
+        return onnx.helper.make_node("CastLike", [value, source], list(node.output))
+    return onnx.helper.make_node("Cast", [value], list(node.output), to=kind)
+
+
+_STAND_INS: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], list[onnx.NodeProto]]] = {
+    "Bernoulli": _chance,
+    "Dropout": _dropout,
+    "RandomNormal": _of_shape,
+    "RandomNormalLike": _like,
+    "RandomUniform": _of_shape,
+    "RandomUniformLike": _like,
+}

@@ -1,0 +1,56 @@
+"""Write files whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graphprune.errors import OutputError
+
+__all__ = ["write_bytes", "write_checkpoint", "writing"]
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn the operating system's errors into an ``OutputError`` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"can't write {path.name}: {error.strerror or error}",
+                          hint="is the disk full?") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step: a kill at any moment leaves the old one, or the new one.
+
+    Raises:
+        OutputError: if it can't be written.
+    """
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    with writing(path):
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Store tensors and plain values; a kill at any moment leaves the old file or the new one.
+
+    Raises:
+        OutputError: if it can't be written.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_bytes(path, buffer.getvalue())

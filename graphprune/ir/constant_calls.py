@@ -1,0 +1,64 @@
+"""Calls that could be stored as tensors, because nothing but stored tensors goes into them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from .nodes import size_hint
+from .program import state
+
+__all__ = ["stored_calls"]
+
+
+def stored_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
+    """Calls whose results depend on stored tensors alone, and could be stored in their place.
+
+    Not those that something writes into.
+
+    Args:
+        module: the graph.
+        larger: also those whose result is larger than the tensors that it depends on.
+    """
+    written, tensors = _written(module), state(module)
+    sources: dict[fx.Node, frozenset[str]] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target in tensors:
+            sources[node] = frozenset([node.target])
+        elif node.op == "call_function" and _is_pure(node.target) and node not in written:
+            inputs = node.all_input_nodes
+            if all(n in sources for n in inputs):
+                mine = frozenset().union(*(sources[n] for n in inputs))
+                if larger or _elements(node) <= sum(tensors[name].numel() for name in mine):
+                    sources[node] = mine
+    return frozenset(node for node in sources if node.op == "call_function")
+
+
+def _elements(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    values = value if isinstance(value, list | tuple) else [value]
+    return sum(math.prod(map(size_hint, v.shape)) for v in values if isinstance(v, torch.Tensor))
+
+
+def _is_pure(target: Any) -> bool:
+    if not isinstance(target, torch._ops.OpOverload):
+        return target is operator.getitem
+    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
+
+
+def _written(module: fx.GraphModule) -> set[fx.Node]:
+    """Nodes whose values a call may write into: its operand, and what that may be a view of."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            operand = node
+            while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
+                operand = operand.args[0]
+                if operand in found:
+                    break
+                found.add(operand)
+    return found

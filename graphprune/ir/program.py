@@ -1,0 +1,223 @@
+"""The graph all passes work on: an ExportedProgram unlifted to a ``torch.fx.GraphModule``.
+
+In the unlifted form parameters and buffers are ``get_attr`` nodes that carry their qualified
+names, so a pass edits tensors and arguments with plain torch.fx. ``relift`` exports the
+result again, which re-infers every shape and proves that the graph is still well formed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
+
+from .dynamic_shapes import bounds, leaf_dims
+from .inline_regions import inline_regions
+from .nodes import shape, size_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import sympy
+
+__all__ = [
+    "call_arguments",
+    "clone",
+    "dynamic_dims",
+    "fingerprint",
+    "grown_shapes",
+    "input_names",
+    "lift",
+    "output_names",
+    "relift",
+    "state",
+    "unlift",
+    "user_inputs",
+]
+
+_PRECISE = (torch.float32, torch.float64)
+
+
+def unlift(program: ExportedProgram) -> fx.GraphModule:
+    """The program as a GraphModule whose parameters are ``get_attr`` nodes.
+
+    The tensors are shared with ``program``: replace them, never write into them.
+    """
+    module = program.module()
+    for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
+        module.graph.erase_node(node)
+    inline_regions(module)
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
+        _spell_out(node)
+    module.recompile()
+    return module
+
+
+def _spell_out(node: fx.Node) -> None:
+    """Write out an epsilon that depends on the dtype, so that it is the same in float64."""
+    value, (x, shape, weight, eps) = node.meta.get("val"), _four(node)
+    if eps is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
+        node.args, node.kwargs = (x, shape, weight, torch.finfo(value.dtype).eps), {}
+
+
+def _four(node: fx.Node) -> tuple[Any, Any, Any, Any]:
+    """The arguments of an RMSNorm."""
+    given = dict(zip(("input", "normalized_shape", "weight", "eps"), node.args, strict=False))
+    given |= node.kwargs
+    return given["input"], given["normalized_shape"], given.get("weight"), given.get("eps")
+
+
+def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
+    """Export an edited graph again, with the inputs and dynamic dimensions of ``like``."""
+    if like.example_inputs is None:
+        raise ValueError("the program carries no example inputs")
+    args, kwargs = like.example_inputs
+    return torch.export.export(
+        module, args, kwargs, dynamic_shapes=_dynamic_shapes(like, args, kwargs)
+    )
+
+
+def lift(module: fx.GraphModule) -> ExportedProgram:
+    """Export an unlifted graph that isn't tied to a program; inputs are read off its metadata."""
+    placeholders = module.graph.find_nodes(op="placeholder")
+    names: dict[str, Any] = {}
+    inputs, shapes = [], []
+    for node in placeholders:
+        value = node.meta["val"]
+        is_tensor = isinstance(value, torch.Tensor)
+        inputs.append(torch.zeros(shape(node), dtype=value.dtype) if is_tensor else value)
+        shapes.append(leaf_dims(node, None, names))
+    spec = getattr(module, "_in_spec", None)
+    if spec is None:
+        return torch.export.export(module, tuple(inputs), dynamic_shapes=tuple(shapes))
+    args, kwargs = pytree.tree_unflatten(inputs, spec)
+    by_position, by_name = pytree.tree_unflatten(shapes, spec)
+    return torch.export.export(
+        module, args, kwargs, dynamic_shapes=_by_parameter(placeholders, by_position, by_name)
+    )
+
+
+def _dynamic_shapes(program: ExportedProgram, args: Any, kwargs: Any) -> Any:
+    """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
+    dims: dict[str, Any] = {}
+    leaves = [leaf_dims(node, program, dims) for node in _input_nodes(program)]
+    _, spec = pytree.tree_flatten((args, kwargs))
+    by_position, by_name = pytree.tree_unflatten(leaves, spec)
+    return _by_parameter(_input_nodes(program), by_position, by_name)
+
+
+def _by_parameter(nodes: Sequence[fx.Node], by_position: Any, by_name: Any) -> Any:
+    if not by_name:
+        return by_position
+    # torch.export wants one mapping by parameter name as soon as there are keyword arguments;
+    # an unlifted module's placeholders are named after its parameters.
+    names = [str(node.target) for node in nodes if node.target not in by_name]
+    return dict(zip(names, by_position, strict=False)) | by_name
+
+
+def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
+    names = set(input_names(program))
+    return [n for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
+
+
+def input_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the user's inputs, flattened, in calling order; constants among them too."""
+    specs = program.graph_signature.input_specs
+    return tuple(str(spec.arg.name) for spec in specs if spec.kind is InputKind.USER_INPUT)
+
+
+def output_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the user's outputs, flattened."""
+    return tuple(str(name) for name in program.graph_signature.user_outputs)
+
+
+def user_inputs(program: ExportedProgram) -> list[Any]:
+    """The program's example inputs, flattened, in the order of ``input_names``."""
+    return list(pytree.tree_leaves(program.example_inputs))
+
+
+def call_arguments(program: ExportedProgram, leaves: Sequence[Any]) -> tuple[Any, Any]:
+    """Positional and keyword arguments of the program from its flat inputs."""
+    _, spec = pytree.tree_flatten(program.example_inputs)
+    return pytree.tree_unflatten(list(leaves), spec)
+
+
+def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
+    """Input name -> {dimension: name of its symbolic size}."""
+    found: dict[str, dict[int, str]] = {}
+    for node in _input_nodes(program):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            sizes = enumerate(value.shape)
+            symbols = {i: str(s) for i, s in sizes if isinstance(s, torch.SymInt)}
+            found |= {node.name: symbols} if symbols else {}
+    return found
+
+
+def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:
+    """Input name -> shape when every symbolic size is ``by`` larger, as far as it may grow."""
+    values: dict[sympy.Symbol, int] = {}
+    nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
+    for node in nodes:
+        for size in node.meta["val"].shape:
+            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
+                symbol = size.node.expr
+                _, upper = bounds(symbol, program)
+                hint = size_hint(size)
+                values[symbol] = hint + by if upper is None else max(hint, min(hint + by, upper))
+    return {
+        node.name: tuple(
+            size if isinstance(size, int) else int(size.node.expr.subs(values))
+            for size in node.meta["val"].shape
+        )
+        for node in nodes
+    }
+
+
+def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
+    """Every tensor that a ``get_attr`` node reads: qualified name -> tensor, in graph order."""
+    nodes = module.graph.find_nodes(op="get_attr")
+    return {node.target: tensor for node in nodes if (tensor := _attribute(module, node.target))
+            is not None}
+
+
+def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:
+    value = attrgetter(name)(module)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def fingerprint(module: fx.GraphModule) -> str:
+    """Hash of the architecture: operators, arguments and shapes, no tensor values."""
+    digest = hashlib.sha256()
+    for line in _architecture(module):
+        digest.update(line.encode())
+        digest.update(b"\n")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _architecture(module: fx.GraphModule) -> Iterator[str]:
+    numbers: dict[fx.Node, int] = {}
+    tensors = state(module)
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and not node.users:
+            continue
+        numbers[node] = len(numbers)
+        arguments = fx.map_arg((node.args, node.kwargs), lambda n: f"%{numbers[n]}")  # type: ignore[arg-type,return-value]
+        size = tuple(tensors[node.target].shape) if node.target in tensors else ()
+        yield f"{node.op} {node.target if node.op != 'placeholder' else ''} {arguments} {size}"
+
+
+def clone(module: fx.GraphModule) -> fx.GraphModule:
+    """A GraphModule with its own graph and attributes that shares the tensors."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    result = graph.graph_copy(module.graph, copies)
+    graph.output(result).meta.update(module.graph.output_node().meta)
+    graph.set_codegen(module.graph._codegen)
+    return fx.GraphModule(module, graph)

@@ -1,0 +1,1 @@
+"""Read models from files: programs, ONNX, state dicts, TorchScript."""

@@ -1,0 +1,217 @@
+"""Load: a file on disk becomes a module or a program. The only place that reads model files.
+
+Nothing is unpickled and no code of the file is run unless the user says so: ``torch.load`` runs
+with ``weights_only=True`` everywhere but behind ``trust_pickle``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.errors import LoadError, first_line
+from graphprune.export.io_names import Interface
+from graphprune.ir.trace import trace
+
+from . import factories
+from .onnx import import_onnx
+from .pt2 import READ_ERRORS, load_program, unpickled
+from .torchscript import load_script
+from .zip_archive import Archive, open_archive
+
+__all__ = ["Loaded", "check_finite", "load", "parse_input", "read_checkpoint"]
+
+_DTYPES = {
+    "float32": torch.float32, "float64": torch.float64, "float16": torch.float16,
+    "bfloat16": torch.bfloat16, "int64": torch.int64, "int32": torch.int32,
+    "int8": torch.int8, "uint8": torch.uint8, "bool": torch.bool,
+}  # fmt: skip
+
+_MAX_INPUT = 1 << 30
+"""Elements of an example input: a slip in its shape is told from a lack of memory."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file holds.
+
+    Attributes:
+        model: a module, with ``inputs``; or ``None``.
+        program: a program with its own example inputs; or ``None``.
+        inputs: examples for the module.
+        interface: names that the way out should keep, where the file has such.
+    """
+
+    model: torch.nn.Module | None = None
+    program: ExportedProgram | None = None
+    inputs: tuple[Any, ...] = field(default=())
+    interface: Interface | None = None
+
+
+def load(path: Path, *, arch: str = "", inputs: Sequence[str] = (),
+         trust_pickle: bool = False) -> Loaded:
+    """Read a model file.
+
+    Args:
+        path: ``.pt2``, ``.onnx``, a state dict or ``.safetensors`` with ``arch``, or, where
+            ``trust_pickle`` is given, a pickled module or TorchScript.
+        arch: what builds the module; see ``factories.build``.
+        inputs: shapes such as ``1x3x32x32`` or ``1x128:int64``, one for each input; without
+            any, ``example_inputs()`` of the module that ``arch`` names is called.
+        trust_pickle: the file may run code when it is read.
+
+    Raises:
+        LoadError: if it can't be read, doesn't hold what was said, or holds NaN or Inf.
+    """
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
+    found = _read(path, arch, inputs, trust_pickle)
+    holder = found.program or found.model
+    assert holder is not None
+    check_finite(holder.named_parameters(), holder.named_buffers(), path.name)
+    return found
+
+
+def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> Loaded:
+    archive = None if path.suffix in {".onnx", ".safetensors"} else open_archive(path)
+    own = path.suffix == ".onnx" or (archive is not None and (archive.is_program or archive.is_script))
+    if own and arch:
+        raise LoadError(f"{path.name} brings its own architecture", hint="leave out --arch")
+    if path.suffix == ".onnx":
+        imported = import_onnx(path, [parse_input(text) for text in inputs])
+        return Loaded(program=imported.program, interface=imported.interface)
+    if archive is not None and archive.is_program:
+        if inputs:
+            raise LoadError(f"{path.name} brings its own architecture and inputs",
+                            hint="leave out --arch and --input")
+        return Loaded(program=load_program(path, trust_pickle=trust_pickle))
+    if archive is not None and archive.is_script:
+        return Loaded(program=_script(path, inputs, trust_pickle))
+    content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path, archive, trust_pickle)
+    if (module := _module(content, path)) is not None:
+        return Loaded(model=module, inputs=_examples(inputs, arch, module))
+    if not arch:
+        raise LoadError(f"{path.name} holds weights without an architecture",
+                        hint="name a factory: --arch package.module:factory")
+    model = factories.fill(factories.build(arch), content, path.name)
+    return Loaded(model=model, inputs=_examples(inputs, arch, model))
+
+
+def _module(content: Any, path: Path) -> torch.nn.Module | None:
+    """The module that was pickled, alone or in a checkpoint of a training run."""
+    if isinstance(content, torch.nn.Module):
+        return content
+    values = content if isinstance(content, dict) else {}
+    modules = {str(k): v for k, v in values.items() if isinstance(v, torch.nn.Module)}
+    return factories.only(modules, "modules", path.name)
+
+
+def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:
+    if not trust_pickle:
+        raise LoadError(f"{path.name} is TorchScript, and reading it may run code that is in it",
+                        hint="if you trust where it comes from, pass --trust-pickle; safer: a .pt2")
+    return trace(load_script(path), _examples(inputs, "", None))
+
+
+def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
+    if archive is None and not path.stat().st_size:
+        raise LoadError(f"{path.name} is empty")
+    try:
+        return unpickled(path, trust_pickle=trust_pickle)
+    except pickle.UnpicklingError as error:
+        raise LoadError(
+            f"{path.name} holds pickled Python objects, and reading them runs code",
+            hint="if you trust where it comes from, pass --trust-pickle; safer: save a state "
+            "dict and pass --arch, or save a .pt2 with torch.export.save",
+        ) from error
+    except (*READ_ERRORS, RecursionError) as error:
+        raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Tensors and plain values that ``artifacts.write_checkpoint`` stored; ``None`` without a file.
+
+    Raises:
+        LoadError: if it is something else.
+    """
+    if not path.is_file():
+        return None
+    found = _unpickled(path, open_archive(path), trust_pickle=False)
+    if not isinstance(found, dict):
+        raise LoadError(f"{path.name} holds a {type(found).__name__}, not a checkpoint")
+    return found
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, *READ_ERRORS) as error:
+        raise LoadError(f"{path.name} is not a safetensors file: {first_line(error)}") from error
+
+
+def check_finite(parameters: Iterable[tuple[str, torch.Tensor]],
+                 buffers: Iterable[tuple[str, torch.Tensor]], file: str) -> None:
+    """Refuse weights that aren't numbers: what is computed with them proves nothing.
+
+    Buffers may be infinite, since masks of attention are. On the meta device there are no values.
+
+    Raises:
+        LoadError: naming the first such tensor.
+    """
+    for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
+        for name, tensor in tensors:
+            if tensor.is_meta or not tensor.is_floating_point():
+                continue
+            wrong = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
+            if bool(wrong.any()):
+                raise LoadError(f"{file} holds NaN or Inf in {name!a:.80}",
+                                hint="was it trained to the end? take an earlier checkpoint")
+
+
+def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
+    if inputs:
+        kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} if model is not None else set()
+        kind = kinds.pop() if len(kinds) == 1 else torch.float32
+        return tuple(parse_input(text, kind) for text in inputs)
+    if model is not None and (found := factories.examples_of(arch, model)) is not None:
+        return tuple(found)
+    raise LoadError("the shape of the inputs is not known",
+                    hint="pass --input 1x3x224x224, once for each input")
+
+
+def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
+    """A random tensor of a shape written as ``1x3x32x32`` or ``1x128:int64``.
+
+    Args:
+        text: the shape.
+        kind: of the numbers, where the text names none.
+
+    Raises:
+        LoadError: if it isn't written like that.
+    """
+    sizes, _, dtype = text.partition(":")
+    parts = sizes.lower().split("x")
+    digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
+    shape = [int(part) for part in parts] if digits else [0]
+    count = 1
+    for size in shape:
+        count *= size
+    if not 0 < count <= _MAX_INPUT:
+        raise LoadError(f"can't read {text!r:.80} as an input shape",
+                        hint="write 1x3x224x224, or 1x128:int64")
+    if dtype and dtype not in _DTYPES:
+        raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
+    kind = _DTYPES.get(dtype, kind)
+    generator = torch.Generator().manual_seed(0)
+    if kind.is_floating_point:
+        return torch.randn(shape, generator=generator).to(kind)
+    return torch.randint(0, 2, shape, generator=generator).to(kind)

@@ -1,0 +1,182 @@
+"""Convolutions, matrix products, normalisations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .operators import Node, operator, refuse
+from .values import Value, tensor
+
+__all__ = ["padding"]
+
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def padding(node: Node, x: torch.Tensor, kernel: list[int], strides: list[int],
+            dilations: list[int]) -> tuple[list[int], list[int]]:
+    """Padding before and after each spatial axis, explicit or by ``auto_pad``."""
+    rank, mode = len(kernel), node.get("auto_pad", b"NOTSET").decode()
+    if mode == "NOTSET":
+        pads = list(node.get("pads", [0] * (2 * rank)))
+        return pads[:rank], pads[rank:]
+    if mode == "VALID":
+        return [0] * rank, [0] * rank
+    if mode not in {"SAME_UPPER", "SAME_LOWER"}:
+        raise refuse(node, f"auto_pad {mode!a}")
+    before, after = [], []
+    for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
+        whole = max((-(-int(size) // stride) - 1) * stride + (k - 1) * dilation + 1 - int(size), 0)
+        small, large = whole // 2, whole - whole // 2
+        before.append(small if mode == "SAME_UPPER" else large)
+        after.append(large if mode == "SAME_UPPER" else small)
+    return before, after
+
+
+def _both_sides(before: list[int], after: list[int]) -> list[int]:
+    """As ``F.pad`` takes them: the last axis first."""
+    pairs = zip(reversed(before), reversed(after), strict=True)
+    return [amount for pair in pairs for amount in pair]
+
+
+@operator("Conv")
+def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torch.Tensor:
+    """``weight``: ``[out, in / groups, *kernel]``."""
+    data, w = tensor(x), tensor(weight)
+    rank = w.dim() - 2
+    if rank not in _CONVOLUTIONS:
+        raise refuse(node, f"a convolution with {rank} spatial axes")
+    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
+    before, after = padding(node, data, list(w.shape[2:]), strides, dilations)
+    if before != after:
+        data, before = F.pad(data, _both_sides(before, after)), [0] * rank
+    b = tensor(bias) if bias is not None else None
+    return _CONVOLUTIONS[rank](data, w, b, strides, before, dilations, node.get("group", 1))
+
+
+@operator("ConvTranspose")
+def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torch.Tensor:
+    """``weight``: ``[in, out / groups, *kernel]``."""
+    data, w = tensor(x), tensor(weight)
+    rank = w.dim() - 2
+    if rank not in _TRANSPOSED or "output_shape" in node.attributes:
+        raise refuse(node, "output_shape, or another number of spatial axes than 1 to 3,")
+    if node.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
+        raise refuse(node, "auto_pad")
+    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
+    before, after = padding(node, data, list(w.shape[2:]), strides, dilations)
+    extra = list(node.get("output_padding", [0] * rank))
+    # Less padding at the end makes the output longer there, as output_padding does.
+    extra = [more + b - a for more, b, a in zip(extra, before, after, strict=True)]
+    longest = [max(s, d) for s, d in zip(strides, dilations, strict=True)]
+    if any(not 0 <= e < n for e, n in zip(extra, longest, strict=True)):
+        raise refuse(node, "this padding")
+    b = tensor(bias) if bias is not None else None
+    return _TRANSPOSED[rank](data, w, b, strides, before, extra, node.get("group", 1), dilations)
+
+
+@operator("Gemm")
+def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> torch.Tensor:
+    """``alpha * A' @ B' + beta * C``; a linear layer, as exporters write it."""
+    left, right = tensor(a), tensor(b)
+    alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
+    left = left.t() if node.get("transA", 0) else left
+    bias = tensor(c) if c is not None else None
+    if node.get("transB", 0):
+        if alpha == beta == 1 and (bias is None or (bias.dim() == 1 and len(bias) == len(right))):
+            return F.linear(left, right, bias)
+        right = right.t()
+    if bias is not None:
+        return torch.addmm(bias, left, right, beta=beta, alpha=alpha)
+    product = torch.mm(left, right)
+    return product if alpha == 1 else product * alpha
+
+
+@operator("MatMul")
+def matmul(node: Node, a: Value, b: Value) -> torch.Tensor:
+    """As ``numpy.matmul``."""
+    return torch.matmul(tensor(a), tensor(b))
+
+
+@operator("Einsum")
+def einsum(node: Node, *inputs: Value) -> torch.Tensor:
+    """By its equation."""
+    return torch.einsum(node.get("equation", b"").decode(), *map(tensor, inputs))
+
+
+@operator("BatchNormalization")
+def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: Value,
+                        var: Value) -> torch.Tensor:
+    """In inference, with the stored statistics."""
+    if node.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
+        raise refuse(node, "training mode")
+    if not node.get("spatial", 1):
+        raise refuse(node, "spatial=0")
+    data, gain, shift = tensor(x), tensor(scale), tensor(bias)
+    centre, spread = tensor(mean).detach(), tensor(var).detach()  # these may be computed from weights
+    return F.batch_norm(data, centre, spread, gain, shift, training=False, momentum=1 - node.get("momentum", 0.9),
+                        eps=node.get("epsilon", 1e-5))
+
+
+@operator("InstanceNormalization")
+def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torch.Tensor:
+    """Over the spatial axes of each channel."""
+    return F.instance_norm(tensor(x), weight=tensor(scale), bias=tensor(bias),
+                           eps=node.get("epsilon", 1e-5))
+
+
+@operator("GroupNormalization")
+def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torch.Tensor:
+    """One scale for each channel, since opset 21."""
+    if node.opset < 21:
+        raise refuse(node, "the form of opset 18, with a scale for each group,")
+    return F.group_norm(tensor(x), node.get("num_groups"), tensor(scale), tensor(bias),
+                        node.get("epsilon", 1e-5))
+
+
+@operator("LayerNormalization")
+def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None = None) -> torch.Tensor:
+    """Over all axes from ``axis`` on."""
+    if len([name for name in node.outputs if name]) > 1:
+        raise refuse(node, "an output of mean or deviation")
+    value = tensor(x)
+    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim():]]
+    weight = tensor(scale).expand(shape) if list(tensor(scale).shape) != shape else tensor(scale)
+    b = None if bias is None else tensor(bias)
+    return F.layer_norm(value, shape, weight, b, node.get("epsilon", 1e-5))
+
+
+@operator("RMSNormalization")
+def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
+    """Over all axes from ``axis`` on."""
+    value, weight = tensor(x), tensor(scale)
+    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim():]]
+    return F.rms_norm(value, shape, weight, node.get("epsilon", 1e-5))
+
+
+@operator("LpNormalization")
+def lp_normalization(node: Node, x: Value) -> torch.Tensor:
+    """Divided by the 1- or 2-norm over one axis."""
+    value = tensor(x)
+    norm = torch.linalg.vector_norm(value, node.get("p", 2), node.get("axis", -1), keepdim=True)
+    return value / norm
+
+
+@operator("Attention")
+def attention(node: Node, q: Value, k: Value, v: Value, mask: Value | None = None,
+              *more: Value) -> torch.Tensor:
+    """Scaled dot products of heads, ``[batch, heads, tokens, dim]``."""
+    query, key, value = tensor(q), tensor(k), tensor(v)
+    known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
+    if more or query.dim() != 4 or set(node.attributes) - known:
+        raise refuse(node, "a cache, or three axes,")
+    if query.shape[1] != key.shape[1]:
+        raise refuse(node, "grouped queries")
+    bias: Any = None if mask is None else tensor(mask)
+    scale = node.get("scale", 1 / math.sqrt(int(query.shape[-1])))
+    return F.scaled_dot_product_attention(query, key, value, bias, scale=scale,
+                                          is_causal=bool(node.get("is_causal", 0)))

@@ -1,0 +1,181 @@
+"""An ONNX graph as an ``nn.Module`` that calls ATen operators, one node after another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from graphprune.errors import GraphpruneError, LoadError, first_line
+from graphprune.loading.argument_names import distinct, named
+
+from . import layers, pointwise, pooling, reductions, shapes
+from .operators import OPERATORS, Node
+from .reading import Graph
+from .values import MAX_KNOWN, Known, Value
+
+__all__ = ["Network"]
+
+# Importing these fills the table.
+_FAMILIES = (layers, pointwise, pooling, reductions, shapes)
+
+_ERRORS = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError,
+           ArithmeticError)
+
+
+class Network(nn.Module):
+    """Computes what an ONNX graph does.
+
+    Floating-point weights are parameters, under their own names as far as these are possible
+    in PyTorch; statistics of BatchNormalization and integers are buffers.
+
+    Args:
+        graph: what to compute.
+        title: what to call the file where a line of code would be shown: the call that stands
+            third in the graph is ``title:3``.
+    """
+
+    def __init__(self, graph: Graph, title: str) -> None:
+        super().__init__()
+        self._graph = graph
+        self._outputs = graph.outputs
+        self._known: dict[str, Known] = {}
+        self._stored: dict[str, str] = {}
+        self._store(graph)
+        lines = "\n".join(f"step({i})" for i in range(len(graph.nodes)))
+        # torch.export keeps the lines of functions of this name as the origin of a call.
+        self._lines = compile(lines, title, "exec").replace(co_name="forward")
+        names = [each.name for each in graph.inputs]
+        self.forward = named(self._run, names)  # type: ignore[method-assign]
+
+    def _run(self, *inputs: torch.Tensor) -> Any:
+        values: dict[str, Value] = dict(self._known)
+        values |= {name: _get(self, path) for name, path in self._stored.items()
+                   if name not in self._known}
+        values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
+        # One line of code for each node, so that errors and reports can name it.
+        exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values)})
+        results = [values[name] for name in self._outputs]
+        if not all(isinstance(y, torch.Tensor) for y in results):
+            raise LoadError("an output of the ONNX model doesn't depend on its inputs")
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _store(self, graph: Graph) -> None:
+        """Weights become parameters and buffers, small integers known numbers."""
+        constants = {node.outputs[0]: _constant(node) for node in graph.nodes
+                     if node.operator == "Constant"}
+        as_tensor, statistics = _readers(graph.nodes)
+        names = [*graph.weights, *(n for n in constants if n not in graph.weights)]
+        paths = dict(zip(names, _paths(names), strict=True))
+        for name, path in paths.items():
+            array = graph.weights[name] if name in graph.weights else constants[name]
+            single = array.size == 1 and (array.ndim == 0 or name not in graph.weights)
+            number = _number(array, floats=single or name not in as_tensor)
+            if number is not None:
+                self._known[name] = number
+                if number.items.size <= 1 or name not in as_tensor:
+                    continue
+            tensor = _tensor(array, name)
+            learned = tensor.is_floating_point() and name in graph.weights and name not in statistics
+            _register(self, path, nn.Parameter(tensor) if learned else tensor)
+            self._stored[name] = path
+            if number is not None:
+                self._known[name] = Known(number.items, number.dtype, tensor)
+
+
+def _step(node: Node, values: dict[str, Value]) -> None:
+    if node.operator == "Constant":
+        return  # stored
+    try:
+        inputs = [values[name] if name else None for name in node.inputs]
+        found = OPERATORS[node.operator].compute(node, *inputs)
+    except GraphpruneError:
+        raise
+    except _ERRORS as error:
+        raise LoadError(f"{node} fails: {first_line(error)}") from error
+    results = found if isinstance(found, tuple) else (found,)
+    values.update(zip((n for n in node.outputs if n), results, strict=False))
+
+
+def _constant(node: Node) -> NDArray[Any]:
+    for name, kind in (("value", None), ("value_float", np.float32), ("value_floats", np.float32),
+                       ("value_int", np.int64), ("value_ints", np.int64)):
+        if name in node.attributes:
+            return np.asarray(node.attributes[name], dtype=kind)
+    raise LoadError(f"{node}: a constant of this kind is not supported")
+
+
+def _readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
+    """Names that are read as tensors, and those that are statistics of a normalisation.
+
+    Exporters store equal tensors once and hand them out by ``Identity``.
+    """
+    as_tensor: set[str] = set()
+    statistics: set[str] = set()
+    for node in reversed(nodes):
+        sizes = OPERATORS[node.operator].sizes if node.operator in OPERATORS else ()
+        as_tensor |= {name for i, name in enumerate(node.inputs) if i not in sizes}
+        if node.operator == "BatchNormalization":
+            statistics |= set(node.inputs[3:5])
+        elif node.operator == "Identity" and node.outputs[0] in statistics:
+            statistics.add(node.inputs[0])
+    return as_tensor, statistics
+
+
+def _number(array: NDArray[Any], *, floats: bool) -> Known | None:
+    """The array as known numbers, if it is made of integers, or of floats where these may be."""
+    if array.size > MAX_KNOWN or array.dtype.kind not in ("iubf" if floats else "iub"):
+        return None
+    items = np.empty(array.shape, dtype=object)
+    items[...] = array.tolist()
+    return Known(items, torch.from_numpy(np.empty(0, array.dtype)).dtype)
+
+
+def _tensor(array: NDArray[Any], name: str) -> torch.Tensor:
+    if array.dtype.name == "bfloat16":  # numpy has no such type of its own
+        return torch.from_numpy(array.view(np.uint16).copy()).view(torch.bfloat16)
+    try:
+        return torch.from_numpy(array.copy())
+    except TypeError as error:
+        raise LoadError(f"tensor {name!a:.80} has elements of type {array.dtype}, "
+                        "which is not supported") from error
+
+
+def _register(module: nn.Module, path: str, tensor: torch.Tensor) -> None:
+    *owners, last = path.split(".")
+    for owner in owners:
+        if owner not in module._modules:
+            module.add_module(owner, nn.Module())
+        module = module.get_submodule(owner)
+    if isinstance(tensor, nn.Parameter):
+        module.register_parameter(last, tensor)
+    else:
+        module.register_buffer(last, tensor)
+
+
+def _get(module: nn.Module, path: str) -> torch.Tensor:
+    owner, _, last = path.rpartition(".")
+    return getattr(module.get_submodule(owner), last)
+
+
+def _paths(names: list[str]) -> list[str]:
+    """A path in a module for each name: dots stay where no other name is in the way."""
+    parts = [[re.sub(r"\W", "_", part) or "_" for part in re.sub(r"^\W+", "", name).split(".")]
+             for name in names]
+    inner = {tuple(p[:i]) for p in parts for i in range(1, len(p))}
+    safe = [".".join(_own(part) for part in p) if tuple(p) not in inner else "_".join(p) + "_value"
+            for p in parts]
+    return distinct(safe)
+
+
+def _own(part: str) -> str:
+    """A name that is no attribute of every module, such as ``forward`` or ``training``."""
+    return part + "_" if hasattr(nn.Module, part) or part in _RESERVED else part
+
+
+_RESERVED = {*vars(nn.Module()), "forward", "_graph", "_outputs", "_known", "_stored", "_lines"}

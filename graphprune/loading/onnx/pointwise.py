@@ -1,0 +1,267 @@
+"""Element-wise operators: of tensors, and of numbers known while the graph is read."""
+
+from __future__ import annotations
+
+import operator as python
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .operators import Node, operator, refuse
+from .values import MAX_KNOWN, Known, Value, floats, operand, tensor
+
+__all__ = ["DTYPES"]
+
+DTYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32,
+          7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
+"""ONNX's number of a type -> torch's."""
+
+
+def _divided(a: Any, b: Any) -> Any:
+    """Integers are divided as ONNX does, towards zero; sizes are never negative."""
+    if isinstance(a, float) or isinstance(b, float):
+        return a / b
+    plain = isinstance(a, int) and isinstance(b, int)
+    return -(-a // b) if plain and (a < 0) != (b < 0) else a // b
+
+
+def _product(a: torch.Tensor, b: Any) -> torch.Tensor:
+    return a * b
+
+
+def _quotient(a: Any, b: Any) -> torch.Tensor:
+    integral = [not x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, int)
+                for x in (a, b)]
+    return torch.div(a, b, rounding_mode="trunc") if all(integral) else torch.true_divide(a, b)
+
+
+def _remainder(a: Any, b: Any) -> torch.Tensor:
+    return torch.remainder(a, b)
+
+
+def _larger(a: Any, b: Any) -> torch.Tensor:
+    return torch.clamp_min(a, b) if not isinstance(b, torch.Tensor) else torch.maximum(a, b)
+
+
+def _smaller(a: Any, b: Any) -> torch.Tensor:
+    return torch.clamp_max(a, b) if not isinstance(b, torch.Tensor) else torch.minimum(a, b)
+
+
+_BINARY: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    # name: (of tensors, of numbers)
+    "Add": (python.add, python.add),
+    "And": (torch.logical_and, python.and_),
+    "Div": (_quotient, _divided),
+    "Equal": (torch.eq, python.eq),
+    "Greater": (torch.gt, python.gt),
+    "GreaterOrEqual": (torch.ge, python.ge),
+    "Less": (torch.lt, python.lt),
+    "LessOrEqual": (torch.le, python.le),
+    "Max": (_larger, max),
+    "Min": (_smaller, min),
+    "Mul": (_product, python.mul),
+    "Or": (torch.logical_or, python.or_),
+    "Pow": (torch.pow, python.pow),
+    "Sub": (python.sub, python.sub),
+    "Sum": (python.add, python.add),
+}
+_LOGICAL = {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or"}
+_COMMUTES = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or", "Sum"}
+
+
+def _combined(node: Node, a: Value, b: Value) -> Value:
+    of_tensors, of_numbers = _BINARY[node.operator]
+    if isinstance(a, Known) and isinstance(b, Known):
+        if np.broadcast(a.items, b.items).size > MAX_KNOWN or node.operator == "Pow":
+            raise refuse(node, "arithmetic on constants of this size")
+        items = np.asarray(np.frompyfunc(of_numbers, 2, 1)(a.items, b.items), dtype=object)
+        if any(isinstance(n, int) and abs(n) >= 2**63 for n in items.reshape(-1)):
+            raise refuse(node, "an integer beyond 64 bits")
+        return Known(items, torch.bool if node.operator in _LOGICAL else a.dtype)
+    if isinstance(a, Known) and node.operator in _COMMUTES:
+        a, b = b, a
+    left, right = operand(a, (b,)), operand(b, (a,))
+    if not isinstance(left, torch.Tensor) and node.operator not in {"Div", "Pow", "Sub"}:
+        left = tensor(a)
+    return of_tensors(left, right)
+
+
+@operator(*_BINARY)
+def binary(node: Node, *inputs: Value) -> Value:
+    """Two operands or, for ``Max``, ``Min`` and ``Sum``, any number; broadcast as in numpy."""
+    return reduce(lambda a, b: _combined(node, a, b), inputs)
+
+
+@operator("Mean")
+def mean(node: Node, *inputs: Value) -> torch.Tensor:
+    """The mean of several tensors, element by element."""
+    return reduce(python.add, [operand(x, inputs) for x in inputs]) / len(inputs)
+
+
+@operator("Mod")
+def mod(node: Node, a: Value, b: Value) -> Value:
+    """``fmod=0``: the sign of the divisor, as in Python."""
+    if node.get("fmod", 0):
+        raise refuse(node, "fmod=1")
+    if isinstance(a, Known) and isinstance(b, Known):
+        return Known(np.asarray(np.frompyfunc(python.mod, 2, 1)(a.items, b.items), object), a.dtype)
+    return _remainder(tensor(a), operand(b, (a,)))
+
+
+_UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "Abs": torch.abs, "Acos": torch.acos, "Asin": torch.asin, "Atan": torch.atan,
+    "Ceil": torch.ceil, "Cos": torch.cos, "Cosh": torch.cosh, "Erf": torch.erf,
+    "Exp": torch.exp, "Floor": torch.floor, "HardSwish": F.hardswish, "IsNaN": torch.isnan,
+    "Log": torch.log, "Mish": F.mish, "Neg": torch.neg, "Not": torch.logical_not,
+    "Reciprocal": torch.reciprocal, "Relu": torch.relu, "Round": torch.round,
+    "Sigmoid": torch.sigmoid, "Sign": torch.sign, "Sin": torch.sin, "Sinh": torch.sinh,
+    "Softplus": F.softplus, "Softsign": F.softsign, "Sqrt": torch.sqrt, "Tan": torch.tan,
+    "Tanh": torch.tanh,
+}  # fmt: skip
+_UNARY_NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "Abs": abs, "Ceil": lambda n: n if isinstance(n, int) else float(-(-n // 1)),
+    "Floor": lambda n: n if isinstance(n, int) else float(n // 1),
+    "Neg": python.neg, "Not": python.not_, "Sqrt": lambda n: float(n) ** 0.5,
+    "Reciprocal": lambda n: 1 / n,
+}  # fmt: skip
+
+
+@operator(*_UNARY)
+def unary(node: Node, x: Value) -> Value:
+    """One operand."""
+    if isinstance(x, Known) and node.operator in _UNARY_NUMBERS:
+        items = np.frompyfunc(_UNARY_NUMBERS[node.operator], 1, 1)(x.items)
+        return Known(np.asarray(items, dtype=object), x.dtype)
+    return _UNARY[node.operator](tensor(x))
+
+
+@operator("Identity", "Dropout")
+def identity(node: Node, x: Value, *_: Value) -> Value:
+    """The input itself; dropout does nothing in inference."""
+    if len([name for name in node.outputs if name]) > 1:
+        raise refuse(node, "the mask of dropout")
+    return x
+
+
+@operator("Celu", "Elu", "LeakyRelu", "ThresholdedRelu")
+def with_alpha(node: Node, x: Value) -> torch.Tensor:
+    """Activations with one parameter."""
+    value = tensor(x)
+    match node.operator:
+        case "Celu":
+            return F.celu(value, node.get("alpha", 1.0))
+        case "Elu":
+            return F.elu(value, node.get("alpha", 1.0))
+        case "LeakyRelu":
+            return F.leaky_relu(value, node.get("alpha", 0.01))
+        case _:
+            alpha = node.get("alpha", 1.0)
+            return torch.where(value > alpha, value, 0.0)
+
+
+@operator("Selu")
+def selu(node: Node, x: Value) -> torch.Tensor:
+    """With the constants of its paper, which are ONNX's defaults."""
+    if "alpha" in node.attributes or "gamma" in node.attributes:
+        raise refuse(node, "another alpha or gamma")
+    return F.selu(tensor(x))
+
+
+@operator("HardSigmoid")
+def hard_sigmoid(node: Node, x: Value) -> torch.Tensor:
+    """``max(0, min(1, alpha * x + beta))``."""
+    alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
+    return torch.clamp(tensor(x) * alpha + beta, 0.0, 1.0)
+
+
+@operator("Gelu")
+def gelu(node: Node, x: Value) -> torch.Tensor:
+    """Exact, or by tanh."""
+    approximate = node.get("approximate", b"none")
+    return F.gelu(tensor(x), approximate=approximate.decode())
+
+
+@operator("PRelu")
+def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
+    """The slope broadcasts against the input; one for each channel is ATen's own form."""
+    value, weight = tensor(x), tensor(slope)
+    if weight.numel() == 1 or (weight.dim() == value.dim() - 1 and weight.numel() == weight.shape[0]):
+        return F.prelu(value, weight.reshape(-1))
+    return torch.relu(value) - weight * torch.relu(-value)
+
+
+@operator("Clip", sizes=(1, 2))
+def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
+    """Bounds are inputs since opset 11, attributes before."""
+    bounds = [floats(node, bound, "a bound")[0] if bound is not None else node.get(name)
+              for bound, name in ((low, "min"), (high, "max"))]
+    if isinstance(x, Known):
+        lower = x if bounds[0] is None else _at_least(x, bounds[0])
+        return lower if bounds[1] is None else _at_most(lower, bounds[1])
+    if bounds == [None, None]:
+        return x
+    return torch.clamp(x, *bounds) if x.is_floating_point() else torch.clamp(
+        x, *[None if b is None else int(b) for b in bounds])
+
+
+def _at_least(x: Known, bound: float) -> Known:
+    """Numbers, none below the bound."""
+    whole = bound if x.dtype.is_floating_point else int(bound)
+    return Known(np.asarray(np.frompyfunc(max, 2, 1)(x.items, whole), object), x.dtype)
+
+
+def _at_most(x: Known, bound: float) -> Known:
+    """Numbers, none above the bound."""
+    whole = bound if x.dtype.is_floating_point else int(bound)
+    return Known(np.asarray(np.frompyfunc(min, 2, 1)(x.items, whole), object), x.dtype)
+
+
+@operator("Where")
+def where(node: Node, condition: Value, a: Value, b: Value) -> Value:
+    """Chooses element by element."""
+    if isinstance(condition, Known) and isinstance(a, Known) and isinstance(b, Known):
+        chosen = np.frompyfunc(lambda c, x, y: x if c else y, 3, 1)
+        return Known(np.asarray(chosen(condition.items, a.items, b.items), object), a.dtype)
+    dtype = next((x.dtype for x in (a, b) if isinstance(x, torch.Tensor)), None)
+    left, right = (operand(x, (condition,)) for x in (a, b))
+    if not isinstance(left, torch.Tensor) and not isinstance(right, torch.Tensor):
+        left, dtype = tensor(a), None
+    chosen = torch.where(tensor(condition), left, right)
+    return chosen if dtype is None else chosen.to(dtype)
+
+
+@operator("Cast")
+def cast(node: Node, x: Value) -> Value:
+    """To another type of number."""
+    dtype = DTYPES.get(node.get("to"))
+    if dtype is None:
+        raise refuse(node, f"type number {node.get('to')}")
+    if isinstance(x, Known) and x.stored is None:
+        turn: Callable[[Any], Any] = bool if dtype is torch.bool else (
+            (lambda n: n if not isinstance(n, int) else float(n)) if dtype.is_floating_point
+            else (lambda n: int(n) if isinstance(n, float | bool) else n))
+        return Known(np.asarray(np.frompyfunc(turn, 1, 1)(x.items), dtype=object), dtype)
+    return tensor(x).to(dtype)
+
+
+@operator("CastLike")
+def cast_like(node: Node, x: Value, like: Value) -> torch.Tensor:
+    """To the type of another value."""
+    return tensor(x).to(like.dtype)
+
+
+@operator("Softmax", "LogSoftmax")
+def softmax(node: Node, x: Value) -> torch.Tensor:
+    """Over one axis; before opset 13 over all axes from there on."""
+    value = tensor(x)
+    compute = torch.softmax if node.operator == "Softmax" else torch.log_softmax
+    if node.opset >= 13:
+        return compute(value, node.get("axis", -1))
+    axis = node.get("axis", 1) % value.dim()
+    if axis == value.dim() - 1:
+        return compute(value, axis)
+    return compute(value.flatten(axis), -1).reshape(value.shape)

@@ -1,0 +1,265 @@
+"""Bytes to a checked graph. Nothing in the file is believed before it is checked.
+
+Sizes that the file states are held against the bytes that are there, so memory is bounded by the
+size of the files. Weights stored outside the file must lie in its folder or below.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from graphprune.errors import LoadError, first_line
+
+from .operators import OPERATORS, Node
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["MAX_BYTES", "Graph", "Input", "read_graph"]
+
+MAX_BYTES = 2**31 - 2**24
+"""Of the file and its external weights together: what one protobuf message holds."""
+
+MAX_NODES = 1 << 20
+"""Calls in a graph, after local functions are written out."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of the graph.
+
+    Attributes:
+        name: in the file.
+        type: ONNX's number of its element type.
+        dims: sizes; a name where it is dynamic, ``""`` where the file says nothing.
+    """
+
+    name: str
+    type: int
+    dims: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model, read and checked.
+
+    Attributes:
+        nodes: calls, each after those that it reads.
+        weights: stored tensors by name.
+        inputs: without those that are stored tensors too.
+        outputs: names.
+        opset: version of the operator set.
+        data: the whole model as one message, weights inside.
+    """
+
+    nodes: tuple[Node, ...]
+    weights: Mapping[str, NDArray[Any]]
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    opset: int
+    data: bytes
+
+
+def read_graph(path: Path) -> Graph:
+    """Read an ONNX file.
+
+    Raises:
+        LoadError: if it isn't one, states what isn't so, or holds what isn't supported.
+    """
+    model = _parse(path)
+    _take_in(model, path)
+    _check(model, path)
+    model = _without_functions(model)
+    weights = {t.name: _array(t) for t in model.graph.initializer}
+    opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
+    nodes = tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node))
+    _supported(model)
+    inputs = tuple(_input(v) for v in model.graph.input if v.name not in weights)
+    outputs = tuple(v.name for v in model.graph.output)
+    if not outputs or not inputs:
+        raise LoadError(f"{path.name} has no inputs or no outputs")
+    return Graph(nodes, weights, inputs, outputs, opset, model.SerializeToString())
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if path.stat().st_size > MAX_BYTES:
+        raise LoadError(f"{path.name} is larger than 2 GiB", hint="an ONNX file can't be")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except (DecodeError, OSError, RecursionError) as error:
+        raise LoadError(f"{path.name} is not an ONNX file: {first_line(error)}") from error
+    if not model.ir_version or not model.graph.node:
+        raise LoadError(f"{path.name} is not an ONNX file, or holds no network")
+    if model.graph.sparse_initializer:
+        raise LoadError(f"{path.name} holds sparse weights, which are not supported")
+    return model
+
+
+def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for nodes in (model.graph.node, *(f.node for f in model.functions)):
+        for node in nodes:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+
+
+def _take_in(model: onnx.ModelProto, path: Path) -> None:
+    """Put weights that are stored outside the file into the model."""
+    import onnx
+
+    left = MAX_BYTES - path.stat().st_size
+    for tensor in _tensors(model):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        size = _bytes_of(tensor)
+        left -= size
+        if left < 0:
+            raise LoadError(f"the weights of {path.name} are larger than 2 GiB")
+        tensor.raw_data = _external(tensor, size, path)
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _bytes_of(tensor: onnx.TensorProto) -> int:
+    from onnx import helper
+
+    try:
+        itemsize = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except KeyError as error:
+        raise LoadError(f"tensor {tensor.name!a:.80} has no known type") from error
+    if any(n < 0 for n in tensor.dims):
+        raise LoadError(f"tensor {tensor.name!a:.80} has a negative size")
+    return math.prod(tensor.dims) * itemsize
+
+
+def _external(tensor: onnx.TensorProto, size: int, path: Path) -> bytes:
+    """The bytes of one tensor, from a file in the model's folder."""
+    name = f"tensor {tensor.name!a:.80}"
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    place = PurePosixPath(entries.get("location", "").replace("\\", "/"))
+    if not place.parts or place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+        raise LoadError(f"{name} is stored outside the folder of {path.name}")
+    folder = path.parent.resolve()
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+        file = (folder / place).resolve()
+        if not file.is_relative_to(folder):
+            raise LoadError(f"{name} is stored outside the folder of {path.name}")
+        with open(file, "rb", opener=_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            fits = offset >= 0 and length == size and offset + size <= status.st_size
+            if not stat.S_ISREG(status.st_mode) or not fits:
+                raise LoadError(f"{name} doesn't fit what {place} holds")
+            stream.seek(offset)
+            data = stream.read(size)
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{name}: can't read {place}: {first_line(error)}") from error
+    if len(data) != size:
+        raise LoadError(f"{name} doesn't fit what {place} holds")
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # A named pipe would block until somebody writes to it.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check(model: onnx.ModelProto, path: Path) -> None:
+    import onnx.checker
+
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise LoadError(f"{path.name} is not a valid ONNX model: {first_line(error)}") from error
+
+
+def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Local functions written out, unless that makes far too many calls."""
+    if not model.functions:
+        return model
+    from onnx import inliner
+
+    bodies = {(f.domain, f.name): [(n.domain, n.op_type) for n in f.node] for f in model.functions}
+    if len(bodies) < len(model.functions):
+        raise LoadError("a local function is defined twice")
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(calls: Iterable[tuple[str, str]], open_: frozenset[tuple[str, str]]) -> int:
+        total = 0
+        for call in calls:
+            if call in open_ or len(open_) > 100:
+                raise LoadError(f"the local function {call[1]!a:.80} calls itself")
+            if call in bodies and call not in sizes:
+                sizes[call] = size(bodies[call], open_ | {call})
+            total += sizes.get(call, 1)
+        return total
+
+    if size([(n.domain, n.op_type) for n in model.graph.node], frozenset()) > MAX_NODES:
+        raise LoadError(f"written out, the local functions are more than {MAX_NODES} calls")
+    return inliner.inline_local_functions(model)
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    from onnx import numpy_helper
+
+    # The checker compares the type with the field that is filled, not the sizes.
+    if tensor.HasField("raw_data") and len(tensor.raw_data) != _bytes_of(tensor):
+        raise LoadError(f"tensor {tensor.name!a:.80} doesn't hold as many elements as it says")
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
+        raise LoadError(f"tensor {tensor.name!a:.80} can't be read: {first_line(error)}") from error
+
+
+def _node(proto: onnx.NodeProto, position: int, opset: int) -> Node:
+    name = proto.name or next((n for n in proto.output if n), f"number {position + 1}")
+    kind = proto.op_type if proto.domain in {"", "ai.onnx"} else f"{proto.domain}.{proto.op_type}"
+    return Node(kind, name, tuple(proto.input), tuple(proto.output),
+                {a.name: _attribute(a) for a in proto.attribute}, opset)
+
+
+def _attribute(proto: onnx.AttributeProto) -> Any:
+    from onnx import helper
+
+    if proto.HasField("t"):
+        return _array(proto.t)
+    try:
+        return helper.get_attribute_value(proto)
+    except ValueError as error:
+        raise LoadError(f"attribute {proto.name!a:.80} can't be read") from error
+
+
+def _supported(model: onnx.ModelProto) -> None:
+    """All operators without an entry are named at once."""
+    missing: dict[str, str] = {}
+    for node in model.graph.node:
+        own = node.domain in {"", "ai.onnx"}
+        kind = node.op_type if own else f"{node.domain}.{node.op_type}"
+        if not own or node.op_type not in {"Constant", *OPERATORS}:
+            missing.setdefault(kind, node.name or (node.output[0] if node.output else ""))
+    if missing:
+        named = [f"{kind:.80} (node {name!a:.80})" for kind, name in sorted(missing.items())[:5]]
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise LoadError(f"no support for the ONNX operator {', '.join(named)}{more}",
+                        hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
+                        "graphprune/onnx_in")
+
+
+def _input(value: onnx.ValueInfoProto) -> Input:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        raise LoadError(f"input {value.name!a:.80} is not a tensor of a known number of axes")
+    dims = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
+                 for d in kind.shape.dim)
+    return Input(value.name, kind.elem_type, dims)

@@ -1,0 +1,70 @@
+"""Operators that sum up axes: means, maxima, norms, positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from .operators import Node, operator, refuse
+from .values import Known, Value, axes_of, integers, tensor
+
+__all__: list[str] = []
+
+_Reduce = Callable[[torch.Tensor, list[int], bool], torch.Tensor]
+
+
+def _prod(x: torch.Tensor, dims: list[int], keep: bool) -> torch.Tensor:
+    for dim in sorted(dims, reverse=True):
+        x = x.prod(dim, keepdim=keep)
+    return x
+
+
+_REDUCTIONS: dict[str, _Reduce] = {
+    "ReduceL1": lambda x, dims, keep: x.abs().sum(dims, keepdim=keep),
+    "ReduceL2": lambda x, dims, keep: x.square().sum(dims, keepdim=keep).sqrt(),
+    "ReduceLogSum": lambda x, dims, keep: x.sum(dims, keepdim=keep).log(),
+    "ReduceLogSumExp": lambda x, dims, keep: x.logsumexp(dims, keepdim=keep),
+    "ReduceMax": lambda x, dims, keep: x.amax(dims, keepdim=keep),
+    "ReduceMean": lambda x, dims, keep: x.mean(dims, keepdim=keep),
+    "ReduceMin": lambda x, dims, keep: x.amin(dims, keepdim=keep),
+    "ReduceProd": _prod,
+    "ReduceSum": lambda x, dims, keep: x.sum(dims, keepdim=keep, dtype=x.dtype),
+    "ReduceSumSquare": lambda x, dims, keep: x.square().sum(dims, keepdim=keep),
+}
+
+
+@operator(*_REDUCTIONS, sizes=(1,))
+def reduction(node: Node, x: Value, axes: Value | None = None) -> Value:
+    """Over the given axes, or over all."""
+    if isinstance(x, Known) and node.operator == "ReduceProd" and x.items.ndim == 1:
+        product = math.prod(x.items.tolist())
+        shape = (1,) if node.get("keepdims", 1) else ()
+        return Known(np.full(shape, product, dtype=object), x.dtype)
+    value, chosen = tensor(x), axes_of(node, axes)
+    if not chosen:
+        if node.get("noop_with_empty_axes", 0):
+            return value
+        chosen = list(range(value.dim()))
+    return _REDUCTIONS[node.operator](value, chosen, bool(node.get("keepdims", 1)))
+
+
+@operator("ArgMax", "ArgMin")
+def position(node: Node, x: Value) -> torch.Tensor:
+    """The index of the largest or smallest element."""
+    if node.get("select_last_index", 0):
+        raise refuse(node, "select_last_index")
+    compute: Any = torch.argmax if node.operator == "ArgMax" else torch.argmin
+    return compute(tensor(x), node.get("axis", 0), keepdim=bool(node.get("keepdims", 1)))
+
+
+@operator("TopK", sizes=(1,))
+def top_k(node: Node, x: Value, k: Value | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest or smallest elements and their places."""
+    count = node.get("k") if k is None else int(integers(node, k, "the number")[0])
+    found = torch.topk(tensor(x), count, node.get("axis", -1), bool(node.get("largest", 1)),
+                       bool(node.get("sorted", 1)))
+    return found.values, found.indices

@@ -1,0 +1,115 @@
+"""The two kinds of values in an ONNX graph: tensors, and numbers known while it is read.
+
+ONNX computes sizes with the same operators as activations: ``Shape``, ``Gather``, ``Concat``,
+``Reshape``. Numbers are kept out of the network: a ``Known`` is an array of Python numbers, of
+which some may be symbolic sizes, so that a dynamic batch stays dynamic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.errors import LoadError
+
+from .operators import Node
+
+__all__ = ["MAX_KNOWN", "Known", "Value", "axes_of", "floats", "integers", "known", "operand", "tensor"]
+
+MAX_KNOWN = 1 << 16
+"""Elements of a Known: sizes and axes are few; what is larger is a tensor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """An array of numbers.
+
+    Attributes:
+        items: Python numbers or symbolic integers, dtype ``object``, of the value's own shape.
+        dtype: what it is in the ONNX graph.
+        stored: the same as a tensor of the network, where it is one.
+    """
+
+    items: NDArray[Any]
+    dtype: torch.dtype
+    stored: torch.Tensor | None = None
+
+    @property
+    def scalar(self) -> Any:
+        """The only number, for an array that has one element."""
+        return self.items.reshape(-1)[0]
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether a size is in it that isn't a plain number."""
+        return any(not isinstance(n, int | float) for n in self.items.reshape(-1))
+
+
+Value: TypeAlias = "torch.Tensor | Known"
+
+
+def known(values: Any, dtype: torch.dtype = torch.int64) -> Known:
+    """A ``Known`` of a nested list of numbers."""
+    items = np.empty(np.shape(values), dtype=object)
+    items[...] = values
+    return Known(items, dtype)
+
+
+def integers(node: Node, value: Value | None, what: str) -> list[Any]:
+    """A list of sizes, axes or indices, each an int or a symbolic one.
+
+    Raises:
+        LoadError: if it depends on the model's inputs.
+    """
+    if not isinstance(value, Known) or value.dtype.is_floating_point:
+        raise LoadError(f"{node}: {what} must be known before the model runs",
+                        hint="it is computed from an input; export the model with fixed sizes")
+    return list(value.items.reshape(-1))
+
+
+def floats(node: Node, value: Value | None, what: str) -> list[float]:
+    """A list of plain numbers.
+
+    Raises:
+        LoadError: if it depends on the model's inputs.
+    """
+    if not isinstance(value, Known) or value.symbolic:
+        raise LoadError(f"{node}: {what} must be known before the model runs")
+    return [float(n) for n in value.items.reshape(-1)]
+
+
+def axes_of(node: Node, value: Value | None) -> list[int] | None:
+    """Axes as an input (new opsets) or an attribute (old ones)."""
+    if value is not None:
+        return [int(n) for n in integers(node, value, "axes")]
+    axes = node.get("axes")
+    return list(axes) if axes is not None else None
+
+
+def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
+    """A value as a tensor."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if value.stored is not None:
+        return value.stored
+    device = like.device if like is not None else None
+    if value.symbolic:
+        rows = [torch.scalar_tensor(n, dtype=value.dtype, device=device)
+                for n in value.items.reshape(-1)]
+        return torch.stack(rows).reshape(value.items.shape)
+    return torch.tensor(value.items.tolist(), dtype=value.dtype, device=device)
+
+
+def operand(value: Value, others: Sequence[Value]) -> Any:
+    """A value for broadcasting arithmetic: a number where that is the same, else a tensor."""
+    if isinstance(value, torch.Tensor):
+        return value
+    ranks = [other.dim() for other in others if isinstance(other, torch.Tensor)]
+    if value.items.size == 1 and any(rank >= value.items.ndim for rank in ranks):
+        return value.scalar
+    return tensor(value)

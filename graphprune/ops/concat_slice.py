@@ -1,0 +1,265 @@
+"""Operators that join, split or pick the rows of an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from graphprune.axes.labels import Axis, plain
+from graphprune.axes.layout import Layout
+from graphprune.axes.unify import widened
+
+from .call import Call
+from .facts import Kept, Result
+from .registry import rule, sample
+
+__all__ = ["picked", "stack_rows", "with_axis"]
+
+aten = torch.ops.aten
+
+
+def with_axis(layout: Layout, dim: int, axis: Axis) -> Layout:
+    """The layout with one axis exchanged."""
+    return (*layout[:dim], axis, *layout[dim + 1 :])
+
+
+def stack_rows(axes: Sequence[Axis]) -> Axis:
+    """The rows of several axes after one another."""
+    width = max(axis.shape[1] for axis in axes)
+    return np.concatenate([widened(axis, width) for axis in axes])
+
+
+@rule(
+    aten.cat.default,
+    samples=lambda: [
+        sample([torch.randn(2, 6, 3), torch.randn(2, 4, 3)], 1),
+        sample([torch.randn(2, 6), torch.randn(2, 4), torch.randn(2, 2)], -1),
+    ],
+    quiet=True,
+)
+@rule(
+    aten.concat.default,
+    aten.concatenate.default,
+    samples=lambda: [sample([torch.randn(2, 6, 3), torch.randn(2, 4, 3)], 1)],
+    quiet=True,
+)
+def concatenate(call: Call) -> Layout:
+    """Rows of the inputs after one another; the other axes are tied."""
+    layouts = [layout for layout in call.layouts("tensors") if layout]
+    rank = max(len(layout) for layout in layouts)
+    layouts = [layout for layout in layouts if len(layout) == rank]  # legacy empty tensors
+    return _joined(call, layouts, call.dim(call["dim"], rank))
+
+
+_STACKS: dict[Any, int] = {aten.hstack.default: 1, aten.vstack.default: 0, aten.dstack.default: 2}
+
+
+@rule(
+    *_STACKS,
+    samples=lambda: [
+        sample([torch.randn(2, 6, 3), torch.randn(2, 6, 3)]),
+        sample([torch.randn(6), torch.randn(6)], free=False),
+    ],
+    quiet=True,
+)
+def stack_along(call: Call) -> Layout:
+    """As ``concatenate``, along a dimension of the operator's own, which may be a new one."""
+    layouts, dim = call.layouts("tensors"), _STACKS[call.node.target]
+    if all(len(layout) > dim and len(layout) > 1 for layout in layouts):
+        return _joined(call, layouts, dim)
+    call.freeze(*(axis for layout in layouts for axis in layout))
+    return tuple(map(plain, call.out_shape))
+
+
+def _joined(call: Call, layouts: Sequence[Layout], dim: int) -> Layout:
+    first, *others = layouts
+    for other in others:
+        for i, (mine, theirs) in enumerate(zip(first, other, strict=True)):
+            if i != dim:
+                call.tie(mine, theirs)
+    return with_axis(first, dim, stack_rows([layout[dim] for layout in layouts]))
+
+
+@rule(
+    aten.stack.default,
+    samples=lambda: [sample([torch.randn(2, 6), torch.randn(2, 6)], 1)],
+    quiet=True,
+)
+def stack(call: Call) -> Layout:
+    """A new axis over inputs whose axes are all tied."""
+    first, *others = call.layouts("tensors")
+    for other in others:
+        for mine, theirs in zip(first, other, strict=True):
+            call.tie(mine, theirs)
+    dim = call.dim(call["dim"], len(first) + 1)
+    return (*first[:dim], plain(1 + len(others)), *first[dim:])
+
+
+def _pieces(call: Call, dim: int) -> Result:
+    """Consecutive runs of rows; after a cut, each run has the rows that are left of it."""
+    layout = call.layout("self")
+    sizes = [shape[dim] for shape in call.out_shapes]
+    runs = np.split(layout[dim], np.cumsum(sizes)[:-1])
+
+    def make(kept: Kept) -> tuple[Any, dict[str, Any]] | None:
+        left = [int(kept(run).sum()) for run in runs]
+        if left == [len(run) for run in runs]:
+            return None
+        arguments = {"self": call["self"], "split_sizes": left, "dim": dim}
+        return aten.split_with_sizes.default, arguments
+
+    if layout[dim].shape[1]:
+        call.replace(make)
+        call.facts.pieces = tuple(runs) if call.node.target in _EVEN else ()
+    return [with_axis(layout, dim, run) for run in runs]
+
+
+_EVEN = {aten.chunk.default, aten.unsafe_chunk.default, aten.hsplit.int, aten.tensor_split.sections, aten.vsplit.int}
+
+
+@rule(
+    aten.chunk.default,
+    aten.unsafe_chunk.default,
+    samples=lambda: [sample(torch.randn(2, 12), 3, 1), sample(torch.randn(2, 7), 3, 1)],
+    quiet=True,
+)
+@rule(
+    aten.split_with_sizes.default,
+    samples=lambda: [sample(torch.randn(2, 12), [3, 4, 5], 1)],
+    quiet=True,
+)
+@rule(
+    aten.split.Tensor,
+    aten.unsafe_split.Tensor,
+    samples=lambda: [sample(torch.randn(2, 12), 5, -1)],
+    quiet=True,
+)
+@rule(
+    aten.split.sizes,
+    samples=lambda: [sample(torch.randn(2, 12), [3, 4, 5], 1)],
+    quiet=True,
+)
+@rule(
+    aten.tensor_split.sections,
+    samples=lambda: [sample(torch.randn(2, 11), 3, 1)],
+    quiet=True,
+)
+def pieces(call: Call) -> Result:
+    """Split an axis into consecutive runs."""
+    return _pieces(call, call.dim(call["dim"], call.rank("self")))
+
+
+@rule(aten.hsplit.int, samples=lambda: [sample(torch.randn(2, 12, 3), 3)], quiet=True)
+@rule(aten.vsplit.int, samples=lambda: [sample(torch.randn(12, 3), 3)], quiet=True)
+def pieces_along(call: Call) -> Result:
+    """The same, along a dimension of the operator's own."""
+    second = call.node.target is aten.hsplit.int and call.rank("self") > 1
+    return _pieces(call, int(second))
+
+
+def picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
+    """Rows picked by a constant; after a cut, picked as a slice or by an index tensor."""
+    layout = call.layout("self")
+    axis = layout[dim]
+    chosen = axis[rows]
+
+    def make(kept: Kept) -> tuple[Any, dict[str, Any]] | None:
+        alive = kept(axis)
+        if alive.all():
+            return None
+        rank = np.cumsum(alive) - 1
+        new = rank[rows[kept(chosen)]]
+        steps = np.unique(np.diff(new))
+        if len(steps) <= 1 and (steps > 0).all() and len(new):
+            step = int(steps[0]) if len(steps) else 1
+            arguments = {"dim": dim, "start": int(new[0]), "end": int(new[-1]) + 1, "step": step}
+            return aten.slice.Tensor, {"self": call["self"], **arguments}
+        return aten.index_select.default, {"self": call["self"], "dim": dim, "index": new}
+
+    if axis.shape[1]:
+        call.replace(make)
+    return with_axis(layout, dim, chosen)
+
+
+@rule(
+    aten.slice.Tensor,
+    samples=lambda: [
+        sample(torch.randn(2, 12), 1, 3, 9),
+        sample(torch.randn(2, 12), 1, 1, None, 2),
+        sample(torch.randn(2, 12), 1, -4),
+    ],
+    quiet=True,
+)
+def slice_rows(call: Call) -> Layout:
+    """``x[start:end:step]`` along one dimension."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    if not layout[dim].shape[1]:
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
+    bounds = call["start"], call["end"]
+    if any(isinstance(bound, fx.Node) for bound in bounds):
+        call.freeze(layout[dim])
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
+    rows = np.arange(len(layout[dim]))[slice(*bounds, call["step"])]
+    return picked(call, dim, rows)
+
+
+@rule(aten.narrow.default, samples=lambda: [sample(torch.randn(2, 12), 1, 3, 6)], quiet=True)
+def narrow(call: Call) -> Layout:
+    """``x[start : start + length]`` along one dimension."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    if isinstance(call["start"], fx.Node) or isinstance(call["length"], fx.Node):
+        call.freeze(layout[dim])
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
+    start = call.dim(call["start"], len(layout[dim]))
+    return picked(call, dim, np.arange(start, start + call["length"]))
+
+
+@rule(
+    aten.index_select.default,
+    samples=lambda: [sample(torch.randn(2, 6), 1, torch.tensor([4, 0, 0, 2]))],
+    quiet=True,
+)
+def index_select(call: Call) -> Layout:
+    """Rows picked by an index tensor; a computed one holds the axis."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    index = call.constant("index")
+    if index is None:
+        call.freeze(layout[dim])
+        return with_axis(layout, dim, plain(call.out_shape[dim]))
+    return picked(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
+
+
+@rule(
+    aten.select.int,
+    samples=lambda: [sample(torch.randn(2, 6, 3), 1, 4), sample(torch.randn(2, 6), 1, -1)],
+    quiet=True,
+)
+def select(call: Call) -> Layout:
+    """One row of an axis, which must stay."""
+    layout = call.layout("self")
+    dim, index = call.dim(call["dim"], len(layout)), call["index"]
+    axis = layout[dim]
+    if isinstance(index, fx.Node):
+        call.freeze(axis)
+    else:
+        row = call.dim(index, len(axis))
+        call.freeze(axis[row : row + 1])
+        call.rewrite("index", lambda kept: int(kept(axis[:row]).sum()))
+    return (*layout[:dim], *layout[dim + 1 :])
+
+
+@rule(aten.unbind.int, samples=lambda: [sample(torch.randn(2, 6, 3), 0)], quiet=True)
+def unbind(call: Call) -> Result:
+    """Every row of an axis as a tensor of its own, so all must stay."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    call.freeze(layout[dim])
+    return [(*layout[:dim], *layout[dim + 1 :])] * len(layout[dim])

@@ -1,0 +1,120 @@
+"""Operators that read the rows that numbers say: what is numbered stays whole."""
+
+from __future__ import annotations
+
+import torch
+
+from graphprune.axes.labels import plain
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .concat_slice import picked, with_axis
+from .elementwise import broadcast
+from .facts import Result
+from .registry import rule, sample
+
+__all__ = ["tie_others"]
+
+aten = torch.ops.aten
+
+
+@rule(
+    aten.index.Tensor,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 3), [None, torch.tensor([4, 0, 2])]),
+        sample(torch.randn(2, 6, 3), [None, torch.tensor([-1, 0, 0, 2])]),
+        sample(torch.randn(6, 5), [torch.tensor([[4, 0, 0], [1, 2, 3]])]),
+        sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
+    ],
+)
+def index(call: Call) -> Layout:
+    """Advanced indexing: indexed dimensions stay whole, the others pass.
+
+    The index dimensions stand where the indexed ones stood, or in front if these are apart. Rows that one stored vector
+    numbers may go like others.
+    """
+    layout, indices = call.layout("self"), call["indices"]
+    indexed = [i for i, item in enumerate(indices) if item is not None]
+    stored = call.constant(indices[indexed[0]]) if len(indexed) == 1 else None
+    if stored is not None and stored.ndim == 1:
+        return picked(call, indexed[0], stored % len(layout[indexed[0]]))
+    call.freeze(*(layout[i] for i in indexed))
+    for i in indexed:
+        call.freeze(*call.layout(indices[i]))
+    rest = [axis for i, axis in enumerate(layout) if i not in indexed]
+    added = len(call.out_shape) - len(rest)
+    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
+    start = indexed[0] if adjacent else 0
+    new = [plain(size) for size in call.out_shape[start : start + added]]
+    return (*rest[:start], *new, *rest[start:])
+
+
+@rule(
+    aten.embedding.default,
+    samples=lambda: [sample(torch.randn(9, 6), torch.tensor([[4, 0, 2], [1, 1, 8]]))],
+)
+def embedding(call: Call) -> Layout:
+    """Rows of a table ``[vocabulary, dim]``: the vocabulary stays, the dimension passes."""
+    table = call.layout("weight")
+    call.freeze(table[0])
+    call.facts.quiet = call.quiet("weight")
+    return (*call.layout("indices"), table[1])
+
+
+@rule(
+    aten.embedding_bag.padding_idx,
+    samples=lambda: [
+        sample(torch.randn(9, 6), torch.tensor([4, 0, 2, 1, 1]), torch.tensor([0, 2]), False, mode, False,
+               None, False, None) for mode in (0, 1)
+    ],
+)
+def embedding_bag(call: Call) -> Result:
+    """Sums or means of rows of such a table. Which row held the largest value can't be cut."""
+    table = call.layout("weight")
+    call.freeze(*(table if call["mode"] == 2 else table[:1]))
+    call.facts.quiet = call.quiet("weight")
+    bags, *others = call.out_shapes
+    return [(plain(bags[0]), table[1]), *(tuple(map(plain, shape)) for shape in others)]
+
+
+@rule(
+    aten.gather.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6), 1, torch.tensor([[4, 0], [1, 1]]), free=False),
+        sample(torch.randn(3, 6), 1, torch.tensor([[4, 0], [1, 1]]), free=False),
+    ],
+)
+def gather(call: Call) -> Layout:
+    """``y[i][j] = x[index[i][j]][j]`` for ``dim`` 0: the other dimensions are tied."""
+    layout, index = call.layout("self"), call.layout("index")
+    tie_others(call, call.dim(call["dim"], len(layout)), layout, index)
+    return index
+
+
+@rule(
+    aten.take_along_dim.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6), torch.tensor([[4, 0], [1, 1]]), 1, free=False),
+        sample(torch.randn(2, 6, 3), torch.tensor([[[1], [0], [2], [1], [0], [2]]]), 2),
+        sample(torch.randn(2, 6), torch.tensor([4, 0]), free=False),
+    ],
+)
+def take_along(call: Call) -> Layout:
+    """As ``gather``, with dimensions of size one stretched; without ``dim``, of all elements in a row."""
+    layout, indices = call.layout("self"), call.layout("indices")
+    if call["dim"] is None:
+        call.freeze(*layout, *indices)
+        return tuple(map(plain, call.out_shape))
+    dim = call.dim(call["dim"], len(layout))
+    call.freeze(layout[dim], indices[dim])
+    rest = broadcast(call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout))
+    return with_axis(rest, dim, plain(call.out_shape[dim]))
+
+
+def tie_others(call: Call, dim: int, layout: Layout, other: Layout) -> None:
+    """Tie all dimensions but one, which stays. Where the other is shorter, these stay as well."""
+    for i, (mine, theirs) in enumerate(zip(layout, other, strict=True)):
+        if i == dim or len(mine) != len(theirs):
+            call.freeze(mine, theirs)
+        else:
+            call.tie(mine, theirs)

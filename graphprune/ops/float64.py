@@ -1,0 +1,89 @@
+"""Running a graph in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from . import find
+from .fixed_random import Held
+
+__all__ = ["Double", "Tensors", "Widened", "wide_type", "widen"]
+
+Tensors = Mapping[str, torch.Tensor]
+"""Values of parameters, buffers and constants, by qualified name."""
+
+
+_NARROW = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
+           torch.complex64: torch.complex128}
+
+
+class Double(fx.Interpreter):
+    """Runs a graph with every floating-point tensor in float64, complex ones in complex128.
+
+    Args:
+        module: the graph.
+        tensors: values to use in place of the stored ones, by name.
+    """
+
+    def __init__(self, module: fx.GraphModule, tensors: Tensors | None = None) -> None:
+        super().__init__(module)
+        self._tensors = tensors or {}
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Stored tensors, widened."""
+        if target in self._tensors:
+            return widen(self._tensors[target])
+        return widen(super().get_attr(target, args, kwargs))
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Float dtypes in arguments are widened too, and tensors made with torch's default."""
+        args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
+        return pytree.tree_map(_widen_made, super().call_function(_wide_form(target), args, kwargs))
+
+
+class Widened(TorchDispatchMode):
+    """Runs Python code with every float dtype it asks for widened to float64.
+
+    Random numbers are held, as in ``randomness.py``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = Held()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operator call, as ``Double`` makes it."""
+        args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
+        return pytree.tree_map(_widen_made, self._held.call(_wide_form(func), args, kwargs))
+
+
+def _wide_form(operator: Any) -> Any:
+    """What computes the same in float64, where the operator itself only takes narrower types."""
+    entry = find(operator)
+    return operator if entry is None or entry.wide is None else entry.wide
+
+
+def widen(value: Any) -> Any:
+    """A value with its floats in float64: a copy, as a graph may write into its buffers."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().to(wide_type(value.dtype), copy=True)
+
+
+def wide_type(kind: torch.dtype) -> torch.dtype:
+    """The type that values of a type are widened to; of whole numbers it stays."""
+    return _NARROW.get(kind, kind)
+
+
+def _widen_made(value: Any) -> Any:
+    return value.to(wide_type(value.dtype)) if isinstance(value, torch.Tensor) else value
+
+
+def _widen_dtype(value: Any) -> Any:
+    return wide_type(value) if isinstance(value, torch.dtype) else value

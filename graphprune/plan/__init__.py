@@ -1,0 +1,1 @@
+"""Plain data that a user brings or keeps: plans, budgets and latency tables."""

@@ -1,0 +1,228 @@
+"""Latency tables: what each operator takes at any width, as measured on some machine.
+
+Plain data, JSON, no torch. ``docs/latency.md`` states the format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.errors import LoadError
+from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
+
+__all__ = ["CLASSES", "FORMAT", "MAX_BYTES", "Grid", "Kernel", "LatencyTable", "Measured", "alignment"]
+
+FORMAT = "graphprune.latency/1"
+
+MAX_BYTES = 1 << 26
+"""Of a table as text; that of a network with a hundred distinct layers has some 300,000."""
+
+CLASSES = 5
+"""Widths are told apart by the largest of 1, 2, 4, 8, 16 that divides them."""
+
+_ERROR = ("networks", "mean", "largest")
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What onnxruntime runs as one: an operator, and what is fused into it.
+
+    Attributes:
+        kind: such as ``conv``; see ``graphprune.passes.latency``.
+        shape: of the input, 0 where its width stands.
+        widths: of the dense network: in and out, or one where they are the same channels.
+        attributes: of the operator, by name.
+        tail: element-wise operators after it.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    widths: tuple[int, ...]
+    attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = ()
+    tail: tuple[tuple[str | float, ...], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The kernel as text; equal kernels have equal texts."""
+        return json.dumps([self.kind, self.shape, self.widths, self.attributes, self.tail])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Seconds at some widths, and between them.
+
+    Attributes:
+        axes: ascending widths, one or two axes of them.
+        seconds: at every combination, the last axis fastest.
+    """
+
+    axes: tuple[tuple[int, ...], ...]
+    seconds: tuple[float, ...]
+
+    def at(self, widths: Sequence[NDArray[Any]]) -> Array:
+        """Interpolated linearly in each width, and constant outside; the widths broadcast."""
+        table = np.asarray(self.seconds).reshape([len(axis) for axis in self.axes])
+        total: Array = np.zeros(np.broadcast_shapes(*(np.shape(w) for w in widths)))
+        cells = [_cell(np.asarray(axis), np.asarray(w))
+                 for axis, w in zip(self.axes, widths, strict=True)]
+        for corner in np.ndindex(*(2,) * len(cells)):
+            index = tuple(low if not side else high
+                          for (low, high, _), side in zip(cells, corner, strict=True))
+            share = math.prod((part if side else 1 - part)
+                              for (_, _, part), side in zip(cells, corner, strict=True))
+            total = total + share * table[index]
+        return total
+
+
+def _cell(axis: NDArray[Any], width: NDArray[Any]) -> tuple[Any, Any, Any]:
+    """Indices of the grid points around each width, and how far it is to the second."""
+    low = np.clip(np.searchsorted(axis, width, side="right") - 1, 0, max(len(axis) - 2, 0))
+    high = np.minimum(low + 1, len(axis) - 1)
+    step = np.maximum(axis[high] - axis[low], 1)
+    return low, high, np.clip((width - axis[low]) / step, 0, 1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a kernel takes.
+
+    Widths that a machine likes, usually multiples of 8 or 16, may be much faster than odd ones
+    beside them. So there is one grid of widths that are multiples of 16 (of 8 or less, where the
+    dense width is no multiple itself), one of odd widths, and a table of how near the others
+    come to the odd ones.
+
+    Attributes:
+        even: seconds at widths that divide well.
+        odd: seconds at odd widths.
+        classes: 0 if a width of this class is as fast as an even one, 1 if as slow as an odd one,
+            by class of the first width, then of the second.
+    """
+
+    even: Grid
+    odd: Grid
+    classes: tuple[float, ...]
+
+    def at(self, *widths: NDArray[Any]) -> Array:
+        """Seconds at widths that broadcast to the shape of the result."""
+        fast, slow = self.even.at(widths), self.odd.at(widths)
+        share = np.asarray(self.classes).reshape((CLASSES,) * len(widths))
+        share = share[tuple(alignment(w) for w in widths)]
+        result: Array = fast * (slow / fast) ** share
+        return result
+
+
+def alignment(width: NDArray[Any]) -> NDArray[np.int64]:
+    """The class of a width: how often 2 divides it, at most 4 times.
+
+    >>> alignment(np.array([7, 12, 48])).tolist()
+    [0, 2, 4]
+    """
+    width = np.asarray(width, dtype=np.int64)
+    return sum(((width % (1 << k) == 0).astype(np.int64) for k in range(1, CLASSES)),
+               np.zeros_like(width))
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What the operators of a network take on one machine.
+
+    Attributes:
+        kernels: by ``Kernel.key``.
+        per_byte: seconds per byte that an operator without a kernel of its own writes.
+        per_mac: seconds per multiply-accumulate of such an operator.
+        scale: whole networks take this many times the sum.
+        batch: samples per run.
+        machine: ``provider``, ``threads``, ``processor``, ``onnxruntime``.
+        error: of the prediction, over whole networks: ``networks``, ``mean``, ``largest``.
+    """
+
+    kernels: Mapping[str, Measured]
+    per_byte: float
+    per_mac: float
+    scale: float = 1.0
+    batch: int = 1
+    machine: Mapping[str, str | int] = field(default_factory=dict)
+    error: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """As JSON text; times are in seconds."""
+        data = asdict(self)
+        data["kernels"] = {name: asdict(each) for name, each in sorted(self.kernels.items())}
+        return json.dumps({"format": FORMAT} | data, indent=1, sort_keys=True) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> LatencyTable:
+        """Read a table.
+
+        Raises:
+            LoadError: if the text isn't a table of a known version; nothing is guessed.
+        """
+        data = parsed(text, MAX_BYTES, LoadError, "the latency table")
+        check(isinstance(data, dict) and data.get("format") == FORMAT,
+              f"this is not a latency table of the format {FORMAT}")
+        names = {"format", "kernels", "per_byte", "per_mac", "scale", "batch", "machine",
+                 "error"}
+        check(set(data) == names, f"a latency table has the keys {sorted(names)}")
+        check(isinstance(data["kernels"], dict), "kernels must be an object")
+        for name in ("per_byte", "per_mac", "scale"):
+            check(finite(data[name]) and data[name] >= 0, f"{name} must be a number, at least 0")
+        check(data["scale"] > 0, "scale must be above 0")
+        check(is_index(data["batch"]) and data["batch"] > 0, "batch must be a positive integer")
+        machine, error = data["machine"], data["error"]
+        check(isinstance(machine, dict) and all(
+            isinstance(v, str) or is_index(v) for v in machine.values()), "machine must hold texts")
+        check(isinstance(error, dict) and set(error) in (set(), set(_ERROR))
+              and all(map(finite, error.values())), f"error must hold {', '.join(_ERROR)}, or nothing")
+        kernels = {name: _measured(name, value) for name, value in data["kernels"].items()}
+        return LatencyTable(kernels, data["per_byte"], data["per_mac"], data["scale"],
+                            data["batch"], machine, error)
+
+
+def check(condition: bool, message: str) -> None:
+    """Refuse a table.
+
+    Raises:
+        LoadError: unless the condition holds.
+    """
+    expect(condition, LoadError, message, "see docs/latency.md")
+
+
+def _measured(name: str, value: Any) -> Measured:
+    check(isinstance(value, dict) and set(value) == {"even", "odd", "classes"},
+          f"kernel {shown(name)} must have exactly even, odd and classes")
+    even, odd = _grid(name, value["even"]), _grid(name, value["odd"])
+    rank = len(even.axes)
+    check(len(odd.axes) == rank, f"kernel {shown(name)}: grids of different rank")
+    classes = value["classes"]
+    check(isinstance(classes, list) and len(classes) == CLASSES**rank
+          and all(finite(c) and 0 <= c <= 1 for c in classes),
+          f"kernel {shown(name)}: classes must be {CLASSES**rank} numbers from 0 to 1")
+    return Measured(even, odd, tuple(classes))
+
+
+def _grid(name: str, value: Any) -> Grid:
+    what = f"kernel {shown(name)}"
+    check(isinstance(value, dict) and set(value) == {"axes", "seconds"},
+          f"{what}: a grid must have exactly axes and seconds")
+    axes, seconds = value["axes"], value["seconds"]
+    check(isinstance(axes, list) and len(axes) in (1, 2) and all(map(_is_axis, axes)),
+          f"{what}: axes must be one or two lists of ascending widths")
+    check(isinstance(seconds, list) and len(seconds) == math.prod(map(len, axes)),
+          f"{what}: one time is needed for each combination of widths")
+    check(all(finite(s) and s > 0 for s in seconds), f"{what}: times must be above 0")
+    return Grid(tuple(map(tuple, axes)), tuple(map(float, seconds)))
+
+
+def _is_axis(axis: Any) -> bool:
+    return (isinstance(axis, list) and bool(axis) and all(map(is_index, axis))
+            and axis[0] > 0 and all(a < b for a, b in pairwise(axis)))

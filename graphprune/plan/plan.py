@@ -1,0 +1,167 @@
+"""Plan: which channels of which group are kept. Plain data, JSON, no torch.
+
+The format is stated in ``docs/plan-format.md``. A plan is bound to an architecture by its
+fingerprint, not to weights, so it can be replayed on another checkpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphprune.errors import MismatchError, PlanError
+from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
+
+__all__ = ["FORMAT", "FORMAT_INEXACT", "MAX_BYTES", "GroupPlan", "Plan"]
+
+FORMAT = "graphprune.plan/1"
+
+FORMAT_INEXACT = "graphprune.plan/2"
+"""What only differs by the key ``allow_inexact``, so that a reader of version 1 refuses it."""
+
+MAX_WIDTH = 1 << 24
+MAX_BYTES = 1 << 26
+"""Of a plan as text; that of a network with a million channels has some eight million."""
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """The channels of one group that are kept.
+
+    Attributes:
+        id: the group's name.
+        width: channels of the dense group.
+        keep: kept channels, ascending, at least one.
+        axes: parameter axes the group lies in, ``name:dim``; for the reader, not used.
+    """
+
+    id: str
+    width: int
+    keep: tuple[int, ...]
+    axes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision, ready to be applied.
+
+    Attributes:
+        fingerprint: of the architecture it was made for.
+        groups: one entry for each group of that architecture.
+        budget: what was asked, such as ``{"macs": 0.5}``; fractions of dense.
+        predicted: what the smaller model costs, such as ``{"macs": 20.6e6}``.
+        allow_inexact: the groups are those of an analysis that cuts through statistics.
+    """
+
+    fingerprint: str
+    groups: tuple[GroupPlan, ...]
+    budget: Mapping[str, float] = field(default_factory=dict)
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    allow_inexact: bool = False
+
+    @property
+    def keep(self) -> dict[str, tuple[int, ...]]:
+        """Group name -> kept channels."""
+        return {group.id: group.keep for group in self.groups}
+
+    def check(self, fingerprint: str, widths: Mapping[str, int], *,
+              allow_inexact: bool = False) -> None:
+        """Refuse to be applied to another architecture.
+
+        Args:
+            fingerprint: of the model.
+            widths: its groups.
+            allow_inexact: whether the analysis cuts through statistics.
+
+        Raises:
+            MismatchError: if the fingerprint or a group's name or width differs, or only the
+                plan allows inexact cuts.
+        """
+        if self.allow_inexact and not allow_inexact:
+            raise MismatchError("the plan cuts through statistics, which the analysis holds",
+                                hint="analyse the model with allow_inexact")
+        mine = {group.id: group.width for group in self.groups}
+        if self.fingerprint == fingerprint and mine == dict(widths):
+            return
+        wrong = sorted({name for name, _ in set(mine.items()) ^ set(widths.items())})
+        detail = f"; groups that differ: {', '.join(map(shown, wrong[:5]))}" if wrong else ""
+        raise MismatchError(
+            f"the plan was made for another architecture{detail}",
+            hint="make a new plan for this model, or build the model that the plan was made for",
+        )
+
+    def to_json(self) -> str:
+        """As JSON text; the same plan gives the same bytes."""
+        groups = [
+            f'    {{"id": {json.dumps(g.id)}, "width": {g.width}, "keep": {json.dumps(g.keep)}, '
+            f'"axes": {json.dumps(g.axes)}}}'
+            for g in self.groups
+        ]
+        listed = "[\n" + ",\n".join(groups) + "\n  ]" if groups else "[]"
+        return (
+            "{\n"
+            f'  "format": {json.dumps(FORMAT_INEXACT if self.allow_inexact else FORMAT)},\n'
+            + ('  "allow_inexact": true,\n' if self.allow_inexact else "") +
+            f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
+            f'  "budget": {json.dumps(dict(self.budget), sort_keys=True)},\n'
+            f'  "groups": {listed},\n'
+            f'  "predicted": {json.dumps(dict(self.predicted), sort_keys=True)}\n'
+            "}\n"
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Read a plan.
+
+        Raises:
+            PlanError: if the text isn't a plan of a known version; nothing is guessed.
+        """
+        data = parsed(text, MAX_BYTES, PlanError, "the plan")
+        _expect(isinstance(data, dict), "the plan is not a JSON object")
+        _expect(data.get("format") in (FORMAT, FORMAT_INEXACT),
+                f"unknown plan format {shown(data.get('format'))}",
+                f"this version reads {FORMAT} and {FORMAT_INEXACT}")
+        keys = {"format", "model", "budget", "groups", "predicted"}
+        keys |= {"allow_inexact"} if data["format"] == FORMAT_INEXACT else set()
+        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, not {shown(', '.join(sorted(data)))}")
+        model, groups = data["model"], data["groups"]
+        _expect(isinstance(model, dict) and set(model) == {"fingerprint"}
+                and isinstance(model["fingerprint"], str), "model must hold a fingerprint")
+        _expect(isinstance(groups, list), "groups must be a list")
+        plans = tuple(_group(entry) for entry in groups)
+        _expect(len({g.id for g in plans}) == len(plans), "a group occurs twice in the plan")
+        allow_inexact = data.get("allow_inexact", False)
+        _expect(isinstance(allow_inexact, bool), "allow_inexact must be true or false")
+        return Plan(model["fingerprint"], plans, _numbers(data["budget"], "budget"),
+                    _numbers(data["predicted"], "predicted"), allow_inexact)
+
+
+def _expect(condition: bool, message: str, hint: str = "see docs/plan-format.md") -> None:
+    expect(condition, PlanError, message, hint)
+
+
+def _numbers(value: Any, name: str) -> dict[str, float]:
+    _expect(isinstance(value, dict) and all(finite(v) for v in value.values()),
+            f"{name} must map names to numbers")
+    return dict(value)
+
+
+def _group(entry: Any) -> GroupPlan:
+    _expect(isinstance(entry, dict) and set(entry) == {"id", "width", "keep", "axes"},
+            "a group must have exactly id, width, keep and axes")
+    name, width, keep, axes = entry["id"], entry["width"], entry["keep"], entry["axes"]
+    _expect(isinstance(name, str) and bool(name), "a group's id must be a non-empty string")
+    label = shown(name)
+    _expect(is_index(width) and 1 <= width <= MAX_WIDTH, f"group {label}: bad width {shown(width)}")
+    _expect(isinstance(keep, list) and len(keep) <= width and all(map(is_index, keep)),
+            f"group {label}: keep must list channels")
+    _expect(len(keep) > 0, f"group {label}: at least one channel must be kept")
+    ascending = all(a < b for a, b in itertools.pairwise(keep))
+    _expect(ascending and keep[-1] < width,
+            f"group {label}: kept channels must ascend and be below {width}")
+    _expect(isinstance(axes, list) and all(isinstance(a, str) for a in axes),
+            f"group {label}: axes must list strings")
+    return GroupPlan(name, width, tuple(keep), tuple(axes))

@@ -1,0 +1,1 @@
+"""Give the smaller model back as the user's own class."""

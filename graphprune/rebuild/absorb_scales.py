@@ -1,0 +1,199 @@
+"""Absorb: let a module's own parameters and attributes do what a cut graph has extra factors for.
+
+A cut program corrects statistics and the scale of attention by factors in the graph. The user's
+class has no place for these, but its parameters may take them over: the weight of a norm, the
+rows of a projection that make queries; and so may an epsilon kept as an attribute. Whether this
+gives the same is not decided here: ``eager.py`` compares the result with the cut program.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from graphprune.ir.nodes import bind, evaluate, shape, size_hint
+from graphprune.ops.facts import share
+
+if TYPE_CHECKING:
+    from graphprune.analysis.analyse import Analysis, Kept
+
+__all__ = ["Absorbed", "absorb"]
+
+aten = torch.ops.aten
+
+_CHECK = aten._assert_tensor_metadata.default
+_SAME = {
+    aten._to_copy.default, aten.alias.default, aten.clone.default, aten.contiguous.default,
+    aten.dropout.default, aten.to.device, aten.to.dtype, aten.to.dtype_layout, aten.type_as.default,
+}  # fmt: skip
+_MOVES = _SAME | {
+    aten.chunk.default, aten.flatten.using_ints, aten.permute.default, aten.reshape.default,
+    aten.select.int, aten.slice.Tensor, aten.split.Tensor, aten.split_with_sizes.default,
+    aten.squeeze.dim, aten.transpose.int, aten.unbind.int, aten.unflatten.int,
+    aten.unsqueeze.default, aten.view.default, operator.getitem,
+}  # fmt: skip
+_SUMS = {aten.add.Tensor, aten.cat.default, aten.neg.default, aten.sub.Tensor}
+_PRODUCTS = {aten.mul.Tensor}
+_POWERS: dict[Any, float] = {aten.reciprocal.default: -1.0, aten.rsqrt.default: -0.5, aten.sqrt.default: 0.5,
+           aten.square.default: 2.0}
+_LAYERS = {aten.conv1d.default, aten.conv2d.default, aten.layer_norm.default,
+           aten.linear.default, aten.rms_norm.default}
+
+
+@dataclass
+class Absorbed:
+    """What takes over the factors.
+
+    Attributes:
+        rows: per tensor and purpose, what each row of its first axis is multiplied by,
+            ``[rows]``. A tensor that several calls share is multiplied once for each purpose.
+        literals: call, number among its arguments, and the number to take its place.
+    """
+
+    rows: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    literals: list[tuple[fx.Node, float, float]] = field(default_factory=list)
+
+    def factors(self, name: str, analysis: Analysis, kept: Kept) -> torch.Tensor:
+        """For each row that is left on a tensor's first axis, what it is multiplied by."""
+        factors = np.prod(list(self.rows[name].values()), axis=0)
+        axis = analysis.axes[name][0]
+        return torch.from_numpy(factors[kept(axis)] if axis.shape[1] else factors)
+
+
+def absorb(analysis: Analysis, kept: Kept) -> Absorbed:
+    """Find the parameters and numbers that can take over the factors of a cut program.
+
+    Factors for which there are none are left out.
+    """
+    found = Absorbed()
+    for node, facts in analysis.facts.items():
+        for argument, scale in facts.scales.items():
+            if (factor := scale(kept)) == 1:
+                continue
+            if argument:
+                _backward(analysis, bind(node)[argument], factor, found)
+            else:
+                _forward(analysis, node, factor, found)
+        if node.target is aten.scaled_dot_product_attention.default:
+            _query(analysis, node, kept, found)
+    return found
+
+
+def _query(analysis: Analysis, node: fx.Node, kept: Kept, found: Absorbed) -> None:
+    """Queries that make up for the default scale, ``1 / sqrt(E)`` with fewer dimensions ``E``."""
+    arguments = bind(node)
+    layout = analysis.layouts[arguments["query"]]
+    if arguments["scale"] is None and isinstance(layout, tuple):
+        factor = math.sqrt(share(kept, layout[-1:]))
+        if factor != 1:
+            _backward(analysis, arguments["query"], factor, found)
+
+
+def _backward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:
+    """Multiply what a value is made of, where one stored tensor or one layer makes all of it."""
+    if (stored := _stored(node)) is not None:
+        _multiply(analysis, stored, None, factor, found, "statistic")
+    elif (source := _Sources()[node]) is not None:
+        layer, numbers = source
+        arguments = bind(layer)
+        for name in ("weight", "bias"):
+            if (stored := _stored(arguments.get(name))) is not None:
+                _multiply(analysis, stored, np.unique(numbers.numpy()), factor, found, "query")
+
+
+def _multiply(analysis: Analysis, stored: fx.Node, rows: NDArray[np.int64] | None,
+              factor: float, found: Absorbed, purpose: str) -> None:
+    name = str(stored.target)
+    factors = np.ones(len(analysis.tensors[name]))
+    factors[slice(None) if rows is None else rows] = factor
+    found.rows.setdefault(name, {})[purpose] = factors
+
+
+class _Sources:
+    """By node: the one layer that makes its value, and the numbers of the rows it is made of.
+
+    The value is homogeneous in the layer's weight and bias. Numbers keep the value's shape as
+    long as it is only moved, and are a plain list after that. ``None``: there is no such layer.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[fx.Node, tuple[fx.Node, Any] | None] = {}
+
+    def __getitem__(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
+        if node not in self._found:
+            self._found[node] = self._find(node)
+        return self._found[node]
+
+    def _find(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
+        if node.target in _LAYERS:
+            return node, _numbers(node)
+        if node.target not in _MOVES | _SUMS | _PRODUCTS:
+            return None
+        inputs = [n for n in node.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)]
+        sources = [s for s in map(self.__getitem__, inputs) if s is not None]
+        expected = 1 if node.target in _PRODUCTS else len(inputs)
+        if len(sources) != expected or len({layer for layer, _ in sources}) != 1:
+            return None
+        layer, numbers = sources[0]
+        if node.target in _MOVES:
+            return layer, _moved(node, inputs[0], numbers)
+        return layer, torch.cat([n.reshape(-1) for _, n in sources])
+
+
+def _numbers(layer: fx.Node) -> torch.Tensor:
+    size = list(shape(layer))
+    channel = 1 if layer.target in {aten.conv1d.default, aten.conv2d.default} else len(size) - 1
+    view = [-1 if i == channel else 1 for i in range(len(size))]
+    return torch.arange(size[channel]).view(view).expand(size)
+
+
+def _moved(node: fx.Node, source: fx.Node, numbers: Any) -> Any:
+    if node.target in _SAME or (isinstance(numbers, torch.Tensor) and numbers.ndim == 1):
+        return numbers
+
+    def value(n: fx.Node) -> Any:
+        return numbers if n is source else size_hint(n.meta["val"])
+
+    return evaluate(node, value)
+
+
+def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:
+    """Carry a factor on to where a stored tensor is multiplied with it."""
+    literals: list[tuple[fx.Node, float, float]] = []
+    for user, other in _chain(node):
+        if user.target in _POWERS:
+            factor **= _POWERS[user.target]
+        elif user.target in {aten.add.Tensor, aten.add.Scalar} and isinstance(other, float):
+            literals.append((user, other, other / factor))
+        elif user.target is aten.div.Tensor and user.args[1] is node:
+            factor = 1 / factor
+        elif user.target is aten.mul.Tensor and (stored := _stored(other)) is not None:
+            found.literals.extend(literals)
+            _multiply(analysis, stored, None, factor, found, "statistic")
+            return
+        elif user.target not in _MOVES | {aten.div.Tensor, aten.mul.Tensor}:
+            return
+        node = user
+
+
+def _chain(node: fx.Node) -> Iterator[tuple[fx.Node, Any]]:
+    """The only user of a value but for checks, its other operand; then the only user of that."""
+    while len(users := [u for u in node.users if u.target is not _CHECK]) == 1:
+        (user,) = users
+        others = [a for a in user.args if a is not node]
+        yield user, others[0] if others else None
+        node = user
+
+
+def _stored(value: Any) -> fx.Node | None:
+    while isinstance(value, fx.Node) and value.target in _SAME:
+        value = value.all_input_nodes[0]
+    return value if isinstance(value, fx.Node) and value.op == "get_attr" else None

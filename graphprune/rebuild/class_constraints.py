@@ -1,0 +1,176 @@
+"""Which groups the code of a model's class can follow, found by trying: code isn't read.
+
+Channels of some groups are removed, of all at first; where the class then doesn't compute what the cut graph does,
+each half of these groups is tried by itself, until single ones are left. Of these, some go if they keep
+equally many channels, as the queries and the values of attention whose code knows one size of a head.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.export import ExportedProgram
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.equal_splits import equal_pieces
+from graphprune.cut.baked_weights import baked_calls
+from graphprune.cut.cut import cut_module, slice_tensors
+from graphprune.errors import PlanError, VerifyError, first_line
+from graphprune.ir.trace import FORWARD_ERRORS, user_line
+from graphprune.ops.float64 import Tensors
+from graphprune.verify.oracle import noisy
+
+from .rebuild import Follower
+
+__all__ = ["Followed", "followed"]
+
+ROUNDS = 2
+"""How many cuts, to unlike widths, a class has to follow for a trial to succeed."""
+
+Unit = tuple[int, ...]
+"""Numbers of groups that keep equally many channels."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What the code of a class allows.
+
+    Attributes:
+        firsts: for each group the lowest number of those that have to keep equally many channels.
+        whole: ids of the groups that have to stay whole.
+    """
+
+    firsts: tuple[int, ...]
+    whole: frozenset[str]
+
+
+def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
+             progress: Callable[[str], Any] | None = None) -> Followed:
+    """What has to be kept to for a smaller model to be of its class.
+
+    Args:
+        model: the dense module.
+        program: traced from it.
+        analysis: of the program.
+        progress: told how far it is.
+
+    Raises:
+        PlanError: if the module's code can't be compared with the program even before a cut.
+    """
+    firsts = equal_pieces(analysis)
+    units = [tuple(i for i, first in enumerate(firsts) if first == number) for number in dict.fromkeys(firsts)]
+    units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
+    trials = _Trials(Follower(model, analysis, program), units, progress or (lambda _: None))
+    trials.begin()
+    free = trials.succeeding(units)
+    free += trials.joined([unit for unit in units if unit not in free])
+    if not trials.succeeds(free):  # each by itself, but not all together
+        free, single = [], free
+        for unit in single:
+            free += [unit] if trials.succeeds([*free, unit]) else []
+    lowest = list(firsts)
+    for unit in free:
+        for number in unit:
+            lowest[number] = min(unit)
+    whole = {number for unit in units for number in unit} - {number for unit in free for number in unit}
+    return Followed(tuple(lowest), frozenset(analysis.groups[number].id for number in whole))
+
+
+class _Trials:
+    """Trials with one module, and what came of them."""
+
+    def __init__(self, follower: Follower, units: Sequence[Unit], tell: Callable[[str], Any]) -> None:
+        self._follower, self._analysis, self._tell = follower, follower.analysis, tell
+        self._rounds = [_counts(follower.analysis, units, number) for number in range(ROUNDS)]
+        self._values: Tensors = noisy(follower.analysis, follower.analysis.tensors, seed=1)
+        self._done: dict[frozenset[Unit], bool] = {}
+
+    def begin(self) -> None:
+        """Nothing is cut.
+
+        Raises:
+            PlanError: if that fails already.
+        """
+        try:
+            self._run([], {})
+        except (*FORWARD_ERRORS, VerifyError) as problem:
+            raise PlanError(f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
+                            where=user_line(problem),
+                            hint="without --keep-class there is a GraphModule, if the class doesn't come back"
+                            ) from problem
+
+    def succeeding(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of the units with which a trial succeeds."""
+        if self.succeeds(units):
+            return list(units)
+        if len(units) == 1:
+            return []
+        middle = len(units) // 2
+        return self.succeeding(units[:middle]) + self.succeeding(units[middle:])
+
+    def joined(self, units: Sequence[Unit]) -> list[Unit]:
+        """Of units that no trial succeeds with, those neighbours that one succeeds with if they are one unit."""
+        found: list[Unit] = []
+        left = list(units)
+        while len(left) > 1:
+            first, second, *rest = left
+            if self._width(first) == self._width(second) and self.succeeds([first + second]):
+                found.append(first + second)
+                left = rest
+            else:
+                left = [second, *rest]
+        return found
+
+    def _width(self, unit: Unit) -> int:
+        return self._analysis.groups[unit[0]].width
+
+    def succeeds(self, units: Sequence[Unit]) -> bool:
+        """Whether the class follows a cut of these groups."""
+        wanted = frozenset(units)
+        if wanted not in self._done:
+            self._tell(f"class trial {len(self._done) + 1}")
+            self._done[wanted] = all(self._try(units, counts) for counts in self._rounds)
+        return self._done[wanted]
+
+    def _try(self, units: Sequence[Unit], counts: Mapping[int, int]) -> bool:
+        try:
+            return self._run(units, counts)
+        except (*FORWARD_ERRORS, VerifyError):
+            return False
+
+    def _run(self, units: Sequence[Unit], counts: Mapping[int, int]) -> bool:
+        analysis = self._analysis
+        keep: dict[str, Any] = {}
+        for unit in units:
+            for number in unit:
+                group = analysis.groups[number]
+                order = np.random.default_rng(number).permutation(group.width)
+                keep[group.id] = np.sort(order[:counts[unit[0]]])
+        kept = analysis.kept(keep)
+        if baked_calls(analysis, kept):
+            return False
+        values = {**self._values, **slice_tensors(self._values, analysis.axes, kept)}
+        self._follower.error_of(kept, cut_module(analysis, kept), values, 0)
+        return True
+
+
+def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:
+    """How many channels each unit, by its first group, keeps in a round: some three to eight tenths.
+
+    Neighbours of one width keep unlike numbers, so that none fits by chance what must equal another. One alone is kept
+    of two only: a single head, say, fits where several don't.
+    """
+    found: dict[int, int] = {}
+    seen: Counter[int] = Counter()
+    for unit in units:
+        width = analysis.groups[unit[0]].width
+        least = min(max(round(0.3 * width), 2), width - 1)
+        choices = range(least, max(min(round(0.8 * width), width - 1), least) + 1)
+        found[unit[0]] = choices[(seen[width] * max(len(choices) // 3, 1) + number) % len(choices)]
+        seen[width] += 1
+    return found

@@ -1,0 +1,140 @@
+"""The user's class back, smaller, where its code provably computes the same.
+
+Whether the class's Python code still computes the right thing with sliced tensors (``shrink.py``) is not guessed:
+the result must match the cut program in float64, or the user gets a trainable GraphModule and is told why.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.cut.baked_weights import baked_calls
+from graphprune.errors import VerifyError, first_line
+from graphprune.ir.program import call_arguments, state, unlift
+from graphprune.ir.trace import FORWARD_ERRORS, user_line
+from graphprune.ir.trainable import trainable_graph
+from graphprune.ops.float64 import Double, Tensors, Widened, widen
+from graphprune.verify.oracle import TOLERANCE, error, finite, random_inputs, run, shaken
+
+from .shrink_module import find_tensor, plain_tensors, shrink_module
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from graphprune.analysis.analyse import Analysis, Kept
+
+__all__ = ["Follower", "Rebuilt", "rebuild"]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The smaller model as something to train and save.
+
+    Attributes:
+        model: the user's class, or a GraphModule.
+        own_class: whether it is the user's class.
+        reason: why it isn't, else ``""``.
+        max_error: against the cut program in float64; 0 for a GraphModule, which is the program.
+    """
+
+    model: nn.Module
+    own_class: bool
+    reason: str
+    max_error: float
+
+
+def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
+            small: ExportedProgram) -> Rebuilt:
+    """The user's class with the plan applied where it provably computes the same.
+
+    Args:
+        model: the eager module that was traced; ``None`` if there was only a program.
+        analysis: of the dense program.
+        kept: the rows that stay.
+        small: the cut program.
+    """
+    baked = list(baked_calls(analysis, kept).values())
+    reason = "the input was an exported program, not a module" if model is None else ""
+    if baked:
+        reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
+    if model is None or baked:
+        return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+    try:
+        graph = unlift(small)
+        shrunk = shrink_module(model, analysis, kept, state(graph))
+        max_error = Follower(model, analysis, small).error(kept, graph)
+    except (*FORWARD_ERRORS, VerifyError) as problem:
+        where = user_line(problem)
+        reason = first_line(problem) + (f" ({where})" if where else "")
+        return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+    return Rebuilt(shrunk, own_class=True, reason="", max_error=max_error)
+
+
+@dataclass(frozen=True)
+class Follower:
+    """The user's module in float64, to be cut and compared with cut graphs.
+
+    Attributes:
+        model: the dense module.
+        analysis: of the dense program.
+        program: says what the inputs are.
+    """
+
+    model: nn.Module
+    analysis: Analysis
+    program: ExportedProgram
+
+    @cached_property
+    def _wide(self) -> nn.Module:
+        """Widened before it is cut, so that factors are not rounded to the model's own precision."""
+        return copy.deepcopy(self.model).double().eval()
+
+    @cached_property
+    def _plain(self) -> Mapping[str, Sequence[str]]:
+        return plain_tensors(self.model, self.analysis)
+
+    def error(self, kept: Kept, graph: fx.GraphModule) -> float:
+        """Largest relative error of the cut module against the cut graph.
+
+        As the oracle, once as they are, and once with all parameters shaken in a larger batch.
+
+        Raises:
+            VerifyError: if it exceeds the oracle's tolerance.
+        """
+        shaken_values = shaken(self.analysis, kept, graph, seed=1)[1]
+        return max(self.error_of(kept, graph, {}, 0), self.error_of(kept, graph, shaken_values, 1))
+
+    def error_of(self, kept: Kept, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
+        """The same in one run.
+
+        Args:
+            kept: the rows that stay.
+            graph: the cut one.
+            tensors: values in place of its own, by name. Constants in the module's code stay as they
+                are, and so does everything if nothing finite comes of it.
+            grow: by how much symbolic sizes are larger.
+        """
+        tensors = {name: value for name, value in tensors.items() if find_tensor(self.model, name) is not None}
+        inputs = random_inputs(self.program, grow, seed=1 + grow)
+        args, kwargs = call_arguments(self.program, inputs)
+        expected = run(Double(graph, tensors), inputs)
+        if tensors and not finite(expected):  # shaken too hard to prove anything
+            tensors, expected = {}, run(Double(graph), inputs)
+        values = {name: widen(tensor) for name, tensor in state(graph).items()}
+        small = shrink_module(self._wide, self.analysis, kept, {**values, **tensors}, self._plain)
+        with torch.no_grad(), Widened():
+            got = pytree.tree_leaves(small(*args, **kwargs))
+        if len(got) != len(expected):
+            raise VerifyError("the module's outputs differ in number from the cut program's")
+        worst = error(got, expected)
+        if worst > TOLERANCE:
+            raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
+        return worst

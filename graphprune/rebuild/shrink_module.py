@@ -1,0 +1,167 @@
+"""A copy of the user's own module with sliced tensors.
+
+Parameters are sliced and the attributes of torch's own layers follow. Whether the class's Python code
+still computes the right thing is for ``eager.py`` to see.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.cut.cut import slice_tensors
+from graphprune.ir.nodes import bind
+from graphprune.ir.tensors import set_tensor
+from graphprune.ir.trace import evaluating
+
+from .absorb_scales import Absorbed, absorb
+
+if TYPE_CHECKING:
+    from graphprune.analysis.analyse import Analysis, Kept
+
+__all__ = ["find_tensor", "plain_tensors", "shrink_module"]
+
+
+def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
+                  values: Mapping[str, torch.Tensor] | None = None,
+                  plain: Mapping[str, Sequence[str]] | None = None) -> nn.Module:
+    """A copy of the module with tensors sliced and layer attributes updated. Not checked.
+
+    Args:
+        model: the dense module.
+        analysis: of the dense program.
+        kept: the rows that stay.
+        values: of the smaller program's tensors, where they aren't just slices.
+        plain: see ``plain_tensors``, where the module is a copy that shares less than the user's own.
+    """
+    shrunk = copy.deepcopy(model)
+    plain = plain_tensors(model, analysis) if plain is None else plain
+    tensors = _registered(model)
+    tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
+    known = {name: tensor for name, tensor in tensors.items() if name in analysis.axes}
+    sliced = slice_tensors(known, analysis.axes, kept)
+    for name, tensor in sliced.items():
+        set_tensor(shrunk, name, tensor)
+    with torch.no_grad():
+        for name, value in (values or {}).items():
+            found = find_tensor(shrunk, name) if name in known else None
+            if found is None or found.shape != value.shape:
+                continue
+            if name in plain:  # with its own dtype, which .double() doesn't change
+                set_tensor(shrunk, name, value.to(found.device, copy=True))
+            else:
+                found.copy_(value)
+        absorbed = absorb(analysis, kept)
+        scaled = {name: t for name in absorbed.rows if (t := find_tensor(shrunk, name)) is not None}
+        for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
+            factors = absorbed.factors(name, analysis, kept).to(tensor)
+            tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
+    for name, paths in plain.items():
+        for path in paths:
+            if (tensor := find_tensor(shrunk, name)) is not None:
+                set_tensor(shrunk, path, tensor)
+    _update_attributes(shrunk, analysis, kept, absorbed)
+    for path in sorted({name.rpartition(".")[0] for name in sliced}):
+        _update_sizes(shrunk.get_submodule(path))
+    with evaluating(shrunk):  # which drops what was kept of dense parameters
+        return shrunk
+
+
+def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    return tensors | dict(model.named_buffers(remove_duplicate=False))
+
+
+def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
+    """Tensors of the program that are mere attributes, with all attributes that hold the same."""
+    registered = _registered(model)
+    found = {name: value for name in analysis.tensors
+             if name not in registered and (value := find_tensor(model, name)) is not None}
+    paths: dict[int, list[str]] = defaultdict(list)
+    for path, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            paths[id(value)].append(f"{path}.{attribute}" if path else attribute)
+    return {name: paths[id(value)] for name, value in sorted(found.items())}
+
+
+def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
+    """The tensor of a qualified name, registered or a mere attribute, if there is one."""
+    value: Any = model
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _update_sizes(layer: nn.Module) -> None:
+    """Sizes that torch's own layers keep beside their tensors."""
+    match layer:
+        case nn.Linear():
+            layer.out_features, layer.in_features = layer.weight.shape
+        case nn.Embedding():
+            layer.num_embeddings, layer.embedding_dim = layer.weight.shape
+        case nn.modules.batchnorm._NormBase():
+            sizes = [t for t in (layer.weight, layer.running_mean) if t is not None]
+            layer.num_features = len(sizes[0])
+        case nn.GroupNorm() if layer.weight is not None:
+            layer.num_channels = len(layer.weight)
+        case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
+            layer.normalized_shape = tuple(layer.weight.shape)
+        case nn.RNNBase():
+            layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
+            layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
+        case nn.PReLU():
+            layer.num_parameters = len(layer.weight)
+        case nn.modules.conv._ConvTransposeNd():  # its groups are up to date already
+            layer.in_channels = layer.weight.shape[0]
+            layer.out_channels = layer.weight.shape[1] * layer.groups
+        case nn.modules.conv._ConvNd():
+            layer.out_channels = layer.weight.shape[0]
+            layer.in_channels = layer.weight.shape[1] * layer.groups
+        case _:
+            pass
+
+
+def _update_attributes(model: nn.Module, analysis: Analysis, kept: Kept,
+                       absorbed: Absorbed) -> None:
+    """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
+
+    An attribute follows if, among the numbers that its module's own code passes to operators,
+    all that equal it and change become the same. That this is what the code meant is proven
+    afterwards, by comparison with the cut program.
+    """
+    changes: dict[str, dict[float, set[float]]] = {}
+    for node, facts in analysis.facts.items():
+        before = bind(node)
+        for name, value in facts.rewrites.items():
+            for old, new in _changed(before[name], value(kept)):
+                changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
+    for node, old, new in absorbed.literals:
+        changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
+    for path, found in changes.items():
+        module = model.get_submodule(path)
+        floats = [old for old in found if type(old) is float]
+        if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
+            module.eps = floats[0]  # that of its dtype, which the graph spells out
+        for name, value in list(vars(module).items()):
+            if type(value) in (int, float) and len(found.get(value, ())) == 1:
+                setattr(module, name, next(iter(found[value])))
+
+
+def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
+    """Pairs of numbers that differ, position by position."""
+    olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
+    pairs = zip(olds, news, strict=False)
+    return [(a, b) for a, b in pairs if type(a) is type(b) and type(a) in (int, float)
+            and a != b and b > 0]
+
+
+def _owner(node: fx.Node) -> str:
+    """Path of the module whose code made the call."""
+    stack = node.meta.get("nn_module_stack")
+    return list(stack.values())[-1][0] if stack else ""

@@ -1,0 +1,59 @@
+"""Figure: a chart as plain data for plotly.js, and what all charts have in common.
+
+Colours are written ``var(--name)``, and the page puts in what its style sheet says: so one figure
+serves light and dark. Sizes are in pixels.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphprune.report.text import printable
+
+__all__ = ["CUT", "RUNS", "Figure", "layout", "plain", "short"]
+
+CUT = [[i / 4, f"var(--cut-{i})"] for i in range(5)]
+"""Colours from nothing cut to everything cut."""
+
+RUNS = tuple(f"var(--run-{i})" for i in range(8))
+"""Colours that tell runs apart; from the ninth on they repeat."""
+
+_LABEL = 22
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart.
+
+    Attributes:
+        name: of its place in the page.
+        label: what it shows, for those who can't see it.
+        data: plotly traces.
+        layout: plotly layout; ``height`` is among it.
+        least: width below which it scrolls instead of shrinking; 0: none.
+    """
+
+    name: str
+    label: str
+    data: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    least: int = 0
+
+
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """A layout without what distracts; the page adds fonts and colours."""
+    return {"height": height, "margin": {"l": 8, "r": 8, "t": 8, "b": 8}, "showlegend": False,
+            "dragmode": False, "hoverlabel": {"align": "left"}} | more
+
+
+def plain(text: str) -> str:
+    """A text as plotly shall show it: it reads tags and entities in whatever it draws."""
+    return html.escape(printable(text), quote=False)
+
+
+def short(name: str, most: int = _LABEL) -> str:
+    """The end of a name, where module paths differ, as plotly shall show it."""
+    return plain(name if len(name) <= most else f"…{name[1 - most:]}")

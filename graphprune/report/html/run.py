@@ -1,0 +1,160 @@
+"""Run: what the page of one run says, in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphprune.report import text
+from graphprune.report.report import Report
+
+from . import charts, coupling, treemap
+from .accuracies import Accuracies
+from .figure import Figure
+
+__all__ = ["LISTED", "Check", "checks", "content", "figures", "settings"]
+
+LISTED = 1000
+"""Most rows of a table; ``report.json`` has them all."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was compared.
+
+    Attributes:
+        what: with what.
+        error: relative; ``None`` where nothing was compared.
+        tolerance: largest error that is right; ``None`` likewise.
+        ok: the verdict; ``None`` where nothing was compared.
+        more: in words.
+    """
+
+    what: str
+    error: float | None = None
+    tolerance: float | None = None
+    ok: bool | None = None
+    more: str = ""
+
+
+def figures(report: Report, accuracies: Accuracies | None) -> list[Figure]:
+    """The charts that a run has something for."""
+    made = [coupling.figure(report), charts.widths(report)]
+    made += treemap.figures(report) if report.layers else ()
+    made += [charts.curves(report)] if report.curves else []
+    made += [charts.fits(report)] if report.recovery.get("fits") else []
+    if report.search:
+        least = report.search["dense"] - report.search["max_drop"]
+        made.append(charts.front(report.search["probes"], least=least))
+    if accuracies is not None:
+        made.append(charts.accuracies({report.model: accuracies}))
+    return made
+
+
+def content(report: Report, accuracies: Accuracies | None) -> dict[str, Any]:
+    """What the template shows."""
+    done = checks(report)
+    return {
+        "report": report,
+        "title": f"{report.model}: graphprune report",
+        "checks": done,
+        "wrong": sum(check.ok is False for check in done),
+        "budget": text.targets(report.budgets),
+        "costs": text.COSTS,
+        "settings": settings(report),
+        "warnings": _warnings(report),
+        "touched": _touched(report),
+        "accuracies": accuracies,
+        "measured": {report.model: accuracies} if accuracies else {},
+        "corruptions": list(accuracies.corrupted) if accuracies else [],
+        "sources": [accuracies.source] if accuracies else [],
+        "listed": LISTED,
+        "of_file": _of_file(report),
+    }
+
+
+def checks(report: Report) -> list[Check]:
+    """Everything that was compared, and what wasn't and why."""
+    batches = " and ".join(str(b) for b in sorted(set(report.oracle["batches"])))
+    tolerance = report.oracle["tolerance"]
+    found = [_check("cut program against masked original, float64", report.oracle["max_error"],
+                    tolerance, f"random inputs in batches of {batches}")]
+    if report.eager["own_class"]:
+        found.append(_check(f"{report.model} against cut program, float64",
+                            report.eager["max_error"], tolerance))
+    else:
+        why = f"the trainable model is a GraphModule: {report.eager['reason']}"
+        found.append(Check("your own class", more=why))
+    if report.onnx:
+        found.append(_check("onnxruntime against PyTorch", report.onnx["max_error"],
+                            report.onnx["tolerance"], _folded(report)))
+        if "fp16_error" in report.onnx:
+            found.append(_check("onnxruntime in float16 against PyTorch", report.onnx["fp16_error"],
+                                report.onnx["fp16_tolerance"]))
+    else:
+        found.append(Check("ONNX", more="no ONNX file was written"))
+    return found
+
+
+def _check(what: str, error: float, tolerance: float, more: str = "") -> Check:
+    return Check(what, error, tolerance, error <= tolerance, more)
+
+
+def _folded(report: Report) -> str:
+    if not report.batchnorm:
+        return ""
+    return "{before} BatchNorm calls, {after} after folding".format(**report.batchnorm)
+
+
+def settings(report: Report) -> list[tuple[str, str]]:
+    """How the widths were chosen and the weights came about."""
+    rows = [("score", report.settings.get("score", "unknown")),
+            ("allocation", text.allocation(report.allocation))]
+    if report.calibration:
+        found = "{samples} samples of {source}, {skipped} skipped"
+        rows.append(("calibration", found.format(**report.calibration)))
+    if report.recovery:
+        name = f"recovered by {report.recovery['method']}"
+        rows.append((name, text.recovered(report.recovery)))
+    if report.distilled:
+        rows.append(("distilled", text.distilled(report.distilled)))
+    if report.search:
+        rows.append(("accuracy", text.searched(report.search)))
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return [*rows, ("versions", versions)]
+
+
+def _warnings(report: Report) -> list[str]:
+    found = [] if report.budget["met"] else ["the budget is missed"]
+    found += [f"{check.what}: the error is above the tolerance" for check in checks(report)
+              if check.ok is False]
+    found += [_unknown(entry) for entry in report.unknown_operators]
+    if report.inexact:
+        names = list(dict.fromkeys(entry["group"] for entry in report.inexact))
+        found.append(f"{len(names)} groups were cut through statistics: {', '.join(names[:5])}"
+                     f"{', ...' if names[5:] else ''}")
+    return found
+
+
+def _unknown(entry: Mapping[str, Any]) -> str:
+    return (f"no rule for {entry['operator']} ({entry['where']}): what it touches is frozen, "
+            f"{entry['macs_share']:.1%} of the MACs")
+
+
+def _touched(report: Report) -> Mapping[str, tuple[float, float]]:
+    """Group -> MACs before and after of the layers that have it on either side."""
+    found = {group.id: (0.0, 0.0) for group in report.groups}
+    for layer in report.layers:
+        for name in {*layer.reads, *layer.makes} & found.keys():
+            before, after = found[name]
+            found[name] = before + layer.before, after + layer.after
+    return found
+
+
+def _of_file(report: Report) -> Sequence[Any]:
+    """Name and bytes of the dense file and of the one that takes its place, if there are both."""
+    name = "model.pt2" if str(report.source.get("file")).endswith(".pt2") else "model.pt"
+    if not report.source or name not in report.files:
+        return ()
+    return report.source["file"], report.source["bytes"], name, report.files[name]

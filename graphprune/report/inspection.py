@@ -1,0 +1,123 @@
+"""Inspection: what an analysis found, as plain data for people and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from graphprune.analysis.frozen import frozen, operator_of, unknown_operators
+from graphprune.ir.nodes import source_line
+
+from .report import Size
+
+if TYPE_CHECKING:
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.analysis.frozen import Frozen
+    from graphprune.axes.polynomial import Polynomial
+
+__all__ = ["FORMAT", "GroupView", "Inspection", "describe", "size", "unknown"]
+
+FORMAT = "graphprune.inspect/1"
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """One group.
+
+    Attributes:
+        id: its name.
+        width: how many channels it has.
+        macs_share: share of the dense MACs that shrink when the group does. A convolution
+            counts for the groups on both of its sides, so these don't add up to 1.
+        axes: parameter axes it lies in, ``name:dim``.
+        inexact: operators whose statistics over it zero parameters don't silence; it is a group
+            only with ``allow_inexact``.
+    """
+
+    id: str
+    width: int
+    macs_share: float
+    axes: tuple[str, ...]
+    inexact: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model before anything is decided. Every number that is printed is a field of this.
+
+    Attributes:
+        model: its class.
+        dense: what it costs.
+        flops: twice the MACs.
+        prunable_params: share of the parameters that lie in a group.
+        prunable_macs: share of the MACs that a group can shrink.
+        groups: in model order.
+        frozen: channels that can't be cut and why; see ``explain.Frozen``.
+        unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
+    """
+
+    model: str
+    dense: Size
+    flops: float
+    prunable_params: float
+    prunable_macs: float
+    groups: tuple[GroupView, ...]
+    frozen: tuple[Mapping[str, Any], ...]
+    unknown_operators: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> str:
+        """One JSON document with a ``format`` key."""
+        return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
+
+
+def describe(analysis: Analysis, model: str) -> Inspection:
+    """What an analysis found.
+
+    Args:
+        analysis: of the dense program.
+        model: name to show.
+    """
+    widths = analysis.widths.tolist()
+    costs = analysis.costs
+    dense = size(analysis, widths)
+    held = frozen(analysis)
+    groups = tuple(
+        GroupView(group.id, group.width, _share(costs.macs, widths, number),
+                  tuple(f"{o.tensor}:{o.dim}" for o in group.occurrences),
+                  tuple(dict.fromkeys(map(operator_of, analysis.inexact.get(group.id, ())))))
+        for number, group in enumerate(analysis.groups)
+    )
+    return Inspection(
+        model=model, dense=dense, flops=2 * dense.macs,
+        prunable_params=_share(costs.params, widths), prunable_macs=_share(costs.macs, widths),
+        groups=groups, frozen=tuple(asdict(f) for f in held),
+        unknown_operators=unknown(analysis, held),
+    )
+
+
+def size(analysis: Analysis, widths: Sequence[int]) -> Size:
+    """What the program costs at some widths, one for each group."""
+    names = ("macs", "params", "weight_bytes", "activation_bytes")
+    return Size(*(getattr(analysis.costs, name).at(widths) for name in names))
+
+
+def unknown(analysis: Analysis, held: Sequence[Frozen]) -> tuple[Mapping[str, Any], ...]:
+    """Calls without a rule, each with the share of the dense MACs that it locks."""
+    found: dict[tuple[str, str], float] = {}
+    for node in unknown_operators(analysis):
+        found.setdefault((str(node.target), source_line(node) or node.name), 0.0)
+    for entry in held:
+        if entry.unknown and (key := (entry.operator, entry.where)) in found:
+            found[key] = min(found[key] + entry.macs_share, 1.0)
+    return tuple({"operator": operator, "where": where, "macs_share": share}
+                 for (operator, where), share in found.items())
+
+
+def _share(cost: Polynomial, widths: Sequence[int], group: int | None = None) -> float:
+    """Share of a cost in the terms with a group, or with any group."""
+    whole = cost.at(widths)
+    parts = {key: value for key, value in cost.terms.items()
+             if (bool(key) if group is None else group in key)}
+    return type(cost)(parts).at(widths) / whole if whole else 0.0

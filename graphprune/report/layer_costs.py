@@ -1,0 +1,122 @@
+"""Anatomy: the calls of a network that cost something, and the groups that they join.
+
+Plain data for the report. Its size is bounded, whatever the network's: ``report.LAYERS`` and the
+constants here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.analysis.frozen import operator_of
+from graphprune.ir.nodes import bind, source_line
+
+from .report import LAYERS, Curve, LayerCost
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.analysis.frozen import Frozen
+    from graphprune.plan.plan import GroupPlan
+
+__all__ = ["CURVE", "POINTS", "curves", "layers"]
+
+POINTS = 8192
+"""Most points of all curves of a report together, or three for each group ..."""
+
+CURVE = 33
+"""... and most points of one."""
+
+
+def layers(analysis: Analysis, after: Sequence[int], held: Sequence[Frozen]
+           ) -> tuple[LayerCost, ...]:
+    """Every call that multiplies, in program order.
+
+    Args:
+        analysis: of the dense program.
+        after: the width that each group keeps.
+        held: what is frozen, as the report lists it.
+    """
+    numbers: dict[str, list[int]] = {}
+    for number, entry in enumerate(held):
+        for axis in entry.axes:
+            numbers.setdefault(axis, []).append(number)
+    found = [_layer(analysis, node, after, numbers)
+             for node, facts in analysis.facts.items() if facts.macs]
+    if len(found) <= LAYERS:
+        return tuple(found)
+    order = sorted(range(len(found)), key=lambda i: -found[i].before)
+    listed, others = order[: LAYERS - 1], [found[i] for i in order[LAYERS - 1 :]]
+    rest = LayerCost(f"{len(others)} more", "", "", sum(o.before for o in others),
+                     sum(o.after for o in others))
+    return (*(found[i] for i in sorted(listed)), rest)
+
+
+def _layer(analysis: Analysis, node: fx.Node, after: Sequence[int],
+           numbers: Mapping[str, Sequence[int]]) -> LayerCost:
+    macs, facts = analysis.macs_of(node), analysis.facts[node]
+    weight = _weight(node)
+    contracted = {f"{weight}:{c.dim}" for c in facts.contractions}
+    result = facts.result if isinstance(facts.result, tuple) else ()
+    mine = {axis: entries for axis, entries in numbers.items() if axis.rpartition(":")[0] == weight}
+    return LayerCost(
+        name=weight.rpartition(".")[0] or weight or _place(node),
+        operator=operator_of(node),
+        where=source_line(node),
+        before=macs.at(analysis.widths),
+        after=macs.at(after),
+        reads=analysis.groups_on(c.axis for c in facts.contractions),
+        makes=analysis.groups_on(result),
+        reads_frozen=_distinct(i for axis, e in mine.items() if axis in contracted for i in e),
+        makes_frozen=_distinct(i for axis, e in mine.items() if axis not in contracted for i in e),
+    )
+
+
+def _weight(node: fx.Node) -> str:
+    """Name of the first stored tensor that a call reads, its weight by convention; or ``""``."""
+    arguments = bind(node)
+    weight = arguments.get("weight")
+    others = (a for a in arguments.values() if getattr(a, "op", "") == "get_attr")
+    found = weight if getattr(weight, "op", "") == "get_attr" else next(others, None)
+    return "" if found is None else str(found.target)
+
+
+def _place(node: fx.Node) -> str:
+    """The name of a call without a weight, after the module that makes it, if that is known."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((str(path) for path, _ in reversed(stack.values())), "")
+    return f"{path}.{node.name}" if path else node.name
+
+
+def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(numbers)))
+
+
+def curves(chosen: Mapping[str, NDArray[np.float64]], groups: Sequence[GroupPlan]
+           ) -> tuple[Curve, ...]:
+    """The curves that widths were chosen by, thinned out; the ends and the choice stay.
+
+    Args:
+        chosen: group id -> ``[width + 1]``, the distortion by the number of channels kept.
+        groups: of the plan.
+    """
+    most = max(3, min(CURVE, POINTS // max(len(groups), 1)))
+    found = []
+    for group in groups:
+        if group.id not in chosen:
+            continue
+        curve = chosen[group.id]
+        spread = np.linspace(0, group.width, min(most, group.width + 1)).round().astype(int)
+        widths = sorted({*spread.tolist(), len(group.keep)})
+        found.append(Curve(group.id, tuple(widths), tuple(_short(curve[w]) for w in widths)))
+    return tuple(found)
+
+
+def _short(value: float) -> float:
+    """Six digits: the rest is noise in a picture."""
+    return float(f"{value:.6g}")

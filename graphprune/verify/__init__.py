@@ -1,0 +1,1 @@
+"""Prove that a cut program computes what it should."""

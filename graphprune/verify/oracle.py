@@ -1,0 +1,230 @@
+"""The oracle: proof that a cut program computes what it should.
+
+The cut program must equal the original with removed channels silenced (``masked.py``). Both run in
+float64 on random inputs, twice: as they are, and with all parameters shaken, in another batch size
+where the batch is dynamic. The second run sees what the model's own weights may hide, such as a head
+that is initialised to zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.cut.baked_weights import baked_calls, baked_sources, baked_values
+from graphprune.cut.cut import slice_tensors
+from graphprune.errors import VerifyError
+from graphprune.ir.nodes import is_continuous
+from graphprune.ir.program import (
+    dynamic_dims,
+    grown_shapes,
+    input_names,
+    state,
+    unlift,
+    user_inputs,
+)
+from graphprune.ops.fixed_random import held
+from graphprune.ops.float64 import Double, Tensors, widen
+
+from .masked import Masked
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from torch.export import ExportedProgram
+
+    from graphprune.analysis.analyse import Analysis, Kept
+
+__all__ = [
+    "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "noisy", "random_inputs", "run",
+    "same", "shaken", "verify",
+]  # fmt: skip
+
+TOLERANCE = 1e-9
+"""Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
+
+LEAST_NOISE = 0.01
+"""Noise on weights that are smaller, such as a LayerScale of 1e-6 or a head of zeros."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the oracle found: the largest error relative to the largest output, and the bound."""
+
+    max_error: float
+    tolerance: float
+    batches: tuple[int, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cut program is right."""
+        return self.max_error <= self.tolerance
+
+
+def verify(
+    dense: ExportedProgram, analysis: Analysis, kept: Kept, small: ExportedProgram,
+    *, seed: int = 0, tolerance: float = TOLERANCE,
+) -> Verdict:
+    """Compare a cut program with the masked original.
+
+    Raises:
+        VerifyError: if they differ by more than ``tolerance``.
+    """
+    module = unlift(small)
+    worst, batches = 0.0, []
+    rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
+        (0, {}, {}), (1, *shaken(analysis, kept, module, seed)))
+    for grow, wide, narrow in rounds:
+        inputs = random_inputs(dense, grow, seed + grow)
+        batches.append(_leading(inputs))
+        expected = run(Masked(analysis, kept, wide), inputs)
+        got = run(Double(module, narrow), inputs)
+        if wide and not finite(expected):  # shaken too hard to prove anything
+            expected, got = run(Masked(analysis, kept), inputs), run(Double(module), inputs)
+        worst = max(worst, error(got, expected))
+    distinct = tuple(dict.fromkeys(batches))
+    return _judge(Verdict(worst, tolerance, distinct), "masked original")
+
+
+def shaken(analysis: Analysis, kept: Kept, module: fx.GraphModule,
+           seed: int) -> tuple[Tensors, Tensors]:
+    """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
+
+    Args:
+        analysis: of the dense program.
+        kept: the rows that stay.
+        module: the cut graph.
+        seed: of the noise.
+
+    Returns:
+        Tensors in float64 by name, of the dense graph and of the cut one.
+    """
+    baked = baked_sources(analysis, baked_calls(analysis, kept))
+    wide = noisy(analysis, {*state(module), *baked}, seed)
+    return wide, {**wide, **slice_tensors(wide, analysis.axes, kept),
+                  **baked_values(analysis, kept, wide)}
+
+
+def finite(values: Sequence[Any]) -> bool:
+    """Whether nothing among the tensors is NaN or infinite."""
+    tensors = [v for v in values if is_continuous(v)]
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
+    """Parameters and buffers with noise of their own size added; what isn't negative stays so.
+
+    Tensors that are one object stay one object. Only those in ``present``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    done: dict[int, torch.Tensor] = {}
+    for name, tensor in analysis.tensors.items():
+        if name in present and tensor.is_floating_point() and id(tensor) not in done:
+            value = tensor.detach().cpu().double()
+            size = max(float(value.square().mean().sqrt()), LEAST_NOISE)
+            noisy = value + size * torch.randn(value.shape, generator=generator).double()
+            done[id(tensor)] = noisy.abs() if bool((value >= 0).all()) else noisy
+    return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}
+
+
+def same(before: ExportedProgram, after: ExportedProgram, *, seed: int = 0,
+         tolerance: float = TOLERANCE) -> Verdict:
+    """Check that a rewrite changed nothing.
+
+    Raises:
+        VerifyError: if the programs differ by more than ``tolerance``.
+    """
+    old, new = unlift(before), unlift(after)
+    worst, batches = 0.0, []
+    for grow in growths(before):
+        inputs = random_inputs(before, grow, seed + grow)
+        batches.append(_leading(inputs))
+        worst = max(worst, error(run(Double(new), inputs), run(Double(old), inputs)))
+    return _judge(Verdict(worst, tolerance, tuple(batches)), "program before the rewrite")
+
+
+def _judge(verdict: Verdict, reference: str) -> Verdict:
+    if not verdict.ok:
+        raise VerifyError(
+            f"the result differs from the {reference} by {verdict.max_error:.1e} "
+            f"(tolerance {verdict.tolerance:.0e})",
+            hint="this is a bug in graphprune: please report the model; nothing was written",
+        )
+    return verdict
+
+
+def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:
+    """Flat inputs in, flat outputs out, without gradients; the inputs are copied.
+
+    Random numbers are held: ``rounded`` says how (see ``randomness.Held``).
+    """
+    own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
+    graph: Any = interpreter.graph
+    with torch.no_grad(), held(graph, rounded=rounded):
+        return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
+
+
+def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
+    """Largest absolute difference over all outputs, relative to each output's largest value.
+
+    Values below the smallest normal number of their type count as that: of float16, these are
+    rounded to 6e-8.
+    """
+    worst = 0.0
+    for a, b in zip(got, expected, strict=True):
+        if not isinstance(b, torch.Tensor) or b.numel() == 0:
+            continue
+        if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
+            return float("inf")
+        if not is_continuous(b):
+            worst = max(worst, float((a != b).any()))
+            continue
+        scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12)
+        worst = max(worst, float((widen(a) - widen(b)).nan_to_num().abs().max()) / scale)
+    return worst
+
+
+def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
+    """Inputs like the program's examples, floats drawn anew, symbolic sizes ``grow`` larger."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = grown_shapes(program, grow)
+    out: list[Any] = []
+    for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
+        if not isinstance(leaf, torch.Tensor):
+            out.append(leaf)
+        elif is_continuous(leaf):
+            kind = torch.complex128 if leaf.is_complex() else torch.float64
+            out.append(torch.randn(shapes[name], generator=generator, dtype=kind))
+        else:
+            out.append(_tiled(leaf, shapes[name]))
+    return out
+
+
+def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
+    """The same, rounded to the types that the program takes."""
+    values = zip(random_inputs(program, grow, seed), user_inputs(program), strict=True)
+    return [value.to(example.dtype) if isinstance(value, torch.Tensor) else value
+            for value, example in values]
+
+
+def growths(program: ExportedProgram) -> tuple[int, ...]:
+    """By how much symbolic sizes grow from comparison to comparison; one is enough if there are none."""
+    return (0, 1) if dynamic_dims(program) else (0,)
+
+
+def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A copy of the given shape; what is beyond the original repeats it."""
+    for dim, size in enumerate(shape):
+        value = value.index_select(dim, torch.arange(size) % value.shape[dim])
+    return value.clone()
+
+
+def _leading(inputs: Sequence[Any]) -> int:
+    shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim]
+    return int(shapes[0][0]) if shapes else 1
+
+

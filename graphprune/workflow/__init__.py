@@ -1,0 +1,1 @@
+"""A model from file to files: the stages in order."""

@@ -1,0 +1,160 @@
+"""Several budgets of one model, which is traced and scored once: a search, and a front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.data import Source, accuracy, open_source
+from graphprune.errors import InfeasibleBudgetError
+from graphprune.passes import Decision
+from graphprune.passes.latency import Latency, workload
+from graphprune.pipeline import State
+from graphprune.plan.budget import Budget
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.report.budget_curve import Point
+
+from .accuracy_search import Probe, parse_drop, smallest
+from .job import Data, Job, Options, Progress
+from .result import Result
+
+if TYPE_CHECKING:
+    from graphprune.passes import Criterion
+
+__all__ = ["compress_within", "sweep"]
+
+
+def compress_within(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    *,
+    max_drop: float | str,
+    val: Source | str | Path,
+    example_kwargs: Mapping[str, Any] | None = None,
+    calibration: Data | None = None,
+    samples: int = 1024,
+    progress: Progress | None = None,
+    tell: Callable[[Probe], None] = lambda _: None,
+    **options: Any,
+) -> Result:
+    """Make a classifier as small as it can be while its accuracy drops by at most so much.
+
+    Args:
+        model: as in ``compress``.
+        example_inputs: as in ``compress``.
+        max_drop: of the share of labelled samples that get the right class: ``0.01``, ``"1%"``.
+        val: labelled samples: ``gp.images`` of a folder of class folders, a file with arrays ``x``
+            and ``y``, or the name of a callable that returns pairs.
+        example_kwargs: as in ``compress``.
+        calibration: as in ``compress``.
+        samples: as in ``compress``.
+        progress: as in ``compress``.
+        tell: called with every budget that was tried.
+        options: further ones of ``compress``, but no budget.
+
+    Returns:
+        The smallest result that was found to hold; all that was tried is in ``report.search``.
+
+    Raises:
+        InfeasibleBudgetError: if none holds.
+        GraphpruneError: as ``compress``.
+    """
+    allowed = parse_drop(max_drop)
+    source = val if isinstance(val, Source) else open_source(val)
+    how = Options(**options)
+    job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
+
+    def made(budget: float) -> Result:
+        return job.result(how.allocator(Budget.flops(budget)))
+
+    def measure(result: Result) -> tuple[float, float]:
+        cost = result.report.after.macs / result.report.before.macs
+        return cost, accuracy(result.program, source)
+
+    dense = accuracy(job.seen.program, source)
+    found = smallest(made, measure, dense=dense, max_drop=allowed, tell=tell)
+    search = {"max_drop": allowed, "dense": found.dense, "accuracy": found.probe.accuracy,
+              "probes": tuple(asdict(probe) for probe in found.probes)}
+    return replace(found.made, report=replace(found.made.report, search=search))
+
+
+def sweep(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    budgets: Sequence[float] = (),
+    *,
+    tell: Callable[[Point], object] = lambda _: None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    calibration: Data | None = None,
+    samples: int = 1024,
+    val: Source | str | Path | None = None,
+    score: str | Criterion | None = None,
+    allocate: str = "dp",
+    round_to: int | Literal["auto"] = 1,
+    keep_class: bool = False,
+    latency_table: LatencyTable | None = None,
+    strict_ops: bool = False,
+    allow_inexact: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Point, ...]:
+    """What a model loses at each of several budgets of FLOPs.
+
+    Args:
+        model: as in ``compress``, and so are all arguments that aren't named here.
+        example_inputs: as in ``compress``.
+        budgets: shares of the dense FLOPs.
+        tell: called with every point as soon as it is known.
+        example_kwargs: as in ``compress``.
+        calibration: as in ``compress``.
+        samples: as in ``compress``.
+        val: labelled samples, as in ``compress_within``: each plan is applied and measured.
+        score: as in ``compress``.
+        allocate: as in ``compress``.
+        round_to: as in ``compress``.
+        keep_class: as in ``compress``.
+        latency_table: adds predicted latencies.
+        strict_ops: as in ``compress``.
+        allow_inexact: as in ``compress``.
+        progress: as in ``compress``.
+
+    Raises:
+        GraphpruneError: as ``compress``, but a budget that no plan meets is a point of its own.
+    """
+    source = open_source(val) if isinstance(val, str | Path) else val
+    how = Options(score=score, allocate=allocate, round_to=round_to, latency_table=latency_table,
+                  keep_class=keep_class, strict_ops=strict_ops, allow_inexact=allow_inexact)
+    job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
+    found: list[Point] = []
+    for share in budgets:
+        if progress is not None:
+            progress(f"budget-{share:g}")
+        try:
+            decision = job.following(how.allocator(Budget.flops(share))).run(job.seen)
+        except InfeasibleBudgetError:
+            found.append(Point(share))
+            tell(found[-1])
+            continue
+        reached = None
+        if source is not None:
+            reached = accuracy(job.cut(job.seen.knowing(decision)).program, source)
+        found.append(_point(share, job.seen, decision, latency_table, reached))
+        tell(found[-1])
+    return tuple(found)
+
+
+def _point(share: float, seen: State, decision: Decision, table: LatencyTable | None,
+           reached: float | None) -> Point:
+    analysis = seen[Analysis]
+    widths, costs = [len(group.keep) for group in decision.plan.groups], analysis.costs
+    taken = None
+    if table is not None:
+        taken = 1e3 * Latency(workload(analysis, table.batch), table).at(widths)
+    return Point(share, costs.macs.at(widths) / analysis.dense_macs,
+                 costs.params.at(widths) / costs.params.at(analysis.widths),
+                 decision.allocation.distortion, taken, reached)

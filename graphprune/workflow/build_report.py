@@ -1,0 +1,145 @@
+"""Summary: the report of a run, put together from what its stages found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.frozen import frozen, operator_of
+from graphprune.cut.baked_weights import baked_calls
+from graphprune.data.calibration import Calibration
+from graphprune.ir.inline_regions import autocast_types
+from graphprune.ir.nodes import source_line
+from graphprune.ops.fixed_random import drawing
+from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
+from graphprune.pipeline import State
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.plan.plan import Plan
+from graphprune.rebuild.rebuild import Rebuilt
+from graphprune.report.inspection import size, unknown
+from graphprune.report.layer_costs import curves, layers
+from graphprune.report.report import GroupWidth, Report
+from graphprune.verify.oracle import Verdict
+from graphprune.version import __version__
+
+__all__ = ["summarise"]
+
+_INEXACT = (
+    "groups were cut through statistics, as --allow-inexact allows: the result was verified "
+    "against the dense model whose statistics read removed channels as neutral (the mean of the "
+    "others, for LayerNorm), not as zero"
+)
+_NO_DATA = "without calibration data (--data): only the weights were looked at"
+
+
+def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
+              seconds: Mapping[str, float], settings: Mapping[str, str]) -> Report:
+    """The report of a run, without what is known only once files are written.
+
+    Args:
+        model: name of what was compressed.
+        decided: the state after the decision.
+        done: the state in the end.
+        rebuilt: the smaller model, as the user's class or not.
+        seconds: per stage.
+        settings: see ``Report``.
+    """
+    analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
+    plan, allocation = decision.plan, decision.allocation
+    data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
+    held = frozen(analysis)
+    budgets = tuple(asdict(each) | {"met": each.met} for each in decision.budgets)
+    after = [len(group.keep) for group in plan.groups]
+    cut_inexactly = _cut_inexactly(analysis, plan)
+    return Report(
+        model=model,
+        before=size(analysis, analysis.widths.tolist()),
+        after=size(analysis, after),
+        budget=budgets[0] | {"met": all(each["met"] for each in budgets)},
+        budgets=budgets,
+        allocation={"method": allocation.method, "distortion": allocation.distortion,
+                    "lower_bound": allocation.lower_bound, "gap": allocation.gap},
+        groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
+        inexact=cut_inexactly,
+        frozen=tuple(asdict(f) for f in held),
+        unknown_operators=unknown(analysis, held),
+        oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
+                "batches": list(verdict.batches)},
+        eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
+               "max_error": rebuilt.max_error},
+        calibration={} if data is None else {
+            "source": data.source, "samples": data.samples, "skipped": data.skipped},
+        distilled={"before": distilled.before, "after": distilled.after, "steps": distilled.steps}
+        if distilled else {},
+        recovery=asdict(recovered) if recovered else {},
+        settings=settings,
+        layers=layers(analysis, after, held),
+        curves=curves(decision.curves, plan.groups),
+        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan), *_random(analysis),
+               *_autocast(decided.program),
+               *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data),
+               *_of_table(decided.get(LatencyTable))),
+        seconds=dict(seconds),
+        versions={"graphprune": __version__, "torch": torch.__version__},
+    )
+
+
+def _of_data(data: Calibration | None) -> tuple[str, ...]:
+    if data is None:
+        return (_NO_DATA,)
+    skipped = f"unreadable files among the calibration data, skipped: {data.skipped}"
+    return (*data.notes, *([skipped] if data.skipped else []))
+
+
+def _of_table(table: LatencyTable | None) -> tuple[str, ...]:
+    if table is None or not table.error:
+        return ()
+    said = ", ".join(f"{name} {value}" for name, value in table.machine.items())
+    error = table.error
+    note = (f"latencies are predicted ({said}, batch {table.batch}): over {error['networks']:.0f} whole "
+            f"networks by {error['mean']:.1%} wrong on average, {error['largest']:.1%} at most")
+    return (note,)
+
+
+def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    removed = sum(group.width - len(group.keep) for group in plan.groups)
+    return (f"merged {sum(found.channels.values())} of {removed} removed channels into kept ones",)
+
+
+def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
+    names = list(baked_calls(analysis, analysis.kept(plan.keep)).values())
+    if not names:
+        return ()
+    weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
+    note = f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
+    return (f"{note}, ..." if names[1:] else note,)
+
+
+def _random(analysis: Analysis) -> tuple[str, ...]:
+    calls = drawing(analysis.module.graph)
+    if not calls:
+        return ()
+    first = f"{operator_of(calls[0])} ({source_line(calls[0])})".replace(" ()", "")
+    note = f"the model draws random numbers, held at fixed values in all measurements and checks: {first}"
+    return (f"{note}, ..." if calls[1:] else note,)
+
+
+def _autocast(program: ExportedProgram) -> tuple[str, ...]:
+    types = autocast_types(program)
+    note = "in the model's code was left out in all measurements and checks, and in model.pt2 and model.onnx"
+    return (f"autocast to {', '.join(types)} {note}",) if types else ()
+
+
+def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:
+    return tuple(
+        {"group": group.id, "operator": operator_of(node), "where": source_line(node)}
+        for group in plan.groups if len(group.keep) < group.width
+        for node in analysis.inexact.get(group.id, ())
+    )

@@ -1,0 +1,208 @@
+"""Check: does a smaller model on disk compute what the dense one and a plan say it should?"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import spread_tensors
+from graphprune.errors import ExportError, LoadError, first_line
+from graphprune.export.check import onnx_tolerance, run_onnx
+from graphprune.export.fixed_random import held_model
+from graphprune.ir.program import fingerprint, state, unlift
+from graphprune.ir.trace import FORWARD_ERRORS, trace
+from graphprune.loading.pt2 import load_program
+from graphprune.ops.fixed_random import drawing
+from graphprune.ops.float64 import Double, Tensors, widen
+from graphprune.verify.masked import Masked
+from graphprune.verify.oracle import TOLERANCE, error, growths, native_inputs, run
+
+from .write import ONNX, PROGRAM
+
+if TYPE_CHECKING:
+    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.plan.plan import Plan
+
+__all__ = ["FORMAT", "Check", "Comparison", "compare"]
+
+FORMAT = "graphprune.verify/1"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One file against the dense model.
+
+    Attributes:
+        file: its name.
+        max_error: largest error relative to the largest output; ``None`` if the two can't be
+            compared.
+        tolerance: the bound on it.
+        reason: why they can't be compared, or ``""``.
+    """
+
+    file: str
+    max_error: float | None
+    tolerance: float
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file computes what it should."""
+        return self.max_error is not None and self.max_error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All checks.
+
+    Attributes:
+        model: the dense model.
+        masked: whether the channels that a plan removes were silenced in it.
+        own_weights: how many tensors of the smaller model aren't the dense model's, cut; 0 if
+            that isn't known, as of an ONNX file alone.
+        retrained: whether the dense model had these in the place of its own.
+        checks: one for each file.
+    """
+
+    model: str
+    masked: bool
+    own_weights: int
+    retrained: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file computes what it should."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> str:
+        """One JSON document with a ``format`` key."""
+        data = asdict(self)
+        for entry, check in zip(data["checks"], self.checks, strict=True):
+            entry["ok"] = check.ok
+        return json.dumps({"format": FORMAT, "ok": self.ok} | data, indent=2) + "\n"
+
+
+def compare(
+    model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any], path: Path,
+    plan: Plan | None = None, *, retrained: bool = False, name: str = "",
+    progress: Callable[[str], Any] | None = None,
+) -> Comparison:
+    """Compare a smaller model with the dense one in which the removed channels are silenced.
+
+    Exported programs are compared in float64, to the tolerance of the oracle; ONNX files run
+    in onnxruntime in their own precision, to ``onnx_tolerance``.
+
+    Args:
+        model: the dense model.
+        example_inputs: inputs that it accepts; a program brings its own.
+        path: a ``.pt2`` or ``.onnx`` file, or an output folder with either.
+        plan: the channels that the smaller model keeps; without one, all.
+        retrained: the smaller model's weights were changed after the cut. What is compared with
+            is the dense model with these weights in the place of its own.
+        name: of the dense model, to show; by default its class.
+        progress: called with the name of each stage as it starts.
+
+    Raises:
+        LoadError: if a file can't be read, or is an ONNX file alone, in which weights that were
+            retrained have no names.
+        MismatchError: if the plan is for another architecture than the dense model's.
+    """
+    notify = progress or (lambda _: None)
+    files = _files(path)
+    notify("trace")
+    dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
+    notify("analyse")
+    analysis = analyse(dense, allow_inexact=plan is not None and plan.allow_inexact)
+    if plan is not None:
+        plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
+                   allow_inexact=analysis.allow_inexact)
+    kept = analysis.kept(plan.keep if plan is not None else {})
+    weights = _weights(files)
+    if retrained and not weights:
+        raise LoadError(f"{files[0].name} alone can't be compared if it was retrained",
+                        hint=f"the weights have no names in it; give the folder with {PROGRAM}")
+    own = _own(analysis, kept, weights)
+    masked = Masked(analysis, kept, own if retrained else None)
+    checks: list[Check] = []
+    for file in files:
+        notify(file.name)
+        checks.append(_check(dense, masked, file))
+    return Comparison(name or type(model).__name__, plan is not None, len(own), retrained,
+                      tuple(checks))
+
+
+def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
+    """Tensors of the exported program among the files, by name."""
+    return {name: tensor for file in files if file.suffix == ".pt2"
+            for name, tensor in state(unlift(load_program(file))).items()}
+
+
+def _own(analysis: Analysis, kept: Kept, weights: Mapping[str, torch.Tensor]) -> Tensors:
+    """Dense tensors with other values in the kept rows, where the smaller model has others."""
+    spread = spread_tensors(analysis.tensors, analysis.axes, kept, weights)
+    return {name: tensor for name, tensor in spread.items()
+            if not torch.equal(tensor, analysis.tensors[name].to(tensor))}
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [path / name for name in (PROGRAM, ONNX) if (path / name).is_file()]
+        if not found:
+            raise LoadError(f"{path} holds neither {PROGRAM} nor {ONNX}")
+        return found
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}")
+    if path.suffix not in (".pt2", ".onnx"):
+        raise LoadError(f"{path.name} is neither a .pt2 nor an .onnx file",
+                        hint=f"a state dict has no structure of its own; compare {PROGRAM}")
+    return [path]
+
+
+def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
+    """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
+    is_onnx = file.suffix == ".onnx"
+    tolerance = onnx_tolerance(dense) if is_onnx else TOLERANCE
+    small = _onnx(file, dense) if is_onnx else _program(file)
+    worst = 0.0
+    for grow in growths(dense):
+        # Drawn in float64, rounded to what the model takes, and widened again for the oracle,
+        # so that both sides see the same numbers.
+        inputs = native_inputs(dense, grow, seed=grow)
+        expected = _tensors(run(masked, [widen(value) for value in inputs], rounded=is_onnx))
+        try:
+            got = _tensors(small(inputs))
+        except ExportError as failure:
+            return Check(file.name, None, tolerance, failure.message)
+        except FORWARD_ERRORS as failure:  # other inputs, in number or in shape
+            return Check(file.name, None, tolerance, first_line(failure))
+        if len(got) != len(expected):
+            reason = f"{len(got)} outputs, not {len(expected)}"
+            return Check(file.name, None, tolerance, reason)
+        worst = max(worst, error(got, expected))
+    if not math.isfinite(worst):
+        reason = "outputs differ in shape, or in where they are NaN"
+        return Check(file.name, None, tolerance, reason)
+    return Check(file.name, worst, tolerance, "")
+
+
+def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
+    module = unlift(load_program(file))
+    return lambda inputs: run(Double(module), [widen(value) for value in inputs])
+
+
+def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
+    model = held_model(file) if drawing(dense.graph) else file
+    return lambda inputs: run_onnx(model, inputs)
+
+
+def _tensors(values: list[Any]) -> list[torch.Tensor]:
+    return [value for value in values if isinstance(value, torch.Tensor)]

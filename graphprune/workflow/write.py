@@ -1,0 +1,140 @@
+"""Artifacts: what a compression leaves on disk.
+
+Torch is imported where it is used, so that the file names can be read without it.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphprune.io.files import writing
+
+if TYPE_CHECKING:
+    from graphprune.report.report import Report
+
+    from .result import Result
+
+__all__ = [
+    "FILES",
+    "HALF",
+    "MODEL",
+    "ONNX",
+    "PAGE",
+    "PLAN",
+    "PROGRAM",
+    "REPORT",
+    "SAFETENSORS",
+    "write",
+]
+
+MODEL = "model.pt"
+"""State dict of the smaller model, without any pickled code."""
+SAFETENSORS = "model.safetensors"
+"""The same state dict as safetensors, if asked for."""
+PROGRAM = "model.pt2"
+"""The smaller model as an exported program: needs no user code to be loaded."""
+ONNX = "model.onnx"
+HALF = "model.fp16.onnx"
+"""The ONNX file in float16, if asked for."""
+PLAN = "plan.json"
+REPORT = "report.json"
+PAGE = "report.html"
+"""The report for people: one file that opens offline."""
+FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE)
+
+
+def write(result: Result, folder: Path, *, onnx: bool = True, opset: int | None = None,
+          fp16: bool = False, safetensors: bool = False, page: bool = True,
+          progress: Callable[[str], Any] | None = None) -> Result:
+    """Write a result into a folder that exists.
+
+    Args:
+        result: what to write.
+        folder: where to; files of the same names are overwritten.
+        onnx: write the ONNX file too, and check it.
+        opset: version of its operator set.
+        fp16: write an ONNX file in float16 too, and check it.
+        safetensors: write the weights as safetensors too.
+        page: write the report as HTML too.
+        progress: called with the name of each stage as it starts.
+
+    Returns:
+        The result; its report has the files and the checks of the ONNX file.
+
+    Raises:
+        ExportError: if there can be no ONNX file.
+        OutputError: if a file can't be written.
+    """
+    notify = progress or (lambda _: None)
+    if onnx:
+        notify("onnx")
+        with writing(folder / ONNX):
+            result = result.export_onnx(folder / ONNX, opset=opset,
+                                        fp16=folder / HALF if fp16 else None)
+    notify("save")
+    start = time.perf_counter()
+    contents = {MODEL: _weights(result), PROGRAM: _program(result),
+                PLAN: result.plan.to_json().encode()}
+    if safetensors:
+        contents[SAFETENSORS] = _safetensors(result)
+    for name, data in contents.items():
+        with writing(folder / name):
+            (folder / name).write_bytes(data)
+    sizes = {name: len(data) for name, data in contents.items()} | dict(result.report.files)
+    result = replace(result, report=replace(
+        result.report,
+        files={name: sizes[name] for name in FILES if name in sizes},
+        seconds={**result.report.seconds, "save": time.perf_counter() - start},
+    ))
+    # The same input gives the same bytes; how long it took is for the screen.
+    lasting = replace(result.report, seconds={})
+    with writing(folder / REPORT):
+        (folder / REPORT).write_text(lasting.to_json())
+    if page:
+        _write_page(lasting, folder / PAGE)
+    return result
+
+
+def _write_page(report: Report, path: Path) -> None:
+    from graphprune.report.html import one
+
+    with writing(path):
+        path.write_text(one(report), encoding="utf-8")
+
+
+def _weights(result: Result) -> bytes:
+    import torch
+
+    # Into memory first: torch reports a full disk as a RuntimeError without a cause.
+    buffer = io.BytesIO()
+    torch.save(result.model.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def _safetensors(result: Result) -> bytes:
+    """Tensors that are one are stored once, under the first name; ``load_model`` knows that."""
+    from safetensors.torch import save
+
+    state, seen = {}, set[tuple[int, object, object]]()
+    for name, tensor in result.model.state_dict().items():
+        key = tensor.data_ptr(), tensor.shape, tensor.stride()
+        if not tensor.numel() or key not in seen:
+            state[name] = tensor.detach().contiguous().clone()
+        seen.add(key)
+    return save(state)
+
+
+def _program(result: Result) -> bytes:
+    import torch
+
+    for module in result.program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("from_node", None)  # torch's own notes: addresses in this process
+    buffer = io.BytesIO()
+    torch.export.save(result.program, buffer)
+    return buffer.getvalue()

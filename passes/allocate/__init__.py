@@ -1,0 +1,1 @@
+"""Choose how many channels each group keeps, within all budgets."""

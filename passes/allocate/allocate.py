@@ -1,0 +1,249 @@
+"""Allocate: how many channels each group keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.frozen import frozen
+from graphprune.analysis.groups import Group
+from graphprune.errors import InfeasibleBudgetError, PlanError
+from graphprune.passes.decision import ROUNDING, Decision, Met, make_plan
+from graphprune.passes.latency import Latency, workload
+from graphprune.passes.score import Scores
+from graphprune.passes.solver import (
+    ALLOCATORS,
+    Allocation,
+    Allocator,
+    ErdosRenyiKernel,
+    JointlyInfeasible,
+    PQIndex,
+    Problem,
+    Ties,
+    allocate,
+    approach,
+)
+from graphprune.pipeline import AnalysisPass, State
+from graphprune.plan.budget import Budget
+from graphprune.plan.latency_table import LatencyTable
+
+from .costs import Cost, cost_of
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from graphprune.passes.solver.problem import Levels
+
+__all__ = ["Allocate"]
+
+
+SLACK = 0.005
+"""A budget is used to within this share of the dense cost ..."""
+
+PRICE = 1.05
+"""... unless that takes more than this much distortion: where single channels are dear, the
+plans that fill the budget may be far worse than the best one below it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocate(AnalysisPass):
+    """Choose the widths with the least distortion whose costs meet all budgets.
+
+    Given: curves of the groups, and a latency table where a budget or rounding needs one. Result:
+    a plan, never over budget.
+
+    Attributes:
+        budget: the bounds.
+        method: name of an allocator; ``dp`` is exact where the network allows it.
+        round_to: widths are multiples of this, or stay whole. Unit: channels. ``"auto"``: those
+            of the latency table than which no wider one is as fast.
+        min_channels: no group keeps fewer.
+        max_cut: no group loses a larger share of its channels.
+        protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
+        keep_class: pieces that the model's code takes to be equal keep equally many channels
+            (``graphprune/analysis/equal_splits.py``).
+        firsts: for each group the first of those that keep equally many channels, where more is known
+            (``graphprune/rebuild/class_constraints.py``).
+        whole: ids of groups to leave whole.
+    """
+
+    name: ClassVar[str] = "allocate"
+    needs = (Analysis, Scores)
+    gives = (Decision,)
+    budget: Budget | tuple[Budget, ...]
+    method: str = "dp"
+    round_to: int | Literal["auto"] = 1
+    min_channels: int = 1
+    max_cut: float = 1.0
+    protect: tuple[str, ...] = ()
+    keep_class: bool = False
+    firsts: tuple[int, ...] = ()
+    whole: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse options that can't be meant.
+
+        Raises:
+            PlanError: with the option's name.
+        """
+        names = [budget.cost for budget in self.budgets]
+        if not names or len(set(names)) < len(names):
+            raise PlanError("give one budget or several of different costs")
+        if self.method not in ALLOCATORS:
+            raise PlanError(f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}")
+        _ = self.limits  # which checks them
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """All of them."""
+        return self.budget if isinstance(self.budget, tuple) else (self.budget,)
+
+    @property
+    def limits(self) -> Limits:
+        """On the widths."""
+        return Limits(round_to=self.round_to, min_channels=self.min_channels, max_cut=self.max_cut,
+                      protect=self.protect, keep_class=self.keep_class, firsts=self.firsts,
+                      whole=self.whole)
+
+    @property
+    def needs_table(self) -> bool:
+        """Whether a latency table is needed."""
+        return self.round_to == "auto" or any(b.cost == "latency" for b in self.budgets)
+
+    def run(self, state: State) -> Decision:
+        """Allocate.
+
+        Raises:
+            InfeasibleBudgetError: if the limits don't allow the budgets.
+            PlanError: if the model has nothing of what a budget bounds.
+            MismatchError: if the latency table is another network's.
+        """
+        analysis, scores = state[Analysis], state[Scores]
+        table = state.get(LatencyTable)
+        costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
+        widths, ties = self._widths(analysis, table)
+        curves = {g.id: scores.curve(g.id) for g in analysis.groups}
+        levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
+        dense = [cost.at(analysis.widths) for cost in costs]
+        free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
+        if free:
+            raise PlanError(f"the model's cost in {free[0]} is 0: there is nothing to bound",
+                            hint="a budget of another kind")
+        asked = [Met(b.cost, b.amount, d, b.absolute(d), 0.0)
+                 for b, d in zip(self.budgets, dense, strict=True)]
+        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, ties)
+        chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
+        keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
+        met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
+        plan = make_plan(analysis, keep, {b.cost: b.amount for b in self.budgets},
+                         {m.cost: m.reached for m in met})
+        unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
+        note = f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
+        notes = (note,) if unused > 0 and len(met) == 1 else ()
+        return Decision(plan, allocation, met, notes, curves=curves)
+
+    def _allocated(self, analysis: Analysis, scores: Scores, costs: Sequence[Cost],
+                   widths: Sequence[NDArray[np.int64]], curves: Sequence[NDArray[np.float64]],
+                   asked: Sequence[Met], ties: Ties) -> Allocation:
+        """One level per group within all budgets."""
+        allocator = self._allocator([analysis.groups[first] for first in ties.firsts], analysis, scores)
+        parts = [(number, factors) for number, cost in enumerate(costs)
+                 for factors in cost.factors(widths)]
+        problems = [ties.merged(Problem(tuple(widths), tuple(np.asarray(c, dtype=np.float64) for c in curves),
+                                        factors, _rounded(asked[number]))) for number, factors in parts]
+        self._check_each(analysis, asked, parts, problems)
+        exact = all(cost.is_exact(widths) for cost in costs)
+        try:
+            if len(problems) == 1 and exact:
+                found = allocator(problems[0])
+                fills = asked[0].cost in ("macs", "params")
+                return ties.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
+
+            def ratios(levels: Levels) -> NDArray[np.float64]:
+                chosen = [int(w[i]) for w, i in zip(widths, ties.spread(levels), strict=True)]
+                reached = [cost.at(chosen) / a.bound for cost, a in zip(costs, asked, strict=True)]
+                return np.array([reached[number] for number, _ in parts])
+
+            return ties.whole(allocate(problems, allocator, None if exact else ratios))
+        except JointlyInfeasible as error:
+            raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
+
+    def _check_each(self, analysis: Analysis, asked: Sequence[Met],
+                    parts: Sequence[tuple[int, object]], problems: Sequence[Problem]) -> None:
+        """Refuse a budget that can't be met even alone."""
+        for (number, _), problem in zip(parts, problems, strict=True):
+            smallest = problem.smallest_cost()
+            if smallest > problem.budget:
+                raise self._infeasible(analysis, asked[number], smallest)
+
+    def _widths(self, analysis: Analysis,
+                table: LatencyTable | None) -> tuple[list[NDArray[np.int64]], Ties]:
+        """Candidate widths of every group, alike in groups that are one."""
+        found, ties = self.limits.widths(analysis)
+        # Under a latency budget alone, a width is no use where a wider one is as fast.
+        timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
+        if self.round_to == "auto" or timed:
+            if table is None:
+                raise PlanError("--round-to auto needs a latency table", hint="graphprune profile MODEL")
+            latency = Latency(workload(analysis, table.batch), table)
+            found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
+        return ties.common(found), ties
+
+    def _allocator(self, groups: Sequence[Group], analysis: Analysis, scores: Scores) -> Allocator:
+        if self.method == PQIndex.name:
+            # What each channel adds to the distortion: values may be mere ranks, alike in all groups.
+            return PQIndex.of([np.diff(scores.curve(group.id)) for group in groups])
+        if self.method == ErdosRenyiKernel.name:
+            scale = tuple(_erk_density(analysis, group) for group in groups)
+            return ErdosRenyiKernel(erk_scale=scale)
+        return ALLOCATORS[self.method]()
+
+    def _infeasible(self, analysis: Analysis, asked: Met, smallest: float) -> InfeasibleBudgetError:
+        held = "; ".join(
+            f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
+            f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
+            for f in frozen(analysis)[:5]
+        )
+        return InfeasibleBudgetError(
+            f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
+            f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
+            smallest=smallest,
+            hint=f"{self.limits.hint()}frozen: {held or 'nothing'}",
+        )
+
+    def _jointly(self, asked: Sequence[Met], numbers: Sequence[int],
+                 ratios: NDArray[np.float64]) -> InfeasibleBudgetError:
+        """Budgets that can be met one by one, but not together."""
+        worst = [max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
+                 for number in range(len(asked))]
+        near = ", ".join(f"{a.cost} {r * a.bound:.6g} where {a.bound:.6g} was asked"
+                         for a, r in zip(asked, worst, strict=True))
+        return InfeasibleBudgetError(
+            f"these budgets can't be met together; the nearest plan found has {near}",
+            smallest=max(worst), hint=f"{self.limits.hint()}raise a budget",
+        )
+
+
+def _rounded(asked: Met) -> float:
+    """A bound on sums of times, which are rounded; other costs are whole numbers."""
+    return asked.bound * (ROUNDING if asked.cost == "latency" else 1)
+
+
+def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
+    """The allocation moved up to the budget, if that is cheap."""
+    levels = approach(problem, found.levels, min(problem.budget, dense) - SLACK * dense)
+    if problem.distortion(levels) > PRICE * found.distortion:
+        return found
+    return Allocation.of(problem, levels, found.method, found.lower_bound)
+
+
+def _erk_density(analysis: Analysis, group: Group) -> float:
+    """Erdős-Rényi-kernel density of the group's first weight: sum over product of its sizes."""
+    shapes = (analysis.tensors[o.tensor].shape for o in group.occurrences)
+    first = next((shape for shape in shapes if len(shape) > 1), (group.width,))
+    return sum(first) / math.prod(first)

@@ -1,0 +1,1 @@
+"""Fold batch normalisation into neighbouring layers."""

@@ -1,0 +1,75 @@
+"""A network as it will run once it is exported: what costs nothing then, and how large its values are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.axes.polynomial import Polynomial
+from graphprune.passes.batchnorm.sites import BATCH_NORM, DROPOUTS, IDENTITIES, Sites
+
+__all__ = ["ACTIVATIONS", "VIEWS", "Exported"]
+
+aten = torch.ops.aten
+
+ACTIVATIONS: dict[Any, str] = {
+    aten.gelu.default: "Gelu", aten.hardsigmoid.default: "HardSigmoid",
+    aten.hardswish.default: "HardSwish", aten.hardswish_.default: "HardSwish",
+    aten.hardtanh.default: "Clip", aten.hardtanh_.default: "Clip",
+    aten.leaky_relu.default: "LeakyRelu", aten.leaky_relu_.default: "LeakyRelu",
+    aten.relu.default: "Relu", aten.relu_.default: "Relu", aten.relu6.default: "Clip",
+    aten.sigmoid.default: "Sigmoid", aten.silu.default: "Swish", aten.silu_.default: "Swish",
+    aten.tanh.default: "Tanh",
+}  # fmt: skip
+"""Operator -> its name in ONNX; ``Swish`` is spelt out."""
+
+VIEWS = (
+    aten.detach.default, aten.expand.default, aten.flatten.using_ints, aten.reshape.default,
+    aten.select.int, aten.squeeze.dim, aten.unflatten.int, aten.unsqueeze.default, aten.view.default,
+)  # fmt: skip
+"""Nothing is moved."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The dense program, BatchNorm unfolded in it.
+
+    Attributes:
+        analysis: of the program.
+    """
+
+    analysis: Analysis
+
+    @cached_property
+    def sites(self) -> Sites:
+        """Where BatchNorm folds."""
+        return Sites(self.analysis.module)
+
+    def is_free(self, node: fx.Node) -> bool:
+        """Whether a call does nothing when the network runs."""
+        if node in self.analysis.stored or not isinstance(node.meta.get("val"), torch.Tensor):
+            return True
+        if node.target in VIEWS or node.target in IDENTITIES or node.target in DROPOUTS:
+            return True
+        return node.target is BATCH_NORM and self.sites.of(node) is not None
+
+    def sizes(self, node: fx.Node) -> tuple[Polynomial, ...]:
+        """The lengths of a value's or stored tensor's axes."""
+        analysis = self.analysis
+        if node.op == "get_attr":
+            layout: Any = analysis.axes[str(node.target)]
+        else:
+            layout = analysis.layouts[node]
+        return tuple(analysis.grouping.size(analysis.labels.resolve(axis)) for axis in layout)
+
+    def bytes(self, node: fx.Node) -> Polynomial:
+        """Bytes of a value or stored tensor, for the example inputs."""
+        out = Polynomial.constant(node.meta["val"].element_size())
+        for size in self.sizes(node):
+            out *= size
+        return out

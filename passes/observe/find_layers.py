@@ -1,0 +1,108 @@
+"""Which calls of a graph are layers: products of activations with a weight that can be refitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx
+
+from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.nodes import bind, is_comparable, shape
+from graphprune.passes.batchnorm.sites import CONVOLUTIONS, LINEAR, TRANSPOSED
+
+from .layers import Layer
+from .weight_views import Stored
+
+__all__ = ["SUMS", "find_layers"]
+
+aten = torch.ops.aten
+
+SUMS = (aten.add.Tensor, aten.add_.Tensor)
+
+
+class _Form(NamedTuple):
+    """How an operator names its operands, and whether its weight is ``[in, out / groups, *kernel]``."""
+
+    value: str
+    weight: str
+    bias: str | None
+    transposed: bool = False
+
+
+_FORMS: Mapping[Any, _Form] = {
+    **dict.fromkeys((LINEAR, *CONVOLUTIONS), _Form("input", "weight", "bias")),
+    **dict.fromkeys(TRANSPOSED, _Form("input", "weight", "bias", transposed=True)),
+    aten.addmm.default: _Form("mat1", "mat2", "self", transposed=True),
+    aten.mm.default: _Form("self", "mat2", None, transposed=True),
+    aten.matmul.default: _Form("self", "other", None, transposed=True),
+}
+
+
+def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
+    """The layers of a graph.
+
+    Left out: weights that inputs have a say in, or that are read otherwise too; and layers of complex
+    values, or of as many as values say.
+    """
+    stored, computed = Stored(module), stored_calls(module)
+    found: list[Layer] = []
+    for node in module.graph.nodes:
+        form = _FORMS.get(node.target)
+        if form is None:
+            continue
+        call = bind(node)
+        value, weight = call[form.value], call[form.weight]
+        if not is_comparable(value) or not _is_weight(weight) or not (
+                weight in computed or stored.own(weight, len(weight.users))):
+            continue
+        layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, form.transposed)
+        if form.bias is None or call[form.bias] is None:
+            found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
+        # One number for each channel by the operator's own terms, or by broadcasting.
+        elif stored.own(bias := call[form.bias], layer.calls) and (
+                form.bias == "bias" or _is_per_channel(bias, layer)):
+            found.append(replace(layer, bias=bias))
+    return tuple(found)
+
+
+def _is_weight(node: fx.Node) -> bool:
+    """Whether all that reads a value are products of one kind, with it as their weight and with one bias."""
+    kinds: set[Any] = set()
+    for user in node.users:
+        form, call = _FORMS.get(user.target), bind(user)
+        if form is None or call[form.weight] is not node or not _is_product(user, form):
+            return False
+        if call[form.value].op == "get_attr":
+            return False
+        kinds.add((user.target, call.get("groups"), call[form.bias] if form.bias else None))
+    return len(kinds) == 1
+
+
+def _is_product(node: fx.Node, form: _Form) -> bool:
+    """Whether it is a batch times one matrix, and nothing is scaled."""
+    call = bind(node)
+    value, weight = (len(shape(call[name])) for name in (form.value, form.weight))
+    batched = value == weight if node.target in (*CONVOLUTIONS, *TRANSPOSED) else weight == 2
+    return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
+
+
+def _with_sum(layer: Layer, stored: Stored) -> Layer:
+    """A layer without a bias, with that which a sum behind it adds."""
+    readers = list(layer.node.users)
+    if len(readers) != 1 or readers[0].target not in SUMS:
+        return layer
+    call = bind(readers[0])
+    bias = call["other"] if call["self"] is layer.node else call["self"]
+    if call["alpha"] != 1 or not stored.own(bias, 1) or not _is_per_channel(bias, layer):
+        return layer
+    return replace(layer, bias=bias, end=readers[0])
+
+
+def _is_per_channel(bias: fx.Node, layer: Layer) -> bool:
+    """Whether a sum adds one number of it to each channel of the layer's output."""
+    output, size = shape(layer.node), shape(bias)
+    return len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
+        n if i == layer.channel % len(output) else 1 for i, n in enumerate(output))

@@ -1,0 +1,169 @@
+"""Run a graph up to one node after another on all batches, keeping only what is still needed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.nodes import evaluate
+from graphprune.ir.program import state
+
+from .weight_views import base_of, part_of
+
+__all__ = ["Frontier"]
+
+
+class Frontier:
+    """The values between what has been run and what hasn't.
+
+    A layer can be changed when everything before it has run, on every batch, with the changes
+    made so far: one pass over the graph serves all layers. What is computed from stored tensors
+    alone is computed when it is first wanted.
+
+    Args:
+        module: an unlifted graph; it isn't changed.
+        batches: flat inputs.
+        tensors: values to use in place of the stored ones. May be changed while it runs.
+    """
+
+    def __init__(self, module: fx.GraphModule, batches: Sequence[Sequence[Any]],
+                 tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        self.tensors: dict[str, torch.Tensor] = {
+            name: tensor.detach() for name, tensor in state(module).items()} | dict(tensors or {})
+        self._module = module
+        self._nodes: list[fx.Node] = list(module.graph.nodes)
+        self._number = {node: number for number, node in enumerate(self._nodes)}
+        self._done: set[fx.Node] = set()
+        self._computed = stored_calls(module, larger=True)
+        self._known: dict[fx.Node, Any] = {}
+        device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
+        inputs = module.graph.find_nodes(op="placeholder")
+        self._values: list[dict[fx.Node, Any]] = [
+            {node: x.to(device, copy=True) if isinstance(x, torch.Tensor) else x
+             for node, x in zip(inputs, batch, strict=True)} for batch in batches]
+
+    def advance(self, until: fx.Node | None = None) -> None:
+        """Run up to a node, which isn't run; to the end if there is none.
+
+        Batch by batch: values that aren't needed beyond the node are those of one batch at a time.
+        """
+        end = None if until is None else self._number[until]
+        self._run([node for node in self._nodes[:end] if node not in self._done])
+
+    def reach(self, nodes: Sequence[fx.Node], unless: Collection[fx.Node]) -> bool:
+        """Run what some nodes' values need, though other calls stand before it.
+
+        Args:
+            nodes: whose values are wanted.
+            unless: calls that mustn't be run yet.
+
+        Returns:
+            Whether that was possible; else nothing is run.
+        """
+        needed: set[fx.Node] = set()
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if node not in self._done and node not in needed:
+                needed.add(node)
+                stack += node.all_input_nodes
+        end = 1 + max((self._number[node] for node in needed), default=-1)
+        between = [node for node in self._nodes[:end] if node not in self._done]
+        if not needed.isdisjoint(unless) or any(map(_depends_on_order, between)):
+            return False
+        self._run([node for node in between if node in needed])
+        return True
+
+    def values(self, node: fx.Node) -> list[Any]:
+        """A node's values, one for each batch. Only those that are still needed are there."""
+        return [self._value(values, node) for values in self._values]
+
+    def constant(self, node: fx.Node) -> Any:
+        """The value of a stored tensor, or of a call that is computed from such alone."""
+        if node.op == "get_attr":
+            name = str(node.target)
+            return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)
+        if node not in self._known:
+            with torch.no_grad():
+                self._known[node] = evaluate(node, self.constant)
+        return self._known[node]
+
+    def put(self, node: fx.Node, value: torch.Tensor) -> None:
+        """Give such a node another value, which nothing that has run knows of."""
+        if node.op == "get_attr":
+            self.tensors[str(node.target)] = value
+        else:
+            self._known[node] = value
+
+    def settle(self, node: fx.Node) -> None:
+        """Write the value that a part of a stored tensor was given into that tensor."""
+        base = base_of(node)
+        if base is None or base is node or node not in self._known:
+            return
+        whole = self.constant(base).clone()
+        if (part := part_of(whole, node)) is not None:
+            part.copy_(self._known[node])
+            self.put(base, whole)
+
+    def fork(self) -> Frontier:
+        """A second frontier at the same place, which shares no memory with this one."""
+        twin = copy.copy(self)
+        twin.tensors, twin._known, twin._done = dict(self.tensors), dict(self._known), set(self._done)
+        twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
+        return twin
+
+    def moved(self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]) -> Frontier:
+        """A second frontier at the same place of another graph, in which what has been run is the same.
+
+        Args:
+            module: the other graph.
+            copies: its node for each node of this graph whose value it computes.
+        """
+        twin, values = Frontier(module, []), self.fork()._values
+        twin._done = {copies[node] for node in self._done if node in copies}
+        twin._values = [{copies[node]: value for node, value in each.items()} for each in values]
+        return twin
+
+    def outputs(self) -> list[list[Any]]:
+        """For each batch the flat outputs. To be called at the end."""
+        self.advance()
+        (result,) = self._nodes[-1].args
+        return [pytree.tree_leaves(fx.map_arg(result, partial(self._value, values)))
+                for values in self._values]
+
+    def _run(self, nodes: Sequence[fx.Node]) -> None:
+        """Run nodes, and forget what no other one needs any more."""
+        calls = [n for n in nodes if n.op == "call_function" and n not in self._computed]
+        self._done.update(n for n in nodes if n.op != "output")
+        last = {value: node for node in calls for value in node.all_input_nodes}
+        over: dict[fx.Node, list[fx.Node]] = {}
+        for value, node in last.items():
+            if all(user in self._done for user in value.users):
+                over.setdefault(node, []).append(value)
+        with torch.no_grad():
+            for values in self._values:
+                for node in calls:
+                    values[node] = evaluate(node, partial(self._value, values))
+                    for value in over.get(node, ()):
+                        values.pop(value, None)
+
+    def _value(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
+        return values[node] if node in values else self.constant(node)
+
+
+def _depends_on_order(node: fx.Node) -> bool:
+    """Whether a call writes into what others may read: then those before it must have been run."""
+    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+        return False
+    written = node.args[0]
+    made = isinstance(written, fx.Node) and isinstance(written.target, torch._ops.OpOverload) and all(
+        result.alias_info is None for result in written.target._schema.returns)
+    return not made or len(written.users) > 1  # type: ignore[union-attr]

@@ -1,0 +1,90 @@
+"""Stored tensors, what views make parts of them, and what reads which elements.
+
+Attention over another source splits one stored weight, and weights are transposed, sliced or seen
+in another shape. A part that nothing else reads can be given other values through its views.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from operator import getitem
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.nodes import evaluate
+from graphprune.ir.program import state
+
+__all__ = ["Stored", "base_of", "part_of", "seen"]
+
+
+def base_of(node: fx.Node) -> fx.Node | None:
+    """The stored tensor that a chain of views, each of one value, leads back to."""
+    while node.op == "call_function" and len(node.all_input_nodes) == 1 and (
+            node.target is getitem or getattr(node.target, "is_view", False)):
+        (node,) = node.all_input_nodes
+    return node if node.op == "get_attr" else None
+
+
+def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
+    """What views make of a tensor, if that shares the tensor's memory, and each element of it once.
+
+    Args:
+        tensor: to use for the stored one.
+        node: with a base; see ``base_of``.
+    """
+    with torch.no_grad():
+        part = seen(node, tensor)
+    if not isinstance(part, Tensor) or part.dtype != tensor.dtype:
+        return None
+    shared = part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    repeated = any(step == 0 for step, size in zip(part.stride(), part.shape, strict=True) if size > 1)
+    return part if shared and not repeated else None
+
+
+def seen(node: fx.Node, tensor: Tensor) -> Any:
+    """What a node with a base sees of a tensor in the place of the stored one."""
+    return tensor if node.op == "get_attr" else evaluate(node, partial(seen, tensor=tensor))
+
+
+class Stored:
+    """The tensors of a graph, and what reads them.
+
+    Args:
+        module: the graph.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self._tensors = state(module)
+        calls = stored_calls(module, larger=True)
+        self._bases: dict[fx.Node, Tensor] = {}
+        for node in module.graph.nodes:
+            base = base_of(node) if node.op == "get_attr" or node in calls else None
+            if base is not None and base.target in self._tensors:
+                self._bases[node] = self._tensors[str(base.target)]
+        self._readings: dict[int, list[fx.Node]] = defaultdict(list)
+        for node, tensor in self._bases.items():
+            self._readings[id(tensor)] += [node for user in node.users if user not in self._bases]
+        self._counts: dict[int, Tensor] = {}
+
+    def own(self, node: Any, calls: int) -> bool:
+        """Whether it is a stored tensor or a part of one, which so many calls read and nothing else."""
+        if node not in self._bases:
+            return False
+        tensor = self._bases[node]
+        if len(self._readings[id(tensor)]) == calls:
+            return part_of(tensor, node) is not None
+        part = part_of(self._count(tensor), node)
+        return part is not None and bool((part == calls).all())
+
+    def _count(self, tensor: Tensor) -> Tensor:
+        """How often each element is read; all of them, where views make a copy or repeat some."""
+        if id(tensor) not in self._counts:
+            counts = self._counts[id(tensor)] = torch.zeros_like(tensor, dtype=torch.int32, requires_grad=False)
+            for each in self._readings[id(tensor)]:
+                part = part_of(counts, each)
+                (counts if part is None else part).add_(1)
+        return self._counts[id(tensor)]

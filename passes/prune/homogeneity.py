@@ -1,0 +1,113 @@
+"""Which calls pass a positive scale of a channel on, found by trying."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.ir.nodes import is_continuous, shape
+from graphprune.ops.facts import axes_of
+from graphprune.ops.float64 import Double, wide_type
+
+__all__ = ["unscaled"]
+
+FACTOR = 1024.0
+"""Large, so that what saturates does, and a power of two, so that nothing rounds."""
+
+TOLERANCE = 1e-9
+
+
+def unscaled(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
+    """Ids of the groups whose channels meet a call that isn't positively homogeneous.
+
+    Every call that hands channels on is tried in float64 on random values: does scaling those of
+    its operands that hold the channels scale its result? ReLU, pooling, sums and reshapes do;
+    GELU, clamps, added constants and products of two activations don't.
+
+    Args:
+        analysis: of the dense program.
+        folded: calls that count as part of the one before, and aren't tried.
+    """
+    run = _Trying(analysis, folded)
+    with torch.no_grad():
+        run.run(*_inputs(analysis), enable_io_processing=False)
+    return frozenset(run.found)
+
+
+class _Trying(Double):
+    def __init__(self, analysis: Analysis, folded: frozenset[fx.Node]) -> None:
+        super().__init__(analysis.module)
+        self._folded = folded
+        self.found: set[str] = set()
+        self._analysis = analysis
+        self._generator = torch.Generator().manual_seed(0)
+
+    def run_node(self, n: fx.Node) -> Any:
+        """A call, tried first."""
+        tried = n in self._analysis.facts and n not in self._folded
+        passed = self._passed(n) if tried else set[str]()
+        if passed and not self._is_homogeneous(n, passed):
+            self.found |= passed
+        return super().run_node(n)
+
+    def _passed(self, node: fx.Node) -> set[str]:
+        """Groups that an activation brings and the result still holds."""
+        brought = [self._groups(n) for n in node.all_input_nodes if n.op != "get_attr"]
+        return set().union(*brought) & self._groups(node) - self._contracted(node)
+
+    def _contracted(self, node: fx.Node) -> set[str]:
+        return set(self._analysis.groups_on(c.axis for c in self._analysis.facts[node].contractions))
+
+    def _groups(self, node: fx.Node) -> set[str]:
+        return set(self._analysis.groups_on(axes_of(self._analysis.layouts.get(node))))
+
+    def _is_homogeneous(self, node: fx.Node, passed: set[str]) -> bool:
+        drawn: dict[fx.Node, Any] = {}
+        for operand in node.all_input_nodes:
+            value = self.env[operand]
+            if operand.op != "get_attr" and self._groups(operand) & passed:
+                drawn[operand] = pytree.tree_map(self._random, value)
+        plain = self._called(node, drawn, 1.0)
+        scaled = self._called(node, drawn, FACTOR)
+        return all(_is_scaled(a, b) for a, b in zip(plain, scaled, strict=True))
+
+    def _random(self, value: Any) -> Any:
+        if not is_continuous(value):
+            return value
+        return torch.randn(value.shape, generator=self._generator, dtype=value.dtype).to(value)
+
+    def _called(self, node: fx.Node, drawn: dict[fx.Node, Any], factor: float) -> list[Any]:
+        def operand(n: fx.Node) -> Any:
+            value = drawn.get(n, self.env[n])
+            return pytree.tree_map(lambda x: _times(x, factor if n in drawn else 1.0), value)
+
+        arguments: Any = fx.map_arg((node.args, node.kwargs), operand)
+        return pytree.tree_leaves(self.call_function(node.target, *arguments))
+
+
+def _times(value: Any, factor: float) -> Any:
+    """A scaled copy: calls may write into their operands."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value * factor if is_continuous(value) else value.clone()
+
+
+def _is_scaled(plain: Any, scaled: Any) -> bool:
+    if not is_continuous(plain):
+        return True
+    bound = TOLERANCE * FACTOR * float(plain.abs().max()) if plain.numel() else 0.0
+    return bool(((scaled - FACTOR * plain).abs() <= bound).all())
+
+
+def _inputs(analysis: Analysis) -> list[Any]:
+    """Zeros in the shape of the examples: only the shapes of values matter here."""
+    values: list[Any] = []
+    for node in analysis.module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        values.append(torch.zeros(shape(node), dtype=value.dtype).to(wide_type(value.dtype))
+                      if isinstance(value, torch.Tensor) else value)
+    return values

@@ -1,0 +1,212 @@
+"""Merge: give what removed channels did to kept ones that do nearly the same. Needs no data.
+
+A removed channel ``r`` whose units are nearly ``a`` times those of a kept one ``k`` carries
+nearly ``a`` times its values, so the layers that read it can read ``k`` instead: ``W[:, k] += a
+W[:, r]``. With ``u`` the weights and biases of all layers that produce a channel, BatchNorm
+folded in, ``a = <u_r, u_k> / |u_k|^2`` leaves the least error, ``|u_r|^2 (1 - cos^2)``. A scale
+passes only through calls that are positively homogeneous, such as ReLU, so it must be positive.
+Behind other calls, or where channels have parameters of their own besides, values are equal
+only if everything about the channels is: there ``a`` is 1, and the error the sum of
+``|p_r - p_k|^2 / |p_r|^2`` over all that the channels hold. A channel is merged only where the
+error is below that of dropping it.
+
+Source: Wang et al. 2025 (*Forget the data and fine-tuning! Just fold the network to compress*,
+ICLR 2025, arXiv:2502.10216), who cluster the producers' rows and let consumers take the sums.
+Here the kept channels, which the plan has chosen, are the clusters' centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
+from graphprune.cut.cut import slice_tensors
+from graphprune.ir.nodes import bind
+from graphprune.ir.program import relift, state, unlift
+from graphprune.ir.tensors import set_tensor
+from graphprune.passes.decision import Decision
+from graphprune.passes.observe import Observations
+from graphprune.passes.score.interpreter import rows_of
+from graphprune.passes.score.producers import Units
+from graphprune.pipeline import State, TransformPass
+from graphprune.verify.oracle import Verdict
+
+from .homogeneity import unscaled
+from .prune import Prune
+
+__all__ = ["Merge", "Merged", "merge"]
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """How many removed channels were merged into kept ones, by group id."""
+
+    channels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Merge(TransformPass):
+    """Prune, and merge removed channels into kept ones.
+
+    Given: a program, its analysis and a decision. Result: the program as `Prune` makes it, with
+    that pass's verdict, and then other values in the layers that read merged channels.
+    """
+
+    name: ClassVar[str] = "merge"
+    needs = (Analysis, Decision)
+    gives = (Verdict, Merged)
+    keeps = (Decision, Observations)
+
+    def run(self, state: State) -> tuple[ExportedProgram, tuple[Verdict, Merged]]:
+        """Cut, check, merge.
+
+        Raises:
+            MismatchError, VerifyError: as `Prune`.
+        """
+        analysis, plan = state[Analysis], state[Decision].plan
+        small, (verdict,) = Prune().run(state)
+        tensors, merged = merge(analysis, plan.keep, analysis.tensors)
+        return _with_tensors(small, analysis, plan.keep, tensors), (verdict, merged)
+
+
+def merge(analysis: Analysis, keep: Mapping[str, Iterable[int]],
+          tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
+    """Merge removed channels into kept ones, group by group in model order.
+
+    Args:
+        analysis: of the dense program.
+        keep: group id -> the channels to keep; absent groups stay whole.
+        tensors: the dense program's, by name; not changed.
+
+    Returns:
+        All tensors by name; those that contract removed channels have other values, and zeros
+        at the removed rows. Tensors that were one object stay one object. And how many channels
+        were merged.
+    """
+    units = Units(analysis)
+    held = unscaled(analysis, units.folded)
+    current = _Current(analysis, tensors)
+    counts: dict[str, int] = {}
+    for group in analysis.groups:
+        kept = np.asarray(sorted(keep.get(group.id, range(group.width))), dtype=np.int64)
+        gone = np.setdiff1d(np.arange(group.width), kept)
+        if not len(gone):
+            continue
+        source, factor = np.zeros(len(gone), dtype=np.int64), np.zeros(len(gone))
+        if _is_stored(analysis, group):
+            found, others = units.of(group, current.tensors)
+            joined = [torch.cat([unit.weights, unit.biases], 1) for unit in found]
+            if joined and not others and group.id not in held:
+                source, factor = _by_angle(torch.cat(joined, 1), kept, gone)
+            elif joined or others:
+                source, factor = _by_distance([*joined, *others], kept, gone)
+        counts[group.id] = int((factor > 0).sum())
+        current.move(group, gone, source, factor)
+    return current.tensors, Merged(counts)
+
+
+class _Current:
+    """Tensors as they are after the groups so far."""
+
+    def __init__(self, analysis: Analysis, tensors: Tensors) -> None:
+        self.tensors = dict(tensors)
+        self._analysis = analysis
+
+    def move(self, group: Group, gone: NDArray[np.int64], source: NDArray[np.int64],
+             factor: NDArray[np.float64]) -> None:
+        """Add what reads removed channels, scaled, to what reads the others; then zero it."""
+        done: set[tuple[int, int]] = set()
+        for node, facts in self._analysis.facts.items():
+            for contraction in facts.contractions:
+                operand = contraction.operand(bind(node))
+                rows = rows_of(self._analysis.labels.resolve(contraction.axis), group)
+                if rows is None or operand.op != "get_attr":
+                    continue
+                old = self._analysis.tensors[str(operand.target)]
+                if (id(old), contraction.dim) not in done:
+                    done.add((id(old), contraction.dim))
+                    self._replace(old, str(operand.target), contraction.dim,
+                                  rows[gone], rows[source], factor)
+
+    def _replace(self, old: torch.Tensor, name: str, dim: int, gone: NDArray[np.int64],
+                 into: NDArray[np.int64], factor: NDArray[np.float64]) -> None:
+        value = self.tensors[name].detach()
+        wide = value.double().movedim(dim, 0).clone()
+        view = [-1] + [1] * (wide.ndim - 1)
+        for index, target in zip(gone.T, into.T, strict=True):
+            moved = wide[torch.from_numpy(index)] * torch.from_numpy(factor).to(wide).view(view)
+            wide.index_add_(0, torch.from_numpy(target).to(wide.device), moved)
+        wide[torch.from_numpy(gone.reshape(-1))] = 0
+        merged = wide.movedim(0, dim).to(value.dtype)
+        new = torch.nn.Parameter(merged, requires_grad=old.requires_grad) if isinstance(
+            old, torch.nn.Parameter) else merged
+        for other, tensor in self._analysis.tensors.items():
+            if tensor is old:
+                self.tensors[other] = new
+
+
+def _is_stored(analysis: Analysis, group: Group) -> bool:
+    """Whether all that contracts the group is stored, so that it can take over."""
+    return all(
+        c.operand(bind(node)).op == "get_attr"
+        for node, facts in analysis.facts.items()
+        for c in facts.contractions
+        if rows_of(analysis.labels.resolve(c.axis), group) is not None
+    )
+
+
+Choice = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Per removed channel, the kept one it goes to, and the factor; 0 where it is dropped."""
+
+
+def _by_angle(units: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int64]) -> Choice:
+    """The kept channel at the smallest angle, where that is below a right one."""
+    inner, size = _inner(units, gone, kept), _squares(units, kept)
+    alike = np.divide(inner, np.sqrt(size), out=np.zeros_like(inner), where=size > 0)
+    best = alike.argmax(1)
+    chosen = np.take_along_axis(inner, best[:, None], 1)[:, 0]
+    factor = np.divide(chosen, size[best], out=np.zeros(len(gone)), where=size[best] > 0)
+    return kept[best], np.maximum(factor, 0)
+
+
+def _by_distance(parts: list[torch.Tensor], kept: NDArray[np.int64],
+                 gone: NDArray[np.int64]) -> Choice:
+    """The kept channel that is nearest in all it holds, where that is nearer than nothing."""
+    errors = np.zeros((len(gone), len(kept)))
+    for part in parts:
+        ours = _squares(part, gone)[:, None]
+        gaps = np.maximum(ours + _squares(part, kept) - 2 * _inner(part, gone, kept), 0)
+        errors += np.divide(gaps, ours, out=(gaps > 0).astype(np.float64), where=ours > 0)
+    best = errors.argmin(1)
+    return kept[best], (errors[np.arange(len(gone)), best] < 1).astype(np.float64)
+
+
+def _inner(part: torch.Tensor, gone: NDArray[np.int64], kept: NDArray[np.int64]
+           ) -> NDArray[np.float64]:
+    return (part[torch.from_numpy(gone)] @ part[torch.from_numpy(kept)].T).cpu().numpy()
+
+
+def _squares(part: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    return part[torch.from_numpy(rows)].square().sum(1).cpu().numpy()
+
+
+def _with_tensors(small: ExportedProgram, analysis: Analysis,
+                  keep: Mapping[str, Iterable[int]], tensors: Tensors) -> ExportedProgram:
+    """The cut program with the values of dense-shaped tensors, sliced."""
+    module = unlift(small)
+    present = state(module)
+    sliced = {**tensors, **slice_tensors(tensors, analysis.axes, analysis.kept(keep))}
+    changed = {n: t for n, t in tensors.items() if t is not analysis.tensors[n] and n in present}
+    for name in changed:
+        set_tensor(module, name, sliced[name])
+    return relift(module, small) if changed else small

@@ -1,0 +1,43 @@
+"""Prune: apply a plan, and prove the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch.export import ExportedProgram
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import cut
+from graphprune.passes.decision import Decision
+from graphprune.passes.observe import Observations
+from graphprune.pipeline import State, TransformPass
+from graphprune.verify.oracle import Verdict, verify
+
+__all__ = ["Prune"]
+
+
+@dataclass(frozen=True)
+class Prune(TransformPass):
+    """Remove the channels that the plan doesn't keep.
+
+    Given: a program, its analysis and a decision. Result: a smaller program that equals the
+    masked original, with the oracle's verdict.
+    """
+
+    name: ClassVar[str] = "prune"
+    needs = (Analysis, Decision)
+    gives = (Verdict,)
+    keeps = (Decision, Observations)
+
+    def run(self, state: State) -> tuple[ExportedProgram, tuple[Verdict]]:
+        """Cut and check.
+
+        Raises:
+            MismatchError: if the plan is for another architecture.
+            VerifyError: if the oracle finds a difference.
+        """
+        analysis, plan = state[Analysis], state[Decision].plan
+        small = cut(state.program, analysis, plan)
+        verdict = verify(state.program, analysis, analysis.kept(plan.keep), small)
+        return small, (verdict,)

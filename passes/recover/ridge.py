@@ -1,0 +1,142 @@
+"""Least squares for one layer: anchored ridge, a choice of its strength, and values below a ReLU.
+
+Source: the refit of a layer's weights on the cut network's inputs towards the dense network's
+outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU behind
+the layer is treated as in Zhang, Zou, He, Sun 2015 (arXiv:1505.06798, section 3.2): where the
+dense value is negative, any negative value will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from graphprune.passes.observe.distributed import total
+
+from .normal_equations import Rows, normal_equations
+
+__all__ = ["Fit", "refit", "refit_like"]
+
+RIDGES = (1e-1, 1e-2, 1e-3)
+"""Strengths tried, in units of the mean variance of the inputs."""
+
+ROUNDS = 4
+"""Rounds in which targets below a ReLU follow the prediction."""
+
+EXACT = 1e-9
+"""A layer whose error is a smaller share of its output's energy is left alone."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights, and what they are worth.
+
+    Attributes:
+        weight: ``[g, o, u]``, float64.
+        bias: ``[g, o]``, float64.
+        before: squared error of the old weights on the rows kept aside.
+        after: of these; not above ``before``.
+        ridge: strength chosen; 0 if the old weights stay.
+        rounds: how often targets below a ReLU followed the prediction.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    before: float
+    after: float
+    ridge: float
+    rounds: int = 0
+
+
+def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias: Tensor,
+          *, free_bias: bool, rectified: bool) -> Fit:
+    """The weights with the least squared error, anchored at the old ones.
+
+    Minimises ``|X Bᵀ + b + base - T|² + ridge * |B - W|²`` per group, for each strength, and
+    takes what is best on the rows kept aside: if that is the old weights, they stay.
+
+    Args:
+        fitted: rows to fit.
+        held_out: rows to judge by.
+        weight: ``[g, o, u]``, the old weights.
+        bias: ``[g, o]``, the old bias; zeros if there is none.
+        free_bias: whether the bias may change.
+        rectified: whether a ReLU follows.
+    """
+    before = _error(held_out, weight, bias, rectified=rectified)
+    best = Fit(weight, bias, before, before, 0.0)
+    if before <= EXACT * _energy(held_out):
+        return best
+    normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
+    aim = normal.aim(fitted)
+    for ridge in RIDGES:
+        factor = normal.factor(ridge)
+        if factor is None:
+            break
+        new = normal.solve(aim, factor, ridge)
+        after = _error(held_out, *new, rectified=rectified)
+        if not after < best.after:  # nor if it isn't a number
+            break
+        best = Fit(*new, before, after, ridge)
+    factor = normal.factor(best.ridge) if rectified and best.ridge else None
+    new = best.weight, best.bias
+    for number in range(ROUNDS):
+        if factor is None:
+            break
+        aim = normal.aim([_excused(each, *new) for each in fitted])
+        new = normal.solve(aim, factor, best.ridge)
+        after = _error(held_out, *new, rectified=True)
+        if after < best.after:
+            best = Fit(*new, before, after, best.ridge, number + 1)
+    return best
+
+
+def refit_like(known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor,
+               *, free_bias: bool) -> Fit:
+    """The same on other rows, with the strength and the rounds of a fit that is known.
+
+    Args:
+        known: says how to fit.
+        rows: all rows to fit; none is kept aside.
+        weight: as in ``refit``.
+        bias: as in ``refit``.
+        free_bias: as in ``refit``.
+    """
+    if not known.ridge:
+        return replace(known, weight=weight, bias=bias)
+    normal = normal_equations(rows, weight, bias, free_bias=free_bias)
+    factor = normal.factor(known.ridge)
+    if factor is None:
+        return known
+    new = normal.solve(normal.aim(rows), factor, known.ridge)
+    for _ in range(known.rounds):
+        new = normal.solve(normal.aim([_excused(each, *new) for each in rows]), factor, known.ridge)
+    return replace(known, weight=new[0], bias=new[1])
+
+
+def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
+    return rows.inputs @ weight.float().transpose(1, 2) + bias.float()[:, None] + rows.base
+
+
+def _excused(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
+    """Where the target is negative, any negative prediction is right."""
+    aim = torch.minimum(_predicted(rows, weight, bias), rows.targets.new_zeros(()))
+    return Rows(rows.inputs, torch.where(rows.targets < 0, aim, rows.targets), rows.base)
+
+
+def _energy(rows: Sequence[Rows]) -> float:
+    return float(total(sum((each.targets.double().square().sum().reshape(1) for each in rows),
+                           torch.zeros(1, dtype=torch.float64))))
+
+
+def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, rectified: bool) -> float:
+    wrong = weight.new_zeros(1)
+    for each in rows:
+        got, want = _predicted(each, weight, bias), each.targets
+        if rectified:
+            got, want = got.relu(), want.relu()
+        wrong += (got - want).double().square().sum()
+    return float(total(wrong))

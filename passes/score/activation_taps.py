@@ -1,0 +1,142 @@
+"""What the layers that read a group see: the activation at each contraction of its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
+from graphprune.data.calibration import Calibration
+from graphprune.ir.nodes import arguments, bind
+from graphprune.ops.facts import Contraction
+
+from .interpreter import Running, pieces, rows_of
+
+__all__ = ["Reading", "read", "readings"]
+
+PIECE = 16
+"""Samples per forward pass, where the batch is dynamic."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call that contracts a group, and the operand that brings the activations.
+
+    Attributes:
+        node: the call.
+        group: whose channels are contracted.
+        activations: that operand, and its dimension that holds the channels.
+        rows: ``[width, m]``: the rows of it that go with each channel.
+        weight: the other operand, which the contraction names.
+        weight_rows: ``[width, k]``: its rows.
+        moving: the other operand comes from the inputs as well.
+    """
+
+    node: fx.Node
+    group: Group
+    activations: Contraction
+    rows: NDArray[np.int64]
+    weight: Contraction
+    weight_rows: NDArray[np.int64]
+    moving: bool
+
+
+See = Callable[[Reading, torch.Tensor, torch.Tensor, int], None]
+"""Takes a reading, its activations, its weight, and the number of samples."""
+
+
+def readings(analysis: Analysis) -> tuple[Reading, ...]:
+    """All readings of all groups, in the order of the calls.
+
+    Where the activations are no operand of the call, as within a recurrent layer, there is none.
+    """
+    inputs = _from_inputs(analysis.module)
+    return tuple(
+        found
+        for node, facts in analysis.facts.items()
+        for contraction in facts.contractions
+        for group in _groups(analysis, contraction)
+        if (found := _reading(analysis, node, contraction, group, inputs)) is not None
+    )
+
+
+def read(analysis: Analysis, wanted: tuple[Reading, ...], data: Calibration, samples: int,
+         see: See) -> None:
+    """Run the graph on the data, and show each wanted reading of each piece.
+
+    Nothing is stored, so that memory is bounded by one piece.
+    """
+    run = _Reader(analysis, wanted, see)
+    with torch.no_grad():
+        for count, inputs in pieces(analysis, data, samples, PIECE):
+            run.count = count
+            run.outputs(inputs)
+
+
+class _Reader(Running):
+    def __init__(self, analysis: Analysis, wanted: tuple[Reading, ...], see: See) -> None:
+        super().__init__(analysis)
+        self.count = 0
+        self._see = see
+        self._wanted: dict[fx.Node, list[Reading]] = {}
+        for reading in wanted:
+            self._wanted.setdefault(reading.node, []).append(reading)
+
+    def run_node(self, n: fx.Node) -> Any:
+        """A call; what it reads is shown first."""
+        if n in self._wanted:
+            values = arguments(n, self.env.__getitem__)
+            for reading in self._wanted[n]:
+                x, weight = reading.activations.operand(values), reading.weight.operand(values)
+                self._see(reading, x, weight, self.count)
+        return super().run_node(n)
+
+
+def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
+    labels = np.unique(analysis.labels.resolve(contraction.axis))
+    for number in np.unique(analysis.grouping.of_label[labels]):
+        if number >= 0:
+            yield analysis.groups[number]
+
+
+def _reading(analysis: Analysis, node: fx.Node, contraction: Contraction, group: Group,
+             inputs: frozenset[fx.Node]) -> Reading | None:
+    weight_rows = rows_of(analysis.labels.resolve(contraction.axis), group)
+    own = contraction.operand(bind(node))
+    for name, item, operand in _candidates(node, contraction):
+        layout = analysis.layouts.get(operand)
+        if operand not in inputs or not isinstance(layout, tuple):
+            continue
+        for dim, axis in enumerate(layout):
+            rows = rows_of(analysis.labels.resolve(axis), group)
+            if rows is not None and weight_rows is not None:
+                return Reading(node, group, Contraction(name, dim, axis, item), rows, contraction,
+                               weight_rows, own in inputs)
+    return None
+
+
+def _candidates(node: fx.Node,
+                contraction: Contraction) -> Iterator[tuple[str, int | None, fx.Node]]:
+    """The other tensor operands; of lists, those of the one that the contraction is in."""
+    for name, value in bind(node).items():
+        if isinstance(value, fx.Node) and name != contraction.argument:
+            yield name, None, value
+        if isinstance(value, list | tuple) and name == contraction.argument:
+            yield from ((name, i, v) for i, v in enumerate(value)
+                        if isinstance(v, fx.Node) and i != contraction.item)
+
+
+def _from_inputs(module: fx.GraphModule) -> frozenset[fx.Node]:
+    """The nodes whose values depend on an input."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return frozenset(found)

@@ -1,0 +1,96 @@
+"""The criterion interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.passes.observe import Observations
+
+__all__ = ["Criterion", "Scores", "additive", "count_readers"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Importance of channels.
+
+    Attributes:
+        values: group id -> ``[width]``, float64, not negative; comparable between groups as far
+            as the criterion makes it so.
+        notes: what the user should know of how they came about.
+        readers: group id -> how many layers read the group; 1 where it isn't said.
+        curves: group id -> ``[width + 1]``, for criteria that know the distortion itself; it
+            belongs to the order of the values.
+        variants: other forms of the curves, by name, for ``Choose`` to try.
+    """
+
+    values: Mapping[str, NDArray[np.float64]]
+    notes: tuple[str, ...] = ()
+    readers: Mapping[str, int] = field(default_factory=dict)
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+
+    def order(self, group: str) -> NDArray[np.int64]:
+        """Channels from most to least important; equal ones by number."""
+        return np.argsort(-self.values[group], kind="stable")
+
+    def curve(self, group: str) -> NDArray[np.float64]:
+        """``[width + 1]``: distortion when w channels are kept; 0 at the full width.
+
+        Where the criterion doesn't say, it is the share of the group's score that is removed,
+        once for each layer that reads the group: a residual stream that feeds ten layers isn't
+        cut as lightly as the inside of one block.
+        """
+        if group in self.curves:
+            return self.curves[group]
+        kept = np.concatenate([[0.0], np.cumsum(self.values[group][self.order(group)])])
+        if kept[-1] <= 0:
+            return np.zeros_like(kept)
+        return np.maximum(1.0 - kept / kept[-1], 0.0) * self.readers.get(group, 1)
+
+    def keep(self, group: str, width: int) -> tuple[int, ...]:
+        """The ``width`` most important channels, ascending."""
+        return tuple(sorted(int(i) for i in self.order(group)[:width]))
+
+
+def additive(values: Mapping[str, NDArray[np.float64]], notes: tuple[str, ...] = ()) -> Scores:
+    """Scores that are on one scale in all groups: a curve is the sum of what is removed."""
+    curves = {name: np.concatenate([np.cumsum(np.sort(v))[::-1], [0.0]])
+              for name, v in values.items()}
+    return Scores(values, notes, curves=curves)
+
+
+def count_readers(analysis: Analysis) -> dict[str, int]:
+    """Group id -> number of calls that contract the group's channels."""
+    counts = dict.fromkeys((group.id for group in analysis.groups), 0)
+    for facts in analysis.facts.values():
+        for contraction in facts.contractions:
+            labels = np.unique(analysis.labels.resolve(contraction.axis))
+            for number in np.unique(analysis.grouping.of_label[labels]):
+                if number >= 0:
+                    counts[analysis.groups[number].id] += 1
+    return {name: max(count, 1) for name, count in counts.items()}
+
+
+class Criterion(Protocol):
+    """Scores every channel of every group.
+
+    Attributes:
+        needs_data: whether it can't do without calibration data.
+    """
+
+    needs_data: ClassVar[bool]
+
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+        """Score the channels of all groups, reducing over all parameters of each.
+
+        Args:
+            analysis: of the dense program.
+            seen: measurements on calibration data, and the data itself, if there are any.
+        """
+        ...

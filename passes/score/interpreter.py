@@ -1,0 +1,131 @@
+"""Running the analysed graph on calibration data, with a hand on its tensors and operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
+from graphprune.axes.labels import Axis
+from graphprune.data.calibration import Calibration
+from graphprune.errors import PlanError
+from graphprune.passes.observe import Observations
+
+__all__ = ["Running", "pieces", "required", "rows_of"]
+
+_NARROW = (torch.float16, torch.bfloat16)
+
+
+class Running(fx.Interpreter):
+    """Runs the graph of an analysis on copies of its tensors; 16-bit floats as 32-bit ones.
+
+    Args:
+        analysis: whose graph to run.
+        tensors: values in place of the stored ones, by name; gradients reach them.
+    """
+
+    def __init__(self, analysis: Analysis,
+                 tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        super().__init__(analysis.module)
+        self._stored = analysis.tensors
+        self._given = tensors or {}
+        self._device = next((t.device for t in self._stored.values()), torch.device("cpu"))
+
+    def outputs(self, inputs: tuple[Any, ...]) -> list[Any]:
+        """Flat outputs for flat inputs."""
+        own = [_widened(x.to(self._device, copy=True)) if isinstance(x, torch.Tensor) else x
+               for x in inputs]
+        return pytree.tree_leaves(self.run(*own, enable_io_processing=False))
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A copy, since the graph may write into it."""
+        if target in self._given:
+            return _widened(self._given[target].clone())
+        if target in self._stored:
+            return _widened(self._stored[target].detach().clone())
+        return super().get_attr(target, args, kwargs)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Types among the arguments are widened as the tensors are."""
+        args, kwargs = pytree.tree_map(_wide_type, (args, kwargs))
+        return super().call_function(target, args, kwargs)
+
+
+def required(seen: Observations | None, criterion: str) -> Calibration:
+    """The data, for a criterion that can't do without.
+
+    Raises:
+        PlanError: if there is none.
+    """
+    if seen is None:
+        raise PlanError(f"{criterion} needs calibration data",
+                        hint="--data FOLDER, or compress(..., calibration=inputs)")
+    return seen.data
+
+
+def pieces(analysis: Analysis, data: Calibration, samples: int,
+           size: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """The first samples of the data, a few at a time, with their number.
+
+    Args:
+        analysis: says which inputs have a dynamic leading dimension. Batches of programs that
+            have none, or several unlike ones, stay as they are.
+        data: the batches.
+        samples: stop when there are as many.
+        size: how many at a time.
+    """
+    split = _batched(analysis.module) if not data.whole else [False for _ in data.batches[0]]
+    left = samples
+    for batch in data.batches:
+        lengths = [len(x) for x, s in zip(batch, split, strict=True) if s]
+        if not lengths and left > 0:
+            count = max(data.samples // len(data.batches), 1)
+            left -= count
+            yield count, batch
+        for start in range(0, min([*lengths[:1], left]) if lengths else 0, size):
+            count = min(size, lengths[0] - start, left)
+            left -= count
+            yield count, tuple(x[start : start + count] if s else x
+                               for x, s in zip(batch, split, strict=True))
+
+
+def _batched(module: fx.GraphModule) -> list[bool]:
+    """Per input, whether its leading dimension is the dynamic one of the batch."""
+    leading: list[Any] = []
+    for node in module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        first = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else 1
+        leading.append(first.node.expr if isinstance(first, torch.SymInt) else None)
+    known = {symbol for symbol in leading if symbol is not None}
+    return [len(known) == 1 and symbol is not None for symbol in leading]
+
+
+def rows_of(axis: Axis, group: Group) -> NDArray[np.int64] | None:
+    """``[width, m]``: the rows of a resolved axis that go with each channel, if they all occur."""
+    row, column = np.nonzero(np.isin(axis, group.labels))
+    return by_channel(group, axis[row, column], row)
+
+
+def by_channel(group: Group, labels: NDArray[np.int64],
+               rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """``[width, m]``: the rows that carry each channel's label, if all labels occur equally often."""
+    names, counts = np.unique(labels, return_counts=True)
+    if len(names) != group.width or np.ptp(counts):
+        return None
+    by_label = rows[np.lexsort((rows, labels))].reshape(group.width, -1)
+    return by_label[np.searchsorted(names, group.labels)]
+
+
+def _widened(value: torch.Tensor) -> torch.Tensor:
+    return value.float() if value.dtype in _NARROW else value
+
+
+def _wide_type(value: Any) -> Any:
+    return torch.float32 if value in _NARROW else value

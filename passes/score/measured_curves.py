@@ -1,0 +1,157 @@
+"""Curves of groups, on the scale of the network's output.
+
+A sweep gives the shape of a curve in the unit of the readers' outputs; how much that matters at
+the end is measured: cut one group, refit its readers, run the rest of the network, and compare
+its outputs with the dense ones on data kept aside. A few widths of each group suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
+from graphprune.cut.cut import cut_nodes
+from graphprune.ops.facts import axes_of
+from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
+
+from .criterion import Scores
+from .obs import Reader, Sweep, find_readers, sweep
+
+__all__ = ["Curve", "measure"]
+
+SHARES = (0.75, 0.5, 0.25)
+"""Widths at which a group is measured, as shares of its own."""
+
+FLOOR, CEILING = 1e-12, 1e6
+"""Errors below are none, and those above are all the same."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is known of one group.
+
+    Attributes:
+        order: channels in the order of removal.
+        local: ``[width]``: error in the readers' outputs, when so many channels have gone.
+        measured: channels gone -> relative squared error of the network's outputs.
+    """
+
+    order: tuple[int, ...]
+    local: NDArray[np.float64]
+    measured: Mapping[int, float]
+
+    def ratios(self) -> list[tuple[int, float]]:
+        """Channels gone, and the logarithm of measured error over local error there."""
+        return [(gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
+                for gone, error in sorted(self.measured.items())]
+
+    def scaled(self, share: float) -> NDArray[np.float64]:
+        """The local curve times its mean ratio to the power of ``share``."""
+        ratios = [ratio for _, ratio in self.ratios()]
+        factor = np.exp(share * float(np.mean(ratios))) if ratios else 1.0
+        return self.by_width(self.local * factor)
+
+    def through(self) -> NDArray[np.float64]:
+        """Through the measured points; between them the local curve gives the shape."""
+        points = self.ratios()
+        if not points:
+            return self.by_width(self.local)
+        gone, ratios = zip(*points, strict=True)
+        factor = np.exp(np.interp(np.arange(len(self.local)), gone, ratios))
+        return self.by_width(self.local * factor)
+
+    @staticmethod
+    def by_width(lost: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``[width + 1]`` by channels kept, made non-increasing; keeping none is worse still."""
+        rising = np.maximum.accumulate(np.append(lost, 2 * lost[-1] + FLOOR))
+        return rising[::-1].copy()
+
+
+def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
+    """The curves of all groups.
+
+    Args:
+        seen: measurements of the dense network.
+        fallback: orders groups that no layer reads, such as the inner axis of ``q kᵀ``.
+
+    Returns:
+        Group id -> curve.
+    """
+    readers = find_readers(seen)
+    place = {node: i for i, node in enumerate(seen.analysis.module.graph.nodes)}
+    numbers = list(seen.held_out)
+    run = Frontier(seen.analysis.module, [seen.batches[b] for b in numbers])
+    found: dict[str, Curve] = {}
+    touched = _touched(seen.analysis) if not all(readers.values()) else {}
+    first = {name: min((r.layer.node for r in own), key=place.__getitem__) if own else touched[name]
+             for name, own in readers.items()}
+    for number, group in enumerate(sorted(seen.analysis.groups, key=lambda g: place[first[g.id]])):
+        seen.tell("score", number, len(seen.analysis.groups))
+        run.advance(first[group.id])
+        if not readers[group.id]:
+            found[group.id] = _without_reader(seen, run, group, fallback)
+            continue
+        result = sweep(seen, group, readers[group.id], _points(group))
+        errors = {group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
+                  for left in result.refits}
+        found[group.id] = Curve(result.order, result.curve, errors)
+    return {group.id: found[group.id] for group in seen.analysis.groups}
+
+
+def _points(group: Group) -> tuple[int, ...]:
+    widths = {max(1, round(share * group.width)) for share in SHARES}
+    return tuple(sorted(width for width in widths if width < group.width))
+
+
+def _suffix_error(seen: Observations, run: Frontier, readers: tuple[Reader, ...], result: Sweep,
+                  left: int) -> float:
+    """Error of the outputs when the readers have their refitted weights."""
+    rest = run.fork()
+    for reader, weight in zip(readers, result.refits[left], strict=True):
+        _put(seen, rest, reader.layer, weight)
+    outputs = dict(zip(seen.held_out, rest.outputs(), strict=True))
+    return seen.error(outputs)
+
+
+def _put(seen: Observations, run: Frontier, layer: Layer, weight: torch.Tensor) -> None:
+    """Give a layer other weights, and its output the mean that it had."""
+    groups, _ = sizes(layer)
+    mean = seen.record.moments[layer].mean
+    lost = (layer.matrix(run.constant(layer.weight), groups) - weight) @ mean[:, :, None]
+    put(run, layer, {}, seen.targets[layer].norms, weight, lost.flatten())
+
+
+def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: Scores) -> Curve:
+    """By the fallback's order and shape, at the measured scale: of the network without the channels."""
+    order = tuple(int(c) for c in fallback.order(group.id)[::-1])
+    shape = fallback.curve(group.id)[::-1][:-1]
+    errors: dict[int, float] = {}
+    for left in _points(group):
+        kept = seen.analysis.kept({group.id: sorted(order[group.width - left :])})
+        rest = run.moved(*cut_nodes(seen.analysis, kept))
+        errors[group.width - left] = seen.error(dict(zip(seen.held_out, rest.outputs(), strict=True)))
+    return Curve(order, shape, errors)
+
+
+def _touched(analysis: Analysis) -> dict[str, fx.Node]:
+    """Group id -> the first call that a cut changes, of those that inputs have a say in; or the output."""
+    *nodes, output = analysis.module.graph.nodes
+    found: dict[str, fx.Node] = {}
+    for node in nodes:
+        if node.op != "call_function" or node in analysis.stored:
+            continue
+        stored = [each for each in node.all_input_nodes if each.op == "get_attr" or each in analysis.stored]
+        axes = chain(*(axes_of(analysis.layouts.get(each)) for each in (node, *stored)))
+        for group in analysis.groups_on(axes):
+            found.setdefault(group, node)
+    for group in analysis.groups:
+        found.setdefault(group.id, output)
+    return found

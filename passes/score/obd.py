@@ -1,0 +1,53 @@
+"""The default with calibration data: OBS sweeps, at the scale of the network's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.errors import PlanError
+from graphprune.passes.observe import Observations
+
+from .criterion import Scores
+from .magnitude import Magnitude
+from .measured_curves import measure
+
+__all__ = ["OptimalBrainSurgeon"]
+
+
+@dataclass(frozen=True)
+class OptimalBrainSurgeon:
+    """Channels in the order of an OBS sweep over all readers of their group.
+
+    The curves are the error of the network's output. Which exact form plans best differs from
+    network to network, so there are several variants, between local error (in the readers'
+    outputs) and measured error; ``Choose`` tries the plans they lead to.
+
+    Source: see ``graphprune.passes.score.obs`` and ``graphprune.passes.score.measured_curves``.
+    """
+
+    needs_data: ClassVar[bool] = True
+
+    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+        """Scores of all groups. ``values`` are ranks: they order the channels of one group.
+
+        Raises:
+            PlanError: without data.
+        """
+        if seen is None:
+            raise PlanError("obs needs calibration data", hint="l2 needs none")
+        curves = measure(seen, Magnitude()(analysis))
+        values = {}
+        for name, curve in curves.items():
+            values[name] = np.empty(len(curve.order))
+            values[name][list(curve.order)] = np.arange(1, len(curve.order) + 1)
+        variants = {
+            "measured": {name: curve.scaled(1.0) for name, curve in curves.items()},
+            "points": {name: curve.through() for name, curve in curves.items()},
+            "balanced": {name: curve.scaled(0.5) for name, curve in curves.items()},
+            "local": {name: curve.scaled(0.0) for name, curve in curves.items()},
+        }
+        return Scores(values, curves=variants["measured"], variants=variants)

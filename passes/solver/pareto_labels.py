@@ -1,0 +1,257 @@
+"""Closing the gap: dynamic programming over Pareto-optimal (cost, distortion) labels.
+
+A label is a partial choice with its true cost, so that a complete one is never over budget
+by rounding. A label is dropped when another one with the same separator levels is at least
+as good in both respects, or when the Lagrangian bound of its completions is above a
+ceiling. Where more labels than may be kept are left, those of the best bounds stay, and
+the best bound among the dropped ones is remembered: the outcome is certified all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .elimination import sliced
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .cost_tables import Array, Index
+    from .elimination import Bucket, Elimination
+    from .problem import Levels, Problem
+    from .relaxation import Relaxation
+
+__all__ = ["LabelSearch"]
+
+_ROUNDING = 1e-9
+# Pairs of labels looked at: in all, the share of what is left that one combination may use,
+# and how many it may use in any case.
+_PRODUCTS = 5_000_000
+_PRODUCT_SHARE = 20
+_LEAST_PRODUCTS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """Partial choices for a bucket and all below it, at fixed separator levels.
+
+    Attributes:
+        costs: true cost of each label.
+        distortions: of the groups chosen so far.
+        excess: Lagrangian value of each label, less the least one possible.
+        choices: [labels, 1 + children]: level of the bucket's variable, then the position
+            of each child's label.
+    """
+
+    costs: Array
+    distortions: Array
+    excess: Array
+    choices: Index
+
+    @classmethod
+    def single(cls, cost: float, distortion: float, level: int) -> _Labels:
+        return cls(np.array([cost]), np.array([distortion]), np.zeros(1), np.array([[level]]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Labels]) -> _Labels:
+        return cls(
+            np.concatenate([part.costs for part in parts]),
+            np.concatenate([part.distortions for part in parts]),
+            np.concatenate([part.excess for part in parts]),
+            np.concatenate([part.choices for part in parts]),
+        )
+
+    def at(self, index: Index | NDArray[np.bool_]) -> _Labels:
+        return _Labels(
+            self.costs[index], self.distortions[index], self.excess[index], self.choices[index]
+        )
+
+    def raised(self, excess: float) -> _Labels:
+        return _Labels(self.costs, self.distortions, self.excess + excess, self.choices)
+
+    def times(self, child: _Labels, allowed: float) -> _Labels:
+        """Combine with each label of a child while the excess is allowed."""
+        order = np.argsort(child.excess, kind="stable")
+        counts = np.searchsorted(child.excess[order], allowed - self.excess, side="right")
+        mine = np.repeat(np.arange(len(counts)), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        theirs = order[np.arange(len(mine)) - first]
+        return _Labels(
+            self.costs[mine] + child.costs[theirs],
+            self.distortions[mine] + child.distortions[theirs],
+            self.excess[mine] + child.excess[theirs],
+            np.column_stack([self.choices[mine], theirs]),
+        )
+
+    def pairs(self, child: _Labels, allowed: float) -> int:
+        """Return how many labels `times` would make."""
+        ascending = np.sort(child.excess)
+        return int(np.searchsorted(ascending, allowed - self.excess, side="right").sum())
+
+    def pareto(self) -> _Labels:
+        """Drop labels that another one matches or beats in both cost and distortion."""
+        order = np.lexsort((self.distortions, self.costs))
+        ordered = self.distortions[order]
+        cheaper = np.minimum.accumulate(np.concatenate([[np.inf], ordered[:-1]]))
+        return self.at(order[ordered < cheaper])
+
+
+class LabelSearch:
+    """Search for the best choice within the budget, guided by a price for the cost."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        relaxation: Relaxation,
+        elimination: Elimination,
+        weight: float,
+        keep: int,
+    ) -> None:
+        """Compute the bounds that guide the search.
+
+        Args:
+            problem: with few levels per group.
+            relaxation: of it, with one level per interval.
+            elimination: for the relaxation's factors.
+            weight: price of cost.
+            keep: labels kept per bucket and separator levels.
+        """
+        self._problem, self._relaxation, self._elimination = problem, relaxation, elimination
+        self._keep = keep
+        unary = relaxation.unary(weight)
+        messages = elimination.collect(unary, weight)
+        beliefs = dict(elimination.beliefs(unary, weight, messages))
+        # Lagrangian value through each bag entry, less the least value of all.
+        self._reduced = [beliefs[i] - beliefs[i].min() for i in range(len(beliefs))]
+        value = elimination.minimise(unary, weight)[0] + weight * relaxation.constant
+        self._bound = value - weight * problem.budget
+        self._rooms = self._cost_rooms()
+        self._dropped = np.inf
+        self._products = 0
+        self._labels: list[dict[tuple[int, ...], _Labels]] = []
+
+    def _cost_rooms(self) -> list[Array]:
+        """Return per bucket and separator levels what its labels may cost at most."""
+        moves = self._relaxation.moves
+        messages = self._elimination.collect(moves, 1.0)
+        beliefs = dict(self._elimination.beliefs(moves, 1.0, messages))
+        least = self._elimination.minimise(moves, 1.0)[0] + self._relaxation.constant
+        spare = self._problem.budget * (1 + _ROUNDING) - least
+        return [
+            spare - (beliefs[index].min(axis=0) - beliefs[index].min()) + message
+            for index, message in enumerate(messages)
+        ]
+
+    def run(self, ceiling: float) -> tuple[Levels | None, float]:
+        """Search for choices whose distortion is at most `ceiling`.
+
+        Returns:
+            The best choice found, if any, and a bound: a choice within the budget that
+            has a smaller distortion than the one found has at least this one.
+        """
+        slack = ceiling - self._bound
+        self._dropped = slack
+        self._products = _PRODUCTS
+        self._labels = []
+        for index, bucket in enumerate(self._elimination.buckets):
+            found: dict[tuple[int, ...], _Labels] = {}
+            for at in np.ndindex(*self._rooms[index].shape):
+                reduced = self._reduced[index][(slice(None), *at)]
+                labels = self._bucket_labels(bucket, at, reduced, slack)
+                if labels is not None:
+                    fitting = labels.at(labels.costs <= self._rooms[index][at])
+                    found[at] = self._thinned(
+                        fitting.pareto(), float(reduced.min()), self._keep
+                    )
+            self._labels.append(found)
+        return self._best(slack), self._bound + self._dropped
+
+    def _bucket_labels(
+        self, bucket: Bucket, at: tuple[int, ...], reduced: Array, slack: float
+    ) -> _Labels | None:
+        """Return the labels of a bucket at the separator levels `at`."""
+        costs = self._relaxation.moves[bucket.variable].copy()
+        for table in bucket.tables:
+            costs += sliced(table, at)
+        curve = self._problem.curves[bucket.variable]
+        parts: list[_Labels] = []
+        for level in np.flatnonzero(reduced <= slack).tolist():
+            here = dict(zip(bucket.bag, (level, *at), strict=True))
+            labels = self._combined(
+                _Labels.single(float(costs[level]), float(curve[level]), level),
+                bucket.children,
+                here,
+                (float(reduced[level]), slack),
+            )
+            if labels is not None:
+                parts.append(labels.raised(float(reduced[level] - reduced.min())))
+        return _Labels.joined(parts) if parts else None
+
+    def _combined(
+        self,
+        labels: _Labels,
+        children: Sequence[int],
+        here: dict[int, int],
+        window: tuple[float, float],
+    ) -> _Labels | None:
+        """Combine with the labels of all children at the levels `here`."""
+        for child in children:
+            separator = self._elimination.buckets[child].separator
+            other = self._labels[child].get(tuple(here[group] for group in separator))
+            if other is None:
+                return None
+            labels = self._product(labels, other, window).pareto()
+            labels = self._thinned(labels, window[0], self._keep)
+        return labels if len(labels.costs) else None
+
+    def _product(
+        self, labels: _Labels, child: _Labels, window: tuple[float, float]
+    ) -> _Labels:
+        """Combine with each label of a child, of as many labels as can be afforded."""
+        lowest, slack = window
+        most = max(_LEAST_PRODUCTS, self._products // _PRODUCT_SHARE)
+        while (count := labels.pairs(child, slack - lowest)) > most:
+            if len(labels.costs) > len(child.costs):
+                labels = self._thinned(labels, lowest, len(labels.costs) // 2)
+            else:
+                child = self._thinned(child, lowest, len(child.costs) // 2)
+        self._products -= count
+        return labels.times(child, slack - lowest)
+
+    def _thinned(self, labels: _Labels, lowest: float, keep: int) -> _Labels:
+        """Keep the labels of least excess, and the bound of the others."""
+        if len(labels.costs) <= keep:
+            return labels
+        order = np.argsort(labels.excess, kind="stable")
+        self._dropped = min(self._dropped, lowest + float(labels.excess[order[keep]]))
+        return labels.at(np.sort(order[:keep]))
+
+    def _best(self, slack: float) -> Levels | None:
+        """Return the complete choice of least distortion within the budget."""
+        buckets = self._elimination.buckets
+        roots = [index for index, bucket in enumerate(buckets) if not bucket.separator]
+        labels = self._combined(_Labels.single(0.0, 0.0, 0), roots, {}, (0.0, slack))
+        if labels is None:
+            return None
+        for label in np.argsort(labels.distortions, kind="stable"):
+            picks = dict(zip(roots, labels.choices[label, 1:].tolist(), strict=True))
+            levels = self._traced(picks)
+            if self._problem.feasible(levels):
+                return levels
+        return None
+
+    def _traced(self, picks: dict[int, int]) -> Levels:
+        """Follow the choices of complete labels down from the roots."""
+        levels = [0] * len(self._problem.sizes)
+        for index in reversed(range(len(self._labels))):
+            bucket = self._elimination.buckets[index]
+            labels = self._labels[index][tuple(levels[g] for g in bucket.separator)]
+            level, *below = labels.choices[picks[index]].tolist()
+            levels[bucket.variable] = level
+            picks |= zip(bucket.children, below, strict=True)
+        return tuple(levels)

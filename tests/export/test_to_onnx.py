@@ -1,0 +1,266 @@
+"""ONNX files: names, dynamic sizes, agreement with PyTorch, and what can't be exported."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from graphprune.errors import ExportError
+from graphprune.export import to_onnx as export
+from graphprune.export.check import ONNX_TOLERANCE, check_onnx
+from graphprune.export.to_onnx import to_onnx
+from graphprune.ir.program import input_names, output_names, unlift
+from graphprune.models import ALL
+from graphprune.models.randomize import randomize_batchnorm
+from graphprune.passes.batchnorm.fold import fold_batchnorm, foldable
+from graphprune.verify.oracle import error
+
+pytestmark = pytest.mark.onnx
+
+
+def program_of(net: nn.Module, *inputs: Any, shapes: Any = None,
+               **kwargs: Any) -> ExportedProgram:
+    return torch.export.export(net.eval(), inputs, kwargs, dynamic_shapes=shapes)
+
+
+def converted(program: ExportedProgram, opset: int | None = None) -> onnx.ModelProto:
+    names = {"input_names": input_names(program), "output_names": output_names(program)}
+    return to_onnx(program, opset=opset, **names)
+
+
+def sizes(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+class Affine(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x)
+
+
+def affine() -> ExportedProgram:
+    torch.manual_seed(0)
+    return program_of(Affine(), torch.randn(2, 4), shapes=({0: Dim("n")},))
+
+
+NETWORKS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name not in {"digits", "vgg"} else [])
+    for name in ALL
+]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_folded_network_keeps_names_and_agrees(name: str) -> None:
+    torch.manual_seed(0)
+    net = ALL[name].build()
+    randomize_batchnorm(net, seed=1)
+    dense = program_of(net, *ALL[name].example_inputs(), shapes=({0: Dim("n")},))
+    small = fold_batchnorm(dense)
+    outputs = output_names(dense)
+    model = to_onnx(small, input_names=input_names(dense), output_names=outputs)
+    assert not foldable(unlift(small))
+    assert [v.name for v in model.graph.input] == list(input_names(dense))
+    assert [v.name for v in model.graph.output] == list(outputs)
+    assert {sizes(v)[0] for v in (*model.graph.input, *model.graph.output)} == {"batch"}
+    assert check_onnx(model.SerializeToString(), dense) <= ONNX_TOLERANCE
+    left = len(unlift(small).graph.find_nodes(
+        op="call_function", target=torch.ops.aten.batch_norm.default))
+    assert sum(n.op_type == "BatchNormalization" for n in model.graph.node) <= left
+    parameters = {v.name for v in model.graph.initializer}
+    assert {n for n in small.state_dict if n.endswith("conv1.weight")} <= parameters
+
+
+class Several(nn.Module):
+    def forward(self, x: dict[str, Tensor], factor: int, mask: Tensor | None = None) -> Any:
+        y = x["a"] * factor
+        return {"y": y if mask is None else y * mask, "none": None, "best": x["b"].argmax(1)}
+
+
+def test_structured_inputs_and_outputs_keep_their_order() -> None:
+    example = {"a": torch.randn(2, 3, 5), "b": torch.randn(2, 4)}
+    shapes = {"x": {"a": {0: Dim("n"), 2: Dim("m")}, "b": {0: Dim("n")}}, "factor": None,
+              "mask": None}
+    program = program_of(Several(), example, 3, mask=None, shapes=shapes)
+    names = ["left", "right", "factor", "mask"]
+    model = to_onnx(program, input_names=names, output_names=["y", "nothing", "best"])
+    assert {v.name: sizes(v) for v in model.graph.input} == {
+        "left": ["batch", 3, "left_dim2"], "right": ["batch", 4]
+    }  # fmt: skip
+    assert {v.name: sizes(v) for v in model.graph.output} == {
+        "y": ["batch", 3, "left_dim2"], "best": ["batch"]
+    }  # fmt: skip
+    assert check_onnx(model.SerializeToString(), program) <= ONNX_TOLERANCE
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, -x]).relu()
+
+
+def test_sizes_computed_from_the_batch_are_renamed_too() -> None:
+    program = program_of(Doubled(), torch.randn(4, 3), shapes=({0: Dim("n")},))
+    model = converted(program)
+    assert sizes(model.graph.output[0]) == ["2*batch", 3]
+    assert check_onnx(model.SerializeToString(), program) == 0
+
+
+def test_a_static_batch_stays_a_number(tmp_path: Path) -> None:
+    program = program_of(Affine(), torch.randn(2, 4))
+    model = converted(program)
+    assert sizes(model.graph.input[0]) == [2, 4]
+    onnx.save(model, tmp_path / "small.onnx")
+    assert check_onnx(tmp_path / "small.onnx", program) <= ONNX_TOLERANCE
+
+
+def test_double_precision_and_the_opset_asked_for() -> None:
+    program = program_of(Affine().double(), torch.randn(2, 4, dtype=torch.float64))
+    model = converted(program, opset=21)
+    assert [o.version for o in model.opset_import if not o.domain] == [21]
+    assert check_onnx(model.SerializeToString(), program) < 1e-12
+
+
+def test_an_opset_that_cannot_be_met() -> None:
+    program = program_of(nn.LayerNorm(4), torch.randn(2, 4))
+    with pytest.raises(ExportError, match="opset 13: LayerNormalization is newer"):
+        converted(program, opset=13)
+
+
+def test_the_file_holds_no_paths_of_this_machine() -> None:
+    data = converted(affine()).SerializeToString()
+    assert b".py" not in data
+    assert str(Path(torch.__file__).parent).encode() not in data
+
+
+def test_a_wrong_weight_is_found() -> None:
+    program = affine()
+    model = converted(program)
+    weight = model.graph.initializer[0]
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[0] += 0.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weight.name))
+    with pytest.raises(ExportError, match="differs from PyTorch by") as failure:
+        check_onnx(model.SerializeToString(), program)
+    assert "try another opset" in str(failure.value.hint)
+
+
+class Chaotic(nn.Module):
+    """What comes out hangs on roundings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, 4] -> [B, 4]``."""
+        return (1e8 * self.layer(x)).sin()
+
+
+def test_a_difference_that_single_precision_does_not_decide_is_called_so() -> None:
+    one, other = (program_of(Chaotic(), torch.randn(2, 4)) for _ in range(2))
+    with pytest.raises(ExportError) as failure:
+        check_onnx(converted(one).SerializeToString(), other)
+    assert "away from its result in float64" in str(failure.value.hint)
+
+
+def test_a_model_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="onnxruntime can't run"):
+        check_onnx(b"no model", affine())
+    with pytest.raises(ExportError, match="onnxruntime can't run"):
+        check_onnx(tmp_path / "absent.onnx", affine())
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return x.mul_(2).index_select(0, index.sub_(1))
+
+
+def test_comparing_leaves_buffers_and_examples_as_they_are() -> None:
+    net, index = Counter(), torch.tensor([1, 2])
+    program = program_of(net, torch.randn(2, 4), index)
+    check_onnx(converted(program).SerializeToString(), program)
+    assert net.calls == 0
+    assert index.tolist() == [1, 2]
+
+
+class Unsupported(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.qr(x)[0]
+
+
+def test_an_operator_without_onnx_form() -> None:
+    with pytest.raises(ExportError, match=r"can't convert.*linalg_qr") as caught:
+        converted(program_of(Unsupported(), torch.randn(4, 4)))
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def test_a_model_too_large_for_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MAX_BYTES", 10)
+    with pytest.raises(ExportError, match="2 GiB"):
+        converted(affine())
+
+
+def test_wrong_number_of_names() -> None:
+    with pytest.raises(ExportError, match="2 names for 1"):
+        to_onnx(affine(), input_names=["a", "b"], output_names=["y"])
+
+
+def test_conversion_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    levels = [logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program = affine()
+        check_onnx(converted(program).SerializeToString(), program)
+    assert capfd.readouterr() == ("", "")
+    assert [logging.getLogger(n).level for n in ("torch.onnx", "onnxscript")] == levels
+
+
+class Repeating(nn.Module):
+    """Returns a value twice, and its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = self.a(x)
+        return y, y, x
+
+
+def test_outputs_have_names_of_their_own() -> None:
+    program = torch.export.export(Repeating(), (torch.randn(2, 4),))
+    model = to_onnx(program, input_names=["x"], output_names=["linear", "linear", "x"])
+    assert [value.name for value in model.graph.output] == ["linear", "linear_2", "x_2"]
+    assert check_onnx(model.SerializeToString(), program) <= 1e-6
+
+
+def test_an_inner_value_with_the_name_of_an_output() -> None:
+    program = torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)),
+                                  (torch.randn(2, 4),))
+    model = to_onnx(program, input_names=["x"], output_names=["relu"])
+    assert [value.name for value in model.graph.output] == ["relu"]
+    assert check_onnx(model.SerializeToString(), program) <= 1e-6
+
+
+def test_half_precision_outputs_that_vanish_differ_by_roundings() -> None:
+    least = torch.full((3,), 6e-8)
+    assert error([least.half()], [torch.zeros(3).half()]) < 2e-2
+    assert error([least], [torch.zeros(3)]) > 1
+    assert error([torch.ones(3).half()], [torch.zeros(3).half()]) > 1

@@ -1,0 +1,62 @@
+"""Exporting again and running copies: constants, derived sizes, limits, writing into inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import cut_module
+from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, relift, unlift
+from graphprune.verify.oracle import same, verify
+
+
+class Mixed(nn.Module):
+    """A flag, a missing input, a buffer that counts calls, and an input that is written into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: Tensor, times: int, mask: Tensor | None = None) -> Tensor:
+        self.calls.add_(1)
+        x.mul_(0.5)
+        return self.b(torch.relu(self.a(x))) * times + self.calls
+
+
+def exported(model: nn.Module, args: tuple[Any, ...], shapes: Any) -> ExportedProgram:
+    return torch.export.export(model.eval(), args, dynamic_shapes=shapes)
+
+
+def test_constants_and_mutation() -> None:
+    program = exported(Mixed(), (torch.randn(2, 6), 3, None), ({0: Dim("n", max=4)}, None, None))
+    assert input_names(program) == ("x", "times", "mask")
+    assert grown_shapes(program, 5) == {"x": (4, 6)}
+    analysis = analyse(program)
+    kept = analysis.kept({"a": [0, 3, 4]})
+    verify(program, analysis, kept, relift(cut_module(analysis, kept), program))
+    assert same(program, program).max_error == 0
+    assert float(program.state_dict["calls"]) == 0
+
+
+class Halves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(6, 8)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.a(torch.cat([x, y])).sum(1)
+
+
+def test_derived_sizes_stay_derived() -> None:
+    n = Dim("n", max=8)
+    args = torch.randn(2, 6), torch.randn(4, 6)
+    program = exported(Halves(), args, ({0: n}, {0: 2 * n}))
+    again = relift(unlift(program), program)
+    sizes = [str(dims[0]) for dims in dynamic_dims(again).values()]
+    assert sizes[1] == f"2*{sizes[0]}"
+    assert grown_shapes(again, 1) == {"x": (3, 6), "y": (6, 6)}
