@@ -135,12 +135,17 @@ class Setting:
 def prepare(name: str, options: argparse.Namespace, seed: int) -> Setting:
     folder, samples = options.data_dir, options.samples
     model = MODELS[name]()
-    file = (folder / "checkpoints" / f"{name}_cifar10jpeg.pt" if name in RESNETS
-            else options.trained / f"{name}.pt")
+    file = (
+        folder / "checkpoints" / f"{name}_cifar10jpeg.pt"
+        if name in RESNETS
+        else options.trained / f"{name}.pt"
+    )
     model.load_state_dict(torch.load(file, weights_only=True))  # noqa: TID251
     program = trace(model.eval(), cifar_resnet.example_inputs())
-    train, val = (gp.images(folder / "cifar10-jpeg" / file, mean=MEAN, std=STD, seed=seed)
-                  for file in ("train.zip", "val.zip"))
+    train, val = (
+        gp.images(folder / "cifar10-jpeg" / file, mean=MEAN, std=STD, seed=seed)
+        for file in ("train.zip", "val.zip")
+    )
     data = calibrate(train, program, samples)
     (measured,) = batched(val.labelled(program), sys.maxsize)
     return Setting(name, model, program, train, data, drawn_labels(train, samples), measured)
@@ -170,20 +175,28 @@ def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Met
     train = partial(trained, setting, options)
     if "graphprune" in options.tools:
         yield OURS, lambda: ours(setting, budget, options).program
-        yield f"{OURS}, weights alone", lambda: train(gp.compress(
-            setting.model, cifar_resnet.example_inputs(), flops=budget).program)
+        yield (
+            f"{OURS}, weights alone",
+            lambda: train(
+                gp.compress(setting.model, cifar_resnet.example_inputs(), flops=budget).program
+            ),
+        )
     if "torch-pruning" not in options.tools or not find_spec("torch_pruning"):
         return
     import peers
 
     for method in peers.METHODS:
+
         def raw(method: str = method) -> nn.Module:
             return peers.pruned(setting.model, setting.images, setting.labels, method, budget)
 
         yield f"torch-pruning {method}", lambda raw=raw: train(traced(raw()))
-        yield (f"torch-pruning {method} + BN",
-               lambda raw=raw: train(traced(peers.reestimate(raw(), setting.images)),
-                                     batch_training=False))
+        yield (
+            f"torch-pruning {method} + BN",
+            lambda raw=raw: train(
+                traced(peers.reestimate(raw(), setting.images)), batch_training=False
+            ),
+        )
 
 
 def ours(setting: Setting, budget: float, options: argparse.Namespace) -> gp.Result:
@@ -198,8 +211,13 @@ def traced(model: nn.Module) -> ExportedProgram:
     return trace(model, cifar_resnet.example_inputs())
 
 
-def trained(setting: Setting, options: argparse.Namespace, small: ExportedProgram,
-            *, batch_training: bool = True) -> ExportedProgram:
+def trained(
+    setting: Setting,
+    options: argparse.Namespace,
+    small: ExportedProgram,
+    *,
+    batch_training: bool = True,
+) -> ExportedProgram:
     """Distilled, if training was asked for."""
     if not options.train_minutes:
         return small
@@ -209,7 +227,8 @@ def trained(setting: Setting, options: argparse.Namespace, small: ExportedProgra
 def training(setting: Setting, options: argparse.Namespace, *, batch_training: bool) -> Distil:
     more = options.train_samples
     return Distil(
-        dense=setting.program, batch_training=batch_training,
+        dense=setting.program,
+        batch_training=batch_training,
         data=calibrate(setting.train, setting.program, more) if more else setting.data,
         effort=Effort(seconds=60 * options.train_minutes),
         augment=AUGMENT if more else AUGMENT + FEW_IMAGES,
@@ -220,14 +239,18 @@ def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Metho
     job = scored(setting, setting.data)
     for name in sorted(ALLOCATORS):
         how = Options(allocate=name)
-        yield f"allocate {name}", lambda how=how: job.result(how.allocator(Budget.flops(budget))).program
+        yield (
+            f"allocate {name}",
+            lambda how=how: job.result(how.allocator(Budget.flops(budget))).program,
+        )
     yield "allocate global magnitude", lambda: global_magnitude(job, budget)
     yield f"allocate {RANDOM} ({draws})", lambda: random_plans(setting, job, budget, seed, draws)
 
 
 def scored(setting: Setting, data: Calibration) -> Job:
-    return Job.begin(setting.model, cifar_resnet.example_inputs(), None, data, data.samples,
-                     Options(), None)
+    return Job.begin(
+        setting.model, cifar_resnet.example_inputs(), None, data, data.samples, Options(), None
+    )
 
 
 def global_magnitude(job: Job, budget: float) -> ExportedProgram:
@@ -235,11 +258,14 @@ def global_magnitude(job: Job, budget: float) -> ExportedProgram:
     found = CRITERIA["l2"](job.seen[Analysis])
     scores = additive({name: v / max(v.mean(), 1e-12) for name, v in found.values.items()})
     decision = Allocate(budget=Budget.flops(budget), method="global_threshold").run(
-        job.seen.knowing(scores))
+        job.seen.knowing(scores)
+    )
     return job.cut(job.seen.knowing(decision)).program
 
 
-def random_plans(setting: Setting, job: Job, budget: float, seed: int, draws: int) -> ExportedProgram:
+def random_plans(
+    setting: Setting, job: Job, budget: float, seed: int, draws: int
+) -> ExportedProgram:
     """The best of some random plans at the budget, each repaired, by held-out output error.
 
     All are repaired on ``FEW`` images, the best ``FINALISTS`` of them on all.
@@ -253,8 +279,10 @@ def random_plans(setting: Setting, job: Job, budget: float, seed: int, draws: in
 
     plans = [random_plan(job.seen, decision, budget, seed * draws + i) for i in range(draws)]
     ranked = sorted((repaired(few, plan) for plan in plans), key=lambda each: each.repaired.error)
-    best = min((repaired(job, each.plan) for each in ranked[:FINALISTS]),
-               key=lambda each: each.repaired.error)
+    best = min(
+        (repaired(job, each.plan) for each in ranked[:FINALISTS]),
+        key=lambda each: each.repaired.error,
+    )
     return job.cut(job.seen.knowing(best)).program
 
 
@@ -265,8 +293,10 @@ def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -
     bound = decision.budgets[0].bound
 
     def widths(scale: float) -> list[int]:
-        return [min(g.width, max(1, round(g.width * d * scale)))
-                for g, d in zip(analysis.groups, density, strict=True)]
+        return [
+            min(g.width, max(1, round(g.width * d * scale)))
+            for g, d in zip(analysis.groups, density, strict=True)
+        ]
 
     low, high = 0.0, 20.0  # the widest within the budget
     for _ in range(40):
@@ -324,8 +354,9 @@ def run(options: argparse.Namespace, rows: dict[str, Row]) -> None:
                         continue
                     more = options.train_minutes and options.train_samples
                     named = f"{method}, on {more:,} images" if more else method
-                    row: Row = dict(zip(_KEY, (name, named, budget, options.train_minutes, seed),
-                                        strict=True))
+                    row: Row = dict(
+                        zip(_KEY, (name, named, budget, options.train_minutes, seed), strict=True)
+                    )
                     key = " | ".join(map(str, row.values()))
                     if options.force or key not in rows:
                         rows[key] = row | measure(setting, make)
@@ -340,9 +371,11 @@ def save(rows: Mapping[str, Row], path: Path) -> None:
 
 def show(row: Row) -> None:
     minutes = f"{row['minutes']:g} min" if row["minutes"] else ""
-    print(f"{row['model']:9} {row['flops_asked']:5.0%} {row['method']:34} {minutes:7} seed {row['seed']}"
-          f"  FLOPs {row['flops']:6.1%}  accuracy {row['accuracy']:7.2%}  {row['seconds']:7.1f} s",
-          flush=True)
+    print(
+        f"{row['model']:9} {row['flops_asked']:5.0%} {row['method']:34} {minutes:7} seed {row['seed']}"
+        f"  FLOPs {row['flops']:6.1%}  accuracy {row['accuracy']:7.2%}  {row['seconds']:7.1f} s",
+        flush=True,
+    )
 
 
 # Showing -----------------------------------------------------------------------------------------
@@ -351,9 +384,13 @@ def show(row: Row) -> None:
 def page(rows: Sequence[Row]) -> str:
     """The page for the documentation."""
     compared = [row for row in rows if not row["method"].startswith("allocate ")]
-    sizes = [" or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")]
-    intro = (f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy on "
-             f"{sizes[0]} validation images, in %, by share of the FLOPs; {sizes[1]} images to calibrate on.")
+    sizes = [
+        " or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")
+    ]
+    intro = (
+        f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy on "
+        f"{sizes[0]} validation images, in %, by share of the FLOPs; {sizes[1]} images to calibrate on."
+    )
     parts = ["# Accuracy after compression", "", intro]
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
@@ -366,30 +403,53 @@ def page(rows: Sequence[Row]) -> str:
         if own := [row for row in these if row["model"] in RESNETS]:
             parts += ["", *table(own)]
         if others := [row for row in these if row["model"] not in RESNETS]:
-            parts += ["", "Networks that `python -m graphprune.models.train_images` trained before:", "",
-                      *table(others)]
+            parts += [
+                "",
+                "Networks that `python -m graphprune.models.train_images` trained before:",
+                "",
+                *table(others),
+            ]
     if allocated := [row for row in rows if row["method"].startswith("allocate ")]:
-        parts += ["", "## Allocators", "", "Mean and range over seeds, no training.", "",
-                  *table(allocated)]
+        parts += [
+            "",
+            "## Allocators",
+            "",
+            "Mean and range over seeds, no training.",
+            "",
+            *table(allocated),
+        ]
         if judged := [row for row in allocated if "error" in row]:
-            parts += ["", "Error of their outputs on the validation images, over the variance of the dense ones, in %:", "",
-                      *table(judged, "error")]
+            parts += [
+                "",
+                "Error of their outputs on the validation images, over the variance of the dense ones, in %:",
+                "",
+                *table(judged, "error"),
+            ]
     if PLOT.is_file():
         parts += ["", f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})"]
     return "\n".join(parts) + "\n"
 
 
 def table(rows: Sequence[Row], figure: str = "accuracy") -> list[str]:
-    columns = sorted({(row["model"], row["flops_asked"]) for row in rows},
-                     key=lambda c: (c[0], -c[1]))
+    columns = sorted(
+        {(row["model"], row["flops_asked"]) for row in rows}, key=lambda c: (c[0], -c[1])
+    )
     dense = {row["model"]: row["dense"] for row in rows}
     heads = [f"{model} {budget:.0%}" for model, budget in columns]
     lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " --- |" * len(columns)]
     if figure == "accuracy":
-        lines.append(f"| dense | {' | '.join(f'{100 * dense[model]:.2f}' for model, _ in columns)} |")
+        lines.append(
+            f"| dense | {' | '.join(f'{100 * dense[model]:.2f}' for model, _ in columns)} |"
+        )
     for method in dict.fromkeys(row["method"] for row in rows):
-        cells = [cell([r[figure] for r in rows if r["method"] == method
-                       and (r["model"], r["flops_asked"]) == column]) for column in columns]
+        cells = [
+            cell([
+                r[figure]
+                for r in rows
+                if r["method"] == method and (r["model"], r["flops_asked"]) == column
+            ])
+            for column in columns
+        ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
 
@@ -408,18 +468,27 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    shown = [r for r in rows if r["model"] in RESNETS and not r["minutes"]
-             and not r["method"].startswith("allocate ")]
+    shown = [
+        r
+        for r in rows
+        if r["model"] in RESNETS and not r["minutes"] and not r["method"].startswith("allocate ")
+    ]
     names = sorted({row["model"] for row in shown})
-    figure, axes = pyplot.subplots(1, len(names), figsize=(5 * len(names), 4), sharey=True,
-                                   squeeze=False)
+    figure, axes = pyplot.subplots(
+        1, len(names), figsize=(5 * len(names), 4), sharey=True, squeeze=False
+    )
     for axis, name in zip(axes[0], names, strict=True):
         own = [row for row in shown if row["model"] == name]
         for method in dict.fromkeys(row["method"] for row in own):
             points = sorted((r["flops"], r["accuracy"]) for r in own if r["method"] == method)
             x, y = zip(*points, (1.0, own[0]["dense"]), strict=True)
-            axis.plot([100 * v for v in x], [100 * v for v in y], label=method, marker="o",
-                      linestyle="-" if method.startswith(OURS) else "--")
+            axis.plot(
+                [100 * v for v in x],
+                [100 * v for v in y],
+                label=method,
+                marker="o",
+                linestyle="-" if method.startswith(OURS) else "--",
+            )
         axis.set(title=name, xlabel="FLOPs kept, %")
         axis.grid(visible=True, alpha=0.3)
     axes[0][0].set_ylabel("accuracy, %")
@@ -433,21 +502,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy after compression.")
     parser.add_argument("--data-dir", type=Path, required=True, help="images and checkpoints")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(RESNETS))
-    parser.add_argument("--trained", type=Path, metavar="FOLDER",
-                        help="NAME.pt of the other networks, as models/train_images.py writes them")
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        metavar="FOLDER",
+        help="NAME.pt of the other networks, as models/train_images.py writes them",
+    )
     parser.add_argument("--budgets", nargs="+", type=float, default=list(BUDGETS), metavar="SHARE")
-    parser.add_argument("--tools", nargs="+", choices=("graphprune", "torch-pruning"),
-                        default=["graphprune", "torch-pruning"])
-    parser.add_argument("--only", default="*", metavar="PATTERN",
-                        help="methods to run, such as '*random plans*'")
+    parser.add_argument(
+        "--tools",
+        nargs="+",
+        choices=("graphprune", "torch-pruning"),
+        default=["graphprune", "torch-pruning"],
+    )
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help="methods to run, such as '*random plans*'"
+    )
     parser.add_argument("--samples", type=int, default=1024, help="calibration images")
-    parser.add_argument("--train-minutes", type=float, default=0.0, metavar="M",
-                        help="distil every result for so long")
-    parser.add_argument("--train-samples", type=int, default=0, metavar="N",
-                        help="images to distil on, if not those of the calibration")
+    parser.add_argument(
+        "--train-minutes",
+        type=float,
+        default=0.0,
+        metavar="M",
+        help="distil every result for so long",
+    )
+    parser.add_argument(
+        "--train-samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images to distil on, if not those of the calibration",
+    )
     parser.add_argument("--allocators", action="store_true", help="compare allocators instead")
-    parser.add_argument("--seeds", nargs="+", type=int,
-                        help=f"draws of the images; {SEEDS[0]}, and three of them for allocators")
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        help=f"draws of the images; {SEEDS[0]}, and three of them for allocators",
+    )
     parser.add_argument("--draws", type=int, default=100, help="random plans, each repaired")
     parser.add_argument("--threads", type=int, default=0, help="of torch")
     parser.add_argument("--force", action="store_true", help="measure again what is known")

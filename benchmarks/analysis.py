@@ -98,8 +98,9 @@ class Net:
         node.meta["val"] = source.meta["val"][index]
         return node
 
-    def conv(self, x: fx.Node, out: int, kernel: int = 1, *, stride: int = 1,
-             groups: int = 1) -> fx.Node:
+    def conv(
+        self, x: fx.Node, out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1
+    ) -> fx.Node:
         """Convolution and batch normalisation."""
         name = f"conv{len(self.graph.nodes)}"
         weight = self.tensor(f"{name}_weight", out, channels(x) // groups, kernel, kernel)
@@ -107,8 +108,9 @@ class Net:
         y = self.call(aten.conv2d.default, x, weight, None, [stride] * 2, pad, [1, 1], groups)
         scale, shift = (self.tensor(f"{name}_{n}", out) for n in ("scale", "shift"))
         mean, var = (self.tensor(f"{name}_{n}", out, parameter=False) for n in ("mean", "var"))
-        return self.call(aten.batch_norm.default, y, scale, shift, mean, var, False, 0.1, 1e-5,
-                         True)
+        return self.call(
+            aten.batch_norm.default, y, scale, shift, mean, var, False, 0.1, 1e-5, True
+        )
 
     def relu(self, x: fx.Node) -> fx.Node:
         return self.call(aten.relu.default, x)
@@ -192,7 +194,9 @@ def dense_block(net: Net, x: fx.Node) -> fx.Node:
 
 
 FAMILIES: dict[str, Callable[[int], fx.GraphModule]] = {
-    "residual": residual, "concat": concat, "shuffle": shuffle,
+    "residual": residual,
+    "concat": concat,
+    "shuffle": shuffle,
 }
 
 
@@ -224,8 +228,12 @@ def write(rows: list[Row], folder: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow((*Row._fields, "us_per_node"))
         for row in rows:
-            table.writerow((*row[:4], f"{row.seconds:.4f}", f"{row.cpu:.4f}",
-                            f"{row.us_per_node:.1f}"))
+            table.writerow((
+                *row[:4],
+                f"{row.seconds:.4f}",
+                f"{row.cpu:.4f}",
+                f"{row.us_per_node:.1f}",
+            ))
 
 
 def plot(rows: list[Row], folder: Path) -> None:
@@ -245,8 +253,11 @@ def plot(rows: list[Row], folder: Path) -> None:
         x = np.asarray([r.nodes for r in mine])
         bound = mine[0].cpu * x * np.log(x) / (x[0] * np.log(x[0]))
         axes.loglog(x, bound, ":", color=line.get_color())
-    axes.set(xlabel="nodes of the graph", ylabel="CPU seconds of the analysis",
-             title="dotted: n log n from the smallest graph")
+    axes.set(
+        xlabel="nodes of the graph",
+        ylabel="CPU seconds of the analysis",
+        title="dotted: n log n from the smallest graph",
+    )
     axes.legend()
     figure.savefig(folder / "analysis.png", dpi=120)
     plt.close(figure)
@@ -264,15 +275,18 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=NODES, help="sizes to measure")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
-    parser.add_argument("--profile", action="store_true",
-                        help="profile each size instead; write nothing")
+    parser.add_argument(
+        "--profile", action="store_true", help="profile each size instead; write nothing"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     analyse(FAMILIES["residual"](100))  # imports and caches
     rows: list[Row] = []
     if not options.profile:
-        print(f"{'family':10}{'nodes':>8}{'convs':>8}{'groups':>8}{'seconds':>10}{'cpu':>10}"
-              f"{'us/node':>10}")
+        print(
+            f"{'family':10}{'nodes':>8}{'convs':>8}{'groups':>8}{'seconds':>10}{'cpu':>10}"
+            f"{'us/node':>10}"
+        )
     for family in options.families:
         for nodes in options.nodes:
             if options.profile:
@@ -280,8 +294,11 @@ def main() -> None:
                 continue
             row = measure(family, nodes)
             rows.append(row)
-            print(f"{row.family:10}{row.nodes:8}{row.convs:8}{row.groups:8}{row.seconds:10.3f}"
-                  f"{row.cpu:10.3f}{row.us_per_node:10.1f}", flush=True)
+            print(
+                f"{row.family:10}{row.nodes:8}{row.convs:8}{row.groups:8}{row.seconds:10.3f}"
+                f"{row.cpu:10.3f}{row.us_per_node:10.1f}",
+                flush=True,
+            )
     if options.profile:
         return
     for family in options.families:

@@ -75,9 +75,12 @@ def main() -> None:
     state = timed("plan", lambda: gp.decide(program, allocator=allocator, score="random"))
     analysis, (met,) = state[Analysis], state[Decision].budgets
     row |= {
-        "analysis_s": round(state.seconds["analyse"], 2), "nodes": len(analysis.nodes),
-        "groups": len(analysis.groups), "macs": analysis.dense_macs,
-        "flops_got": round(met.reached / met.dense, 5), "peak_mb": peak_mb(),
+        "analysis_s": round(state.seconds["analyse"], 2),
+        "nodes": len(analysis.nodes),
+        "groups": len(analysis.groups),
+        "macs": analysis.dense_macs,
+        "flops_got": round(met.reached / met.dense, 5),
+        "peak_mb": peak_mb(),
     }
     options.results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(row, indent=2) + "\n"

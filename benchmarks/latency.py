@@ -59,8 +59,19 @@ from graphprune.plan.latency_table import LatencyTable
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLE = RESULTS / "latency.csv"
 PLOT = RESULTS.parent.parent / "docs" / "img" / "latency.png"
-COLUMNS = ("net", "model", "flops", "predicted", "distortion", "predicted_ms", "least_ms",
-           "median_ms", "ratio", "ratio_low", "ratio_high")
+COLUMNS = (
+    "net",
+    "model",
+    "flops",
+    "predicted",
+    "distortion",
+    "predicted_ms",
+    "least_ms",
+    "median_ms",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+)
 BUDGET = 0.5
 STEPS = 8
 """Bisections of Torch-Pruning's ratio, and of the FLOPs plan of a given time."""
@@ -68,7 +79,9 @@ STEPS = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("nets", nargs="*", help="torchvision names: resnet50, mobilenet_v2, resnet34")
+    parser.add_argument(
+        "nets", nargs="*", help="torchvision names: resnet50, mobilenet_v2, resnet34"
+    )
     parser.add_argument("--only", choices=("plans", "race"), help="one of the two parts")
     parser.add_argument("--plans", type=int, default=30, help="random plans")
     parser.add_argument("--rounds", type=int, default=40, help="runs of each model")
@@ -93,7 +106,8 @@ class Net:
         model, example = zoo_nets.build(f"torchvision:{name}")
         self.model, self.example = model, example[:1]
         self.state = gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(
-            trace(model, (self.example,)))
+            trace(model, (self.example,))
+        )
         self.analysis = self.state[Analysis]
         self.table = self._table()
         self.latency = Latency(workload(self.analysis), self.table)
@@ -119,11 +133,11 @@ class Net:
             return
         contenders = self._contenders()
         sessions = [session(model, self.runtime) for _, model, _ in contenders.values()]
-        runs = interleaved([Timed(s, feed(s)) for s in sessions], rounds=self.options.rounds,
-                           warmup=3)
+        runs = interleaved(
+            [Timed(s, feed(s)) for s in sessions], rounds=self.options.rounds, warmup=3
+        )
         for (name, (widths, _, distortion)), seconds in zip(contenders.items(), runs, strict=True):
-            self._write(name, widths, Spread.of(seconds), Ratio.of(seconds, runs[0]),
-                        distortion)
+            self._write(name, widths, Spread.of(seconds), Ratio.of(seconds, runs[0]), distortion)
 
     def _contenders(self) -> dict[str, tuple[Sequence[int] | None, bytes, float | None]]:
         found: dict[str, tuple[Sequence[int] | None, bytes, float | None]] = {}
@@ -133,18 +147,26 @@ class Net:
             "latency 0.5": lambda: self._decided(Budget.latency(BUDGET)),
             "flops 0.5": lambda: self._decided(Budget.flops(BUDGET)),
             "flops 0.5 round-to auto": lambda: self._decided(Budget.flops(BUDGET), round_to="auto"),
-            "flops 0.5 latency 0.5": lambda: self._decided(Budget.flops(BUDGET), Budget.latency(BUDGET)),
+            "flops 0.5 latency 0.5": lambda: self._decided(
+                Budget.flops(BUDGET), Budget.latency(BUDGET)
+            ),
             "flops of equal latency": lambda: flops_of_latency(
-                lambda share: self._decided(Budget.flops(share)), self.latency, self.dense)[1],
+                lambda share: self._decided(Budget.flops(share)), self.latency, self.dense
+            )[1],
         }
         for name, decide in wanted.items():
             begun = time.perf_counter()
             decision = decide()
             widths = [len(group.keep) for group in decision.plan.groups]
-            found[name] = widths, slim_onnx(self.state.program, self.analysis, widths), (
-                decision.allocation.distortion)
-            print(f"{self.name} {name}: decided and exported in {time.perf_counter() - begun:.0f} s",
-                  flush=True)
+            found[name] = (
+                widths,
+                slim_onnx(self.state.program, self.analysis, widths),
+                (decision.allocation.distortion),
+            )
+            print(
+                f"{self.name} {name}: decided and exported in {time.perf_counter() - begun:.0f} s",
+                flush=True,
+            )
         found["torch-pruning"] = None, torch_pruned(self.model, self.example), None
         return found
 
@@ -155,8 +177,11 @@ class Net:
         path = RESULTS / "latency" / f"{self.name}.json"
         if path.is_file() and not self.options.fresh:
             return LatencyTable.from_json(path.read_text("utf-8"))
-        how = ProfileLatency(threads=self.options.threads, rounds=self.options.rounds // 4,
-                             progress=lambda text: print(self.name, text, flush=True))
+        how = ProfileLatency(
+            threads=self.options.threads,
+            rounds=self.options.rounds // 4,
+            progress=lambda text: print(self.name, text, flush=True),
+        )
         table = how.run(self.state)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(table.to_json(), "utf-8")
@@ -166,20 +191,33 @@ class Net:
         rows = [] if self.options.fresh else read()
         return any(row["net"] == self.name and row["model"] == name for row in rows)
 
-    def _write(self, name: str, widths: Sequence[int] | None, taken: Spread,
-               ratio: Ratio | None = None, distortion: float | None = None) -> None:
+    def _write(
+        self,
+        name: str,
+        widths: Sequence[int] | None,
+        taken: Spread,
+        ratio: Ratio | None = None,
+        distortion: float | None = None,
+    ) -> None:
         row = dict.fromkeys(COLUMNS, "") | {
-            "net": self.name, "model": name, "least_ms": f"{1e3 * taken.least:.4f}",
+            "net": self.name,
+            "model": name,
+            "least_ms": f"{1e3 * taken.least:.4f}",
             "median_ms": f"{1e3 * taken.median:.4f}",
         }
         if widths is not None:
             costs, dense = self.analysis.costs.macs, self.latency.at(self.dense)
-            row |= {"flops": f"{costs.at(widths) / self.analysis.dense_macs:.4f}",
-                    "predicted": f"{self.latency.at(widths) / dense:.4f}",
-                    "predicted_ms": f"{1e3 * self.latency.at(widths):.4f}"}
+            row |= {
+                "flops": f"{costs.at(widths) / self.analysis.dense_macs:.4f}",
+                "predicted": f"{self.latency.at(widths) / dense:.4f}",
+                "predicted_ms": f"{1e3 * self.latency.at(widths):.4f}",
+            }
         if ratio is not None:
-            row |= {"ratio": f"{ratio.median:.4f}", "ratio_low": f"{ratio.low:.4f}",
-                    "ratio_high": f"{ratio.high:.4f}"}
+            row |= {
+                "ratio": f"{ratio.median:.4f}",
+                "ratio_low": f"{ratio.low:.4f}",
+                "ratio_high": f"{ratio.high:.4f}",
+            }
         if distortion is not None:
             row["distortion"] = f"{distortion:.6g}"
         rows = [r for r in read() if (r["net"], r["model"]) != (self.name, name)]
@@ -215,8 +253,9 @@ def torch_pruned(model: nn.Module, example: torch.Tensor) -> bytes:
     return serialised(program)
 
 
-def flops_of_latency(decide: Callable[[float], Decision], latency: Latency,
-                     dense: Sequence[int]) -> tuple[float, Decision]:
+def flops_of_latency(
+    decide: Callable[[float], Decision], latency: Latency, dense: Sequence[int]
+) -> tuple[float, Decision]:
     """The largest share of the FLOPs whose plan is predicted to meet the latency budget."""
     low, high = 0.0, 1.0
     best: tuple[float, Decision] | None = None
@@ -239,8 +278,11 @@ def flops_of_latency(decide: Callable[[float], Decision], latency: Latency,
 
 def serialised(program: torch.export.ExportedProgram) -> bytes:
     """As an ONNX file, BatchNorm folded."""
-    return to_onnx(fold_batchnorm(program), input_names=input_names(program),
-                   output_names=output_names(program)).SerializeToString()
+    return to_onnx(
+        fold_batchnorm(program),
+        input_names=input_names(program),
+        output_names=output_names(program),
+    ).SerializeToString()
 
 
 def read() -> list[dict[str, str]]:
@@ -269,14 +311,20 @@ def report(rows: Sequence[Mapping[str, str]]) -> None:
         print(f"\n{net}")
         for name, row in own.items():
             if row["ratio"]:
-                print(f"  {name:<26} ratio {row['ratio']} ({row['ratio_low']} to {row['ratio_high']}), "
-                      f"predicted {row['predicted'] or '-'}, flops {row['flops'] or '-'}, "
-                      f"distortion {row['distortion'] or '-'}")
+                print(
+                    f"  {name:<26} ratio {row['ratio']} ({row['ratio_low']} to {row['ratio_high']}), "
+                    f"predicted {row['predicted'] or '-'}, flops {row['flops'] or '-'}, "
+                    f"distortion {row['distortion'] or '-'}"
+                )
         random = [row for name, row in own.items() if name.startswith("random")]
         if random:
-            size = np.abs([float(row["predicted_ms"]) / float(row["least_ms"]) - 1 for row in random])
-            print(f"  prediction, {len(random)} random plans: mean error {size.mean():.1%}, largest "
-                  f"{size.max():.1%}, within 10 %: {(size <= 0.1).sum()}")
+            size = np.abs([
+                float(row["predicted_ms"]) / float(row["least_ms"]) - 1 for row in random
+            ])
+            print(
+                f"  prediction, {len(random)} random plans: mean error {size.mean():.1%}, largest "
+                f"{size.max():.1%}, within 10 %: {(size <= 0.1).sum()}"
+            )
     plot(rows)
 
 

@@ -50,23 +50,35 @@ def main() -> None:
     how = Options(latency_table=table)
     job = Job.begin(setting.model, example, None, setting.data, options.samples, how, None)
     analysis = job.seen[Analysis]
-    share, _ = flops_of_latency(lambda share: Allocate(budget=Budget.flops(share)).run(job.seen),
-                                Latency(workload(analysis), table), analysis.widths.tolist())
+    share, _ = flops_of_latency(
+        lambda share: Allocate(budget=Budget.flops(share)).run(job.seen),
+        Latency(workload(analysis), table),
+        analysis.widths.tolist(),
+    )
     results = {
         f"latency {BUDGET}": job.result(how.allocator(Budget.latency(BUDGET))),
         f"flops {share:.3f}": job.result(how.allocator(Budget.flops(share))),
     }
-    runs = interleaved([runner(setting.program), *(runner(r.program) for r in results.values())],
-                       rounds=options.rounds, warmup=10)
+    runs = interleaved(
+        [runner(setting.program), *(runner(r.program) for r in results.values())],
+        rounds=options.rounds,
+        warmup=10,
+    )
     rows: list[dict[str, Any]] = [{"plan": "dense", "accuracy": setting.accuracy(setting.dense)}]
     for (name, result), seconds in zip(results.items(), runs[1:], strict=True):
         report = result.report
-        rows.append({"plan": name, "accuracy": setting.accuracy(setting.outputs(result.program.module())),
-                     "flops": report.after.macs / report.before.macs,
-                     "error": report.recovery["after"],
-                     "ratio": asdict(Ratio.of(seconds, runs[0])), "least_ms": 1e3 * min(seconds)})
+        rows.append({
+            "plan": name,
+            "accuracy": setting.accuracy(setting.outputs(result.program.module())),
+            "flops": report.after.macs / report.before.macs,
+            "error": report.recovery["after"],
+            "ratio": asdict(Ratio.of(seconds, runs[0])),
+            "least_ms": 1e3 * min(seconds),
+        })
     rows[0]["least_ms"] = 1e3 * min(runs[0])
-    RESULTS.write_text(json.dumps({"table_error": table.error, "rows": rows}, indent=1) + "\n", "utf-8")
+    RESULTS.write_text(
+        json.dumps({"table_error": table.error, "rows": rows}, indent=1) + "\n", "utf-8"
+    )
     print(RESULTS.read_text("utf-8"))
 
 

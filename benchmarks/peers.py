@@ -27,8 +27,9 @@ STEPS = 12
 BATCH = 64
 
 
-def pruned(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, method: str,
-           budget: float) -> nn.Module:
+def pruned(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, method: str, budget: float
+) -> nn.Module:
     """The model with the fewest channels removed that meets the budget, a share of its FLOPs."""
     importance = _importance(model, images, labels, method)
     example = images[:2]
@@ -69,8 +70,9 @@ def stream(model: nn.Module) -> list[nn.Module]:
     return [model.conv1, *blocks] if isinstance(model, CifarResNet) else []
 
 
-def _pruned(model: nn.Module, importance: object, example: torch.Tensor,
-            ratio: float) -> nn.Module | None:
+def _pruned(
+    model: nn.Module, importance: object, example: torch.Tensor, ratio: float
+) -> nn.Module | None:
     import torch_pruning
 
     small, own = copy.deepcopy((model, importance))
@@ -89,7 +91,9 @@ def _pruned(model: nn.Module, importance: object, example: torch.Tensor,
     return small
 
 
-def _importance(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, method: str) -> object:
+def _importance(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, method: str
+) -> object:
     import torch_pruning
 
     table = torch_pruning.importance

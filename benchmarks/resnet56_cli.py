@@ -30,14 +30,31 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, required=True, help="state dict of ResNet-56")
     parser.add_argument("--arch", default=ARCH, help="what builds the network")
     parser.add_argument("--flops", default="0.5", help="budget")
-    parser.add_argument("--input", action="append", default=[],
-                        help="shape of the input; default: example_inputs() of the network's module")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        help="shape of the input; default: example_inputs() of the network's module",
+    )
     options, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        command = [sys.executable, "-m", "graphprune", "compress", str(options.checkpoint),
-                   "--arch", options.arch, "--flops", options.flops, "-o", str(out), "--quiet",
-                   *(word for shape in options.input for word in ("--input", shape)), *more]
+        command = [
+            sys.executable,
+            "-m",
+            "graphprune",
+            "compress",
+            str(options.checkpoint),
+            "--arch",
+            options.arch,
+            "--flops",
+            options.flops,
+            "-o",
+            str(out),
+            "--quiet",
+            *(word for shape in options.input for word in ("--input", shape)),
+            *more,
+        ]
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         wall = time.perf_counter() - start

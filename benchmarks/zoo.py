@@ -91,8 +91,13 @@ COLUMNS = {
         "tp_works", "tp_macs", "tp_prunable", "tp_s", "tp_peak_mb", "tp_stage", "tp_reason",
     ),
 }  # fmt: skip
-_SECONDS = {"graphprune": "total_s", "graphprune-class": "class_s", "graphprune-inexact": "inexact_s",
-            "graphprune-data": "data_s", "torch-pruning": "tp_s"}
+_SECONDS = {
+    "graphprune": "total_s",
+    "graphprune-class": "class_s",
+    "graphprune-inexact": "inexact_s",
+    "graphprune-data": "data_s",
+    "torch-pruning": "tp_s",
+}
 _SHOWN = {
     "model": 46, "analysed": 20, "nodes": 6, "export_s": 9, "analysis_s": 11, "prunable": 9,
     "flops_got": 10, "oracle": 9, "back": 12, "onnx": 9, "total_s": 8, "peak_mb": 8,
@@ -139,16 +144,28 @@ def run_graphprune(name: str, *, onnx: bool) -> None:
     analysis = analyse(program)
     seconds = time.process_time() - start
     unknown = sorted({str(node.target) for node in unknown_operators(analysis)})
-    emit(stage="compress", analysed="y", nodes=len(analysis.nodes), analysis_s=round(seconds, 3),
-         groups=len(analysis.groups), unknown=" ".join(unknown),
-         prunable=round(describe(analysis, name).prunable_params, 4))
+    emit(
+        stage="compress",
+        analysed="y",
+        nodes=len(analysis.nodes),
+        analysis_s=round(seconds, 3),
+        groups=len(analysis.groups),
+        unknown=" ".join(unknown),
+        prunable=round(describe(analysis, name).prunable_params, 4),
+    )
     result = compress(program, flops=FLOPS)
     budget, oracle = result.report.budget, result.report.oracle
-    emit(stage="rebuild", flops_got=round(budget["reached"] / budget["dense"], 5),
-         oracle=f"{oracle['max_error']:.1e}")
+    emit(
+        stage="rebuild",
+        flops_got=round(budget["reached"] / budget["dense"], 5),
+        oracle=f"{oracle['max_error']:.1e}",
+    )
     rebuilt = rebuild(model, analysis, analysis.kept(result.plan.keep), result.program)
-    emit(stage="onnx" if onnx else "", back="own class" if rebuilt.own_class else "GraphModule",
-         back_reason=rebuilt.reason)
+    emit(
+        stage="onnx" if onnx else "",
+        back="own class" if rebuilt.own_class else "GraphModule",
+        back_reason=rebuilt.reason,
+    )
     if onnx:
         checked = result.export_onnx(os.devnull)
         emit(stage="", onnx=f"{checked.report.onnx['max_error']:.1e}")
@@ -161,8 +178,11 @@ def run_class(name: str, *, onnx: bool) -> None:
     model, inputs = build(name)
     emit(stage="compress")
     report = compress(model, (inputs,), flops=FLOPS, keep_class=True).report
-    emit(stage="", class_back="own class" if report.eager["own_class"] else "GraphModule",
-         class_flops=round(report.budget["reached"] / report.budget["dense"], 5))
+    emit(
+        stage="",
+        class_back="own class" if report.eager["own_class"] else "GraphModule",
+        class_flops=round(report.budget["reached"] / report.budget["dense"], 5),
+    )
 
 
 def run_inexact(name: str, *, onnx: bool) -> None:
@@ -184,9 +204,13 @@ def run_data(name: str, *, onnx: bool) -> None:
     emit(stage="compress")
     result = compress(model, (inputs,), flops=FLOPS, calibration=[alike(inputs) for _ in range(8)])
     budget, found = result.report.budget, result.report.recovery
-    emit(stage="", data_flops=round(budget["reached"] / budget["dense"], 5),
-         data_cut=f"{found['before']:.1e}", data_error=f"{found['after']:.1e}",
-         data_refitted=f"{found['refitted']} of {found['layers']}")
+    emit(
+        stage="",
+        data_flops=round(budget["reached"] / budget["dense"], 5),
+        data_cut=f"{found['before']:.1e}",
+        data_error=f"{found['after']:.1e}",
+        data_refitted=f"{found['refitted']} of {found['layers']}",
+    )
 
 
 def alike(inputs: torch.Tensor) -> torch.Tensor:
@@ -269,8 +293,13 @@ def changed(model: nn.Module, small: nn.Module) -> float:
     return sum(p.numel() for name, p in dense.items() if now.get(name) != p.shape) / total
 
 
-_WORKERS = {"graphprune": run_graphprune, "graphprune-class": run_class, "graphprune-inexact": run_inexact,
-            "graphprune-data": run_data, "torch-pruning": run_torch_pruning}
+_WORKERS = {
+    "graphprune": run_graphprune,
+    "graphprune-class": run_class,
+    "graphprune-inexact": run_inexact,
+    "graphprune-data": run_data,
+    "torch-pruning": run_torch_pruning,
+}
 
 
 # In the parent -----------------------------------------------------------------------------------
@@ -292,9 +321,12 @@ def measure(name: str, tool: str, limit: int, *, onnx: bool) -> dict[str, Any]:
         found.setdefault("analysed", error)
     else:
         prefix = _SECONDS[tool].removesuffix("s")
-        found |= {f"{prefix}s": found["total_s"], f"{prefix}stage": found.get("stage", ""),
-                  f"{prefix}reason": f"{error}: {reason}" if error else "",
-                  f"{prefix}peak_mb": found.get("peak_mb", "")}
+        found |= {
+            f"{prefix}s": found["total_s"],
+            f"{prefix}stage": found.get("stage", ""),
+            f"{prefix}reason": f"{error}: {reason}" if error else "",
+            f"{prefix}peak_mb": found.get("peak_mb", ""),
+        }
     if tool == "torch-pruning":
         found.setdefault("tp_works", error)
     return {column: found.get(column, "") for column in COLUMNS[tool]}
@@ -310,7 +342,7 @@ def failure(code: int, log: str) -> tuple[str, str]:
     starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent")]
     if not starts:
         return f"exit {code}", lines[-1] if lines else ""
-    last = next((line for line in lines[starts[-1] + 1:] if not line.startswith(" ")), "")
+    last = next((line for line in lines[starts[-1] + 1 :] if not line.startswith(" ")), "")
     error, _, reason = last.partition(": ")
     return error.rpartition(".")[2], reason
 
@@ -331,8 +363,9 @@ def write(path: Path, models: Sequence[str], rows: Mapping[str, Mapping[str, Any
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = ("model", *(column for tool in COLUMNS.values() for column in tool))
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n", restval="",
-                               extrasaction="ignore")
+        table = csv.DictWriter(
+            file, columns, lineterminator="\n", restval="", extrasaction="ignore"
+        )
         table.writeheader()
         table.writerows(rows[name] for name in models if name in rows)
 
@@ -359,8 +392,10 @@ def summarise(rows: Sequence[Mapping[str, Any]], tools: Sequence[str]) -> None:
 
     if "graphprune" in tools:
         reached = sum(bool(row.get("flops_got")) for row in rows)
-        print(f"graphprune: {count('analysed', 'y')} of {len(rows)} analysed, {reached} at the "
-              f"budget, {count('back', 'own class')} with their own class")
+        print(
+            f"graphprune: {count('analysed', 'y')} of {len(rows)} analysed, {reached} at the "
+            f"budget, {count('back', 'own class')} with their own class"
+        )
     if "graphprune-data" in tools:
         done = sum(bool(row.get("data_error")) for row in rows)
         print(f"graphprune with inputs: {done} of {len(rows)} done")
@@ -370,11 +405,17 @@ def summarise(rows: Sequence[Mapping[str, Any]], tools: Sequence[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run two tools over a list of models.")
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN",
-                        help="models to run, such as 'timm:*'")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=["*"],
+        metavar="PATTERN",
+        help="models to run, such as 'timm:*'",
+    )
     parser.add_argument("--tools", nargs="+", choices=COLUMNS, default=list(COLUMNS))
-    parser.add_argument("--limit", type=int, default=240, metavar="S",
-                        help="CPU seconds for one model and tool")
+    parser.add_argument(
+        "--limit", type=int, default=240, metavar="S", help="CPU seconds for one model and tool"
+    )
     parser.add_argument("--onnx", action="store_true", help="also write ONNX and run it")
     parser.add_argument("--missing", action="store_true", help="only what has no row yet")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
@@ -393,8 +434,7 @@ def main() -> None:
     for name in chosen:
         row: dict[str, Any] = {**rows.get(name, {}), "model": name}
         fresh: dict[str, Any] = {"model": name}
-        todo = [tool for tool in options.tools
-                if not (options.missing and row.get(_SECONDS[tool]))]
+        todo = [tool for tool in options.tools if not (options.missing and row.get(_SECONDS[tool]))]
         for tool in todo:
             fresh |= measure(name, tool, options.limit, onnx=options.onnx)
         rows[name] = row | fresh

@@ -164,8 +164,11 @@ MONAI: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "dynunet": ("DynUNet", (3, 1, 2, [3, 3, 3], [1, 2, 2], [2, 2]), {"filters": [16, 32, 64]}),
     "segresnet": ("SegResNet", (3, 8, 1, 2), {}),
     "vnet": ("VNet", (3, 1, 2), {}),
-    "unetr": ("UNETR", (1, 2, (32, 32, 32)), {
-        "feature_size": 8, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4}),
+    "unetr": (
+        "UNETR",
+        (1, 2, (32, 32, 32)),
+        {"feature_size": 8, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4},
+    ),
     "densenet121": ("DenseNet121", (3, 1, 2), {}),
 }
 """Name -> class, arguments, options; of volumes with one channel."""

@@ -1,6 +1,6 @@
 """Make ``docs/zoo.md`` and ``results/zoo.json`` of what ``zoo.py`` measured.
 
-    python benchmarks/zoo_table.py
+python benchmarks/zoo_table.py
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "error of the outputs, cut": lambda row: row.get("data_cut", ""),
     "and repaired": lambda row: row.get("data_error", ""),
     "layers refitted": lambda row: row.get("data_refitted", ""),
-    "memory, MB, s": lambda row: f"{row['data_peak_mb']}, {float(row['data_s']):.0f}"
-        if row.get("data_s") else "",
+    "memory, MB, s": lambda row: (
+        f"{row['data_peak_mb']}, {float(row['data_s']):.0f}" if row.get("data_s") else ""
+    ),
     "T-P": lambda row: {"y": "works"}.get(row["tp_works"], row["tp_works"]),
     "T-P prunable": lambda row: _number(row["tp_prunable"], "{:.1%}"),
 }
@@ -51,8 +52,11 @@ def reached(row: Row) -> bool:
 
 def repaired(row: Row) -> bool:
     """At the budget, with no larger an error than that of the cut alone."""
-    return (bool(row.get("data_error")) and float(row["data_flops"]) <= float(row["flops_asked"])
-            and float(row["data_error"]) <= float(row["data_cut"]))
+    return (
+        bool(row.get("data_error"))
+        and float(row["data_flops"]) <= float(row["flops_asked"])
+        and float(row["data_error"]) <= float(row["data_cut"])
+    )
 
 
 def proven(row: Row) -> bool:
@@ -102,16 +106,30 @@ def document(rows: Sequence[Row]) -> str:
         (f"cuts proven in float64, to {PROVEN:.0e}", f"{found['proven']} of {found['reached']}"),
         ("export to ONNX and agree with onnxruntime", f"{found['onnx']} {of}"),
         ("come back as the user's own class", f"{found['own_class']} {of}"),
-        ("with `--keep-class`, of those that don't", f"{found['class_kept']} of {found['class_run']} run"),
-        ("analysis, CPU seconds, 95th percentile and longest",
-         f"{found['analysis_s_95']}, {found['analysis_s_max']}"),
-        ("chosen and repaired on 16 random inputs, to the budget, within the limit of time",
-         f"{found['data_repaired']} of {found['data_run']} run"),
-        ("Torch-Pruning works", f"{found['torch_pruning_works']} of {found['torch_pruning_run']} run"),
-        ("prunable share at least Torch-Pruning's, where it works, with exact cuts alone",
-         f"{found['prunable_at_least']} of {found['prunable_compared']}"),
-        ("the same with `--allow-inexact`: through LayerNorm and GroupNorm too, as it cuts",
-         f"{found['prunable_inexact_at_least']} of {found['prunable_compared']}"),
+        (
+            "with `--keep-class`, of those that don't",
+            f"{found['class_kept']} of {found['class_run']} run",
+        ),
+        (
+            "analysis, CPU seconds, 95th percentile and longest",
+            f"{found['analysis_s_95']}, {found['analysis_s_max']}",
+        ),
+        (
+            "chosen and repaired on 16 random inputs, to the budget, within the limit of time",
+            f"{found['data_repaired']} of {found['data_run']} run",
+        ),
+        (
+            "Torch-Pruning works",
+            f"{found['torch_pruning_works']} of {found['torch_pruning_run']} run",
+        ),
+        (
+            "prunable share at least Torch-Pruning's, where it works, with exact cuts alone",
+            f"{found['prunable_at_least']} of {found['prunable_compared']}",
+        ),
+        (
+            "the same with `--allow-inexact`: through LayerNorm and GroupNorm too, as it cuts",
+            f"{found['prunable_inexact_at_least']} of {found['prunable_compared']}",
+        ),
     ]
     return "\n".join([
         "# The zoo",
@@ -137,14 +155,18 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
         if row["error"]:
             lines.append(f"* {row['model']}, {row['stage']}: {row['error']}: {row['reason']}")
         if row.get("data_reason"):
-            lines.append(f"* {row['model']}, with inputs, {row['data_stage']}: {row['data_reason']}")
+            lines.append(
+                f"* {row['model']}, with inputs, {row['data_stage']}: {row['data_reason']}"
+            )
         if row["unknown"]:
             lines.append(f"* {row['model']}: no rule for {row['unknown']}")
         if below(row):
             inexact = row.get("prunable_inexact")
             also = f", {float(inexact):.1%} with `--allow-inexact`" if inexact else ""
-            lines.append(f"* {row['model']}: {float(row['prunable']):.1%} of the parameters are "
-                         f"prunable{also}, with Torch-Pruning {float(row['tp_prunable']):.1%}")
+            lines.append(
+                f"* {row['model']}: {float(row['prunable']):.1%} of the parameters are "
+                f"prunable{also}, with Torch-Pruning {float(row['tp_prunable']):.1%}"
+            )
         if row["back_reason"]:
             lines.append(f"* {row['model']} comes back as a GraphModule: {row['back_reason']}")
     return lines or ["None."]

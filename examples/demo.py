@@ -30,9 +30,17 @@ def main() -> None:
     dense.load_state_dict(torch.load(digits.CHECKPOINT, weights_only=True))  # noqa: TID251
     before = digits.evaluate(dense.eval(), *held_out)
 
-    command = ["compress", os.path.relpath(digits.CHECKPOINT),
-               "--arch", "graphprune.models.digits:build", "--flops", "0.5",
-               "-o", os.path.relpath(OUT), "--force"]
+    command = [
+        "compress",
+        os.path.relpath(digits.CHECKPOINT),
+        "--arch",
+        "graphprune.models.digits:build",
+        "--flops",
+        "0.5",
+        "-o",
+        os.path.relpath(OUT),
+        "--force",
+    ]
     print("$ graphprune", " ".join(command), flush=True)
     subprocess.run([sys.executable, "-m", "graphprune", *command], check=True)
 
@@ -68,8 +76,9 @@ def finetune(model: nn.Module, data: digits.Split) -> float:
     torch.manual_seed(0)
     batch = 64
     steps = len(data.labels) // batch
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, nesterov=True,
-                                weight_decay=5e-4)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=EPOCHS * steps)
     model.train()
     start = time.perf_counter()
@@ -83,8 +92,11 @@ def finetune(model: nn.Module, data: digits.Split) -> float:
             schedule.step()
         last = epoch + 1 == EPOCHS
         if sys.stdout.isatty() or last:
-            print(f"  (training: epoch {epoch + 1} of {EPOCHS}, loss {loss.item():.3f})",
-                  end="\n" if last else "\r", flush=True)
+            print(
+                f"  (training: epoch {epoch + 1} of {EPOCHS}, loss {loss.item():.3f})",
+                end="\n" if last else "\r",
+                flush=True,
+            )
     return time.perf_counter() - start
 
 

@@ -33,8 +33,9 @@ class Images(CalibrationDataReader):
     """The calibration data in the form that onnxruntime asks for."""
 
     def __init__(self, name: str, images: torch.Tensor) -> None:
-        self._batches: Iterator[dict[str, np.ndarray]] = iter(
-            [{name: batch.numpy()} for batch in images.split(32)])
+        self._batches: Iterator[dict[str, np.ndarray]] = iter([
+            {name: batch.numpy()} for batch in images.split(32)
+        ])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or ``None`` at the end."""
@@ -47,19 +48,26 @@ def main() -> None:
     dense = digits.build()
     dense.load_state_dict(torch.load(digits.CHECKPOINT, weights_only=True))  # noqa: TID251
     calibration = images[:SAMPLES]
-    small = gp.compress(dense.eval(), digits.example_inputs(), flops=0.5,
-                        calibration=[calibration])
+    small = gp.compress(dense.eval(), digits.example_inputs(), flops=0.5, calibration=[calibration])
     with tempfile.TemporaryDirectory() as folder:
         slim, ready, int8 = (Path(folder) / f"{name}.onnx" for name in ("slim", "ready", "int8"))
         small.export_onnx(slim)
         quant_pre_process(str(slim), str(ready))  # shapes, which the quantiser needs
         name = onnxruntime.InferenceSession(str(slim)).get_inputs()[0].name
-        quantize_static(str(ready), str(int8), Images(name, calibration),
-                        quant_format=QuantFormat.QDQ, per_channel=True,
-                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+        quantize_static(
+            str(ready),
+            str(int8),
+            Images(name, calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
         print(f"{'':<12}{'bytes':>9}{'accuracy':>10}")
-        print(f"{'dense':<12}{digits.CHECKPOINT.stat().st_size:>9}"
-              f"{digits.evaluate(dense, held_out, labels):>10.2%}")
+        print(
+            f"{'dense':<12}{digits.CHECKPOINT.stat().st_size:>9}"
+            f"{digits.evaluate(dense, held_out, labels):>10.2%}"
+        )
         for label, path in (("slim", slim), ("slim, int8", int8)):
             print(f"{label:<12}{path.stat().st_size:>9}{accuracy(path, held_out, labels):>10.2%}")
 

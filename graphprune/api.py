@@ -117,9 +117,19 @@ def compress(
         VerifyError: if the smaller model doesn't compute what it should.
     """
     options = Options(
-        latency_table=latency_table, score=score, recover=recover, distil=distil, augment=augment,
-        checkpoint=checkpoint, allocate=allocate, round_to=round_to, min_channels=min_channels,
-        max_cut=max_cut, protect=protect, keep_class=keep_class, strict_ops=strict_ops,
+        latency_table=latency_table,
+        score=score,
+        recover=recover,
+        distil=distil,
+        augment=augment,
+        checkpoint=checkpoint,
+        allocate=allocate,
+        round_to=round_to,
+        min_channels=min_channels,
+        max_cut=max_cut,
+        protect=protect,
+        keep_class=keep_class,
+        strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
     )
     decider: Allocate | Given
@@ -156,8 +166,9 @@ def decide(
     Raises:
         LoadError, TraceError, InfeasibleBudgetError: as ``compress``.
     """
-    options = Options(score=score, strict_ops=strict_ops, allow_inexact=allow_inexact,
-                      latency_table=latency_table)
+    options = Options(
+        score=score, strict_ops=strict_ops, allow_inexact=allow_inexact, latency_table=latency_table
+    )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.decide(allocator)
 
@@ -187,11 +198,17 @@ def profile(
     """
     program = program_of(model, example_inputs, example_kwargs, progress)
     measuring = replace(how or ProfileLatency(), progress=progress)
-    return Pipeline((Analyse(allow_inexact=allow_inexact), measuring)).run(program, progress)[LatencyTable]
+    return Pipeline((Analyse(allow_inexact=allow_inexact), measuring)).run(program, progress)[
+        LatencyTable
+    ]
 
 
-def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
-          example_kwargs: Mapping[str, Any] | None = None) -> torch.nn.Module:
+def apply(
+    plan: Plan,
+    model: torch.nn.Module,
+    example_inputs: Sequence[Any],
+    example_kwargs: Mapping[str, Any] | None = None,
+) -> torch.nn.Module:
     """Apply a plan to another checkpoint of the architecture it was made for.
 
     Returns:
@@ -209,9 +226,15 @@ def apply(plan: Plan, model: torch.nn.Module, example_inputs: Sequence[Any],
     return rebuild(model, analysis, kept, small).model
 
 
-def inspect(model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any] = (),
-            example_kwargs: Mapping[str, Any] | None = None, *, strict_ops: bool = False,
-            allow_inexact: bool = False, progress: Progress | None = None) -> Analysis:
+def inspect(
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any] = (),
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    strict_ops: bool = False,
+    allow_inexact: bool = False,
+    progress: Progress | None = None,
+) -> Analysis:
     """The analysis of a model: groups, symbolic costs, what is frozen.
 
     With ``allow_inexact``, statistics such as LayerNorm's don't freeze.

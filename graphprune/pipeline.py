@@ -116,11 +116,13 @@ class Pipeline:
         for each in self.passes:
             missing = [kind.__name__ for kind in each.needs if kind not in known]
             if missing:
-                raise ValueError(f"pass {each.name} needs {', '.join(missing)}, "
-                                 "which no pass before it gives")
+                raise ValueError(
+                    f"pass {each.name} needs {', '.join(missing)}, which no pass before it gives"
+                )
             if isinstance(each, AnalysisPass) and len(each.gives) != 1:
-                raise ValueError(f"analysis pass {each.name} must give one fact, "
-                                 f"not {len(each.gives)}")
+                raise ValueError(
+                    f"analysis pass {each.name} must give one fact, not {len(each.gives)}"
+                )
             if isinstance(each, TransformPass):
                 known &= set(each.keeps)
             known |= set(each.gives)
@@ -151,8 +153,7 @@ class Pipeline:
             return self.run(program).program
         lifted = lift(program)
         result = self.run(lifted).program
-        return PassResult(unlift(result) if result is not lifted else program,
-                          result is not lifted)
+        return PassResult(unlift(result) if result is not lifted else program, result is not lifted)
 
 
 def _step(each: AnalysisPass | TransformPass, state: State) -> State:
@@ -174,5 +175,3 @@ def _noting(name: str, done: Sequence[str]) -> Generator[None]:
         if sys.version_info >= (3, 11):
             error.add_note(note)
         raise
-
-

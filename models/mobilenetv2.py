@@ -64,9 +64,7 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """Widen, filter per channel, gate, narrow; a shortcut where the shape allows one."""
 
-    def __init__(
-        self, in_channels: int, channels: int, *, stride: int, expansion: int
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, *, stride: int, expansion: int) -> None:
         """Make the layers.
 
         Args:

@@ -45,9 +45,7 @@ def _pointwise(in_channels: int, channels: int) -> list[nn.Module]:
 def _depthwise(channels: int, stride: int) -> list[nn.Module]:
     """Return a 3x3 convolution of every channel by itself, with BN."""
     return [
-        nn.Conv2d(
-            channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False
-        ),
+        nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False),
         nn.BatchNorm2d(channels),
     ]
 

@@ -46,9 +46,7 @@ def train(data: Split, *, epochs: int = 40, seed: int = 0) -> DigitsNet:
         for i in range(steps):
             index = order[i * batch : (i + 1) * batch]
             logits = model(data.images[index])
-            loss = nn.functional.cross_entropy(
-                logits, data.labels[index], label_smoothing=0.05
-            )
+            loss = nn.functional.cross_entropy(logits, data.labels[index], label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()  # pyright: ignore[reportUnknownMemberType]
             optimizer.step()  # pyright: ignore[reportUnknownMemberType]
@@ -71,14 +69,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     training, held_out = load_data()
     model = train(training, epochs=args.epochs, seed=args.seed)
     accuracy = evaluate(model, held_out.images, held_out.labels)
-    write(model, out, {
-        "accuracy": round(accuracy, 4),
-        "train_accuracy": round(evaluate(model, training.images, training.labels), 4),
-        "epochs": args.epochs,
-        "seed": args.seed,
-        "train_images": len(training.labels),
-        "held_out_images": len(held_out.labels),
-    })
+    write(
+        model,
+        out,
+        {
+            "accuracy": round(accuracy, 4),
+            "train_accuracy": round(evaluate(model, training.images, training.labels), 4),
+            "epochs": args.epochs,
+            "seed": args.seed,
+            "train_images": len(training.labels),
+            "held_out_images": len(held_out.labels),
+        },
+    )
     print(f"held-out accuracy {accuracy:.2%}, wrote {out}")  # noqa: T201
 
 

@@ -57,7 +57,9 @@ def load_zip(path: Path, limit: int | None = None) -> Split:
         names = sorted(n for n in archive.namelist() if not n.endswith("/"))
         classes = sorted({PurePosixPath(name).parent.name for name in names})
         chosen = names if limit is None else names[:: max(1, len(names) // limit)][:limit]
-        pixels = [np.asarray(image.open(io.BytesIO(archive.read(n))).convert("RGB")) for n in chosen]
+        pixels = [
+            np.asarray(image.open(io.BytesIO(archive.read(n))).convert("RGB")) for n in chosen
+        ]
     labels = torch.tensor([classes.index(PurePosixPath(n).parent.name) for n in chosen])
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
@@ -127,16 +129,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = train(args.name, training, epochs=args.epochs, seed=args.seed)
     seconds = time.perf_counter() - start
     accuracy = evaluate(model, held_out.images, held_out.labels)
-    write(model, out, {
-        "network": args.name,
-        "options": dict(OPTIONS[args.name]),
-        "accuracy": round(accuracy, 4),
-        "epochs": args.epochs,
-        "seed": args.seed,
-        "seconds": round(seconds),
-        "train_images": len(training.labels),
-        "held_out_images": len(held_out.labels),
-    })
+    write(
+        model,
+        out,
+        {
+            "network": args.name,
+            "options": dict(OPTIONS[args.name]),
+            "accuracy": round(accuracy, 4),
+            "epochs": args.epochs,
+            "seed": args.seed,
+            "seconds": round(seconds),
+            "train_images": len(training.labels),
+            "held_out_images": len(held_out.labels),
+        },
+    )
     print(f"held-out accuracy {accuracy:.2%} after {seconds:.0f} s, wrote {out}")  # noqa: T201
 
 

@@ -63,8 +63,16 @@ class Block(nn.Module):
 class VisionTransformer(nn.Module):
     """Patches, blocks, and a classifier of the tokens' mean."""
 
-    def __init__(self, *, image_size: int = 32, patch: int = 4, dim: int = 96, depth: int = 6,
-                 heads: int = 4, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int = 32,
+        patch: int = 4,
+        dim: int = 96,
+        depth: int = 6,
+        heads: int = 4,
+        num_classes: int = 10,
+    ) -> None:
         """Make the layers.
 
         Args:

@@ -55,8 +55,18 @@ __all__ = [
 ]
 
 ALL_PASSES = {
-    each.name: each for each in (
-        Analyse, Observe, Score, Allocate, Choose, Prune, Merge, Recover, Distil,
-        FoldBatchNorm)
+    each.name: each
+    for each in (
+        Analyse,
+        Observe,
+        Score,
+        Allocate,
+        Choose,
+        Prune,
+        Merge,
+        Recover,
+        Distil,
+        FoldBatchNorm,
+    )
 }
 """Passes by name."""

@@ -101,8 +101,10 @@ class Score(AnalysisPass):
         """
         seen = state.get(Observations)
         if self.criterion.needs_data and seen is None:
-            raise PlanError(f"{self.criterion} needs calibration data",
-                            hint="--data FOLDER, or compress(..., calibration=inputs)")
+            raise PlanError(
+                f"{self.criterion} needs calibration data",
+                hint="--data FOLDER, or compress(..., calibration=inputs)",
+            )
         scores = self.criterion(state[Analysis], seen)
         if scores.readers:
             return scores

@@ -132,7 +132,9 @@ class _Tried:
         errors = np.array(list(self._errors.values()))
         found: list[tuple[float, Curves]] = []
         for curves in variants.values():
-            parts = np.array([[curves[g.id][len(g.keep)] for g in plan.groups] for plan in self._plans])
+            parts = np.array([
+                [curves[g.id][len(g.keep)] for g in plan.groups] for plan in self._plans
+            ])
             told = (parts.sum(1) > 0) & (errors > 0) & np.isfinite(errors)
             if told.any():
                 correction = correct(parts[told], errors[told])

@@ -68,8 +68,12 @@ class Decision:
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 
-def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
-              budget: Mapping[str, float], predicted: Mapping[str, float] | None = None) -> Plan:
+def make_plan(
+    analysis: Analysis,
+    keep: Mapping[str, tuple[int, ...]],
+    budget: Mapping[str, float],
+    predicted: Mapping[str, float] | None = None,
+) -> Plan:
     """A plan with its predicted costs; groups absent from ``keep`` stay whole.
 
     Args:
@@ -79,12 +83,21 @@ def make_plan(analysis: Analysis, keep: Mapping[str, tuple[int, ...]],
         predicted: costs beside MACs and parameters.
     """
     groups = tuple(
-        GroupPlan(g.id, g.width, keep.get(g.id, tuple(range(g.width))),
-                  tuple(f"{o.tensor}:{o.dim}" for o in g.occurrences))
+        GroupPlan(
+            g.id,
+            g.width,
+            keep.get(g.id, tuple(range(g.width))),
+            tuple(f"{o.tensor}:{o.dim}" for o in g.occurrences),
+        )
         for g in analysis.groups
     )
     widths = [len(g.keep) for g in groups]
     costs = analysis.costs
     known = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
-    return Plan(fingerprint(analysis.module), groups, dict(budget), {**(predicted or {}), **known},
-                bool(analysis.inexact))
+    return Plan(
+        fingerprint(analysis.module),
+        groups,
+        dict(budget),
+        {**(predicted or {}), **known},
+        bool(analysis.inexact),
+    )

@@ -11,8 +11,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-__all__ = ["LANGUAGES", "Block", "Command", "blocks", "commands", "inline_code", "links",
-           "options"]
+__all__ = ["LANGUAGES", "Block", "Command", "blocks", "commands", "inline_code", "links", "options"]
 
 LANGUAGES = ("bash", "console", "json", "python", "text", "toml", "yaml")
 

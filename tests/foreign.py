@@ -10,8 +10,7 @@ import torch
 __all__ = ["operator_of"]
 
 _SCHEMAS = {
-    "transformers::grouped_mm_fallback":
-        "grouped_mm_fallback(Tensor input, Tensor weight, Tensor offs) -> Tensor",
+    "transformers::grouped_mm_fallback": "grouped_mm_fallback(Tensor input, Tensor weight, Tensor offs) -> Tensor",
 }
 _libraries: list[torch.library.Library] = []
 

@@ -824,7 +824,10 @@ class HandWrittenNorm(Net):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.c, self.head = conv(3, 16), conv(16, 16), conv(16, 16), head(16)
-        self.scale, self.bias = nn.Parameter(torch.ones(16, 1, 1)), nn.Parameter(torch.ones(16, 1, 1))
+        self.scale, self.bias = (
+            nn.Parameter(torch.ones(16, 1, 1)),
+            nn.Parameter(torch.ones(16, 1, 1)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
@@ -889,7 +892,9 @@ class LanguageModel(Net):
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.table(tokens)
         y = self.n1(x)
-        q, k, v = (p(y).unflatten(-1, (-1, self.dim)).transpose(1, 2) for p in (self.q, self.k, self.v))
+        q, k, v = (
+            p(y).unflatten(-1, (-1, self.dim)).transpose(1, 2) for p in (self.q, self.k, self.v)
+        )
         q, k = rotated(q, self.angle), rotated(k, self.angle)
         a = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         x = x + self.o(a.transpose(1, 2).flatten(2))
@@ -905,7 +910,10 @@ class GlobalResponseNorm(Net):
         super().__init__()
         self.a, self.b, self.c, self.head = conv(3, 16), conv(16, 64, 1), conv(64, 16, 1), head(16)
         self.eps = 1e-3
-        self.gamma, self.beta = nn.Parameter(torch.randn(64, 1, 1)), nn.Parameter(torch.randn(64, 1, 1))
+        self.gamma, self.beta = (
+            nn.Parameter(torch.randn(64, 1, 1)),
+            nn.Parameter(torch.randn(64, 1, 1)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
@@ -954,7 +962,12 @@ class DepthwiseResidual(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.c, self.head = conv(3, 32), conv(32, 32, groups=32), conv(32, 32), head(32)
+        self.a, self.b, self.c, self.head = (
+            conv(3, 32),
+            conv(32, 32, groups=32),
+            conv(32, 32),
+            head(32),
+        )
         self.n, self.m = nn.BatchNorm2d(32), nn.BatchNorm2d(32)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -1076,7 +1089,12 @@ class LayerNormed(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.n, self.b, self.head = conv(3, 16), nn.LayerNorm([16, 8, 8]), conv(16, 16), head(16)
+        self.a, self.n, self.b, self.head = (
+            conv(3, 16),
+            nn.LayerNorm([16, 8, 8]),
+            conv(16, 16),
+            head(16),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.relu(self.b(self.n(self.a(x)))))
@@ -1106,6 +1124,7 @@ class UnknownOperator(Net):
         x = torch.renorm(torch.relu(self.a(x)), 2, 1, 1.0)
         return self.head(torch.relu(self.c(torch.relu(self.b(x)))))
 
+
 class VisionTransformer(Net):
     """Patches, a class token, LayerNorm before attention and MLP: the stream's width is held."""
 
@@ -1114,7 +1133,10 @@ class VisionTransformer(Net):
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 32, 4, stride=4)
-        self.token, self.places = nn.Parameter(torch.randn(1, 1, 32)), nn.Parameter(torch.randn(1, 5, 32))
+        self.token, self.places = (
+            nn.Parameter(torch.randn(1, 1, 32)),
+            nn.Parameter(torch.randn(1, 5, 32)),
+        )
         self.n1, self.n2, self.n3 = nn.LayerNorm(32), nn.LayerNorm(32), nn.LayerNorm(32)
         self.qkv, self.proj = nn.Linear(32, 96), nn.Linear(32, 32)
         self.a, self.b, self.out = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 5)
@@ -1137,7 +1159,11 @@ class TextEncoder(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.places, self.kinds = nn.Embedding(11, 32), nn.Embedding(7, 32), nn.Embedding(2, 32)
+        self.words, self.places, self.kinds = (
+            nn.Embedding(11, 32),
+            nn.Embedding(7, 32),
+            nn.Embedding(2, 32),
+        )
         self.n1, self.n2 = nn.LayerNorm(32, eps=1e-3), nn.LayerNorm(32)
         self.a, self.b, self.out = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 5)
         self.register_buffer("order", torch.arange(7))
@@ -1166,5 +1192,7 @@ class LayerNormByHand(Net):
         centre = x.mean(1, keepdim=True)
         square = (x - centre).pow(2).mean(1, keepdim=True)
         x = self.b(self.scale * (x - centre) / torch.sqrt(square + 1e-2))
-        x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-2).sqrt() + x / x.std(1, keepdim=True)
+        x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-2).sqrt() + x / x.std(
+            1, keepdim=True
+        )
         return self.head(torch.relu(self.n(self.c(x))))

@@ -82,8 +82,12 @@ def test_a_graph_module_where_the_code_holds_sizes_with_the_reason() -> None:
 
 
 def test_the_graph_module_obeys_train_and_eval() -> None:
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8),
-                              torch.nn.Dropout(0.5), torch.nn.Conv2d(8, 4, 3))
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.Dropout(0.5),
+        torch.nn.Conv2d(8, 4, 3),
+    )
     x = torch.randn(4, 3, 8, 8)
     model = gp.compress(trace(net, (x,)), flops=0.5).model
     assert not model.training
@@ -118,10 +122,15 @@ class RandomInTraining(torch.nn.Module):
         return self.b(x)
 
 
-@pytest.mark.parametrize("part", ["dropout", "dropout1d", "alpha_dropout", "feature_alpha_dropout",
-                                  "lstm", "norm", "rrelu"])
+@pytest.mark.parametrize(
+    "part",
+    ["dropout", "dropout1d", "alpha_dropout", "feature_alpha_dropout", "lstm", "norm", "rrelu"],
+)
 def test_a_graph_module_trains_as_the_model_did(part: str) -> None:
-    model, x = trainable_graph(trace(RandomInTraining(part), (torch.randn(2, 5, 4),))), torch.randn(2, 5, 4)
+    model, x = (
+        trainable_graph(trace(RandomInTraining(part), (torch.randn(2, 5, 4),))),
+        torch.randn(2, 5, 4),
+    )
     assert torch.equal(model(x), model(x))
     still = model(x)
     assert not torch.equal(model.train()(x), still)
@@ -130,7 +139,10 @@ def test_a_graph_module_trains_as_the_model_did(part: str) -> None:
 
 
 def test_what_is_random_in_evaluation_stays_so() -> None:
-    model, x = trainable_graph(trace(RandomInTraining("always"), (torch.randn(2, 5, 4),))), torch.randn(2, 5, 4)
+    model, x = (
+        trainable_graph(trace(RandomInTraining("always"), (torch.randn(2, 5, 4),))),
+        torch.randn(2, 5, 4),
+    )
     assert not torch.equal(model(x), model(x))
 
 
@@ -206,8 +218,10 @@ class OneHeadSize(nn.Module):
         self.out, self.head = nn.Linear(32, 16), nn.Linear(16, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (layer(x).unflatten(-1, (-1, self.size)).transpose(1, 2)
-                   for layer in (self.query, self.key, self.value))
+        q, k, v = (
+            layer(x).unflatten(-1, (-1, self.size)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return self.head((x + self.out(y)).mean(1))
 
@@ -216,7 +230,9 @@ def test_groups_that_a_class_can_only_follow_together_are_one() -> None:
     torch.manual_seed(0)
     net, x = OneHeadSize().eval(), torch.randn(2, 5, 16)
     budgets = (0.3, 0.5, 0.7)
-    assert not all(gp.compress(net, (x,), flops=b, score="random").report.eager["own_class"] for b in budgets)
+    assert not all(
+        gp.compress(net, (x,), flops=b, score="random").report.eager["own_class"] for b in budgets
+    )
     for budget in budgets:
         kept = gp.compress(net, (x,), flops=budget, score="random", keep_class=True)
         assert type(kept.model) is OneHeadSize, kept.report.eager["reason"]
@@ -273,7 +289,9 @@ class Remembering(nn.Module):
         super().__init__()
         self.query, self.value = nn.Linear(8, 24), nn.Linear(8, 24)
         self.bias, self.kept = nn.Parameter(torch.randn(4, 3)), {}
-        self.register_buffer("places", torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), persistent=False)
+        self.register_buffer(
+            "places", torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), persistent=False
+        )
         self.head = nn.Linear(24, 3)
 
     def train(self, mode: bool = True) -> Remembering:
@@ -291,7 +309,10 @@ class Remembering(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         heads = self.bias.shape[0]
-        q, v = (layer(x).unflatten(-1, (heads, -1)).transpose(1, 2) for layer in (self.query, self.value))
+        q, v = (
+            layer(x).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.value)
+        )
         y = (q @ q.transpose(-1, -2) + self.biases()).softmax(-1) @ v
         return self.head(y.transpose(1, 2).flatten(2).mean(1))
 
@@ -378,8 +399,9 @@ def test_apply_to_another_checkpoint_and_not_to_another_architecture(result: gp.
 def test_a_saved_program_loads_again_in_one_line(result: gp.Result, tmp_path: Path) -> None:
     torch.export.save(result.program, tmp_path / "model.pt2")
     model, x = gp.load(tmp_path), torch.randn(3, 3, 8, 8)
-    torch.testing.assert_close(model(x), result.model.eval()(x), rtol=FLOAT32_TOLERANCE,
-                               atol=FLOAT32_TOLERANCE)
+    torch.testing.assert_close(
+        model(x), result.model.eval()(x), rtol=FLOAT32_TOLERANCE, atol=FLOAT32_TOLERANCE
+    )
 
 
 def test_a_recurrent_class_comes_back() -> None:
@@ -395,8 +417,10 @@ def test_tied_weights_stay_tied(tmp_path: Path) -> None:
     assert result.model.a.weight is result.model.b.weight
     assert result.model.a.weight.shape[0] < 32
     torch.export.save(result.dense, tmp_path / "model.pt2")
-    for model in (gp.load(tmp_path),
-                  gp.compress(load_program(tmp_path / "model.pt2"), flops=0.5).model):
+    for model in (
+        gp.load(tmp_path),
+        gp.compress(load_program(tmp_path / "model.pt2"), flops=0.5).model,
+    ):
         tensors = dict(model.named_parameters(remove_duplicate=False))
         assert tensors["a.weight"] is tensors["b.weight"]
     net = nets.LanguageModel()
@@ -444,8 +468,12 @@ def test_dp_is_never_worse(net: nets.Net, score: str) -> None:
 
     def distortion(method: str) -> float:
         allocate = Allocate(budget=gp.Budget.flops(0.4), method=method)
-        return gp.Pipeline((allocate,), given=(Analysis, Scores)).run(scored)[
-            Decision].allocation.distortion
+        return (
+            gp
+            .Pipeline((allocate,), given=(Analysis, Scores))
+            .run(scored)[Decision]
+            .allocation.distortion
+        )
 
     best = distortion("dp")
     for other in ("uniform", "global_threshold", "erk", "pq-index", "random_search"):
@@ -473,15 +501,25 @@ def test_magnitude_reduces_over_every_parameter_of_the_group(net: nets.Net) -> N
     analysis = state[Analysis]
     scores = state[type(Magnitude()(analysis))].values["a"]
     a, b, c, d = (m.weight.detach().abs().double() for m in (net.a, net.b, net.c, net.d))
-    expected = (a.sum((1, 2, 3)) + net.a.bias.detach().abs() + b.sum((0, 2, 3))
-                + c.sum((1, 2, 3)) + net.c.bias.detach().abs() + d.sum((0, 2, 3)))
+    expected = (
+        a.sum((1, 2, 3))
+        + net.a.bias.detach().abs()
+        + b.sum((0, 2, 3))
+        + c.sum((1, 2, 3))
+        + net.c.bias.detach().abs()
+        + d.sum((0, 2, 3))
+    )
     np.testing.assert_allclose(scores, expected.numpy(), rtol=1e-12)
 
 
 def test_passes_run_alone_composed_and_under_torch_fx(net: nets.Net) -> None:
     program = trace(net, net.inputs())
     pipeline = gp.Pipeline((
-        Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.5)), Prune(), FoldBatchNorm(),
+        Analyse(),
+        Score(),
+        Allocate(budget=gp.Budget.flops(0.5)),
+        Prune(),
+        FoldBatchNorm(),
     ))
     small = pipeline(program)
     assert isinstance(small, torch.export.ExportedProgram)
@@ -496,7 +534,17 @@ def test_long_stages_tell_how_far_they_are(net: nets.Net) -> None:
     data = torch.randn(40, *net.inputs()[0].shape[1:])
     gp.compress(net, net.inputs(), flops=0.5, calibration=[data], progress=news.append)
     stages = list(dict.fromkeys(each.split()[0] for each in news))
-    assert stages == ["trace", "data", "analyse", "observe", "score", "choose", "prune", "recover", "rebuild"]
+    assert stages == [
+        "trace",
+        "data",
+        "analyse",
+        "observe",
+        "score",
+        "choose",
+        "prune",
+        "recover",
+        "rebuild",
+    ]
     for stage in ("observe", "score", "choose measured", "recover"):
         parts = [each.removeprefix(stage).split() for each in news if each.startswith(f"{stage} ")]
         counts = [(int(number), int(count)) for number, of, count in parts if of == "of"]
@@ -517,17 +565,26 @@ def test_strict_ops_refuses_unknown_operators() -> None:
         gp.compress(net, net.inputs(), flops=0.5, strict_ops=True)
 
 
-@pytest.mark.parametrize("options", [{}, {"memory": 100}, {"flops": 0},
-                                     {"flops": "half"}, {"flops": 0.5, "score": "none"},
-                                     {"flops": 0.5, "allocate": "none"},
-                                     {"flops": 0.5, "protect": ["nothing.*"]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"memory": 100},
+        {"flops": 0},
+        {"flops": "half"},
+        {"flops": 0.5, "score": "none"},
+        {"flops": 0.5, "allocate": "none"},
+        {"flops": 0.5, "protect": ["nothing.*"]},
+    ],
+)
 def test_bad_options_are_plan_errors(net: nets.Net, options: dict[str, object]) -> None:
     with pytest.raises(PlanError):
         gp.compress(net, net.inputs(), **options)  # type: ignore[arg-type]
 
 
 def test_inputs_that_do_not_fit_and_models_that_cannot_be_exported(
-    net: nets.Net, capsys: pytest.CaptureFixture[str],
+    net: nets.Net,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(LoadError, match="fails on inputs of shape"):
         gp.compress(net, (torch.randn(1, 4, 8, 8),), flops=0.5)
@@ -539,7 +596,9 @@ def test_inputs_that_do_not_fit_and_models_that_cannot_be_exported(
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
 def test_a_scripted_module_inside_is_named() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), torch.jit.script(nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU())))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), torch.jit.script(nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU()))
+    )
     with pytest.raises(TraceError) as caught:
         gp.compress(model, (torch.randn(2, 3, 8, 8),), flops=0.5)
     assert "1 is compiled by torch.jit.script" in str(caught.value.hint)
@@ -577,7 +636,8 @@ def test_kept_channels_stand_in_for_their_removed_copies() -> None:
 def test_a_model_on_the_meta_device_is_inspected() -> None:
     """Its shapes are enough to see what can be cut."""
     with torch.device("meta"):
-        net = torch.nn.Sequential(torch.nn.Linear(4, 1024), torch.nn.ReLU(),
-                                  torch.nn.Linear(1024, 2))
+        net = torch.nn.Sequential(
+            torch.nn.Linear(4, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 2)
+        )
         inputs = (torch.randn(2, 4),)
     assert [group.width for group in gp.inspect(net, inputs).groups] == [1024]

@@ -141,8 +141,14 @@ def _run(line: str, words: Sequence[str]) -> tuple[int, str]:
         print(out.getvalue())
         return code, out.getvalue()
     assert words[0] in {"graphprune", *IN_SHELL}, f"can't run `{line}`: say why above it"
-    done = subprocess.run(["bash", "-c", line], check=False, text=True, timeout=300,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        check=False,
+        text=True,
+        timeout=300,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     print(done.stdout)
     return done.returncode, done.stdout
 
@@ -152,14 +158,18 @@ def _same(shown: str, printed: str, where: str) -> None:
     if not shown.strip():
         return
     wanted, got = _lines(shown), _lines(printed)
-    pattern = "".join(r"(?:.*\n)*" if line == "..." else
-                      re.escape(line).replace(r"\.\.\.", ".*") + r"\n" for line in wanted)
+    pattern = "".join(
+        r"(?:.*\n)*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + r"\n"
+        for line in wanted
+    )
     assert re.fullmatch(pattern, "".join(f"{line}\n" for line in got)), f"{where}\n{printed}"
 
 
 def _lines(text: str) -> list[str]:
     """Without blank lines and without the widths of columns."""
-    return [" ".join(line.split()) for line in _ROUNDING.sub("#", text).splitlines() if line.strip()]
+    return [
+        " ".join(line.split()) for line in _ROUNDING.sub("#", text).splitlines() if line.strip()
+    ]
 
 
 def _read(words: Sequence[str]) -> None:

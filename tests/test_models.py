@@ -41,4 +41,3 @@ def test_compress(net: torch.export.ExportedProgram, flops: float, tmp_path: Pat
     assert exported.report.onnx["max_error"] <= ONNX_TOLERANCE
     again = gp.decide(net, allocator=Allocate(budget=gp.Budget.flops(flops)))
     assert again[Decision].plan.to_json() == result.plan.to_json()
-

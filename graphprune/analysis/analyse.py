@@ -133,8 +133,12 @@ class Kept:
         return rows
 
 
-def analyse(program: ExportedProgram | fx.GraphModule, *, allow_inexact: bool = False,
-            free_inputs: bool = False) -> Analysis:
+def analyse(
+    program: ExportedProgram | fx.GraphModule,
+    *,
+    allow_inexact: bool = False,
+    free_inputs: bool = False,
+) -> Analysis:
     """Find the groups of channels that can be cut, and what they cost.
 
     Args:
@@ -162,8 +166,19 @@ def analyse(program: ExportedProgram | fx.GraphModule, *, allow_inexact: bool = 
             break
         sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
     costs = _costs(sweep, grouping)
-    return Analysis(module, sweep.facts, sweep.tensors, sweep.axes, sweep.results,
-                    sweep.labels, sweep.nodes, sweep.stored, grouping, costs, allow_inexact)
+    return Analysis(
+        module,
+        sweep.facts,
+        sweep.tensors,
+        sweep.axes,
+        sweep.results,
+        sweep.labels,
+        sweep.nodes,
+        sweep.stored,
+        grouping,
+        costs,
+        allow_inexact,
+    )
 
 
 def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polynomial:

@@ -29,7 +29,12 @@ def _whole_group(analysis: Analysis, run: Axis) -> int | None:
     """The group whose channels a piece consists of, each once."""
     labels = analysis.labels.resolve(run)
     groups = {int(number) for number in np.unique(analysis.grouping.of_label[np.unique(labels)])}
-    if len(groups) != 1 or min(groups) < 0 or labels.shape[1] != 1 or len(np.unique(labels)) != len(run):
+    if (
+        len(groups) != 1
+        or min(groups) < 0
+        or labels.shape[1] != 1
+        or len(np.unique(labels)) != len(run)
+    ):
         return None
     (group,) = groups
     return group if analysis.groups[group].width == len(run) else None

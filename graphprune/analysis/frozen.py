@@ -72,21 +72,39 @@ def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
     found: dict[tuple[str, str, str], Frozen] = {}
     for link, where in axes.items():
         node = analysis.nodes[link]
-        entry = Frozen(reason_of(analysis, node), operator_of(node), source_line(node), tuple(where),
-                       sum(where.values()), shares[link] / total, _is_unknown(analysis, node))
+        entry = Frozen(
+            reason_of(analysis, node),
+            operator_of(node),
+            source_line(node),
+            tuple(where),
+            sum(where.values()),
+            shares[link] / total,
+            _is_unknown(analysis, node),
+        )
         key = (entry.reason, entry.operator, entry.where)
         found[key] = _joined(found[key], entry) if key in found else entry
     return tuple(sorted(found.values(), key=lambda f: (-f.macs_share, f.reason, f.where)))
 
 
 def _joined(a: Frozen, b: Frozen) -> Frozen:
-    return Frozen(a.reason, a.operator, a.where, tuple(dict.fromkeys((*a.axes, *b.axes))),
-                  a.channels + b.channels, min(a.macs_share + b.macs_share, 1.0), a.unknown)
+    return Frozen(
+        a.reason,
+        a.operator,
+        a.where,
+        tuple(dict.fromkeys((*a.axes, *b.axes))),
+        a.channels + b.channels,
+        min(a.macs_share + b.macs_share, 1.0),
+        a.unknown,
+    )
 
 
 def _axis_names(analysis: Analysis) -> dict[int, str]:
-    named = ((name, dim, axis) for name, layout in analysis.axes.items()
-             for dim, axis in enumerate(layout) if axis.shape[1])
+    named = (
+        (name, dim, axis)
+        for name, layout in analysis.axes.items()
+        for dim, axis in enumerate(layout)
+        if axis.shape[1]
+    )
     return {id(axis): f"{name}:{dim}" for name, dim, axis in reversed(list(named))}
 
 
@@ -145,4 +163,3 @@ def reason_of(analysis: Analysis, node: fx.Node) -> str:
         opens = "; --allow-inexact cuts through it" if analysis.facts[node].opens else ""
         return f"mix: {operator_of(node)} takes statistics over the axis{opens}"
     return f"{operator_of(node)} needs the axis whole"
-

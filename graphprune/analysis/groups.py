@@ -148,9 +148,7 @@ def group_labels(
     )
 
 
-def _first_occurrence(
-    parameters: Mapping[tuple[str, int], Axis], count: int
-) -> NDArray[np.int64]:
+def _first_occurrence(parameters: Mapping[tuple[str, int], Axis], count: int) -> NDArray[np.int64]:
     """Per label, a number that grows with its first place in the parameters; -1: nowhere."""
     order = np.full(count, -1, dtype=np.int64)
     start = 0

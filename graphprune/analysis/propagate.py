@@ -115,10 +115,17 @@ class Sweep:
         entry = find(node.target)
         if entry is None or not self._inputs_known(node):
             return self._unknown(link, node)
-        call = Call(node, link, self.labels, self.results,
-                    self._caches.setdefault(node, {}), self._constants,
-                    quiet=self._is_quiet, allow_inexact=self.allow_inexact,
-                    stored=node in self.stored)
+        call = Call(
+            node,
+            link,
+            self.labels,
+            self.results,
+            self._caches.setdefault(node, {}),
+            self._constants,
+            quiet=self._is_quiet,
+            allow_inexact=self.allow_inexact,
+            stored=node in self.stored,
+        )
         facts = call.facts
         facts.result = entry.apply(call)
         facts.quiet |= entry.quiet and all(map(self._is_quiet, node.all_input_nodes))
@@ -167,15 +174,22 @@ class Sweep:
 
     def freeze_unseen(self) -> None:
         """Freeze held labels that no activation sees: removing them would change nothing."""
-        holding = [(link, axis) for link, node in enumerate(self.nodes) if node in self.facts
-                   for axis in self.facts[node].held]
+        holding = [
+            (link, axis)
+            for link, node in enumerate(self.nodes)
+            if node in self.facts
+            for axis in self.facts[node].held
+        ]
         if not holding:
             return
         seen = [np.zeros(1, dtype=np.int64)]
         for node in self.nodes:
             if node.op != "get_attr" and node not in self.stored:
-                seen += [self.labels.resolve(axis).ravel() for n in (node, *node.all_input_nodes)
-                         for axis in self._axes_of(n)]
+                seen += [
+                    self.labels.resolve(axis).ravel()
+                    for n in (node, *node.all_input_nodes)
+                    for axis in self._axes_of(n)
+                ]
         visible = np.unique(np.concatenate(seen))
         for link, axis in holding:
             rows = self.labels.resolve(axis)

@@ -62,8 +62,10 @@ def why(analysis: Analysis, name: str) -> tuple[Step, ...]:
             graph.add_edge(left, right, link=link)
         path = nx.shortest_path(graph, label, FROZEN)
         links = [graph.edges[pair]["link"] for pair in nx.utils.pairwise(path)]
-    steps = [_step(analysis, link, last=is_frozen and i == len(links) - 1)
-             for i, link in enumerate(links)]
+    steps = [
+        _step(analysis, link, last=is_frozen and i == len(links) - 1)
+        for i, link in enumerate(links)
+    ]
     return tuple(dict.fromkeys(steps))
 
 
@@ -81,9 +83,10 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
     tensor, _, dim = name.rpartition(":") if name.rpartition(":")[0] else (name, "", "")
     layout = analysis.axes.get(tensor)
     if layout is None or (dim and not (dim.isdigit() and int(dim) < len(layout))):
-        raise PlanError(f"no group or parameter {name!r}",
-                        hint="`graphprune inspect` lists the groups; a parameter's axis is "
-                        "written name:dim")
+        raise PlanError(
+            f"no group or parameter {name!r}",
+            hint="`graphprune inspect` lists the groups; a parameter's axis is written name:dim",
+        )
     axes = [layout[int(dim)]] if dim else [axis for axis in layout if axis.shape[1]]
     for axis in axes:
         held = np.flatnonzero((analysis.labels.resolve(axis) == FROZEN).all(axis=1))

@@ -142,8 +142,9 @@ class Labels:
         which, column = np.nonzero(parts)
         self.log.append(Event(labels[which], parts[which, column], link))
 
-    def _set_parts(self, labels: NDArray[np.int64], first: NDArray[np.int64],
-                   second: NDArray[np.int64]) -> None:
+    def _set_parts(
+        self, labels: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> None:
         self._parts[labels, 0] = first
         self._parts[labels, 1] = second
         self._refined[labels] = True

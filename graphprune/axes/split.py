@@ -111,8 +111,9 @@ class _Cells:
         labels.refine(self.names[loose], np.stack(parts, axis=1), link)
         return new
 
-    def _one_per_label(self, labels: Labels, axis: Axis, j: int, loose: NDArray[np.bool_],
-                       link: int) -> NDArray[np.int64]:
+    def _one_per_label(
+        self, labels: Labels, axis: Axis, j: int, loose: NDArray[np.bool_], link: int
+    ) -> NDArray[np.int64]:
         """Unite the rows of axis ``j`` that one loose label covers; their label, per label."""
         entries = loose[self.index]
         index, coordinate = self.index[entries], self.coordinates[j][entries]
@@ -124,9 +125,7 @@ class _Cells:
             labels.freeze(axis, link)
         return labels.find(lead)
 
-    def along_largest(
-        self, labels: Labels, loose: NDArray[np.bool_], link: int
-    ) -> list[Axis]:
+    def along_largest(self, labels: Labels, loose: NDArray[np.bool_], link: int) -> list[Axis]:
         """One label per row of the largest new axis that is not filled.
 
         Of several loose labels in one cell only the smallest survive: the wider ones would

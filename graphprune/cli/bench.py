@@ -14,20 +14,33 @@ __all__ = ["bench"]
 
 
 def bench(
-    models: Annotated[list[Path], typer.Argument(
-        metavar="A.onnx B.onnx...", show_default=False, help="Ratios are to the first.")],
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A.onnx B.onnx...", show_default=False, help="Ratios are to the first."
+        ),
+    ],
     *,
-    batch: Annotated[str, typer.Option(
-        "--batch", metavar="N,...", help="Sizes of a dynamic leading axis.")] = "1",
+    batch: Annotated[
+        str, typer.Option("--batch", metavar="N,...", help="Sizes of a dynamic leading axis.")
+    ] = "1",
     threads: options.Threads = "1",
     provider: options.Provider = "CPU",
-    rounds: Annotated[int, typer.Option(
-        "--rounds", metavar="N", min=1, help="Runs of each model that count.")] = 50,
-    warmup: Annotated[int, typer.Option(
-        "--warmup", metavar="N", min=0, help="Runs of each model before that.")] = 5,
-    dims: Annotated[list[str] | None, typer.Option(
-        "--dim", metavar="NAME=N", show_default=False,
-        help="Size of another dynamic axis; may be repeated.")] = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", min=1, help="Runs of each model that count.")
+    ] = 50,
+    warmup: Annotated[
+        int, typer.Option("--warmup", metavar="N", min=0, help="Runs of each model before that.")
+    ] = 5,
+    dims: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dim",
+            metavar="NAME=N",
+            show_default=False,
+            help="Size of another dynamic axis; may be repeated.",
+        ),
+    ] = None,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -38,8 +51,16 @@ def bench(
     with working(verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts)) as progress:
         from graphprune.export.bench import bench as run
 
-        found = run(models, batches=sizes, threads=counts, provider=provider, rounds=rounds,
-                    warmup=warmup, dims=named, progress=progress)
+        found = run(
+            models,
+            batches=sizes,
+            threads=counts,
+            provider=provider,
+            rounds=rounds,
+            warmup=warmup,
+            dims=named,
+            progress=progress,
+        )
     if as_json:
         render.document(found.to_json())
     else:

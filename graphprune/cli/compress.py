@@ -34,11 +34,17 @@ def compress(
     latency_table: options.Table = None,
     max_drop: options.MaxDrop = "",
     val: options.Val = "",
-    out: Annotated[Path | None, typer.Option(
-        "-o", "--output", metavar="FOLDER", show_default=False,
-        help="Where to write model.pt, model.pt2, model.onnx, plan.json, report.json and "
-        "report.html.",
-    )] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            show_default=False,
+            help="Where to write model.pt, model.pt2, model.onnx, plan.json, report.json and "
+            "report.html.",
+        ),
+    ] = None,
     plan: options.PlanFile = None,
     data: options.Data = "",
     mean: options.Mean = "",
@@ -56,18 +62,28 @@ def compress(
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
-    safetensors: Annotated[bool, typer.Option(
-        "--safetensors", help="Write the weights as model.safetensors too.")] = False,
+    safetensors: Annotated[
+        bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
+    ] = False,
     no_onnx: Annotated[bool, typer.Option("--no-onnx", help="No ONNX file.")] = False,
-    opset: Annotated[int | None, typer.Option(
-        "--opset", metavar="N", min=1, show_default=False,
-        help="Version of the ONNX operator set. Default: the model's, or torch's.")] = None,
-    fp16: Annotated[bool, typer.Option(
-        "--fp16", help="Write model.fp16.onnx too, in float16.")] = False,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            "--opset",
+            metavar="N",
+            min=1,
+            show_default=False,
+            help="Version of the ONNX operator set. Default: the model's, or torch's.",
+        ),
+    ] = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Write model.fp16.onnx too, in float16.")
+    ] = False,
     no_html: Annotated[bool, typer.Option("--no-html", help="No report.html.")] = False,
     force: options.Force = False,
-    dry_run: Annotated[bool, typer.Option(
-        "--dry-run", help="Decide, cut and verify, but write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide, cut and verify, but write nothing.")
+    ] = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
@@ -80,20 +96,38 @@ def compress(
     """Cut a model to a budget, prove that the result is right, and write it."""
     source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     limits: dict[str, Any] = {
-        "score": score or None, "allocate": allocate, "round_to": reading.rounding(round_to),
-        "min_channels": min_channels, "max_cut": max_cut, "protect": tuple(protect or ()),
-        "keep_class": keep_class, "allow_inexact": allow_inexact,
+        "score": score or None,
+        "allocate": allocate,
+        "round_to": reading.rounding(round_to),
+        "min_channels": min_channels,
+        "max_cut": max_cut,
+        "protect": tuple(protect or ()),
+        "keep_class": keep_class,
+        "allow_inexact": allow_inexact,
     }
-    budgets = {"flops": flops, "params": params, "latency": latency, "memory": memory,
-               "size": file_size}
+    budgets = {
+        "flops": flops,
+        "params": params,
+        "latency": latency,
+        "memory": memory,
+        "size": file_size,
+    }
     if plan:
         how = _given(plan, limits, max_drop or "".join(budgets.values()))
     else:
         how = _wanted(budgets, max_drop) | limits
     how["latency_table"] = reading.latency_table(latency_table)
-    _check_pairs(max_drop=max_drop, val=val, augment=augment, distil=distil, data=data,
-                 recover=recover if recover not in ("none", "merge") else "",
-                 onnx="" if no_onnx else "onnx", opset=str(opset or ""), fp16="fp16" * fp16)
+    _check_pairs(
+        max_drop=max_drop,
+        val=val,
+        augment=augment,
+        distil=distil,
+        data=data,
+        recover=recover if recover not in ("none", "merge") else "",
+        onnx="" if no_onnx else "onnx",
+        opset=str(opset or ""),
+        fp16="fp16" * fp16,
+    )
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
     _ = source.file
@@ -102,8 +136,11 @@ def compress(
         out, quiet, dry_run = None, True, True
     with (
         output.new_folder(out, force=force) if out and not dry_run else nullcontext() as folder,
-        working(verbose=verbose, quiet=quiet,
-                stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil) + keep_class) as progress,
+        working(
+            verbose=verbose,
+            quiet=quiet,
+            stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil) + keep_class,
+        ) as progress,
     ):
         start = time.perf_counter()
         from graphprune import api
@@ -113,24 +150,41 @@ def compress(
         how |= reading.sources(data, val, mean, std, size, samples, seed)
         unfinished = out.with_name(f".{out.name}.distil") if folder and out else None
         if distil:
-            how |= {"distil": distil, "checkpoint": unfinished,
-                    "augment": tuple(filter(None, augment.split(",")))}
+            how |= {
+                "distil": distil,
+                "checkpoint": unfinished,
+                "augment": tuple(filter(None, augment.split(","))),
+            }
         found = source.read()
         dense = found.program or found.model
         assert dense is not None
         name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start
         if max_drop:
-            result = budget_sweep.compress_within(dense, found.inputs, **how, strict_ops=strict_ops,
-                                             progress=progress, tell=_teller(quiet=quiet))
+            result = budget_sweep.compress_within(
+                dense,
+                found.inputs,
+                **how,
+                strict_ops=strict_ops,
+                progress=progress,
+                tell=_teller(quiet=quiet),
+            )
         else:
-            result = api.compress(dense, found.inputs, **how, strict_ops=strict_ops,
-                                  progress=progress)
+            result = api.compress(
+                dense, found.inputs, **how, strict_ops=strict_ops, progress=progress
+            )
         result = replace(_told(result, name, source.file, loaded), interface=found.interface)
         if folder:
-            result = write.write(result, folder, onnx=not no_onnx, opset=opset, fp16=fp16,
-                                     safetensors=safetensors, page=not no_html,
-                                     progress=progress)
+            result = write.write(
+                result,
+                folder,
+                onnx=not no_onnx,
+                opset=opset,
+                fp16=fp16,
+                safetensors=safetensors,
+                page=not no_html,
+                progress=progress,
+            )
     if unfinished:
         unfinished.unlink(missing_ok=True)
     if not other:
@@ -146,8 +200,16 @@ def _show(result: Result, out: Path | None, *, as_json: bool) -> None:
         render.report(result.report, out)
 
 
-_DEFAULTS = {"score": None, "allocate": "dp", "round_to": 1, "min_channels": 1, "max_cut": 1.0,
-             "protect": (), "keep_class": False, "allow_inexact": False}
+_DEFAULTS = {
+    "score": None,
+    "allocate": "dp",
+    "round_to": 1,
+    "min_channels": 1,
+    "max_cut": 1.0,
+    "protect": (),
+    "keep_class": False,
+    "allow_inexact": False,
+}
 
 
 def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
@@ -166,17 +228,30 @@ def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
     return {"max_drop": parse_drop(max_drop)}
 
 
-def _check_pairs(*, max_drop: str, val: str, augment: str, distil: str, data: str,
-                 recover: str, onnx: str, opset: str, fp16: str) -> None:
+def _check_pairs(
+    *,
+    max_drop: str,
+    val: str,
+    augment: str,
+    distil: str,
+    data: str,
+    recover: str,
+    onnx: str,
+    opset: str,
+    fp16: str,
+) -> None:
     """Options that mean nothing alone.
 
     Raises:
         PlanError: with both names.
     """
     for name, value, other, needed in (
-        ("--max-drop", max_drop, "--val", val), ("--val", val, "--max-drop", max_drop),
-        ("--augment", augment, "--distil", distil), ("--distil", distil, "--data", data),
-        ("--recover", recover, "--data", data), ("--opset", opset, "the ONNX file", onnx),
+        ("--max-drop", max_drop, "--val", val),
+        ("--val", val, "--max-drop", max_drop),
+        ("--augment", augment, "--distil", distil),
+        ("--distil", distil, "--data", data),
+        ("--recover", recover, "--data", data),
+        ("--opset", opset, "the ONNX file", onnx),
         ("--fp16", fp16, "the ONNX file", onnx),
     ):
         if value and not needed:

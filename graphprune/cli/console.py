@@ -32,8 +32,9 @@ def line(out: Console, label: str, message: str, *, style: str = "") -> None:
     out.print(Text.assemble((label, style), printable(message)), soft_wrap=True)
 
 
-def table(out: Console, titles: Sequence[str], rows: Iterable[Sequence[str]],
-          right: Sequence[int]) -> None:
+def table(
+    out: Console, titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]
+) -> None:
     """A table, without a head if no column has a title.
 
     Args:
@@ -45,11 +46,13 @@ def table(out: Console, titles: Sequence[str], rows: Iterable[Sequence[str]],
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold",
-                 show_header=any(titles))
+    made = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(titles)
+    )
     for number, title in enumerate(titles):
-        made.add_column(printable(title), justify="right" if number in right else "left",
-                        overflow="fold")
+        made.add_column(
+            printable(title), justify="right" if number in right else "left", overflow="fold"
+        )
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     with out.capture() as captured:

@@ -36,8 +36,9 @@ def inspect(
         from graphprune.report import inspection
 
         dense, examples, name = source.load()
-        analysis = api.inspect(dense, examples, strict_ops=strict_ops,
-                               allow_inexact=allow_inexact, progress=progress)
+        analysis = api.inspect(
+            dense, examples, strict_ops=strict_ops, allow_inexact=allow_inexact, progress=progress
+        )
         steps = explained(analysis, why) if why else ()
         view = inspection.describe(analysis, name)
     if why:

@@ -51,104 +51,251 @@ Model = Annotated[Path, typer.Argument(
     metavar="MODEL", show_default=False,
     help="A .pt2 program or an output folder, an .onnx file, a state dict or .safetensors (with "
     "--arch), or a pickled module or TorchScript (with --trust-pickle).")]  # fmt: skip
-Arch = Annotated[str, typer.Option(
-    "--arch", metavar="MODULE:FACTORY", show_default=False,
-    help="What builds the module: my_nets.resnet:resnet20, torchvision:resnet50, timm:NAME, or "
-    "hf:DIR with a config.json. Arguments may follow: 'timm:resnet18(num_classes=10)'.")]
-Inputs = Annotated[list[str] | None, typer.Option(
-    "--input", metavar="SHAPE", show_default=False,
-    help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Default: what "
-    "example_inputs() of the module of --arch returns.")]
-TrustPickle = Annotated[bool, typer.Option(
-    "--trust-pickle", help="MODEL may run code when it is read.")]
-StrictOps = Annotated[bool, typer.Option(
-    "--strict-ops", help="Refuse operators without a rule instead of freezing what they touch.")]
-AllowInexact = Annotated[bool, typer.Option(
-    "--allow-inexact", help="Cut through statistics too, such as LayerNorm's over the channels.")]
+Arch = Annotated[
+    str,
+    typer.Option(
+        "--arch",
+        metavar="MODULE:FACTORY",
+        show_default=False,
+        help="What builds the module: my_nets.resnet:resnet20, torchvision:resnet50, timm:NAME, or "
+        "hf:DIR with a config.json. Arguments may follow: 'timm:resnet18(num_classes=10)'.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="SHAPE",
+        show_default=False,
+        help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Default: what "
+        "example_inputs() of the module of --arch returns.",
+    ),
+]
+TrustPickle = Annotated[
+    bool, typer.Option("--trust-pickle", help="MODEL may run code when it is read.")
+]
+StrictOps = Annotated[
+    bool,
+    typer.Option(
+        "--strict-ops", help="Refuse operators without a rule instead of freezing what they touch."
+    ),
+]
+AllowInexact = Annotated[
+    bool,
+    typer.Option(
+        "--allow-inexact", help="Cut through statistics too, such as LayerNorm's over the channels."
+    ),
+]
 
-Flops = Annotated[str, typer.Option(
-    metavar="AMOUNT", show_default=False,
-    help="Budget: a fraction of the dense FLOPs (0.5, 50%), or absolute (1.2G).")]
-Params = Annotated[str, typer.Option(
-    metavar="AMOUNT", show_default=False,
-    help="Budget: a fraction of the dense parameters (0.5, 50%), or absolute (1.2M).")]
-Latency = Annotated[str, typer.Option(
-    metavar="AMOUNT", show_default=False,
-    help="Budget: a fraction of the dense time of a run in onnxruntime (0.6), or absolute (8ms).")]
-Memory = Annotated[str, typer.Option(
-    metavar="AMOUNT", show_default=False,
-    help="Budget: a fraction of the dense weights and largest live activations of a sample (0.5), "
-    "or absolute (20MB).")]
-FileSize = Annotated[str, typer.Option(
-    "--size", metavar="AMOUNT", show_default=False,
-    help="Budget: a fraction of the dense ONNX file (0.5), or absolute (5MB).")]
-Table = Annotated[Path | None, typer.Option(
-    "--latency-table", metavar="FILE", show_default=False,
-    help="What `graphprune profile` measured, here or elsewhere. Default: it is measured now.")]
-Data = Annotated[str, typer.Option(
-    "--data", metavar="DATA", show_default=False,
-    help="Unlabelled inputs to look at: a folder of images or a zip of one, a .npz, .npy or "
-    ".safetensors file of tensors, or package.module:callable, which returns an iterable.")]
-Mean = Annotated[str, typer.Option(
-    "--mean", metavar="R,G,B", show_default=False,
-    help="For images: mean of each channel, of pixels from 0 to 1.")]
-Std = Annotated[str, typer.Option(
-    "--std", metavar="R,G,B", show_default=False, help="For images: standard deviation likewise.")]
-Size = Annotated[str, typer.Option(
-    "--image-size", metavar="H,W", show_default=False,
-    help="For images: scaled to cover this, the centre cropped. Default: the model's input.")]
-Samples = Annotated[int, typer.Option(metavar="N", min=1, help="How many samples of --data to take.")]
+Flops = Annotated[
+    str,
+    typer.Option(
+        metavar="AMOUNT",
+        show_default=False,
+        help="Budget: a fraction of the dense FLOPs (0.5, 50%), or absolute (1.2G).",
+    ),
+]
+Params = Annotated[
+    str,
+    typer.Option(
+        metavar="AMOUNT",
+        show_default=False,
+        help="Budget: a fraction of the dense parameters (0.5, 50%), or absolute (1.2M).",
+    ),
+]
+Latency = Annotated[
+    str,
+    typer.Option(
+        metavar="AMOUNT",
+        show_default=False,
+        help="Budget: a fraction of the dense time of a run in onnxruntime (0.6), or absolute (8ms).",
+    ),
+]
+Memory = Annotated[
+    str,
+    typer.Option(
+        metavar="AMOUNT",
+        show_default=False,
+        help="Budget: a fraction of the dense weights and largest live activations of a sample (0.5), "
+        "or absolute (20MB).",
+    ),
+]
+FileSize = Annotated[
+    str,
+    typer.Option(
+        "--size",
+        metavar="AMOUNT",
+        show_default=False,
+        help="Budget: a fraction of the dense ONNX file (0.5), or absolute (5MB).",
+    ),
+]
+Table = Annotated[
+    Path | None,
+    typer.Option(
+        "--latency-table",
+        metavar="FILE",
+        show_default=False,
+        help="What `graphprune profile` measured, here or elsewhere. Default: it is measured now.",
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        show_default=False,
+        help="Unlabelled inputs to look at: a folder of images or a zip of one, a .npz, .npy or "
+        ".safetensors file of tensors, or package.module:callable, which returns an iterable.",
+    ),
+]
+Mean = Annotated[
+    str,
+    typer.Option(
+        "--mean",
+        metavar="R,G,B",
+        show_default=False,
+        help="For images: mean of each channel, of pixels from 0 to 1.",
+    ),
+]
+Std = Annotated[
+    str,
+    typer.Option(
+        "--std",
+        metavar="R,G,B",
+        show_default=False,
+        help="For images: standard deviation likewise.",
+    ),
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        "--image-size",
+        metavar="H,W",
+        show_default=False,
+        help="For images: scaled to cover this, the centre cropped. Default: the model's input.",
+    ),
+]
+Samples = Annotated[
+    int, typer.Option(metavar="N", min=1, help="How many samples of --data to take.")
+]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Draws the samples.")]
-MaxDrop = Annotated[str, typer.Option(
-    "--max-drop", metavar="POINTS", show_default=False,
-    help="Instead of a budget: the smallest network whose accuracy on --val drops by at most "
-    "this (1%, 0.01). Budgets are bisected, and each is a whole run.")]
-Val = Annotated[str, typer.Option(
-    "--val", metavar="DATA", show_default=False,
-    help="Labelled inputs for --max-drop: a folder or zip with one folder of images for each "
-    "class, in alphabetical order; an .npz file of x and y; or package.module:callable, which "
-    "returns an iterable of pairs.")]
-Recover = Annotated[str, typer.Option(
-    "--recover", metavar="HOW", show_default=False,
-    help="Give back accuracy: with --data, ls refits all layers (the default) or bn only BatchNorm "
-    "statistics; without, merge lets kept channels stand in for removed ones; none does nothing.")]
-Distil = Annotated[str, typer.Option(
-    "--distil", "--distill", metavar="STEPS|TIME", show_default=False,
-    help="Train on --data towards the dense model's outputs: 2000 steps, or 5m, 90s, 1h.")]
-Augment = Annotated[str, typer.Option(
-    "--augment", metavar="NAMES", show_default=False,
-    help="Changes of inputs while training: flip and crop (images), mix (any floats), as "
-    "flip,crop.")]
-ScoreName = Annotated[str, typer.Option(
-    "--score", metavar="NAME", show_default=False,
-    help="Importance of channels: l1, l2, bn-scale, lamp, fpgm, spline, synflow or random; with "
-    "--data also obs, variance, hrank, taylor, obd, fisher or snip. Default: obs with --data, "
-    "else l2.")]
-Allocator = Annotated[str, typer.Option(
-    "--allocate", metavar="NAME",
-    help="How widths are chosen: dp (with a certificate), uniform, erk, pq-index, "
-    "global_threshold or random_search.")]
-RoundTo = Annotated[str, typer.Option(
-    metavar="N|auto", help="Widths are multiples of N, or stay whole; auto: widths that run fast.")]
-MinChannels = Annotated[int, typer.Option(
-    metavar="N", help="No group keeps fewer channels.")]
-MaxCut = Annotated[float, typer.Option(
-    metavar="SHARE", help="No group loses a larger share of its channels.")]
-Protect = Annotated[list[str] | None, typer.Option(
-    metavar="PATTERN", show_default=False,
-    help="Groups or parameters to leave whole, as 'layer1.*'; may be repeated.")]
-KeepClass = Annotated[bool, typer.Option(
-    help="Only widths that the code of the model's class follows, found by trying.")]
-PlanFile = Annotated[Path | None, typer.Option(
-    "--plan", metavar="FILE", show_default=False, help="A plan to use.")]
+MaxDrop = Annotated[
+    str,
+    typer.Option(
+        "--max-drop",
+        metavar="POINTS",
+        show_default=False,
+        help="Instead of a budget: the smallest network whose accuracy on --val drops by at most "
+        "this (1%, 0.01). Budgets are bisected, and each is a whole run.",
+    ),
+]
+Val = Annotated[
+    str,
+    typer.Option(
+        "--val",
+        metavar="DATA",
+        show_default=False,
+        help="Labelled inputs for --max-drop: a folder or zip with one folder of images for each "
+        "class, in alphabetical order; an .npz file of x and y; or package.module:callable, which "
+        "returns an iterable of pairs.",
+    ),
+]
+Recover = Annotated[
+    str,
+    typer.Option(
+        "--recover",
+        metavar="HOW",
+        show_default=False,
+        help="Give back accuracy: with --data, ls refits all layers (the default) or bn only BatchNorm "
+        "statistics; without, merge lets kept channels stand in for removed ones; none does nothing.",
+    ),
+]
+Distil = Annotated[
+    str,
+    typer.Option(
+        "--distil",
+        "--distill",
+        metavar="STEPS|TIME",
+        show_default=False,
+        help="Train on --data towards the dense model's outputs: 2000 steps, or 5m, 90s, 1h.",
+    ),
+]
+Augment = Annotated[
+    str,
+    typer.Option(
+        "--augment",
+        metavar="NAMES",
+        show_default=False,
+        help="Changes of inputs while training: flip and crop (images), mix (any floats), as "
+        "flip,crop.",
+    ),
+]
+ScoreName = Annotated[
+    str,
+    typer.Option(
+        "--score",
+        metavar="NAME",
+        show_default=False,
+        help="Importance of channels: l1, l2, bn-scale, lamp, fpgm, spline, synflow or random; with "
+        "--data also obs, variance, hrank, taylor, obd, fisher or snip. Default: obs with --data, "
+        "else l2.",
+    ),
+]
+Allocator = Annotated[
+    str,
+    typer.Option(
+        "--allocate",
+        metavar="NAME",
+        help="How widths are chosen: dp (with a certificate), uniform, erk, pq-index, "
+        "global_threshold or random_search.",
+    ),
+]
+RoundTo = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Widths are multiples of N, or stay whole; auto: widths that run fast.",
+    ),
+]
+MinChannels = Annotated[int, typer.Option(metavar="N", help="No group keeps fewer channels.")]
+MaxCut = Annotated[
+    float, typer.Option(metavar="SHARE", help="No group loses a larger share of its channels.")
+]
+Protect = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        show_default=False,
+        help="Groups or parameters to leave whole, as 'layer1.*'; may be repeated.",
+    ),
+]
+KeepClass = Annotated[
+    bool,
+    typer.Option(help="Only widths that the code of the model's class follows, found by trying."),
+]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", metavar="FILE", show_default=False, help="A plan to use.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
 
-Threads = Annotated[str, typer.Option(
-    "--threads", metavar="N,...", help="Threads that one operator may use.")]
-Provider = Annotated[str, typer.Option(
-    "--provider", metavar="NAME", help="onnxruntime's execution provider: CPU, CUDA, ...")]
+Threads = Annotated[
+    str, typer.Option("--threads", metavar="N,...", help="Threads that one operator may use.")
+]
+Provider = Annotated[
+    str,
+    typer.Option(
+        "--provider", metavar="NAME", help="onnxruntime's execution provider: CPU, CUDA, ..."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Verbose = Annotated[int, typer.Option(
-    "-v", "--verbose", count=True, show_default=False,
-    help="Say what is being done; -vv: say more.")]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        show_default=False,
+        help="Say what is being done; -vv: say more.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]

@@ -117,8 +117,10 @@ def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
     except OSError as error:
         raise OutputError(f"can't read {shown}: {error.strerror}") from error
     if others:
-        raise OutputError(f"{shown} holds other files too, such as {others[0]}",
-                          hint="only a folder that graphprune wrote can be replaced")
+        raise OutputError(
+            f"{shown} holds other files too, such as {others[0]}",
+            hint="only a folder that graphprune wrote can be replaced",
+        )
 
 
 @contextmanager

@@ -23,9 +23,16 @@ def plan(
     memory: options.Memory = "",
     file_size: options.FileSize = "",
     latency_table: options.Table = None,
-    out: Annotated[Path | None, typer.Option(
-        "-o", "--output", metavar="FILE", show_default=False,
-        help="Where to write the plan. Default: stdout.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            show_default=False,
+            help="Where to write the plan. Default: stdout.",
+        ),
+    ] = None,
     data: options.Data = "",
     mean: options.Mean = "",
     std: options.Std = "",
@@ -54,8 +61,9 @@ def plan(
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
     source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    asked = reading.budgets(flops=flops, params=params, latency=latency, memory=memory,
-                                  size=file_size)
+    asked = reading.budgets(
+        flops=flops, params=params, latency=latency, memory=memory, size=file_size
+    )
     table = reading.latency_table(latency_table)
     _ = source.file
     with (
@@ -67,16 +75,27 @@ def plan(
         from graphprune.plan.budget import budgets
 
         allocator = Allocate(
-            budget=budgets(asked), method=allocate,
-            round_to=reading.rounding(round_to), min_channels=min_channels, max_cut=max_cut,
-            protect=tuple(protect or ()), keep_class=keep_class,
+            budget=budgets(asked),
+            method=allocate,
+            round_to=reading.rounding(round_to),
+            min_channels=min_channels,
+            max_cut=max_cut,
+            protect=tuple(protect or ()),
+            keep_class=keep_class,
         )
         seen = reading.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()
-        decision = api.decide(dense, examples, allocator=allocator, score=score or None, **seen,
-                              strict_ops=strict_ops, allow_inexact=allow_inexact,
-                              latency_table=table,
-                              progress=progress)[Decision]
+        decision = api.decide(
+            dense,
+            examples,
+            allocator=allocator,
+            score=score or None,
+            **seen,
+            strict_ops=strict_ops,
+            allow_inexact=allow_inexact,
+            latency_table=table,
+            progress=progress,
+        )[Decision]
         if write:
             write(decision.plan.to_json())
     if as_json or not out:

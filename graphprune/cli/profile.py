@@ -18,18 +18,41 @@ __all__ = ["profile"]
 def profile(
     model: options.Model,
     *,
-    out: Annotated[Path, typer.Option(
-        "-o", "--output", metavar="FILE", show_default=False, help="Where to write the table.")],
-    threads: Annotated[int, typer.Option(
-        "--threads", metavar="N", min=1, help="Threads that one operator may use.")] = 1,
-    batch: Annotated[int, typer.Option(
-        "--batch", metavar="N", min=1, help="Samples per run, if the batch is dynamic.")] = 1,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", show_default=False, help="Where to write the table."
+        ),
+    ],
+    threads: Annotated[
+        int,
+        typer.Option("--threads", metavar="N", min=1, help="Threads that one operator may use."),
+    ] = 1,
+    batch: Annotated[
+        int,
+        typer.Option(
+            "--batch", metavar="N", min=1, help="Samples per run, if the batch is dynamic."
+        ),
+    ] = 1,
     provider: options.Provider = "CPU",
-    rounds: Annotated[int, typer.Option(
-        "--rounds", metavar="N", min=1, help="Runs of each operator at each width, in each of five visits.")] = 6,
-    networks: Annotated[int, typer.Option(
-        "--networks", metavar="N", min=0,
-        help="Smaller networks, each exported, that the table is scaled to and checked on.")] = 4,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            "--rounds",
+            metavar="N",
+            min=1,
+            help="Runs of each operator at each width, in each of five visits.",
+        ),
+    ] = 6,
+    networks: Annotated[
+        int,
+        typer.Option(
+            "--networks",
+            metavar="N",
+            min=0,
+            help="Smaller networks, each exported, that the table is scaled to and checked on.",
+        ),
+    ] = 4,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Draws them.")] = 0,
     force: options.Force = False,
     arch: options.Arch = "",
@@ -56,10 +79,17 @@ def profile(
         from graphprune.passes.latency import ProfileLatency
 
         dense, examples, _ = source.load()
-        how = ProfileLatency(threads=threads, batch=batch, provider=provider, rounds=rounds,
-                             networks=networks, seed=seed)
-        table = api.profile(dense, examples, how=how, allow_inexact=allow_inexact,
-                            progress=progress)
+        how = ProfileLatency(
+            threads=threads,
+            batch=batch,
+            provider=provider,
+            rounds=rounds,
+            networks=networks,
+            seed=seed,
+        )
+        table = api.profile(
+            dense, examples, how=how, allow_inexact=allow_inexact, progress=progress
+        )
         write(table.to_json())
     if as_json:
         render.document(table.to_json())

@@ -68,12 +68,14 @@ class Source:
         if self.arch or self.trust_pickle:
             _import_from_here()
         try:
-            return load(self.file, arch=self.arch, inputs=self.inputs,
-                        trust_pickle=self.trust_pickle)
+            return load(
+                self.file, arch=self.arch, inputs=self.inputs, trust_pickle=self.trust_pickle
+            )
         except (*FORWARD_ERRORS, OSError, SystemExit) as error:  # from the user's own code
             raise LoadError(
                 f"{self.arch or self.path} fails: {type(error).__name__}: {first_line(error)}",
-                where=user_line(error), hint="check --arch",
+                where=user_line(error),
+                hint="check --arch",
             ) from error
 
 
@@ -113,8 +115,9 @@ def latency_table(path: Path | None) -> LatencyTable | None:
     return None if path is None else LatencyTable.from_json(_text(path, MAX_BYTES, LoadError))
 
 
-def sources(data: str, val: str, mean: str, std: str, size: str, samples: int,
-            seed: int) -> dict[str, Any]:
+def sources(
+    data: str, val: str, mean: str, std: str, size: str, samples: int, seed: int
+) -> dict[str, Any]:
     """The calibration and validation data as keyword arguments. Nothing of it is read yet.
 
     Raises:
@@ -130,8 +133,12 @@ def sources(data: str, val: str, mean: str, std: str, size: str, samples: int,
     from graphprune.data import open_source
 
     _import_from_here()
-    how: dict[str, Any] = {"mean": means, "std": stds, "seed": seed,
-                           "size": (sizes[0], sizes[-1]) if sizes else None}
+    how: dict[str, Any] = {
+        "mean": means,
+        "std": stds,
+        "seed": seed,
+        "size": (sizes[0], sizes[-1]) if sizes else None,
+    }
     found: dict[str, Any] = {"val": open_source(val, **how)} if val else {}
     if data:
         found |= {"calibration": open_source(data, **how), "samples": samples}
@@ -142,7 +149,9 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError as error:
-        raise PlanError(f"can't read {option} {text!r}", hint="write 0.5, or 0.5,0.4,0.3") from error
+        raise PlanError(
+            f"can't read {option} {text!r}", hint="write 0.5, or 0.5,0.4,0.3"
+        ) from error
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -171,7 +180,7 @@ def sizes(option: str, pairs: list[str]) -> dict[str, int]:
         name, equals, number = pair.rpartition("=")
         if not equals or not name:
             raise PlanError(f"can't read {option} {pair!r}", hint="write NAME=128")
-        found[name], = numbers(option, number)
+        (found[name],) = numbers(option, number)
     return found
 
 

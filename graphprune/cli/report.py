@@ -20,16 +20,31 @@ __all__ = ["report"]
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(
-        metavar="OUT...", show_default=False, help="Folders that compress wrote.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="OUT...", show_default=False, help="Folders that compress wrote."),
+    ],
     *,
-    out: Annotated[Path | None, typer.Option(
-        "-o", "--output", metavar="FILE", show_default=False,
-        help="Where to write the page. Default, for one folder: its report.html.")] = None,
-    val: Annotated[str, typer.Option(
-        "--val", metavar="DATA", show_default=False,
-        help="Labelled inputs, as for compress: the page then has the accuracy on them, and on "
-        "corrupted ones if they are images.")] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            show_default=False,
+            help="Where to write the page. Default, for one folder: its report.html.",
+        ),
+    ] = None,
+    val: Annotated[
+        str,
+        typer.Option(
+            "--val",
+            metavar="DATA",
+            show_default=False,
+            help="Labelled inputs, as for compress: the page then has the accuracy on them, and on "
+            "corrupted ones if they are images.",
+        ),
+    ] = "",
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",

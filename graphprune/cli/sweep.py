@@ -19,13 +19,26 @@ __all__ = ["sweep"]
 def sweep(
     model: options.Model,
     *,
-    flops: Annotated[str, typer.Option(
-        "--flops", metavar="RANGE", show_default=False,
-        help="Shares of the dense FLOPs: 0.3..0.9 (seven of them), 0.3..0.9:13, or 0.3,0.5.")],
-    out: Annotated[Path, typer.Option(
-        "-o", "--output", metavar="FOLDER", show_default=False,
-        help="Where to write front.csv, front.json and front.png. What is there already is not "
-        "computed again, so a run that was killed goes on.")],
+    flops: Annotated[
+        str,
+        typer.Option(
+            "--flops",
+            metavar="RANGE",
+            show_default=False,
+            help="Shares of the dense FLOPs: 0.3..0.9 (seven of them), 0.3..0.9:13, or 0.3,0.5.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            show_default=False,
+            help="Where to write front.csv, front.json and front.png. What is there already is not "
+            "computed again, so a run that was killed goes on.",
+        ),
+    ],
     latency_table: options.Table = None,
     val: options.Val = "",
     data: options.Data = "",
@@ -56,12 +69,25 @@ def sweep(
     wanted = shares(flops)
     table = reading.latency_table(latency_table)
     how: dict[str, Any] = {
-        "score": score or None, "allocate": allocate, "round_to": reading.rounding(round_to),
-        "keep_class": keep_class, "strict_ops": strict_ops, "allow_inexact": allow_inexact,
+        "score": score or None,
+        "allocate": allocate,
+        "round_to": reading.rounding(round_to),
+        "keep_class": keep_class,
+        "strict_ops": strict_ops,
+        "allow_inexact": allow_inexact,
     }
-    told = {"data": data, "val": val, "mean": mean, "std": std, "size": size, "samples": samples,
-            "seed": seed, "arch": arch, "inputs": list(inputs or ()),
-            "table": table.to_json() if table else ""}
+    told = {
+        "data": data,
+        "val": val,
+        "mean": mean,
+        "std": std,
+        "size": size,
+        "samples": samples,
+        "seed": seed,
+        "arch": arch,
+        "inputs": list(inputs or ()),
+        "table": table.to_json() if table else "",
+    }
     of = {"model": _hash(source.file.read_bytes()), "options": _hash(repr((how, told)).encode())}
     folder = _Folder(out, of, force=force)
     with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted) + keep_class) as progress:
@@ -71,8 +97,16 @@ def sweep(
         if missing:
             dense, examples, _ = source.load()
             seen = reading.sources(data, val, mean, std, size, samples, seed)
-            budget_sweep.sweep(dense, examples, missing, tell=folder.add, latency_table=table,
-                          progress=progress, **how, **seen)
+            budget_sweep.sweep(
+                dense,
+                examples,
+                missing,
+                tell=folder.add,
+                latency_table=table,
+                progress=progress,
+                **how,
+                **seen,
+            )
         folder.finish(plot=not no_plot)
     if as_json:
         render.document(folder.front.to_json())
@@ -99,8 +133,10 @@ class _Folder:
         except OSError as error:
             raise OutputError(f"can't write to {path}: {error.strerror}") from error
         if self.front.of != of:
-            raise PlanError(f"{path} holds a sweep of another model, or with other options",
-                            hint="--force begins anew; or choose another folder")
+            raise PlanError(
+                f"{path} holds a sweep of another model, or with other options",
+                hint="--force begins anew; or choose another folder",
+            )
 
     @property
     def known(self) -> set[float]:

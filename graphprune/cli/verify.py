@@ -20,17 +20,32 @@ __all__ = ["verify"]
 
 def verify(
     a: options.Model,
-    b: Annotated[Path, typer.Argument(
-        metavar="B", show_default=False,
-        help="The smaller model: a .pt2 or .onnx file, or an output folder.")],
+    b: Annotated[
+        Path,
+        typer.Argument(
+            metavar="B",
+            show_default=False,
+            help="The smaller model: a .pt2 or .onnx file, or an output folder.",
+        ),
+    ],
     *,
-    plan: Annotated[Path | None, typer.Option(
-        "--plan", metavar="FILE", show_default=False,
-        help="What the smaller model keeps. Default: plan.json beside B, if there is one.",
-    )] = None,
-    retrained: Annotated[bool, typer.Option(
-        "--retrained", help="B's weights were changed after the cut (--data, --distil, or by you): "
-        "compare with MODEL's structure and B's weights.")] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            show_default=False,
+            help="What the smaller model keeps. Default: plan.json beside B, if there is one.",
+        ),
+    ] = None,
+    retrained: Annotated[
+        bool,
+        typer.Option(
+            "--retrained",
+            help="B's weights were changed after the cut (--data, --distil, or by you): "
+            "compare with MODEL's structure and B's weights.",
+        ),
+    ] = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
@@ -49,8 +64,7 @@ def verify(
         from graphprune.workflow.compare_files import compare
 
         dense, examples, name = source.load()
-        found = compare(dense, examples, b, kept, retrained=retrained, name=name,
-                        progress=progress)
+        found = compare(dense, examples, b, kept, retrained=retrained, name=name, progress=progress)
     if as_json:
         render.document(found.to_json())
     else:

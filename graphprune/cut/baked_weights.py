@@ -35,7 +35,8 @@ def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
     for node in analysis.module.graph.nodes:
         held = analysis.facts[node].held if node in analysis.facts else ()
         if node in stored and (
-            any(not kept(axis).all() for axis in held) or not broken.isdisjoint(node.all_input_nodes)
+            any(not kept(axis).all() for axis in held)
+            or not broken.isdisjoint(node.all_input_nodes)
         ):
             broken.add(node)
     found: dict[fx.Node, str] = {}
@@ -57,8 +58,11 @@ def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
 def baked_sources(analysis: Analysis, calls: Mapping[fx.Node, str] | list[fx.Node]) -> list[str]:
     """Names of the stored tensors that some calls are computed from, in graph order."""
     needed = _ancestors(calls)
-    return [str(n.target) for n in analysis.module.graph.nodes
-            if n in needed and n.target in analysis.tensors]
+    return [
+        str(n.target)
+        for n in analysis.module.graph.nodes
+        if n in needed and n.target in analysis.tensors
+    ]
 
 
 def _ancestors(calls: Mapping[fx.Node, str] | list[fx.Node]) -> set[fx.Node]:
@@ -72,8 +76,9 @@ def _ancestors(calls: Mapping[fx.Node, str] | list[fx.Node]) -> set[fx.Node]:
     return needed
 
 
-def baked_values(analysis: Analysis, kept: Kept, tensors: Tensors | None = None
-                 ) -> dict[str, torch.Tensor]:
+def baked_values(
+    analysis: Analysis, kept: Kept, tensors: Tensors | None = None
+) -> dict[str, torch.Tensor]:
     """The tensors that a cut stores: computed in float64, rounded once, without the rows removed.
 
     Args:
@@ -89,7 +94,9 @@ def baked_values(analysis: Analysis, kept: Kept, tensors: Tensors | None = None
         return {}
     found: dict[str, torch.Tensor] = {}
     alike: dict[tuple[str, ...], list[torch.Tensor]] = {}
-    for (node, name), dense in zip(calls.items(), baked_results(analysis, calls, tensors), strict=True):
+    for (node, name), dense in zip(
+        calls.items(), baked_results(analysis, calls, tensors), strict=True
+    ):
         sources = tuple(baked_sources(analysis, [node]))
         value = _stored(analysis, node, kept, dense, sources)
         # One weight in two places, as in a layer that is called twice, stays one.
@@ -99,8 +106,9 @@ def baked_values(analysis: Analysis, kept: Kept, tensors: Tensors | None = None
     return found
 
 
-def _stored(analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor,
-            sources: Sequence[str]) -> torch.Tensor:
+def _stored(
+    analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor, sources: Sequence[str]
+) -> torch.Tensor:
     value = dense
     for dim, axis in enumerate(analysis.layouts[node]):  # type: ignore[arg-type]
         rows = np.flatnonzero(kept(axis))  # type: ignore[arg-type]
@@ -113,8 +121,9 @@ def _stored(analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor,
     return value
 
 
-def baked_results(analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Tensors | None
-                  ) -> tuple[torch.Tensor, ...]:
+def baked_results(
+    analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Tensors | None
+) -> tuple[torch.Tensor, ...]:
     """Results of calls on stored tensors, dense, in float64."""
     graph, copies = fx.Graph(), {}
     needed = _ancestors(calls)
@@ -123,5 +132,7 @@ def baked_results(analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Ten
             copies[node] = graph.node_copy(node, lambda n: copies[n])
     graph.output(tuple(copies[node] for node in calls))
     with torch.no_grad():
-        values: tuple[torch.Tensor, ...] = Double(fx.GraphModule(analysis.module, graph), tensors).run()
+        values: tuple[torch.Tensor, ...] = Double(
+            fx.GraphModule(analysis.module, graph), tensors
+        ).run()
     return values

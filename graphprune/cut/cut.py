@@ -46,8 +46,11 @@ def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedPro
     Raises:
         MismatchError: if the plan was made for another architecture.
     """
-    plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
-               allow_inexact=analysis.allow_inexact)
+    plan.check(
+        fingerprint(analysis.module),
+        {g.id: g.width for g in analysis.groups},
+        allow_inexact=analysis.allow_inexact,
+    )
     return relift(cut_module(analysis, analysis.kept(plan.keep)), program)
 
 
@@ -75,8 +78,9 @@ def cut_nodes(analysis: Analysis, kept: Kept) -> tuple[fx.GraphModule, dict[fx.N
     return module, copies
 
 
-def _baked(module: fx.GraphModule, analysis: Analysis, kept: Kept,
-           copies: dict[fx.Node, fx.Node]) -> fx.GraphModule:
+def _baked(
+    module: fx.GraphModule, analysis: Analysis, kept: Kept, copies: dict[fx.Node, fx.Node]
+) -> fx.GraphModule:
     """Computed weights stored, and the calls and tensors that computed them left out."""
     values = baked_values(analysis, kept)
     if not values:
@@ -109,7 +113,9 @@ def slice_tensors(
 
 
 def spread_tensors(
-    tensors: Mapping[str, torch.Tensor], axes: Mapping[str, Layout], kept: Kept,
+    tensors: Mapping[str, torch.Tensor],
+    axes: Mapping[str, Layout],
+    kept: Kept,
     values: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """The opposite of ``slice_tensors``: dense tensors with other values in the rows that are kept.
@@ -126,7 +132,9 @@ def spread_tensors(
         if name not in values:
             continue
         if id(tensor) not in done:
-            rows = [kept(axis) if axis.shape[1] else np.ones(len(axis), bool) for axis in axes[name]]
+            rows = [
+                kept(axis) if axis.shape[1] else np.ones(len(axis), bool) for axis in axes[name]
+            ]
             value = values[name].detach()
             if value.shape != tuple(map(np.count_nonzero, rows)):
                 continue
@@ -135,8 +143,9 @@ def spread_tensors(
     return out
 
 
-def _spread(tensor: torch.Tensor, rows: Sequence[NDArray[np.bool_]],
-            value: torch.Tensor) -> torch.Tensor:
+def _spread(
+    tensor: torch.Tensor, rows: Sequence[NDArray[np.bool_]], value: torch.Tensor
+) -> torch.Tensor:
     if not rows:
         return value
     indices = tuple(torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows)))
@@ -156,15 +165,24 @@ def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
     return out
 
 
-def _rewrite(module: fx.GraphModule, facts: Facts, old: fx.Node, new: fx.Node,
-             copies: Mapping[fx.Node, fx.Node], kept: Kept) -> None:
+def _rewrite(
+    module: fx.GraphModule,
+    facts: Facts,
+    old: fx.Node,
+    new: fx.Node,
+    copies: Mapping[fx.Node, fx.Node],
+    kept: Kept,
+) -> None:
     found = facts.replacement(kept) if facts.replacement is not None else None
     target, arguments = found if found is not None else (old.target, bind(old))
     changed = {name: value(kept) for name, value in facts.rewrites.items()}
     factors = {name: factor(kept) for name, factor in facts.scales.items()}
     after = factors.pop("", 1.0)
-    if found is not None or any(arguments[n] != value for n, value in changed.items()) or any(
-            factor != 1 for factor in factors.values()):
+    if (
+        found is not None
+        or any(arguments[n] != value for n, value in changed.items())
+        or any(factor != 1 for factor in factors.values())
+    ):
         copied: dict[str, Any] = {}
         for name, value in (arguments | changed).items():
             if isinstance(value, np.ndarray):

@@ -88,22 +88,27 @@ class Arrays:
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise LoadError(f"{self.path.name} can't be read: {first_line(error)}") from error
 
-    def _inputs(self, arrays: dict[str, torch.Tensor],
-                program: ExportedProgram) -> tuple[torch.Tensor, ...]:
+    def _inputs(
+        self, arrays: dict[str, torch.Tensor], program: ExportedProgram
+    ) -> tuple[torch.Tensor, ...]:
         names = input_names(program)
         if all(name in arrays for name in names):
             return tuple(arrays[name] for name in names)
         if len(names) == 1 and (len(arrays) == 1 or _ONLY in arrays):
             return (arrays.get(_ONLY, next(iter(arrays.values()))),)
-        raise LoadError(f"{self.path.name} has {', '.join(sorted(arrays)) or 'no arrays'}; the "
-                        f"model takes {', '.join(names)}")
+        raise LoadError(
+            f"{self.path.name} has {', '.join(sorted(arrays)) or 'no arrays'}; the "
+            f"model takes {', '.join(names)}"
+        )
 
 
 def _length(columns: tuple[torch.Tensor, ...], path: Path) -> int:
     lengths = {len(column) if column.ndim else 0 for column in columns}
     if len(lengths) != 1:
-        raise LoadError(f"the arrays in {path.name} have different numbers of samples: "
-                        f"{', '.join(map(str, sorted(lengths)))}")
+        raise LoadError(
+            f"the arrays in {path.name} have different numbers of samples: "
+            f"{', '.join(map(str, sorted(lengths)))}"
+        )
     return lengths.pop()
 
 

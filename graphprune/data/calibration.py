@@ -23,8 +23,10 @@ BATCHES = 10
 """... and least number of batches, if there are as many samples: some are kept aside."""
 
 
-_WHOLE = ("items of the calibration data are neither joined nor split, as not all inputs of the model have the "
-          "batch first")
+_WHOLE = (
+    "items of the calibration data are neither joined nor split, as not all inputs of the model have the "
+    "batch first"
+)
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ def _some(batches: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
 
 def _takes_items(program: ExportedProgram) -> bool:
     """Whether the batch is the first dimension of some inputs only, such as a graph's nodes beside its edges."""
-    batched = [0 in dynamic_dims(program).get(name, {}) or not (isinstance(leaf, torch.Tensor) and leaf.ndim)
-               for name, leaf in zip(input_names(program), user_inputs(program), strict=True)]
+    batched = [
+        0 in dynamic_dims(program).get(name, {})
+        or not (isinstance(leaf, torch.Tensor) and leaf.ndim)
+        for name, leaf in zip(input_names(program), user_inputs(program), strict=True)
+    ]
     return dynamic_batch(program) and not all(batched)
 
 
@@ -146,7 +151,9 @@ def batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[Any, 
         yield _joined(pending)
 
 
-def _taken(data: Iterable[Any], program: ExportedProgram, samples: int) -> Iterator[tuple[Any, ...]]:
+def _taken(
+    data: Iterable[Any], program: ExportedProgram, samples: int
+) -> Iterator[tuple[Any, ...]]:
     """Checked items, flat, until there are enough samples."""
     have = 0
     for item in data:
@@ -175,7 +182,9 @@ def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
     assert spec is not None
     args, _ = spec.children()
     try:
-        return tuple(spec.flatten_up_to(((dict(item),), {}) if args.num_children else ((), dict(item))))
+        return tuple(
+            spec.flatten_up_to(((dict(item),), {}) if args.num_children else ((), dict(item)))
+        )
     except ValueError as error:
         raise LoadError(
             f"the calibration data has {', '.join(map(str, item))}, "
@@ -195,8 +204,9 @@ def _rows(leaves: Sequence[Any], start: int, end: int, *, copy: bool = False) ->
 
 def _joined(items: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     columns = list(zip(*items, strict=True))
-    return tuple(torch.cat(c) if isinstance(c[0], torch.Tensor) and c[0].ndim else c[0]
-                 for c in columns)
+    return tuple(
+        torch.cat(c) if isinstance(c[0], torch.Tensor) and c[0].ndim else c[0] for c in columns
+    )
 
 
 def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str]) -> None:

@@ -80,7 +80,10 @@ def _pixelate(images: Tensor, _unit: Tensor, _random: Generator) -> Tensor:
 
 
 CORRUPTIONS: Mapping[str, Corruption] = {
-    "noise": _noise, "blur": _blur, "brightness": _brighten, "contrast": _flatten,
+    "noise": _noise,
+    "blur": _blur,
+    "brightness": _brighten,
+    "contrast": _flatten,
     "pixelate": _pixelate,
 }
 """By the names they have in a report."""
@@ -110,8 +113,13 @@ class Corrupted:
         units: list[Tensor | None] = []
         for *inputs, labels in batched(self.source.labelled(program), BATCH):
             units = units or [_unit(value) if _is_image(value) else None for value in inputs]
-            yield *(value if unit is None else self.corruption(value, unit, random)
-                    for value, unit in zip(inputs, units, strict=True)), labels
+            yield (
+                *(
+                    value if unit is None else self.corruption(value, unit, random)
+                    for value, unit in zip(inputs, units, strict=True)
+                ),
+                labels,
+            )
 
 
 def _unit(images: Tensor) -> Tensor:
@@ -119,8 +127,12 @@ def _unit(images: Tensor) -> Tensor:
 
 
 def _is_image(value: Any) -> bool:
-    return (isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 4
-            and min(value.shape[-2:]) > 1)
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.ndim == 4
+        and min(value.shape[-2:]) > 1
+    )
 
 
 def takes_images(program: ExportedProgram) -> bool:
@@ -137,5 +149,7 @@ def robustness(program: ExportedProgram, data: Source) -> dict[str, float]:
     """
     if not takes_images(program):
         return {}
-    return {name: accuracy(program, Corrupted(data, corruption))
-            for name, corruption in CORRUPTIONS.items()}
+    return {
+        name: accuracy(program, Corrupted(data, corruption))
+        for name, corruption in CORRUPTIONS.items()
+    }

@@ -33,8 +33,11 @@ def list_files(path: Path, suffixes: Sequence[str]) -> list[str]:
         with _archive(path) as archive:
             names = archive.namelist()
     else:
-        raise LoadError(f"{path} is neither a folder nor a zip archive" if path.exists()
-                        else f"no such file: {path}")
+        raise LoadError(
+            f"{path} is neither a folder nor a zip archive"
+            if path.exists()
+            else f"no such file: {path}"
+        )
     ends = tuple(suffixes)
     return sorted(n for n in names if n.lower().endswith(ends) and not _hidden(n))
 

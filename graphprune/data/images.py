@@ -99,8 +99,10 @@ class Images:
                 classes = {c: i for i, c in enumerate(sorted({f[depth] for f in folders.values()}))}
                 return {name: classes[folder[depth]] for name, folder in folders.items()}
             depth += 1
-        raise LoadError(f"{self.path.name} has no folder for each class",
-                        hint="labels are the folders' places in alphabetical order")
+        raise LoadError(
+            f"{self.path.name} has no folder for each class",
+            hint="labels are the folders' places in alphabetical order",
+        )
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
         """Every readable image ``[1, c, h, w]`` with its label ``[1]``.
@@ -110,8 +112,10 @@ class Images:
         """
         labels = self.labels()
         if (found := len(set(labels.values()))) != class_count(program):
-            raise LoadError(f"{self.path.name} has folders for {found} classes, the model has "
-                            f"{class_count(program)}")
+            raise LoadError(
+                f"{self.path.name} has folders for {found} classes, the model has "
+                f"{class_count(program)}"
+            )
         for name, image in self._read(list(labels), program, []):
             yield image, torch.tensor([labels[name]])
 
@@ -121,8 +125,9 @@ class Images:
             raise LoadError(f"{self.path} has no images ({', '.join(SUFFIXES)})")
         return names
 
-    def _read(self, names: Sequence[str], program: ExportedProgram,
-              skipped: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    def _read(
+        self, names: Sequence[str], program: ExportedProgram, skipped: list[str]
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         """Names and images ``[1, c, h, w]``; names of unreadable ones are added to ``skipped``."""
         example = _image_input(program)
         channels, height, width = example.shape[1:]
@@ -139,12 +144,19 @@ class Images:
                 image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
                 yield name, ((image - mean) / std).to(example.dtype)[None]
         if len(skipped) == len(names):
-            raise LoadError(f"none of the {len(names)} images in {self.path.name} can be read "
-                            f"({reason})")
+            raise LoadError(
+                f"none of the {len(names)} images in {self.path.name} can be read ({reason})"
+            )
 
 
-def images(path: str | Path, *, mean: Sequence[float] = (), std: Sequence[float] = (),
-           size: int | tuple[int, int] | None = None, seed: int = 0) -> Images:
+def images(
+    path: str | Path,
+    *,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Images:
     """Calibration images, for ``compress(..., calibration=gp.images(...))``.
 
     Args:
@@ -169,8 +181,10 @@ def _image_input(program: ExportedProgram) -> torch.Tensor:
         shape = f"[{', '.join(map(str, x.shape))}], {x.dtype}"
     else:
         shape = f"{len(examples)} inputs"
-    raise LoadError(f"images fit an input [n, 1, 3 or 4, h, w] of floats; the model takes {shape}",
-                    hint="give tensors: --data FILE.npz, or package.module:callable")
+    raise LoadError(
+        f"images fit an input [n, 1, 3 or 4, h, w] of floats; the model takes {shape}",
+        hint="give tensors: --data FILE.npz, or package.module:callable",
+    )
 
 
 def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:

@@ -75,12 +75,20 @@ class Code:
         except GraphpruneError:
             raise
         except (*FORWARD_ERRORS, SystemExit) as error:  # from the user's own code
-            raise LoadError(f"{self.name} fails: {type(error).__name__}: {first_line(error)}",
-                            where=user_line(error)) from error
+            raise LoadError(
+                f"{self.name} fails: {type(error).__name__}: {first_line(error)}",
+                where=user_line(error),
+            ) from error
 
 
-def open_source(text: str | Path, *, mean: Sequence[float] = (), std: Sequence[float] = (),
-                size: tuple[int, int] | None = None, seed: int = 0) -> Source:
+def open_source(
+    text: str | Path,
+    *,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Source:
     """The source that a user named.
 
     Args:
@@ -105,8 +113,9 @@ def open_source(text: str | Path, *, mean: Sequence[float] = (), std: Sequence[f
     return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
 
 
-def calibrate(data: Calibration | Source | Iterable[Any] | str | Path, program: ExportedProgram,
-              samples: int) -> Calibration:
+def calibrate(
+    data: Calibration | Source | Iterable[Any] | str | Path, program: ExportedProgram, samples: int
+) -> Calibration:
     """Inputs for a program from whatever the user gave.
 
     Args:

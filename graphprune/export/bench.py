@@ -57,10 +57,17 @@ class Benchmark:
         return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
 
 
-def bench(models: Sequence[Path], *, batches: Sequence[int] = (1,), threads: Sequence[int] = (1,),
-          provider: str = "CPU", rounds: int = 50, warmup: int = 5,
-          dims: Mapping[str, int] | None = None,
-          progress: Callable[[str], object] = lambda _: None) -> Benchmark:
+def bench(
+    models: Sequence[Path],
+    *,
+    batches: Sequence[int] = (1,),
+    threads: Sequence[int] = (1,),
+    provider: str = "CPU",
+    rounds: int = 50,
+    warmup: int = 5,
+    dims: Mapping[str, int] | None = None,
+    progress: Callable[[str], object] = lambda _: None,
+) -> Benchmark:
     """Time ONNX models in turn: one run of each, then another of each, and so on.
 
     Args:

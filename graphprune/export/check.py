@@ -43,8 +43,13 @@ def onnx_tolerance(program: ExportedProgram) -> float:
     return max([ONNX_TOLERANCE, *(_COARSE[dtype] for dtype in found if dtype in _COARSE)])
 
 
-def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 0, *,
-               tolerance: float | None = None) -> float:
+def check_onnx(
+    model: bytes | str | Path,
+    program: ExportedProgram,
+    seed: int = 0,
+    *,
+    tolerance: float | None = None,
+) -> float:
     """Run an ONNX model in onnxruntime against its program in PyTorch, on the CPU.
 
     Random numbers are held in both (``onnx_held.py``, ``randomness.py``).
@@ -72,7 +77,9 @@ def check_onnx(model: bytes | str | Path, program: ExportedProgram, seed: int = 
     for grow in growths(program):
         inputs = native_inputs(program, grow, seed + grow)
         got = _run_session(runner, inputs)
-        expected = [y for y in run(interpreter, inputs, rounded=True) if isinstance(y, torch.Tensor)]
+        expected = [
+            y for y in run(interpreter, inputs, rounded=True) if isinstance(y, torch.Tensor)
+        ]
         if len(got) != len(expected):
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
         worst = max([worst, *map(_difference, got, expected)])
@@ -90,11 +97,15 @@ def _advice(program: ExportedProgram, seed: int, tolerance: float) -> str:
     exact = run(Double(graph), [widen(x) for x in inputs], rounded=True)
     own = error(run(_Untouched(graph), inputs, rounded=True), exact)
     if own <= tolerance:
-        return ("try another opset, or leave out the ONNX file (--no-onnx); the PyTorch result was verified and "
-                "is not affected")
-    return (f"PyTorch itself is {own:.1e} away from its result in float64 on these inputs, as where nearly equal "
-            "values are put in order, so this can't be decided: leave out the ONNX file (--no-onnx), or give the "
-            "model without its last steps")
+        return (
+            "try another opset, or leave out the ONNX file (--no-onnx); the PyTorch result was verified and "
+            "is not affected"
+        )
+    return (
+        f"PyTorch itself is {own:.1e} away from its result in float64 on these inputs, as where nearly equal "
+        "values are put in order, so this can't be decided: leave out the ONNX file (--no-onnx), or give the "
+        "model without its last steps"
+    )
 
 
 def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Tensor]:

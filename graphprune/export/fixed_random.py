@@ -74,8 +74,12 @@ def _of_shape(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     given, (out,) = _attributes(node), node.output
     value = onnx.numpy_helper.from_array(np.full(given["shape"], _drawn(node), dtype=np.float32))
     constant = onnx.helper.make_node("Constant", [], [f"{out}_held"], value=value)
-    return [constant, onnx.helper.make_node("Cast", [f"{out}_held"], [out],
-                                            to=given.get("dtype", onnx.TensorProto.FLOAT))]
+    return [
+        constant,
+        onnx.helper.make_node(
+            "Cast", [f"{out}_held"], [out], to=given.get("dtype", onnx.TensorProto.FLOAT)
+        ),
+    ]
 
 
 def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
@@ -101,7 +105,9 @@ def _dropout(node: onnx.NodeProto, known: dict[str, Any]) -> list[onnx.NodeProto
         return [node]
     stays = 1.0 - float(ratio)
     out, source = node.output[0], node.input[0]
-    factor = onnx.numpy_helper.from_array(np.array(1 / stays if stays > MIDDLE else 0.0, dtype=np.float32))
+    factor = onnx.numpy_helper.from_array(
+        np.array(1 / stays if stays > MIDDLE else 0.0, dtype=np.float32)
+    )
     return [
         onnx.helper.make_node("Constant", [], [f"{out}_factor"], value=factor),
         onnx.helper.make_node("CastLike", [f"{out}_factor", source], [f"{out}_typed"]),

@@ -59,8 +59,11 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     result.CopyFrom(model)
     (current,) = [o.version for o in result.opset_import if not o.domain]
     constants = {t.name: t for t in result.graph.initializer}
-    constants |= {n.output[0]: n.attribute[0].t for n in result.graph.node
-                  if n.op_type == "Constant" and n.attribute[0].name == "value"}
+    constants |= {
+        n.output[0]: n.attribute[0].t
+        for n in result.graph.node
+        if n.op_type == "Constant" and n.attribute[0].name == "value"
+    }
     for node in result.graph.node:
         _lower(node, current, opset, constants)
     del result.opset_import[:]
@@ -71,8 +74,9 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return result
 
 
-def _lower(node: onnx.NodeProto, current: int, opset: int,
-           constants: Mapping[str, onnx.TensorProto]) -> None:
+def _lower(
+    node: onnx.NodeProto, current: int, opset: int, constants: Mapping[str, onnx.TensorProto]
+) -> None:
     import onnx.defs
 
     name = node.op_type
@@ -98,8 +102,12 @@ def _lower(node: onnx.NodeProto, current: int, opset: int,
         raise _cannot(name, opset, "takes fewer inputs there")
 
 
-def _inputs_to_attributes(node: onnx.NodeProto, attributes: tuple[str, ...],
-                          constants: Mapping[str, onnx.TensorProto], opset: int) -> None:
+def _inputs_to_attributes(
+    node: onnx.NodeProto,
+    attributes: tuple[str, ...],
+    constants: Mapping[str, onnx.TensorProto],
+    opset: int,
+) -> None:
     from onnx import helper, numpy_helper
 
     values = list(node.input)[1:]
@@ -109,8 +117,9 @@ def _inputs_to_attributes(node: onnx.NodeProto, attributes: tuple[str, ...],
         if value not in constants:
             raise _cannot(node.op_type, opset, f"has to know its {attribute} there")
         numbers = numpy_helper.to_array(constants[value]).reshape(-1).tolist()
-        node.attribute.append(helper.make_attribute(
-            attribute, numbers[0] if attribute in _SCALARS else numbers))
+        node.attribute.append(
+            helper.make_attribute(attribute, numbers[0] if attribute in _SCALARS else numbers)
+        )
     if len(values) > len(attributes):
         raise _cannot(node.op_type, opset, "takes fewer inputs there")
     del node.input[1:]
@@ -129,5 +138,7 @@ def _drop_unread(model: onnx.ModelProto) -> None:
 
 
 def _cannot(name: str, opset: int, why: str) -> ExportError:
-    return ExportError(f"this model can't be expressed in opset {opset}: {name} {why}",
-                       hint="ask for another opset, or for none")
+    return ExportError(
+        f"this model can't be expressed in opset {opset}: {name} {why}",
+        hint="ask for another opset, or for none",
+    )

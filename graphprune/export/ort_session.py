@@ -50,15 +50,18 @@ class Runtime:
         names = {name.removesuffix(_SUFFIX).lower(): name for name in known}
         wanted = self.provider.removesuffix(_SUFFIX).lower()
         if wanted not in names:
-            raise LoadError(f"this onnxruntime has no execution provider {self.provider!r}",
-                            hint=f"one of {', '.join(known)}")
+            raise LoadError(
+                f"this onnxruntime has no execution provider {self.provider!r}",
+                hint=f"one of {', '.join(known)}",
+            )
         if self.threads < 1:
             raise LoadError("at least one thread is needed")
         object.__setattr__(self, "provider", names[wanted])
 
 
-def session(model: bytes | str | Path, runtime: Runtime | None = None, *,
-            profile: Path | None = None) -> onnxruntime.InferenceSession:
+def session(
+    model: bytes | str | Path, runtime: Runtime | None = None, *, profile: Path | None = None
+) -> onnxruntime.InferenceSession:
     """A session on a serialised model, or on a file of one.
 
     Args:
@@ -86,8 +89,13 @@ def session(model: bytes | str | Path, runtime: Runtime | None = None, *,
         raise cannot_run(failure) from failure
 
 
-def feed(of: onnxruntime.InferenceSession, *, batch: int = 1,
-         dims: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, Any]:
+def feed(
+    of: onnxruntime.InferenceSession,
+    *,
+    batch: int = 1,
+    dims: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Inputs of the shapes a session takes: normal floats, and zeros of other types.
 
     Args:
@@ -102,11 +110,16 @@ def feed(of: onnxruntime.InferenceSession, *, batch: int = 1,
     generator = np.random.default_rng(seed)
     found: dict[str, Any] = {}
     for value in of.get_inputs():
-        shape = [_length(value.name, axis, size, batch, dims or {})
-                 for axis, size in enumerate(value.shape)]
+        shape = [
+            _length(value.name, axis, size, batch, dims or {})
+            for axis, size in enumerate(value.shape)
+        ]
         dtype = _dtype(value.type)
-        found[value.name] = (generator.standard_normal(shape).astype(dtype)
-                             if dtype.kind == "f" else np.zeros(shape, dtype))
+        found[value.name] = (
+            generator.standard_normal(shape).astype(dtype)
+            if dtype.kind == "f"
+            else np.zeros(shape, dtype)
+        )
     return found
 
 
@@ -145,16 +158,19 @@ def cannot_run(failure: Exception) -> ExportError:
     )
 
 
-def _length(name: str, axis: int, size: int | str | None, batch: int,
-            dims: Mapping[str, int]) -> int:
+def _length(
+    name: str, axis: int, size: int | str | None, batch: int, dims: Mapping[str, int]
+) -> int:
     if isinstance(size, int):
         return size
     if size is not None and size in dims:
         return dims[size]
     if axis == 0:
         return batch
-    raise LoadError(f"axis {axis} of the input {name} is dynamic: {size}",
-                    hint=f"--dim {size}=128 gives it a size")
+    raise LoadError(
+        f"axis {axis} of the input {name} is dynamic: {size}",
+        hint=f"--dim {size}=128 gives it a size",
+    )
 
 
 def _dtype(kind: str) -> np.dtype[Any]:

@@ -69,8 +69,13 @@ class Ratio:
         return Ratio(spread.median, spread.low, spread.high)
 
 
-def interleaved(runners: Sequence[Runner], *, rounds: int, warmup: int = 2,
-                tell: Callable[[int], object] = lambda _: None) -> list[list[float]]:
+def interleaved(
+    runners: Sequence[Runner],
+    *,
+    rounds: int,
+    warmup: int = 2,
+    tell: Callable[[int], object] = lambda _: None,
+) -> list[list[float]]:
     """Run all in turn, again and again, every other round backwards.
 
     Args:

@@ -39,9 +39,14 @@ _OUTPUT = "graphprune.output."
 _LOGGERS = ("torch.onnx", "onnxscript")
 
 
-def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
-            output_names: Sequence[str], opset: int | None = None,
-            dims: Mapping[tuple[int, int], str] | None = None) -> onnx.ModelProto:
+def to_onnx(
+    program: ExportedProgram,
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    opset: int | None = None,
+    dims: Mapping[tuple[int, int], str] | None = None,
+) -> onnx.ModelProto:
     """Convert a program to ONNX.
 
     Args:
@@ -67,9 +72,13 @@ def to_onnx(program: ExportedProgram, *, input_names: Sequence[str],
     try:
         with _quiet():
             converted = torch.onnx.export(
-                program, (), dynamo=True, verbose=False,
+                program,
+                (),
+                dynamo=True,
+                verbose=False,
                 opset_version=None if opset is None else max(opset, OLDEST_WRITTEN),
-                input_names=inputs, output_names=[f"{_OUTPUT}{i}" for i in range(len(outputs))],
+                input_names=inputs,
+                output_names=[f"{_OUTPUT}{i}" for i in range(len(outputs))],
             )
     except OnnxExporterError as failure:
         raise ExportError(
@@ -133,8 +142,9 @@ def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
     return found
 
 
-def _dim_names(program: ExportedProgram, names: Sequence[str],
-               given: Mapping[tuple[int, int], str]) -> dict[str, str]:
+def _dim_names(
+    program: ExportedProgram, names: Sequence[str], given: Mapping[tuple[int, int], str]
+) -> dict[str, str]:
     """The program's symbol -> the name to show."""
     found: dict[str, str] = {}
     order = list(program_inputs(program))
@@ -197,8 +207,9 @@ def _drop_traces(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-def _check_model(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str],
-                 opset: int | None) -> None:
+def _check_model(
+    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str], opset: int | None
+) -> None:
     import onnx.checker
     import onnx.shape_inference
 

@@ -21,8 +21,9 @@ def writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"can't write {path.name}: {error.strerror or error}",
-                          hint="is the disk full?") from error
+        raise OutputError(
+            f"can't write {path.name}: {error.strerror or error}", hint="is the disk full?"
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -56,8 +56,7 @@ def shown(value: Any) -> str:
 
 def finite(value: Any) -> bool:
     """Whether it is a number that arithmetic can take; JSON can write 1e999."""
-    return (isinstance(value, int | float) and not isinstance(value, bool)
-            and abs(value) <= _LARGEST)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def is_index(value: Any) -> bool:

@@ -30,7 +30,11 @@ _METADATA = torch.ops.aten._assert_tensor_metadata.default
 
 def autocast_types(program: ExportedProgram) -> tuple[str, ...]:
     """The types that parts of a program are computed in by ``autocast``: ``bfloat16``."""
-    graphs = [module.graph for module in program.graph_module.modules() if isinstance(module, fx.GraphModule)]
+    graphs = [
+        module.graph
+        for module in program.graph_module.modules()
+        if isinstance(module, fx.GraphModule)
+    ]
     found = [_type_of(node) for graph in graphs for node in graph.nodes]
     return tuple(sorted({str(kind).removeprefix("torch.") for kind in found if kind is not None}))
 
@@ -62,7 +66,9 @@ def _inline(module: fx.GraphModule, region: fx.Node) -> None:
     operator: Any = region.target
     body, *operands = region.args[_BODY[operator] :]
     inner: Any = module.get_submodule(str(body.target))  # type: ignore[union-attr]
-    copies: dict[fx.Node, Any] = dict(zip(inner.graph.find_nodes(op="placeholder"), operands, strict=True))
+    copies: dict[fx.Node, Any] = dict(
+        zip(inner.graph.find_nodes(op="placeholder"), operands, strict=True)
+    )
     with module.graph.inserting_before(region):
         for node in inner.graph.nodes:
             if node.op == "get_attr":
@@ -84,17 +90,25 @@ def _inline(module: fx.GraphModule, region: fx.Node) -> None:
 def _retype(module: fx.GraphModule) -> None:
     """Infer the values' types anew; checks of others go."""
     values: dict[fx.Node, Any] = {}
-    mode = next(node.meta["val"].fake_mode for node in module.graph.find_nodes(op="placeholder")
-                if isinstance(node.meta.get("val"), torch.Tensor))
+    mode = next(
+        node.meta["val"].fake_mode
+        for node in module.graph.find_nodes(op="placeholder")
+        if isinstance(node.meta.get("val"), torch.Tensor)
+    )
     with mode, torch.no_grad():
         for node in list(module.graph.nodes):
             if node.op == "placeholder":
                 values[node] = node.meta.get("val")
             elif node.op == "get_attr":
                 stored = attrgetter(str(node.target))(module)
-                values[node] = mode.from_tensor(stored) if isinstance(stored, torch.Tensor) else stored
+                values[node] = (
+                    mode.from_tensor(stored) if isinstance(stored, torch.Tensor) else stored
+                )
             elif node.op == "call_function":
-                if node.target is _METADATA and values[node.args[0]].dtype is not bind(node)["dtype"]:
+                if (
+                    node.target is _METADATA
+                    and values[node.args[0]].dtype is not bind(node)["dtype"]
+                ):
                     module.graph.erase_node(node)
                     continue
                 values[node] = _evaluated(node, values)

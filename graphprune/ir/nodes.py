@@ -81,7 +81,11 @@ def size_hint(size: int | torch.SymInt) -> int:
     expression, environment = size.node.expr, size.node.shape_env
     # Older versions of torch call it var_to_val.
     known = getattr(environment, "backed_var_to_val", None) or environment.var_to_val
-    return int(expression.xreplace({s: known.get(s, sympy.Integer(UNKNOWN_SIZE)) for s in expression.free_symbols}))
+    return int(
+        expression.xreplace({
+            s: known.get(s, sympy.Integer(UNKNOWN_SIZE)) for s in expression.free_symbols
+        })
+    )
 
 
 def is_continuous(value: Any) -> bool:
@@ -95,8 +99,13 @@ def is_comparable(value: Any) -> bool:
     How many rows a mask selects may differ from network to network.
     """
     found = value.meta.get("val") if isinstance(value, fx.Node) else None
-    return isinstance(found, torch.Tensor) and found.is_floating_point() and all(
-        not isinstance(size, torch.SymInt) or size.node.hint is not None for size in found.shape)
+    return (
+        isinstance(found, torch.Tensor)
+        and found.is_floating_point()
+        and all(
+            not isinstance(size, torch.SymInt) or size.node.hint is not None for size in found.shape
+        )
+    )
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:

@@ -183,8 +183,11 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
 def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
     """Every tensor that a ``get_attr`` node reads: qualified name -> tensor, in graph order."""
     nodes = module.graph.find_nodes(op="get_attr")
-    return {node.target: tensor for node in nodes if (tensor := _attribute(module, node.target))
-            is not None}
+    return {
+        node.target: tensor
+        for node in nodes
+        if (tensor := _attribute(module, node.target)) is not None
+    }
 
 
 def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:

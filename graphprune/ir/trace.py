@@ -68,9 +68,7 @@ def trace(
             _evaluate(model)
             try:
                 with quiet():
-                    return torch.export.export(
-                        model, inputs[0], inputs[1], dynamic_shapes=shapes
-                    )
+                    return torch.export.export(model, inputs[0], inputs[1], dynamic_shapes=shapes)
             except FORWARD_ERRORS as error:
                 logger.info("torch.export failed: %s", error)
                 failure = error
@@ -82,11 +80,17 @@ def trace(
 
 
 def _advice(model: torch.nn.Module) -> str:
-    scripted = [name for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)]
+    scripted = [
+        name for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)
+    ]
     if scripted:
-        return f"{scripted[0] or 'it'} is compiled by torch.jit.script: give the Python module instead"
-    return ("data-dependent control flow and printing of tensors can't be captured; see "
-            "torch.export's documentation, or export the model yourself and pass the .pt2 file")
+        return (
+            f"{scripted[0] or 'it'} is compiled by torch.jit.script: give the Python module instead"
+        )
+    return (
+        "data-dependent control flow and printing of tensors can't be captured; see "
+        "torch.export's documentation, or export the model yourself and pass the .pt2 file"
+    )
 
 
 def _attempts(
@@ -183,8 +187,11 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
         with torch.no_grad():
             return model(*args, **kwargs)
     except FORWARD_ERRORS as error:
-        shapes = [tuple(x.shape) for x in pytree.tree_leaves((args, kwargs))
-                  if isinstance(x, torch.Tensor)]
+        shapes = [
+            tuple(x.shape)
+            for x in pytree.tree_leaves((args, kwargs))
+            if isinstance(x, torch.Tensor)
+        ]
         raise LoadError(
             f"the model fails on inputs of shape {', '.join(map(str, shapes))}: "
             f"{first_line(error)}",

@@ -38,13 +38,16 @@ class TrainableGraph(fx.GraphModule):
         file = io.BytesIO()
         torch.export.save(lift(copy.deepcopy(self).cpu().eval()), file)
         first: dict[int, str] = {}
-        kept = {name: (first.setdefault(id(tensor), name), tensor.requires_grad, tensor.device)
-                for name, tensor in state(self).items()}
+        kept = {
+            name: (first.setdefault(id(tensor), name), tensor.requires_grad, tensor.device)
+            for name, tensor in state(self).items()
+        }
         return _read, (file.getvalue(), kept, self.training)
 
 
-def _read(data: bytes, kept: Mapping[str, tuple[str, bool, torch.device]],
-          training: bool) -> TrainableGraph:
+def _read(
+    data: bytes, kept: Mapping[str, tuple[str, bool, torch.device]], training: bool
+) -> TrainableGraph:
     module = trainable_graph(torch.export.load(io.BytesIO(data)))
     tensors = state(module)
     for name, (first, trained, device) in kept.items():

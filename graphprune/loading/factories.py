@@ -19,8 +19,15 @@ __all__ = ["LIBRARIES", "build", "examples_of", "fill", "only", "resolve"]
 LIBRARIES = ("hf", "timm", "torchvision")
 """Names that may stand before the colon in place of a module of the user's own."""
 
-_CONSTRUCTION_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, AttributeError,
-                        ImportError)
+_CONSTRUCTION_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OSError,
+    AttributeError,
+    ImportError,
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,14 @@ def build(arch: str) -> torch.nn.Module:
         try:
             made = make[parsed.library](library, parsed)
         except _CONSTRUCTION_ERRORS as error:
-            raise LoadError(f"{arch} can't be built: {first_line(error)}",
-                            hint="check --arch") from error
+            raise LoadError(
+                f"{arch} can't be built: {first_line(error)}", hint="check --arch"
+            ) from error
     if not isinstance(made, torch.nn.Module):
-        raise LoadError(f"{arch} fails: it makes an object of type {type(made).__name__}, "
-                        "not a module", hint="check --arch")
+        raise LoadError(
+            f"{arch} fails: it makes an object of type {type(made).__name__}, not a module",
+            hint="check --arch",
+        )
     return made
 
 
@@ -80,8 +90,10 @@ def _parsed(arch: str) -> _Name:
 
 
 def _malformed(arch: str) -> LoadError:
-    return LoadError(f"{arch!r} is not of the form package.module:factory",
-                     hint="or package.module:factory(key=value), torchvision:NAME, timm:NAME, hf:DIR")
+    return LoadError(
+        f"{arch!r} is not of the form package.module:factory",
+        hint="or package.module:factory(key=value), torchvision:NAME, timm:NAME, hf:DIR",
+    )
 
 
 def _library(name: str) -> ModuleType:
@@ -89,11 +101,14 @@ def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise LoadError(f"{package} is not installed: {first_line(error)}",
-                        hint=f"pip install {package}") from error
+        raise LoadError(
+            f"{package} is not installed: {first_line(error)}", hint=f"pip install {package}"
+        ) from error
     except RuntimeError as error:
-        raise LoadError(f"{package} can't be imported: {first_line(error)}",
-                        hint="check that it fits this version of torch") from error
+        raise LoadError(
+            f"{package} can't be imported: {first_line(error)}",
+            hint="check that it fits this version of torch",
+        ) from error
 
 
 def _of_torchvision(library: ModuleType, arch: _Name) -> Any:
@@ -109,8 +124,9 @@ def _of_transformers(library: ModuleType, arch: _Name) -> Any:
     if not (folder / "config.json").is_file():
         raise LoadError(f"{folder} holds no config.json")
     # Local, and never with code that comes with the model.
-    config = library.AutoConfig.from_pretrained(folder, local_files_only=True,
-                                                trust_remote_code=False)
+    config = library.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     config.use_cache = False  # a cache of keys is no output of a network that is cut
     config.return_dict = False
     name = (config.architectures or ["?"])[0]
@@ -166,15 +182,19 @@ def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
     state = _unwrapped(_state_dict(content, file), own)
     for name, value in state.items():
         if isinstance(value, torch.Tensor) and name in own and _kind(value) != _kind(own[name]):
-            raise LoadError(f"{file} has {value.dtype} in {name!a:.80}, where {type(model).__name__} "
-                            f"has {own[name].dtype}", hint="quantised weights have to be restored first")
+            raise LoadError(
+                f"{file} has {value.dtype} in {name!a:.80}, where {type(model).__name__} "
+                f"has {own[name].dtype}",
+                hint="quantised weights have to be restored first",
+            )
     try:
         model.load_state_dict({**_tied(model, own, state), **state})
     except (RuntimeError, TypeError, AttributeError) as error:
         _, _, details = str(error).partition(":\n")  # below torch's headline
         said = " ".join(details.split()) or first_line(error)
-        raise LoadError(f"{file} doesn't fit {type(model).__name__}: {said:.300}",
-                        hint="check --arch") from error
+        raise LoadError(
+            f"{file} doesn't fit {type(model).__name__}: {said:.300}", hint="check --arch"
+        ) from error
     return model
 
 
@@ -185,8 +205,13 @@ def _state_dict(content: Any, file: str) -> Mapping[str, Any]:
         raise LoadError(f"{file} holds a {type(content).__name__}, not a state dict")
     if any(isinstance(value, torch.Tensor) for value in content.values()):
         return content
-    found = {name: value for name, value in content.items() if isinstance(value, Mapping) and value
-             and all(isinstance(tensor, torch.Tensor) for tensor in value.values())}
+    found = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, Mapping)
+        and value
+        and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+    }
     return only(found, "state dicts", file) or content
 
 
@@ -197,8 +222,10 @@ def only(found: Mapping[str, Any], what: str, file: str) -> Any:
         LoadError: if there are several.
     """
     if len(found) > 1:
-        raise LoadError(f"{file} holds several {what}: {', '.join(found):.200}",
-                        hint="save the one that is meant in a file of its own")
+        raise LoadError(
+            f"{file} holds several {what}: {', '.join(found):.200}",
+            hint="save the one that is meant in a file of its own",
+        )
     return next(iter(found.values()), None)
 
 
@@ -217,10 +244,15 @@ def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
     return tensor.is_floating_point(), tensor.is_complex()
 
 
-def _tied(model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+def _tied(
+    model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]
+) -> dict[str, Any]:
     """Values of tensors that a file leaves out because they are the same as others in it."""
     tensors = dict(model.named_parameters(remove_duplicate=False))
     tensors |= dict(model.named_buffers(remove_duplicate=False))
     present = {id(tensors[name]): state[name] for name in state if name in tensors}
-    return {name: present[id(tensors[name])] for name in own
-            if name not in state and id(tensors.get(name)) in present}
+    return {
+        name: present[id(tensors[name])]
+        for name in own
+        if name not in state and id(tensors.get(name)) in present
+    }

@@ -54,8 +54,9 @@ class Loaded:
     interface: Interface | None = None
 
 
-def load(path: Path, *, arch: str = "", inputs: Sequence[str] = (),
-         trust_pickle: bool = False) -> Loaded:
+def load(
+    path: Path, *, arch: str = "", inputs: Sequence[str] = (), trust_pickle: bool = False
+) -> Loaded:
     """Read a model file.
 
     Args:
@@ -80,7 +81,9 @@ def load(path: Path, *, arch: str = "", inputs: Sequence[str] = (),
 
 def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> Loaded:
     archive = None if path.suffix in {".onnx", ".safetensors"} else open_archive(path)
-    own = path.suffix == ".onnx" or (archive is not None and (archive.is_program or archive.is_script))
+    own = path.suffix == ".onnx" or (
+        archive is not None and (archive.is_program or archive.is_script)
+    )
     if own and arch:
         raise LoadError(f"{path.name} brings its own architecture", hint="leave out --arch")
     if path.suffix == ".onnx":
@@ -88,17 +91,25 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
         return Loaded(program=imported.program, interface=imported.interface)
     if archive is not None and archive.is_program:
         if inputs:
-            raise LoadError(f"{path.name} brings its own architecture and inputs",
-                            hint="leave out --arch and --input")
+            raise LoadError(
+                f"{path.name} brings its own architecture and inputs",
+                hint="leave out --arch and --input",
+            )
         return Loaded(program=load_program(path, trust_pickle=trust_pickle))
     if archive is not None and archive.is_script:
         return Loaded(program=_script(path, inputs, trust_pickle))
-    content = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path, archive, trust_pickle)
+    content = (
+        _safetensors(path)
+        if path.suffix == ".safetensors"
+        else _unpickled(path, archive, trust_pickle)
+    )
     if (module := _module(content, path)) is not None:
         return Loaded(model=module, inputs=_examples(inputs, arch, module))
     if not arch:
-        raise LoadError(f"{path.name} holds weights without an architecture",
-                        hint="name a factory: --arch package.module:factory")
+        raise LoadError(
+            f"{path.name} holds weights without an architecture",
+            hint="name a factory: --arch package.module:factory",
+        )
     model = factories.fill(factories.build(arch), content, path.name)
     return Loaded(model=model, inputs=_examples(inputs, arch, model))
 
@@ -114,8 +125,10 @@ def _module(content: Any, path: Path) -> torch.nn.Module | None:
 
 def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:
     if not trust_pickle:
-        raise LoadError(f"{path.name} is TorchScript, and reading it may run code that is in it",
-                        hint="if you trust where it comes from, pass --trust-pickle; safer: a .pt2")
+        raise LoadError(
+            f"{path.name} is TorchScript, and reading it may run code that is in it",
+            hint="if you trust where it comes from, pass --trust-pickle; safer: a .pt2",
+        )
     return trace(load_script(path), _examples(inputs, "", None))
 
 
@@ -158,8 +171,11 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise LoadError(f"{path.name} is not a safetensors file: {first_line(error)}") from error
 
 
-def check_finite(parameters: Iterable[tuple[str, torch.Tensor]],
-                 buffers: Iterable[tuple[str, torch.Tensor]], file: str) -> None:
+def check_finite(
+    parameters: Iterable[tuple[str, torch.Tensor]],
+    buffers: Iterable[tuple[str, torch.Tensor]],
+    file: str,
+) -> None:
     """Refuse weights that aren't numbers: what is computed with them proves nothing.
 
     Buffers may be infinite, since masks of attention are. On the meta device there are no values.
@@ -173,19 +189,26 @@ def check_finite(parameters: Iterable[tuple[str, torch.Tensor]],
                 continue
             wrong = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
             if bool(wrong.any()):
-                raise LoadError(f"{file} holds NaN or Inf in {name!a:.80}",
-                                hint="was it trained to the end? take an earlier checkpoint")
+                raise LoadError(
+                    f"{file} holds NaN or Inf in {name!a:.80}",
+                    hint="was it trained to the end? take an earlier checkpoint",
+                )
 
 
 def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
     if inputs:
-        kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} if model is not None else set()
+        kinds = (
+            {p.dtype for p in model.parameters() if p.is_floating_point()}
+            if model is not None
+            else set()
+        )
         kind = kinds.pop() if len(kinds) == 1 else torch.float32
         return tuple(parse_input(text, kind) for text in inputs)
     if model is not None and (found := factories.examples_of(arch, model)) is not None:
         return tuple(found)
-    raise LoadError("the shape of the inputs is not known",
-                    hint="pass --input 1x3x224x224, once for each input")
+    raise LoadError(
+        "the shape of the inputs is not known", hint="pass --input 1x3x224x224, once for each input"
+    )
 
 
 def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
@@ -206,8 +229,9 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
     for size in shape:
         count *= size
     if not 0 < count <= _MAX_INPUT:
-        raise LoadError(f"can't read {text!r:.80} as an input shape",
-                        hint="write 1x3x224x224, or 1x128:int64")
+        raise LoadError(
+            f"can't read {text!r:.80} as an input shape", hint="write 1x3x224x224, or 1x128:int64"
+        )
     if dtype and dtype not in _DTYPES:
         raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
     kind = _DTYPES.get(dtype, kind)

@@ -30,10 +30,24 @@ from .zip_archive import Archive, open_archive
 
 __all__ = ["READ_ERRORS", "load_program", "unpickled"]
 
-READ_ERRORS = (RuntimeError, EOFError, ValueError, OSError, AttributeError, ImportError,
-               LookupError, TypeError, AssertionError, ArithmeticError, MemoryError,
-               NotImplementedError, BufferError, SpecViolationError, struct.error,
-               zipfile.BadZipFile)
+READ_ERRORS = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+    BufferError,
+    SpecViolationError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 """What torch raises on files that are damaged, apart from ``pickle.UnpicklingError``."""
 
 _PARTS = re.compile(
@@ -58,17 +72,22 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
         raise LoadError(f"no such file: {path}")
     archive = open_archive(path)
     if archive is None or not archive.is_program:
-        raise LoadError(f"{path.name} is not a readable exported program: "
-                        "torch.export.save didn't write it")
+        raise LoadError(
+            f"{path.name} is not a readable exported program: torch.export.save didn't write it"
+        )
     try:
         with quiet(), path.open("rb") if trust_pickle else _clean(archive) as file:
             program = torch.export.load(file)
             _try_out(program)
     except (*READ_ERRORS, pickle.UnpicklingError, SyntaxError) as error:
-        raise LoadError(f"{path.name} is not a readable exported program: {first_line(error)}") from error
+        raise LoadError(
+            f"{path.name} is not a readable exported program: {first_line(error)}"
+        ) from error
     if program.example_inputs is None:
-        raise LoadError(f"{path.name} carries no example inputs",
-                        hint="export it again with torch.export.export and torch.export.save")
+        raise LoadError(
+            f"{path.name} carries no example inputs",
+            hint="export it again with torch.export.export and torch.export.save",
+        )
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
     if size > 16 * path.stat().st_size:
         raise LoadError(f"{path.name} states weights larger than what it stores")
@@ -126,8 +145,10 @@ def _clean(archive: Archive) -> io.BytesIO:
 
 
 def _dangerous(archive: Archive, what: str) -> LoadError:
-    return LoadError(f"{archive.path.name} holds {what}, and reading it could run code",
-                     hint="if you trust where it comes from, pass --trust-pickle")
+    return LoadError(
+        f"{archive.path.name} holds {what}, and reading it could run code",
+        hint="if you trust where it comes from, pass --trust-pickle",
+    )
 
 
 def _check_pickle(archive: Archive, name: str, data: bytes) -> None:
@@ -142,8 +163,9 @@ def _checked(archive: Archive, name: str, data: bytes) -> Any:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise LoadError(f"{archive.path.name} is not a readable exported program: "
-                        f"{name} is not JSON") from error
+        raise LoadError(
+            f"{archive.path.name} is not a readable exported program: {name} is not JSON"
+        ) from error
     if name.startswith("models/") and isinstance(document, dict):
         document["guards_code"] = []  # Python code, which torch would run; nothing needs it
     for key, value in strings(document):

@@ -18,8 +18,13 @@ _TARGET = re.compile(
     r"torch\.ops\.(aten|prims|torchvision)\.[a-z]\w*(\.\w+)?|torch\.ops\.aten\.__(and|or|xor|[lr]shift)__\.\w+"
     r"|torch\.ops\.higher_order\.[a-z]\w*|_operator\.[a-z]+|torch\.(_?sym_[a-z]+)|math\.[a-z]+"
 )
-_FORBIDDEN = {"torch.ops.aten.from_file", "_operator.attrgetter", "_operator.methodcaller",
-              "_operator.call", "torch.ops.aten.save"}
+_FORBIDDEN = {
+    "torch.ops.aten.from_file",
+    "_operator.attrgetter",
+    "_operator.methodcaller",
+    "_operator.call",
+    "torch.ops.aten.save",
+}
 _FRAME = re.compile(r'File "[^"\n\r]*", line \d+, in [\w<>.]+')
 _FUNCTIONS = {
     "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Mod", "PythonMod",
@@ -28,9 +33,29 @@ _FUNCTIONS = {
     "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "StrictLessThan",
     "StrictGreaterThan", "LessThan", "GreaterThan", "And", "Or", "Not", "Identity",
 }  # fmt: skip
-_SAFE_NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.UnaryOp,
-               ast.USub, ast.UAdd, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Compare,
-               ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_SAFE_NODES = (
+    ast.Expression,
+    ast.Call,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.keyword,
+    ast.UnaryOp,
+    ast.USub,
+    ast.UAdd,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.Compare,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+)
 
 
 def members(document: Any) -> Iterator[tuple[str, Any]]:
@@ -71,7 +96,8 @@ def is_harmless(key: str, value: str) -> bool:
     match key:
         case "target":
             return bool(_TARGET.fullmatch(value)) and not any(
-                value == bad or value.startswith(f"{bad}.") for bad in _FORBIDDEN)
+                value == bad or value.startswith(f"{bad}.") for bad in _FORBIDDEN
+            )
         case "expr_str":
             return _is_expression(value)
         case "in_spec" | "out_spec" | "context":
@@ -115,7 +141,8 @@ def _is_safe(node: ast.AST) -> bool:
         case ast.Constant(value=value):
             # Symbol('s0'), Integer('2'), Rational('1/2'): sympy parses some of these again.
             return isinstance(value, bool | int | float) or (
-                isinstance(value, str) and bool(re.fullmatch(r"[a-zA-Z]\w*|-?\d+(\.\d+)?", value)))
+                isinstance(value, str) and bool(re.fullmatch(r"[a-zA-Z]\w*|-?\d+(\.\d+)?", value))
+            )
         case _:
             return isinstance(node, _SAFE_NODES)
 

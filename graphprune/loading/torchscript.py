@@ -25,7 +25,6 @@ __all__ = ["Script", "load_script"]
 _LOAD_ERRORS = (RuntimeError, ValueError, OSError, LookupError, TypeError, AttributeError)
 
 
-
 def _integer(x: Any) -> Any:
     return x if isinstance(x, torch.SymInt) else int(x)
 
@@ -179,13 +178,16 @@ def _computed(node: Any, inputs: list[Any]) -> Sequence[Any]:
         packet = getattr(torch.ops.aten, schema.name.partition("::")[2])
         operator = getattr(packet, schema.overload_name or "default")
         pairs = list(zip(operator._schema.arguments, inputs, strict=True))
-        found = operator(*(x for a, x in pairs if not a.kwarg_only),
-                         **{a.name: x for a, x in pairs if a.kwarg_only})
+        found = operator(
+            *(x for a, x in pairs if not a.kwarg_only),
+            **{a.name: x for a, x in pairs if a.kwarg_only},
+        )
     return found if node.outputsSize() > 1 else [found]
 
 
-def _convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
-                 *how: Any) -> torch.Tensor:
+def _convolution(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *how: Any
+) -> torch.Tensor:
     stride, padding, dilation, transposed, output_padding, groups = how
     rank = weight.dim() - 3
     if transposed:
@@ -198,5 +200,7 @@ def _convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
 def _cannot(node: Any, what: str) -> LoadError:
     lines = [text.strip() for text in node.sourceRange().splitlines() if "<---" not in text]
     where = next(filter(None, lines), "")
-    return LoadError(f"TorchScript: {what} is not supported: {where:.100}",
-                     hint="trace the model with torch.jit.trace, or bring it as .pt2")
+    return LoadError(
+        f"TorchScript: {what} is not supported: {where:.100}",
+        hint="trace the model with torch.jit.trace, or bring it as .pt2",
+    )

@@ -17,8 +17,18 @@ from graphprune.errors import LoadError, first_line
 __all__ = ["Archive", "open_archive"]
 
 # What the standard library raises for archives that are damaged or made to mislead.
-_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError,
-           NotImplementedError, RuntimeError, OverflowError, LookupError)
+_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    LookupError,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,9 @@ class Archive:
             with zipfile.ZipFile(self.path) as file:
                 return file.read(full)
         except _ERRORS as error:
-            raise LoadError(f"{self.path.name} is damaged at {name!a:.80}: {first_line(error)}") from error
+            raise LoadError(
+                f"{self.path.name} is damaged at {name!a:.80}: {first_line(error)}"
+            ) from error
 
     @property
     def is_program(self) -> bool:
@@ -79,8 +91,10 @@ def open_archive(path: Path) -> Archive | None:
         return archive
     packed = [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]
     if packed:
-        raise LoadError(f"{path.name} holds compressed entries, such as {packed[0]!a:.80}",
-                        hint="torch.save and torch.export.save write none")
+        raise LoadError(
+            f"{path.name} holds compressed entries, such as {packed[0]!a:.80}",
+            hint="torch.save and torch.export.save write none",
+        )
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise LoadError(f"{path.name} states more content than it has bytes")
     if len(set(names)) < len(names):

@@ -36,11 +36,19 @@ class Call:
         stored: the call computes a weight from stored tensors alone.
     """
 
-    def __init__(self, node: fx.Node, link: int, labels: Labels,
-                 layouts: Mapping[fx.Node, Result], cache: dict[Any, Axis],
-                 tensors: Mapping[fx.Node, torch.Tensor], *,
-                 quiet: Callable[[fx.Node], bool], allow_inexact: bool,
-                 stored: bool = False) -> None:
+    def __init__(
+        self,
+        node: fx.Node,
+        link: int,
+        labels: Labels,
+        layouts: Mapping[fx.Node, Result],
+        cache: dict[Any, Axis],
+        tensors: Mapping[fx.Node, torch.Tensor],
+        *,
+        quiet: Callable[[fx.Node], bool],
+        allow_inexact: bool,
+        stored: bool = False,
+    ) -> None:
         self.node = node
         self.labels = labels
         self.facts = Facts()
@@ -105,7 +113,12 @@ class Call:
     def constant(self, value: Any) -> NDArray[np.int64] | None:
         """The value of an argument of whole numbers (a node, or a name), if it is stored in the model."""
         found = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
-        if found is None or is_continuous(found) or found.dtype == torch.bool or found.device.type == "meta":
+        if (
+            found is None
+            or is_continuous(found)
+            or found.dtype == torch.bool
+            or found.device.type == "meta"
+        ):
             return None
         return found.detach().cpu().numpy().astype(np.int64)
 
@@ -142,8 +155,15 @@ class Call:
         self.facts.mixes = True
         self.freeze(*axes)
 
-    def statistic(self, argument: str, dims: Iterable[int], *, centred: bool = False,
-                  runs: int = 1, held: Sequence[Axis] = ()) -> None:
+    def statistic(
+        self,
+        argument: str,
+        dims: Iterable[int],
+        *,
+        centred: bool = False,
+        runs: int = 1,
+        held: Sequence[Axis] = (),
+    ) -> None:
         """A sum, or a statistic made of sums, runs over ``dims`` of an operand.
 
         Rows may be removed where the parameters of their channels can silence them, or, with
@@ -202,8 +222,11 @@ class Call:
             inferred = any(s and not alive.all() for s, alive in zip(symbolic, left, strict=True))
             rows = zip(sizes, symbolic, left, strict=True)
             return [
-                size if alive.all() and not (inferred and size == -1)
-                else -1 if is_symbolic else int(alive.sum())
+                size
+                if alive.all() and not (inferred and size == -1)
+                else -1
+                if is_symbolic
+                else int(alive.sum())
                 for size, is_symbolic, alive in rows
             ]
 

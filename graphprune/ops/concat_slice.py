@@ -119,7 +119,13 @@ def _pieces(call: Call, dim: int) -> Result:
     return [with_axis(layout, dim, run) for run in runs]
 
 
-_EVEN = {aten.chunk.default, aten.unsafe_chunk.default, aten.hsplit.int, aten.tensor_split.sections, aten.vsplit.int}
+_EVEN = {
+    aten.chunk.default,
+    aten.unsafe_chunk.default,
+    aten.hsplit.int,
+    aten.tensor_split.sections,
+    aten.vsplit.int,
+}
 
 
 @rule(

@@ -58,7 +58,10 @@ def _at(layout: Layout, dim: int, rank: int) -> tuple[Axis, ...]:
 
 @rule(
     aten.cdist.default,
-    samples=lambda: [sample(torch.randn(6, 5, 4), torch.randn(6, 3, 4)), sample(torch.randn(6, 4), torch.randn(3, 4))],
+    samples=lambda: [
+        sample(torch.randn(6, 5, 4), torch.randn(6, 3, 4)),
+        sample(torch.randn(6, 4), torch.randn(3, 4)),
+    ],
 )
 def distances(call: Call) -> Layout:
     """``[..., n, k] x [..., m, k] -> [..., n, m]``: of all rows from all rows."""

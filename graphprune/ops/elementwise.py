@@ -134,14 +134,18 @@ def _is_quiet(call: Call, result: Layout) -> bool:
     isn't; of other functions the value at zero is looked up. An operand that is stretched along
     channels isn't zero at one of them.
     """
-    operands = [node for node in call.node.all_input_nodes
-                if isinstance(node.meta.get("val"), torch.Tensor)]
+    operands = [
+        node for node in call.node.all_input_nodes if isinstance(node.meta.get("val"), torch.Tensor)
+    ]
     channels = [len(result) - i for i, axis in enumerate(result) if call.removable(axis)]
     if not channels:
         return True
     covered = {
-        node: {i for i in channels if i <= len(layout := call.layout(node))
-               and len(layout[-i]) == len(result[-i])}
+        node: {
+            i
+            for i in channels
+            if i <= len(layout := call.layout(node)) and len(layout[-i]) == len(result[-i])
+        }
         for node in operands
     }
     if call.node.target in _PRODUCTS:
@@ -156,7 +160,9 @@ def _is_quiet(call: Call, result: Layout) -> bool:
 
 
 def _is_zero_at_zero(call: Call) -> bool:
-    arguments = call.arguments | ({"device": torch.device("cpu")} if "device" in call.arguments else {})
+    arguments = call.arguments | (
+        {"device": torch.device("cpu")} if "device" in call.arguments else {}
+    )
     for name, value in arguments.items():
         found = value.meta.get("val") if isinstance(value, fx.Node) else None
         if isinstance(found, torch.Tensor):

@@ -64,8 +64,18 @@ def embedding(call: Call) -> Layout:
 @rule(
     aten.embedding_bag.padding_idx,
     samples=lambda: [
-        sample(torch.randn(9, 6), torch.tensor([4, 0, 2, 1, 1]), torch.tensor([0, 2]), False, mode, False,
-               None, False, None) for mode in (0, 1)
+        sample(
+            torch.randn(9, 6),
+            torch.tensor([4, 0, 2, 1, 1]),
+            torch.tensor([0, 2]),
+            False,
+            mode,
+            False,
+            None,
+            False,
+            None,
+        )
+        for mode in (0, 1)
     ],
 )
 def embedding_bag(call: Call) -> Result:
@@ -107,7 +117,9 @@ def take_along(call: Call) -> Layout:
         return tuple(map(plain, call.out_shape))
     dim = call.dim(call["dim"], len(layout))
     call.freeze(layout[dim], indices[dim])
-    rest = broadcast(call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout))
+    rest = broadcast(
+        call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout)
+    )
     return with_axis(rest, dim, plain(call.out_shape[dim]))
 
 

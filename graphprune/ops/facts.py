@@ -135,5 +135,6 @@ def share(kept: Kept, axes: Iterable[Axis]) -> float:
 def resized(sizes: Sequence[Any], layout: Layout, kept: Kept) -> list[Any]:
     """Sizes, of which those whose axis lost rows become what is left."""
     left = [kept(axis) for axis in layout]
-    return [size if alive.all() else int(alive.sum())
-            for size, alive in zip(sizes, left, strict=True)]
+    return [
+        size if alive.all() else int(alive.sum()) for size, alive in zip(sizes, left, strict=True)
+    ]

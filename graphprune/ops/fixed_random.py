@@ -34,7 +34,9 @@ _SEED = 0
 aten = torch.ops.aten
 
 _SWITCHES = {
-    **dict.fromkeys((aten.rrelu.default, aten.rrelu_.default, aten.rrelu_with_noise.default), "training"),
+    **dict.fromkeys(
+        (aten.rrelu.default, aten.rrelu_.default, aten.rrelu_with_noise.default), "training"
+    ),
     aten.scaled_dot_product_attention.default: "dropout_p",
 }
 """Arguments that say whether an operator draws; of all others it is one called ``train``."""
@@ -144,15 +146,46 @@ def _rounded(given: Mapping[str, Any]) -> Any:
 
 
 _STAND_INS: dict[Any, Callable[[Mapping[str, Any]], Any]] = {
-    **dict.fromkeys((aten.rand.default, aten.rand.generator, aten.rand_like.default, aten.uniform_.default,
-                     aten.uniform.default), _uniform),
-    **dict.fromkeys((aten.randn.default, aten.randn.generator, aten.randn_like.default, aten.normal_.default,
-                     aten.normal.Tensor_Tensor, aten.normal.Tensor_float, aten.normal.float_Tensor,
-                     aten.normal.float_float, aten.normal_functional.default), _normal),
+    **dict.fromkeys(
+        (
+            aten.rand.default,
+            aten.rand.generator,
+            aten.rand_like.default,
+            aten.uniform_.default,
+            aten.uniform.default,
+        ),
+        _uniform,
+    ),
+    **dict.fromkeys(
+        (
+            aten.randn.default,
+            aten.randn.generator,
+            aten.randn_like.default,
+            aten.normal_.default,
+            aten.normal.Tensor_Tensor,
+            aten.normal.Tensor_float,
+            aten.normal.float_Tensor,
+            aten.normal.float_float,
+            aten.normal_functional.default,
+        ),
+        _normal,
+    ),
     **dict.fromkeys((aten.exponential_.default, aten.exponential.default), _exponential),
-    **dict.fromkeys((aten.randint.default, aten.randint.low, aten.randint_like.default,
-                     aten.randint_like.low_dtype), _whole),
+    **dict.fromkeys(
+        (
+            aten.randint.default,
+            aten.randint.low,
+            aten.randint_like.default,
+            aten.randint_like.low_dtype,
+        ),
+        _whole,
+    ),
 }
 
-_CHANCES = {aten.bernoulli.default, aten.bernoulli.p, aten.bernoulli.Tensor, aten.bernoulli_.float,
-            aten.bernoulli_.Tensor}
+_CHANCES = {
+    aten.bernoulli.default,
+    aten.bernoulli.p,
+    aten.bernoulli.Tensor,
+    aten.bernoulli_.float,
+    aten.bernoulli_.Tensor,
+}

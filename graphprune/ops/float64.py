@@ -19,8 +19,12 @@ Tensors = Mapping[str, torch.Tensor]
 """Values of parameters, buffers and constants, by qualified name."""
 
 
-_NARROW = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
-           torch.complex64: torch.complex128}
+_NARROW = {
+    torch.float32: torch.float64,
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.complex64: torch.complex128,
+}
 
 
 class Double(fx.Interpreter):

@@ -55,10 +55,14 @@ def index_put(call: Call) -> Layout:
     leading = dims == list(range(len(dims)))
     passing = min(len(rest), len(values)) if leading else 0
     call.freeze(*(layout[i] for i in dims), *values[: len(values) - passing])
-    call.freeze(*(axis for item in call["indices"] if item is not None for axis in call.layout(item)))
+    call.freeze(
+        *(axis for item in call["indices"] if item is not None for axis in call.layout(item))
+    )
     if not leading:
         call.freeze(*rest)
-    for mine, other in zip(rest[len(rest) - passing :], values[len(values) - passing :], strict=True):
+    for mine, other in zip(
+        rest[len(rest) - passing :], values[len(values) - passing :], strict=True
+    ):
         if len(other) == len(mine):
             call.tie(mine, other)
     return layout
@@ -96,8 +100,14 @@ def put_rows(call: Call) -> Layout:
 @rule(
     aten.scatter_reduce.two,
     samples=lambda: [
-        sample(torch.randn(2, 6), 1, torch.tensor([[4, 0], [1, 1]]), torch.randn(2, 2), "amax",
-               free=False),
+        sample(
+            torch.randn(2, 6),
+            1,
+            torch.tensor([[4, 0], [1, 1]]),
+            torch.randn(2, 2),
+            "amax",
+            free=False,
+        ),
     ],
 )
 def scatter(call: Call) -> Layout:
@@ -245,8 +255,9 @@ def grouped_product(call: Call) -> Layout:
     return _grouped(call, call.layout("input"), call.layout("weight"))
 
 
-def _in_runs(x: torch.Tensor, y: torch.Tensor, offs: torch.Tensor | None = None,
-             *_: Any, **__: Any) -> torch.Tensor:
+def _in_runs(
+    x: torch.Tensor, y: torch.Tensor, offs: torch.Tensor | None = None, *_: Any, **__: Any
+) -> torch.Tensor:
     if offs is None:
         return x @ y
     runs = pairwise([0, *offs.tolist()])

@@ -131,14 +131,18 @@ def matrix_vector(call: Call) -> Layout:
 def tensordot(call: Call) -> Layout:
     """Pairs of dimensions are contracted; what is left of both stands side by side."""
     x, y = call.layout("self"), call.layout("other")
-    mine, other = ([d % len(layout) for d in call[name]]
-                   for name, layout in (("dims_self", x), ("dims_other", y)))
+    mine, other = (
+        [d % len(layout) for d in call[name]]
+        for name, layout in (("dims_self", x), ("dims_other", y))
+    )
     for i, j in zip(mine, other, strict=True):
         call.tie(x[i], y[j])
         call.contract("other", j, y[j])
     call.macs(1, *x, *(axis for j, axis in enumerate(y) if j not in other))
-    return (*(axis for i, axis in enumerate(x) if i not in mine),
-            *(axis for j, axis in enumerate(y) if j not in other))
+    return (
+        *(axis for i, axis in enumerate(x) if i not in mine),
+        *(axis for j, axis in enumerate(y) if j not in other),
+    )
 
 
 @rule(

@@ -27,19 +27,55 @@ aten = torch.ops.aten
 @rule(
     aten.batch_norm.default,
     samples=lambda: [
-        sample(torch.randn(2, 6, 3, 3), torch.rand(6), torch.randn(6), torch.randn(6),
-               torch.rand(6) + 0.5, False, 0.1, 1e-5, False),
-        sample(torch.randn(4, 6), None, None, torch.randn(6), torch.rand(6) + 0.5, False, 0.1,
-               1e-5, False),
+        sample(
+            torch.randn(2, 6, 3, 3),
+            torch.rand(6),
+            torch.randn(6),
+            torch.randn(6),
+            torch.rand(6) + 0.5,
+            False,
+            0.1,
+            1e-5,
+            False,
+        ),
+        sample(
+            torch.randn(4, 6),
+            None,
+            None,
+            torch.randn(6),
+            torch.rand(6) + 0.5,
+            False,
+            0.1,
+            1e-5,
+            False,
+        ),
     ],
 )
 @rule(
     aten.instance_norm.default,
     samples=lambda: [
-        sample(torch.randn(2, 6, 3, 3), torch.rand(6), torch.randn(6), None, None, True, 0.1,
-               1e-5, False),
-        sample(torch.randn(2, 6, 3), None, None, torch.randn(6), torch.rand(6) + 0.5, False,
-               0.1, 1e-5, False),
+        sample(
+            torch.randn(2, 6, 3, 3),
+            torch.rand(6),
+            torch.randn(6),
+            None,
+            None,
+            True,
+            0.1,
+            1e-5,
+            False,
+        ),
+        sample(
+            torch.randn(2, 6, 3),
+            None,
+            None,
+            torch.randn(6),
+            torch.rand(6) + 0.5,
+            False,
+            0.1,
+            1e-5,
+            False,
+        ),
     ],
 )
 def per_channel_norm(call: Call) -> Layout:
@@ -120,8 +156,9 @@ def _over_last(call: Call, *, centred: bool) -> Layout:
     return layout
 
 
-def _compensate(call: Call, held: Layout, dims: Iterable[int], *, centred: bool = True,
-                runs: int = 1) -> None:
+def _compensate(
+    call: Call, held: Layout, dims: Iterable[int], *, centred: bool = True, runs: int = 1
+) -> None:
     """Say that statistics run over ``dims``, and correct them for rows of ``held`` that go."""
     scaled = "weight" if call["weight"] is not None else ""
     if call["eps"] is None or (not scaled and call.get("bias") is not None):

@@ -57,11 +57,16 @@ def repeat(call: Call) -> Layout:
     layout, times = call.layout("self"), list(call[name])
     times = [1] * (len(layout) - len(times)) + times
     layout = (*(plain(1) for _ in range(len(times) - len(layout))), *layout)
-    out = [_repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))]
-    call.rewrite(name, lambda kept: [
-        int(alive.sum()) if len(old) == 1 and not (alive := kept(new)).all() else n
-        for n, old, new in zip(times, layout, out, strict=True)
-    ])
+    out = [
+        _repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))
+    ]
+    call.rewrite(
+        name,
+        lambda kept: [
+            int(alive.sum()) if len(old) == 1 and not (alive := kept(new)).all() else n
+            for n, old, new in zip(times, layout, out, strict=True)
+        ],
+    )
     return tuple(out)
 
 
@@ -120,16 +125,23 @@ def pad(call: Call) -> Layout:
         out: list[Any] = []
         for i, edge in enumerate(edges):
             old = amounts[2 * i : 2 * i + 2]
-            out += old if edge is None else [
-                int(kept(rows).sum()) * (1 if n >= 0 else -1) for n, rows in zip(old, edge, strict=True)
-            ]
+            out += (
+                old
+                if edge is None
+                else [
+                    int(kept(rows).sum()) * (1 if n >= 0 else -1)
+                    for n, rows in zip(old, edge, strict=True)
+                ]
+            )
         return out
 
     call.rewrite("pad", value)
     return tuple(layout)
 
 
-def _padded(call: Call, axis: Axis, dim: int, before: int, after: int) -> tuple[Axis, tuple[Axis, Axis]]:
+def _padded(
+    call: Call, axis: Axis, dim: int, before: int, after: int
+) -> tuple[Axis, tuple[Axis, Axis]]:
     """The padded axis, and the rows added (or cropped) at either end."""
     head = call.fresh(before, (dim, 0)) if before >= 0 else axis[:-before]
     tail = call.fresh(after, (dim, 1)) if after >= 0 else axis[after:]

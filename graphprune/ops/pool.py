@@ -80,14 +80,25 @@ def sampled(call: Call) -> Result:
 
 @rule(
     aten.max_unpool2d.default,
-    samples=lambda: [sample(torch.randn(2, 6, 2, 2), torch.zeros(2, 6, 2, 2, dtype=torch.int64), [4, 4],
-                            free=False)],
+    samples=lambda: [
+        sample(
+            torch.randn(2, 6, 2, 2), torch.zeros(2, 6, 2, 2, dtype=torch.int64), [4, 4], free=False
+        )
+    ],
     quiet=True,
 )
 @rule(
     aten.max_unpool3d.default,
-    samples=lambda: [sample(torch.randn(2, 6, 2, 2, 2), torch.zeros(2, 6, 2, 2, 2, dtype=torch.int64),
-                            [4, 4, 4], [2, 2, 2], [0, 0, 0], free=False)],
+    samples=lambda: [
+        sample(
+            torch.randn(2, 6, 2, 2, 2),
+            torch.zeros(2, 6, 2, 2, 2, dtype=torch.int64),
+            [4, 4, 4],
+            [2, 2, 2],
+            [0, 0, 0],
+            free=False,
+        )
+    ],
     quiet=True,
 )
 def unpooled(call: Call) -> Result:

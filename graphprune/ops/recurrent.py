@@ -32,17 +32,23 @@ def _samples(gates: int, states: int) -> Callable[[], list[Sample]]:
         for layer in range(layers):
             width = inputs if layer == 0 else hidden * directions
             for _ in range(directions):
-                parameters += [torch.randn(gates * hidden, width),
-                               torch.randn(gates * hidden, hidden)]
+                parameters += [
+                    torch.randn(gates * hidden, width),
+                    torch.randn(gates * hidden, hidden),
+                ]
                 parameters += [torch.randn(gates * hidden)] * 2 if biases else []
         state = torch.randn(layers * directions, 3, hidden)
         start = [state, state.clone()] if states == 2 else state
         shape = (3, 5, inputs) if batch_first else (5, 3, inputs)
-        return sample(torch.randn(shape), start, parameters, biases, layers, 0.0, False, both,
-                      batch_first)
+        return sample(
+            torch.randn(shape), start, parameters, biases, layers, 0.0, False, both, batch_first
+        )
 
-    return lambda: [one(1, False, True, True), one(2, True, True, False),
-                    one(2, False, False, True)]
+    return lambda: [
+        one(1, False, True, True),
+        one(2, True, True, False),
+        one(2, False, False, True),
+    ]
 
 
 @rule(aten.lstm.input, samples=_samples(gates=4, states=2))
@@ -104,7 +110,9 @@ def _cell_samples(gates: int, states: int) -> Callable[[], list[Sample]]:
     def one(*biases: torch.Tensor) -> Sample:
         state = torch.randn(3, 4)
         start = [state, state.clone()] if states == 2 else state
-        return sample(torch.randn(3, 6), start, torch.randn(gates * 4, 6), torch.randn(gates * 4, 4), *biases)
+        return sample(
+            torch.randn(3, 6), start, torch.randn(gates * 4, 6), torch.randn(gates * 4, 4), *biases
+        )
 
     return lambda: [one(), one(torch.randn(gates * 4), torch.randn(gates * 4))]
 
@@ -122,7 +130,9 @@ def gru_cell(call: Call) -> Result:
     return _step(call, gates=3)
 
 
-@rule(aten.rnn_relu_cell.default, aten.rnn_tanh_cell.default, samples=_cell_samples(gates=1, states=1))
+@rule(
+    aten.rnn_relu_cell.default, aten.rnn_tanh_cell.default, samples=_cell_samples(gates=1, states=1)
+)
 def rnn_cell(call: Call) -> Result:
     """One step of a plain recurrence."""
     return _step(call, gates=1)
@@ -130,8 +140,9 @@ def rnn_cell(call: Call) -> Result:
 
 def _step(call: Call, gates: int) -> Layout:
     x, states = call.layout("input"), call.layouts("hx")
-    parameters = [call.layout(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh")
-                  if call[name] is not None]
+    parameters = [
+        call.layout(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh") if call[name] is not None
+    ]
     hidden = states[0][-1]
     for state in states:
         call.tie(hidden, state[-1])

@@ -104,7 +104,10 @@ def norm(call: Call) -> Layout:
 @rule(
     aten.std.dim,
     aten.var.dim,
-    samples=lambda: [sample(torch.randn(2, 6, 4), [1]), sample(torch.randn(2, 6, 4), [1, 2], False)],
+    samples=lambda: [
+        sample(torch.randn(2, 6, 4), [1]),
+        sample(torch.randn(2, 6, 4), [1, 2], False),
+    ],
 )
 @rule(
     aten.std.correction,
@@ -118,7 +121,10 @@ def spread(call: Call) -> Layout:
     """Variance or standard deviation: a sum of squares about the mean, over its count."""
     layout = call.layout("self")
     dims = _dims(call, len(layout))
-    axes, name = [layout[i] for i in dims], "unbiased" if "unbiased" in call.arguments else "correction"
+    axes, name = (
+        [layout[i] for i in dims],
+        "unbiased" if "unbiased" in call.arguments else "correction",
+    )
     correction = 1.0 if call[name] is None else float(call[name])
     sizes = [call.node.args[0].meta["val"].shape[i] for i in dims]  # type: ignore[union-attr]
     if not all(isinstance(size, int) for size in sizes):
@@ -131,7 +137,9 @@ def spread(call: Call) -> Layout:
         return (count * share(kept, axes) / max(count - correction, 1)) ** power
 
     call.statistic("self", dims, centred=True)
-    call.rewrite(name, lambda kept: call[name] if share(kept, axes) == 1 else type(call[name] or 0)(0))
+    call.rewrite(
+        name, lambda kept: call[name] if share(kept, axes) == 1 else type(call[name] or 0)(0)
+    )
     call.scale("", lambda kept: 1.0 if share(kept, axes) == 1 else about_all(kept))
     return _left(call, dims)
 

@@ -62,7 +62,9 @@ RULES: dict[Any, Rule] = {}
 
 
 def rule(
-    *operators: Any, samples: Callable[[], Sequence[Sample]], quiet: bool = False,
+    *operators: Any,
+    samples: Callable[[], Sequence[Sample]],
+    quiet: bool = False,
     wide: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
     """Enter a rule into the table for one or several operator overloads.

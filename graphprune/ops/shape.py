@@ -253,13 +253,20 @@ def windows(call: Call) -> Layout:
     layout = call.layout("self")
     dim = call.dim(call["dimension"], len(layout))
     call.freeze(layout[dim])
-    return (*layout[:dim], plain(call.out_shape[dim]), *layout[dim + 1 :],
-            plain(call.out_shape[-1]))
+    return (
+        *layout[:dim],
+        plain(call.out_shape[dim]),
+        *layout[dim + 1 :],
+        plain(call.out_shape[-1]),
+    )
 
 
-@rule(aten.im2col.default, samples=lambda: [
-    sample(torch.randn(2, 6, 4, 4), [2, 3], [1, 1], [0, 0], [1, 1]),
-])
+@rule(
+    aten.im2col.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 4, 4), [2, 3], [1, 1], [0, 0], [1, 1]),
+    ],
+)
 def patches(call: Call) -> Layout:
     """``[B, C, H, W] -> [B, C*kh*kw, positions]``: each channel becomes ``kh*kw`` rows."""
     layout = call.layout("self")
@@ -268,9 +275,12 @@ def patches(call: Call) -> Layout:
     return (*layout[:-3], channels, plain(call.out_shape[-1]))
 
 
-@rule(aten.col2im.default, samples=lambda: [
-    sample(torch.randn(2, 24, 4), [4, 4], [2, 2], [1, 1], [0, 0], [2, 2]),
-])
+@rule(
+    aten.col2im.default,
+    samples=lambda: [
+        sample(torch.randn(2, 24, 4), [4, 4], [2, 2], [1, 1], [0, 0], [2, 2]),
+    ],
+)
 def unpatched(call: Call) -> Layout:
     """``[B, C*kh*kw, positions] -> [B, C, H, W]``: ``kh*kw`` rows go together."""
     layout, kernel = call.layout("self"), math.prod(call["kernel_size"])

@@ -31,8 +31,14 @@ def _of_real() -> list[Sample]:
     return [sample(torch.randn(2, 6, 5), None, 2), sample(torch.randn(2, 6, 5), 8, 1, "ortho")]
 
 
-@rule(aten.fft_fft.default, aten.fft_hfft.default, aten.fft_ifft.default, aten.fft_irfft.default,
-      samples=_over_one, quiet=True)
+@rule(
+    aten.fft_fft.default,
+    aten.fft_hfft.default,
+    aten.fft_ifft.default,
+    aten.fft_irfft.default,
+    samples=_over_one,
+    quiet=True,
+)
 @rule(aten.fft_ihfft.default, aten.fft_rfft.default, samples=_of_real, quiet=True)
 def transform(call: Call) -> Layout:
     """Along ``dim``."""
@@ -54,23 +60,37 @@ def _of_several_real() -> list[Sample]:
     ]
 
 
-@rule(aten.fft_fft2.default, aten.fft_hfft2.default, aten.fft_ifft2.default, aten.fft_irfft2.default,
-      samples=_over_several, quiet=True)
+@rule(
+    aten.fft_fft2.default,
+    aten.fft_hfft2.default,
+    aten.fft_ifft2.default,
+    aten.fft_irfft2.default,
+    samples=_over_several,
+    quiet=True,
+)
 @rule(aten.fft_ihfft2.default, aten.fft_rfft2.default, samples=_of_several_real, quiet=True)
-@rule(aten.fft_fftn.default, aten.fft_hfftn.default, aten.fft_ifftn.default, aten.fft_irfftn.default,
-      samples=lambda: _over_several()[1:], quiet=True)
+@rule(
+    aten.fft_fftn.default,
+    aten.fft_hfftn.default,
+    aten.fft_ifftn.default,
+    aten.fft_irfftn.default,
+    samples=lambda: _over_several()[1:],
+    quiet=True,
+)
 @rule(aten.fft_ihfftn.default, aten.fft_rfftn.default, samples=_of_several_real, quiet=True)
 def transforms(call: Call) -> Layout:
     """Along several dimensions: those named, as many at the end as there are sizes, or all."""
     rank = call.rank("self")
     if call["dim"] is not None:
         return _mixed(call, call["dim"])
-    return _mixed(call, list(range(rank))[-len(call["s"] or range(rank)):])
+    return _mixed(call, list(range(rank))[-len(call["s"] or range(rank)) :])
 
 
 @rule(aten._fft_c2c.default, samples=lambda: [sample(_complex(2, 6, 5), [2], 0, True)], quiet=True)
 @rule(aten._fft_c2r.default, samples=lambda: [sample(_complex(2, 6, 5), [2], 0, 8)], quiet=True)
-@rule(aten._fft_r2c.default, samples=lambda: [sample(torch.randn(2, 6, 5), [2], 0, True)], quiet=True)
+@rule(
+    aten._fft_r2c.default, samples=lambda: [sample(torch.randn(2, 6, 5), [2], 0, True)], quiet=True
+)
 def core_transform(call: Call) -> Layout:
     """The same in the core set of operators."""
     return _mixed(call, call["dim"])

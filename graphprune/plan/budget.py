@@ -12,7 +12,15 @@ __all__ = ["Budget", "budgets", "parse_amount"]
 
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _TIMES = {"us": 1.0, "ms": 1e3, "s": 1e6}
-_BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+_BYTES = {
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
+    "kB": 1e3,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+}
 _AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([KMGT]?)\s*$", re.IGNORECASE)
 
 
@@ -36,8 +44,10 @@ class Budget:
             PlanError: unless the amount is a positive number.
         """
         if not 0 < self.amount < float("inf"):
-            raise PlanError(f"a budget must be a positive number, got {self.amount}",
-                            hint="0.5 is half of the dense cost, 1.2G is absolute")
+            raise PlanError(
+                f"a budget must be a positive number, got {self.amount}",
+                hint="0.5 is half of the dense cost, 1.2G is absolute",
+            )
 
     @property
     def is_fraction(self) -> bool:
@@ -81,12 +91,19 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
     Raises:
         PlanError: if there is none, or one can't be read.
     """
-    makers = {"flops": Budget.flops, "params": Budget.params, "latency": Budget.latency,
-              "memory": Budget.memory, "size": Budget.size}
+    makers = {
+        "flops": Budget.flops,
+        "params": Budget.params,
+        "latency": Budget.latency,
+        "memory": Budget.memory,
+        "size": Budget.size,
+    }
     found = tuple(makers[name](amount) for name, amount in amounts.items()
                   if amount is not None and amount != "")  # fmt: skip
     if not found:
-        raise PlanError("give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}")
+        raise PlanError(
+            "give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}"
+        )
     return found
 
 
@@ -104,8 +121,10 @@ def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
             raise PlanError(f"the budget {amount!r} is too small")
     value = parse_amount(amount)
     if value > 1:
-        raise PlanError(f"the budget {amount!r} needs a unit",
-                        hint=f"0.5 is half of the dense cost; or one of {', '.join(units)}")
+        raise PlanError(
+            f"the budget {amount!r} needs a unit",
+            hint=f"0.5 is half of the dense cost; or one of {', '.join(units)}",
+        )
     return value
 
 
@@ -121,6 +140,8 @@ def parse_amount(amount: float | str) -> float:
         return parse_amount(amount.strip()[:-1]) / 100
     match = _AMOUNT.match(amount)
     if match is None:
-        raise PlanError(f"can't read {amount!r} as a budget",
-                        hint="0.5 is half of the dense cost, 1.2G is absolute")
+        raise PlanError(
+            f"can't read {amount!r} as a budget",
+            hint="0.5 is half of the dense cost, 1.2G is absolute",
+        )
     return float(match[1]) * _UNITS[match[2].upper()]

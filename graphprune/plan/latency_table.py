@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError
 from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
 
-__all__ = ["CLASSES", "FORMAT", "MAX_BYTES", "Grid", "Kernel", "LatencyTable", "Measured", "alignment"]
+__all__ = [
+    "CLASSES",
+    "FORMAT",
+    "MAX_BYTES",
+    "Grid",
+    "Kernel",
+    "LatencyTable",
+    "Measured",
+    "alignment",
+]
 
 FORMAT = "graphprune.latency/1"
 
@@ -73,13 +82,19 @@ class Grid:
         """Interpolated linearly in each width, and constant outside; the widths broadcast."""
         table = np.asarray(self.seconds).reshape([len(axis) for axis in self.axes])
         total: Array = np.zeros(np.broadcast_shapes(*(np.shape(w) for w in widths)))
-        cells = [_cell(np.asarray(axis), np.asarray(w))
-                 for axis, w in zip(self.axes, widths, strict=True)]
+        cells = [
+            _cell(np.asarray(axis), np.asarray(w))
+            for axis, w in zip(self.axes, widths, strict=True)
+        ]
         for corner in np.ndindex(*(2,) * len(cells)):
-            index = tuple(low if not side else high
-                          for (low, high, _), side in zip(cells, corner, strict=True))
-            share = math.prod((part if side else 1 - part)
-                              for (_, _, part), side in zip(cells, corner, strict=True))
+            index = tuple(
+                low if not side else high
+                for (low, high, _), side in zip(cells, corner, strict=True)
+            )
+            share = math.prod(
+                (part if side else 1 - part)
+                for (_, _, part), side in zip(cells, corner, strict=True)
+            )
             total = total + share * table[index]
         return total
 
@@ -128,8 +143,9 @@ def alignment(width: NDArray[Any]) -> NDArray[np.int64]:
     [0, 2, 4]
     """
     width = np.asarray(width, dtype=np.int64)
-    return sum(((width % (1 << k) == 0).astype(np.int64) for k in range(1, CLASSES)),
-               np.zeros_like(width))
+    return sum(
+        ((width % (1 << k) == 0).astype(np.int64) for k in range(1, CLASSES)), np.zeros_like(width)
+    )
 
 
 @dataclass(frozen=True)
@@ -168,10 +184,11 @@ class LatencyTable:
             LoadError: if the text isn't a table of a known version; nothing is guessed.
         """
         data = parsed(text, MAX_BYTES, LoadError, "the latency table")
-        check(isinstance(data, dict) and data.get("format") == FORMAT,
-              f"this is not a latency table of the format {FORMAT}")
-        names = {"format", "kernels", "per_byte", "per_mac", "scale", "batch", "machine",
-                 "error"}
+        check(
+            isinstance(data, dict) and data.get("format") == FORMAT,
+            f"this is not a latency table of the format {FORMAT}",
+        )
+        names = {"format", "kernels", "per_byte", "per_mac", "scale", "batch", "machine", "error"}
         check(set(data) == names, f"a latency table has the keys {sorted(names)}")
         check(isinstance(data["kernels"], dict), "kernels must be an object")
         for name in ("per_byte", "per_mac", "scale"):
@@ -179,13 +196,21 @@ class LatencyTable:
         check(data["scale"] > 0, "scale must be above 0")
         check(is_index(data["batch"]) and data["batch"] > 0, "batch must be a positive integer")
         machine, error = data["machine"], data["error"]
-        check(isinstance(machine, dict) and all(
-            isinstance(v, str) or is_index(v) for v in machine.values()), "machine must hold texts")
-        check(isinstance(error, dict) and set(error) in (set(), set(_ERROR))
-              and all(map(finite, error.values())), f"error must hold {', '.join(_ERROR)}, or nothing")
+        check(
+            isinstance(machine, dict)
+            and all(isinstance(v, str) or is_index(v) for v in machine.values()),
+            "machine must hold texts",
+        )
+        check(
+            isinstance(error, dict)
+            and set(error) in (set(), set(_ERROR))
+            and all(map(finite, error.values())),
+            f"error must hold {', '.join(_ERROR)}, or nothing",
+        )
         kernels = {name: _measured(name, value) for name, value in data["kernels"].items()}
-        return LatencyTable(kernels, data["per_byte"], data["per_mac"], data["scale"],
-                            data["batch"], machine, error)
+        return LatencyTable(
+            kernels, data["per_byte"], data["per_mac"], data["scale"], data["batch"], machine, error
+        )
 
 
 def check(condition: bool, message: str) -> None:
@@ -198,31 +223,47 @@ def check(condition: bool, message: str) -> None:
 
 
 def _measured(name: str, value: Any) -> Measured:
-    check(isinstance(value, dict) and set(value) == {"even", "odd", "classes"},
-          f"kernel {shown(name)} must have exactly even, odd and classes")
+    check(
+        isinstance(value, dict) and set(value) == {"even", "odd", "classes"},
+        f"kernel {shown(name)} must have exactly even, odd and classes",
+    )
     even, odd = _grid(name, value["even"]), _grid(name, value["odd"])
     rank = len(even.axes)
     check(len(odd.axes) == rank, f"kernel {shown(name)}: grids of different rank")
     classes = value["classes"]
-    check(isinstance(classes, list) and len(classes) == CLASSES**rank
-          and all(finite(c) and 0 <= c <= 1 for c in classes),
-          f"kernel {shown(name)}: classes must be {CLASSES**rank} numbers from 0 to 1")
+    check(
+        isinstance(classes, list)
+        and len(classes) == CLASSES**rank
+        and all(finite(c) and 0 <= c <= 1 for c in classes),
+        f"kernel {shown(name)}: classes must be {CLASSES**rank} numbers from 0 to 1",
+    )
     return Measured(even, odd, tuple(classes))
 
 
 def _grid(name: str, value: Any) -> Grid:
     what = f"kernel {shown(name)}"
-    check(isinstance(value, dict) and set(value) == {"axes", "seconds"},
-          f"{what}: a grid must have exactly axes and seconds")
+    check(
+        isinstance(value, dict) and set(value) == {"axes", "seconds"},
+        f"{what}: a grid must have exactly axes and seconds",
+    )
     axes, seconds = value["axes"], value["seconds"]
-    check(isinstance(axes, list) and len(axes) in (1, 2) and all(map(_is_axis, axes)),
-          f"{what}: axes must be one or two lists of ascending widths")
-    check(isinstance(seconds, list) and len(seconds) == math.prod(map(len, axes)),
-          f"{what}: one time is needed for each combination of widths")
+    check(
+        isinstance(axes, list) and len(axes) in (1, 2) and all(map(_is_axis, axes)),
+        f"{what}: axes must be one or two lists of ascending widths",
+    )
+    check(
+        isinstance(seconds, list) and len(seconds) == math.prod(map(len, axes)),
+        f"{what}: one time is needed for each combination of widths",
+    )
     check(all(finite(s) and s > 0 for s in seconds), f"{what}: times must be above 0")
     return Grid(tuple(map(tuple, axes)), tuple(map(float, seconds)))
 
 
 def _is_axis(axis: Any) -> bool:
-    return (isinstance(axis, list) and bool(axis) and all(map(is_index, axis))
-            and axis[0] > 0 and all(a < b for a, b in pairwise(axis)))
+    return (
+        isinstance(axis, list)
+        and bool(axis)
+        and all(map(is_index, axis))
+        and axis[0] > 0
+        and all(a < b for a, b in pairwise(axis))
+    )

@@ -67,8 +67,9 @@ class Plan:
         """Group name -> kept channels."""
         return {group.id: group.keep for group in self.groups}
 
-    def check(self, fingerprint: str, widths: Mapping[str, int], *,
-              allow_inexact: bool = False) -> None:
+    def check(
+        self, fingerprint: str, widths: Mapping[str, int], *, allow_inexact: bool = False
+    ) -> None:
         """Refuse to be applied to another architecture.
 
         Args:
@@ -81,8 +82,10 @@ class Plan:
                 plan allows inexact cuts.
         """
         if self.allow_inexact and not allow_inexact:
-            raise MismatchError("the plan cuts through statistics, which the analysis holds",
-                                hint="analyse the model with allow_inexact")
+            raise MismatchError(
+                "the plan cuts through statistics, which the analysis holds",
+                hint="analyse the model with allow_inexact",
+            )
         mine = {group.id: group.width for group in self.groups}
         if self.fingerprint == fingerprint and mine == dict(widths):
             return
@@ -104,8 +107,8 @@ class Plan:
         return (
             "{\n"
             f'  "format": {json.dumps(FORMAT_INEXACT if self.allow_inexact else FORMAT)},\n'
-            + ('  "allow_inexact": true,\n' if self.allow_inexact else "") +
-            f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
+            + ('  "allow_inexact": true,\n' if self.allow_inexact else "")
+            + f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
             f'  "budget": {json.dumps(dict(self.budget), sort_keys=True)},\n'
             f'  "groups": {listed},\n'
             f'  "predicted": {json.dumps(dict(self.predicted), sort_keys=True)}\n'
@@ -121,22 +124,36 @@ class Plan:
         """
         data = parsed(text, MAX_BYTES, PlanError, "the plan")
         _expect(isinstance(data, dict), "the plan is not a JSON object")
-        _expect(data.get("format") in (FORMAT, FORMAT_INEXACT),
-                f"unknown plan format {shown(data.get('format'))}",
-                f"this version reads {FORMAT} and {FORMAT_INEXACT}")
+        _expect(
+            data.get("format") in (FORMAT, FORMAT_INEXACT),
+            f"unknown plan format {shown(data.get('format'))}",
+            f"this version reads {FORMAT} and {FORMAT_INEXACT}",
+        )
         keys = {"format", "model", "budget", "groups", "predicted"}
         keys |= {"allow_inexact"} if data["format"] == FORMAT_INEXACT else set()
-        _expect(set(data) == keys, f"plan keys must be {sorted(keys)}, not {shown(', '.join(sorted(data)))}")
+        _expect(
+            set(data) == keys,
+            f"plan keys must be {sorted(keys)}, not {shown(', '.join(sorted(data)))}",
+        )
         model, groups = data["model"], data["groups"]
-        _expect(isinstance(model, dict) and set(model) == {"fingerprint"}
-                and isinstance(model["fingerprint"], str), "model must hold a fingerprint")
+        _expect(
+            isinstance(model, dict)
+            and set(model) == {"fingerprint"}
+            and isinstance(model["fingerprint"], str),
+            "model must hold a fingerprint",
+        )
         _expect(isinstance(groups, list), "groups must be a list")
         plans = tuple(_group(entry) for entry in groups)
         _expect(len({g.id for g in plans}) == len(plans), "a group occurs twice in the plan")
         allow_inexact = data.get("allow_inexact", False)
         _expect(isinstance(allow_inexact, bool), "allow_inexact must be true or false")
-        return Plan(model["fingerprint"], plans, _numbers(data["budget"], "budget"),
-                    _numbers(data["predicted"], "predicted"), allow_inexact)
+        return Plan(
+            model["fingerprint"],
+            plans,
+            _numbers(data["budget"], "budget"),
+            _numbers(data["predicted"], "predicted"),
+            allow_inexact,
+        )
 
 
 def _expect(condition: bool, message: str, hint: str = "see docs/plan-format.md") -> None:
@@ -144,24 +161,34 @@ def _expect(condition: bool, message: str, hint: str = "see docs/plan-format.md"
 
 
 def _numbers(value: Any, name: str) -> dict[str, float]:
-    _expect(isinstance(value, dict) and all(finite(v) for v in value.values()),
-            f"{name} must map names to numbers")
+    _expect(
+        isinstance(value, dict) and all(finite(v) for v in value.values()),
+        f"{name} must map names to numbers",
+    )
     return dict(value)
 
 
 def _group(entry: Any) -> GroupPlan:
-    _expect(isinstance(entry, dict) and set(entry) == {"id", "width", "keep", "axes"},
-            "a group must have exactly id, width, keep and axes")
+    _expect(
+        isinstance(entry, dict) and set(entry) == {"id", "width", "keep", "axes"},
+        "a group must have exactly id, width, keep and axes",
+    )
     name, width, keep, axes = entry["id"], entry["width"], entry["keep"], entry["axes"]
     _expect(isinstance(name, str) and bool(name), "a group's id must be a non-empty string")
     label = shown(name)
     _expect(is_index(width) and 1 <= width <= MAX_WIDTH, f"group {label}: bad width {shown(width)}")
-    _expect(isinstance(keep, list) and len(keep) <= width and all(map(is_index, keep)),
-            f"group {label}: keep must list channels")
+    _expect(
+        isinstance(keep, list) and len(keep) <= width and all(map(is_index, keep)),
+        f"group {label}: keep must list channels",
+    )
     _expect(len(keep) > 0, f"group {label}: at least one channel must be kept")
     ascending = all(a < b for a, b in itertools.pairwise(keep))
-    _expect(ascending and keep[-1] < width,
-            f"group {label}: kept channels must ascend and be below {width}")
-    _expect(isinstance(axes, list) and all(isinstance(a, str) for a in axes),
-            f"group {label}: axes must list strings")
+    _expect(
+        ascending and keep[-1] < width,
+        f"group {label}: kept channels must ascend and be below {width}",
+    )
+    _expect(
+        isinstance(axes, list) and all(isinstance(a, str) for a in axes),
+        f"group {label}: axes must list strings",
+    )
     return GroupPlan(name, width, tuple(keep), tuple(axes))

@@ -42,10 +42,19 @@ _MOVES = _SAME | {
 }  # fmt: skip
 _SUMS = {aten.add.Tensor, aten.cat.default, aten.neg.default, aten.sub.Tensor}
 _PRODUCTS = {aten.mul.Tensor}
-_POWERS: dict[Any, float] = {aten.reciprocal.default: -1.0, aten.rsqrt.default: -0.5, aten.sqrt.default: 0.5,
-           aten.square.default: 2.0}
-_LAYERS = {aten.conv1d.default, aten.conv2d.default, aten.layer_norm.default,
-           aten.linear.default, aten.rms_norm.default}
+_POWERS: dict[Any, float] = {
+    aten.reciprocal.default: -1.0,
+    aten.rsqrt.default: -0.5,
+    aten.sqrt.default: 0.5,
+    aten.square.default: 2.0,
+}
+_LAYERS = {
+    aten.conv1d.default,
+    aten.conv2d.default,
+    aten.layer_norm.default,
+    aten.linear.default,
+    aten.rms_norm.default,
+}
 
 
 @dataclass
@@ -109,8 +118,14 @@ def _backward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed)
                 _multiply(analysis, stored, np.unique(numbers.numpy()), factor, found, "query")
 
 
-def _multiply(analysis: Analysis, stored: fx.Node, rows: NDArray[np.int64] | None,
-              factor: float, found: Absorbed, purpose: str) -> None:
+def _multiply(
+    analysis: Analysis,
+    stored: fx.Node,
+    rows: NDArray[np.int64] | None,
+    factor: float,
+    found: Absorbed,
+    purpose: str,
+) -> None:
     name = str(stored.target)
     factors = np.ones(len(analysis.tensors[name]))
     factors[slice(None) if rows is None else rows] = factor
@@ -137,7 +152,9 @@ class _Sources:
             return node, _numbers(node)
         if node.target not in _MOVES | _SUMS | _PRODUCTS:
             return None
-        inputs = [n for n in node.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)]
+        inputs = [
+            n for n in node.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)
+        ]
         sources = [s for s in map(self.__getitem__, inputs) if s is not None]
         expected = 1 if node.target in _PRODUCTS else len(inputs)
         if len(sources) != expected or len({layer for layer, _ in sources}) != 1:

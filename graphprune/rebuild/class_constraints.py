@@ -49,8 +49,12 @@ class Followed:
     whole: frozenset[str]
 
 
-def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
-             progress: Callable[[str], Any] | None = None) -> Followed:
+def followed(
+    model: nn.Module,
+    program: ExportedProgram,
+    analysis: Analysis,
+    progress: Callable[[str], Any] | None = None,
+) -> Followed:
     """What has to be kept to for a smaller model to be of its class.
 
     Args:
@@ -63,7 +67,10 @@ def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
         PlanError: if the module's code can't be compared with the program even before a cut.
     """
     firsts = equal_pieces(analysis)
-    units = [tuple(i for i, first in enumerate(firsts) if first == number) for number in dict.fromkeys(firsts)]
+    units = [
+        tuple(i for i, first in enumerate(firsts) if first == number)
+        for number in dict.fromkeys(firsts)
+    ]
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
     trials = _Trials(Follower(model, analysis, program), units, progress or (lambda _: None))
     trials.begin()
@@ -77,14 +84,18 @@ def followed(model: nn.Module, program: ExportedProgram, analysis: Analysis,
     for unit in free:
         for number in unit:
             lowest[number] = min(unit)
-    whole = {number for unit in units for number in unit} - {number for unit in free for number in unit}
+    whole = {number for unit in units for number in unit} - {
+        number for unit in free for number in unit
+    }
     return Followed(tuple(lowest), frozenset(analysis.groups[number].id for number in whole))
 
 
 class _Trials:
     """Trials with one module, and what came of them."""
 
-    def __init__(self, follower: Follower, units: Sequence[Unit], tell: Callable[[str], Any]) -> None:
+    def __init__(
+        self, follower: Follower, units: Sequence[Unit], tell: Callable[[str], Any]
+    ) -> None:
         self._follower, self._analysis, self._tell = follower, follower.analysis, tell
         self._rounds = [_counts(follower.analysis, units, number) for number in range(ROUNDS)]
         self._values: Tensors = noisy(follower.analysis, follower.analysis.tensors, seed=1)
@@ -99,10 +110,11 @@ class _Trials:
         try:
             self._run([], {})
         except (*FORWARD_ERRORS, VerifyError) as problem:
-            raise PlanError(f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
-                            where=user_line(problem),
-                            hint="without --keep-class there is a GraphModule, if the class doesn't come back"
-                            ) from problem
+            raise PlanError(
+                f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
+                where=user_line(problem),
+                hint="without --keep-class there is a GraphModule, if the class doesn't come back",
+            ) from problem
 
     def succeeding(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of the units with which a trial succeeds."""
@@ -150,7 +162,7 @@ class _Trials:
             for number in unit:
                 group = analysis.groups[number]
                 order = np.random.default_rng(number).permutation(group.width)
-                keep[group.id] = np.sort(order[:counts[unit[0]]])
+                keep[group.id] = np.sort(order[: counts[unit[0]]])
         kept = analysis.kept(keep)
         if baked_calls(analysis, kept):
             return False

@@ -51,8 +51,9 @@ class Rebuilt:
     max_error: float
 
 
-def rebuild(model: nn.Module | None, analysis: Analysis, kept: Kept,
-            small: ExportedProgram) -> Rebuilt:
+def rebuild(
+    model: nn.Module | None, analysis: Analysis, kept: Kept, small: ExportedProgram
+) -> Rebuilt:
     """The user's class with the plan applied where it provably computes the same.
 
     Args:
@@ -122,7 +123,11 @@ class Follower:
                 are, and so does everything if nothing finite comes of it.
             grow: by how much symbolic sizes are larger.
         """
-        tensors = {name: value for name, value in tensors.items() if find_tensor(self.model, name) is not None}
+        tensors = {
+            name: value
+            for name, value in tensors.items()
+            if find_tensor(self.model, name) is not None
+        }
         inputs = random_inputs(self.program, grow, seed=1 + grow)
         args, kwargs = call_arguments(self.program, inputs)
         expected = run(Double(graph, tensors), inputs)
@@ -136,5 +141,7 @@ class Follower:
             raise VerifyError("the module's outputs differ in number from the cut program's")
         worst = error(got, expected)
         if worst > TOLERANCE:
-            raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
+            raise VerifyError(
+                f"its code computes something else at the new sizes (error {worst:.1e})"
+            )
         return worst

@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["find_tensor", "plain_tensors", "shrink_module"]
 
 
-def shrink_module(model: nn.Module, analysis: Analysis, kept: Kept,
-                  values: Mapping[str, torch.Tensor] | None = None,
-                  plain: Mapping[str, Sequence[str]] | None = None) -> nn.Module:
+def shrink_module(
+    model: nn.Module,
+    analysis: Analysis,
+    kept: Kept,
+    values: Mapping[str, torch.Tensor] | None = None,
+    plain: Mapping[str, Sequence[str]] | None = None,
+) -> nn.Module:
     """A copy of the module with tensors sliced and layer attributes updated. Not checked.
 
     Args:
@@ -81,8 +85,11 @@ def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
 def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
     """Tensors of the program that are mere attributes, with all attributes that hold the same."""
     registered = _registered(model)
-    found = {name: value for name in analysis.tensors
-             if name not in registered and (value := find_tensor(model, name)) is not None}
+    found = {
+        name: value
+        for name in analysis.tensors
+        if name not in registered and (value := find_tensor(model, name)) is not None
+    }
     paths: dict[int, list[str]] = defaultdict(list)
     for path, module in model.named_modules():
         for attribute, value in vars(module).items():
@@ -127,8 +134,9 @@ def _update_sizes(layer: nn.Module) -> None:
             pass
 
 
-def _update_attributes(model: nn.Module, analysis: Analysis, kept: Kept,
-                       absorbed: Absorbed) -> None:
+def _update_attributes(
+    model: nn.Module, analysis: Analysis, kept: Kept, absorbed: Absorbed
+) -> None:
     """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
 
     An attribute follows if, among the numbers that its module's own code passes to operators,
@@ -157,8 +165,11 @@ def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
     """Pairs of numbers that differ, position by position."""
     olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
     pairs = zip(olds, news, strict=False)
-    return [(a, b) for a, b in pairs if type(a) is type(b) and type(a) in (int, float)
-            and a != b and b > 0]
+    return [
+        (a, b)
+        for a, b in pairs
+        if type(a) is type(b) and type(a) in (int, float) and a != b and b > 0
+    ]
 
 
 def _owner(node: fx.Node) -> str:

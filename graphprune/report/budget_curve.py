@@ -86,16 +86,24 @@ class Front:
             LoadError: if it isn't one.
         """
         data = parsed(text, MAX_BYTES, LoadError, "the front")
-        _check(isinstance(data, dict) and set(data) == {"format", "of", "points"}
-               and data["format"] == FORMAT, f"this is no front of the format {FORMAT}")
-        _check(isinstance(data["of"], dict) and isinstance(data["points"], list), "a front has points")
+        _check(
+            isinstance(data, dict)
+            and set(data) == {"format", "of", "points"}
+            and data["format"] == FORMAT,
+            f"this is no front of the format {FORMAT}",
+        )
+        _check(
+            isinstance(data["of"], dict) and isinstance(data["points"], list), "a front has points"
+        )
         return Front(data["of"], tuple(map(_point, data["points"])))
 
 
 def _point(value: Any) -> Point:
     _check(isinstance(value, dict) and set(value) == set(COLUMNS), "a point has other keys")
-    _check(all(v is None or finite(v) for v in value.values()) and finite(value["asked"]),
-           f"a point must hold numbers: {shown(str(value))}")
+    _check(
+        all(v is None or finite(v) for v in value.values()) and finite(value["asked"]),
+        f"a point must hold numbers: {shown(str(value))}",
+    )
     return Point(**value)
 
 
@@ -122,8 +130,10 @@ def shares(text: str) -> tuple[float, ...]:
         steps = int(count or _STEPS)
         found = [round(first + (last - first) * i / (steps - 1), 6) for i in range(steps)]
     if not all(0 < share <= 1 for share in found):
-        raise PlanError("budgets of a sweep are shares of the dense FLOPs, above 0, up to 1",
-                        hint="0.3..0.9, or 30%..90%")
+        raise PlanError(
+            "budgets of a sweep are shares of the dense FLOPs, above 0, up to 1",
+            hint="0.3..0.9, or 30%..90%",
+        )
     return tuple(sorted(set(found)))
 
 
@@ -136,12 +146,19 @@ def draw(front: Front, path: Path) -> None:
     try:
         figures = import_module("matplotlib.figure")
     except ImportError as error:
-        raise OutputError("a picture needs matplotlib", hint="pip install graphprune[plot], or "
-                          "leave it out with --no-plot") from error
-    rows = [(name, label) for name, label in (("distortion", "predicted distortion"),
-                                              ("latency", "predicted latency (ms)"),
-                                              ("accuracy", "accuracy"))
-            if any(getattr(p, name) is not None for p in front.points)]
+        raise OutputError(
+            "a picture needs matplotlib",
+            hint="pip install graphprune[plot], or leave it out with --no-plot",
+        ) from error
+    rows = [
+        (name, label)
+        for name, label in (
+            ("distortion", "predicted distortion"),
+            ("latency", "predicted latency (ms)"),
+            ("accuracy", "accuracy"),
+        )
+        if any(getattr(p, name) is not None for p in front.points)
+    ]
     figure = figures.Figure(figsize=(4.5, 2.6 * max(len(rows), 1)), layout="constrained")
     for number, (name, label) in enumerate(rows, 1):
         axes = figure.add_subplot(len(rows), 1, number)

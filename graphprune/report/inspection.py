@@ -84,15 +84,23 @@ def describe(analysis: Analysis, model: str) -> Inspection:
     dense = size(analysis, widths)
     held = frozen(analysis)
     groups = tuple(
-        GroupView(group.id, group.width, _share(costs.macs, widths, number),
-                  tuple(f"{o.tensor}:{o.dim}" for o in group.occurrences),
-                  tuple(dict.fromkeys(map(operator_of, analysis.inexact.get(group.id, ())))))
+        GroupView(
+            group.id,
+            group.width,
+            _share(costs.macs, widths, number),
+            tuple(f"{o.tensor}:{o.dim}" for o in group.occurrences),
+            tuple(dict.fromkeys(map(operator_of, analysis.inexact.get(group.id, ())))),
+        )
         for number, group in enumerate(analysis.groups)
     )
     return Inspection(
-        model=model, dense=dense, flops=2 * dense.macs,
-        prunable_params=_share(costs.params, widths), prunable_macs=_share(costs.macs, widths),
-        groups=groups, frozen=tuple(asdict(f) for f in held),
+        model=model,
+        dense=dense,
+        flops=2 * dense.macs,
+        prunable_params=_share(costs.params, widths),
+        prunable_macs=_share(costs.macs, widths),
+        groups=groups,
+        frozen=tuple(asdict(f) for f in held),
         unknown_operators=unknown(analysis, held),
     )
 
@@ -111,13 +119,18 @@ def unknown(analysis: Analysis, held: Sequence[Frozen]) -> tuple[Mapping[str, An
     for entry in held:
         if entry.unknown and (key := (entry.operator, entry.where)) in found:
             found[key] = min(found[key] + entry.macs_share, 1.0)
-    return tuple({"operator": operator, "where": where, "macs_share": share}
-                 for (operator, where), share in found.items())
+    return tuple(
+        {"operator": operator, "where": where, "macs_share": share}
+        for (operator, where), share in found.items()
+    )
 
 
 def _share(cost: Polynomial, widths: Sequence[int], group: int | None = None) -> float:
     """Share of a cost in the terms with a group, or with any group."""
     whole = cost.at(widths)
-    parts = {key: value for key, value in cost.terms.items()
-             if (bool(key) if group is None else group in key)}
+    parts = {
+        key: value
+        for key, value in cost.terms.items()
+        if (bool(key) if group is None else group in key)
+    }
     return type(cost)(parts).at(widths) / whole if whole else 0.0

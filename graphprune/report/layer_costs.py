@@ -33,8 +33,9 @@ CURVE = 33
 """... and most points of one."""
 
 
-def layers(analysis: Analysis, after: Sequence[int], held: Sequence[Frozen]
-           ) -> tuple[LayerCost, ...]:
+def layers(
+    analysis: Analysis, after: Sequence[int], held: Sequence[Frozen]
+) -> tuple[LayerCost, ...]:
     """Every call that multiplies, in program order.
 
     Args:
@@ -46,19 +47,24 @@ def layers(analysis: Analysis, after: Sequence[int], held: Sequence[Frozen]
     for number, entry in enumerate(held):
         for axis in entry.axes:
             numbers.setdefault(axis, []).append(number)
-    found = [_layer(analysis, node, after, numbers)
-             for node, facts in analysis.facts.items() if facts.macs]
+    found = [
+        _layer(analysis, node, after, numbers)
+        for node, facts in analysis.facts.items()
+        if facts.macs
+    ]
     if len(found) <= LAYERS:
         return tuple(found)
     order = sorted(range(len(found)), key=lambda i: -found[i].before)
     listed, others = order[: LAYERS - 1], [found[i] for i in order[LAYERS - 1 :]]
-    rest = LayerCost(f"{len(others)} more", "", "", sum(o.before for o in others),
-                     sum(o.after for o in others))
+    rest = LayerCost(
+        f"{len(others)} more", "", "", sum(o.before for o in others), sum(o.after for o in others)
+    )
     return (*(found[i] for i in sorted(listed)), rest)
 
 
-def _layer(analysis: Analysis, node: fx.Node, after: Sequence[int],
-           numbers: Mapping[str, Sequence[int]]) -> LayerCost:
+def _layer(
+    analysis: Analysis, node: fx.Node, after: Sequence[int], numbers: Mapping[str, Sequence[int]]
+) -> LayerCost:
     macs, facts = analysis.macs_of(node), analysis.facts[node]
     weight = _weight(node)
     contracted = {f"{weight}:{c.dim}" for c in facts.contractions}
@@ -97,8 +103,9 @@ def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(set(numbers)))
 
 
-def curves(chosen: Mapping[str, NDArray[np.float64]], groups: Sequence[GroupPlan]
-           ) -> tuple[Curve, ...]:
+def curves(
+    chosen: Mapping[str, NDArray[np.float64]], groups: Sequence[GroupPlan]
+) -> tuple[Curve, ...]:
     """The curves that widths were chosen by, thinned out; the ends and the choice stay.
 
     Args:

@@ -155,7 +155,7 @@ class Report:
     def to_json(self) -> str:
         """One JSON document with a ``format`` key, one line for each entry of a list."""
         content = {"format": FORMAT} | asdict(self)
-        lines = [f'  {json.dumps(key)}: {_laid_out(value)}' for key, value in content.items()]
+        lines = [f"  {json.dumps(key)}: {_laid_out(value)}" for key, value in content.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

@@ -45,8 +45,13 @@ def target(asked: float, bound: float, dense: float, *, met: bool) -> str:
     return f"target <= {goal} {'met' if met else 'MISSED'}"
 
 
-COSTS = {"macs": "MACs", "params": "parameters", "latency": "latency (us)",
-         "memory": "memory (bytes)", "size": "ONNX file (bytes)"}
+COSTS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "latency": "latency (us)",
+    "memory": "memory (bytes)",
+    "size": "ONNX file (bytes)",
+}
 """What a budget may bound, as people read it."""
 
 
@@ -74,17 +79,26 @@ def allocation(found: Mapping[str, Any]) -> str:
 def recovered(found: Mapping[str, Any]) -> str:
     """``Report.recovery``."""
     left, more = found["left"], len(found["left"]) - SHOWN
-    beside = f"; not looked at: {', '.join(left[:SHOWN])}{f' and {more} more' * (more > 0)}" if left else ""
-    return ("held-out error {before:.3g} -> {after:.3g} of the outputs' variance, {refitted} of "
-            "{layers} layers refitted").format(**found) + beside
+    beside = (
+        f"; not looked at: {', '.join(left[:SHOWN])}{f' and {more} more' * (more > 0)}"
+        if left
+        else ""
+    )
+    return (
+        "held-out error {before:.3g} -> {after:.3g} of the outputs' variance, {refitted} of "
+        "{layers} layers refitted"
+    ).format(**found) + beside
 
 
 def distilled(found: Mapping[str, Any]) -> str:
     """``Report.distilled``."""
     if not found["steps"]:
-        return "no step taken, getting ready used up the time: give more of it, or a number of steps"
-    return ("{steps} steps, held-out error {before:.3g} -> {after:.3g} of the outputs' "
-            "variance").format(**found)
+        return (
+            "no step taken, getting ready used up the time: give more of it, or a number of steps"
+        )
+    return (
+        "{steps} steps, held-out error {before:.3g} -> {after:.3g} of the outputs' variance"
+    ).format(**found)
 
 
 def searched(found: Mapping[str, Any]) -> str:

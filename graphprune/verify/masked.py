@@ -44,7 +44,9 @@ class Masked(Double):
         self._analysis = analysis
         self._kept = kept
         calls = baked_calls(analysis, kept)
-        self._baked = dict(zip(calls, baked_results(analysis, calls, tensors), strict=True)) if calls else {}
+        self._baked = (
+            dict(zip(calls, baked_results(analysis, calls, tensors), strict=True)) if calls else {}
+        )
         self._loud = _without(kept, _counted(analysis, kept))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -100,8 +102,13 @@ class Masked(Double):
 
 def _counted(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
     """Removed labels on the axes of exact statistics."""
-    axes = [axis for facts in analysis.facts.values() for s in facts.statistics if s.exact
-            for axis in s.axes.values()]
+    axes = [
+        axis
+        for facts in analysis.facts.values()
+        for s in facts.statistics
+        if s.exact
+        for axis in s.axes.values()
+    ]
     labels = [np.unique(analysis.labels.resolve(axis)) for axis in axes]
     found = np.unique(np.concatenate(labels)) if labels else np.empty(0, dtype=np.int64)
     return found[~kept.alive[found]]

@@ -66,8 +66,13 @@ class Verdict:
 
 
 def verify(
-    dense: ExportedProgram, analysis: Analysis, kept: Kept, small: ExportedProgram,
-    *, seed: int = 0, tolerance: float = TOLERANCE,
+    dense: ExportedProgram,
+    analysis: Analysis,
+    kept: Kept,
+    small: ExportedProgram,
+    *,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
 ) -> Verdict:
     """Compare a cut program with the masked original.
 
@@ -77,7 +82,9 @@ def verify(
     module = unlift(small)
     worst, batches = 0.0, []
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
-        (0, {}, {}), (1, *shaken(analysis, kept, module, seed)))
+        (0, {}, {}),
+        (1, *shaken(analysis, kept, module, seed)),
+    )
     for grow, wide, narrow in rounds:
         inputs = random_inputs(dense, grow, seed + grow)
         batches.append(_leading(inputs))
@@ -90,8 +97,9 @@ def verify(
     return _judge(Verdict(worst, tolerance, distinct), "masked original")
 
 
-def shaken(analysis: Analysis, kept: Kept, module: fx.GraphModule,
-           seed: int) -> tuple[Tensors, Tensors]:
+def shaken(
+    analysis: Analysis, kept: Kept, module: fx.GraphModule, seed: int
+) -> tuple[Tensors, Tensors]:
     """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
 
     Args:
@@ -105,8 +113,11 @@ def shaken(analysis: Analysis, kept: Kept, module: fx.GraphModule,
     """
     baked = baked_sources(analysis, baked_calls(analysis, kept))
     wide = noisy(analysis, {*state(module), *baked}, seed)
-    return wide, {**wide, **slice_tensors(wide, analysis.axes, kept),
-                  **baked_values(analysis, kept, wide)}
+    return wide, {
+        **wide,
+        **slice_tensors(wide, analysis.axes, kept),
+        **baked_values(analysis, kept, wide),
+    }
 
 
 def finite(values: Sequence[Any]) -> bool:
@@ -131,8 +142,9 @@ def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, t
     return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}
 
 
-def same(before: ExportedProgram, after: ExportedProgram, *, seed: int = 0,
-         tolerance: float = TOLERANCE) -> Verdict:
+def same(
+    before: ExportedProgram, after: ExportedProgram, *, seed: int = 0, tolerance: float = TOLERANCE
+) -> Verdict:
     """Check that a rewrite changed nothing.
 
     Raises:
@@ -207,8 +219,10 @@ def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
 def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
     """The same, rounded to the types that the program takes."""
     values = zip(random_inputs(program, grow, seed), user_inputs(program), strict=True)
-    return [value.to(example.dtype) if isinstance(value, torch.Tensor) else value
-            for value, example in values]
+    return [
+        value.to(example.dtype) if isinstance(value, torch.Tensor) else value
+        for value, example in values
+    ]
 
 
 def growths(program: ExportedProgram) -> tuple[int, ...]:
@@ -226,5 +240,3 @@ def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 def _leading(inputs: Sequence[Any]) -> int:
     shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim]
     return int(shapes[0][0]) if shapes else 1
-
-

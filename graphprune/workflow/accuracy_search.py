@@ -104,8 +104,13 @@ def smallest(
     return Smallest(best[1], best[0], dense, tuple(probes))
 
 
-def _probe(compress: Callable[[float], Made], measure: Callable[[Made], tuple[float, float]],
-           budget: float, dense: float, max_drop: float) -> tuple[Made | None, Probe]:
+def _probe(
+    compress: Callable[[float], Made],
+    measure: Callable[[Made], tuple[float, float]],
+    budget: float,
+    dense: float,
+    max_drop: float,
+) -> tuple[Made | None, Probe]:
     try:
         made = compress(budget)
     except InfeasibleBudgetError:

@@ -79,8 +79,12 @@ def compress_within(
 
     dense = accuracy(job.seen.program, source)
     found = smallest(made, measure, dense=dense, max_drop=allowed, tell=tell)
-    search = {"max_drop": allowed, "dense": found.dense, "accuracy": found.probe.accuracy,
-              "probes": tuple(asdict(probe) for probe in found.probes)}
+    search = {
+        "max_drop": allowed,
+        "dense": found.dense,
+        "accuracy": found.probe.accuracy,
+        "probes": tuple(asdict(probe) for probe in found.probes),
+    }
     return replace(found.made, report=replace(found.made.report, search=search))
 
 
@@ -127,8 +131,15 @@ def sweep(
         GraphpruneError: as ``compress``, but a budget that no plan meets is a point of its own.
     """
     source = open_source(val) if isinstance(val, str | Path) else val
-    how = Options(score=score, allocate=allocate, round_to=round_to, latency_table=latency_table,
-                  keep_class=keep_class, strict_ops=strict_ops, allow_inexact=allow_inexact)
+    how = Options(
+        score=score,
+        allocate=allocate,
+        round_to=round_to,
+        latency_table=latency_table,
+        keep_class=keep_class,
+        strict_ops=strict_ops,
+        allow_inexact=allow_inexact,
+    )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
     found: list[Point] = []
     for share in budgets:
@@ -148,13 +159,19 @@ def sweep(
     return tuple(found)
 
 
-def _point(share: float, seen: State, decision: Decision, table: LatencyTable | None,
-           reached: float | None) -> Point:
+def _point(
+    share: float, seen: State, decision: Decision, table: LatencyTable | None, reached: float | None
+) -> Point:
     analysis = seen[Analysis]
     widths, costs = [len(group.keep) for group in decision.plan.groups], analysis.costs
     taken = None
     if table is not None:
         taken = 1e3 * Latency(workload(analysis, table.batch), table).at(widths)
-    return Point(share, costs.macs.at(widths) / analysis.dense_macs,
-                 costs.params.at(widths) / costs.params.at(analysis.widths),
-                 decision.allocation.distortion, taken, reached)
+    return Point(
+        share,
+        costs.macs.at(widths) / analysis.dense_macs,
+        costs.params.at(widths) / costs.params.at(analysis.widths),
+        decision.allocation.distortion,
+        taken,
+        reached,
+    )

@@ -37,8 +37,14 @@ _INEXACT = (
 _NO_DATA = "without calibration data (--data): only the weights were looked at"
 
 
-def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
-              seconds: Mapping[str, float], settings: Mapping[str, str]) -> Report:
+def summarise(
+    model: str,
+    decided: State,
+    done: State,
+    rebuilt: Rebuilt,
+    seconds: Mapping[str, float],
+    settings: Mapping[str, str],
+) -> Report:
     """The report of a run, without what is known only once files are written.
 
     Args:
@@ -62,28 +68,47 @@ def summarise(model: str, decided: State, done: State, rebuilt: Rebuilt,
         after=size(analysis, after),
         budget=budgets[0] | {"met": all(each["met"] for each in budgets)},
         budgets=budgets,
-        allocation={"method": allocation.method, "distortion": allocation.distortion,
-                    "lower_bound": allocation.lower_bound, "gap": allocation.gap},
+        allocation={
+            "method": allocation.method,
+            "distortion": allocation.distortion,
+            "lower_bound": allocation.lower_bound,
+            "gap": allocation.gap,
+        },
         groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
         inexact=cut_inexactly,
         frozen=tuple(asdict(f) for f in held),
         unknown_operators=unknown(analysis, held),
-        oracle={"max_error": verdict.max_error, "tolerance": verdict.tolerance,
-                "batches": list(verdict.batches)},
-        eager={"own_class": rebuilt.own_class, "reason": rebuilt.reason,
-               "max_error": rebuilt.max_error},
-        calibration={} if data is None else {
-            "source": data.source, "samples": data.samples, "skipped": data.skipped},
+        oracle={
+            "max_error": verdict.max_error,
+            "tolerance": verdict.tolerance,
+            "batches": list(verdict.batches),
+        },
+        eager={
+            "own_class": rebuilt.own_class,
+            "reason": rebuilt.reason,
+            "max_error": rebuilt.max_error,
+        },
+        calibration={}
+        if data is None
+        else {"source": data.source, "samples": data.samples, "skipped": data.skipped},
         distilled={"before": distilled.before, "after": distilled.after, "steps": distilled.steps}
-        if distilled else {},
+        if distilled
+        else {},
         recovery=asdict(recovered) if recovered else {},
         settings=settings,
         layers=layers(analysis, after, held),
         curves=curves(decision.curves, plan.groups),
-        notes=(*decided[Scores].notes, *decision.notes, *_baked(analysis, plan), *_random(analysis),
-               *_autocast(decided.program),
-               *([_INEXACT] if cut_inexactly else []), *_merged(done.get(Merged), plan), *_of_data(data),
-               *_of_table(decided.get(LatencyTable))),
+        notes=(
+            *decided[Scores].notes,
+            *decision.notes,
+            *_baked(analysis, plan),
+            *_random(analysis),
+            *_autocast(decided.program),
+            *([_INEXACT] if cut_inexactly else []),
+            *_merged(done.get(Merged), plan),
+            *_of_data(data),
+            *_of_table(decided.get(LatencyTable)),
+        ),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
@@ -101,8 +126,10 @@ def _of_table(table: LatencyTable | None) -> tuple[str, ...]:
         return ()
     said = ", ".join(f"{name} {value}" for name, value in table.machine.items())
     error = table.error
-    note = (f"latencies are predicted ({said}, batch {table.batch}): over {error['networks']:.0f} whole "
-            f"networks by {error['mean']:.1%} wrong on average, {error['largest']:.1%} at most")
+    note = (
+        f"latencies are predicted ({said}, batch {table.batch}): over {error['networks']:.0f} whole "
+        f"networks by {error['mean']:.1%} wrong on average, {error['largest']:.1%} at most"
+    )
     return (note,)
 
 
@@ -118,7 +145,9 @@ def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
     if not names:
         return ()
     weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
-    note = f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
+    note = (
+        f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
+    )
     return (f"{note}, ..." if names[1:] else note,)
 
 
@@ -140,6 +169,7 @@ def _autocast(program: ExportedProgram) -> tuple[str, ...]:
 def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:
     return tuple(
         {"group": group.id, "operator": operator_of(node), "where": source_line(node)}
-        for group in plan.groups if len(group.keep) < group.width
+        for group in plan.groups
+        if len(group.keep) < group.width
         for node in analysis.inexact.get(group.id, ())
     )

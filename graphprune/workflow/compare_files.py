@@ -92,8 +92,13 @@ class Comparison:
 
 
 def compare(
-    model: torch.nn.Module | ExportedProgram, example_inputs: Sequence[Any], path: Path,
-    plan: Plan | None = None, *, retrained: bool = False, name: str = "",
+    model: torch.nn.Module | ExportedProgram,
+    example_inputs: Sequence[Any],
+    path: Path,
+    plan: Plan | None = None,
+    *,
+    retrained: bool = False,
+    name: str = "",
     progress: Callable[[str], Any] | None = None,
 ) -> Comparison:
     """Compare a smaller model with the dense one in which the removed channels are silenced.
@@ -123,34 +128,47 @@ def compare(
     notify("analyse")
     analysis = analyse(dense, allow_inexact=plan is not None and plan.allow_inexact)
     if plan is not None:
-        plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
-                   allow_inexact=analysis.allow_inexact)
+        plan.check(
+            fingerprint(analysis.module),
+            {g.id: g.width for g in analysis.groups},
+            allow_inexact=analysis.allow_inexact,
+        )
     kept = analysis.kept(plan.keep if plan is not None else {})
     weights = _weights(files)
     if retrained and not weights:
-        raise LoadError(f"{files[0].name} alone can't be compared if it was retrained",
-                        hint=f"the weights have no names in it; give the folder with {PROGRAM}")
+        raise LoadError(
+            f"{files[0].name} alone can't be compared if it was retrained",
+            hint=f"the weights have no names in it; give the folder with {PROGRAM}",
+        )
     own = _own(analysis, kept, weights)
     masked = Masked(analysis, kept, own if retrained else None)
     checks: list[Check] = []
     for file in files:
         notify(file.name)
         checks.append(_check(dense, masked, file))
-    return Comparison(name or type(model).__name__, plan is not None, len(own), retrained,
-                      tuple(checks))
+    return Comparison(
+        name or type(model).__name__, plan is not None, len(own), retrained, tuple(checks)
+    )
 
 
 def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
     """Tensors of the exported program among the files, by name."""
-    return {name: tensor for file in files if file.suffix == ".pt2"
-            for name, tensor in state(unlift(load_program(file))).items()}
+    return {
+        name: tensor
+        for file in files
+        if file.suffix == ".pt2"
+        for name, tensor in state(unlift(load_program(file))).items()
+    }
 
 
 def _own(analysis: Analysis, kept: Kept, weights: Mapping[str, torch.Tensor]) -> Tensors:
     """Dense tensors with other values in the kept rows, where the smaller model has others."""
     spread = spread_tensors(analysis.tensors, analysis.axes, kept, weights)
-    return {name: tensor for name, tensor in spread.items()
-            if not torch.equal(tensor, analysis.tensors[name].to(tensor))}
+    return {
+        name: tensor
+        for name, tensor in spread.items()
+        if not torch.equal(tensor, analysis.tensors[name].to(tensor))
+    }
 
 
 def _files(path: Path) -> list[Path]:
@@ -162,8 +180,10 @@ def _files(path: Path) -> list[Path]:
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
     if path.suffix not in (".pt2", ".onnx"):
-        raise LoadError(f"{path.name} is neither a .pt2 nor an .onnx file",
-                        hint=f"a state dict has no structure of its own; compare {PROGRAM}")
+        raise LoadError(
+            f"{path.name} is neither a .pt2 nor an .onnx file",
+            hint=f"a state dict has no structure of its own; compare {PROGRAM}",
+        )
     return [path]
 
 

@@ -82,9 +82,15 @@ class Options:
 
     def allocator(self, *budgets: Budget) -> Allocate:
         """What decides on the widths."""
-        return Allocate(budget=budgets, method=self.allocate, round_to=self.round_to,
-                        min_channels=self.min_channels, max_cut=self.max_cut,
-                        protect=tuple(self.protect), keep_class=self.keep_class)
+        return Allocate(
+            budget=budgets,
+            method=self.allocate,
+            round_to=self.round_to,
+            min_channels=self.min_channels,
+            max_cut=self.max_cut,
+            protect=tuple(self.protect),
+            keep_class=self.keep_class,
+        )
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,16 @@ class Job:
     progress: Progress | None = None
 
     @classmethod
-    def begin(cls, model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
-              kwargs: Mapping[str, Any] | None, calibration: Data | None, samples: int,
-              options: Options, progress: Progress | None) -> Job:
+    def begin(
+        cls,
+        model: torch.nn.Module | ExportedProgram,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        calibration: Data | None,
+        samples: int,
+        options: Options,
+        progress: Progress | None,
+    ) -> Job:
         """Trace, read the data, analyse and score. Arguments: those of ``graphprune.compress``.
 
         Raises:
@@ -124,7 +137,8 @@ class Job:
         training = _training(options, begun, recovery, progress)
         data = begun.get(Calibration)
         passes: list[AnalysisPass] = [
-            Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)]
+            Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)
+        ]
         if data is not None:
             passes.append(Observe(data, progress=progress))
         passes.append(Score(_criterion(options.score or _default_score(begun))))
@@ -143,8 +157,11 @@ class Job:
             decider = self.following(decider)
         passes: list[AnalysisPass] = []
         table = self.options.latency_table
-        if (isinstance(decider, Allocate) and decider.needs_table
-                and not isinstance(table, LatencyTable)):
+        if (
+            isinstance(decider, Allocate)
+            and decider.needs_table
+            and not isinstance(table, LatencyTable)
+        ):
             passes.append(replace(table or ProfileLatency(), progress=self.progress))
         if self.recovery == "ls" and isinstance(decider, Allocate):
             passes.append(Choose(decider))
@@ -182,8 +199,16 @@ class Job:
         analysis, decision = decided[Analysis], done[Decision]
         eager = self.model if isinstance(self.model, torch.nn.Module) else None
         rebuilt = rebuild(eager, analysis, analysis.kept(decision.plan.keep), done.program)
-        if eager is not None and not rebuilt.own_class and isinstance(decider, Allocate) and not decider.keep_class:
-            rebuilt = replace(rebuilt, reason=f"{rebuilt.reason}; --keep-class chooses widths that its code follows")
+        if (
+            eager is not None
+            and not rebuilt.own_class
+            and isinstance(decider, Allocate)
+            and not decider.keep_class
+        ):
+            rebuilt = replace(
+                rebuilt,
+                reason=f"{rebuilt.reason}; --keep-class chooses widths that its code follows",
+            )
         seconds = {**done.seconds, "rebuild": time.perf_counter() - begun}
         score = self.options.score or _default_score(decided)
         named = score if isinstance(score, str) else type(score).__name__
@@ -195,9 +220,14 @@ class Job:
         return Result(rebuilt.model, decision.plan, report, done.program, decided.program)
 
 
-def _start(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
-           kwargs: Mapping[str, Any] | None, calibration: Data | None, samples: int,
-           progress: Progress | None) -> State:
+def _start(
+    model: torch.nn.Module | ExportedProgram,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    calibration: Data | None,
+    samples: int,
+    progress: Progress | None,
+) -> State:
     """The dense program and, as a fact, the calibration data."""
     begun = time.perf_counter()
     dense = program_of(model, args, kwargs, progress)
@@ -208,12 +238,19 @@ def _start(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
     if progress is not None:
         progress("data")
     data = calibrate(calibration, dense, samples)
-    return replace(state, facts={Calibration: data},
-                   seconds={**state.seconds, "data": time.perf_counter() - traced})
+    return replace(
+        state,
+        facts={Calibration: data},
+        seconds={**state.seconds, "data": time.perf_counter() - traced},
+    )
 
 
-def program_of(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
-               kwargs: Mapping[str, Any] | None, progress: Progress | None) -> ExportedProgram:
+def program_of(
+    model: torch.nn.Module | ExportedProgram,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    progress: Progress | None,
+) -> ExportedProgram:
     """The model as a program; of finite numbers only. Errors: as ``Job.begin``."""
     check_finite(model.named_parameters(), model.named_buffers(), type(model).__name__)
     if isinstance(model, ExportedProgram):
@@ -223,20 +260,31 @@ def program_of(model: torch.nn.Module | ExportedProgram, args: Sequence[Any],
     return trace(model, args, kwargs)
 
 
-def _training(options: Options, begun: State, recovery: Recovery | None,
-              progress: Progress | None) -> tuple[Distil, ...]:
+def _training(
+    options: Options, begun: State, recovery: Recovery | None, progress: Progress | None
+) -> tuple[Distil, ...]:
     """Training, if it was asked for. After a repair, BatchNorm's stored statistics are right."""
     effort = options.distil
     if effort is None:
         return ()
     if Calibration not in begun.facts:
-        raise PlanError("distillation needs calibration data",
-                        hint="--data FOLDER, or compress(..., calibration=inputs)")
+        raise PlanError(
+            "distillation needs calibration data",
+            hint="--data FOLDER, or compress(..., calibration=inputs)",
+        )
     effort = effort if isinstance(effort, Effort) else Effort.parse(effort)
     checkpoint = Path(options.checkpoint) if options.checkpoint else None
-    return (Distil(dense=begun.program, data=begun[Calibration], effort=effort,
-                   augment=tuple(options.augment), checkpoint=checkpoint, progress=progress,
-                   batch_training=recovery not in {"ls", "bn"}),)
+    return (
+        Distil(
+            dense=begun.program,
+            data=begun[Calibration],
+            effort=effort,
+            augment=tuple(options.augment),
+            checkpoint=checkpoint,
+            progress=progress,
+            batch_training=recovery not in {"ls", "bn"},
+        ),
+    )
 
 
 def _cutting(method: Recovery | None, *, training: bool) -> tuple[TransformPass, ...]:
@@ -261,8 +309,10 @@ def _recovery(name: str | None, begun: State) -> Recovery | None:
     if name == "merge":
         return "merge"
     if begun.get(Calibration) is None:
-        raise PlanError(f"recover {name} needs calibration data",
-                        hint="--data FOLDER, or compress(..., calibration=inputs)")
+        raise PlanError(
+            f"recover {name} needs calibration data",
+            hint="--data FOLDER, or compress(..., calibration=inputs)",
+        )
     return "ls" if name == "ls" else "bn"
 
 

@@ -48,8 +48,9 @@ class Result:
     dense: ExportedProgram
     interface: Interface | None = None
 
-    def export_onnx(self, path: str | Path, *, opset: int | None = None,
-                    fp16: str | Path | None = None) -> Result:
+    def export_onnx(
+        self, path: str | Path, *, opset: int | None = None, fp16: str | Path | None = None
+    ) -> Result:
         """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
 
         Input and output names are those of the dense program; a dynamic batch axis is called
@@ -74,34 +75,54 @@ class Result:
         checks = {"max_error": max_error, "tolerance": onnx_tolerance(self.program)}
         if fp16 is not None:
             files[Path(fp16)] = half = to_half(model)
-            checks |= {"fp16_tolerance": HALF_TOLERANCE,
-                       "fp16_error": check_onnx(half, self.program, tolerance=HALF_TOLERANCE)}
+            checks |= {
+                "fp16_tolerance": HALF_TOLERANCE,
+                "fp16_error": check_onnx(half, self.program, tolerance=HALF_TOLERANCE),
+            }
         for name, data in files.items():
             write_bytes(name, data)
-        return replace(self, report=replace(
-            self.report,
-            notes=(*self.report.notes, *notes),
-            batchnorm={"before": count_batchnorms(self.program),
-                       "after": count_batchnorms(folded)},
-            onnx=checks,
-            files={**self.report.files, **{name.name: len(data) for name, data in files.items()}},
-            seconds={**self.report.seconds, "onnx": time.perf_counter() - start},
-        ))
+        return replace(
+            self,
+            report=replace(
+                self.report,
+                notes=(*self.report.notes, *notes),
+                batchnorm={
+                    "before": count_batchnorms(self.program),
+                    "after": count_batchnorms(folded),
+                },
+                onnx=checks,
+                files={
+                    **self.report.files,
+                    **{name.name: len(data) for name, data in files.items()},
+                },
+                seconds={**self.report.seconds, "onnx": time.perf_counter() - start},
+            ),
+        )
 
 
-def _onnx(result: Result, folded: ExportedProgram, wanted: int | None
-          ) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
+def _onnx(
+    result: Result, folded: ExportedProgram, wanted: int | None
+) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
     """A checked ONNX model, its error, and what the user should know of it."""
     face = result.interface
-    names = Interface(input_names(result.dense), output_names(result.dense)) if face is None else face
+    names = (
+        Interface(input_names(result.dense), output_names(result.dense)) if face is None else face
+    )
     notes: tuple[str, ...] = ()
     for opset in dict.fromkeys((wanted or names.opset, None)):
         try:
-            model = to_onnx(folded, input_names=names.inputs, output_names=names.outputs,
-                            opset=opset, dims=names.dims)
+            model = to_onnx(
+                folded,
+                input_names=names.inputs,
+                output_names=names.outputs,
+                opset=opset,
+                dims=names.dims,
+            )
             return model, check_onnx(model.SerializeToString(), result.program), notes
         except ExportError as error:
             if opset is None or wanted is not None:
                 raise
-            notes = (f"the ONNX file is in another opset than the model's {opset}: {error.message}",)
+            notes = (
+                f"the ONNX file is in another opset than the model's {opset}: {error.message}",
+            )
     raise AssertionError

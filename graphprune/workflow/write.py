@@ -48,9 +48,17 @@ PAGE = "report.html"
 FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE)
 
 
-def write(result: Result, folder: Path, *, onnx: bool = True, opset: int | None = None,
-          fp16: bool = False, safetensors: bool = False, page: bool = True,
-          progress: Callable[[str], Any] | None = None) -> Result:
+def write(
+    result: Result,
+    folder: Path,
+    *,
+    onnx: bool = True,
+    opset: int | None = None,
+    fp16: bool = False,
+    safetensors: bool = False,
+    page: bool = True,
+    progress: Callable[[str], Any] | None = None,
+) -> Result:
     """Write a result into a folder that exists.
 
     Args:
@@ -74,23 +82,30 @@ def write(result: Result, folder: Path, *, onnx: bool = True, opset: int | None 
     if onnx:
         notify("onnx")
         with writing(folder / ONNX):
-            result = result.export_onnx(folder / ONNX, opset=opset,
-                                        fp16=folder / HALF if fp16 else None)
+            result = result.export_onnx(
+                folder / ONNX, opset=opset, fp16=folder / HALF if fp16 else None
+            )
     notify("save")
     start = time.perf_counter()
-    contents = {MODEL: _weights(result), PROGRAM: _program(result),
-                PLAN: result.plan.to_json().encode()}
+    contents = {
+        MODEL: _weights(result),
+        PROGRAM: _program(result),
+        PLAN: result.plan.to_json().encode(),
+    }
     if safetensors:
         contents[SAFETENSORS] = _safetensors(result)
     for name, data in contents.items():
         with writing(folder / name):
             (folder / name).write_bytes(data)
     sizes = {name: len(data) for name, data in contents.items()} | dict(result.report.files)
-    result = replace(result, report=replace(
-        result.report,
-        files={name: sizes[name] for name in FILES if name in sizes},
-        seconds={**result.report.seconds, "save": time.perf_counter() - start},
-    ))
+    result = replace(
+        result,
+        report=replace(
+            result.report,
+            files={name: sizes[name] for name in FILES if name in sizes},
+            seconds={**result.report.seconds, "save": time.perf_counter() - start},
+        ),
+    )
     # The same input gives the same bytes; how long it took is for the screen.
     lasting = replace(result.report, seconds={})
     with writing(folder / REPORT):

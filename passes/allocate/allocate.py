@@ -106,9 +106,15 @@ class Allocate(AnalysisPass):
     @property
     def limits(self) -> Limits:
         """On the widths."""
-        return Limits(round_to=self.round_to, min_channels=self.min_channels, max_cut=self.max_cut,
-                      protect=self.protect, keep_class=self.keep_class, firsts=self.firsts,
-                      whole=self.whole)
+        return Limits(
+            round_to=self.round_to,
+            min_channels=self.min_channels,
+            max_cut=self.max_cut,
+            protect=self.protect,
+            keep_class=self.keep_class,
+            firsts=self.firsts,
+            whole=self.whole,
+        )
 
     @property
     def needs_table(self) -> bool:
@@ -132,30 +138,61 @@ class Allocate(AnalysisPass):
         dense = [cost.at(analysis.widths) for cost in costs]
         free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
         if free:
-            raise PlanError(f"the model's cost in {free[0]} is 0: there is nothing to bound",
-                            hint="a budget of another kind")
-        asked = [Met(b.cost, b.amount, d, b.absolute(d), 0.0)
-                 for b, d in zip(self.budgets, dense, strict=True)]
+            raise PlanError(
+                f"the model's cost in {free[0]} is 0: there is nothing to bound",
+                hint="a budget of another kind",
+            )
+        asked = [
+            Met(b.cost, b.amount, d, b.absolute(d), 0.0)
+            for b, d in zip(self.budgets, dense, strict=True)
+        ]
         allocation = self._allocated(analysis, scores, costs, widths, levels, asked, ties)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
-        plan = make_plan(analysis, keep, {b.cost: b.amount for b in self.budgets},
-                         {m.cost: m.reached for m in met})
+        plan = make_plan(
+            analysis,
+            keep,
+            {b.cost: b.amount for b in self.budgets},
+            {m.cost: m.reached for m in met},
+        )
         unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
-        note = f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
+        note = (
+            f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
+        )
         notes = (note,) if unused > 0 and len(met) == 1 else ()
         return Decision(plan, allocation, met, notes, curves=curves)
 
-    def _allocated(self, analysis: Analysis, scores: Scores, costs: Sequence[Cost],
-                   widths: Sequence[NDArray[np.int64]], curves: Sequence[NDArray[np.float64]],
-                   asked: Sequence[Met], ties: Ties) -> Allocation:
+    def _allocated(
+        self,
+        analysis: Analysis,
+        scores: Scores,
+        costs: Sequence[Cost],
+        widths: Sequence[NDArray[np.int64]],
+        curves: Sequence[NDArray[np.float64]],
+        asked: Sequence[Met],
+        ties: Ties,
+    ) -> Allocation:
         """One level per group within all budgets."""
-        allocator = self._allocator([analysis.groups[first] for first in ties.firsts], analysis, scores)
-        parts = [(number, factors) for number, cost in enumerate(costs)
-                 for factors in cost.factors(widths)]
-        problems = [ties.merged(Problem(tuple(widths), tuple(np.asarray(c, dtype=np.float64) for c in curves),
-                                        factors, _rounded(asked[number]))) for number, factors in parts]
+        allocator = self._allocator(
+            [analysis.groups[first] for first in ties.firsts], analysis, scores
+        )
+        parts = [
+            (number, factors)
+            for number, cost in enumerate(costs)
+            for factors in cost.factors(widths)
+        ]
+        problems = [
+            ties.merged(
+                Problem(
+                    tuple(widths),
+                    tuple(np.asarray(c, dtype=np.float64) for c in curves),
+                    factors,
+                    _rounded(asked[number]),
+                )
+            )
+            for number, factors in parts
+        ]
         self._check_each(analysis, asked, parts, problems)
         exact = all(cost.is_exact(widths) for cost in costs)
         try:
@@ -173,23 +210,31 @@ class Allocate(AnalysisPass):
         except JointlyInfeasible as error:
             raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
 
-    def _check_each(self, analysis: Analysis, asked: Sequence[Met],
-                    parts: Sequence[tuple[int, object]], problems: Sequence[Problem]) -> None:
+    def _check_each(
+        self,
+        analysis: Analysis,
+        asked: Sequence[Met],
+        parts: Sequence[tuple[int, object]],
+        problems: Sequence[Problem],
+    ) -> None:
         """Refuse a budget that can't be met even alone."""
         for (number, _), problem in zip(parts, problems, strict=True):
             smallest = problem.smallest_cost()
             if smallest > problem.budget:
                 raise self._infeasible(analysis, asked[number], smallest)
 
-    def _widths(self, analysis: Analysis,
-                table: LatencyTable | None) -> tuple[list[NDArray[np.int64]], Ties]:
+    def _widths(
+        self, analysis: Analysis, table: LatencyTable | None
+    ) -> tuple[list[NDArray[np.int64]], Ties]:
         """Candidate widths of every group, alike in groups that are one."""
         found, ties = self.limits.widths(analysis)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
         if self.round_to == "auto" or timed:
             if table is None:
-                raise PlanError("--round-to auto needs a latency table", hint="graphprune profile MODEL")
+                raise PlanError(
+                    "--round-to auto needs a latency table", hint="graphprune profile MODEL"
+                )
             latency = Latency(workload(analysis, table.batch), table)
             found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
         return ties.common(found), ties
@@ -216,16 +261,22 @@ class Allocate(AnalysisPass):
             hint=f"{self.limits.hint()}frozen: {held or 'nothing'}",
         )
 
-    def _jointly(self, asked: Sequence[Met], numbers: Sequence[int],
-                 ratios: NDArray[np.float64]) -> InfeasibleBudgetError:
+    def _jointly(
+        self, asked: Sequence[Met], numbers: Sequence[int], ratios: NDArray[np.float64]
+    ) -> InfeasibleBudgetError:
         """Budgets that can be met one by one, but not together."""
-        worst = [max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
-                 for number in range(len(asked))]
-        near = ", ".join(f"{a.cost} {r * a.bound:.6g} where {a.bound:.6g} was asked"
-                         for a, r in zip(asked, worst, strict=True))
+        worst = [
+            max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
+            for number in range(len(asked))
+        ]
+        near = ", ".join(
+            f"{a.cost} {r * a.bound:.6g} where {a.bound:.6g} was asked"
+            for a, r in zip(asked, worst, strict=True)
+        )
         return InfeasibleBudgetError(
             f"these budgets can't be met together; the nearest plan found has {near}",
-            smallest=max(worst), hint=f"{self.limits.hint()}raise a budget",
+            smallest=max(worst),
+            hint=f"{self.limits.hint()}raise a budget",
         )
 
 

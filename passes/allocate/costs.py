@@ -94,8 +94,9 @@ class Microseconds:
         return self.latency.is_exact(candidates)
 
 
-def cost_of(name: str, analysis: Analysis, program: ExportedProgram,
-            table: LatencyTable | None) -> Cost:
+def cost_of(
+    name: str, analysis: Analysis, program: ExportedProgram, table: LatencyTable | None
+) -> Cost:
     """The cost that a budget names.
 
     Args:
@@ -114,7 +115,9 @@ def cost_of(name: str, analysis: Analysis, program: ExportedProgram,
         return Largest((polynomial,))
     if name == "latency":
         if table is None:
-            raise PlanError("a latency budget needs a latency table", hint="graphprune profile MODEL")
+            raise PlanError(
+                "a latency budget needs a latency table", hint="graphprune profile MODEL"
+            )
         return Microseconds(Latency(workload(analysis, table.batch), table))
     if name == "memory":
         weights = folded_bytes(analysis)
@@ -164,12 +167,18 @@ def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
     """
     exported = Exported(analysis)
     place: dict[fx.Node, fx.Node] = {}
-    nodes = [n for n in analysis.module.graph.nodes if n.op in ("placeholder", "call_function")
-             and n not in analysis.stored and isinstance(analysis.layouts.get(n), tuple)]
+    nodes = [
+        n
+        for n in analysis.module.graph.nodes
+        if n.op in ("placeholder", "call_function")
+        and n not in analysis.stored
+        and isinstance(analysis.layouts.get(n), tuple)
+    ]
     for node in nodes:
         source = next((n for n in node.all_input_nodes if n in place), None)
         shared = source is not None and (
-            exported.is_free(node) or (node.target in ACTIVATIONS and len(source.users) == 1))
+            exported.is_free(node) or (node.target in ACTIVATIONS and len(source.users) == 1)
+        )
         place[node] = place[source] if shared and source is not None else node
     order = {node: index for index, node in enumerate(nodes)}
     last = dict.fromkeys(place.values(), 0)
@@ -189,6 +198,8 @@ def _undominated(parts: Sequence[Polynomial]) -> tuple[Polynomial, ...]:
     """Those that some widths may make the largest; no coefficient is negative."""
     kept: list[Polynomial] = []
     for part in sorted(parts, key=lambda p: -sum(p.terms.values())):
-        if not any(all(other.terms.get(k, 0.0) >= v for k, v in part.terms.items()) for other in kept):
+        if not any(
+            all(other.terms.get(k, 0.0) >= v for k, v in part.terms.items()) for other in kept
+        ):
             kept.append(part)
     return tuple(kept) or (Polynomial.constant(0),)

@@ -51,30 +51,54 @@ class Given(AnalysisPass):
             PlanError: if its budget can't be meant.
         """
         analysis, scores = state[Analysis], state[Scores]
-        self.plan.check(fingerprint(analysis.module), {g.id: g.width for g in analysis.groups},
-                        allow_inexact=analysis.allow_inexact)
+        self.plan.check(
+            fingerprint(analysis.module),
+            {g.id: g.width for g in analysis.groups},
+            allow_inexact=analysis.allow_inexact,
+        )
         asked = [Budget(*entry) for entry in self.plan.budget.items()] or [Budget("macs", 1.0)]
         unknown = [b.cost for b in asked if b.cost not in COSTS]
         if unknown:
-            raise PlanError(f"the plan's budgets must be of {', '.join(COSTS)}, "
-                            f"got {', '.join(self.plan.budget)!a:.80}", hint="see docs/plan-format.md")
+            raise PlanError(
+                f"the plan's budgets must be of {', '.join(COSTS)}, "
+                f"got {', '.join(self.plan.budget)!a:.80}",
+                hint="see docs/plan-format.md",
+            )
         # In the order of this analysis, whatever the file's; the costs are its own.
         plan = make_plan(analysis, self.plan.keep, {b.cost: b.amount for b in asked})
         widths = [len(group.keep) for group in plan.groups]
         table = state.get(LatencyTable)
-        met = [_met(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
-               for b in asked if b.cost != "latency" or table is not None]
-        notes = [] if len(met) == len(asked) else ["without a table, the plan's latency isn't checked"]
+        met = [
+            _met(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
+            for b in asked
+            if b.cost != "latency" or table is not None
+        ]
+        notes = (
+            [] if len(met) == len(asked) else ["without a table, the plan's latency isn't checked"]
+        )
         if not met:
-            met = [_met(Budget("macs", 1.0), cost_of("macs", analysis, state.program, None),
-                        analysis.widths, widths)]
+            met = [
+                _met(
+                    Budget("macs", 1.0),
+                    cost_of("macs", analysis, state.program, None),
+                    analysis.widths,
+                    widths,
+                )
+            ]
         lost = sum(float(scores.curve(g.id)[len(g.keep)]) for g in plan.groups)
-        allocation = Allocation(levels=tuple(widths), cost=met[0].reached, distortion=lost, lower_bound=None,
-                                gap=None, method="plan")
+        allocation = Allocation(
+            levels=tuple(widths),
+            cost=met[0].reached,
+            distortion=lost,
+            lower_bound=None,
+            gap=None,
+            method="plan",
+        )
         return Decision(plan, allocation, tuple(met), tuple(notes))
 
 
-def _met(budget: Budget, cost: Cost, dense: Sequence[int] | NDArray[np.int64],
-         widths: Sequence[int]) -> Met:
+def _met(
+    budget: Budget, cost: Cost, dense: Sequence[int] | NDArray[np.int64], widths: Sequence[int]
+) -> Met:
     whole = cost.at(dense)
     return Met(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))

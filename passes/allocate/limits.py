@@ -51,10 +51,14 @@ class Limits:
         """
         for pattern in self.protect:
             if not any(_matches(group, pattern) for group in analysis.groups):
-                raise PlanError(f"nothing matches --protect {pattern!r}",
-                                hint="`graphprune inspect` lists the groups and their parameters")
-        found = [np.asarray([group.width]) if group.id in self.whole else self._candidates(group)
-                 for group in analysis.groups]
+                raise PlanError(
+                    f"nothing matches --protect {pattern!r}",
+                    hint="`graphprune inspect` lists the groups and their parameters",
+                )
+        found = [
+            np.asarray([group.width]) if group.id in self.whole else self._candidates(group)
+            for group in analysis.groups
+        ]
         if not self.keep_class:
             return found, Ties.of(range(len(found)))
         return found, Ties.of(self.firsts or equal_pieces(analysis))

@@ -140,22 +140,29 @@ def _fold_after(w: Tensor, b: Tensor, scale: Tensor, shift: Tensor) -> tuple[Ten
     return w * scale.view(per_input), b + offset
 
 
-def _rewrite(module: fx.GraphModule, layer: fx.Node, rule: _Rule, scale: Tensor,
-             shift: Tensor) -> None:
+def _rewrite(
+    module: fx.GraphModule, layer: fx.Node, rule: _Rule, scale: Tensor, shift: Tensor
+) -> None:
     call = bind(layer)
     weight = _tensor(module, call["weight"])
     wide = grouped(layer, weight.detach().double())
     channels = wide.shape[0] * wide.shape[1]
     bias = wide.new_zeros(channels) if call["bias"] is None else _double(module, call["bias"])
     wide, bias = rule(wide, bias, scale.to(wide.device), shift.to(wide.device))
-    _set(module, layer, "weight", from_groups(
-        wide, weight.shape, transposed=layer.target in TRANSPOSED).to(weight.dtype))
+    _set(
+        module,
+        layer,
+        "weight",
+        from_groups(wide, weight.shape, transposed=layer.target in TRANSPOSED).to(weight.dtype),
+    )
     _set(module, layer, "bias", bias.to(weight.dtype))
 
 
 def grouped(layer: fx.Node, weight: Tensor) -> Tensor:
     """A weight as ``[groups, out channels of each, in channels of each, taps]``."""
-    return by_group(weight, int(bind(layer).get("groups", 1)), transposed=layer.target in TRANSPOSED)
+    return by_group(
+        weight, int(bind(layer).get("groups", 1)), transposed=layer.target in TRANSPOSED
+    )
 
 
 def by_group(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:

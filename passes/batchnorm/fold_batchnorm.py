@@ -48,8 +48,9 @@ class FoldBatchNorm(TransformPass):
         before = state.program
         after = fold_batchnorm(before)
         verdict = same(before, after, tolerance=_tolerance(before))
-        return after, (Folded(count_batchnorms(before), count_batchnorms(after),
-                              verdict.max_error),)
+        return after, (
+            Folded(count_batchnorms(before), count_batchnorms(after), verdict.max_error),
+        )
 
 
 def _tolerance(program: ExportedProgram) -> float:

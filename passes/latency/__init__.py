@@ -7,5 +7,13 @@ from .operators import Operator, Workload, workload
 from .predict import Latency
 from .profiling import ProfileLatency, slim_onnx
 
-__all__ = ["Latency", "Measure", "Operator", "ProfileLatency", "Workload", "measure",
-           "slim_onnx", "workload"]
+__all__ = [
+    "Latency",
+    "Measure",
+    "Operator",
+    "ProfileLatency",
+    "Workload",
+    "measure",
+    "slim_onnx",
+    "workload",
+]

@@ -40,8 +40,9 @@ def branched(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> bytes:
     graph = _Graph()
     for number, widths in enumerate(points):
         _branch(graph, f"b{number}_", kernel, widths)
-    made = helper.make_graph(graph.nodes, "branches", list(graph.inputs.values()), graph.outputs,
-                             graph.weights)
+    made = helper.make_graph(
+        graph.nodes, "branches", list(graph.inputs.values()), graph.outputs, graph.weights
+    )
     opset = [helper.make_opsetid("", _OPSET)]
     return helper.make_model(made, opset_imports=opset, ir_version=_IR).SerializeToString()
 
@@ -112,8 +113,14 @@ def _branch(graph: _Graph, prefix: str, kernel: Kernel, widths: tuple[int, ...])
     graph.end(result)
 
 
-def _conv(graph: _Graph, prefix: str, source: str, shape: Sequence[int], widths: tuple[int, ...],
-          values: dict[str, Any]) -> str:
+def _conv(
+    graph: _Graph,
+    prefix: str,
+    source: str,
+    shape: Sequence[int],
+    widths: tuple[int, ...],
+    values: dict[str, Any],
+) -> str:
     inner, outer = widths[0], widths[-1]
     groups = values["groups"][0] if "groups" in values else inner // values["per_group"][0]
     weight = graph.weight(f"{prefix}w", outer, inner // groups, *values["kernel"])
@@ -123,31 +130,39 @@ def _conv(graph: _Graph, prefix: str, source: str, shape: Sequence[int], widths:
     )  # fmt: skip
 
 
-def _linear(graph: _Graph, prefix: str, source: str, shape: Sequence[int],
-            widths: tuple[int, ...]) -> str:
+def _linear(
+    graph: _Graph, prefix: str, source: str, shape: Sequence[int], widths: tuple[int, ...]
+) -> str:
     inner, outer = widths
     bias = f"{prefix}b"
     if len(shape) == 2:
         weight = graph.weight(f"{prefix}w", outer, inner)
-        return graph.add("Gemm", [source, weight, graph.weight(bias, outer)], f"{prefix}gemm", transB=1)
+        return graph.add(
+            "Gemm", [source, weight, graph.weight(bias, outer)], f"{prefix}gemm", transB=1
+        )
     weight = graph.weight(f"{prefix}w", inner, outer)
     product = graph.add("MatMul", [source, weight], f"{prefix}matmul")
     return graph.add("Add", [product, graph.weight(bias, outer)], f"{prefix}bias")
 
 
-def _plain(graph: _Graph, prefix: str, kernel: Kernel, shape: Sequence[int],
-           values: dict[str, Any]) -> str:
+def _plain(
+    graph: _Graph, prefix: str, kernel: Kernel, shape: Sequence[int], values: dict[str, Any]
+) -> str:
     """An operator that keeps its channels, after a layer and a pooling that fuse with nothing."""
     source = _layer_before(graph, prefix, shape)
     own = f"{prefix}own"
     if kernel.kind == "BatchNormalization":
         width = shape[values["axis"][0]]
-        return graph.add(kernel.kind, [source, *(graph.weight(f"{own}{i}", width) for i in range(4))], own)
+        return graph.add(
+            kernel.kind, [source, *(graph.weight(f"{own}{i}", width) for i in range(4))], own
+        )
     if kernel.kind in ("Add", "Mul"):
         if "stretched" not in values:
             return graph.add(kernel.kind, [source, graph.weight(f"{own}number", 1)], own)
         small = [1 if flag else size for flag, size in zip(values["stretched"], shape, strict=True)]
-        return graph.add(kernel.kind, [source, _layer_before(graph, f"{prefix}second_", small)], own)
+        return graph.add(
+            kernel.kind, [source, _layer_before(graph, f"{prefix}second_", small)], own
+        )
     if kernel.kind == "mean":
         axes = f"{own}axes"
         from onnx import numpy_helper
@@ -155,9 +170,15 @@ def _plain(graph: _Graph, prefix: str, kernel: Kernel, shape: Sequence[int],
         graph.weights.append(numpy_helper.from_array(np.array([2, 3]), axes))
         return graph.add("ReduceMean", [source, axes], own, keepdims=1)
     if kernel.kind in ("AveragePool", "MaxPool"):
-        return graph.add(kernel.kind, [source], own, kernel_shape=values["kernel"],
-                         strides=values["stride"], pads=values["padding"],
-                         ceil_mode=values["ceil_mode"][0])
+        return graph.add(
+            kernel.kind,
+            [source],
+            own,
+            kernel_shape=values["kernel"],
+            strides=values["stride"],
+            pads=values["padding"],
+            ceil_mode=values["ceil_mode"][0],
+        )
     return _activation(graph, kernel.kind, source, own, values.get("values", ()))
 
 
@@ -166,7 +187,9 @@ def _activation(graph: _Graph, name: str, source: str, own: str, numbers: Sequen
         from onnx import numpy_helper
 
         for limit, number in zip(("low", "high"), numbers, strict=True):
-            graph.weights.append(numpy_helper.from_array(np.array(number, np.float32), f"{own}{limit}"))
+            graph.weights.append(
+                numpy_helper.from_array(np.array(number, np.float32), f"{own}{limit}")
+            )
         return graph.add(name, [source, f"{own}low", f"{own}high"], own)
     if name == "Swish":
         return graph.add("Mul", [source, graph.add("Sigmoid", [source], f"{own}gate")], own)
@@ -181,19 +204,30 @@ def _layer_before(graph: _Graph, prefix: str, shape: Sequence[int]) -> str:
     if len(shape) != 4:
         return graph.source(shape)
     batch, width, *spatial = shape
-    layer = graph.add("Conv", [graph.source([batch, 4, *spatial]),
-                               graph.weight(f"{name}w", width, 4, 1, 1)], f"{name}conv")
+    layer = graph.add(
+        "Conv",
+        [graph.source([batch, 4, *spatial]), graph.weight(f"{name}w", width, 4, 1, 1)],
+        f"{name}conv",
+    )
     return graph.add("MaxPool", [layer], f"{name}pool", kernel_shape=[1, 1])
 
 
-def _out_shape(kernel: Kernel, shape: Sequence[int], widths: tuple[int, ...],
-               values: dict[str, Any]) -> list[int]:
+def _out_shape(
+    kernel: Kernel, shape: Sequence[int], widths: tuple[int, ...], values: dict[str, Any]
+) -> list[int]:
     if kernel.kind == "linear":
         return [*shape[:-1], widths[-1]]
     count = len(values["kernel"])
     spatial = [
-        (size + values["padding"][i] + values["padding"][i + count]
-         - values["dilation"][i] * (values["kernel"][i] - 1) - 1) // values["stride"][i] + 1
+        (
+            size
+            + values["padding"][i]
+            + values["padding"][i + count]
+            - values["dilation"][i] * (values["kernel"][i] - 1)
+            - 1
+        )
+        // values["stride"][i]
+        + 1
         for i, size in enumerate(shape[2:])
     ]
     return [shape[0], widths[-1], *spatial]

@@ -27,8 +27,9 @@ _LAYOUT = ("ReorderInput", "ReorderOutput")
 _SUFFIX = "_kernel_time"
 
 
-def measure(kernel: Kernel, points: Sequence[tuple[int, ...]], *, runtime: Runtime,
-            rounds: int) -> list[float]:
+def measure(
+    kernel: Kernel, points: Sequence[tuple[int, ...]], *, runtime: Runtime, rounds: int
+) -> list[float]:
     """Seconds of a kernel at some widths, each the fastest of some rounds.
 
     On the CPU, onnxruntime's own profile says what each operator takes; moving a value from one
@@ -78,7 +79,9 @@ def _parts(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> list[list[tuple
     return parts
 
 
-def _profiled(model: bytes, runtime: Runtime, rounds: int, batch: int = 1) -> dict[str, list[float]]:
+def _profiled(
+    model: bytes, runtime: Runtime, rounds: int, batch: int = 1
+) -> dict[str, list[float]]:
     """Seconds by operator and run, as onnxruntime's profile has them."""
     with tempfile.TemporaryDirectory() as folder:
         of = session(model, runtime, profile=Path(folder) / "profile")

@@ -33,6 +33,7 @@ POOLS: dict[Any, str] = {
     aten.max_pool2d.default: "MaxPool", aten.mean.dim: "mean",
 }  # fmt: skip
 
+
 @dataclass(frozen=True)
 class Operator:
     """One run of a kernel.
@@ -90,7 +91,11 @@ class _Reader:
         macs: list[Polynomial] = []
         others: dict[str, int] = {}
         for node in self.analysis.module.graph.nodes:
-            if node.op != "call_function" or node in self.fusion.fused or self.exported.is_free(node):
+            if (
+                node.op != "call_function"
+                or node in self.fusion.fused
+                or self.exported.is_free(node)
+            ):
                 continue
             operator = self._operator(node)
             if operator is not None:
@@ -134,23 +139,38 @@ class _Reader:
         inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
         own = self.exported.sizes(weight)[1]
         attributes = {
-            "kernel": sizes[2:], "stride": _each(call["stride"], spatial), "dilation": dilation,
+            "kernel": sizes[2:],
+            "stride": _each(call["stride"], spatial),
+            "dilation": dilation,
             "padding": _padding(call["padding"], sizes[2:], dilation),
             # Either the number of groups is fixed, or the channels in each of them.
-            **({"groups": (call["groups"],)} if own.terms.keys() - {()} or call["groups"] == 1
-               else {"per_group": (sizes[1],)}),
+            **(
+                {"groups": (call["groups"],)}
+                if own.terms.keys() - {()} or call["groups"] == 1
+                else {"per_group": (sizes[1],)}
+            ),
         }
         tail = self.fusion.tail(node)
-        kernel = Kernel("conv", self._shape(source, 1), (shape(source)[1], sizes[0]),
-                        tuple(sorted(attributes.items())), tail)
+        kernel = Kernel(
+            "conv",
+            self._shape(source, 1),
+            (shape(source)[1], sizes[0]),
+            tuple(sorted(attributes.items())),
+            tail,
+        )
         return _narrowed(Operator(node, kernel, (inner, outer)))
 
     def _linear(self, node: fx.Node) -> Operator:
         call = bind(node)
         source, weight = call["input"], call["weight"]
         last = len(shape(source)) - 1
-        kernel = Kernel("linear", self._shape(source, last), (shape(weight)[1], shape(weight)[0]),
-                        (), self.fusion.tail(node))
+        kernel = Kernel(
+            "linear",
+            self._shape(source, last),
+            (shape(weight)[1], shape(weight)[0]),
+            (),
+            self.fusion.tail(node),
+        )
         sizes = self.exported.sizes(weight)
         return Operator(node, kernel, (sizes[1], sizes[0]))
 
@@ -159,16 +179,22 @@ class _Reader:
         attributes: dict[str, tuple[int | float, ...]] = {}
         if kind == "mean":
             axes = call.get("dim", (2, 3))
-            if len(shape(node.all_input_nodes[0])) != 4 or sorted(a % 4 for a in axes or ()) != [2, 3]:
+            if len(shape(node.all_input_nodes[0])) != 4 or sorted(a % 4 for a in axes or ()) != [
+                2,
+                3,
+            ]:
                 return None
             if "output_size" in call and set(_each(call["output_size"], 2)) != {1}:
                 return None
         else:
             size = _each(call["kernel_size"], 2)
             padding = _each(call["padding"], 2)
-            attributes = {"kernel": size, "stride": _each(call["stride"] or size, 2),
-                          "padding": (*padding, *padding),
-                          "ceil_mode": (int(call["ceil_mode"]),)}
+            attributes = {
+                "kernel": size,
+                "stride": _each(call["stride"] or size, 2),
+                "padding": (*padding, *padding),
+                "ceil_mode": (int(call["ceil_mode"]),),
+            }
             if node.target is aten.max_pool2d.default and set(_each(call["dilation"], 2)) != {1}:
                 return None
         return self._alone(node, kind, tuple(sorted(attributes.items())))
@@ -187,8 +213,12 @@ class _Reader:
         stretched = tuple(int(a != b) for a, b in zip(small, shape(node), strict=True))
         return self._alone(node, kind, (("stretched", stretched),))
 
-    def _alone(self, node: fx.Node, kind: str,
-               attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = ()) -> Operator | None:
+    def _alone(
+        self,
+        node: fx.Node,
+        kind: str,
+        attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = (),
+    ) -> Operator | None:
         """An operator that keeps its channels."""
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and node.target in (*ADDITIONS, *PRODUCTS):
@@ -198,8 +228,12 @@ class _Reader:
         if len(wide) > 1 or not sizes:
             return None
         axis = wide[0] if wide else min(1, len(sizes) - 1)
-        kernel = Kernel(kind, self._shape(source, axis), (shape(source)[axis],),
-                        (("axis", (axis,)), *attributes))
+        kernel = Kernel(
+            kind,
+            self._shape(source, axis),
+            (shape(source)[axis],),
+            (("axis", (axis,)), *attributes),
+        )
         return Operator(node, kernel, (sizes[axis],))
 
     def _shape(self, node: fx.Node, width: int) -> tuple[int, ...]:
@@ -213,7 +247,9 @@ class _Reader:
     def _written(self, node: fx.Node) -> Polynomial:
         """Bytes that a call writes in a run."""
         example = self.analysis.costs.batch
-        grows = example > 1 and any(isinstance(size, torch.SymInt) for size in node.meta["val"].shape)
+        grows = example > 1 and any(
+            isinstance(size, torch.SymInt) for size in node.meta["val"].shape
+        )
         return self.exported.bytes(node).scaled(self.batch / example if grows else 1)
 
 
@@ -237,6 +273,12 @@ def _narrowed(operator: Operator) -> Operator:
     """One width instead of two, where they are the same channels, as in a depthwise layer."""
     inner, outer = operator.widths
     dense_in, dense_out = operator.kernel.widths
-    if "per_group" in dict(operator.kernel.attributes) and inner.terms == outer.terms and dense_in == dense_out:
-        return replace(operator, kernel=replace(operator.kernel, widths=(dense_in,)), widths=(inner,))
+    if (
+        "per_group" in dict(operator.kernel.attributes)
+        and inner.terms == outer.terms
+        and dense_in == dense_out
+    ):
+        return replace(
+            operator, kernel=replace(operator.kernel, widths=(dense_in,)), widths=(inner,)
+        )
     return operator

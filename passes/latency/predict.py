@@ -43,13 +43,16 @@ class Latency:
         if missing:
             raise MismatchError(
                 f"the latency table lacks {len(missing)} of this model's operators, such as "
-                f"{min(missing)}", hint="make a table of this model: graphprune profile",
+                f"{min(missing)}",
+                hint="make a table of this model: graphprune profile",
             )
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
         """Seconds when group ``g`` keeps ``widths[g]`` channels."""
-        parts = [float(self._seconds(o, [np.array(p.at(widths)) for p in o.widths]))
-                 for o in self.work.operators]
+        parts = [
+            float(self._seconds(o, [np.array(p.at(widths)) for p in o.widths]))
+            for o in self.work.operators
+        ]
         return self.table.scale * (sum(parts) + self._others.at(widths))
 
     @cached_property
@@ -58,18 +61,23 @@ class Latency:
         table, work = self.table, self.work
         return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac)])
 
-    def _seconds(self, operator: Operator, widths: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    def _seconds(
+        self, operator: Operator, widths: Sequence[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
         whole = [np.maximum(np.rint(w).astype(np.int64), 1) for w in widths]
         return self.table.kernels[operator.kernel.key].at(*whole)
 
-    def fast(self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
-             ) -> NDArray[np.int64]:
+    def fast(
+        self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Candidate widths of a group than which no wider one is as fast, the others being dense."""
         total_seconds = np.zeros(len(candidates))
         for operator in self.work.operators:
             if any(group in key for p in operator.widths for key in p.terms):
-                sizes = [np.array([p.at([*dense[:group], w, *dense[group + 1:]]) for w in candidates])
-                         for p in operator.widths]
+                sizes = [
+                    np.array([p.at([*dense[:group], w, *dense[group + 1 :]]) for w in candidates])
+                    for p in operator.widths
+                ]
                 total_seconds += self._seconds(operator, sizes)
         later = np.minimum.accumulate(total_seconds[::-1])[::-1]
         return candidates[total_seconds < np.append(later[1:], np.inf)]
@@ -98,8 +106,9 @@ class Latency:
                 parts.append(self._bilinear(operator).scaled(self.table.scale))
         return tables, total(parts)
 
-    def _factor(self, operator: Operator, scope: tuple[int, ...],
-                widths: Sequence[NDArray[np.int64]]) -> Factor:
+    def _factor(
+        self, operator: Operator, scope: tuple[int, ...], widths: Sequence[NDArray[np.int64]]
+    ) -> Factor:
         axes = dict(zip(scope, np.ix_(*(widths[g].astype(np.float64) for g in scope)), strict=True))
         sizes = [
             np.asarray(sum(c * math.prod(axes[g] for g in key) for key, c in p.terms.items()))

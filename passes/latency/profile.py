@@ -44,8 +44,14 @@ _COPY = Kernel("Relu", (1, 0, 56, 56), (64,), (("axis", (1,)),))
 """The same, per byte written."""
 
 
-def profile(work: Workload, measure: Measure, *, runtime: Runtime, batch: int = 1,
-            tell: Callable[[str], object] = lambda _: None) -> LatencyTable:
+def profile(
+    work: Workload,
+    measure: Measure,
+    *,
+    runtime: Runtime,
+    batch: int = 1,
+    tell: Callable[[str], object] = lambda _: None,
+) -> LatencyTable:
     """Measure every distinct kernel of a program, however many layers share it, once.
 
     Args:
@@ -69,11 +75,19 @@ def profile(work: Workload, measure: Measure, *, runtime: Runtime, batch: int = 
         for kernel, each in zip(kernels, taken, strict=True)
     }
     (copy,), (reference,) = (measure(k, [k.widths]) for k in (_COPY, _REFERENCE))
-    machine = {"provider": runtime.provider, "threads": runtime.threads,
-               "processor": platform.processor() or platform.machine(),
-               "onnxruntime": onnxruntime.__version__}
-    return LatencyTable(measured, per_byte=copy / (4 * 64 * 56 * 56),
-                        per_mac=reference / (64 * 256 * 256), batch=batch, machine=machine)
+    machine = {
+        "provider": runtime.provider,
+        "threads": runtime.threads,
+        "processor": platform.processor() or platform.machine(),
+        "onnxruntime": onnxruntime.__version__,
+    }
+    return LatencyTable(
+        measured,
+        per_byte=copy / (4 * 64 * 56 * 56),
+        per_mac=reference / (64 * 256 * 256),
+        batch=batch,
+        machine=machine,
+    )
 
 
 def _points(widths: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -117,14 +131,17 @@ def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> Measured:
     where = [np.array([p[axis] for p in probes]) for axis in range(len(widths))]
     quick, late = np.log(fast.at(where)), np.log(slow.at(where))
     span = late - quick
-    share = np.where(span > _ALIKE, (np.log(seconds[second:]) - quick) / np.maximum(span, _ALIKE), 0)
+    share = np.where(
+        span > _ALIKE, (np.log(seconds[second:]) - quick) / np.maximum(span, _ALIKE), 0
+    )
     share = np.clip(share, 0, 1).reshape((CLASSES,) * len(widths))
     share[(CLASSES - 1,) * len(widths)] = 0.0  # by definition
     return Measured(fast, slow, tuple(np.round(share, 3).ravel().tolist()))
 
 
-def calibrated(table: LatencyTable, work: Workload, networks: Sequence[tuple[Sequence[int], float]]
-               ) -> LatencyTable:
+def calibrated(
+    table: LatencyTable, work: Workload, networks: Sequence[tuple[Sequence[int], float]]
+) -> LatencyTable:
     """The table scaled to whole networks, with what error is left.
 
     Args:
@@ -137,7 +154,12 @@ def calibrated(table: LatencyTable, work: Workload, networks: Sequence[tuple[Seq
     measured = np.array([seconds for _, seconds in networks])
     scale = float(np.exp(np.median(np.log(measured / predicted))))
     errors = np.abs(scale * predicted / measured - 1)
-    return replace(table, scale=scale, error={
-        "networks": float(len(networks)), "mean": float(errors.mean()),
-        "largest": float(errors.max()),
-    })
+    return replace(
+        table,
+        scale=scale,
+        error={
+            "networks": float(len(networks)),
+            "mean": float(errors.mean()),
+            "largest": float(errors.max()),
+        },
+    )

@@ -64,8 +64,13 @@ class ProfileLatency(AnalysisPass):
         analysis, tell = state[Analysis], self.progress or (lambda _: None)
         runtime = Runtime(self.threads, self.provider)
         work = workload(analysis, self.batch)
-        table = profile(work, partial(measure, runtime=runtime, rounds=self.rounds),
-                        runtime=runtime, batch=self.batch, tell=tell)
+        table = profile(
+            work,
+            partial(measure, runtime=runtime, rounds=self.rounds),
+            runtime=runtime,
+            batch=self.batch,
+            tell=tell,
+        )
         if not self.networks:
             return table
         generator = np.random.default_rng(self.seed)
@@ -75,9 +80,12 @@ class ProfileLatency(AnalysisPass):
         seconds: list[list[float]] = [[] for _ in models]
         for visit in range(VISITS):
             for number, model in enumerate(models):
-                tell(f"profile network {visit * len(models) + number + 1} of {VISITS * len(models)}")
-                seconds[number].append(measure_network(model, runtime, batch=self.batch,
-                                                       rounds=2 * self.rounds))
+                tell(
+                    f"profile network {visit * len(models) + number + 1} of {VISITS * len(models)}"
+                )
+                seconds[number].append(
+                    measure_network(model, runtime, batch=self.batch, rounds=2 * self.rounds)
+                )
         return calibrated(table, work, list(zip(choices, map(min, seconds), strict=True)))
 
 
@@ -95,5 +103,6 @@ def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int
     """The network with the first channels of every group, in ONNX; good for timing alone."""
     keep = {g.id: tuple(range(w)) for g, w in zip(analysis.groups, widths, strict=True)}
     small = relift(cut_module(analysis, analysis.kept(keep)), program)
-    return to_onnx(fold_batchnorm(small), input_names=input_names(program),
-                   output_names=output_names(program)).SerializeToString()
+    return to_onnx(
+        fold_batchnorm(small), input_names=input_names(program), output_names=output_names(program)
+    ).SerializeToString()

@@ -55,15 +55,21 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
             continue
         call = bind(node)
         value, weight = call[form.value], call[form.weight]
-        if not is_comparable(value) or not _is_weight(weight) or not (
-                weight in computed or stored.own(weight, len(weight.users))):
+        if (
+            not is_comparable(value)
+            or not _is_weight(weight)
+            or not (weight in computed or stored.own(weight, len(weight.users)))
+        ):
             continue
-        layer = Layer(len(found), node, node, value, weight, None, len(shape(weight)) - 2, form.transposed)
+        layer = Layer(
+            len(found), node, node, value, weight, None, len(shape(weight)) - 2, form.transposed
+        )
         if form.bias is None or call[form.bias] is None:
             found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
         # One number for each channel by the operator's own terms, or by broadcasting.
         elif stored.own(bias := call[form.bias], layer.calls) and (
-                form.bias == "bias" or _is_per_channel(bias, layer)):
+            form.bias == "bias" or _is_per_channel(bias, layer)
+        ):
             found.append(replace(layer, bias=bias))
     return tuple(found)
 
@@ -105,4 +111,5 @@ def _is_per_channel(bias: fx.Node, layer: Layer) -> bool:
     """Whether a sum adds one number of it to each channel of the layer's output."""
     output, size = shape(layer.node), shape(bias)
     return len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
-        n if i == layer.channel % len(output) else 1 for i, n in enumerate(output))
+        n if i == layer.channel % len(output) else 1 for i, n in enumerate(output)
+    )

@@ -108,8 +108,12 @@ def others(analysis: Analysis, kept: Kept, nodes: Collection[fx.Node]) -> tuple[
     found: list[str] = []
     for node, facts in analysis.facts.items():
         weights = [n for n in node.all_input_nodes if n.op == "get_attr" or n in computed]
-        if weights and node not in nodes and node not in computed and any(
-                not kept(contraction.axis).all() for contraction in facts.contractions):
+        if (
+            weights
+            and node not in nodes
+            and node not in computed
+            and any(not kept(contraction.axis).all() for contraction in facts.contractions)
+        ):
             found += baked_sources(analysis, weights[:1])[:1]
     return tuple(dict.fromkeys(found))
 

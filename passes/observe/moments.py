@@ -82,8 +82,9 @@ class Moments:
         return self.second - mean[:, :, None] * mean[:, None, :]
 
 
-def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
-                  per_unknown: int) -> dict[Layer, Moments]:
+def input_moments(
+    module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *, per_unknown: int
+) -> dict[Layer, Moments]:
     """Moments of the inputs of the layers of a graph, as it is run; not of those that are too wide.
 
     Calls that share a weight have theirs in common, under the first of them.
@@ -94,8 +95,10 @@ def input_moments(module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *,
         per_unknown: rows to sample for each input of a layer.
     """
     layers = [each for each in find_layers(module) if sizes(each)[1] <= WIDEST]
-    listener = Listener(module, {
-        each: max(1, round(per_unknown / len(batches) * sizes(each)[1])) for each in layers})
+    listener = Listener(
+        module,
+        {each: max(1, round(per_unknown / len(batches) * sizes(each)[1])) for each in layers},
+    )
     with torch.no_grad():
         for number, batch in enumerate(batches):
             listener.number = number

@@ -129,9 +129,11 @@ class Observations:
         (result,) = self.analysis.module.graph.output_node().args
         found = tuple(map(is_comparable, pytree.tree_leaves(result)))
         if not any(found):
-            raise PlanError("no output of the model can be compared between networks: they hold no floats, "
-                            "or as many as values say",
-                            hint="give the model without its last steps, or no calibration data")
+            raise PlanError(
+                "no output of the model can be compared between networks: they hold no floats, "
+                "or as many as values say",
+                hint="give the model without its last steps, or no calibration data",
+            )
         return found
 
     def error(self, outputs: Mapping[int, list[Any]]) -> float:
@@ -157,7 +159,9 @@ class _Watch(Listener):
 
     def __init__(self, observations: Observations) -> None:
         module, layers = observations.analysis.module, observations.layers
-        super().__init__(module, rows_per_batch(module, layers, observations.data), observations.seed)
+        super().__init__(
+            module, rows_per_batch(module, layers, observations.data), observations.seed
+        )
         self._seen = observations
         self._aims: dict[fx.Node, list[Layer]] = {}
         for layer, target in observations.targets.items():

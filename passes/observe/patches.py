@@ -59,11 +59,15 @@ def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     call, kernel = bind(layer.node), _kernel(layer)
     stride, dilation = (_each(call[name], layer.spatial) for name in ("stride", "dilation"))
     value = functional.pad(value, _padding(call["padding"], kernel, dilation))
-    places = [(size - (k - 1) * d - 1) // s + 1
-              for size, k, d, s in zip(value.shape[2:], kernel, dilation, stride, strict=True)]
+    places = [
+        (size - (k - 1) * d - 1) // s + 1
+        for size, k, d, s in zip(value.shape[2:], kernel, dilation, stride, strict=True)
+    ]
     sample, *corners = _places(rows, (len(value), *places))
-    where = [corner * s + tap * d for corner, tap, d, s in zip(
-        corners, _taps(kernel, rows), dilation, stride, strict=True)]
+    where = [
+        corner * s + tap * d
+        for corner, tap, d, s in zip(corners, _taps(kernel, rows), dilation, stride, strict=True)
+    ]
     return value.movedim(1, -1)[(sample, *where)].float()
 
 
@@ -72,14 +76,21 @@ def _reaching(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     call, kernel, inner = bind(layer.node), _kernel(layer), value.shape[2:]
     stride, dilation, padding, extra = (
         _each(call[name], layer.spatial)
-        for name in ("stride", "dilation", "padding", "output_padding"))
-    places = [(size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, s, p, d, k, e in zip(
-        inner, stride, padding, dilation, kernel, extra, strict=True)]
+        for name in ("stride", "dilation", "padding", "output_padding")
+    )
+    places = [
+        (size - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for size, s, p, d, k, e in zip(inner, stride, padding, dilation, kernel, extra, strict=True)
+    ]
     sample, *corners = _places(rows, (len(value), *places))
-    ahead = [corner + p - tap * d for corner, p, tap, d in zip(
-        corners, padding, _taps(kernel, rows), dilation, strict=True)]
-    hits = [(at % s == 0) & (at >= 0) & (at < size * s)
-            for at, s, size in zip(ahead, stride, inner, strict=True)]
+    ahead = [
+        corner + p - tap * d
+        for corner, p, tap, d in zip(corners, padding, _taps(kernel, rows), dilation, strict=True)
+    ]
+    hits = [
+        (at % s == 0) & (at >= 0) & (at < size * s)
+        for at, s, size in zip(ahead, stride, inner, strict=True)
+    ]
     where = [torch.where(hit, at // s, 0) for hit, at, s in zip(hits, ahead, stride, strict=True)]
     return value.movedim(1, -1)[(sample, *where)].float() * torch.stack(hits).all(0)[..., None]
 

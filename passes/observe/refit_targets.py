@@ -61,7 +61,12 @@ def find_target(layer: Layer) -> Target:
     while (reader := _only_reader(value)) is not None:
         if reader.target in IDENTITIES:
             value = reader
-        elif reader.target is aten.batch_norm.default and layer.spatial and alone and _is_frozen(reader):
+        elif (
+            reader.target is aten.batch_norm.default
+            and layer.spatial
+            and alone
+            and _is_frozen(reader)
+        ):
             norms.append(reader)
             value = reader
         else:
@@ -73,18 +78,25 @@ def find_target(layer: Layer) -> Target:
     return Target(value, tuple(norms), other, end)
 
 
-def affine(norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+def affine(
+    norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor] | None:
     """``(scale, shift)`` of some BatchNorms in evaluation, ``[channels]`` each, float64."""
     found: tuple[Tensor, Tensor] | None = None
     for norm in norms:
         scale, shift = affine_of(norm, tensors)
-        found = (scale, shift) if found is None else (
-            found[0] * scale, found[1] * scale + shift)
+        found = (scale, shift) if found is None else (found[0] * scale, found[1] * scale + shift)
     return found
 
 
-def put(run: Frontier, layer: Layer, copies: Mapping[fx.Node, fx.Node], norms: tuple[fx.Node, ...],
-        weight: Tensor, change: Tensor) -> None:
+def put(
+    run: Frontier,
+    layer: Layer,
+    copies: Mapping[fx.Node, fx.Node],
+    norms: tuple[fx.Node, ...],
+    weight: Tensor,
+    change: Tensor,
+) -> None:
     """Give a layer other weights, and its output another mean, if anything behind it holds one.
 
     Args:
@@ -117,8 +129,11 @@ def _is_frozen(norm: fx.Node) -> bool:
     call = bind(norm)
     stored = [call[n] for n in ("weight", "bias", "running_mean", "running_var")]
     present = [node for node in stored if node is not None]
-    return (call["training"] is False and call["running_mean"] is not None
-            and all(node.op == "get_attr" and len(node.users) == 1 for node in present))
+    return (
+        call["training"] is False
+        and call["running_mean"] is not None
+        and all(node.op == "get_attr" and len(node.users) == 1 for node in present)
+    )
 
 
 def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
@@ -132,10 +147,17 @@ def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
         return None
     other = others[0]
     example, own, mine = (node.meta.get("val") for node in (other, reader, value))
-    same = (isinstance(example, Tensor) and isinstance(own, Tensor) and isinstance(mine, Tensor)
-            and example.shape == own.shape == mine.shape)
-    return other if same and other.op != "get_attr" and other < layer and not _overwritten(
-        other, reader) else None
+    same = (
+        isinstance(example, Tensor)
+        and isinstance(own, Tensor)
+        and isinstance(mine, Tensor)
+        and example.shape == own.shape == mine.shape
+    )
+    return (
+        other
+        if same and other.op != "get_attr" and other < layer and not _overwritten(other, reader)
+        else None
+    )
 
 
 def _overwritten(value: fx.Node, unless: fx.Node) -> bool:

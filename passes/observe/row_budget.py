@@ -28,8 +28,9 @@ TARGETS = 2**30
 """Targets of the rows of all layers, which are kept, hold at most so many numbers: 4 GiB."""
 
 
-def rows_per_batch(module: fx.GraphModule, layers: Sequence[Layer],
-                   data: Calibration) -> dict[Layer, int]:
+def rows_per_batch(
+    module: fx.GraphModule, layers: Sequence[Layer], data: Calibration
+) -> dict[Layer, int]:
     """Rows of each layer's output to look at in a batch, if it has as many.
 
     Args:
@@ -39,7 +40,9 @@ def rows_per_batch(module: fx.GraphModule, layers: Sequence[Layer],
     """
     wanted = {layer: _wanted(layer, data.samples) for layer in layers}
     most = _most(wanted, data.samples / _samples(module))
-    return {layer: max(1, round(min(rows, most) / len(data.batches))) for layer, rows in wanted.items()}
+    return {
+        layer: max(1, round(min(rows, most) / len(data.batches))) for layer, rows in wanted.items()
+    }
 
 
 def _most(wanted: Mapping[Layer, int], times: float) -> float:
@@ -76,6 +79,8 @@ def _positions(layer: Layer) -> int:
 
 def _wanted(layer: Layer, samples: int) -> int:
     groups, unknowns = sizes(layer)
-    wanted = max(min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns)
+    wanted = max(
+        min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns
+    )
     wanted = min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
     return -(-wanted // layer.calls)

@@ -34,10 +34,15 @@ class Frontier:
         tensors: values to use in place of the stored ones. May be changed while it runs.
     """
 
-    def __init__(self, module: fx.GraphModule, batches: Sequence[Sequence[Any]],
-                 tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        batches: Sequence[Sequence[Any]],
+        tensors: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         self.tensors: dict[str, torch.Tensor] = {
-            name: tensor.detach() for name, tensor in state(module).items()} | dict(tensors or {})
+            name: tensor.detach() for name, tensor in state(module).items()
+        } | dict(tensors or {})
         self._module = module
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
@@ -47,8 +52,12 @@ class Frontier:
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
         inputs = module.graph.find_nodes(op="placeholder")
         self._values: list[dict[fx.Node, Any]] = [
-            {node: x.to(device, copy=True) if isinstance(x, torch.Tensor) else x
-             for node, x in zip(inputs, batch, strict=True)} for batch in batches]
+            {
+                node: x.to(device, copy=True) if isinstance(x, torch.Tensor) else x
+                for node, x in zip(inputs, batch, strict=True)
+            }
+            for batch in batches
+        ]
 
     def advance(self, until: fx.Node | None = None) -> None:
         """Run up to a node, which isn't run; to the end if there is none.
@@ -116,7 +125,11 @@ class Frontier:
     def fork(self) -> Frontier:
         """A second frontier at the same place, which shares no memory with this one."""
         twin = copy.copy(self)
-        twin.tensors, twin._known, twin._done = dict(self.tensors), dict(self._known), set(self._done)
+        twin.tensors, twin._known, twin._done = (
+            dict(self.tensors),
+            dict(self._known),
+            set(self._done),
+        )
         twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
         return twin
 
@@ -136,8 +149,10 @@ class Frontier:
         """For each batch the flat outputs. To be called at the end."""
         self.advance()
         (result,) = self._nodes[-1].args
-        return [pytree.tree_leaves(fx.map_arg(result, partial(self._value, values)))
-                for values in self._values]
+        return [
+            pytree.tree_leaves(fx.map_arg(result, partial(self._value, values)))
+            for values in self._values
+        ]
 
     def _run(self, nodes: Sequence[fx.Node]) -> None:
         """Run nodes, and forget what no other one needs any more."""
@@ -164,6 +179,9 @@ def _depends_on_order(node: fx.Node) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
         return False
     written = node.args[0]
-    made = isinstance(written, fx.Node) and isinstance(written.target, torch._ops.OpOverload) and all(
-        result.alias_info is None for result in written.target._schema.returns)
+    made = (
+        isinstance(written, fx.Node)
+        and isinstance(written.target, torch._ops.OpOverload)
+        and all(result.alias_info is None for result in written.target._schema.returns)
+    )
     return not made or len(written.users) > 1  # type: ignore[union-attr]

@@ -23,8 +23,11 @@ __all__ = ["Stored", "base_of", "part_of", "seen"]
 
 def base_of(node: fx.Node) -> fx.Node | None:
     """The stored tensor that a chain of views, each of one value, leads back to."""
-    while node.op == "call_function" and len(node.all_input_nodes) == 1 and (
-            node.target is getitem or getattr(node.target, "is_view", False)):
+    while (
+        node.op == "call_function"
+        and len(node.all_input_nodes) == 1
+        and (node.target is getitem or getattr(node.target, "is_view", False))
+    ):
         (node,) = node.all_input_nodes
     return node if node.op == "get_attr" else None
 
@@ -41,7 +44,9 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
     if not isinstance(part, Tensor) or part.dtype != tensor.dtype:
         return None
     shared = part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
-    repeated = any(step == 0 for step, size in zip(part.stride(), part.shape, strict=True) if size > 1)
+    repeated = any(
+        step == 0 for step, size in zip(part.stride(), part.shape, strict=True) if size > 1
+    )
     return part if shared and not repeated else None
 
 
@@ -83,7 +88,9 @@ class Stored:
     def _count(self, tensor: Tensor) -> Tensor:
         """How often each element is read; all of them, where views make a copy or repeat some."""
         if id(tensor) not in self._counts:
-            counts = self._counts[id(tensor)] = torch.zeros_like(tensor, dtype=torch.int32, requires_grad=False)
+            counts = self._counts[id(tensor)] = torch.zeros_like(
+                tensor, dtype=torch.int32, requires_grad=False
+            )
             for each in self._readings[id(tensor)]:
                 part = part_of(counts, each)
                 (counts if part is None else part).add_(1)

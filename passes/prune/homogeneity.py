@@ -60,7 +60,9 @@ class _Trying(Double):
         return set().union(*brought) & self._groups(node) - self._contracted(node)
 
     def _contracted(self, node: fx.Node) -> set[str]:
-        return set(self._analysis.groups_on(c.axis for c in self._analysis.facts[node].contractions))
+        return set(
+            self._analysis.groups_on(c.axis for c in self._analysis.facts[node].contractions)
+        )
 
     def _groups(self, node: fx.Node) -> set[str]:
         return set(self._analysis.groups_on(axes_of(self._analysis.layouts.get(node))))
@@ -108,6 +110,9 @@ def _inputs(analysis: Analysis) -> list[Any]:
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        values.append(torch.zeros(shape(node), dtype=value.dtype).to(wide_type(value.dtype))
-                      if isinstance(value, torch.Tensor) else value)
+        values.append(
+            torch.zeros(shape(node), dtype=value.dtype).to(wide_type(value.dtype))
+            if isinstance(value, torch.Tensor)
+            else value
+        )
     return values

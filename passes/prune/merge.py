@@ -79,8 +79,9 @@ class Merge(TransformPass):
         return _with_tensors(small, analysis, plan.keep, tensors), (verdict, merged)
 
 
-def merge(analysis: Analysis, keep: Mapping[str, Iterable[int]],
-          tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
+def merge(
+    analysis: Analysis, keep: Mapping[str, Iterable[int]], tensors: Tensors
+) -> tuple[dict[str, torch.Tensor], Merged]:
     """Merge removed channels into kept ones, group by group in model order.
 
     Args:
@@ -122,8 +123,13 @@ class _Current:
         self.tensors = dict(tensors)
         self._analysis = analysis
 
-    def move(self, group: Group, gone: NDArray[np.int64], source: NDArray[np.int64],
-             factor: NDArray[np.float64]) -> None:
+    def move(
+        self,
+        group: Group,
+        gone: NDArray[np.int64],
+        source: NDArray[np.int64],
+        factor: NDArray[np.float64],
+    ) -> None:
         """Add what reads removed channels, scaled, to what reads the others; then zero it."""
         done: set[tuple[int, int]] = set()
         for node, facts in self._analysis.facts.items():
@@ -135,11 +141,19 @@ class _Current:
                 old = self._analysis.tensors[str(operand.target)]
                 if (id(old), contraction.dim) not in done:
                     done.add((id(old), contraction.dim))
-                    self._replace(old, str(operand.target), contraction.dim,
-                                  rows[gone], rows[source], factor)
+                    self._replace(
+                        old, str(operand.target), contraction.dim, rows[gone], rows[source], factor
+                    )
 
-    def _replace(self, old: torch.Tensor, name: str, dim: int, gone: NDArray[np.int64],
-                 into: NDArray[np.int64], factor: NDArray[np.float64]) -> None:
+    def _replace(
+        self,
+        old: torch.Tensor,
+        name: str,
+        dim: int,
+        gone: NDArray[np.int64],
+        into: NDArray[np.int64],
+        factor: NDArray[np.float64],
+    ) -> None:
         value = self.tensors[name].detach()
         wide = value.double().movedim(dim, 0).clone()
         view = [-1] + [1] * (wide.ndim - 1)
@@ -148,8 +162,11 @@ class _Current:
             wide.index_add_(0, torch.from_numpy(target).to(wide.device), moved)
         wide[torch.from_numpy(gone.reshape(-1))] = 0
         merged = wide.movedim(0, dim).to(value.dtype)
-        new = torch.nn.Parameter(merged, requires_grad=old.requires_grad) if isinstance(
-            old, torch.nn.Parameter) else merged
+        new = (
+            torch.nn.Parameter(merged, requires_grad=old.requires_grad)
+            if isinstance(old, torch.nn.Parameter)
+            else merged
+        )
         for other, tensor in self._analysis.tensors.items():
             if tensor is old:
                 self.tensors[other] = new
@@ -179,8 +196,9 @@ def _by_angle(units: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int
     return kept[best], np.maximum(factor, 0)
 
 
-def _by_distance(parts: list[torch.Tensor], kept: NDArray[np.int64],
-                 gone: NDArray[np.int64]) -> Choice:
+def _by_distance(
+    parts: list[torch.Tensor], kept: NDArray[np.int64], gone: NDArray[np.int64]
+) -> Choice:
     """The kept channel that is nearest in all it holds, where that is nearer than nothing."""
     errors = np.zeros((len(gone), len(kept)))
     for part in parts:
@@ -191,8 +209,9 @@ def _by_distance(parts: list[torch.Tensor], kept: NDArray[np.int64],
     return kept[best], (errors[np.arange(len(gone)), best] < 1).astype(np.float64)
 
 
-def _inner(part: torch.Tensor, gone: NDArray[np.int64], kept: NDArray[np.int64]
-           ) -> NDArray[np.float64]:
+def _inner(
+    part: torch.Tensor, gone: NDArray[np.int64], kept: NDArray[np.int64]
+) -> NDArray[np.float64]:
     return (part[torch.from_numpy(gone)] @ part[torch.from_numpy(kept)].T).cpu().numpy()
 
 
@@ -200,8 +219,9 @@ def _squares(part: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64]
     return part[torch.from_numpy(rows)].square().sum(1).cpu().numpy()
 
 
-def _with_tensors(small: ExportedProgram, analysis: Analysis,
-                  keep: Mapping[str, Iterable[int]], tensors: Tensors) -> ExportedProgram:
+def _with_tensors(
+    small: ExportedProgram, analysis: Analysis, keep: Mapping[str, Iterable[int]], tensors: Tensors
+) -> ExportedProgram:
     """The cut program with the values of dense-shaped tensors, sliced."""
     module = unlift(small)
     present = state(module)

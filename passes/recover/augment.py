@@ -32,8 +32,10 @@ def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
     padded = F.pad(x, (right, right, down, down), mode="replicate")
     tops = torch.randint(2 * down + 1, (len(x),), generator=generator).tolist()
     lefts = torch.randint(2 * right + 1, (len(x),), generator=generator).tolist()
-    return torch.stack([image[:, top : top + height, left : left + width]
-                        for image, top, left in zip(padded, tops, lefts, strict=True)])
+    return torch.stack([
+        image[:, top : top + height, left : left + width]
+        for image, top, left in zip(padded, tops, lefts, strict=True)
+    ])
 
 
 def _mix(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -57,7 +59,9 @@ def check_names(names: Sequence[str], inputs: Sequence[Any]) -> None:
     for name in names:
         if name not in AUGMENTATIONS:
             raise PlanError(f"no augmentation {name!r}", hint=f"one of {', '.join(AUGMENTATIONS)}")
-        floats = len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point()
+        floats = (
+            len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point()
+        )
         if not floats or (name != "mix" and inputs[0].ndim != 4):
             needed = "samples of floats" if name == "mix" else "images [n, c, h, w]"
             raise PlanError(f"--augment {name} is for models with one input of {needed}")

@@ -46,8 +46,12 @@ class Distance:
     def weighted(self, weights: Sequence[float]) -> Distance:
         """The same distance where some values count more than others, on average as much as before."""
         total = sum(weights)
-        return replace(self, scales=tuple(s * total / (w * len(weights))
-                                          for s, w in zip(self.scales, weights, strict=True)))
+        return replace(
+            self,
+            scales=tuple(
+                s * total / (w * len(weights)) for s, w in zip(self.scales, weights, strict=True)
+            ),
+        )
 
     def between(self, got: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """Mean squared error, relative to the variance, averaged over values."""

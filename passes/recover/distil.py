@@ -128,10 +128,17 @@ class Distil(TransformPass):
         samples = Samples(self.data, numbers, size, self.seed)
         made = self._optimizers(pair, state.program, numbers)
         loop = Loop(
-            pair=pair, draw=samples.draw, held_out=held_out,
-            distance=distance, inside=inside, deep=inside.weighted(pair.weights), settings=self._settings(),
-            optimizers=made, checkpoint=self.checkpoint,
-            identity=self._identity(pair, made) if self.checkpoint else "", progress=self.progress,
+            pair=pair,
+            draw=samples.draw,
+            held_out=held_out,
+            distance=distance,
+            inside=inside,
+            deep=inside.weighted(pair.weights),
+            settings=self._settings(),
+            optimizers=made,
+            checkpoint=self.checkpoint,
+            identity=self._identity(pair, made) if self.checkpoint else "",
+            progress=self.progress,
             begun=begun,
         )
         held = loop.run()
@@ -145,20 +152,26 @@ class Distil(TransformPass):
     def _settings(self) -> Settings:
         return Settings(self.effort, self.augment, self.batch_training, self.seed)
 
-    def _optimizers(self, pair: Pair, program: ExportedProgram,
-                    numbers: Sequence[int]) -> tuple[torch.optim.Optimizer, ...]:
+    def _optimizers(
+        self, pair: Pair, program: ExportedProgram, numbers: Sequence[int]
+    ) -> tuple[torch.optim.Optimizer, ...]:
         batches = [self.data.batches[i] for i in numbers[: -(-MEASURED // batch_size(self.dense))]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # for dropout
             pair.small.train(self.batch_training)
-            return optimizers(self.optimizer, self.rate, pair.small, program, batches,
-                              alone=not pair.inner)
+            return optimizers(
+                self.optimizer, self.rate, pair.small, program, batches, alone=not pair.inner
+            )
 
     def _identity(self, pair: Pair, made: Sequence[torch.optim.Optimizer]) -> str:
         """Of this run: the program, its weights, the data, the options, the rates, and what each error counts."""
         rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
-        digest = hashlib.sha256(f"{asdict(self._settings())} {self.optimizer} {rates} {pair.weights} "
-                                f"{self.data.samples} {fingerprint(unlift(self.dense))}".encode())
+        digest = hashlib.sha256(
+            f"{asdict(self._settings())} {self.optimizer} {rates} {pair.weights} "
+            f"{self.data.samples} {fingerprint(unlift(self.dense))}".encode()
+        )
         for name, tensor in pair.small.state_dict().items():
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+            digest.update(
+                name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes()
+            )
         return digest.hexdigest()

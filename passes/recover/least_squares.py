@@ -88,7 +88,9 @@ def repair(
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
         channels = [rows for each in tie if (rows := staying(each, analysis, kept)) is not None]
-        if len(channels) == len(tie) and all(stored.own(copies[n], layer.calls) for n in layer.places):
+        if len(channels) == len(tie) and all(
+            stored.own(copies[n], layer.calls) for n in layer.places
+        ):
             problem = _Problem(observations, tie, channels[0], run, copies, used)
             if run.reach(problem.needed(), ahead):
                 fits.append((layer, problem.solve(known[layer] if like else None)))
@@ -111,8 +113,11 @@ class _Problem:
     def needed(self) -> list[fx.Node]:
         """What is multiplied with the weight, and what is added behind."""
         others = [self.seen.targets[each].other for each in self.tie]
-        return [self.copies[node] for node in (*(each.value for each in self.tie), *others)
-                if node is not None]
+        return [
+            self.copies[node]
+            for node in (*(each.value for each in self.tie), *others)
+            if node is not None
+        ]
 
     def solve(self, known: Fit | None) -> Fit:
         """Refit, and put the new weights where the network reads them.
@@ -124,22 +129,38 @@ class _Problem:
         stored = self.run.constant(self.copies[layer.weight])
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
         weight = layer.matrix(stored, groups)
-        bias = (weight.new_zeros(weight.shape[:2]) if layer.bias is None
-                else self.run.constant(self.copies[layer.bias]).double()).flatten()
+        bias = (
+            weight.new_zeros(weight.shape[:2])
+            if layer.bias is None
+            else self.run.constant(self.copies[layer.bias]).double()
+        ).flatten()
         behind = affine(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
         free = layer.bias is not None or behind is not None
-        rows = {number: [self._rows(each, place, number, groups) for each in self.tie]
-                for place, number in enumerate(self.numbers)}
+        rows = {
+            number: [self._rows(each, place, number, groups) for each in self.tie]
+            for place, number in enumerate(self.numbers)
+        }
         every = list(chain(*rows.values()))
-        start, level = weight * scale.reshape(groups, -1, 1), (bias * scale + shift).reshape(groups, -1)
+        start, level = (
+            weight * scale.reshape(groups, -1, 1),
+            (bias * scale + shift).reshape(groups, -1),
+        )
         middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
         level = level + times(start, middle)
         if known is None:
-            fitted, aside = (list(chain(*(rows[b] for b in numbers)))
-                             for numbers in (self.seen.fitted, self.seen.held_out))
-            fit = refit(fitted, aside, start, level, free_bias=free,
-                        rectified=all(targets[each].rectified for each in self.tie))
+            fitted, aside = (
+                list(chain(*(rows[b] for b in numbers)))
+                for numbers in (self.seen.fitted, self.seen.held_out)
+            )
+            fit = refit(
+                fitted,
+                aside,
+                start,
+                level,
+                free_bias=free,
+                rectified=all(targets[each].rectified for each in self.tie),
+            )
         else:
             known = replace(known, bias=known.bias + times(known.weight, middle))  # as of such rows
             fit = refit_like(known, every, start, level, free_bias=free)

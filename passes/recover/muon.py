@@ -50,8 +50,14 @@ class Metric:
     transposed: bool
 
     @classmethod
-    def of(cls, stored: Tensor, moments: Moments, weight: Callable[[Tensor], Tensor] = lambda stored: stored,
-           *, transposed: bool = False) -> Metric:
+    def of(
+        cls,
+        stored: Tensor,
+        moments: Moments,
+        weight: Callable[[Tensor], Tensor] = lambda stored: stored,
+        *,
+        transposed: bool = False,
+    ) -> Metric:
         """Of a layer with these weights and inputs."""
         second = moments.second
         rows = as_matrix(weight(stored.detach()).double(), len(second), transposed=transposed)
@@ -60,7 +66,9 @@ class Metric:
         one = torch.eye(second.shape[1], dtype=second.dtype, device=second.device)
         factor, _ = torch.linalg.cholesky_ex(second + ridge[:, None, None] * one)
         inverse = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
-        return cls(inverse.to(stored.dtype), scale[:, None, None].to(stored.dtype), weight, transposed)
+        return cls(
+            inverse.to(stored.dtype), scale[:, None, None].to(stored.dtype), weight, transposed
+        )
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The step that a stored tensor's gradient means for the layer's weight, at a rate of 1."""

@@ -47,14 +47,16 @@ class Normal(Protocol):
         """The right side, for these targets, and their mean ``[g, o]``."""
         ...
 
-    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
-              ridge: float) -> tuple[Tensor, Tensor]:
+    def solve(
+        self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
+    ) -> tuple[Tensor, Tensor]:
         """Weights ``[g, o, u]`` and bias ``[g, o]`` for a right side."""
         ...
 
 
-def normal_equations(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *,
-                     free_bias: bool) -> Normal:
+def normal_equations(
+    rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
+) -> Normal:
     """Of some rows, about their mean if the bias is free.
 
     Args:
@@ -102,8 +104,9 @@ class _ByInput:
             summed += aim.sum(1, dtype=torch.float64)
         return total(cross) / self.count, total(summed) / self.count
 
-    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
-              ridge: float) -> tuple[Tensor, Tensor]:
+    def solve(
+        self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
+    ) -> tuple[Tensor, Tensor]:
         """Weights and bias for a right side."""
         cross, centre = aim
         fixed = centre if self.free_bias else self.bias
@@ -149,8 +152,9 @@ class _ByRow:
         wanted = _joined([each.targets - each.base for each in rows], self.bias).double()
         return wanted, wanted.mean(1)
 
-    def solve(self, aim: tuple[Tensor, Tensor], factor: Tensor,
-              ridge: float) -> tuple[Tensor, Tensor]:
+    def solve(
+        self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
+    ) -> tuple[Tensor, Tensor]:
         """As of ``Normal``."""
         wanted, centre = aim
         got = (self.inputs @ self.weight.float().transpose(1, 2)).double()

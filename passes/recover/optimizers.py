@@ -30,8 +30,15 @@ ROWS_PER_UNKNOWN = 8
 """Rows that a layer's metric is measured on, for each of its inputs."""
 
 
-def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProgram,
-               batches: Sequence[tuple[Any, ...]], *, alone: bool) -> tuple[torch.optim.Optimizer, ...]:
+def optimizers(
+    name: str,
+    rate: float,
+    student: nn.Module,
+    program: ExportedProgram,
+    batches: Sequence[tuple[Any, ...]],
+    *,
+    alone: bool,
+) -> tuple[torch.optim.Optimizer, ...]:
     """Optimisers for all parameters; nothing is decayed.
 
     Args:
@@ -57,8 +64,11 @@ def optimizers(name: str, rate: float, student: nn.Module, program: ExportedProg
         if weight is not None and stored.own(layer.weight, layer.calls):
             own = partial(seen, layer.weight)
             shared_out[weight].append(Metric.of(weight, moments, own, transposed=layer.transposed))
-    metrics = {weight: parts for weight, parts in shared_out.items()
-               if sum(each.weight(weight).numel() for each in parts) == weight.numel()}
+    metrics = {
+        weight: parts
+        for weight, parts in shared_out.items()
+        if sum(each.weight(weight).numel() for each in parts) == weight.numel()
+    }
     others = [each for each in others if each not in metrics]
     made: list[torch.optim.Optimizer] = []
     if metrics:

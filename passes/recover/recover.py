@@ -94,22 +94,27 @@ class Recover(TransformPass):
         looked = {each.node for layer, _ in after.fits for each in seen.ties[layer]}
         left = others(seen.analysis, kept, looked) if self.method == "ls" else ()
         if after.error >= before.error:
-            return state.program, (Recovered(self.method, before.error, before.error, 0,
-                                             len(after.fits), left=left),)
+            return state.program, (
+                Recovered(self.method, before.error, before.error, 0, len(after.fits), left=left),
+            )
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
         final = repair(seen, kept, like=after) if again else after
-        fits = tuple(LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0)
-                     for layer, fit in after.fits)
+        fits = tuple(
+            LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0) for layer, fit in after.fits
+        )
         return with_tensors(state.program, final.tensors), (
-            Recovered(self.method, before.error, after.error, refitted, len(fits), fits, left),)
+            Recovered(self.method, before.error, after.error, refitted, len(fits), fits, left),
+        )
 
-    def _repaired(self, seen: Observations, kept: Kept, decision: Decision,
-                  before: Repaired) -> Repaired:
+    def _repaired(
+        self, seen: Observations, kept: Kept, decision: Decision, before: Repaired
+    ) -> Repaired:
         """The repaired network that the batches kept aside judge: they have no part in it."""
         if self.method == "bn":
-            return repair(seen, kept, tensors=reestimate(seen, kept, before.tensors),
-                          refitting=False)
+            return repair(
+                seen, kept, tensors=reestimate(seen, kept, before.tensors), refitting=False
+            )
         return decision.repaired or repair(seen, kept)
 
 

@@ -51,8 +51,15 @@ class Fit:
     rounds: int = 0
 
 
-def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias: Tensor,
-          *, free_bias: bool, rectified: bool) -> Fit:
+def refit(
+    fitted: Sequence[Rows],
+    held_out: Sequence[Rows],
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    free_bias: bool,
+    rectified: bool,
+) -> Fit:
     """The weights with the least squared error, anchored at the old ones.
 
     Minimises ``|X Bᵀ + b + base - T|² + ridge * |B - W|²`` per group, for each strength, and
@@ -94,8 +101,9 @@ def refit(fitted: Sequence[Rows], held_out: Sequence[Rows], weight: Tensor, bias
     return best
 
 
-def refit_like(known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor,
-               *, free_bias: bool) -> Fit:
+def refit_like(
+    known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
+) -> Fit:
     """The same on other rows, with the strength and the rounds of a fit that is known.
 
     Args:
@@ -128,8 +136,14 @@ def _excused(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
 
 
 def _energy(rows: Sequence[Rows]) -> float:
-    return float(total(sum((each.targets.double().square().sum().reshape(1) for each in rows),
-                           torch.zeros(1, dtype=torch.float64))))
+    return float(
+        total(
+            sum(
+                (each.targets.double().square().sum().reshape(1) for each in rows),
+                torch.zeros(1, dtype=torch.float64),
+            )
+        )
+    )
 
 
 def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, rectified: bool) -> float:

@@ -26,7 +26,9 @@ class Samples:
 
     def __init__(self, data: Calibration, numbers: Sequence[int], size: int, seed: int) -> None:
         self._batches, self._whole = data.batches, data.whole
-        self._places = [(i, row) for i in numbers for row in range(1 if data.whole else _rows(data.batches[i]))]
+        self._places = [
+            (i, row) for i in numbers for row in range(1 if data.whole else _rows(data.batches[i]))
+        ]
         self._size = 1 if data.whole else min(size, len(self._places))
         self._seed = seed
 
@@ -37,11 +39,16 @@ class Samples:
         start = place * self._size
         places = [self._places[i] for i in order[start : start + self._size]]
         first = self._batches[places[0][0]]
-        return list(first) if self._whole else [
-            torch.stack([self._batches[i][leaf][row] for i, row in places])
-            if isinstance(value, torch.Tensor) and value.ndim else value
-            for leaf, value in enumerate(first)
-        ]
+        return (
+            list(first)
+            if self._whole
+            else [
+                torch.stack([self._batches[i][leaf][row] for i, row in places])
+                if isinstance(value, torch.Tensor) and value.ndim
+                else value
+                for leaf, value in enumerate(first)
+            ]
+        )
 
 
 @lru_cache(maxsize=1)

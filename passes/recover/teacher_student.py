@@ -101,11 +101,15 @@ class Pair:
         if not list(student.parameters()):
             raise PlanError("the program has no parameters to train")
         if len(_leaves(teacher)) != len(_leaves(student)):
-            raise PlanError(f"the dense program has {len(_leaves(teacher))} outputs, "
-                            f"the smaller one {len(_leaves(student))}")
+            raise PlanError(
+                f"the dense program has {len(_leaves(teacher))} outputs, "
+                f"the smaller one {len(_leaves(student))}"
+            )
         floats = [is_comparable(x) for x in _leaves(teacher)]
         if not any(floats):
-            raise PlanError("the model has no output to imitate: they hold no floats, or as many as values say")
+            raise PlanError(
+                "the model has no output to imitate: they hold no floats, or as many as values say"
+            )
         teacher = _returning(teacher, floats, [each.dense for each in inner])
         student = _returning(student, floats, [each.small for each in inner])
         return cls(teacher, obeying(student).requires_grad_(True), inner)
@@ -119,11 +123,17 @@ class Pair:
         """What the smaller network should return."""
         with torch.no_grad():
             outputs, inside = self.dense(*inputs)
-        return outputs, [each.staying(value) for each, value in zip(self.inner, inside, strict=True)]
+        return outputs, [
+            each.staying(value) for each, value in zip(self.inner, inside, strict=True)
+        ]
 
 
-def _inner(seen: Observations, kept: Kept, dense: Mapping[fx.Node, fx.Node],
-           small: Mapping[fx.Node, fx.Node]) -> tuple[Inner, ...]:
+def _inner(
+    seen: Observations,
+    kept: Kept,
+    dense: Mapping[fx.Node, fx.Node],
+    small: Mapping[fx.Node, fx.Node],
+) -> tuple[Inner, ...]:
     """Values that layers aim at, or the ReLUs behind them, each once; not the outputs themselves.
 
     Args:
@@ -140,8 +150,10 @@ def _inner(seen: Observations, kept: Kept, dense: Mapping[fx.Node, fx.Node],
             done.add(target.end)
             found[target.end] = layer.channel, rows.nonzero().flatten()
     depths = _depths(seen.analysis.module, found)
-    return tuple(Inner(dense[node], small[node], channel, rows, depths[node])
-                 for node, (channel, rows) in found.items())
+    return tuple(
+        Inner(dense[node], small[node], channel, rows, depths[node])
+        for node, (channel, rows) in found.items()
+    )
 
 
 def _depths(module: fx.GraphModule, counted: Container[fx.Node]) -> dict[fx.Node, int]:
@@ -161,8 +173,9 @@ def _leaves(module: fx.GraphModule) -> list[Any]:
     return pytree.tree_leaves(module.graph.output_node().args[0])
 
 
-def _returning(module: fx.GraphModule, floats: Sequence[bool],
-               inner: Sequence[fx.Node]) -> fx.GraphModule:
+def _returning(
+    module: fx.GraphModule, floats: Sequence[bool], inner: Sequence[fx.Node]
+) -> fx.GraphModule:
     """The same graph, changed to take flat inputs and to return ``Values``."""
     outputs = [leaf for leaf, is_float in zip(_leaves(module), floats, strict=True) if is_float]
     module.graph.output_node().args = ((outputs, list(inner)),)

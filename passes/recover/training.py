@@ -144,7 +144,11 @@ class Loop:
         wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
         error = self.distance.between(got, wanted)
-        return error + self.settings.inner * distance.between(inside, wanted_inside) if inside else error
+        return (
+            error + self.settings.inner * distance.between(inside, wanted_inside)
+            if inside
+            else error
+        )
 
     @property
     def student(self) -> fx.GraphModule:
@@ -159,7 +163,9 @@ class Loop:
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
-            errors = [float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out]
+            errors = [
+                float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out
+            ]
         error = sum(errors) / len(errors)
         if held.step == 0:
             held.first = error
@@ -177,9 +183,15 @@ class Loop:
         if self.progress is not None:
             self.progress(f"distil {done:4.0%} error {error:.4f}")
         if self.checkpoint is not None:
-            write_checkpoint(self.checkpoint, {
-                "identity": self.identity, "held": vars(held), "weights": self.student.state_dict(),
-                "optimizers": [each.state_dict() for each in self.optimizers]})
+            write_checkpoint(
+                self.checkpoint,
+                {
+                    "identity": self.identity,
+                    "held": vars(held),
+                    "weights": self.student.state_dict(),
+                    "optimizers": [each.state_dict() for each in self.optimizers],
+                },
+            )
         return held
 
     def _resumed(self) -> Held | None:

@@ -67,8 +67,9 @@ def readings(analysis: Analysis) -> tuple[Reading, ...]:
     )
 
 
-def read(analysis: Analysis, wanted: tuple[Reading, ...], data: Calibration, samples: int,
-         see: See) -> None:
+def read(
+    analysis: Analysis, wanted: tuple[Reading, ...], data: Calibration, samples: int, see: See
+) -> None:
     """Run the graph on the data, and show each wanted reading of each piece.
 
     Nothing is stored, so that memory is bounded by one piece.
@@ -106,8 +107,13 @@ def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
             yield analysis.groups[number]
 
 
-def _reading(analysis: Analysis, node: fx.Node, contraction: Contraction, group: Group,
-             inputs: frozenset[fx.Node]) -> Reading | None:
+def _reading(
+    analysis: Analysis,
+    node: fx.Node,
+    contraction: Contraction,
+    group: Group,
+    inputs: frozenset[fx.Node],
+) -> Reading | None:
     weight_rows = rows_of(analysis.labels.resolve(contraction.axis), group)
     own = contraction.operand(bind(node))
     for name, item, operand in _candidates(node, contraction):
@@ -117,20 +123,31 @@ def _reading(analysis: Analysis, node: fx.Node, contraction: Contraction, group:
         for dim, axis in enumerate(layout):
             rows = rows_of(analysis.labels.resolve(axis), group)
             if rows is not None and weight_rows is not None:
-                return Reading(node, group, Contraction(name, dim, axis, item), rows, contraction,
-                               weight_rows, own in inputs)
+                return Reading(
+                    node,
+                    group,
+                    Contraction(name, dim, axis, item),
+                    rows,
+                    contraction,
+                    weight_rows,
+                    own in inputs,
+                )
     return None
 
 
-def _candidates(node: fx.Node,
-                contraction: Contraction) -> Iterator[tuple[str, int | None, fx.Node]]:
+def _candidates(
+    node: fx.Node, contraction: Contraction
+) -> Iterator[tuple[str, int | None, fx.Node]]:
     """The other tensor operands; of lists, those of the one that the contraction is in."""
     for name, value in bind(node).items():
         if isinstance(value, fx.Node) and name != contraction.argument:
             yield name, None, value
         if isinstance(value, list | tuple) and name == contraction.argument:
-            yield from ((name, i, v) for i, v in enumerate(value)
-                        if isinstance(v, fx.Node) and i != contraction.item)
+            yield from (
+                (name, i, v)
+                for i, v in enumerate(value)
+                if isinstance(v, fx.Node) and i != contraction.item
+            )
 
 
 def _from_inputs(module: fx.GraphModule) -> frozenset[fx.Node]:

@@ -47,8 +47,13 @@ class ActivationVariance:
         """
         wanted = readings(analysis)
         moments = {id(reading): _Moments() for reading in wanted}
-        read(analysis, wanted, required(seen, "variance"), self.samples,
-             lambda reading, x, w, count: moments[id(reading)].add(reading, x, w, count))
+        read(
+            analysis,
+            wanted,
+            required(seen, "variance"),
+            self.samples,
+            lambda reading, x, w, count: moments[id(reading)].add(reading, x, w, count),
+        )
         values: dict[str, NDArray[np.float64]] = {}
         for reading in wanted:
             score = moments[id(reading)].score(reading)
@@ -130,7 +135,8 @@ class FeatureRank:
 
         read(analysis, wanted, required(seen, "hrank"), self.samples, see)
         found, notes = _filled(
-            analysis, {name: totals[name] / count for name, count in shown.items() if count})
+            analysis, {name: totals[name] / count for name, count in shown.items() if count}
+        )
         vectors = [name for name, value in flat.items() if value]
         note = f"ranks of vectors, which tell little: {', '.join(vectors)}"
         return Scores(found, (*notes, note) if vectors else notes)
@@ -147,8 +153,9 @@ def _maps(reading: Reading, x: torch.Tensor, count: int) -> torch.Tensor:
     return maps.reshape(width, samples, -1, rest[-1] if rest else 1)
 
 
-def _filled(analysis: Analysis, values: dict[str, NDArray[np.float64]]
-            ) -> tuple[dict[str, NDArray[np.float64]], tuple[str, ...]]:
+def _filled(
+    analysis: Analysis, values: dict[str, NDArray[np.float64]]
+) -> tuple[dict[str, NDArray[np.float64]], tuple[str, ...]]:
     """Scores of all groups: those given, the others by L2 magnitude; and a note of them."""
     without = [g.id for g in analysis.groups if g.id not in values]
     if not without:

@@ -60,8 +60,9 @@ class Scores:
 
 def additive(values: Mapping[str, NDArray[np.float64]], notes: tuple[str, ...] = ()) -> Scores:
     """Scores that are on one scale in all groups: a curve is the sum of what is removed."""
-    curves = {name: np.concatenate([np.cumsum(np.sort(v))[::-1], [0.0]])
-              for name, v in values.items()}
+    curves = {
+        name: np.concatenate([np.cumsum(np.sort(v))[::-1], [0.0]]) for name, v in values.items()
+    }
     return Scores(values, notes, curves=curves)
 
 

@@ -59,15 +59,20 @@ class Probes:
     draws: int = 2
     seed: int = 0
 
-    def of_parameters(self, analysis: Analysis,
-                      data: Calibration) -> Iterator[tuple[int, dict[int, torch.Tensor]]]:
+    def of_parameters(
+        self, analysis: Analysis, data: Calibration
+    ) -> Iterator[tuple[int, dict[int, torch.Tensor]]]:
         """Per projection of a piece: its samples, and gradients by ``id`` of the parameter."""
-        parameters = {id(t): t for t in analysis.tensors.values()
-                      if isinstance(t, torch.nn.Parameter) and t.is_floating_point()}
+        parameters = {
+            id(t): t
+            for t in analysis.tensors.values()
+            if isinstance(t, torch.nn.Parameter) and t.is_floating_point()
+        }
         leaves = {key: t.detach().clone().requires_grad_() for key, t in parameters.items()}
         tensors = {name: leaves[id(t)] for name, t in analysis.tensors.items() if id(t) in leaves}
-        for count, found in self._gradients(Running(analysis, tensors), analysis, data,
-                                            list(leaves.values())):
+        for count, found in self._gradients(
+            Running(analysis, tensors), analysis, data, list(leaves.values())
+        ):
             yield count, dict(zip(leaves, found, strict=True))
 
     def of_gates(self, analysis: Analysis, data: Calibration) -> Iterator[tuple[int, torch.Tensor]]:
@@ -76,28 +81,43 @@ class Probes:
         for count, found in self._gradients(Gated(analysis, gates), analysis, data, [gates]):
             yield count, found[0]
 
-    def _gradients(self, run: Running, analysis: Analysis, data: Calibration,
-                   leaves: Sequence[torch.Tensor]) -> Iterator[tuple[int, list[torch.Tensor]]]:
+    def _gradients(
+        self, run: Running, analysis: Analysis, data: Calibration, leaves: Sequence[torch.Tensor]
+    ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         generator = torch.Generator().manual_seed(self.seed)
         for count, inputs in pieces(analysis, data, self.samples, PIECE):
             # Graphs overwrite values in place; autograd keeps what it needs of them.
             with torch.enable_grad(), allow_mutation_on_saved_tensors():
-                values = [v for v in run.outputs(inputs)
-                          if isinstance(v, torch.Tensor) and v.requires_grad]
+                values = [
+                    v
+                    for v in run.outputs(inputs)
+                    if isinstance(v, torch.Tensor) and v.requires_grad
+                ]
                 for draw in range(self.draws):
                     yield count, _projected(values, leaves, generator, last=draw + 1 == self.draws)
 
 
-def _projected(values: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor],
-               generator: torch.Generator, *, last: bool) -> list[torch.Tensor]:
+def _projected(
+    values: Sequence[torch.Tensor],
+    leaves: Sequence[torch.Tensor],
+    generator: torch.Generator,
+    *,
+    last: bool,
+) -> list[torch.Tensor]:
     signs = [(torch.randint(0, 2, v.shape, generator=generator) * 2 - 1).to(v) for v in values]
-    found = torch.autograd.grad(values, leaves, signs, retain_graph=not last, allow_unused=True
-                                ) if values else [None] * len(leaves)
-    gradients = [torch.zeros_like(leaf) if g is None else g
-                 for g, leaf in zip(found, leaves, strict=True)]
+    found = (
+        torch.autograd.grad(values, leaves, signs, retain_graph=not last, allow_unused=True)
+        if values
+        else [None] * len(leaves)
+    )
+    gradients = [
+        torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)
+    ]
     if not all(bool(g.isfinite().all()) for g in gradients):
-        raise PlanError("gradients on the calibration data aren't finite",
-                        hint="are the inputs scaled as in training? --score l2 needs none")
+        raise PlanError(
+            "gradients on the calibration data aren't finite",
+            hint="are the inputs scaled as in training? --score l2 needs none",
+        )
     return gradients
 
 

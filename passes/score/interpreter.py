@@ -31,8 +31,9 @@ class Running(fx.Interpreter):
         tensors: values in place of the stored ones, by name; gradients reach them.
     """
 
-    def __init__(self, analysis: Analysis,
-                 tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+    def __init__(
+        self, analysis: Analysis, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
         super().__init__(analysis.module)
         self._stored = analysis.tensors
         self._given = tensors or {}
@@ -40,8 +41,10 @@ class Running(fx.Interpreter):
 
     def outputs(self, inputs: tuple[Any, ...]) -> list[Any]:
         """Flat outputs for flat inputs."""
-        own = [_widened(x.to(self._device, copy=True)) if isinstance(x, torch.Tensor) else x
-               for x in inputs]
+        own = [
+            _widened(x.to(self._device, copy=True)) if isinstance(x, torch.Tensor) else x
+            for x in inputs
+        ]
         return pytree.tree_leaves(self.run(*own, enable_io_processing=False))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -65,13 +68,16 @@ def required(seen: Observations | None, criterion: str) -> Calibration:
         PlanError: if there is none.
     """
     if seen is None:
-        raise PlanError(f"{criterion} needs calibration data",
-                        hint="--data FOLDER, or compress(..., calibration=inputs)")
+        raise PlanError(
+            f"{criterion} needs calibration data",
+            hint="--data FOLDER, or compress(..., calibration=inputs)",
+        )
     return seen.data
 
 
-def pieces(analysis: Analysis, data: Calibration, samples: int,
-           size: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+def pieces(
+    analysis: Analysis, data: Calibration, samples: int, size: int
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """The first samples of the data, a few at a time, with their number.
 
     Args:
@@ -92,8 +98,12 @@ def pieces(analysis: Analysis, data: Calibration, samples: int,
         for start in range(0, min([*lengths[:1], left]) if lengths else 0, size):
             count = min(size, lengths[0] - start, left)
             left -= count
-            yield count, tuple(x[start : start + count] if s else x
-                               for x, s in zip(batch, split, strict=True))
+            yield (
+                count,
+                tuple(
+                    x[start : start + count] if s else x for x, s in zip(batch, split, strict=True)
+                ),
+            )
 
 
 def _batched(module: fx.GraphModule) -> list[bool]:
@@ -113,8 +123,9 @@ def rows_of(axis: Axis, group: Group) -> NDArray[np.int64] | None:
     return by_channel(group, axis[row, column], row)
 
 
-def by_channel(group: Group, labels: NDArray[np.int64],
-               rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def by_channel(
+    group: Group, labels: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
     """``[width, m]``: the rows that carry each channel's label, if all labels occur equally often."""
     names, counts = np.unique(labels, return_counts=True)
     if len(names) != group.width or np.ptp(counts):

@@ -43,8 +43,7 @@ class Magnitude:
         return score
 
 
-def parameters(analysis: Analysis,
-               group: Group) -> Iterator[tuple[torch.nn.Parameter, Occurrence]]:
+def parameters(analysis: Analysis, group: Group) -> Iterator[tuple[torch.nn.Parameter, Occurrence]]:
     """The parameters a group occurs in, each axis once, whatever names the tensor has."""
     seen: set[tuple[int, int]] = set()
     for where in group.occurrences:
@@ -62,8 +61,10 @@ def per_channel(values: torch.Tensor, where: Occurrence) -> NDArray[np.float64]:
         PlanError: if the tensor has no values.
     """
     if values.is_meta:
-        raise PlanError(f"{where.tensor} is on the meta device and has no values to score",
-                        hint="load the weights, or score without them: --score random")
+        raise PlanError(
+            f"{where.tensor} is on the meta device and has no values to score",
+            hint="load the weights, or score without them: --score random",
+        )
     others = [d for d in range(values.ndim) if d != where.dim]
     rows = (values.sum(dim=others) if others else values).cpu().numpy()
     return rows[where.rows].sum(axis=1)

@@ -50,8 +50,10 @@ class Curve:
 
     def ratios(self) -> list[tuple[int, float]]:
         """Channels gone, and the logarithm of measured error over local error there."""
-        return [(gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
-                for gone, error in sorted(self.measured.items())]
+        return [
+            (gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
+            for gone, error in sorted(self.measured.items())
+        ]
 
     def scaled(self, share: float) -> NDArray[np.float64]:
         """The local curve times its mean ratio to the power of ``share``."""
@@ -91,8 +93,10 @@ def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
     run = Frontier(seen.analysis.module, [seen.batches[b] for b in numbers])
     found: dict[str, Curve] = {}
     touched = _touched(seen.analysis) if not all(readers.values()) else {}
-    first = {name: min((r.layer.node for r in own), key=place.__getitem__) if own else touched[name]
-             for name, own in readers.items()}
+    first = {
+        name: min((r.layer.node for r in own), key=place.__getitem__) if own else touched[name]
+        for name, own in readers.items()
+    }
     for number, group in enumerate(sorted(seen.analysis.groups, key=lambda g: place[first[g.id]])):
         seen.tell("score", number, len(seen.analysis.groups))
         run.advance(first[group.id])
@@ -100,8 +104,10 @@ def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
             found[group.id] = _without_reader(seen, run, group, fallback)
             continue
         result = sweep(seen, group, readers[group.id], _points(group))
-        errors = {group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
-                  for left in result.refits}
+        errors = {
+            group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
+            for left in result.refits
+        }
         found[group.id] = Curve(result.order, result.curve, errors)
     return {group.id: found[group.id] for group in seen.analysis.groups}
 
@@ -111,8 +117,9 @@ def _points(group: Group) -> tuple[int, ...]:
     return tuple(sorted(width for width in widths if width < group.width))
 
 
-def _suffix_error(seen: Observations, run: Frontier, readers: tuple[Reader, ...], result: Sweep,
-                  left: int) -> float:
+def _suffix_error(
+    seen: Observations, run: Frontier, readers: tuple[Reader, ...], result: Sweep, left: int
+) -> float:
     """Error of the outputs when the readers have their refitted weights."""
     rest = run.fork()
     for reader, weight in zip(readers, result.refits[left], strict=True):
@@ -137,7 +144,9 @@ def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: S
     for left in _points(group):
         kept = seen.analysis.kept({group.id: sorted(order[group.width - left :])})
         rest = run.moved(*cut_nodes(seen.analysis, kept))
-        errors[group.width - left] = seen.error(dict(zip(seen.held_out, rest.outputs(), strict=True)))
+        errors[group.width - left] = seen.error(
+            dict(zip(seen.held_out, rest.outputs(), strict=True))
+        )
     return Curve(order, shape, errors)
 
 
@@ -148,7 +157,11 @@ def _touched(analysis: Analysis) -> dict[str, fx.Node]:
     for node in nodes:
         if node.op != "call_function" or node in analysis.stored:
             continue
-        stored = [each for each in node.all_input_nodes if each.op == "get_attr" or each in analysis.stored]
+        stored = [
+            each
+            for each in node.all_input_nodes
+            if each.op == "get_attr" or each in analysis.stored
+        ]
         axes = chain(*(axes_of(analysis.layouts.get(each)) for each in (node, *stored)))
         for group in analysis.groups_on(axes):
             found.setdefault(group, node)

@@ -154,8 +154,9 @@ class _State:
         return weight / safe
 
 
-def sweep(seen: Observations, group: Group, readers: tuple[Reader, ...],
-          points: tuple[int, ...] = ()) -> Sweep:
+def sweep(
+    seen: Observations, group: Group, readers: tuple[Reader, ...], points: tuple[int, ...] = ()
+) -> Sweep:
     """Remove a group's channels one after the other, the cheapest first.
 
     Args:

@@ -78,8 +78,9 @@ class Units:
             and np.isin(labels.resolve(contraction.axis), group.labels).any()
         }
 
-    def of(self, group: Group,
-           tensors: Mapping[str, torch.Tensor] | None = None) -> tuple[list[Unit], list[torch.Tensor]]:
+    def of(
+        self, group: Group, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> tuple[list[Unit], list[torch.Tensor]]:
         """The units of a group, and the other stored values along its channels.
 
         Args:
@@ -100,7 +101,11 @@ class Units:
                 bn = self._affines[node][0]
                 used |= {str(n.target) for n in bn.all_input_nodes if n.op == "get_attr"}
         others = [
-            values[o.tensor].detach().double().movedim(o.dim, 0)[torch.from_numpy(o.rows)].flatten(1)
+            values[o.tensor]
+            .detach()
+            .double()
+            .movedim(o.dim, 0)[torch.from_numpy(o.rows)]
+            .flatten(1)
             for o in group.occurrences
             if o.tensor not in used and (o.tensor, o.dim) not in contracted
         ]
@@ -115,8 +120,12 @@ class Units:
         if not units and not others:
             tensors = self.analysis.tensors
             others = [
-                tensors[o.tensor].detach().double().movedim(o.dim, 0)[torch.from_numpy(o.rows)]
-                .flatten(1) for o in group.occurrences
+                tensors[o.tensor]
+                .detach()
+                .double()
+                .movedim(o.dim, 0)[torch.from_numpy(o.rows)]
+                .flatten(1)
+                for o in group.occurrences
             ]
         return units or [Unit(w, w.new_zeros(len(w), 1)) for w in others]
 
@@ -129,18 +138,24 @@ class Units:
             call = bind(node)
             if call["weight"].op != "get_attr":
                 continue
-            found = [rows for axis in facts.result
-                     if (rows := rows_of(labels.resolve(axis), group)) is not None]
-            read = any(rows_of(labels.resolve(c.axis), group) is not None
-                       for c in facts.contractions)
+            found = [
+                rows
+                for axis in facts.result
+                if (rows := rows_of(labels.resolve(axis), group)) is not None
+            ]
+            read = any(
+                rows_of(labels.resolve(c.axis), group) is not None for c in facts.contractions
+            )
             layout = self.analysis.layouts[call["input"]]
             passed = isinstance(layout, tuple) and any(
-                rows_of(labels.resolve(axis), group) is not None for axis in layout)
+                rows_of(labels.resolve(axis), group) is not None for axis in layout
+            )
             if found and (read or not passed):
                 yield node, found[0]
 
-    def _unit(self, node: fx.Node, rows: NDArray[np.int64],
-              values: Mapping[str, torch.Tensor]) -> Unit:
+    def _unit(
+        self, node: fx.Node, rows: NDArray[np.int64], values: Mapping[str, torch.Tensor]
+    ) -> Unit:
         call = bind(node)
         weights = grouped(node, values[call["weight"].target].detach().double())
         weights = weights.flatten(2).flatten(0, 1)

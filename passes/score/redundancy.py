@@ -37,8 +37,10 @@ class GeometricMedian:
         return Scores({g.id: self._score(units, g) for g in analysis.groups})
 
     def _score(self, units: Units, group: Group) -> NDArray[np.float64]:
-        inner = sum((gram(unit.weights) for unit in units.rows(group)),
-                    start=np.zeros((group.width, group.width)))
+        inner = sum(
+            (gram(unit.weights) for unit in units.rows(group)),
+            start=np.zeros((group.width, group.width)),
+        )
         norms = np.diag(inner)
         squares = np.maximum(norms[:, None] + norms - 2 * inner, 0)
         return np.sqrt(squares).sum(1)

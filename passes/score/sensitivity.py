@@ -49,15 +49,17 @@ class Sensitivity(ABC):
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         number = 0
         for count, gradients in self.probes.of_parameters(
-                analysis, required(seen, type(self).__name__)):
+            analysis, required(seen, type(self).__name__)
+        ):
             number += 1
             for group in analysis.groups:
                 totals[group.id] += self.share(analysis, group, gradients, count)
         return additive({name: total / max(number, 1) for name, total in totals.items()})
 
     @abstractmethod
-    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
-              count: int) -> NDArray[np.float64]:
+    def share(
+        self, analysis: Analysis, group: Group, gradients: Gradients, count: int
+    ) -> NDArray[np.float64]:
         """``[width]``: what one projection says.
 
         Args:
@@ -84,12 +86,15 @@ class Taylor(Sensitivity):
 
     power: int = 1
 
-    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
-              count: int) -> NDArray[np.float64]:
+    def share(
+        self, analysis: Analysis, group: Group, gradients: Gradients, count: int
+    ) -> NDArray[np.float64]:
         """See `Sensitivity`."""
         total = sum(
-            (per_channel(tensor.detach().double() * gradients[id(tensor)].double(), where)
-             for tensor, where in parameters(analysis, group)),
+            (
+                per_channel(tensor.detach().double() * gradients[id(tensor)].double(), where)
+                for tensor, where in parameters(analysis, group)
+            ),
             start=np.zeros(group.width),
         )
         return np.abs(total) ** self.power
@@ -103,8 +108,9 @@ class OptimalBrainDamage(Sensitivity):
     Gauss-Newton diagonal for the Hessian's as in its section 2.2.
     """
 
-    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
-              count: int) -> NDArray[np.float64]:
+    def share(
+        self, analysis: Analysis, group: Group, gradients: Gradients, count: int
+    ) -> NDArray[np.float64]:
         """See `Sensitivity`."""
         total = np.zeros(group.width)
         for tensor, where in parameters(analysis, group):
@@ -122,8 +128,9 @@ class Connection(Sensitivity):
     divides by the sum over all weights, which leaves comparisons as they are, and isn't done.
     """
 
-    def share(self, analysis: Analysis, group: Group, gradients: Gradients,
-              count: int) -> NDArray[np.float64]:
+    def share(
+        self, analysis: Analysis, group: Group, gradients: Gradients, count: int
+    ) -> NDArray[np.float64]:
         """See `Sensitivity`."""
         total = np.zeros(group.width)
         for tensor, where in parameters(analysis, group):

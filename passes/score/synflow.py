@@ -49,20 +49,33 @@ class SynapticFlow:
             if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
                 leaves[id(tensor)] = _scaled(tensor.detach()).requires_grad_()
         roles = _roles(analysis.module)
-        given = {name: _stand_in(tensor, leaves.get(id(tensor)), roles.get(name, ""))
-                 for name, tensor in analysis.tensors.items() if tensor.is_floating_point()}
+        given = {
+            name: _stand_in(tensor, leaves.get(id(tensor)), roles.get(name, ""))
+            for name, tensor in analysis.tensors.items()
+            if tensor.is_floating_point()
+        }
         with torch.enable_grad(), allow_mutation_on_saved_tensors():
-            values = [v.sum() for v in Running(analysis, given).outputs(_ones(analysis))
-                      if isinstance(v, torch.Tensor) and v.requires_grad]
+            values = [
+                v.sum()
+                for v in Running(analysis, given).outputs(_ones(analysis))
+                if isinstance(v, torch.Tensor) and v.requires_grad
+            ]
             wanted = list(leaves.values())
             found = torch.autograd.grad(values, wanted, allow_unused=True) if values else ()
-        flow = {key: (leaf.detach() * g).abs().double().nan_to_num(posinf=0.0)
-                for (key, leaf), g in zip(leaves.items(), found, strict=bool(values))
-                if g is not None}
+        flow = {
+            key: (leaf.detach() * g).abs().double().nan_to_num(posinf=0.0)
+            for (key, leaf), g in zip(leaves.items(), found, strict=bool(values))
+            if g is not None
+        }
         return additive({
-            group.id: sum((per_channel(flow[id(tensor)], where)
-                           for tensor, where in parameters(analysis, group) if id(tensor) in flow),
-                          start=np.zeros(group.width))
+            group.id: sum(
+                (
+                    per_channel(flow[id(tensor)], where)
+                    for tensor, where in parameters(analysis, group)
+                    if id(tensor) in flow
+                ),
+                start=np.zeros(group.width),
+            )
             for group in analysis.groups
         })
 
@@ -96,6 +109,7 @@ def _ones(analysis: Analysis) -> tuple[Any, ...]:
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        values.append(torch.ones(shape(node), dtype=value.dtype)
-                      if isinstance(value, torch.Tensor) else value)
+        values.append(
+            torch.ones(shape(node), dtype=value.dtype) if isinstance(value, torch.Tensor) else value
+        )
     return tuple(values)

@@ -131,9 +131,7 @@ class GlobalThreshold:
         """Allocate; see `Allocator`."""
         density: list[float] = []
         owner: list[int] = []
-        for group, (width, curve) in enumerate(
-            zip(problem.widths, problem.curves, strict=True)
-        ):
+        for group, (width, curve) in enumerate(zip(problem.widths, problem.curves, strict=True)):
             steps = (-np.diff(curve) / np.diff(width))[::-1]
             # A step comes after all wider ones of its group, so their threshold counts.
             density += np.maximum.accumulate(steps).tolist()
@@ -186,16 +184,13 @@ def _check_scale(name: str, scale: Sequence[float], problem: Problem) -> None:
 def _proportional(problem: Problem, scale: Sequence[float]) -> Levels:
     """Return the widest levels within the budget at densities in proportion to `scale`."""
     needed: list[Array] = [
-        width / float(width[-1]) / share
-        for width, share in zip(problem.widths, scale, strict=True)
+        width / float(width[-1]) / share for width, share in zip(problem.widths, scale, strict=True)
     ]
     factors = np.unique(np.concatenate(needed))
 
     def scaled(index: int) -> Levels:
         limit = float(factors[index]) * (1 + _ROUNDING)
-        return tuple(
-            max(0, int(np.searchsorted(need, limit, side="right")) - 1) for need in needed
-        )
+        return tuple(max(0, int(np.searchsorted(need, limit, side="right")) - 1) for need in needed)
 
     return _widest(problem, scaled, len(factors))
 

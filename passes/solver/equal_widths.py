@@ -53,8 +53,13 @@ class Ties:
 
     def common(self, widths: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """Candidate widths of every group, of which only those stay that all groups of its class have."""
-        shared = [reduce(np.intersect1d, [w for w, c in zip(widths, self.classes, strict=True) if c == number])
-                  for number in range(len(self.firsts))]
+        shared = [
+            reduce(
+                np.intersect1d,
+                [w for w, c in zip(widths, self.classes, strict=True) if c == number],
+            )
+            for number in range(len(self.firsts))
+        ]
         return [shared[number] for number in self.classes]
 
     def merged(self, problem: Problem) -> Problem:
@@ -66,14 +71,22 @@ class Ties:
         curves = [np.zeros(len(problem.widths[first])) for first in self.firsts]
         for group, number in enumerate(self.classes):
             curves[number] = curves[number] + problem.curves[group]
-        return Problem(tuple(problem.widths[first] for first in self.firsts), tuple(curves),
-                       tuple(map(self._merged, problem.factors)), problem.budget)
+        return Problem(
+            tuple(problem.widths[first] for first in self.firsts),
+            tuple(curves),
+            tuple(map(self._merged, problem.factors)),
+            problem.budget,
+        )
 
     def _merged(self, factor: Factor) -> Factor:
         """The diagonal of the table, where several of its groups are one."""
         scope = tuple(sorted({self.classes[group] for group in factor.scope}))
-        sizes = dict(zip((self.classes[group] for group in factor.scope), factor.table.shape, strict=True))
-        index = dict(zip(scope, np.ix_(*(np.arange(sizes[number]) for number in scope)), strict=True))
+        sizes = dict(
+            zip((self.classes[group] for group in factor.scope), factor.table.shape, strict=True)
+        )
+        index = dict(
+            zip(scope, np.ix_(*(np.arange(sizes[number]) for number in scope)), strict=True)
+        )
         table: Array = factor.table[tuple(index[self.classes[group]] for group in factor.scope)]
         return Factor(scope, table)
 

@@ -112,9 +112,7 @@ def ascend(
     return Dual(relaxation, solver, budget, weight, bound, tuple(points))
 
 
-def _tightened(
-    over: Line, under: Line, known: Sequence[Line], budget: float
-) -> tuple[Line, Line]:
+def _tightened(over: Line, under: Line, known: Sequence[Line], budget: float) -> tuple[Line, Line]:
     """Replace the two lines by known ones until none is below their crossing."""
     for _ in known:
         price = _crossing(over, under)

@@ -116,9 +116,7 @@ class _Point:
         """Make the best single move until none helps."""
         moved = False
         while True:
-            merit = np.where(
-                self.costs <= self.room, self.gains - self.tie * self.costs, np.inf
-            )
+            merit = np.where(self.costs <= self.room, self.gains - self.tie * self.costs, np.inf)
             best = int(merit.argmin())
             if merit[best] >= -self.least:
                 return moved
@@ -208,9 +206,7 @@ class _Pairs:
         own = slice(self.ends[group], self.ends[group + 1])
         self.gains[:, own] = np.inf
         if alone:
-            stays = (
-                self.ends[group] + point.levels[group] - (rows[0] - point.spans[group].start)
-            )
+            stays = self.ends[group] + point.levels[group] - (rows[0] - point.spans[group].start)
             self.gains[:, stays] = point.gains[rows]
             self.costs[:, stays] = point.costs[rows]
 

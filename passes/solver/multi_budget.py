@@ -50,8 +50,9 @@ class JointlyInfeasible(Exception):  # noqa: N818 - a condition the caller repor
         self.ratios = ratios
 
 
-def allocate(problems: Sequence[Problem], allocator: Allocator, exact: Ratios | None = None
-             ) -> Allocation:
+def allocate(
+    problems: Sequence[Problem], allocator: Allocator, exact: Ratios | None = None
+) -> Allocation:
     """Choose widths that meet all budgets.
 
     Args:
@@ -106,14 +107,16 @@ def allocate(problems: Sequence[Problem], allocator: Allocator, exact: Ratios | 
 def _surrogate(problems: Sequence[Problem], weights: Array, budget: float) -> Problem:
     parts = [
         Factor(f.scope, f.table * (weight / problem.budget))
-        for problem, weight in zip(problems, weights.tolist(), strict=True) if weight > 1e-6
+        for problem, weight in zip(problems, weights.tolist(), strict=True)
+        if weight > 1e-6
         for f in problem.factors
     ]
     return replace(problems[0], factors=absorb(parts), budget=budget)
 
 
-def _repaired(problems: Sequence[Problem], weights: Array, allocator: Allocator, ratios: Ratios,
-              bound: float) -> Allocation | None:
+def _repaired(
+    problems: Sequence[Problem], weights: Array, allocator: Allocator, ratios: Ratios, bound: float
+) -> Allocation | None:
     """Lower the summed budget until all are met."""
     budget = 1.0
     for _ in range(_REPAIRS):
@@ -137,8 +140,9 @@ def _nearest(problems: Sequence[Problem], weights: Array, ratios: Ratios) -> Arr
     return min((ratios(p.cheapest) for p in tried), key=lambda each: float(each.max()))
 
 
-def _judged(problems: Sequence[Problem], levels: Levels, ratios: Ratios, name: str,
-            bound: float) -> Allocation:
+def _judged(
+    problems: Sequence[Problem], levels: Levels, ratios: Ratios, name: str, bound: float
+) -> Allocation:
     filled = _filled(problems, levels, ratios)
     made = Allocation.of(problems[0], filled, name, bound or None)
     return replace(made, cost=float(ratios(filled).max()))

@@ -165,9 +165,7 @@ class LabelSearch:
                 labels = self._bucket_labels(bucket, at, reduced, slack)
                 if labels is not None:
                     fitting = labels.at(labels.costs <= self._rooms[index][at])
-                    found[at] = self._thinned(
-                        fitting.pareto(), float(reduced.min()), self._keep
-                    )
+                    found[at] = self._thinned(fitting.pareto(), float(reduced.min()), self._keep)
             self._labels.append(found)
         return self._best(slack), self._bound + self._dropped
 
@@ -209,9 +207,7 @@ class LabelSearch:
             labels = self._thinned(labels, window[0], self._keep)
         return labels if len(labels.costs) else None
 
-    def _product(
-        self, labels: _Labels, child: _Labels, window: tuple[float, float]
-    ) -> _Labels:
+    def _product(self, labels: _Labels, child: _Labels, window: tuple[float, float]) -> _Labels:
         """Combine with each label of a child, of as many labels as can be afforded."""
         lowest, slack = window
         most = max(_LEAST_PRODUCTS, self._products // _PRODUCT_SHARE)

@@ -116,9 +116,7 @@ class Problem:
 
     def distortion(self, levels: Sequence[int]) -> float:
         """Return the summed distortion at one level index per group."""
-        return sum(
-            float(curve[level]) for curve, level in zip(self.curves, levels, strict=True)
-        )
+        return sum(float(curve[level]) for curve, level in zip(self.curves, levels, strict=True))
 
     def feasible(self, levels: Sequence[int]) -> bool:
         """Return whether the cost at `levels` is within the budget."""

@@ -74,9 +74,9 @@ def bounded(
         known: levels near the optimum, at least one of them within the budget.
         effort: limits.
     """
-    solver = Elimination.plan(
-        relaxation.sizes, relaxation.factors, 2 * effort.cells
-    ) or Messages(relaxation.sizes, relaxation.factors, effort.sweeps)
+    solver = Elimination.plan(relaxation.sizes, relaxation.factors, 2 * effort.cells) or Messages(
+        relaxation.sizes, relaxation.factors, effort.sweeps
+    )
     points = (problem.dense, problem.cheapest, *known)
     lines = [Line(problem.cost(point), problem.distortion(point)) for point in points]
     return ascend(relaxation, solver, problem.budget, lines, effort.prices)
@@ -112,9 +112,7 @@ def _best(problem: Problem, points: Iterable[Levels]) -> list[Levels]:
     return sorted(feasible, key=problem.distortion)[:_STARTS]
 
 
-def _closed(
-    problem: Problem, best: Levels, dual: Dual, effort: Effort
-) -> tuple[Levels, float]:
+def _closed(problem: Problem, best: Levels, dual: Dual, effort: Effort) -> tuple[Levels, float]:
     """Search all levels that a better choice may have, or at least raise the bound."""
     bounds = dual.level_bounds()
     for ceiling in dual.ceilings(problem.distortion(best)):

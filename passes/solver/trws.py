@@ -74,8 +74,7 @@ class Messages:
         own, back = self._padded_unary(unary, weight), weight * self._back
         value = self._ascend(own, back, weight)
         return [
-            value + self._excess(group, own, back)[:size]
-            for group, size in enumerate(self._sizes)
+            value + self._excess(group, own, back)[:size] for group, size in enumerate(self._sizes)
         ]
 
     def _ascend(self, own: Array, back: Array, weight: float) -> float:

@@ -53,7 +53,10 @@ class Operator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.mix = nn.Conv1d(2, 8, 1), nn.Parameter(torch.randn(8, 8, 4, dtype=torch.cfloat) / 8)
+        self.first, self.mix = (
+            nn.Conv1d(2, 8, 1),
+            nn.Parameter(torch.randn(8, 8, 4, dtype=torch.cfloat) / 8),
+        )
         self.wide, self.last = nn.Conv1d(8, 24, 1), nn.Conv1d(24, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,13 +73,19 @@ class Rotary(nn.Module):
         super().__init__()
         self.qkv, self.out, self.head = nn.Linear(24, 72), nn.Linear(24, 24), nn.Linear(24, 5)
         angles = torch.outer(torch.arange(7.0), 1 / 10 ** torch.arange(3.0))
-        self.register_buffer("rotation", torch.polar(torch.ones_like(angles), angles), persistent=False)
+        self.register_buffer(
+            "rotation", torch.polar(torch.ones_like(angles), angles), persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, 7, 24] -> [B, 5]``."""
         q, k, v = self.qkv(x).unflatten(-1, (3, -1, 6)).unbind(2)
-        q, k = (torch.view_as_real(torch.view_as_complex(t.unflatten(-1, (3, 2)))
-                                   * self.rotation[:, None]).flatten(3) for t in (q, k))
+        q, k = (
+            torch.view_as_real(
+                torch.view_as_complex(t.unflatten(-1, (3, 2))) * self.rotation[:, None]
+            ).flatten(3)
+            for t in (q, k)
+        )
         y = (torch.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(6)).softmax(-1)
         return self.head((x + self.out(torch.einsum("bhnm,bmhd->bnhd", y, v).flatten(2))).mean(1))
 

@@ -62,7 +62,9 @@ def test_a_selecting_network_is_cut(select: Callable[[Selecting, Tensor], object
 
 
 @pytest.mark.parametrize("select", [inner_rows, joined])
-def test_it_is_repaired_by_the_outputs_of_known_sizes(select: Callable[[Selecting, Tensor], object]) -> None:
+def test_it_is_repaired_by_the_outputs_of_known_sizes(
+    select: Callable[[Selecting, Tensor], object],
+) -> None:
     data = [(torch.randn(32, 6),) for _ in range(8)]
     result = gp.compress(Selecting(select).eval(), data[0], flops=0.5, calibration=data, distil=3)
     assert result.report.recovery["after"] < result.report.recovery["before"]

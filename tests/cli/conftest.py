@@ -39,8 +39,15 @@ def environment() -> dict[str, str]:
 
 def run(*args: object, cwd: Path | None = None) -> Ran:
     """The real entry point, in a process of its own."""
-    done = subprocess.run(command(*args), env=environment(), cwd=cwd, check=False,
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command(*args),
+        env=environment(),
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

@@ -20,8 +20,9 @@ def save(path: Path, shape: list[int | str]) -> Path:
     """``y = x @ w``."""
     weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
     value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy"]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", value[:1],
-                              value[1:], [weight])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", value[:1], value[1:], [weight]
+    )
     opset = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), str(path))
     return path
@@ -60,14 +61,18 @@ def test_other_dynamic_axes_need_a_size(tmp_path: Path, cli: Callable[..., Ran])
     assert cli("bench", model, "--rounds", 1, "--dim", "length=7").code == 0
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--batch", "0"], "--batch must be at least 1"),
-    (["--threads", "two"], "can't read --threads 'two'"),
-    (["--dim", "length"], "can't read --dim 'length'"),
-    (["--provider", "abacus"], "no execution provider 'abacus'"),
-])
-def test_what_it_refuses(tmp_path: Path, cli: Callable[..., Ran], options: list[str],
-                         message: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch", "0"], "--batch must be at least 1"),
+        (["--threads", "two"], "can't read --threads 'two'"),
+        (["--dim", "length"], "can't read --dim 'length'"),
+        (["--provider", "abacus"], "no execution provider 'abacus'"),
+    ],
+)
+def test_what_it_refuses(
+    tmp_path: Path, cli: Callable[..., Ran], options: list[str], message: str
+) -> None:
     ran = cli("bench", save(tmp_path / "a.onnx", [1, 4]), "--rounds", 1, *options)
     assert ran.code == 2
     assert message in ran.err

@@ -59,8 +59,17 @@ def test_report(half: Compressed) -> None:
     assert sum(group["after"] < group["before"] for group in report["groups"]) > 0
     assert [held["reason"] for held in report["frozen"]] == ["model output"]
     assert report["source"] == {"file": "digits.pt", "bytes": digits.CHECKPOINT.stat().st_size}
-    assert set(report["seconds"]) == {"load", "trace", "analyse", "score", "allocate", "prune",
-                                      "rebuild", "onnx", "save"}
+    assert set(report["seconds"]) == {
+        "load",
+        "trace",
+        "analyse",
+        "score",
+        "allocate",
+        "prune",
+        "rebuild",
+        "onnx",
+        "save",
+    }
 
 
 @pytest.mark.onnx
@@ -123,8 +132,7 @@ def test_verify_says_no(half: Compressed, cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.onnx
-def test_plan_is_replayed_on_another_checkpoint(half: Compressed, cli: Cli,
-                                                tmp_path: Path) -> None:
+def test_plan_is_replayed_on_another_checkpoint(half: Compressed, cli: Cli, tmp_path: Path) -> None:
     other = tmp_path / "other.pt"
     torch.manual_seed(1)
     torch.save(digits.build().state_dict(), other)
@@ -165,14 +173,18 @@ def test_dry_run_writes_nothing(cli: Cli, small: Sequence[str], tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("stage", "how"), [("trace", signal.SIGKILL), ("prune", signal.SIGINT),
-                                            ("save", signal.SIGKILL)])
-def test_killed_halfway(small: Sequence[str], tmp_path: Path, stage: str,
-                        how: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [("trace", signal.SIGKILL), ("prune", signal.SIGINT), ("save", signal.SIGKILL)],
+)
+def test_killed_halfway(
+    small: Sequence[str], tmp_path: Path, stage: str, how: signal.Signals
+) -> None:
     out = tmp_path / "out"
     args = command("compress", *small, "--flops", "0.5", "-o", out, "--no-onnx", "-v")
-    with subprocess.Popen(args, env=environment(), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        args, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         assert any(line.split()[-1] == stage for line in process.stderr)
         process.send_signal(how)
@@ -194,10 +206,12 @@ def test_killed_halfway(small: Sequence[str], tmp_path: Path, stage: str,
 def test_the_same_input_gives_the_same_bytes(small: Sequence[str], tmp_path: Path) -> None:
     """In two processes that hash strings differently, and number modules differently."""
     for seed in ("1", "2"):
-        args = command("compress", *small, "--flops", "0.5", "--safetensors", "--fp16", "-o",
-                       tmp_path / seed)
-        subprocess.run(args, env=environment() | {"PYTHONHASHSEED": seed}, check=True,
-                       capture_output=True)
+        args = command(
+            "compress", *small, "--flops", "0.5", "--safetensors", "--fp16", "-o", tmp_path / seed
+        )
+        subprocess.run(
+            args, env=environment() | {"PYTHONHASHSEED": seed}, check=True, capture_output=True
+        )
     assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(FILES)
     for name in FILES:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
@@ -237,10 +251,14 @@ def test_killed_at_fifty_random_moments(small: Sequence[str], tmp_path: Path) ->
 def test_inexact_cuts(cli: Cli, tmp_path: Path) -> None:
     model = save_net("LayerNormed", tmp_path)
     held = cli("inspect", *model)
-    assert "mix: aten.layer_norm.default takes statistics over the axis; --allow-inexact" in held.out
+    assert (
+        "mix: aten.layer_norm.default takes statistics over the axis; --allow-inexact" in held.out
+    )
     opened = json.loads(cli("inspect", *model, "--allow-inexact", "--json").out)
     assert {g["id"]: g["inexact"] for g in opened["groups"]} == {
-        "a": ["aten.layer_norm.default"], "b": []}
+        "a": ["aten.layer_norm.default"],
+        "b": [],
+    }
     out = tmp_path / "out"
     found = cli("compress", *model, "--flops", "0.3", "--allow-inexact", "-o", out)
     assert found.code == 0

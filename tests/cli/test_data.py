@@ -30,12 +30,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images(cli: Cli, small: Sequence[str], folder: Path) -> None:
-    found = cli("compress", *small, "--flops", "0.5", "--dry-run", "--json", "--data", folder,
-                "--mean", "0.5", "--std", "0.2,0.2,0.3", "--image-size", "8", "--samples", "20")
+    found = cli(
+        "compress",
+        *small,
+        "--flops",
+        "0.5",
+        "--dry-run",
+        "--json",
+        "--data",
+        folder,
+        "--mean",
+        "0.5",
+        "--std",
+        "0.2,0.2,0.3",
+        "--image-size",
+        "8",
+        "--samples",
+        "20",
+    )
     assert found.code == 0, found.err
     report = json.loads(found.out)
-    assert report["calibration"] == {"source": f"12 of 13 images in {folder.name}",
-                                     "samples": 12, "skipped": 1}
+    assert report["calibration"] == {
+        "source": f"12 of 13 images in {folder.name}",
+        "samples": 12,
+        "skipped": 1,
+    }
     assert "unreadable files among the calibration data, skipped: 1" in report["notes"]
 
 
@@ -45,17 +64,29 @@ def test_plan_takes_data_too(cli: Cli, small: Sequence[str], folder: Path) -> No
     assert json.loads(found.out)["format"].startswith("graphprune.plan/")
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--mean", "0.5"], "--mean, --std and --image-size need --data or --val"),
-    (["--data", ".", "--mean", "half"], "can't read --mean 'half'"),
-    (["--data", ".", "--image-size", "8,8,8"], "can't read --image-size '8,8,8'"),
-    (["--data", "nowhere"], "no such file: nowhere"),
-    (["--data", "nowhere:at_all"], "can't find nowhere:at_all"),
-    (["--data", ".", "--image-size", "16"], "has no images"),
-    (["--data", "x.npz", "--image-size", "16"], "--mean, --std and --image-size are for images"),
-])
-def test_wrong_data(cli: Cli, small: Sequence[str], tmp_path: Path, options: list[str], says: str,
-                    monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mean", "0.5"], "--mean, --std and --image-size need --data or --val"),
+        (["--data", ".", "--mean", "half"], "can't read --mean 'half'"),
+        (["--data", ".", "--image-size", "8,8,8"], "can't read --image-size '8,8,8'"),
+        (["--data", "nowhere"], "no such file: nowhere"),
+        (["--data", "nowhere:at_all"], "can't find nowhere:at_all"),
+        (["--data", ".", "--image-size", "16"], "has no images"),
+        (
+            ["--data", "x.npz", "--image-size", "16"],
+            "--mean, --std and --image-size are for images",
+        ),
+    ],
+)
+def test_wrong_data(
+    cli: Cli,
+    small: Sequence[str],
+    tmp_path: Path,
+    options: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     found = cli("compress", *small, "--flops", "0.5", "-o", tmp_path / "out", *options)
     assert found.code == 2
@@ -80,10 +111,23 @@ def test_distil(cli: Cli, small: Sequence[str], folder: Path, tmp_path: Path) ->
 
 @pytest.mark.onnx
 def test_what_was_recovered_is_verified_with_its_own_weights(
-        cli: Cli, small: Sequence[str], folder: Path, tmp_path: Path) -> None:
+    cli: Cli, small: Sequence[str], folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    made = cli("compress", *small, "--flops", "0.5", "-o", out, "--data", folder, "--mean", "0.5",
-               "--std", "0.2")
+    made = cli(
+        "compress",
+        *small,
+        "--flops",
+        "0.5",
+        "-o",
+        out,
+        "--data",
+        folder,
+        "--mean",
+        "0.5",
+        "--std",
+        "0.2",
+    )
     assert made.code == 0, made.err
     plain = cli("verify", *small, out)
     assert plain.code == 1
@@ -104,10 +148,13 @@ def test_what_was_recovered_is_verified_with_its_own_weights(
     assert "alone can't be compared" in alone.err
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--distil", "5m"], "--distil needs --data"),
-    (["--augment", "flip"], "--augment needs --distil"),
-])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--distil", "5m"], "--distil needs --data"),
+        (["--augment", "flip"], "--augment needs --distil"),
+    ],
+)
 def test_wrong_distillation(cli: Cli, small: Sequence[str], options: list[str], says: str) -> None:
     found = cli("compress", *small, "--flops", "0.5", "--dry-run", *options)
     assert found.code == 2
@@ -131,8 +178,17 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_max_drop(cli: Cli, labelled: Path, tmp_path: Path) -> None:
-    found = cli("compress", *DIGITS, "--max-drop", "10%", "--val", labelled, "--no-onnx", "-o",
-                tmp_path / "out")
+    found = cli(
+        "compress",
+        *DIGITS,
+        "--max-drop",
+        "10%",
+        "--val",
+        labelled,
+        "--no-onnx",
+        "-o",
+        tmp_path / "out",
+    )
     assert found.code == 0, found.err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     search, reached = report["search"], report["after"]["macs"] / report["before"]["macs"]
@@ -150,20 +206,34 @@ def test_no_network_holds(cli: Cli, tmp_path: Path) -> None:
     with torch.no_grad():
         classes = digits.build()(images).argmax(1)  # of another network: chance
     np.savez(tmp_path / "val.npz", x=images.numpy(), y=(classes + 1).numpy() % 10)
-    found = cli("compress", *DIGITS, "--max-drop", "0", "--val", tmp_path / "val.npz", "-q",
-                "--protect", "*", "-o", tmp_path / "out")
+    found = cli(
+        "compress",
+        *DIGITS,
+        "--max-drop",
+        "0",
+        "--val",
+        tmp_path / "val.npz",
+        "-q",
+        "--protect",
+        "*",
+        "-o",
+        tmp_path / "out",
+    )
     assert found.code == 1
     assert "error[GP006]: no smaller network was found" in found.err
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--max-drop", "1%"], "--max-drop needs --val"),
-    (["--val", "x.npz", "--flops", "0.5"], "--val needs --max-drop"),
-    (["--max-drop", "1%", "--val", "x.npz", "--flops", "0.5"], "leave out --flops"),
-    (["--max-drop", "much", "--val", "x.npz"], "can't read 'much'"),
-    (["--max-drop", "1%", "--val", "nowhere.npz"], "no such file"),
-])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--max-drop", "1%"], "--max-drop needs --val"),
+        (["--val", "x.npz", "--flops", "0.5"], "--val needs --max-drop"),
+        (["--max-drop", "1%", "--val", "x.npz", "--flops", "0.5"], "leave out --flops"),
+        (["--max-drop", "much", "--val", "x.npz"], "can't read 'much'"),
+        (["--max-drop", "1%", "--val", "nowhere.npz"], "no such file"),
+    ],
+)
 def test_wrong_search(cli: Cli, options: list[str], says: str) -> None:
     found = cli("compress", *DIGITS, "--dry-run", *options)
     assert found.code == 2

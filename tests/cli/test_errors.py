@@ -60,13 +60,25 @@ def test_corrupt_program(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_no_architecture(cli: Cli) -> None:
-    expect(cli("inspect", digits.CHECKPOINT), 2,
-           "error[GP001]: digits.pt holds weights without an architecture", "  hint: ", "--arch")
+    expect(
+        cli("inspect", digits.CHECKPOINT),
+        2,
+        "error[GP001]: digits.pt holds weights without an architecture",
+        "  hint: ",
+        "--arch",
+    )
 
 
-@pytest.mark.parametrize("arch", ["nowhere:build", "graphprune.models.digits:nothing",
-                                  "graphprune.models.digits", "graphprune.models.digits:__all__",
-                                  "graphprune.models.vgg:build"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "nowhere:build",
+        "graphprune.models.digits:nothing",
+        "graphprune.models.digits",
+        "graphprune.models.digits:__all__",
+        "graphprune.models.vgg:build",
+    ],
+)
 def test_wrong_architecture(cli: Cli, arch: str) -> None:
     expect(cli("inspect", digits.CHECKPOINT, "--arch", arch), 2, "error[GP001]: ")
 
@@ -75,18 +87,29 @@ def failing() -> None:
     raise ValueError("no configuration")
 
 
-@pytest.mark.parametrize(("factory", "says"), [
-    (failing, "ValueError: no configuration (test_errors.py:"), (sys.exit, "SystemExit"),
-    (int, "it makes an object of type int, not a module"),
-])
-def test_failing_architecture(cli: Cli, monkeypatch: pytest.MonkeyPatch,
-                              factory: Callable[..., object], says: str) -> None:
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        (failing, "ValueError: no configuration (test_errors.py:"),
+        (sys.exit, "SystemExit"),
+        (int, "it makes an object of type int, not a module"),
+    ],
+)
+def test_failing_architecture(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, factory: Callable[..., object], says: str
+) -> None:
     monkeypatch.setattr(nets, "failing", factory, raising=False)
-    expect(cli("inspect", digits.CHECKPOINT, "--arch", "tests.nets:failing"), 2,
-           "error[GP001]: tests.nets:failing fails: ", says)
+    expect(
+        cli("inspect", digits.CHECKPOINT, "--arch", "tests.nets:failing"),
+        2,
+        "error[GP001]: tests.nets:failing fails: ",
+        says,
+    )
 
 
-@pytest.mark.parametrize("shape", ["2x3x8x8", "2x1x8", "2x-1x8x8", "2x1x8x8:float7", "2x1x8x8:int64"])
+@pytest.mark.parametrize(
+    "shape", ["2x3x8x8", "2x1x8", "2x-1x8x8", "2x1x8x8:float7", "2x1x8x8:int64"]
+)
 def test_wrong_input(cli: Cli, shape: str) -> None:
     expect(cli("inspect", *DIGITS, "--input", shape), 2, "error[GP001]: ", "  hint: ")
 
@@ -99,8 +122,12 @@ def test_wrong_number_of_inputs(cli: Cli) -> None:
 def test_pickled_module(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "module.pt"
     torch.save(nets.NETS["OptionAShortcut"](), file)
-    expect(cli("inspect", file, "--input", "1x3x8x8"), 2,
-           "error[GP001]: module.pt holds pickled Python objects", "--trust-pickle")
+    expect(
+        cli("inspect", file, "--input", "1x3x8x8"),
+        2,
+        "error[GP001]: module.pt holds pickled Python objects",
+        "--trust-pickle",
+    )
     found = cli("inspect", file, "--input", "1x3x8x8", "--trust-pickle")
     assert found.code == 0
     assert found.out.split()[:2] == ["model", "OptionAShortcut"]
@@ -108,28 +135,38 @@ def test_pickled_module(cli: Cli, tmp_path: Path) -> None:
 
 def test_unreachable_budget(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
     found = cli("compress", *unknown, "--flops", "0.05", "-o", tmp_path / "out")
-    expect(found, 1, "error[GP006]: macs ", "can't be reached: the smallest is ",
-           "frozen: no rule for aten.renorm.default", "in a.weight:0")
+    expect(
+        found,
+        1,
+        "error[GP006]: macs ",
+        "can't be reached: the smallest is ",
+        "frozen: no rule for aten.renorm.default",
+        "in a.weight:0",
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("flags", "says"), [
-    ([], "give a budget"),
-    (["--latency", "8"], "the budget '8' needs a unit"),
-    (["--flops", "half"], "can't read 'half' as a budget"),
-    (["--flops", "0"], "a budget must be a positive number"),
-    (["--params", "-1"], "can't read '-1' as a budget"),
-    (["--flops", "nan"], "can't read 'nan' as a budget"),
-    (["--flops", "0.5", "--max-cut", "2"], "max-cut within 0..1"),
-    (["--flops", "0.5", "--max-cut", "nan"], "max-cut within 0..1"),
-    (["--flops", "0.5", "--round-to", "0"], "round-to and min-channels must be at least 1"),
-    (["--flops", "0.5", "--round-to", "many"], "can't read --round-to 'many'"),
-    (["--flops", "0.5", "--score", "taste"], "no criterion 'taste'"),
-    (["--flops", "0.5", "--allocate", "taste"], "no allocator 'taste'"),
-    (["--flops", "0.5", "--protect", "nothing.*"], "nothing matches --protect 'nothing.*'"),
-])
-def test_bad_options(cli: Cli, small: Sequence[str], tmp_path: Path, flags: list[str],
-                     says: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "give a budget"),
+        (["--latency", "8"], "the budget '8' needs a unit"),
+        (["--flops", "half"], "can't read 'half' as a budget"),
+        (["--flops", "0"], "a budget must be a positive number"),
+        (["--params", "-1"], "can't read '-1' as a budget"),
+        (["--flops", "nan"], "can't read 'nan' as a budget"),
+        (["--flops", "0.5", "--max-cut", "2"], "max-cut within 0..1"),
+        (["--flops", "0.5", "--max-cut", "nan"], "max-cut within 0..1"),
+        (["--flops", "0.5", "--round-to", "0"], "round-to and min-channels must be at least 1"),
+        (["--flops", "0.5", "--round-to", "many"], "can't read --round-to 'many'"),
+        (["--flops", "0.5", "--score", "taste"], "no criterion 'taste'"),
+        (["--flops", "0.5", "--allocate", "taste"], "no allocator 'taste'"),
+        (["--flops", "0.5", "--protect", "nothing.*"], "nothing matches --protect 'nothing.*'"),
+    ],
+)
+def test_bad_options(
+    cli: Cli, small: Sequence[str], tmp_path: Path, flags: list[str], says: str
+) -> None:
     expect(cli("compress", *small, *flags, "-o", tmp_path / "out"), 2, "error[GP004]: ", says)
     assert list(tmp_path.iterdir()) == []
 
@@ -154,8 +191,9 @@ def test_output_in_the_way(cli: Cli, small: Sequence[str], tmp_path: Path) -> No
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link", "taken"]
 
 
-def test_full_disk(cli: Cli, small: Sequence[str], tmp_path: Path,
-                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(
+    cli: Cli, small: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -168,8 +206,9 @@ def test_full_disk(cli: Cli, small: Sequence[str], tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plan_of_another_architecture(cli: Cli, small: Sequence[str], unknown: Sequence[str],
-                                      tmp_path: Path) -> None:
+def test_plan_of_another_architecture(
+    cli: Cli, small: Sequence[str], unknown: Sequence[str], tmp_path: Path
+) -> None:
     plan = tmp_path / "plan.json"
     assert cli("plan", *unknown, "--flops", "0.8", "-o", plan).code == 0
     expect(cli("plan", *unknown, "--flops", "0.8", "-o", plan), 2, "error[GP009]: ", "exists")
@@ -181,15 +220,27 @@ def test_plan_of_another_architecture(cli: Cli, small: Sequence[str], unknown: S
 
 
 DISORDERED = json.dumps({
-    "format": "graphprune.plan/1", "model": {"fingerprint": "x"}, "budget": {}, "predicted": {},
+    "format": "graphprune.plan/1",
+    "model": {"fingerprint": "x"},
+    "budget": {},
+    "predicted": {},
     "groups": [{"id": "a", "width": 4, "keep": [1, 0], "axes": []}],
 })
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"format": "graphprune.plan/2"}',
-    DISORDERED.encode(),
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"format": "graphprune.plan/2"}',
+        DISORDERED.encode(),
+    ],
+)
 def test_corrupt_plan(cli: Cli, small: Sequence[str], tmp_path: Path, content: bytes) -> None:
     plan = tmp_path / "plan.json"
     plan.write_bytes(content)
@@ -200,20 +251,30 @@ def test_corrupt_plan(cli: Cli, small: Sequence[str], tmp_path: Path, content: b
 def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # reading it waits forever; /dev/zero never ends
     for plan in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
-        expect(cli("compress", *small, "--plan", plan, "-o", tmp_path / "out"), 2,
-               "error[GP004]: can't read ")
+        expect(
+            cli("compress", *small, "--plan", plan, "-o", tmp_path / "out"),
+            2,
+            "error[GP004]: can't read ",
+        )
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(1 << 40)
-    expect(cli("compress", *small, "--plan", tmp_path / "huge.json", "-o", tmp_path / "out"), 2,
-           "error[GP004]: ", "huge.json is too large")
+    expect(
+        cli("compress", *small, "--plan", tmp_path / "huge.json", "-o", tmp_path / "out"),
+        2,
+        "error[GP004]: ",
+        "huge.json is too large",
+    )
 
 
 def test_unknown_operator(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
     found = cli("inspect", *unknown, "--json")
     assert found.code == 0
     (operator,) = json.loads(found.out)["unknown_operators"]
-    line = next(number for number, text in enumerate(Path(nets.__file__).read_text().splitlines(), 1)
-                if "torch.renorm(" in text)
+    line = next(
+        number
+        for number, text in enumerate(Path(nets.__file__).read_text().splitlines(), 1)
+        if "torch.renorm(" in text
+    )
     assert operator["operator"] == "aten.renorm.default"
     assert operator["where"] == f"nets.py:{line}"
     assert 0.5 < operator["macs_share"] < 1
@@ -224,8 +285,12 @@ def test_unknown_operator(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> N
     assert f"aten.renorm.default  nets.py:{line}" in found.out
     assert f"{share}  no rule for aten.renorm.default  nets.py:{line}" in found.out
 
-    expect(cli("inspect", *unknown, "--strict-ops"), 2, "error[GP003]: no rule for ",
-           f"aten.renorm.default (nets.py:{line})")
+    expect(
+        cli("inspect", *unknown, "--strict-ops"),
+        2,
+        "error[GP003]: no rule for ",
+        f"aten.renorm.default (nets.py:{line})",
+    )
 
 
 def test_plan_goes_to_stdout(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
@@ -254,6 +319,9 @@ def test_what_cannot_be_compared(cli: Cli, small: Sequence[str], tmp_path: Path)
 def test_inputs_of_a_program(cli: Cli, tmp_path: Path) -> None:
     name = save_net("Glu", tmp_path)
     assert cli("compress", *name, "--flops", "0.6", "--no-onnx", "-o", tmp_path / "out").code == 0
-    expect(cli("inspect", tmp_path / "out", "--input", "1x3x8x8"), 2,
-           "error[GP001]: model.pt2 brings its own")
+    expect(
+        cli("inspect", tmp_path / "out", "--input", "1x3x8x8"),
+        2,
+        "error[GP001]: model.pt2 brings its own",
+    )
     assert cli("inspect", tmp_path / "out").out.split()[:2] == ["model", "model.pt2"]

@@ -79,8 +79,14 @@ def scripted(net: nn.Module, folder: Path) -> Sequence[object]:
 def onnx(net: nn.Module, folder: Path) -> Sequence[object]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(net, (torch.randn(2, 3, 8, 8),), folder / "net.onnx", verbose=False,
-                          dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.onnx.export(
+            net,
+            (torch.randn(2, 3, 8, 8),),
+            folder / "net.onnx",
+            verbose=False,
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
     return (folder / "net.onnx",)
 
 
@@ -88,7 +94,9 @@ IN = (pickled, state_dict, as_safetensors, pt2, traced, scripted, onnx)
 OWN_CLASS = (pickled, state_dict, as_safetensors)
 
 
-def eager_out(folder: Path, net: nets.Net, source: Callable[..., object]) -> Callable[[Tensor], Tensor]:
+def eager_out(
+    folder: Path, net: nets.Net, source: Callable[..., object]
+) -> Callable[[Tensor], Tensor]:
     """``gp.load``, and in training mode as in evaluation mode a module that learns."""
     module = gp.load(folder)
     module.train()(torch.randn(4, 3, 8, 8)).sum().backward()
@@ -96,18 +104,23 @@ def eager_out(folder: Path, net: nets.Net, source: Callable[..., object]) -> Cal
     return gp.load(folder).eval()
 
 
-def weights_out(folder: Path, net: nets.Net, source: Callable[..., object]) -> Callable[[Tensor], Tensor]:
+def weights_out(
+    folder: Path, net: nets.Net, source: Callable[..., object]
+) -> Callable[[Tensor], Tensor]:
     """State dict and plan: the user's own class, or the program where there is none."""
     weights = torch.load(folder / "model.pt", weights_only=True)
     return filled(folder, net, source, weights)
 
 
-def safetensors_out(folder: Path, net: nets.Net, source: Callable[..., object]) -> Callable[[Tensor], Tensor]:
+def safetensors_out(
+    folder: Path, net: nets.Net, source: Callable[..., object]
+) -> Callable[[Tensor], Tensor]:
     return filled(folder, net, source, safetensors.torch.load_file(folder / "model.safetensors"))
 
 
-def filled(folder: Path, net: nets.Net, source: Callable[..., object],
-           weights: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+def filled(
+    folder: Path, net: nets.Net, source: Callable[..., object], weights: dict[str, Tensor]
+) -> Callable[[Tensor], Tensor]:
     plan = gp.Plan.from_json((folder / "plan.json").read_text())
     fresh = nets.NormedResidual()
     own = source in OWN_CLASS
@@ -119,11 +132,15 @@ def filled(folder: Path, net: nets.Net, source: Callable[..., object],
     return small.eval()
 
 
-def pt2_out(folder: Path, net: nets.Net, source: Callable[..., object]) -> Callable[[Tensor], Tensor]:
+def pt2_out(
+    folder: Path, net: nets.Net, source: Callable[..., object]
+) -> Callable[[Tensor], Tensor]:
     return torch.export.load(folder / "model.pt2").module()
 
 
-def onnx_out(folder: Path, net: nets.Net, source: Callable[..., object]) -> Callable[[Tensor], Tensor]:
+def onnx_out(
+    folder: Path, net: nets.Net, source: Callable[..., object]
+) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx")
@@ -144,8 +161,16 @@ def folders(net: nets.Net, tmp_path_factory: pytest.TempPathFactory) -> Folders:
     def compressed(source: Callable[..., Sequence[object]]) -> Path:
         if source not in done:
             place = tmp_path_factory.mktemp("formats")
-            args = ("compress", *source(copy.deepcopy(net), place), "--flops", "0.5",
-                    "--safetensors", "-o", place / "out", "-q")
+            args = (
+                "compress",
+                *source(copy.deepcopy(net), place),
+                "--flops",
+                "0.5",
+                "--safetensors",
+                "-o",
+                place / "out",
+                "-q",
+            )
             assert main([str(arg) for arg in args]) == 0
             done[source] = place / "out"
         return done[source]
@@ -169,8 +194,12 @@ def masked(net: nets.Net, plan: gp.Plan) -> nn.Module:
 
 @pytest.mark.parametrize("out", OUT, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("source", IN, ids=lambda f: f.__name__)
-def test_cell(net: nets.Net, folders: Folders, source: Callable[..., Sequence[object]],
-              out: Callable[..., Callable[[Tensor], Tensor]]) -> None:
+def test_cell(
+    net: nets.Net,
+    folders: Folders,
+    source: Callable[..., Sequence[object]],
+    out: Callable[..., Callable[[Tensor], Tensor]],
+) -> None:
     folder = folders(source)
     plan = gp.Plan.from_json((folder / "plan.json").read_text())
     assert 0 < sum(len(g.keep) for g in plan.groups) < sum(g.width for g in plan.groups)
@@ -189,7 +218,10 @@ def test_cell(net: nets.Net, folders: Folders, source: Callable[..., Sequence[ob
 
 @pytest.mark.parametrize("source", IN, ids=lambda f: f.__name__)
 def test_the_output_of_each_format_is_verified_and_replayed(
-    net: nets.Net, folders: Folders, source: Callable[..., Sequence[object]], tmp_path: Path,
+    net: nets.Net,
+    folders: Folders,
+    source: Callable[..., Sequence[object]],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = folders(source)
@@ -208,8 +240,23 @@ def test_tied_weights_go_through_safetensors(tmp_path: Path) -> None:
     safetensors.torch.save_model(tied, tmp_path / "tied.safetensors")
     args = (tmp_path / "tied.safetensors", "--arch", "tests.nets:TiedWeights", "--input", "2x12")
     out = tmp_path / "out"
-    assert main([str(a) for a in ("compress", *args, "--flops", "0.5", "--no-onnx",
-                                  "--safetensors", "-o", out, "-q")]) == 0
+    assert (
+        main([
+            str(a)
+            for a in (
+                "compress",
+                *args,
+                "--flops",
+                "0.5",
+                "--no-onnx",
+                "--safetensors",
+                "-o",
+                out,
+                "-q",
+            )
+        ])
+        == 0
+    )
     plan = gp.Plan.from_json((out / "plan.json").read_text())
     small = gp.apply(plan, nets.TiedWeights(), tied.inputs()).eval()
     safetensors.torch.load_model(small, out / "model.safetensors")

@@ -60,39 +60,84 @@ def export(file: Path, half: bool = False, **options: Any) -> None:
 
 def dynamo(folder: Path) -> Origin:
     shapes = ({0: torch.export.Dim("samples")},)
-    export(folder / "net.onnx", dynamo=True, dynamic_shapes=shapes, opset_version=20,
-           input_names=["image"], output_names=["scores"], external_data=False)
+    export(
+        folder / "net.onnx",
+        dynamo=True,
+        dynamic_shapes=shapes,
+        opset_version=20,
+        input_names=["image"],
+        output_names=["scores"],
+        external_data=False,
+    )
     return Origin(folder / "net.onnx", ["image"], ["scores"], ["samples", 3, 8, 8], 20)
 
 
 def legacy(folder: Path) -> Origin:
-    export(folder / "net.onnx", dynamo=False, opset_version=13, input_names=["in:put.1"],
-           output_names=["out/put"], dynamic_axes={"in:put.1": {0: "N", 2: "H", 3: "W"}})
-    return Origin(folder / "net.onnx", ["in:put.1"], ["out/put"], ["N", 3, "H", "W"], 13,
-                  options=["--input", "2x3x8x8"])
+    export(
+        folder / "net.onnx",
+        dynamo=False,
+        opset_version=13,
+        input_names=["in:put.1"],
+        output_names=["out/put"],
+        dynamic_axes={"in:put.1": {0: "N", 2: "H", 3: "W"}},
+    )
+    return Origin(
+        folder / "net.onnx",
+        ["in:put.1"],
+        ["out/put"],
+        ["N", 3, "H", "W"],
+        13,
+        options=["--input", "2x3x8x8"],
+    )
 
 
 def initializers_as_inputs(folder: Path) -> Origin:
-    export(folder / "net.onnx", dynamo=False, opset_version=11, keep_initializers_as_inputs=True,
-           input_names=["x"], output_names=["y"], do_constant_folding=False,
-           training=torch.onnx.TrainingMode.PRESERVE)
+    export(
+        folder / "net.onnx",
+        dynamo=False,
+        opset_version=11,
+        keep_initializers_as_inputs=True,
+        input_names=["x"],
+        output_names=["y"],
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
+    )
     assert len(onnx.load(folder / "net.onnx").graph.input) > 10
     return Origin(folder / "net.onnx", ["x"], ["y"], [2, 3, 8, 8], 11)
 
 
 def half(folder: Path) -> Origin:
     shapes = ({0: torch.export.Dim("batch")},)
-    export(folder / "net.onnx", half=True, dynamo=True, dynamic_shapes=shapes, opset_version=18,
-           input_names=["x"], output_names=["y"], external_data=False)
+    export(
+        folder / "net.onnx",
+        half=True,
+        dynamo=True,
+        dynamic_shapes=shapes,
+        opset_version=18,
+        input_names=["x"],
+        output_names=["y"],
+        external_data=False,
+    )
     return Origin(folder / "net.onnx", ["x"], ["y"], ["batch", 3, 8, 8], 18, np.float16)
 
 
 def external(folder: Path) -> Origin:
-    export(folder / "whole.onnx", dynamo=False, opset_version=17, input_names=["x"],
-           output_names=["y"], dynamic_axes={"x": {0: "n"}})
+    export(
+        folder / "whole.onnx",
+        dynamo=False,
+        opset_version=17,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes={"x": {0: "n"}},
+    )
     (folder / "weights").mkdir()
-    onnx.save(onnx.load(folder / "whole.onnx"), folder / "net.onnx", save_as_external_data=True,
-              size_threshold=0, location="weights/net.bin")
+    onnx.save(
+        onnx.load(folder / "whole.onnx"),
+        folder / "net.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+        location="weights/net.bin",
+    )
     assert (folder / "weights" / "net.bin").stat().st_size > 10_000
     return Origin(folder / "net.onnx", ["x"], ["y"], ["n", 3, 8, 8], 17)
 
@@ -140,7 +185,9 @@ def runs(model: bytes | Path) -> Callable[[Any], Any]:
 
 def test_half_the_flops_and_the_masked_original(cut: Cut) -> None:
     report = json.loads((cut.out / "report.json").read_text())
-    assert 0.4 * report["before"]["macs"] < report["after"]["macs"] <= 0.5 * report["before"]["macs"]
+    assert (
+        0.4 * report["before"]["macs"] < report["after"]["macs"] <= 0.5 * report["before"]["macs"]
+    )
     plan = gp.Plan.from_json((cut.out / "plan.json").read_text())
     original, small = runs(masked(cut.origin.file, plan)), runs(cut.out / "model.onnx")
     dense = runs(cut.origin.file)

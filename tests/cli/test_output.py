@@ -49,8 +49,11 @@ def test_killed_at_any_moment(tmp_path: Path, swap: str) -> None:
     fill(out, "first")
     generator = random.Random(0)
     for _ in range(8):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(out), swap],
-                              env=environment(), stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(out), swap],
+            env=environment(),
+            stdout=subprocess.PIPE,
+        ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             time.sleep(generator.uniform(0.005, 0.05))

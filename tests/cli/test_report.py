@@ -39,7 +39,12 @@ def test_without_a_page(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
     found = cli("compress", *small, "--flops", "0.5", "--no-onnx", "--no-html", "-o", folder)
     assert found.code == 0
     assert "report.html" not in found.out
-    assert {p.name for p in folder.iterdir()} == {"model.pt", "model.pt2", "plan.json", "report.json"}
+    assert {p.name for p in folder.iterdir()} == {
+        "model.pt",
+        "model.pt2",
+        "plan.json",
+        "report.json",
+    }
 
 
 def test_several_runs_are_compared(out: Path, cli: Cli, tmp_path: Path) -> None:
@@ -87,7 +92,15 @@ def test_accuracy_under_corruptions(cli: Cli, tmp_path: Path) -> None:
     found = cli("report", out, "--val", tmp_path / "val.npz")
     assert found.code == 0
     head, row = found.out.splitlines()[:2]
-    assert head.split() == ["accuracy", "clean", "noise", "blur", "brightness", "contrast", "pixelate"]
+    assert head.split() == [
+        "accuracy",
+        "clean",
+        "noise",
+        "blur",
+        "brightness",
+        "contrast",
+        "pixelate",
+    ]
     assert row.split()[0] == "out"
     text = (out / "report.html").read_text()
     assert all(f">{share}<" in text for share in row.split()[1:])

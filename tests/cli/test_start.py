@@ -35,8 +35,9 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
     )
     before = cpu_of_children()
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), check=True,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True
+    )
     spent = cpu_of_children() - before
     assert done.stdout.splitlines()[-1] == "[]"
     assert "--max-cut" in done.stdout
@@ -47,16 +48,24 @@ def test_version(cli: Callable[..., Ran]) -> None:
     assert cli("--version") == Ran(0, f"graphprune {__version__}\n", "")
 
 
-@pytest.mark.parametrize("args", [["squash"], ["compress"], ["inspect", "--nonsense", "m.pt"],
-                                  ["compress", "m.pt", "--max-cut", "many"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["squash"],
+        ["compress"],
+        ["inspect", "--nonsense", "m.pt"],
+        ["compress", "m.pt", "--max-cut", "many"],
+    ],
+)
 def test_usage_errors_are_2(cli: Callable[..., Ran], args: list[str]) -> None:
     found = cli(*args)
     assert found.code == 2
     assert "Usage: graphprune" in found.out + found.err
 
 
-def test_a_bug_is_3(cli: Callable[..., Ran], small: Sequence[str], monkeypatch: pytest.MonkeyPatch,
-                    tmp_path: Path) -> None:
+def test_a_bug_is_3(
+    cli: Callable[..., Ran], small: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of our own making")
 
@@ -68,8 +77,9 @@ def test_a_bug_is_3(cli: Callable[..., Ran], small: Sequence[str], monkeypatch: 
     assert found.err.splitlines()[-1].startswith("internal error: this is a bug in graphprune")
 
 
-def test_ctrl_c_is_130(cli: Callable[..., Ran], small: Sequence[str],
-                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_130(
+    cli: Callable[..., Ran], small: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -78,7 +88,9 @@ def test_ctrl_c_is_130(cli: Callable[..., Ran], small: Sequence[str],
 
 
 def test_a_failed_proof_is_1_and_writes_nothing(
-    cli: Callable[..., Ran], small: Sequence[str], monkeypatch: pytest.MonkeyPatch,
+    cli: Callable[..., Ran],
+    small: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     def wrong(*_: object, **__: object) -> None:

@@ -52,13 +52,20 @@ def test_a_budget_that_no_plan_meets_is_a_row(sweep: Callable[..., Ran], tmp_pat
     assert second["flops"]
 
 
-def test_a_killed_sweep_goes_on(sweep: Callable[..., Ran], tmp_path: Path,
-                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_sweep_goes_on(
+    sweep: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[list[float]] = []
     whole = budget_sweep.sweep
 
-    def watched(model: Any, inputs: Any, budgets: Sequence[float], *, tell: Callable[[Point], object],
-                **how: Any) -> tuple[Point, ...]:
+    def watched(
+        model: Any,
+        inputs: Any,
+        budgets: Sequence[float],
+        *,
+        tell: Callable[[Point], object],
+        **how: Any,
+    ) -> tuple[Point, ...]:
         asked.append(list(budgets))
 
         def one_then_killed(point: Point) -> None:
@@ -84,10 +91,18 @@ def test_other_options_do_not_go_on(sweep: Callable[..., Ran], tmp_path: Path) -
     assert sweep(tmp_path / "out", "--score", "l1", "--force", flops="0.7").code == 0
 
 
-@pytest.mark.parametrize("text", ["[]", "no", '{"format": "graphprune.front/1"}',
-                                  '{"format": "graphprune.front/1", "of": {}, "points": [{}]}'])
-def test_a_foreign_file_in_its_place_is_refused(sweep: Callable[..., Ran], tmp_path: Path,
-                                                text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "no",
+        '{"format": "graphprune.front/1"}',
+        '{"format": "graphprune.front/1", "of": {}, "points": [{}]}',
+    ],
+)
+def test_a_foreign_file_in_its_place_is_refused(
+    sweep: Callable[..., Ran], tmp_path: Path, text: str
+) -> None:
     (tmp_path / "front.json").write_text(text)
     assert sweep(tmp_path).code == 2
     assert (tmp_path / "front.json").read_text() == text
@@ -102,16 +117,30 @@ def test_a_picture(cli: Callable[..., Ran], small: Sequence[str], tmp_path: Path
 def test_accuracy_on_labelled_data(cli: Callable[..., Ran], tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).random((20, 1, 8, 8), np.float32), np.arange(20) % 10
     np.savez(tmp_path / "val.npz", x=x, y=y)
-    ran = cli("sweep", *DIGITS, "--flops", "0.8", "-o", tmp_path / "out", "--no-plot", "--val",
-              tmp_path / "val.npz")
+    ran = cli(
+        "sweep",
+        *DIGITS,
+        "--flops",
+        "0.8",
+        "-o",
+        tmp_path / "out",
+        "--no-plot",
+        "--val",
+        tmp_path / "val.npz",
+    )
     assert ran.code == 0
     (row,) = rows(tmp_path / "out")
     assert 0 <= float(row["accuracy"]) <= 1
 
 
-@pytest.mark.parametrize(("text", "found"), [
-    ("0.3..0.9", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)), ("50%..60%:2", (0.5, 0.6)), ("0.5", (0.5,)),
-])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0.3..0.9", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+        ("50%..60%:2", (0.5, 0.6)),
+        ("0.5", (0.5,)),
+    ],
+)
 def test_ranges(text: str, found: tuple[float, ...]) -> None:
     assert shares(text) == found
 
@@ -134,11 +163,24 @@ def test_a_profile_serves_plan_and_sweep(cli: Callable[..., Ran], tmp_path: Path
     ran = cli("plan", *DIGITS, "--latency", "0.7", "--flops", "0.8", "--latency-table", file)
     assert ran.code == 0
     assert json.loads(ran.out)["budget"] == {"latency": 0.7, "macs": 0.8}
-    ran = cli("compress", *DIGITS, "--latency", "0.7", "--latency-table", file, "--dry-run", "--json")
+    ran = cli(
+        "compress", *DIGITS, "--latency", "0.7", "--latency-table", file, "--dry-run", "--json"
+    )
     (note,) = [n for n in json.loads(ran.out)["notes"] if n.startswith("latencies are predicted")]
     assert f"over 2 whole networks by {table.error['mean']:.1%} wrong on average" in note
-    ran = cli("sweep", *DIGITS, "--flops", "0.6", "-o", tmp_path / "out", "--no-plot",
-              "--latency-table", file, "--round-to", "auto")
+    ran = cli(
+        "sweep",
+        *DIGITS,
+        "--flops",
+        "0.6",
+        "-o",
+        tmp_path / "out",
+        "--no-plot",
+        "--latency-table",
+        file,
+        "--round-to",
+        "auto",
+    )
     assert ran.code == 0
     assert float(rows(tmp_path / "out")[0]["latency"]) > 0
     (tmp_path / "table.json").write_text("{}")

@@ -57,8 +57,9 @@ def test_what_computed_a_baked_weight_is_gone() -> None:
     small = relift(cut_module(analysis, kept), program)
     names = {name for name, _ in small.named_parameters()}
     assert "b.parametrizations.weight.original1_baked" in names
-    assert not any(name.endswith("original1") for name in names - {
-        "a.parametrizations.weight.original1"})  # the inputs of a are the image's
+    assert not any(
+        name.endswith("original1") for name in names - {"a.parametrizations.weight.original1"}
+    )  # the inputs of a are the image's
     assert not dict(small.named_buffers())
 
 
@@ -115,8 +116,10 @@ def test_a_wrong_baked_weight_is_found() -> None:
 def test_the_user_is_told() -> None:
     net = nets.WeightStandardised()
     result = gp.compress(net, net.inputs(), flops=0.4, protect=("b",))
-    assert ("1 weight is stored as computed from the dense parameters, and trained as such: "
-            "b.weight_baked") in result.report.notes
+    assert (
+        "1 weight is stored as computed from the dense parameters, and trained as such: "
+        "b.weight_baked"
+    ) in result.report.notes
     assert "b.weight_baked" in result.report.eager["reason"]
     trained = result.model.train()
     trained(*net.inputs()).sum().backward()

@@ -22,8 +22,13 @@ KEEP = 0.6
 INEXACT = {"GroupNormed", "LayerNormByHand", "LayerNormed", "TextEncoder", "VisionTransformer"}
 """Nets with statistics in which channels whose parameters are zero take part."""
 
-EXACT_STATISTICS = ["CosineAttention", "GlobalResponseNorm", "HandWrittenNorm", "LanguageModel",
-                    "RmsNormed"]
+EXACT_STATISTICS = [
+    "CosineAttention",
+    "GlobalResponseNorm",
+    "HandWrittenNorm",
+    "LanguageModel",
+    "RmsNormed",
+]
 """Nets with statistics in which channels whose parameters are zero take no part."""
 
 

@@ -44,7 +44,10 @@ def test_even_images_stay_as_they_are(name: str) -> None:
 def test_pixels_become_blocks_with_their_mean() -> None:
     image = torch.arange(9.0).reshape(1, 1, 3, 3)
     assert CORRUPTIONS["pixelate"](image, UNIT[:1], random())[0, 0].tolist() == [
-        [2, 2, 3.5], [2, 2, 3.5], [6.5, 6.5, 8]]
+        [2, 2, 3.5],
+        [2, 2, 3.5],
+        [6.5, 6.5, 8],
+    ]
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,15 @@ class TwoInputs(nn.Module):
 
 def net() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +150,10 @@ def test_every_flipped_byte_gives_an_image_or_is_skipped(
     buffer = io.BytesIO()
     Image.open(next(folder.rglob("00.png"))).save(buffer, "JPEG")
     rng = np.random.default_rng(0)
-    for kind, good in (("png", next(folder.rglob("01.png")).read_bytes()), ("jpg", buffer.getvalue())):
+    for kind, good in (
+        ("png", next(folder.rglob("01.png")).read_bytes()),
+        ("jpg", buffer.getvalue()),
+    ):
         for number in range(150):
             broken = bytearray(good)
             broken[rng.integers(len(broken))] = rng.integers(256)
@@ -154,8 +164,9 @@ def test_every_flipped_byte_gives_an_image_or_is_skipped(
     assert data.skipped > 10
 
 
-def test_bombs_are_refused(program: ExportedProgram, tmp_path: Path,
-                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bombs_are_refused(
+    program: ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("large.png", bytes(MAX_BYTES + 1))
     assert (tmp_path / "bomb.zip").stat().st_size < 2**20
@@ -169,8 +180,9 @@ def test_bombs_are_refused(program: ExportedProgram, tmp_path: Path,
         gp.images(tmp_path).calibration(program, 1)
 
 
-def test_an_archive_entry_that_lies_about_its_size(program: ExportedProgram, folder: Path,
-                                                   tmp_path: Path) -> None:
+def test_an_archive_entry_that_lies_about_its_size(
+    program: ExportedProgram, folder: Path, tmp_path: Path
+) -> None:
     path = zipped(folder, tmp_path / "images.zip")
     data = bytearray(path.read_bytes())
     entry = data.find(b"PK\x01\x02")
@@ -269,8 +281,9 @@ def test_pickled_arrays_are_not_read(program: ExportedProgram, tmp_path: Path) -
         calibrate(path, program, 1)
 
 
-def test_the_users_code(program: ExportedProgram, tmp_path: Path,
-                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_code(
+    program: ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own_data.py").write_text(
         "import torch\n"
         "def good():\n    return (torch.full((3, 3, 8, 8), float(i)) for i in range(10**9))\n"
@@ -358,7 +371,10 @@ def test_compress_says_what_it_looked_at(folder: Path) -> None:
     model, inputs = net(), (torch.randn(2, 3, 8, 8),)
     result = gp.compress(model, inputs, flops=0.5, calibration=gp.images(folder), samples=12)
     assert result.report.calibration == {
-        "source": f"12 of 30 images in {folder.name}", "samples": 12, "skipped": 0}
+        "source": f"12 of 30 images in {folder.name}",
+        "samples": 12,
+        "skipped": 0,
+    }
     assert "data" in result.report.seconds
     assert any("no --mean" in note for note in result.report.notes)
     plain = gp.compress(model, inputs, flops=0.5)

@@ -72,12 +72,16 @@ def test_float16_has_a_file_and_a_check_of_its_own(result: gp.Result, tmp_path: 
     done = result.export_onnx(tmp_path / "a.onnx", fp16=tmp_path / "half.onnx")
     half = onnx.load(str(tmp_path / "half.onnx"))
     assert {t.data_type for t in half.graph.initializer if t.dims} <= {
-        onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.INT64,
+    }
     assert [v.type.tensor_type.elem_type for v in (*half.graph.input, *half.graph.output)] == [
-        onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT]
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT,
+    ]
     x = torch.randn(3, 3, 8, 8)
-    whole, = run_onnx(tmp_path / "a.onnx", [x])
-    small, = run_onnx(tmp_path / "half.onnx", [x])
+    (whole,) = run_onnx(tmp_path / "a.onnx", [x])
+    (small,) = run_onnx(tmp_path / "half.onnx", [x])
     error = float((whole - small).abs().max() / whole.abs().max())
     assert 0 < error < done.report.onnx["fp16_tolerance"]
     assert done.report.onnx["fp16_error"] < done.report.onnx["fp16_tolerance"]

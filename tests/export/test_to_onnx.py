@@ -27,8 +27,7 @@ from graphprune.verify.oracle import error
 pytestmark = pytest.mark.onnx
 
 
-def program_of(net: nn.Module, *inputs: Any, shapes: Any = None,
-               **kwargs: Any) -> ExportedProgram:
+def program_of(net: nn.Module, *inputs: Any, shapes: Any = None, **kwargs: Any) -> ExportedProgram:
     return torch.export.export(net.eval(), inputs, kwargs, dynamic_shapes=shapes)
 
 
@@ -75,8 +74,9 @@ def test_a_folded_network_keeps_names_and_agrees(name: str) -> None:
     assert [v.name for v in model.graph.output] == list(outputs)
     assert {sizes(v)[0] for v in (*model.graph.input, *model.graph.output)} == {"batch"}
     assert check_onnx(model.SerializeToString(), dense) <= ONNX_TOLERANCE
-    left = len(unlift(small).graph.find_nodes(
-        op="call_function", target=torch.ops.aten.batch_norm.default))
+    left = len(
+        unlift(small).graph.find_nodes(op="call_function", target=torch.ops.aten.batch_norm.default)
+    )
     assert sum(n.op_type == "BatchNormalization" for n in model.graph.node) <= left
     parameters = {v.name for v in model.graph.initializer}
     assert {n for n in small.state_dict if n.endswith("conv1.weight")} <= parameters
@@ -90,8 +90,11 @@ class Several(nn.Module):
 
 def test_structured_inputs_and_outputs_keep_their_order() -> None:
     example = {"a": torch.randn(2, 3, 5), "b": torch.randn(2, 4)}
-    shapes = {"x": {"a": {0: Dim("n"), 2: Dim("m")}, "b": {0: Dim("n")}}, "factor": None,
-              "mask": None}
+    shapes = {
+        "x": {"a": {0: Dim("n"), 2: Dim("m")}, "b": {0: Dim("n")}},
+        "factor": None,
+        "mask": None,
+    }
     program = program_of(Several(), example, 3, mask=None, shapes=shapes)
     names = ["left", "right", "factor", "mask"]
     model = to_onnx(program, input_names=names, output_names=["y", "nothing", "best"])
@@ -252,8 +255,9 @@ def test_outputs_have_names_of_their_own() -> None:
 
 
 def test_an_inner_value_with_the_name_of_an_output() -> None:
-    program = torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)),
-                                  (torch.randn(2, 4),))
+    program = torch.export.export(
+        nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (torch.randn(2, 4),)
+    )
     model = to_onnx(program, input_names=["x"], output_names=["relu"])
     assert [value.name for value in model.graph.output] == ["relu"]
     assert check_onnx(model.SerializeToString(), program) <= 1e-6

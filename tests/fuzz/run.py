@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["graphprune"]):
 
 def main() -> None:
     defaults = ["plan", "20000", "86400"]
-    name, runs, limit = sys.argv[1:4] + defaults[len(sys.argv[1:4]):]
+    name, runs, limit = sys.argv[1:4] + defaults[len(sys.argv[1:4]) :]
     target, cases, read, start = TARGETS[name], 0, 0, time.monotonic()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -33,14 +33,28 @@ def main() -> None:
         cases += 1
         seconds = time.monotonic() - start
         if cases == int(runs) or seconds > float(limit):
-            print(f"{name}: {cases} cases, {read} read, {cases - read} refused, {seconds:.0f} s", flush=True)
+            print(
+                f"{name}: {cases} cases, {read} read, {cases - read} refused, {seconds:.0f} s",
+                flush=True,
+            )
             os._exit(0)  # libFuzzer's own exit would skip what is printed
 
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(seeds()):
             (Path(corpus) / str(number)).write_bytes(seed)
-        atheris.Setup([sys.argv[0], f"-runs={int(runs) * 2}", "-max_len=60", "-timeout=120",
-                       "-rss_limit_mb=4096", "-verbosity=0", *sys.argv[4:], corpus], one)
+        atheris.Setup(
+            [
+                sys.argv[0],
+                f"-runs={int(runs) * 2}",
+                "-max_len=60",
+                "-timeout=120",
+                "-rss_limit_mb=4096",
+                "-verbosity=0",
+                *sys.argv[4:],
+                corpus,
+            ],
+            one,
+        )
         atheris.Fuzz()
 
 

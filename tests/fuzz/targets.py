@@ -44,22 +44,22 @@ def edited(good: bytes, data: bytes) -> bytes:
     """A good file with the edits that ``data`` describes, six bytes each."""
     made = bytearray(good)
     for start in range(0, len(data) - 5, 6):
-        kind, high, low, length, value, more = data[start:start + 6]
+        kind, high, low, length, value, more = data[start : start + 6]
         at = (high << 8 | low) % (len(made) + 1)
         match kind % 6:
             case 0:
-                made[at:at + 1] = bytes([value])
+                made[at : at + 1] = bytes([value])
             case 1:
-                made[at:at + length] = b""
+                made[at : at + length] = b""
             case 2:
                 made[at:at] = bytes([value]) * (length + 1)
             case 3:
-                made[at:at + 8] = (value << 56 | more).to_bytes(8, "little")
+                made[at : at + 8] = (value << 56 | more).to_bytes(8, "little")
             case 4:
                 other = (value << 8 | more) % (len(made) + 1)
-                made[at:at] = made[other:other + length]
+                made[at:at] = made[other : other + length]
             case _:
-                made[at:at + 1] = b"0123456789-e.[]{},\":\"x"[value % 22:value % 22 + 1]
+                made[at : at + 1] = b'0123456789-e.[]{},":"x'[value % 22 : value % 22 + 1]
     return bytes(made)
 
 
@@ -112,8 +112,14 @@ def good_onnx() -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(_network(), (torch.randn(2, 3),), buffer, dynamo=False,
-                          input_names=["x"], dynamic_axes={"x": {0: "n"}})
+        torch.onnx.export(
+            _network(),
+            (torch.randn(2, 3),),
+            buffer,
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "n"}},
+        )
     return buffer.getvalue()
 
 

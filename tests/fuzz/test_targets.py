@@ -17,8 +17,12 @@ CASES = {"plan": 300, "onnx": 40, "program": 40}
 def test_only_our_own_errors_come_out(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=CASES.get(name, 60), deadline=None, derandomize=True,
-              suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=CASES.get(name, 60),
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(st.binary(max_size=40))
     def run(data: bytes) -> None:
         with warnings.catch_warnings():
@@ -28,9 +32,12 @@ def test_only_our_own_errors_come_out(name: str) -> None:
     run()
 
 
-@pytest.mark.parametrize(("name", "data"), [
-    ("checkpoint", b"\x04\x07\xb2\xd7\xfd\xdb\x03\t"),  # struct.error out of torch's unpickler
-])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("checkpoint", b"\x04\x07\xb2\xd7\xfd\xdb\x03\t"),  # struct.error out of torch's unpickler
+    ],
+)
 def test_what_was_found_stays_fixed(name: str, data: bytes) -> None:
     assert not TARGETS[name](data)
 

@@ -78,7 +78,9 @@ def test_regions_are_cut(inside: Net, tmp_path: Path) -> None:
     x = torch.randn(2, 3, 8, 8)
     model = Regional(inside).eval()
     data = [(torch.randn(8, 3, 8, 8),) for _ in range(4)]
-    result = gp.compress(model, (x,), flops=0.5, calibration=data).export_onnx(tmp_path / "small.onnx")
+    result = gp.compress(model, (x,), flops=0.5, calibration=data).export_onnx(
+        tmp_path / "small.onnx"
+    )
     whole = gp.compress(Regional(plain).eval(), (x,), flops=0.5)
     assert result.report.before.macs == whole.report.before.macs
     assert result.report.after.macs <= 0.5 * result.report.before.macs
@@ -91,7 +93,9 @@ def test_regions_are_cut(inside: Net, tmp_path: Path) -> None:
 
 def test_values_in_a_region_have_the_type_they_are_computed_in() -> None:
     graph = unlift(trace(Regional(lower).eval(), (torch.randn(2, 3, 8, 8),))).graph
-    kinds = {node.meta["val"].dtype for node in graph.nodes if isinstance(node.meta.get("val"), Tensor)}
+    kinds = {
+        node.meta["val"].dtype for node in graph.nodes if isinstance(node.meta.get("val"), Tensor)
+    }
     assert kinds == {torch.float32, torch.int64}  # batches that BatchNorm has seen are counted
 
 

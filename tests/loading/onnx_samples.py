@@ -36,7 +36,9 @@ class Sample:
         return "-".join([self.operator, str(self.opset), *sorted(self.attributes)])
 
 
-def call(operator: str, *inputs: Any, opset: int = 20, outputs: int = 1, **attributes: Any) -> Sample:
+def call(
+    operator: str, *inputs: Any, opset: int = 20, outputs: int = 1, **attributes: Any
+) -> Sample:
     return Sample(operator, inputs, attributes, opset, outputs)
 
 

@@ -40,10 +40,21 @@ def test_own_classes_with_arguments() -> None:
     assert found.name == "a(b)"
 
 
-@pytest.mark.parametrize("arch", [
-    f"{HERE}:Wide(7)", f"{HERE}:Wide(width=__import__('os'))", f"{HERE}:Wide(width=)", f"{HERE}:Wide(**{{}})",
-    f"{HERE}:Wide(width=1", f"{HERE}:", ":Wide", "Wide", "timm:", "",
-])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        f"{HERE}:Wide(7)",
+        f"{HERE}:Wide(width=__import__('os'))",
+        f"{HERE}:Wide(width=)",
+        f"{HERE}:Wide(**{{}})",
+        f"{HERE}:Wide(width=1",
+        f"{HERE}:",
+        ":Wide",
+        "Wide",
+        "timm:",
+        "",
+    ],
+)
 def test_what_is_no_name_of_an_architecture(arch: str) -> None:
     with pytest.raises(LoadError) as caught:
         build(arch)
@@ -76,8 +87,12 @@ class Holder(nn.Module):
 
 def test_the_one_state_dict_of_a_checkpoint(tmp_path: Path) -> None:
     file, wide, holder = tmp_path / "run.pt", Wide().state_dict(), Holder().state_dict()
-    for content in ({"model": wide, "epoch": 3, "optimizer": {"lr": 0.1}}, {"state_dict": holder}, holder,
-                    {f"model.{name}": value for name, value in holder.items()}):
+    for content in (
+        {"model": wide, "epoch": 3, "optimizer": {"lr": 0.1}},
+        {"state_dict": holder},
+        holder,
+        {f"model.{name}": value for name, value in holder.items()},
+    ):
         torch.save(content, file)
         found = load(file, arch=f"{HERE}:Wide", inputs=["1x3"]).model
         assert found is not None
@@ -96,7 +111,9 @@ def test_a_checkpoint_that_could_mean_several(tmp_path: Path) -> None:
 
 def test_names_that_do_not_fit_are_shown_as_they_are(tmp_path: Path) -> None:
     torch.save({"model.other.weight": torch.ones(3)}, tmp_path / "run.pt")
-    with pytest.raises(LoadError, match=r"doesn't fit Wide: Missing .*fc.weight.*Unexpected .*model.other.weight"):
+    with pytest.raises(
+        LoadError, match=r"doesn't fit Wide: Missing .*fc.weight.*Unexpected .*model.other.weight"
+    ):
         load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
 
 
@@ -151,8 +168,13 @@ def test_torchvision(tmp_path: Path) -> None:
 def test_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        vocab_size=50, max_position_embeddings=40)
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        vocab_size=50,
+        max_position_embeddings=40,
+    )
     model = transformers.BertForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path / "bert")  # config.json and model.safetensors
     assert json.loads((tmp_path / "bert" / "config.json").read_text())["architectures"]

@@ -140,8 +140,9 @@ CODE: dict[str, Callable[[Path], Change]] = {
 
 
 @pytest.mark.parametrize("kind", CODE)
-def test_a_program_that_wants_to_run_code(kind: str, program: bytes, mark: Path,
-                                          tmp_path: Path) -> None:
+def test_a_program_that_wants_to_run_code(
+    kind: str, program: bytes, mark: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "model.pt2"
     file.write_bytes(rewritten(program, CODE[kind](mark)))
     with pytest.raises(LoadError, match="could run code") as caught:
@@ -150,8 +151,9 @@ def test_a_program_that_wants_to_run_code(kind: str, program: bytes, mark: Path,
     assert len(str(caught.value)) < 500
 
 
-def test_code_in_the_guards_of_a_program_is_never_run(program: bytes, mark: Path,
-                                                      tmp_path: Path) -> None:
+def test_code_in_the_guards_of_a_program_is_never_run(
+    program: bytes, mark: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "model.pt2"
     guard = f"__import__('os').mkdir({str(mark)!r})"
     file.write_bytes(rewritten(program, edited(MODEL, lambda d: d.update(guards_code=[guard]))))
@@ -208,7 +210,9 @@ def checkpoint() -> bytes:
 @pytest.mark.parametrize("name", ["model.pt", "model.pt2"])
 def test_zip_bombs(name: str, checkpoint: bytes, program: bytes, tmp_path: Path) -> None:
     good = program if name.endswith("2") else checkpoint
-    bomb = rewritten(good, lambda p: p.update(data=bytes(1 << 24)), compression=zipfile.ZIP_DEFLATED)
+    bomb = rewritten(
+        good, lambda p: p.update(data=bytes(1 << 24)), compression=zipfile.ZIP_DEFLATED
+    )
     assert len(bomb) < 1 << 18
     (tmp_path / name).write_bytes(bomb)
     with pytest.raises(LoadError, match="compressed entries"):
@@ -216,7 +220,7 @@ def test_zip_bombs(name: str, checkpoint: bytes, program: bytes, tmp_path: Path)
     # Entries that overlap, or state sizes that the file doesn't have.
     data = bytearray(good)
     entry = data.rindex(b"PK\x01\x02")
-    data[entry + 20:entry + 28] = struct.pack("<II", 1 << 31, 1 << 31)
+    data[entry + 20 : entry + 28] = struct.pack("<II", 1 << 31, 1 << 31)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(LoadError, match="more content than it has bytes"):
         load(tmp_path / name)
@@ -239,7 +243,7 @@ def test_truncated_at_any_length(checkpoint: bytes, program: bytes, tmp_path: Pa
     for name, data in whole.items():
         file = tmp_path / name
         for share in range(20):
-            file.write_bytes(data[:len(data) * share // 20])
+            file.write_bytes(data[: len(data) * share // 20])
             with pytest.raises(LoadError):
                 load(file, arch="" if name.endswith("2") else ARCH, inputs=())
 
@@ -248,12 +252,15 @@ SAFETENSORS: dict[str, bytes] = {
     "huge-header": struct.pack("<Q", 1 << 60) + b"{}",
     "long-header": struct.pack("<Q", 100) + b"{}",
     "not-json": struct.pack("<Q", 4) + b"{{{{",
-    "offsets-beyond": json.dumps({"a": {"dtype": "F32", "shape": [1 << 40],
-                                        "data_offsets": [0, 1 << 42]}}).encode(),
-    "shape-beyond": json.dumps({"a": {"dtype": "F32", "shape": [1 << 40],
-                                      "data_offsets": [0, 4]}}).encode(),
-    "overflow": json.dumps({"a": {"dtype": "F32", "shape": [1 << 63, 1 << 63],
-                                  "data_offsets": [0, 0]}}).encode(),
+    "offsets-beyond": json.dumps({
+        "a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}
+    }).encode(),
+    "shape-beyond": json.dumps({
+        "a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}
+    }).encode(),
+    "overflow": json.dumps({
+        "a": {"dtype": "F32", "shape": [1 << 63, 1 << 63], "data_offsets": [0, 0]}
+    }).encode(),
     "negative": json.dumps({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}).encode(),
 }
 
@@ -267,10 +274,16 @@ def test_safetensors_that_lie(kind: str, tmp_path: Path) -> None:
         load(tmp_path / "model.safetensors", arch=ARCH, inputs=SHAPE)
 
 
-def test_a_file_of_another_kind_than_its_name_says(checkpoint: bytes, program: bytes,
-                                                   tmp_path: Path) -> None:
+def test_a_file_of_another_kind_than_its_name_says(
+    checkpoint: bytes, program: bytes, tmp_path: Path
+) -> None:
     packed = safetensors.torch.save(weights())
-    contents = {"checkpoint": checkpoint, "program": program, "packed": packed, "text": b"# hello\n"}
+    contents = {
+        "checkpoint": checkpoint,
+        "program": program,
+        "packed": packed,
+        "text": b"# hello\n",
+    }
     for name in ("model.onnx", "model.safetensors"):
         for kind, data in contents.items():
             if (name, kind) != ("model.safetensors", "packed"):
@@ -292,17 +305,24 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         load(Path("/dev/zero"))
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda s: s.update({"a.weight": s["a.weight"].to(torch.int8)}), "torch.int8 in 'a.weight'"),
-    (lambda s: s.update({"a.weight": "text"}), "doesn't fit"),
-    (lambda s: s.update({"a.weight": s["a.weight"][:3]}), "doesn't fit"),
-    (lambda s: s.pop("a.weight"), "doesn't fit"),
-    (lambda s: s.update({"surplus": torch.zeros(1)}), "doesn't fit"),
-    (lambda s: s.update({7: torch.zeros(1)}), "not a state dict"),
-    (lambda s: s.update({"a.weight": torch.zeros(1).expand(1 << 20, 1 << 20)}), "doesn't fit"),
-])
-def test_weights_of_another_form(change: Callable[[dict[Any, Any]], None], says: str,
-                                 tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda s: s.update({"a.weight": s["a.weight"].to(torch.int8)}),
+            "torch.int8 in 'a.weight'",
+        ),
+        (lambda s: s.update({"a.weight": "text"}), "doesn't fit"),
+        (lambda s: s.update({"a.weight": s["a.weight"][:3]}), "doesn't fit"),
+        (lambda s: s.pop("a.weight"), "doesn't fit"),
+        (lambda s: s.update({"surplus": torch.zeros(1)}), "doesn't fit"),
+        (lambda s: s.update({7: torch.zeros(1)}), "not a state dict"),
+        (lambda s: s.update({"a.weight": torch.zeros(1).expand(1 << 20, 1 << 20)}), "doesn't fit"),
+    ],
+)
+def test_weights_of_another_form(
+    change: Callable[[dict[Any, Any]], None], says: str, tmp_path: Path
+) -> None:
     state: dict[Any, Any] = dict(weights())
     change(state)
     torch.save(state, tmp_path / "model.pt")
@@ -379,7 +399,11 @@ def test_memory_is_bounded(checkpoint: bytes, program: bytes, tmp_path: Path) ->
         (tmp_path / f"{name}.safetensors").write_bytes(whole)
     for name, model in ONNX_BOMBS.items():
         (tmp_path / f"{name}.onnx").write_bytes(model().SerializeToString())
-    done = subprocess.run([sys.executable, "-c", BOMBS, str(tmp_path)], env=environment(),
-                          check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BOMBS, str(tmp_path)],
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert int(done.stdout) < 400_000  # KiB; importing onnxruntime and torch.export is most of it
-

@@ -104,7 +104,9 @@ def test_files_of_a_random_network_are_compared_again(tmp_path: Path) -> None:
     torch.export.save(result.program, tmp_path / "model.pt2")
     for file in ("model.onnx", "model.pt2"):
         assert compare(model, (x,), tmp_path / file, result.plan).ok
-    other = gp.compress(Autoencoder().eval(), (x,), plan=result.plan).export_onnx(tmp_path / "other.onnx")
+    other = gp.compress(Autoencoder().eval(), (x,), plan=result.plan).export_onnx(
+        tmp_path / "other.onnx"
+    )
     assert other.report.onnx["max_error"] < 1e-5
     assert not compare(model, (x,), tmp_path / "other.onnx", result.plan).ok
 

@@ -64,7 +64,8 @@ def program_of(operator: Any, call: Sample) -> tuple[fx.GraphModule, list[torch.
     args, kwargs = tree_unflatten(arguments, spec)
     node = graph.call_function(operator, args, kwargs)
     plain_args, plain_kwargs = tree_unflatten(
-        [x.clone() if isinstance(x, torch.Tensor) else x for x in leaves], spec)
+        [x.clone() if isinstance(x, torch.Tensor) else x for x in leaves], spec
+    )
     node.meta["val"] = operator(*plain_args, **plain_kwargs)
     graph.output(node)
     return fx.GraphModule(root, graph), inputs
@@ -108,7 +109,9 @@ def test_cutting_commutes_with_the_operator(operator: Any, index: int) -> None:
         check_laws(operator, inexact, inputs, free=True)
 
 
-def check_laws(operator: Any, analysis: Analysis, inputs: list[torch.Tensor], *, free: bool) -> None:
+def check_laws(
+    operator: Any, analysis: Analysis, inputs: list[torch.Tensor], *, free: bool
+) -> None:
     nodes = list(analysis.module.graph.nodes)
     sources = [n for n in nodes if n.op == "placeholder"]
     layouts = [analysis.layouts[n] for n in sources]
@@ -138,8 +141,9 @@ def check_laws(operator: Any, analysis: Analysis, inputs: list[torch.Tensor], *,
                     assert torch.equal(value, zeroed(value, layout, kept))
 
 
-def random_choice(analysis: Analysis, labels: np.ndarray, layouts: list[Any], result: Any,
-                  seed: int) -> Kept:
+def random_choice(
+    analysis: Analysis, labels: np.ndarray, layouts: list[Any], result: Any, seed: int
+) -> Kept:
     """Remove about 40 % of the labels, but never all rows of an axis."""
     generator = np.random.default_rng(seed)
     alive = np.ones(len(analysis.labels), dtype=bool)
@@ -154,7 +158,8 @@ def random_choice(analysis: Analysis, labels: np.ndarray, layouts: list[Any], re
 
 
 COUNTED = [
-    case for case in CASES
+    case
+    for case in CASES
     if any(n in str(case.values[0]) for n in ("conv", "linear", "mm", "matmul", "attention"))
 ]
 

@@ -43,11 +43,14 @@ class World:
         self.right: Curves = {name: lost ** (1.5 + 0.2 * i) for i, name in enumerate(ids)}
         variants: dict[str, Curves] = {
             str(number): {name: f * self.right[name] for name, f in zip(ids, factors, strict=True)}
-            for number, factors in enumerate(off)}
+            for number, factors in enumerate(off)
+        }
         ranks = {name: np.arange(1.0, WIDTH + 1) for name in ids}
         seen = Observations(self.analysis, gather([torch.randn(4, WIDTH)], program))
         self.scores = Scores(ranks, curves=variants["0"], variants=variants)
-        self.state = State(program, facts={Analysis: self.analysis, Observations: seen, Scores: self.scores})
+        self.state = State(
+            program, facts={Analysis: self.analysis, Observations: seen, Scores: self.scores}
+        )
         self.repaired = 0
         monkeypatch.setattr(choose, "repair", self.repair)
 
@@ -69,8 +72,9 @@ class World:
 def test_corrected_curves_lead_nearly_to_the_best_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, *OFF)
     found = world.decide()
-    best = Allocate(budget=Budget.flops(0.4)).run(world.state.knowing(Scores(
-        world.scores.values, curves=world.right)))
+    best = Allocate(budget=Budget.flops(0.4)).run(
+        world.state.knowing(Scores(world.scores.values, curves=world.right))
+    )
     start = Allocate(budget=Budget.flops(0.4)).run(world.state)
     gap = world.reached(found) - world.reached(best)
     assert gap < 0.3 * (world.reached(start) - world.reached(best))
@@ -91,13 +95,17 @@ def test_nothing_is_corrected_where_the_curves_are_right(monkeypatch: pytest.Mon
 def test_other_rules_stay_what_they_are(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, *OFF)
     rule = Allocate(budget=Budget.flops(0.4), method=method)
-    plans = [rule.run(world.state.knowing(Scores(world.scores.values, curves=curves))).plan
-             for curves in world.scores.variants.values()]
+    plans = [
+        rule.run(world.state.knowing(Scores(world.scores.values, curves=curves))).plan
+        for curves in world.scores.variants.values()
+    ]
     assert world.decide(method).plan in plans
 
 
 @pytest.mark.parametrize("error", [0.0, float("inf")])
-def test_errors_that_tell_nothing_correct_nothing(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_that_tell_nothing_correct_nothing(
+    error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(monkeypatch, *OFF)
     monkeypatch.setattr(choose, "repair", lambda *_, **__: Repaired({}, error, ()))
     found = world.decide()

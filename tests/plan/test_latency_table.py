@@ -18,9 +18,15 @@ from graphprune.plan.latency_table import CLASSES, Grid, LatencyTable, Measured,
 def table(**changes: Any) -> LatencyTable:
     even = Grid(((8, 16), (16, 32, 64)), (1.0, 2.0, 4.0, 2.0, 4.0, 8.0))
     odd = Grid(((7, 15), (15, 63)), (2.0, 8.0, 4.0, 16.0))
-    classes = tuple(0.0 if i == j == CLASSES - 1 else 1.0 for i in range(CLASSES) for j in range(CLASSES))
-    plain = {"kernels": {"k": Measured(even, odd, classes)}, "per_byte": 1e-9, "per_mac": 1e-10,
-             "machine": {"threads": 1, "provider": "CPU"}}
+    classes = tuple(
+        0.0 if i == j == CLASSES - 1 else 1.0 for i in range(CLASSES) for j in range(CLASSES)
+    )
+    plain = {
+        "kernels": {"k": Measured(even, odd, classes)},
+        "per_byte": 1e-9,
+        "per_mac": 1e-10,
+        "machine": {"threads": 1, "provider": "CPU"},
+    }
     return LatencyTable(**(plain | changes))
 
 
@@ -75,23 +81,53 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], object]:
     return change
 
 
-@pytest.mark.parametrize(("path", "value"), [
-    ("format", "graphprune.latency/2"), ("scale", 0), ("scale", "1"), ("scale", True), ("batch", 0),
-    ("batch", 1.5), ("per_byte", -1), ("machine", []), ("machine/provider", [1]), ("kernels", []),
-    ("error/mean", "x"), ("extra", 1), ("kernels/k/extra", 1), ("kernels/k/classes", [0.5]),
-    ("kernels/k/classes", [2.0] * 25), ("kernels/k/even/axes", [[16, 8], [16, 32, 64]]),
-    ("kernels/k/even/axes", [[0, 8], [16, 32, 64]]), ("kernels/k/even/axes", []),
-    ("kernels/k/even/axes", [[8, 16]] * 3), ("kernels/k/even/axes", [[8, 16]]),
-    ("error", {"mean": 0.1}), ("kernels/k/even/seconds", [1.0]), ("kernels/k/even/seconds", [0.0] * 6),
-    ("kernels/k/even/seconds", [None] * 6), ("kernels/k/odd", {"axes": [[1]], "seconds": [1.0]}),
-])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("format", "graphprune.latency/2"),
+        ("scale", 0),
+        ("scale", "1"),
+        ("scale", True),
+        ("batch", 0),
+        ("batch", 1.5),
+        ("per_byte", -1),
+        ("machine", []),
+        ("machine/provider", [1]),
+        ("kernels", []),
+        ("error/mean", "x"),
+        ("extra", 1),
+        ("kernels/k/extra", 1),
+        ("kernels/k/classes", [0.5]),
+        ("kernels/k/classes", [2.0] * 25),
+        ("kernels/k/even/axes", [[16, 8], [16, 32, 64]]),
+        ("kernels/k/even/axes", [[0, 8], [16, 32, 64]]),
+        ("kernels/k/even/axes", []),
+        ("kernels/k/even/axes", [[8, 16]] * 3),
+        ("kernels/k/even/axes", [[8, 16]]),
+        ("error", {"mean": 0.1}),
+        ("kernels/k/even/seconds", [1.0]),
+        ("kernels/k/even/seconds", [0.0] * 6),
+        ("kernels/k/even/seconds", [None] * 6),
+        ("kernels/k/odd", {"axes": [[1]], "seconds": [1.0]}),
+    ],
+)
 def test_what_is_not_exactly_a_table_is_refused(path: str, value: Any) -> None:
     with pytest.raises(LoadError):
         LatencyTable.from_json(broken(put(path, value)))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": "graphprune.latency/1"}',
-                                  '{"a": NaN}', "[" * 100_000, '{"a": 1, "a": 2}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"format": "graphprune.latency/1"}',
+        '{"a": NaN}',
+        "[" * 100_000,
+        '{"a": 1, "a": 2}',
+    ],
+)
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(LoadError):
         LatencyTable.from_json(text)
@@ -103,8 +139,11 @@ def test_numbers_that_json_can_write_and_floats_cannot() -> None:
         LatencyTable.from_json(text)
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
 
 
 @given(JSON, st.sampled_from(["kernels", "scale", "batch", "machine", "error", "per_mac"]))

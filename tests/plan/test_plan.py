@@ -81,7 +81,11 @@ def test_numbers_that_are_none_are_refused(number: str) -> None:
 
 def test_errors_are_short_and_safe_for_a_terminal() -> None:
     data = json.loads(PLAN.to_json())
-    for change in ({"format": "\x1b[31m" + "x" * 10**6}, {"format": [[[]] * 1000]}, {"\x1b" * 1000: 1}):
+    for change in (
+        {"format": "\x1b[31m" + "x" * 10**6},
+        {"format": [[[]] * 1000]},
+        {"\x1b" * 1000: 1},
+    ):
         with pytest.raises(PlanError) as caught:
             Plan.from_json(json.dumps(data | change))
         assert len(str(caught.value)) < 400
@@ -109,8 +113,11 @@ def test_inexact_plans_are_a_format_of_their_own() -> None:
     inexact = replace(PLAN, allow_inexact=True)
     assert Plan.from_json(inexact.to_json()) == inexact
     data = json.loads(inexact.to_json())
-    for wrong in (data | {"format": "graphprune.plan/1"}, data | {"allow_inexact": 1},
-                  {key: value for key, value in data.items() if key != "allow_inexact"}):
+    for wrong in (
+        data | {"format": "graphprune.plan/1"},
+        data | {"allow_inexact": 1},
+        {key: value for key, value in data.items() if key != "allow_inexact"},
+    ):
         with pytest.raises(PlanError):
             Plan.from_json(json.dumps(wrong))
     with pytest.raises(MismatchError, match="cuts through statistics"):

@@ -69,12 +69,17 @@ def test_the_cheapest_layers_of_a_large_network_are_added_up(
     assert sum(layer.before for layer in few) == pytest.approx(sum(la.before for la in whole))
     assert [layer for layer in whole if layer in few] == list(few[:3])  # in program order
     assert min(layer.before for layer in few[:3]) >= max(
-        layer.before for layer in whole if layer not in few)
+        layer.before for layer in whole if layer not in few
+    )
 
 
 def test_curves_are_thinned_out_but_keep_their_ends_and_the_choice() -> None:
     curve = np.linspace(1, 0, 1001) ** 2
-    groups = [GroupPlan("a", 1000, tuple(range(37))), GroupPlan("b", 4, (0,)), GroupPlan("c", 4, (0,))]
+    groups = [
+        GroupPlan("a", 1000, tuple(range(37))),
+        GroupPlan("b", 4, (0,)),
+        GroupPlan("c", 4, (0,)),
+    ]
     found = {c.group: c for c in layer_costs.curves({"a": curve, "b": curve[::250]}, groups)}
     assert set(found) == {"a", "b"}
     assert {0, 37, 1000} <= set(found["a"].widths)
@@ -87,13 +92,16 @@ def test_curves_are_thinned_out_but_keep_their_ends_and_the_choice() -> None:
 
 
 def test_a_run_reports_its_layers_curves_and_settings() -> None:
-    result = gp.compress(cifar_resnet.build(depth=8), cifar_resnet.example_inputs(), flops=0.5,
-                         score="l1")
+    result = gp.compress(
+        cifar_resnet.build(depth=8), cifar_resnet.example_inputs(), flops=0.5, score="l1"
+    )
     report = result.report
     assert sum(layer.after for layer in report.layers) == pytest.approx(report.after.macs)
     chosen = {group.id: group.after for group in report.groups}
     assert [curve.group for curve in report.curves] == list(chosen)
     assert all(chosen[curve.group] in curve.widths for curve in report.curves)
     assert report.settings == {"score": "l1", "recover": "none"}
-    again = gp.compress(cifar_resnet.build(depth=8), cifar_resnet.example_inputs(), plan=result.plan)
+    again = gp.compress(
+        cifar_resnet.build(depth=8), cifar_resnet.example_inputs(), plan=result.plan
+    )
     assert again.report.curves == ()

@@ -63,23 +63,33 @@ class Builder:
         out = groups * self.one_of(1, 2, 3) if groups > 4 else groups * self.one_of(2, 4, 6)
         k = self.one_of(1, 3)
         weight = self.parameter(out, channels // groups, k, k)
-        return self.call(aten.conv2d.default, x, weight, self.parameter(out), [1, 1],
-                         [k // 2, k // 2], [1, 1], groups)
+        return self.call(
+            aten.conv2d.default,
+            x,
+            weight,
+            self.parameter(out),
+            [1, 1],
+            [k // 2, k // 2],
+            [1, 1],
+            groups,
+        )
 
     def transposed(self, x: fx.Node) -> fx.Node:
         channels = self.shape(x)[1]
         groups = self.one_of(*(g for g in (1, 2) if channels % g == 0))
         weight = self.parameter(channels, self.one_of(2, 3), 1, 1)
-        return self.call(aten.conv_transpose2d.input, x, weight, None, [1, 1], [0, 0], [0, 0],
-                         groups)
+        return self.call(
+            aten.conv_transpose2d.input, x, weight, None, [1, 1], [0, 0], [0, 0], groups
+        )
 
     def batch_norm(self, x: fx.Node) -> fx.Node:
         c = self.shape(x)[1]
         p = [self.parameter(c) for _ in range(3)]
         variance = self.parameter(c)
         variance.meta["val"].abs_().add_(0.5)
-        return self.call(aten.batch_norm.default, x, p[0], p[1], p[2], variance, False, 0.1,
-                         1e-5, False)
+        return self.call(
+            aten.batch_norm.default, x, p[0], p[1], p[2], variance, False, 0.1, 1e-5, False
+        )
 
     def activation(self, x: fx.Node) -> fx.Node:
         return self.call(self.one_of(aten.relu.default, aten.tanh.default), x)
@@ -130,8 +140,13 @@ class Builder:
         return self.call(aten.slice.Tensor, x, 1, start, c, step) if c > 3 else x
 
     def pad(self, x: fx.Node) -> fx.Node:
-        return self.call(aten.pad.default, x, [0, 0, 0, 0, self.one_of(0, 1, 3),
-                                               self.one_of(0, 2)], "constant", 0.5)
+        return self.call(
+            aten.pad.default,
+            x,
+            [0, 0, 0, 0, self.one_of(0, 1, 3), self.one_of(0, 2)],
+            "constant",
+            0.5,
+        )
 
     def reorder(self, x: fx.Node) -> fx.Node:
         which = self.one_of("flip", "repeat", "interleave", "pool")
@@ -164,8 +179,9 @@ class Builder:
         results = []
         for value in self.values[-2:]:
             flat = self.call(aten.flatten.using_ints, value, 1)
-            results.append(self.call(aten.linear.default, flat,
-                                     self.parameter(3, self.shape(flat)[1])))
+            results.append(
+                self.call(aten.linear.default, flat, self.parameter(3, self.shape(flat)[1]))
+            )
         self.graph.output(tuple(results))
         return fx.GraphModule(self.root, self.graph)
 

@@ -49,7 +49,9 @@ QUIET: dict[str, Callable[[Tensor, Summed], Tensor]] = {
     "shifted by channel": lambda x, m: (x + m.each).mean(1, True),
     "divided": lambda x, m: (x / (1 + x.norm(dim=1, keepdim=True))).sum(1, True),
     "clamped": lambda x, m: x.clamp(-1, 1).sum(1, True),
-    "reordered": lambda x, m: torch.cat([x[:, 8:], x[:, :8].flip(1)], 1).unflatten(1, (4, 4)).sum((1, 2)).unsqueeze(1),
+    "reordered": lambda x, m: (
+        torch.cat([x[:, 8:], x[:, :8].flip(1)], 1).unflatten(1, (4, 4)).sum((1, 2)).unsqueeze(1)
+    ),
     "in place": lambda x, m: x.mul_(2).relu_().sum(1, True),
     "written": lambda x, m: written(x, m.n(x)[:, :3]).sum(1, True),
 }
@@ -78,8 +80,10 @@ def test_sums_in_which_zero_channels_take_no_part_are_cut(name: str) -> None:
     analysis = analyse(program)
     assert analysis.groups
     generator = np.random.default_rng(0)
-    keep = {g.id: sorted(generator.permutation(g.width)[: max(g.width // 2, 1)].tolist())
-            for g in analysis.groups}
+    keep = {
+        g.id: sorted(generator.permutation(g.width)[: max(g.width // 2, 1)].tolist())
+        for g in analysis.groups
+    }
     kept = analysis.kept(keep)
     verify(program, analysis, kept, relift(cut_module(analysis, kept), program))
 

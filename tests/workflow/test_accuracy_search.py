@@ -10,15 +10,22 @@ from graphprune.errors import InfeasibleBudgetError, PlanError
 from graphprune.workflow.accuracy_search import FINEST, Probe, parse_drop, smallest
 
 
-def search(curve: Callable[[float], float], max_drop: float, *, unused: float = 0.0,
-           reachable: float = 0.0, tell: Callable[[Probe], None] = lambda _: None):
+def search(
+    curve: Callable[[float], float],
+    max_drop: float,
+    *,
+    unused: float = 0.0,
+    reachable: float = 0.0,
+    tell: Callable[[Probe], None] = lambda _: None,
+):
     def compress(budget: float) -> float:
         if budget < reachable:
             raise InfeasibleBudgetError("no plan", smallest=reachable)
         return max(budget - unused, reachable)
 
-    return smallest(compress, lambda cost: (cost, curve(cost)), dense=0.9, max_drop=max_drop,
-                    tell=tell)
+    return smallest(
+        compress, lambda cost: (cost, curve(cost)), dense=0.9, max_drop=max_drop, tell=tell
+    )
 
 
 @pytest.mark.parametrize("edge", [0.05, 0.31, 0.5, 0.77, 0.9])
@@ -62,8 +69,9 @@ def test_the_smallest_that_was_seen_to_hold_wins_where_accuracy_is_uneven() -> N
     assert found.made == min(c for c in holding if c is not None)
 
 
-@pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("0.01", 0.01), (0.02, 0.02), ("0", 0),
-                                             (" 0.5% ", 0.005)])
+@pytest.mark.parametrize(
+    ("text", "share"), [("1%", 0.01), ("0.01", 0.01), (0.02, 0.02), ("0", 0), (" 0.5% ", 0.005)]
+)
 def test_drops(text: str | float, share: float) -> None:
     assert parse_drop(text) == pytest.approx(share)
 

@@ -17,8 +17,9 @@ _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def padding(node: Node, x: torch.Tensor, kernel: list[int], strides: list[int],
-            dilations: list[int]) -> tuple[list[int], list[int]]:
+def padding(
+    node: Node, x: torch.Tensor, kernel: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int]]:
     """Padding before and after each spatial axis, explicit or by ``auto_pad``."""
     rank, mode = len(kernel), node.get("auto_pad", b"NOTSET").decode()
     if mode == "NOTSET":
@@ -109,24 +110,37 @@ def einsum(node: Node, *inputs: Value) -> torch.Tensor:
 
 
 @operator("BatchNormalization")
-def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: Value,
-                        var: Value) -> torch.Tensor:
+def batch_normalization(
+    node: Node, x: Value, scale: Value, bias: Value, mean: Value, var: Value
+) -> torch.Tensor:
     """In inference, with the stored statistics."""
     if node.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
         raise refuse(node, "training mode")
     if not node.get("spatial", 1):
         raise refuse(node, "spatial=0")
     data, gain, shift = tensor(x), tensor(scale), tensor(bias)
-    centre, spread = tensor(mean).detach(), tensor(var).detach()  # these may be computed from weights
-    return F.batch_norm(data, centre, spread, gain, shift, training=False, momentum=1 - node.get("momentum", 0.9),
-                        eps=node.get("epsilon", 1e-5))
+    centre, spread = (
+        tensor(mean).detach(),
+        tensor(var).detach(),
+    )  # these may be computed from weights
+    return F.batch_norm(
+        data,
+        centre,
+        spread,
+        gain,
+        shift,
+        training=False,
+        momentum=1 - node.get("momentum", 0.9),
+        eps=node.get("epsilon", 1e-5),
+    )
 
 
 @operator("InstanceNormalization")
 def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torch.Tensor:
     """Over the spatial axes of each channel."""
-    return F.instance_norm(tensor(x), weight=tensor(scale), bias=tensor(bias),
-                           eps=node.get("epsilon", 1e-5))
+    return F.instance_norm(
+        tensor(x), weight=tensor(scale), bias=tensor(bias), eps=node.get("epsilon", 1e-5)
+    )
 
 
 @operator("GroupNormalization")
@@ -134,17 +148,20 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torc
     """One scale for each channel, since opset 21."""
     if node.opset < 21:
         raise refuse(node, "the form of opset 18, with a scale for each group,")
-    return F.group_norm(tensor(x), node.get("num_groups"), tensor(scale), tensor(bias),
-                        node.get("epsilon", 1e-5))
+    return F.group_norm(
+        tensor(x), node.get("num_groups"), tensor(scale), tensor(bias), node.get("epsilon", 1e-5)
+    )
 
 
 @operator("LayerNormalization")
-def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None = None) -> torch.Tensor:
+def layer_normalization(
+    node: Node, x: Value, scale: Value, bias: Value | None = None
+) -> torch.Tensor:
     """Over all axes from ``axis`` on."""
     if len([name for name in node.outputs if name]) > 1:
         raise refuse(node, "an output of mean or deviation")
     value = tensor(x)
-    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim():]]
+    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
     weight = tensor(scale).expand(shape) if list(tensor(scale).shape) != shape else tensor(scale)
     b = None if bias is None else tensor(bias)
     return F.layer_norm(value, shape, weight, b, node.get("epsilon", 1e-5))
@@ -154,7 +171,7 @@ def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None =
 def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
     """Over all axes from ``axis`` on."""
     value, weight = tensor(x), tensor(scale)
-    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim():]]
+    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
     return F.rms_norm(value, shape, weight, node.get("epsilon", 1e-5))
 
 
@@ -167,8 +184,9 @@ def lp_normalization(node: Node, x: Value) -> torch.Tensor:
 
 
 @operator("Attention")
-def attention(node: Node, q: Value, k: Value, v: Value, mask: Value | None = None,
-              *more: Value) -> torch.Tensor:
+def attention(
+    node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value
+) -> torch.Tensor:
     """Scaled dot products of heads, ``[batch, heads, tokens, dim]``."""
     query, key, value = tensor(q), tensor(k), tensor(v)
     known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
@@ -178,5 +196,6 @@ def attention(node: Node, q: Value, k: Value, v: Value, mask: Value | None = Non
         raise refuse(node, "grouped queries")
     bias: Any = None if mask is None else tensor(mask)
     scale = node.get("scale", 1 / math.sqrt(int(query.shape[-1])))
-    return F.scaled_dot_product_attention(query, key, value, bias, scale=scale,
-                                          is_causal=bool(node.get("is_causal", 0)))
+    return F.scaled_dot_product_attention(
+        query, key, value, bias, scale=scale, is_causal=bool(node.get("is_causal", 0))
+    )

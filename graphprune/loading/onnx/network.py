@@ -24,8 +24,15 @@ __all__ = ["Network"]
 # Importing these fills the table.
 _FAMILIES = (layers, pointwise, pooling, reductions, shapes)
 
-_ERRORS = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError,
-           ArithmeticError)
+_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+)
 
 
 class Network(nn.Module):
@@ -55,8 +62,9 @@ class Network(nn.Module):
 
     def _run(self, *inputs: torch.Tensor) -> Any:
         values: dict[str, Value] = dict(self._known)
-        values |= {name: _get(self, path) for name, path in self._stored.items()
-                   if name not in self._known}
+        values |= {
+            name: _get(self, path) for name, path in self._stored.items() if name not in self._known
+        }
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values)})
@@ -67,8 +75,9 @@ class Network(nn.Module):
 
     def _store(self, graph: Graph) -> None:
         """Weights become parameters and buffers, small integers known numbers."""
-        constants = {node.outputs[0]: _constant(node) for node in graph.nodes
-                     if node.operator == "Constant"}
+        constants = {
+            node.outputs[0]: _constant(node) for node in graph.nodes if node.operator == "Constant"
+        }
         as_tensor, statistics = _readers(graph.nodes)
         names = [*graph.weights, *(n for n in constants if n not in graph.weights)]
         paths = dict(zip(names, _paths(names), strict=True))
@@ -81,7 +90,9 @@ class Network(nn.Module):
                 if number.items.size <= 1 or name not in as_tensor:
                     continue
             tensor = _tensor(array, name)
-            learned = tensor.is_floating_point() and name in graph.weights and name not in statistics
+            learned = (
+                tensor.is_floating_point() and name in graph.weights and name not in statistics
+            )
             _register(self, path, nn.Parameter(tensor) if learned else tensor)
             self._stored[name] = path
             if number is not None:
@@ -103,8 +114,13 @@ def _step(node: Node, values: dict[str, Value]) -> None:
 
 
 def _constant(node: Node) -> NDArray[Any]:
-    for name, kind in (("value", None), ("value_float", np.float32), ("value_floats", np.float32),
-                       ("value_int", np.int64), ("value_ints", np.int64)):
+    for name, kind in (
+        ("value", None),
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
         if name in node.attributes:
             return np.asarray(node.attributes[name], dtype=kind)
     raise LoadError(f"{node}: a constant of this kind is not supported")
@@ -142,8 +158,9 @@ def _tensor(array: NDArray[Any], name: str) -> torch.Tensor:
     try:
         return torch.from_numpy(array.copy())
     except TypeError as error:
-        raise LoadError(f"tensor {name!a:.80} has elements of type {array.dtype}, "
-                        "which is not supported") from error
+        raise LoadError(
+            f"tensor {name!a:.80} has elements of type {array.dtype}, which is not supported"
+        ) from error
 
 
 def _register(module: nn.Module, path: str, tensor: torch.Tensor) -> None:
@@ -165,11 +182,15 @@ def _get(module: nn.Module, path: str) -> torch.Tensor:
 
 def _paths(names: list[str]) -> list[str]:
     """A path in a module for each name: dots stay where no other name is in the way."""
-    parts = [[re.sub(r"\W", "_", part) or "_" for part in re.sub(r"^\W+", "", name).split(".")]
-             for name in names]
+    parts = [
+        [re.sub(r"\W", "_", part) or "_" for part in re.sub(r"^\W+", "", name).split(".")]
+        for name in names
+    ]
     inner = {tuple(p[:i]) for p in parts for i in range(1, len(p))}
-    safe = [".".join(_own(part) for part in p) if tuple(p) not in inner else "_".join(p) + "_value"
-            for p in parts]
+    safe = [
+        ".".join(_own(part) for part in p) if tuple(p) not in inner else "_".join(p) + "_value"
+        for p in parts
+    ]
     return distinct(safe)
 
 

@@ -78,5 +78,7 @@ def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Co
 
 def refuse(node: Node, what: str) -> LoadError:
     """The error for a form of an operator that isn't supported."""
-    return LoadError(f"{node}: {what} is not supported",
-                     hint="export the model again, or bring it as .pt2 or as PyTorch code")
+    return LoadError(
+        f"{node}: {what} is not supported",
+        hint="export the model again, or bring it as .pt2 or as PyTorch code",
+    )

@@ -16,8 +16,18 @@ from .values import MAX_KNOWN, Known, Value, floats, operand, tensor
 
 __all__ = ["DTYPES"]
 
-DTYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32,
-          7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
+DTYPES = {
+    1: torch.float32,
+    2: torch.uint8,
+    3: torch.int8,
+    5: torch.int16,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    10: torch.float16,
+    11: torch.float64,
+    16: torch.bfloat16,
+}
 """ONNX's number of a type -> torch's."""
 
 
@@ -34,8 +44,10 @@ def _product(a: torch.Tensor, b: Any) -> torch.Tensor:
 
 
 def _quotient(a: Any, b: Any) -> torch.Tensor:
-    integral = [not x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, int)
-                for x in (a, b)]
+    integral = [
+        not x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, int)
+        for x in (a, b)
+    ]
     return torch.div(a, b, rounding_mode="trunc") if all(integral) else torch.true_divide(a, b)
 
 
@@ -189,7 +201,9 @@ def gelu(node: Node, x: Value) -> torch.Tensor:
 def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
     """The slope broadcasts against the input; one for each channel is ATen's own form."""
     value, weight = tensor(x), tensor(slope)
-    if weight.numel() == 1 or (weight.dim() == value.dim() - 1 and weight.numel() == weight.shape[0]):
+    if weight.numel() == 1 or (
+        weight.dim() == value.dim() - 1 and weight.numel() == weight.shape[0]
+    ):
         return F.prelu(value, weight.reshape(-1))
     return torch.relu(value) - weight * torch.relu(-value)
 
@@ -197,15 +211,20 @@ def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
 @operator("Clip", sizes=(1, 2))
 def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
     """Bounds are inputs since opset 11, attributes before."""
-    bounds = [floats(node, bound, "a bound")[0] if bound is not None else node.get(name)
-              for bound, name in ((low, "min"), (high, "max"))]
+    bounds = [
+        floats(node, bound, "a bound")[0] if bound is not None else node.get(name)
+        for bound, name in ((low, "min"), (high, "max"))
+    ]
     if isinstance(x, Known):
         lower = x if bounds[0] is None else _at_least(x, bounds[0])
         return lower if bounds[1] is None else _at_most(lower, bounds[1])
     if bounds == [None, None]:
         return x
-    return torch.clamp(x, *bounds) if x.is_floating_point() else torch.clamp(
-        x, *[None if b is None else int(b) for b in bounds])
+    return (
+        torch.clamp(x, *bounds)
+        if x.is_floating_point()
+        else torch.clamp(x, *[None if b is None else int(b) for b in bounds])
+    )
 
 
 def _at_least(x: Known, bound: float) -> Known:
@@ -241,9 +260,15 @@ def cast(node: Node, x: Value) -> Value:
     if dtype is None:
         raise refuse(node, f"type number {node.get('to')}")
     if isinstance(x, Known) and x.stored is None:
-        turn: Callable[[Any], Any] = bool if dtype is torch.bool else (
-            (lambda n: n if not isinstance(n, int) else float(n)) if dtype.is_floating_point
-            else (lambda n: int(n) if isinstance(n, float | bool) else n))
+        turn: Callable[[Any], Any] = (
+            bool
+            if dtype is torch.bool
+            else (
+                (lambda n: n if not isinstance(n, int) else float(n))
+                if dtype.is_floating_point
+                else (lambda n: int(n) if isinstance(n, float | bool) else n)
+            )
+        )
         return Known(np.asarray(np.frompyfunc(turn, 1, 1)(x.items), dtype=object), dtype)
     return tensor(x).to(dtype)
 

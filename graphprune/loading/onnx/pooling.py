@@ -120,11 +120,11 @@ def _target(node: Node, value: torch.Tensor, rest: tuple[Value | None, ...]) -> 
         raise refuse(node, "this choice of axes")
     if sizes is not None:
         whole = integers(node, sizes, "sizes")
-        return {"size": whole[-(rank - 2):] if axes is None else whole}
+        return {"size": whole[-(rank - 2) :] if axes is None else whole}
     factors = floats(node, scales, "scales")
     if axes is None and (len(factors) != rank or factors[:2] != [1.0, 1.0]):
         raise refuse(node, "resizing of batch or channels")
-    return {"scale_factor": factors[-(rank - 2):]}
+    return {"scale_factor": factors[-(rank - 2) :]}
 
 
 def _same_nearest(node: Node, value: torch.Tensor, target: dict[str, Any], where: str) -> bool:

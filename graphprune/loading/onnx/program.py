@@ -60,8 +60,12 @@ def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
     program = _exported(network, graph, inputs)
     _check_sizes(program, path)
     _prove(graph, program, path)
-    dims = {(i, axis): name for i, each in enumerate(graph.inputs)
-            for axis, name in enumerate(each.dims) if isinstance(name, str) and name}
+    dims = {
+        (i, axis): name
+        for i, each in enumerate(graph.inputs)
+        for axis, name in enumerate(each.dims)
+        if isinstance(name, str) and name
+    }
     names = tuple(each.name for each in graph.inputs)
     return Imported(program, Interface(names, graph.outputs, dims, graph.opset))
 
@@ -70,8 +74,10 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
     try:
         check_onnx(graph.data, program)
     except ExportError as error:
-        raise LoadError(f"{path.name} as it was read is not what onnxruntime computes: {error.message}",
-                        hint="bring the model as .pt2 or as PyTorch code") from error
+        raise LoadError(
+            f"{path.name} as it was read is not what onnxruntime computes: {error.message}",
+            hint="bring the model as .pt2 or as PyTorch code",
+        ) from error
 
 
 def _examples(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -80,18 +86,24 @@ def _examples(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor
     generator = torch.Generator().manual_seed(0)
     made = []
     for each in graph.inputs:
-        sizes = [BATCH if axis == 0 and not isinstance(n, int) else n
-                 for axis, n in enumerate(each.dims)]
+        sizes = [
+            BATCH if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(each.dims)
+        ]
         open_ = [n or "?" for n in sizes if not isinstance(n, int)]
         if open_:
-            raise LoadError(f"input {each.name!a:.80} leaves sizes open: {', '.join(open_)[:80]}",
-                            hint="state them: --input 1x3x224x224, once for each input")
+            raise LoadError(
+                f"input {each.name!a:.80} leaves sizes open: {', '.join(open_)[:80]}",
+                hint="state them: --input 1x3x224x224, once for each input",
+            )
         whole = [int(n) for n in sizes]
         if math.prod(whole) > MAX_ELEMENTS:
             raise LoadError(f"input {each.name!a:.80} is too large")
         dtype = _dtype(graph, each.name, each.type)
-        made.append(torch.randn(whole, generator=generator).to(dtype) if dtype.is_floating_point
-                    else torch.randint(0, 2, whole, generator=generator).to(dtype))
+        made.append(
+            torch.randn(whole, generator=generator).to(dtype)
+            if dtype.is_floating_point
+            else torch.randint(0, 2, whole, generator=generator).to(dtype)
+        )
     return tuple(made)
 
 
@@ -104,8 +116,10 @@ def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor,
         pairs = list(zip(each.dims, x.shape, strict=False))
         if len(each.dims) != x.dim() or any(isinstance(n, int) and n != size for n, size in pairs):
             wanted = "x".join(str(n) or "?" for n in each.dims)
-            raise LoadError(f"input {each.name!a:.80} has the shape {wanted}",
-                            hint="state sizes for what is open, and the file's own for the rest")
+            raise LoadError(
+                f"input {each.name!a:.80} has the shape {wanted}",
+                hint="state sizes for what is open, and the file's own for the rest",
+            )
         made = x.to(_dtype(graph, each.name, each.type))
         single = x.dim() > 0 and x.shape[0] == 1 and not isinstance(each.dims[0], int)
         found.append(torch.cat([made, made]) if single else made)
@@ -142,10 +156,15 @@ def _attempts(graph: Graph) -> list[Any]:
     unnamed = Dim("batch_", min=1)
 
     def specs(*, leading_only: bool) -> tuple[Mapping[int, Any] | None, ...]:
-        return tuple({
-            axis: dims[n] if n else unnamed for axis, n in enumerate(each.dims)
-            if isinstance(n, str) and (axis == 0 or (n and not leading_only))
-        } or None for each in graph.inputs)
+        return tuple(
+            {
+                axis: dims[n] if n else unnamed
+                for axis, n in enumerate(each.dims)
+                if isinstance(n, str) and (axis == 0 or (n and not leading_only))
+            }
+            or None
+            for each in graph.inputs
+        )
 
     return [specs(leading_only=False), specs(leading_only=True), None]
 

@@ -225,8 +225,14 @@ def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
 def _node(proto: onnx.NodeProto, position: int, opset: int) -> Node:
     name = proto.name or next((n for n in proto.output if n), f"number {position + 1}")
     kind = proto.op_type if proto.domain in {"", "ai.onnx"} else f"{proto.domain}.{proto.op_type}"
-    return Node(kind, name, tuple(proto.input), tuple(proto.output),
-                {a.name: _attribute(a) for a in proto.attribute}, opset)
+    return Node(
+        kind,
+        name,
+        tuple(proto.input),
+        tuple(proto.output),
+        {a.name: _attribute(a) for a in proto.attribute},
+        opset,
+    )
 
 
 def _attribute(proto: onnx.AttributeProto) -> Any:
@@ -251,15 +257,19 @@ def _supported(model: onnx.ModelProto) -> None:
     if missing:
         named = [f"{kind:.80} (node {name!a:.80})" for kind, name in sorted(missing.items())[:5]]
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise LoadError(f"no support for the ONNX operator {', '.join(named)}{more}",
-                        hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
-                        "graphprune/onnx_in")
+        raise LoadError(
+            f"no support for the ONNX operator {', '.join(named)}{more}",
+            hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
+            "graphprune/onnx_in",
+        )
 
 
 def _input(value: onnx.ValueInfoProto) -> Input:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
         raise LoadError(f"input {value.name!a:.80} is not a tensor of a known number of axes")
-    dims = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
-                 for d in kind.shape.dim)
+    dims = tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
+        for d in kind.shape.dim
+    )
     return Input(value.name, kind.elem_type, dims)

@@ -65,6 +65,11 @@ def position(node: Node, x: Value) -> torch.Tensor:
 def top_k(node: Node, x: Value, k: Value | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest or smallest elements and their places."""
     count = node.get("k") if k is None else int(integers(node, k, "the number")[0])
-    found = torch.topk(tensor(x), count, node.get("axis", -1), bool(node.get("largest", 1)),
-                       bool(node.get("sorted", 1)))
+    found = torch.topk(
+        tensor(x),
+        count,
+        node.get("axis", -1),
+        bool(node.get("largest", 1)),
+        bool(node.get("sorted", 1)),
+    )
     return found.values, found.indices

@@ -22,7 +22,7 @@ def _shape(x: Value) -> list[Any]:
 @operator("Shape")
 def shape(node: Node, x: Value) -> Known:
     """The sizes of a value, or a slice of them."""
-    return known(_shape(x)[node.get("start", 0):node.get("end")])
+    return known(_shape(x)[node.get("start", 0) : node.get("end")])
 
 
 @operator("Size")
@@ -115,7 +115,10 @@ def split(node: Node, x: Value, parts: Value | None = None) -> tuple[Value, ...]
 @operator("Slice", sizes=(1, 2, 3, 4))
 def slice_(node: Node, x: Value, *rest: Value | None) -> Value:
     """Ranges of some axes; inputs since opset 10, attributes before."""
-    given = [None if v is None else integers(node, v, "a range") for v in (*rest, None, None, None, None)[:4]]
+    given = [
+        None if v is None else integers(node, v, "a range")
+        for v in (*rest, None, None, None, None)[:4]
+    ]
     starts, ends = given[0] or node.get("starts"), given[1] or node.get("ends")
     axes = given[2] or node.get("axes") or list(range(len(starts)))
     steps = given[3] or [1] * len(starts)
@@ -125,12 +128,19 @@ def slice_(node: Node, x: Value, *rest: Value | None) -> Value:
             where[axis] = slice(start, None if step < 0 and end < -(2**31) else end, step)
             x = Known(x.items[tuple(where)], x.dtype)
         elif step < 0:
-            if step != -1 or not isinstance(end, int) or end > -(2**31) or start not in {-1, 2**63 - 1}:
+            if (
+                step != -1
+                or not isinstance(end, int)
+                or end > -(2**31)
+                or start not in {-1, 2**63 - 1}
+            ):
                 raise refuse(node, "a range backwards, other than all of it,")
             x = x.flip(axis)
         else:
             where = [slice(None)] * x.dim()
-            where[axis] = slice(start, None if isinstance(end, int) and end >= 2**31 - 1 else end, step)
+            where[axis] = slice(
+                start, None if isinstance(end, int) and end >= 2**31 - 1 else end, step
+            )
             x = x[tuple(where)]
     return x
 
@@ -186,8 +196,13 @@ def tile(node: Node, x: Value, repeats: Value) -> torch.Tensor:
 
 
 @operator("Pad", sizes=(1, 2, 3))
-def pad(node: Node, x: Value, pads: Value | None = None, fill: Value | None = None,
-        axes: Value | None = None) -> torch.Tensor:
+def pad(
+    node: Node,
+    x: Value,
+    pads: Value | None = None,
+    fill: Value | None = None,
+    axes: Value | None = None,
+) -> torch.Tensor:
     """Rows added around; negative amounts remove them."""
     value, mode = tensor(x), node.get("mode", b"constant").decode()
     amounts = list(node.get("pads", ())) if pads is None else integers(node, pads, "the padding")

@@ -19,7 +19,17 @@ from graphprune.errors import LoadError
 
 from .operators import Node
 
-__all__ = ["MAX_KNOWN", "Known", "Value", "axes_of", "floats", "integers", "known", "operand", "tensor"]
+__all__ = [
+    "MAX_KNOWN",
+    "Known",
+    "Value",
+    "axes_of",
+    "floats",
+    "integers",
+    "known",
+    "operand",
+    "tensor",
+]
 
 MAX_KNOWN = 1 << 16
 """Elements of a Known: sizes and axes are few; what is larger is a tensor."""
@@ -67,8 +77,10 @@ def integers(node: Node, value: Value | None, what: str) -> list[Any]:
         LoadError: if it depends on the model's inputs.
     """
     if not isinstance(value, Known) or value.dtype.is_floating_point:
-        raise LoadError(f"{node}: {what} must be known before the model runs",
-                        hint="it is computed from an input; export the model with fixed sizes")
+        raise LoadError(
+            f"{node}: {what} must be known before the model runs",
+            hint="it is computed from an input; export the model with fixed sizes",
+        )
     return list(value.items.reshape(-1))
 
 
@@ -99,8 +111,10 @@ def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
         return value.stored
     device = like.device if like is not None else None
     if value.symbolic:
-        rows = [torch.scalar_tensor(n, dtype=value.dtype, device=device)
-                for n in value.items.reshape(-1)]
+        rows = [
+            torch.scalar_tensor(n, dtype=value.dtype, device=device)
+            for n in value.items.reshape(-1)
+        ]
         return torch.stack(rows).reshape(value.items.shape)
     return torch.tensor(value.items.tolist(), dtype=value.dtype, device=device)
 

@@ -31,8 +31,9 @@ def one(report: Report, accuracies: Accuracies | None = None) -> str:
     return render("run.html", run.content(report, accuracies), figures)
 
 
-def several(reports: Mapping[str, Report],
-            accuracies: Mapping[str, Accuracies] | None = None) -> str:
+def several(
+    reports: Mapping[str, Report], accuracies: Mapping[str, Accuracies] | None = None
+) -> str:
     """A page that compares runs side by side.
 
     Args:

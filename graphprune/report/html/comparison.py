@@ -21,10 +21,16 @@ def figures(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
     made = [charts.costs(reports)]
     if measured:
         made.append(charts.accuracies(measured))
-    points = [{"name": name, "cost": report.after.macs / max(report.before.macs, 1),
-               "colour": RUNS[i % len(RUNS)], "accuracy": accuracy}
-              for i, (name, report) in enumerate(reports.items())
-              if (accuracy := _accuracy(report, measured.get(name))) is not None]
+    points = [
+        {
+            "name": name,
+            "cost": report.after.macs / max(report.before.macs, 1),
+            "colour": RUNS[i % len(RUNS)],
+            "accuracy": accuracy,
+        }
+        for i, (name, report) in enumerate(reports.items())
+        if (accuracy := _accuracy(report, measured.get(name))) is not None
+    ]
     return [*made, charts.front(points)] if points else made
 
 
@@ -36,8 +42,9 @@ def content(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
         "title": "graphprune comparison",
         "reports": reports,
         "budgets": {name: targets(r.budgets) for name, r in reports.items()},
-        "wrong": {name: sum(check.ok is False for check in checks(r))
-                  for name, r in reports.items()},
+        "wrong": {
+            name: sum(check.ok is False for check in checks(r)) for name, r in reports.items()
+        },
         "accuracy": {name: _accuracy(r, measured.get(name)) for name, r in reports.items()},
         "same": len({(r.model, r.before) for r in reports.values()}) == 1,
         "measured": measured,

@@ -36,8 +36,7 @@ def graph(report: Report) -> nx.DiGraph[Hashable]:
     """
     found: nx.DiGraph[Hashable] = nx.DiGraph()
     for layer in report.layers:
-        found.add_nodes_from((*layer.reads_frozen, *layer.reads, *layer.makes,
-                              *layer.makes_frozen))
+        found.add_nodes_from((*layer.reads_frozen, *layer.reads, *layer.makes, *layer.makes_frozen))
         for source, end in islice(_joined(layer), MOST):
             if not found.has_edge(source, end):
                 found.add_edge(source, end, layers=[])
@@ -84,17 +83,23 @@ def figure(report: Report) -> Figure:
     top, bottom = -1 - 1 / tallest, 1 + 1.2 / tallest
     data = [*_edges(ordered, places, top), *_frozen(report, places), _groups(report, places)]
     return Figure(
-        "coupling", "Groups of channels, joined by the layers between them; the darker a group, "
-        "the more of it was cut. The tables below say the same in words.", data,
-        layout(max(340, _ROW * tallest + 130), hovermode="closest",
-               xaxis={"visible": False, "range": [-0.6, columns - 0.4], "fixedrange": True},
-               yaxis={"visible": False, "range": [bottom, top], "fixedrange": True}),
+        "coupling",
+        "Groups of channels, joined by the layers between them; the darker a group, "
+        "the more of it was cut. The tables below say the same in words.",
+        data,
+        layout(
+            max(340, _ROW * tallest + 130),
+            hovermode="closest",
+            xaxis={"visible": False, "range": [-0.6, columns - 0.4], "fixedrange": True},
+            yaxis={"visible": False, "range": [bottom, top], "fixedrange": True},
+        ),
         least=_COLUMN * columns + 60,
     )
 
 
-def _edges(found: nx.DiGraph[Hashable], places: dict[Hashable, tuple[int, float]],
-           top: float) -> list[dict[str, Any]]:
+def _edges(
+    found: nx.DiGraph[Hashable], places: dict[Hashable, tuple[int, float]], top: float
+) -> list[dict[str, Any]]:
     columns = 1 + max((x for x, _ in places.values()), default=0)
     lines: tuple[list[float | None], list[float | None]] = ([], [])
     middles: tuple[list[float], list[float], list[str]] = ([], [], [])
@@ -109,17 +114,32 @@ def _edges(found: nx.DiGraph[Hashable], places: dict[Hashable, tuple[int, float]
         middles[1].append(y)
         middles[2].append(_layers(layers))
     return [
-        {"type": "scatter", "mode": "lines", "x": lines[0], "y": lines[1], "hoverinfo": "skip",
-         "line": {"width": 1, "color": "var(--edge)", "shape": "spline"}},
-        {"type": "scatter", "mode": "markers", "x": middles[0], "y": middles[1],
-         "text": middles[2], "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"size": 12, "opacity": 0}},
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": lines[0],
+            "y": lines[1],
+            "hoverinfo": "skip",
+            "line": {"width": 1, "color": "var(--edge)", "shape": "spline"},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": middles[0],
+            "y": middles[1],
+            "text": middles[2],
+            "hovertemplate": "%{text}<extra></extra>",
+            "marker": {"size": 12, "opacity": 0},
+        },
     ]
 
 
 def _layers(layers: Sequence[LayerCost]) -> str:
-    lines = [f"{plain(layer.name)} {plain(layer.where)}: {amount(layer.before)}&#8594; "
-             f"{amount(layer.after)}MACs" for layer in layers[:_LISTED]]
+    lines = [
+        f"{plain(layer.name)} {plain(layer.where)}: {amount(layer.before)}&#8594; "
+        f"{amount(layer.after)}MACs"
+        for layer in layers[:_LISTED]
+    ]
     more = [f"and {len(layers) - _LISTED} more"] if len(layers) > _LISTED else []
     return "<br>".join([*lines, *more])
 
@@ -128,25 +148,40 @@ def _groups(report: Report, places: dict[Hashable, tuple[int, float]]) -> dict[s
     shown = [group for group in report.groups if group.id in places]
     widest = max((group.before for group in shown), default=1)
     return {
-        "type": "scatter", "mode": "markers+text",
+        "type": "scatter",
+        "mode": "markers+text",
         "x": [places[group.id][0] for group in shown],
         "y": [places[group.id][1] for group in shown],
         "text": [short(group.id, 15) for group in shown],
         "textposition": [_side(places[group.id]) for group in shown],
-        "textfont": {"size": 10}, "cliponaxis": False,
+        "textfont": {"size": 10},
+        "cliponaxis": False,
         "hovertext": [
             f"<b>{plain(group.id)}</b><br>{group.before} channels, {group.after} kept "
             f"({share(group.before, group.after):.0%} cut)<br>in {len(group.axes)} axes"
-            for group in shown],
+            for group in shown
+        ],
         "hovertemplate": "%{hovertext}<extra></extra>",
         "marker": {
             "size": [11 + 13 * (group.before / widest) ** 0.5 for group in shown],
             "color": [share(group.before, group.after) for group in shown],
-            "colorscale": CUT, "cmin": 0, "cmax": 1, "opacity": 1,
+            "colorscale": CUT,
+            "cmin": 0,
+            "cmax": 1,
+            "opacity": 1,
             "line": {"width": 1, "color": "var(--ink)"},
-            "colorbar": {"title": {"text": "cut", "side": "top"}, "orientation": "h",
-                         "tickformat": ".0%", "thickness": 10, "len": 220, "lenmode": "pixels",
-                         "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+            "colorbar": {
+                "title": {"text": "cut", "side": "top"},
+                "orientation": "h",
+                "tickformat": ".0%",
+                "thickness": 10,
+                "len": 220,
+                "lenmode": "pixels",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1,
+                "yanchor": "bottom",
+            },
         },
     }
 
@@ -158,16 +193,27 @@ def _side(place: tuple[int, float]) -> str:
 
 def _frozen(report: Report, places: dict[Hashable, tuple[int, float]]) -> list[dict[str, Any]]:
     shown = [(i, entry) for i, entry in enumerate(report.frozen) if i in places]
-    return [{
-        "type": "scatter", "mode": "markers+text",
-        "x": [places[i][0] for i, _ in shown], "y": [places[i][1] for i, _ in shown],
-        "text": [f"frozen {i + 1}" for i, _ in shown],
-        "textposition": [_side(places[i]) for i, _ in shown],
-        "textfont": {"size": 10}, "cliponaxis": False,
-        "hovertext": [
-            f"<b>frozen {i + 1}</b><br>{plain(entry['reason'])}<br>{plain(entry['where'])}<br>"
-            f"{entry['channels']} channels, {entry['macs_share']:.1%} of MACs" for i, entry in shown],
-        "hovertemplate": "%{hovertext}<extra></extra>",
-        "marker": {"symbol": "square", "size": 14, "color": "var(--frozen)",
-                   "line": {"width": 1, "color": "var(--ink)"}},
-    }]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "x": [places[i][0] for i, _ in shown],
+            "y": [places[i][1] for i, _ in shown],
+            "text": [f"frozen {i + 1}" for i, _ in shown],
+            "textposition": [_side(places[i]) for i, _ in shown],
+            "textfont": {"size": 10},
+            "cliponaxis": False,
+            "hovertext": [
+                f"<b>frozen {i + 1}</b><br>{plain(entry['reason'])}<br>{plain(entry['where'])}<br>"
+                f"{entry['channels']} channels, {entry['macs_share']:.1%} of MACs"
+                for i, entry in shown
+            ],
+            "hovertemplate": "%{hovertext}<extra></extra>",
+            "marker": {
+                "symbol": "square",
+                "size": 14,
+                "color": "var(--frozen)",
+                "line": {"width": 1, "color": "var(--ink)"},
+            },
+        }
+    ]

@@ -44,14 +44,24 @@ def render(template: str, content: Mapping[str, Any], figures: Sequence[Figure])
         figures: its charts; each has a place of its name in the template.
     """
     script, plotly, packed = _read("page.js"), *_plotly()
-    policy = (f"default-src 'none'; script-src {_hash(script)} {_hash(plotly)}; "
-              "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
-              "form-action 'none'")
-    return _environment().get_template(template).render(
-        **content, figures={figure.name: figure for figure in figures}, policy=policy,
-        style=Markup(_read("page.css")), script=Markup(script), plotly=packed,
-        charts=htmlsafe_json_dumps([asdict(f) for f in figures], dumps=_dumps),
-        version=__version__,
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)} {_hash(plotly)}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **content,
+            figures={figure.name: figure for figure in figures},
+            policy=policy,
+            style=Markup(_read("page.css")),
+            script=Markup(script),
+            plotly=packed,
+            charts=htmlsafe_json_dumps([asdict(f) for f in figures], dumps=_dumps),
+            version=__version__,
+        )
     )
 
 
@@ -62,8 +72,13 @@ def _dumps(value: Any, **_: Any) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=_finalize)
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+    )
     filters: dict[str, Any] = {"amount": _amount, "change": change, "percent": _percent}
     environment.filters.update(filters)
     return environment
@@ -91,8 +106,6 @@ def _plotly() -> tuple[str, str]:
     script = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     packed = base64.b64encode(zlib.compress(script, 9))
     return script.decode("utf-8"), packed.decode("ascii")
-
-
 
 
 def _hash(script: str) -> str:

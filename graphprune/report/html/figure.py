@@ -45,8 +45,13 @@ class Figure:
 
 def layout(height: int, **more: Any) -> dict[str, Any]:
     """A layout without what distracts; the page adds fonts and colours."""
-    return {"height": height, "margin": {"l": 8, "r": 8, "t": 8, "b": 8}, "showlegend": False,
-            "dragmode": False, "hoverlabel": {"align": "left"}} | more
+    return {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "showlegend": False,
+        "dragmode": False,
+        "hoverlabel": {"align": "left"},
+    } | more
 
 
 def plain(text: str) -> str:
@@ -56,4 +61,4 @@ def plain(text: str) -> str:
 
 def short(name: str, most: int = _LABEL) -> str:
     """The end of a name, where module paths differ, as plotly shall show it."""
-    return plain(name if len(name) <= most else f"…{name[1 - most:]}")
+    return plain(name if len(name) <= most else f"…{name[1 - most :]}")

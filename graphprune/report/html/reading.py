@@ -29,8 +29,14 @@ _NAMES, _NUMBERS = [str], {str: _NUMBER}
 _COST = {"macs": _NUMBER, "params": _NUMBER, "weight_bytes": _NUMBER, "activation_bytes": _NUMBER}
 _MAYBE = (_NUMBER, None)
 _FIT = {"layer": str, "before": _NUMBER, "after": _NUMBER, "refitted": bool}
-_BUDGET = {"cost": str, "asked": _NUMBER, "bound": _NUMBER, "reached": _NUMBER, "dense": _NUMBER,
-           "met": bool}
+_BUDGET = {
+    "cost": str,
+    "asked": _NUMBER,
+    "bound": _NUMBER,
+    "reached": _NUMBER,
+    "dense": _NUMBER,
+    "met": bool,
+}
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
 _PROBE = (
     {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
@@ -43,28 +49,64 @@ _SHAPES: Mapping[str, Shape] = {
     "after": _COST,
     "budget": _BUDGET,
     "budgets": [_BUDGET],
-    "allocation": {"method": str, "distortion": _SIGNED, "lower_bound": (_SIGNED, None),
-                   "gap": (_SIGNED, None)},
+    "allocation": {
+        "method": str,
+        "distortion": _SIGNED,
+        "lower_bound": (_SIGNED, None),
+        "gap": (_SIGNED, None),
+    },
     "groups": [{"id": str, "before": int, "after": int, "axes": _NAMES}],
     "inexact": [{"group": str, "operator": str, "where": str}],
-    "frozen": [{"reason": str, "operator": str, "where": str, "axes": _NAMES, "channels": int,
-                "macs_share": _NUMBER, "unknown": bool}],
+    "frozen": [
+        {
+            "reason": str,
+            "operator": str,
+            "where": str,
+            "axes": _NAMES,
+            "channels": int,
+            "macs_share": _NUMBER,
+            "unknown": bool,
+        }
+    ],
     "unknown_operators": [{"operator": str, "where": str, "macs_share": _NUMBER}],
     "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
     "eager": {"own_class": bool, "reason": str, "max_error": _MAYBE},
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
     "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),
-    "search": ({}, {"max_drop": _NUMBER, "dense": _NUMBER, "accuracy": _NUMBER,
-                    "probes": [_PROBE]}),
+    "search": (
+        {},
+        {"max_drop": _NUMBER, "dense": _NUMBER, "accuracy": _NUMBER, "probes": [_PROBE]},
+    ),
     "batchnorm": ({}, {"before": int, "after": int}),
     "onnx": ({}, _ONNX, _ONNX | {"fp16_error": _NUMBER, "fp16_tolerance": _NUMBER}),
     "source": ({}, {"file": str, "bytes": int}),
     "files": {str: int},
-    "recovery": ({}, {"method": str, "before": _NUMBER, "after": _NUMBER, "refitted": int,
-                      "layers": int, "fits": [_FIT], "left": _NAMES}),
+    "recovery": (
+        {},
+        {
+            "method": str,
+            "before": _NUMBER,
+            "after": _NUMBER,
+            "refitted": int,
+            "layers": int,
+            "fits": [_FIT],
+            "left": _NAMES,
+        },
+    ),
     "settings": {str: str},
-    "layers": [{"name": str, "operator": str, "where": str, "before": _NUMBER, "after": _NUMBER,
-                "reads": _NAMES, "makes": _NAMES, "reads_frozen": [int], "makes_frozen": [int]}],
+    "layers": [
+        {
+            "name": str,
+            "operator": str,
+            "where": str,
+            "before": _NUMBER,
+            "after": _NUMBER,
+            "reads": _NAMES,
+            "makes": _NAMES,
+            "reads_frozen": [int],
+            "makes_frozen": [int],
+        }
+    ],
     "curves": [{"group": str, "widths": [int], "distortion": [_SIGNED]}],
     "notes": _NAMES,
     "seconds": _NUMBERS,
@@ -139,14 +181,17 @@ def _is_consistent(report: Report) -> bool:
     return (
         all(1 <= group.after <= group.before for group in report.groups)
         and all(len(curve.widths) == len(curve.distortion) for curve in report.curves)
-        and bool(report.budgets) and all(b["dense"] > 0 for b in report.budgets)
+        and bool(report.budgets)
+        and all(b["dense"] > 0 for b in report.budgets)
         and len(report.layers) <= LAYERS
         and not (report.eager["own_class"] and report.eager["max_error"] is None)
     )
 
 
 def _report(data: dict[str, Any]) -> Report:
-    made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    made: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+    }
     made["before"], made["after"] = Size(**data["before"]), Size(**data["after"])
     made["groups"] = tuple(GroupWidth(**_tuples(entry)) for entry in data["groups"])
     made["layers"] = tuple(LayerCost(**_tuples(entry)) for entry in data["layers"])

@@ -78,20 +78,40 @@ def checks(report: Report) -> list[Check]:
     """Everything that was compared, and what wasn't and why."""
     batches = " and ".join(str(b) for b in sorted(set(report.oracle["batches"])))
     tolerance = report.oracle["tolerance"]
-    found = [_check("cut program against masked original, float64", report.oracle["max_error"],
-                    tolerance, f"random inputs in batches of {batches}")]
+    found = [
+        _check(
+            "cut program against masked original, float64",
+            report.oracle["max_error"],
+            tolerance,
+            f"random inputs in batches of {batches}",
+        )
+    ]
     if report.eager["own_class"]:
-        found.append(_check(f"{report.model} against cut program, float64",
-                            report.eager["max_error"], tolerance))
+        found.append(
+            _check(
+                f"{report.model} against cut program, float64", report.eager["max_error"], tolerance
+            )
+        )
     else:
         why = f"the trainable model is a GraphModule: {report.eager['reason']}"
         found.append(Check("your own class", more=why))
     if report.onnx:
-        found.append(_check("onnxruntime against PyTorch", report.onnx["max_error"],
-                            report.onnx["tolerance"], _folded(report)))
+        found.append(
+            _check(
+                "onnxruntime against PyTorch",
+                report.onnx["max_error"],
+                report.onnx["tolerance"],
+                _folded(report),
+            )
+        )
         if "fp16_error" in report.onnx:
-            found.append(_check("onnxruntime in float16 against PyTorch", report.onnx["fp16_error"],
-                                report.onnx["fp16_tolerance"]))
+            found.append(
+                _check(
+                    "onnxruntime in float16 against PyTorch",
+                    report.onnx["fp16_error"],
+                    report.onnx["fp16_tolerance"],
+                )
+            )
     else:
         found.append(Check("ONNX", more="no ONNX file was written"))
     return found
@@ -109,8 +129,10 @@ def _folded(report: Report) -> str:
 
 def settings(report: Report) -> list[tuple[str, str]]:
     """How the widths were chosen and the weights came about."""
-    rows = [("score", report.settings.get("score", "unknown")),
-            ("allocation", text.allocation(report.allocation))]
+    rows = [
+        ("score", report.settings.get("score", "unknown")),
+        ("allocation", text.allocation(report.allocation)),
+    ]
     if report.calibration:
         found = "{samples} samples of {source}, {skipped} skipped"
         rows.append(("calibration", found.format(**report.calibration)))
@@ -127,19 +149,26 @@ def settings(report: Report) -> list[tuple[str, str]]:
 
 def _warnings(report: Report) -> list[str]:
     found = [] if report.budget["met"] else ["the budget is missed"]
-    found += [f"{check.what}: the error is above the tolerance" for check in checks(report)
-              if check.ok is False]
+    found += [
+        f"{check.what}: the error is above the tolerance"
+        for check in checks(report)
+        if check.ok is False
+    ]
     found += [_unknown(entry) for entry in report.unknown_operators]
     if report.inexact:
         names = list(dict.fromkeys(entry["group"] for entry in report.inexact))
-        found.append(f"{len(names)} groups were cut through statistics: {', '.join(names[:5])}"
-                     f"{', ...' if names[5:] else ''}")
+        found.append(
+            f"{len(names)} groups were cut through statistics: {', '.join(names[:5])}"
+            f"{', ...' if names[5:] else ''}"
+        )
     return found
 
 
 def _unknown(entry: Mapping[str, Any]) -> str:
-    return (f"no rule for {entry['operator']} ({entry['where']}): what it touches is frozen, "
-            f"{entry['macs_share']:.1%} of the MACs")
+    return (
+        f"no rule for {entry['operator']} ({entry['where']}): what it touches is frozen, "
+        f"{entry['macs_share']:.1%} of the MACs"
+    )
 
 
 def _touched(report: Report) -> Mapping[str, tuple[float, float]]:

@@ -62,8 +62,9 @@ def _joined(box: _Box) -> _Box:
         (only,) = parts
         name = f"{box.name}.{only.name}" if only.parts else box.name
         return _Box(name, only.before, only.after, only.where, only.parts)
-    return _Box(box.name, box.before, box.after, box.where,
-                {str(i): part for i, part in enumerate(parts)})
+    return _Box(
+        box.name, box.before, box.after, box.where, {str(i): part for i, part in enumerate(parts)}
+    )
 
 
 def _figure(name: str, label: str, tree: _Box, cost: Callable[[_Box], float]) -> Figure:
@@ -81,19 +82,39 @@ def _figure(name: str, label: str, tree: _Box, cost: Callable[[_Box], float]) ->
 
     add(tree, "")
     trace: dict[str, Any] = {
-        "type": "treemap", "ids": ids, "parents": parents,
+        "type": "treemap",
+        "ids": ids,
+        "parents": parents,
         "labels": [short(box.name) for box in boxes],
         # A box is as large as its parts together: plotly adds them up itself.
-        "values": [0 if box.parts else cost(box) for box in boxes], "branchvalues": "remainder",
-        "text": [amount(cost(box)).strip() for box in boxes], "textinfo": "label+text",
+        "values": [0 if box.parts else cost(box) for box in boxes],
+        "branchvalues": "remainder",
+        "text": [amount(cost(box)).strip() for box in boxes],
+        "textinfo": "label+text",
         "hovertext": [
             f"<b>{plain(box.name)}</b> {plain(box.where)}<br>{amount(box.before)}&#8594; "
-            f"{amount(box.after)}MACs<br>{share(box.before, box.after):.1%} cut" for box in boxes],
+            f"{amount(box.after)}MACs<br>{share(box.before, box.after):.1%} cut"
+            for box in boxes
+        ],
         "hovertemplate": "%{hovertext}<extra></extra>",
-        "textfont": {"color": [f"var(--on-cut-{round(4 * share(b.before, b.after))})" for b in boxes]},
-        "marker": {"colors": [share(box.before, box.after) for box in boxes], "colorscale": CUT,
-                   "cmin": 0, "cmax": 1, "line": {"width": 1, "color": "var(--paper)"}, "pad": {"t": 18, "l": 2, "r": 2, "b": 2}},
-        "tiling": {"packing": "squarify"}, "pathbar": {"visible": True}, "maxdepth": 4,
+        "textfont": {
+            "color": [f"var(--on-cut-{round(4 * share(b.before, b.after))})" for b in boxes]
+        },
+        "marker": {
+            "colors": [share(box.before, box.after) for box in boxes],
+            "colorscale": CUT,
+            "cmin": 0,
+            "cmax": 1,
+            "line": {"width": 1, "color": "var(--paper)"},
+            "pad": {"t": 18, "l": 2, "r": 2, "b": 2},
+        },
+        "tiling": {"packing": "squarify"},
+        "pathbar": {"visible": True},
+        "maxdepth": 4,
     }
-    return Figure(name, f"{label}, as nested boxes by module path.", [trace],
-                  layout(440, uniformtext={"minsize": 9, "mode": "hide"}))
+    return Figure(
+        name,
+        f"{label}, as nested boxes by module path.",
+        [trace],
+        layout(440, uniformtext={"minsize": 9, "mode": "hide"}),
+    )

@@ -84,13 +84,15 @@ def compare(net: torch.nn.Module, inputs: tuple[Any, ...], file: Path, *, dynamo
         pytest.xfail(error.message)
     with torch.no_grad():
         got, expected = program.module()(*inputs), net(*inputs)
-    for a, b in zip(torch.utils._pytree.tree_leaves(got), torch.utils._pytree.tree_leaves(expected),
-                    strict=True):
+    for a, b in zip(
+        torch.utils._pytree.tree_leaves(got), torch.utils._pytree.tree_leaves(expected), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-def chain(*nodes: onnx.NodeProto, weights: dict[str, Any] | None = None,
-          dims: tuple[Any, ...] = (2, 3)) -> onnx.ModelProto:
+def chain(
+    *nodes: onnx.NodeProto, weights: dict[str, Any] | None = None, dims: tuple[Any, ...] = (2, 3)
+) -> onnx.ModelProto:
     """A model from ``x`` to ``y`` by these calls."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(dims))
@@ -103,9 +105,12 @@ def chain(*nodes: onnx.NodeProto, weights: dict[str, Any] | None = None,
 def test_statistics_that_come_from_weights(by: str, tmp_path: Path) -> None:
     """Exporters store equal tensors once; others may compute what they hand to a normalisation."""
     values = np.array([0.5, 1.0, 2.0], np.float32)
-    net = chain(helper.make_node(by, ["w"], ["shared"]),
-                helper.make_node("BatchNormalization", ["x", "w", "shared", "shared", "shared"], ["y"]),
-                weights={"w": values}, dims=(2, 3, 4))
+    net = chain(
+        helper.make_node(by, ["w"], ["shared"]),
+        helper.make_node("BatchNormalization", ["x", "w", "shared", "shared", "shared"], ["y"]),
+        weights={"w": values},
+        dims=(2, 3, 4),
+    )
     program = import_onnx(saved(net, tmp_path)).program
     assert ("w" in dict(program.named_buffers())) == (by == "Identity")
     result = gp.compress(program, size=1.0)
@@ -121,7 +126,9 @@ def relu() -> onnx.ModelProto:
 
 def with_tensor(**fields: Any) -> onnx.ModelProto:
     """A model that adds one weight whose fields are set by hand."""
-    model = chain(helper.make_node("Add", ["x", "w"], ["y"]), weights={"w": np.zeros(3, np.float32)})
+    model = chain(
+        helper.make_node("Add", ["x", "w"], ["y"]), weights={"w": np.zeros(3, np.float32)}
+    )
     tensor = model.graph.initializer[0]
     for name, value in fields.items():
         if isinstance(value, list):
@@ -147,8 +154,10 @@ def doubling(levels: int = 40) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
     for level in range(levels):
         domain, name = ("local", f"F{level + 1}") if level + 1 < levels else ("", "Relu")
-        body = [helper.make_node(name, ["a"], ["t"], domain=domain),
-                helper.make_node(name, ["t"], ["b"], domain=domain)]
+        body = [
+            helper.make_node(name, ["a"], ["t"], domain=domain),
+            helper.make_node(name, ["t"], ["b"], domain=domain),
+        ]
         function = helper.make_function("local", f"F{level}", ["a"], ["b"], body, opsets)
         model.functions.append(function)
     model.opset_import.append(helper.make_opsetid("local", 1))
@@ -163,15 +172,19 @@ def squared(times: int = 40) -> onnx.ModelProto:
 
 
 def expanded() -> onnx.ModelProto:
-    return chain(helper.make_node("Expand", ["x", "to"], ["e"]),
-                 helper.make_node("Mul", ["e", "e"], ["y"]),
-                 weights={"to": np.array([1 << 20, 1 << 20, 2, 3])})
+    return chain(
+        helper.make_node("Expand", ["x", "to"], ["e"]),
+        helper.make_node("Mul", ["e", "e"], ["y"]),
+        weights={"to": np.array([1 << 20, 1 << 20, 2, 3])},
+    )
 
 
 def filled() -> onnx.ModelProto:
-    return chain(helper.make_node("ConstantOfShape", ["to"], ["c"]),
-                 helper.make_node("Add", ["x", "c"], ["y"]),
-                 weights={"to": np.array([1 << 20, 1 << 20, 2, 3])})
+    return chain(
+        helper.make_node("ConstantOfShape", ["to"], ["c"]),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+        weights={"to": np.array([1 << 20, 1 << 20, 2, 3])},
+    )
 
 
 def wide_input() -> onnx.ModelProto:
@@ -219,9 +232,19 @@ def outside(location: str, **entries: str) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("location", [
-    "../secret", "/etc/passwd", "a/../../secret", "..\\secret", "C:\\secret", "link", "folder/secret", "",
-])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../secret",
+        "/etc/passwd",
+        "a/../../secret",
+        "..\\secret",
+        "C:\\secret",
+        "link",
+        "folder/secret",
+        "",
+    ],
+)
 def test_weights_outside_the_folder_are_not_read(location: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(bytes(12))
     folder = tmp_path / "model"
@@ -232,10 +255,18 @@ def test_weights_outside_the_folder_are_not_read(location: str, tmp_path: Path) 
         import_onnx(saved(outside(location), folder))
 
 
-@pytest.mark.parametrize("entries", [
-    {"offset": "4"}, {"offset": "-4"}, {"length": "13"}, {"length": "8"}, {"offset": "99999999999999"},
-    {"offset": "x"}, {"length": "1e9"},
-])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"offset": "4"},
+        {"offset": "-4"},
+        {"length": "13"},
+        {"length": "8"},
+        {"offset": "99999999999999"},
+        {"offset": "x"},
+        {"length": "1e9"},
+    ],
+)
 def test_weights_beyond_the_end_of_their_file(entries: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(12))
     import_onnx(saved(outside("w.bin"), tmp_path))
@@ -252,18 +283,25 @@ def test_weights_in_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_operators_without_an_entry_are_all_named(tmp_path: Path) -> None:
-    model = chain(helper.make_node("Hardmax", ["x"], ["a"], name="first"),
-                  helper.make_node("NonZero", ["a"], ["b"], name="second"),
-                  helper.make_node("Mine", ["b"], ["y"], name="third", domain="com.example"))
+    model = chain(
+        helper.make_node("Hardmax", ["x"], ["a"], name="first"),
+        helper.make_node("NonZero", ["a"], ["b"], name="second"),
+        helper.make_node("Mine", ["b"], ["y"], name="third", domain="com.example"),
+    )
     model.opset_import.append(helper.make_opsetid("com.example", 1))
-    with pytest.raises(LoadError, match=r"Hardmax \(node 'first'\), NonZero \(node 'second'\), "
-                                        r"com.example.Mine \(node 'third'\)"):
+    with pytest.raises(
+        LoadError,
+        match=r"Hardmax \(node 'first'\), NonZero \(node 'second'\), "
+        r"com.example.Mine \(node 'third'\)",
+    ):
         import_onnx(saved(model, tmp_path))
 
 
 def test_a_form_that_is_not_supported_names_the_node(tmp_path: Path) -> None:
-    model = chain(helper.make_node("Slice", ["x", "s", "e", "a", "t"], ["y"], name="every-other"),
-                  weights={"s": np.array([5]), "e": np.array([0]), "a": np.array([1]), "t": np.array([-2])})
+    model = chain(
+        helper.make_node("Slice", ["x", "s", "e", "a", "t"], ["y"], name="every-other"),
+        weights={"s": np.array([5]), "e": np.array([0]), "a": np.array([1]), "t": np.array([-2])},
+    )
     with pytest.raises(LoadError, match="Slice node 'every-other': a range backwards"):
         import_onnx(saved(model, tmp_path))
 
@@ -281,6 +319,9 @@ def test_sizes_that_are_open_must_be_stated(tmp_path: Path) -> None:
 
 
 def test_a_call_is_named_after_its_place_in_the_file(tmp_path: Path) -> None:
-    file = saved(chain(helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Exp", ["a"], ["y"])), tmp_path)
+    file = saved(
+        chain(helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Exp", ["a"], ["y"])),
+        tmp_path,
+    )
     nodes = [n for n in import_onnx(file).program.graph.nodes if n.op == "call_function"]
     assert [source_line(node) for node in nodes] == ["model.onnx:1", "model.onnx:2"]

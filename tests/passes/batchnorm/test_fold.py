@@ -60,10 +60,15 @@ class Chain(Net):
         return self.body(x)
 
 
-def chain(name: str, layers: Callable[[], list[nn.Module]], *, folds: int, stays: int = 0,
-          example: tuple[int, ...] = (2, 4, 6, 6)) -> type[Chain]:
-    members = {"layers": staticmethod(layers), "folds": folds, "stays": stays,
-               "example": example}
+def chain(
+    name: str,
+    layers: Callable[[], list[nn.Module]],
+    *,
+    folds: int,
+    stays: int = 0,
+    example: tuple[int, ...] = (2, 4, 6, 6),
+) -> type[Chain]:
+    members = {"layers": staticmethod(layers), "folds": folds, "stays": stays, "example": example}
     return type(name, (Chain,), members)
 
 

@@ -78,6 +78,7 @@ def program(net: nn.Module | None = None) -> torch.export.ExportedProgram:
 
 def pretend(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> list[float]:
     """A machine on which a kernel takes what its widths multiply to, and odd widths twice that."""
+
     def one(widths: tuple[int, ...]) -> float:
         odd = any(w % 4 for w in widths) and kernel.kind == "conv" and len(widths) == 2
         return 1e-6 * float(np.prod(widths)) * (2 if odd else 1)
@@ -98,9 +99,13 @@ def decided(state: State, *budgets: gp.Budget, **options: object) -> Decision:
 def test_what_runs_of_a_network() -> None:
     work = workload(analyse(program()))
     assert [(o.kernel.kind, o.kernel.widths, o.kernel.tail) for o in work.operators] == [
-        ("conv", (3, 24), (("Relu",),)), ("conv", (24, 16), (("Relu",),)),
-        ("conv", (16,), (("Clip", 0.0, 6.0),)), ("conv", (16, 24), (("Add",), ("Relu",))),
-        ("MaxPool", (24,), ()), ("mean", (24,), ()), ("linear", (24, 10), ()),
+        ("conv", (3, 24), (("Relu",),)),
+        ("conv", (24, 16), (("Relu",),)),
+        ("conv", (16,), (("Clip", 0.0, 6.0),)),
+        ("conv", (16, 24), (("Add",), ("Relu",))),
+        ("MaxPool", (24,), ()),
+        ("mean", (24,), ()),
+        ("linear", (24, 10), ()),
     ]
     assert not work.others
 
@@ -119,8 +124,12 @@ def test_the_batch_is_part_of_the_shapes() -> None:
 
 @pytest.mark.parametrize("heights", [None, torch.export.Dim("height", min=6)])
 def test_values_without_axes_run_once_for_all_samples(heights: torch.export.Dim | None) -> None:
-    shapes = ({0: torch.export.Dim("batch"), 2: heights} if heights else {0: torch.export.Dim("batch")},)
-    dynamic = torch.export.export(Scaled().eval(), (torch.randn(2, 3, 8, 8),), dynamic_shapes=shapes)
+    shapes = (
+        {0: torch.export.Dim("batch"), 2: heights} if heights else {0: torch.export.Dim("batch")},
+    )
+    dynamic = torch.export.export(
+        Scaled().eval(), (torch.randn(2, 3, 8, 8),), dynamic_shapes=shapes
+    )
     work = workload(analyse(dynamic), 5)
     assert [o.kernel.shape for o in work.operators] == [(5, 0, 8, 8), (5, 0, 6, 6)]
     assert work.others == {"aten.mean.default": 1, "aten.sigmoid.default": 1, "aten.mul.Tensor": 1}
@@ -159,7 +168,9 @@ def test_the_prediction_is_the_sum_and_the_tables_are_the_prediction() -> None:
     factors, rest = latency.factors(candidates)
     for widths in itertools.product(*([1, 5, 8, w] for w in dense)):
         levels = [w - 1 for w in widths]
-        assert sum(f(levels) for f in factors) + rest.at(widths) == pytest.approx(latency.at(widths))
+        assert sum(f(levels) for f in factors) + rest.at(widths) == pytest.approx(
+            latency.at(widths)
+        )
 
 
 def test_a_scale_is_fitted_to_whole_networks() -> None:
@@ -167,8 +178,10 @@ def test_a_scale_is_fitted_to_whole_networks() -> None:
     work = workload(state[Analysis])
     plain = Latency(work, table)
     dense = state[Analysis].widths.tolist()
-    nets = [(widths, 1.2 * plain.at(widths) * off) for widths, off in
-            ((dense, 1.0), ([12, 8], 1.05), ([8, 8], 0.95))]
+    nets = [
+        (widths, 1.2 * plain.at(widths) * off)
+        for widths, off in ((dense, 1.0), ([12, 8], 1.05), ([8, 8], 0.95))
+    ]
     fitted = calibrated(table, work, nets)
     assert fitted.scale == pytest.approx(1.2)
     assert fitted.error["largest"] == pytest.approx(1 / 0.95 - 1)
@@ -218,8 +231,10 @@ def test_two_budgets_at_once(flops: float, latency: float) -> None:
 
 def test_what_can_not_be_met_is_refused_with_how_near_it_comes() -> None:
     state, table = made()
-    smallest = min(Latency(workload(state[Analysis]), table).at(w)
-                   for w in itertools.product(range(1, 25), range(1, 17)))
+    smallest = min(
+        Latency(workload(state[Analysis]), table).at(w)
+        for w in itertools.product(range(1, 25), range(1, 17))
+    )
     with pytest.raises(InfeasibleBudgetError, match=r"latency .* can't be reached") as refused:
         decided(state, gp.Budget.flops(0.9), gp.Budget("latency", 1.001))
     assert refused.value.smallest == pytest.approx(1e6 * smallest)
@@ -299,7 +314,9 @@ def test_the_file_is_no_larger_than_its_budget(amount: float, tmp_path: Path) ->
     assert written == pytest.approx(met["reached"], rel=0.01)
 
 
-def test_a_sum_of_many_groups_is_planned_with_what_comes_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sum_of_many_groups_is_planned_with_what_comes_near_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("graphprune.passes.latency.predict._CELLS", 300)
     state, _ = made(Concat(3))
     found = decided(state, gp.Budget.latency(0.5))
@@ -307,8 +324,10 @@ def test_a_sum_of_many_groups_is_planned_with_what_comes_near_it(monkeypatch: py
     assert found.budgets[0].reached > 0.3 * found.budgets[0].dense
 
 
-@pytest.mark.parametrize(("text", "unit"), [("8ms", 8000.0), ("500us", 500.0), ("1.5s", 1.5e6),
-                                            ("0.6", 0.6), ("60%", 0.6)])
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("8ms", 8000.0), ("500us", 500.0), ("1.5s", 1.5e6), ("0.6", 0.6), ("60%", 0.6)],
+)
 def test_amounts_of_time(text: str, unit: float) -> None:
     assert gp.Budget.latency(text).amount == pytest.approx(unit)
 

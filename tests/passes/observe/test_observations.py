@@ -50,7 +50,10 @@ class Summed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(8, 6, 3, 3)), nn.Parameter(torch.randn(8, 1, 1))
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(8, 6, 3, 3)),
+            nn.Parameter(torch.randn(8, 1, 1)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.conv2d(x, self.weight) + self.bias
@@ -104,7 +107,9 @@ def test_rows_times_the_matrix_are_the_output(case: int) -> None:
     assert len(rows) == min(13, output.numel() // output.shape[layer.channel])
     groups = getattr(module, "groups", 1)
     weight = layer.matrix(module.weight, groups).float()
-    assert torch.equal(from_matrix(weight, module.weight.shape, transposed=layer.transposed), module.weight)
+    assert torch.equal(
+        from_matrix(weight, module.weight.shape, transposed=layer.transposed), module.weight
+    )
     got = (input_rows(layer, x, rows, groups) @ weight.transpose(1, 2)).transpose(0, 1).flatten(1)
     assert (layer.bias is None) == (module.bias is None)
     if module.bias is not None:
@@ -145,15 +150,28 @@ class Slices(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.w.split([4, 8])
-        weights = (first, second, self.v[:5], self.v[4:], self.u[:1].expand(3, 6),
-                   self.one.view(6, 12)[:, ::2].T)
+        weights = (
+            first,
+            second,
+            self.v[:5],
+            self.v[4:],
+            self.u[:1].expand(3, 6),
+            self.one.view(6, 12)[:, ::2].T,
+        )
         return torch.cat([nn.functional.linear(x, weight) for weight in weights], -1)
 
 
 def test_a_part_is_its_layers_own_if_nothing_else_reads_its_elements() -> None:
     module = unlift(trace(Slices(), (torch.randn(2, 6),)))
     layers, stored = find_layers(module), Stored(module)
-    assert [stored.own(each.weight, 1) for each in layers] == [True, True, False, False, False, True]
+    assert [stored.own(each.weight, 1) for each in layers] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_what_a_part_is_given_is_written_into_its_tensor() -> None:
@@ -172,7 +190,9 @@ def test_what_a_part_is_given_is_written_into_its_tensor() -> None:
 
 def test_calls_that_share_a_weight_and_its_bias_are_one_tie() -> None:
     layers = find_layers(unlift(trace(Shared(), (torch.randn(2, 6),))))
-    assert [(each.name, str(each.bias), each.calls) for each in layers] == [("a.weight", "a_bias", 3)] * 3
+    assert [(each.name, str(each.bias), each.calls) for each in layers] == [
+        ("a.weight", "a_bias", 3)
+    ] * 3
     assert tied(layers) == {layers[0]: layers}
 
 
@@ -185,7 +205,10 @@ def test_what_is_no_product_with_one_matrix_is_no_layer() -> None:
     class Others(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.many, self.one = nn.Parameter(torch.randn(2, 6, 6)), nn.Parameter(torch.randn(6, 6))
+            self.many, self.one = (
+                nn.Parameter(torch.randn(2, 6, 6)),
+                nn.Parameter(torch.randn(6, 6)),
+            )
             self.last, self.bias = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6))
 
         def forward(self, x: Tensor) -> Tensor:
@@ -334,14 +357,17 @@ def test_moments_are_those_of_the_dense_inputs() -> None:
     x = values[0].double()
     assert moments.count == len(fitted)
     torch.testing.assert_close(moments.mean[0], x.mean(0), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(moments.covariance[0], torch.cov(x.T, correction=0),
-                               rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        moments.covariance[0], torch.cov(x.T, correction=0), rtol=1e-3, atol=1e-6
+    )
     assert set(seen.fitted) | set(seen.held_out) == set(range(len(seen.batches)))
     assert not set(seen.fitted) & set(seen.held_out)
 
 
 @pytest.mark.parametrize("name", ["NormedResidual", "TwoInTwoOut", "HeadsAndGroups", "LinearToMap"])
-def test_targets_of_all_layers_together_are_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_of_all_layers_together_are_bounded(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = NETS[name]().eval()
     program = trace(net, net.inputs(), net.keywords())
     data = [tuple(torch.cat([x] * 100) for x in net.inputs())]
@@ -363,6 +389,7 @@ def test_targets_of_all_layers_together_are_bounded(name: str, monkeypatch: pyte
 def test_a_variance_that_is_small_beside_the_mean_is_not_lost() -> None:
     x = torch.randn(1, 500, 6) @ torch.randn(6, 6) + 1e4
     found = Moments.zero(1, 6) + Moments.of(x[:, :200]) + Moments.of(x[:, 200:])
-    torch.testing.assert_close(found.covariance[0], torch.cov(x[0].double().T, correction=0),
-                               rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        found.covariance[0], torch.cov(x[0].double().T, correction=0), rtol=1e-4, atol=1e-4
+    )
     torch.testing.assert_close(found.second[0], x[0].double().T @ x[0].double() / 500)

@@ -82,7 +82,9 @@ IMAGES = torch.randn(2, 3, 12, 12, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.5, 0.1])
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.Identity(), Spectrum(nn.Identity())])
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.Identity(), Spectrum(nn.Identity())]
+)
 def test_scaled_duplicates_merge_exactly(activation: nn.Module, factor: float) -> None:
     net = Net(activation).duplicate(factor)
     assert difference(net, "a", (COPY,), IMAGES) < EXACT

@@ -36,11 +36,17 @@ class Case:
         self.small = gp.compress(self.dense, flops=0.5, score="random").program
         generator = torch.Generator().manual_seed(1)
         self.data = gather(
-            [tuple(_like(x, generator) for x in inputs) for _ in range(16)], self.dense)
+            [tuple(_like(x, generator) for x in inputs) for _ in range(16)], self.dense
+        )
 
     def distil(self, **options: Any) -> Distil:
-        return Distil(**{"dense": self.dense, "data": self.data, "effort": Effort(steps=30),
-                         "rate": 0.01, **options})
+        return Distil(**{
+            "dense": self.dense,
+            "data": self.data,
+            "effort": Effort(steps=30),
+            "rate": 0.01,
+            **options,
+        })
 
     def run(self, **options: Any) -> tuple[ExportedProgram, Distilled]:
         program, (found,) = self.distil(**options).run(State(self.small))
@@ -70,9 +76,17 @@ class Two(nn.Module):
 @pytest.fixture(scope="module")
 def case() -> Case:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(0.1),
-                        nn.Conv2d(16, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                        nn.Linear(8, 4))
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Conv2d(16, 8, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
     return Case(net.eval(), (torch.randn(2, 3, 8, 8),))
 
 
@@ -92,8 +106,10 @@ def held_out_error(case: Case, program: ExportedProgram) -> float:
     return float((got - wanted).square().mean() / wanted.var(correction=0))
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw"}, {"batch_training": False},
-                                     {"augment": ("flip", "crop", "mix")}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "adamw"}, {"batch_training": False}, {"augment": ("flip", "crop", "mix")}],
+)
 def test_the_held_out_error_falls(case: Case, options: dict[str, Any]) -> None:
     dense, small = weights(case.dense), weights(case.small)
     program, found = case.run(**options)
@@ -161,8 +177,9 @@ def test_a_killed_run_goes_on(case: Case, tmp_path: Path, after: int) -> None:
         assert equal(weights(other[0]), weights(case.run(**options)[0]))
 
 
-def test_a_run_at_another_default_rate_is_another_one(case: Case, tmp_path: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_at_another_default_rate_is_another_one(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = tmp_path / ".out.distil"
     before = case.run(rate=0, checkpoint=checkpoint)[0]
     monkeypatch.setattr(optimizers, "RATES", {**optimizers.RATES, "muon": 0.01})
@@ -213,8 +230,9 @@ def test_a_program_of_one_batch_size(case: Case) -> None:
 def test_the_users_class_comes_back_trained() -> None:
     net = nets.SqueezeExcite()
     images = torch.randn(128, *net.inputs()[0].shape[1:])
-    result = gp.compress(net, net.inputs(), flops=0.6, calibration=[images], distil=20,
-                         recover="none")
+    result = gp.compress(
+        net, net.inputs(), flops=0.6, calibration=[images], distil=20, recover="none"
+    )
     assert type(result.model) is nets.SqueezeExcite
     assert result.report.distilled["after"] < result.report.distilled["before"]
     with torch.no_grad():
@@ -222,7 +240,9 @@ def test_the_users_class_comes_back_trained() -> None:
     after_repair = gp.compress(net, net.inputs(), flops=0.6, calibration=[images], distil=5)
     report = after_repair.report
     assert report.recovery["method"] == "ls"
-    assert report.distilled["after"] <= report.distilled["before"] < result.report.distilled["before"]
+    assert (
+        report.distilled["after"] <= report.distilled["before"] < result.report.distilled["before"]
+    )
     with pytest.raises(PlanError, match="needs calibration data"):
         gp.compress(net, net.inputs(), flops=0.6, distil="5m")
 
@@ -230,14 +250,18 @@ def test_the_users_class_comes_back_trained() -> None:
 def test_training_is_judged_on_data_that_the_repair_has_not_fitted() -> None:
     """Else its start looks better than it is, and training looks useless."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(40, 80), nn.ReLU(), nn.Linear(80, 60), nn.ReLU(), nn.Linear(60, 5))
+    net = nn.Sequential(
+        nn.Linear(40, 80), nn.ReLU(), nn.Linear(80, 60), nn.ReLU(), nn.Linear(60, 5)
+    )
     inputs = (torch.randn(2, 40),)
     images = torch.randn(128, 40)
     data = gather([images], trace(net, inputs))
     _, (number,) = split(data)
-    aside, = data.batches[number]
+    (aside,) = data.batches[number]
     alone = gp.compress(net, inputs, flops=0.5, calibration=data)
-    before = gp.compress(net, inputs, flops=0.5, calibration=data, distil=1).report.distilled["before"]
+    before = gp.compress(net, inputs, flops=0.5, calibration=data, distil=1).report.distilled[
+        "before"
+    ]
     with torch.no_grad():
         wanted, got = net(aside), alone.model(aside)
         unseen = torch.randn(5000, 40)
@@ -276,9 +300,16 @@ def test_what_does_not_vary_has_no_error() -> None:
     assert float(distance.between(got, wanted)) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(("text", "steps", "seconds"), [
-    ("2000", 2000, 0), (7, 7, 0), ("5m", 0, 300), ("90s", 0, 90), ("1.5h", 0, 5400),
-])
+@pytest.mark.parametrize(
+    ("text", "steps", "seconds"),
+    [
+        ("2000", 2000, 0),
+        (7, 7, 0),
+        ("5m", 0, 300),
+        ("90s", 0, 90),
+        ("1.5h", 0, 5400),
+    ],
+)
 def test_efforts(text: str | int, steps: int, seconds: float) -> None:
     assert Effort.parse(text) == Effort(steps, seconds)
 

@@ -42,8 +42,14 @@ def test_refit_finds_the_weights_that_made_the_targets() -> None:
     x, true, shift = torch.randn(400, 6), torch.randn(3, 6), torch.randn(3)
     data = rows(x, x @ true.T + shift)
     zero = torch.zeros(1, 3, 6, dtype=torch.float64)
-    fit = refit([data], [data], zero, torch.zeros(1, 3, dtype=torch.float64), free_bias=True,
-                rectified=False)
+    fit = refit(
+        [data],
+        [data],
+        zero,
+        torch.zeros(1, 3, dtype=torch.float64),
+        free_bias=True,
+        rectified=False,
+    )
     torch.testing.assert_close(fit.weight[0].float(), true, rtol=0, atol=1e-2)
     torch.testing.assert_close(fit.bias[0].float(), shift, rtol=0, atol=1e-2)
     assert fit.after < 1e-4 * fit.before
@@ -53,8 +59,14 @@ def test_refit_keeps_the_old_weights_where_nothing_is_better() -> None:
     torch.manual_seed(0)
     x, true = torch.randn(400, 6), torch.randn(3, 6)
     noise = rows(x, torch.randn(400, 3))
-    fit = refit([noise], [rows(x, x @ true.T)], true[None].double(),
-                torch.zeros(1, 3, dtype=torch.float64), free_bias=True, rectified=False)
+    fit = refit(
+        [noise],
+        [rows(x, x @ true.T)],
+        true[None].double(),
+        torch.zeros(1, 3, dtype=torch.float64),
+        free_bias=True,
+        rectified=False,
+    )
     assert fit.ridge == 0
     assert torch.equal(fit.weight[0].float(), true)
 
@@ -94,8 +106,10 @@ def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.M
 def test_equations_by_row_and_by_input_have_one_solution(count: int, *, free_bias: bool) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(2, 3, 12).double(), torch.randn(2, 3).double()
-    given = [Rows(torch.randn(2, n, 12) + 1, torch.randn(2, n, 3), torch.randn(2, n, 3))
-             for n in (count, count + 1)]
+    given = [
+        Rows(torch.randn(2, n, 12) + 1, torch.randn(2, n, 3), torch.randn(2, n, 3))
+        for n in (count, count + 1)
+    ]
     found: list[tuple[Tensor, Tensor]] = []
     for kind in (normal._ByRow, normal._ByInput):
         equations = kind.of(given, weight, bias, free_bias=free_bias)
@@ -166,7 +180,9 @@ def test_a_weight_that_branches_share_is_refitted_once_for_all() -> None:
     kept = analysis.kept({group.id: sorted(result.order[4:])})
     cut, repaired = repair(seen, kept, refitting=False), repair(seen, kept)
     assert [(layer.name, fit.ridge > 0) for layer, fit in repaired.fits][:2] == [
-        ("a.weight", False), ("b.weight", True)]
+        ("a.weight", False),
+        ("b.weight", True),
+    ]
     assert repaired.error < 1e-3 * cut.error
 
 
@@ -210,7 +226,10 @@ def observed(name: str) -> Observations:
     program = trace(net, net.inputs(), net.keywords())
     leaves = pytree.tree_leaves(program.example_inputs)
     data = [
-        [torch.randn_like(x) if isinstance(x, Tensor) and x.is_floating_point() else x for x in leaves]
+        [
+            torch.randn_like(x) if isinstance(x, Tensor) and x.is_floating_point() else x
+            for x in leaves
+        ]
         for _ in range(8)
     ]
     return Observations(analyse(program), gather(data, program))
@@ -228,10 +247,19 @@ def test_every_net_can_be_repaired(name: str) -> None:
     assert all(fit.after <= fit.before for _, fit in after.fits)
 
 
-@pytest.mark.parametrize("name", [
-    "CroppedChannels", "EinsumMixing", "Experts", "IndexSelected", "LanguageModel", "LowRank", "Recurrent",
-    "UnusedParameters",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CroppedChannels",
+        "EinsumMixing",
+        "Experts",
+        "IndexSelected",
+        "LanguageModel",
+        "LowRank",
+        "Recurrent",
+        "UnusedParameters",
+    ],
+)
 def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None:
     seen = observed(name)
     readers, curves = find_readers(seen), measure(seen, Magnitude()(seen.analysis))
@@ -265,8 +293,9 @@ def test_compress_with_data_is_far_nearer_to_the_dense_model() -> None:
         for how in ("none", "bn", "ls")
     }
     with torch.no_grad():
-        errors = {how: float((r.model(data) - net(data)).square().mean())
-                  for how, r in results.items()}
+        errors = {
+            how: float((r.model(data) - net(data)).square().mean()) for how, r in results.items()
+        }
     assert errors["ls"] < 0.5 * errors["none"]
     report = results["ls"].report
     assert report.recovery["after"] < report.recovery["before"]
@@ -277,7 +306,16 @@ def test_compress_with_data_is_far_nearer_to_the_dense_model() -> None:
 class Written(nn.Module):
     """Three layers of one kind, however it is written: products with matrices ``[in, out]``."""
 
-    FORMS = ("linear", "normed", "standardised", "matmul", "turned", "addmm", "convolution", "transposed")
+    FORMS = (
+        "linear",
+        "normed",
+        "standardised",
+        "matmul",
+        "turned",
+        "addmm",
+        "convolution",
+        "transposed",
+    )
 
     def __init__(self, form: str, offset: float = 0.0) -> None:
         super().__init__()
@@ -287,7 +325,9 @@ class Written(nn.Module):
         weights = [torch.randn(size) / size[0] ** 0.5 for size in sizes]
         weights[0][:, 16:] = weights[0][:, :16] + 0.3 * torch.randn(6, 16)
         ones = (1,) * (2 * (form in {"convolution", "transposed"}))
-        stored = [w if form in {"matmul", "addmm", "transposed"} else w.T.contiguous() for w in weights]
+        stored = [
+            w if form in {"matmul", "addmm", "transposed"} else w.T.contiguous() for w in weights
+        ]
         self.weights = nn.ParameterList(w.reshape(*w.shape, *ones) for w in stored)
         self.biases = nn.ParameterList(torch.randn(w.shape[1]) for w in weights)
         self.offset = offset  # what the second layer is given is larger by so much
@@ -313,7 +353,9 @@ class Written(nn.Module):
                 return torch.addmm(bias, x, weight)
             case "normed":
                 size = weight.detach().norm(dim=1, keepdim=True)
-                return nn.functional.linear(x, weight / weight.norm(dim=1, keepdim=True) * size, bias)
+                return nn.functional.linear(
+                    x, weight / weight.norm(dim=1, keepdim=True) * size, bias
+                )
             case "standardised":
                 mean = weight.detach().mean(1, keepdim=True)
                 return nn.functional.linear(x, weight - weight.mean(1, keepdim=True) + mean, bias)
@@ -326,23 +368,40 @@ class Written(nn.Module):
 @pytest.mark.parametrize("form", Written.FORMS)
 def test_a_layer_is_repaired_however_it_is_written(form: str) -> None:
     data = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
-    found = {each: gp.compress(Written(each), (data[:2],), flops=0.5, calibration=[data])
-             for each in ("linear", form)}
+    found = {
+        each: gp.compress(Written(each), (data[:2],), flops=0.5, calibration=[data])
+        for each in ("linear", form)
+    }
     one, other = (found[each].report.recovery for each in ("linear", form))
-    computed = form in {"normed", "standardised"}  # the first layer has all its inputs: still computed
+    computed = form in {
+        "normed",
+        "standardised",
+    }  # the first layer has all its inputs: still computed
     assert (other["refitted"], other["layers"]) == (2, 2 if computed else 3)
-    assert [g.keep for g in found[form].plan.groups] == [g.keep for g in found["linear"].plan.groups]
+    assert [g.keep for g in found[form].plan.groups] == [
+        g.keep for g in found["linear"].plan.groups
+    ]
     assert other["after"] == pytest.approx(one["after"], rel=1e-3)
 
 
-@pytest.mark.parametrize(("name", "left"), [
-    ("CalledTwice", ("b.weight",)), ("Recurrent", ("lstm.weight_ih_l0", "gru.weight_ih_l0")),
-    ("NormedResidual", ()), ("Reparametrised", ()),
-    ("Detector", ()), ("SpatialConcat", ()),
-])
-def test_weights_that_lose_inputs_and_cannot_be_refitted_are_named(name: str, left: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("CalledTwice", ("b.weight",)),
+        ("Recurrent", ("lstm.weight_ih_l0", "gru.weight_ih_l0")),
+        ("NormedResidual", ()),
+        ("Reparametrised", ()),
+        ("Detector", ()),
+        ("SpatialConcat", ()),
+    ],
+)
+def test_weights_that_lose_inputs_and_cannot_be_refitted_are_named(
+    name: str, left: tuple[str, ...]
+) -> None:
     net = NETS[name]().eval()
-    result = gp.compress(net, net.inputs(), flops=0.5, calibration=[net.inputs() for _ in range(20)])
+    result = gp.compress(
+        net, net.inputs(), flops=0.5, calibration=[net.inputs() for _ in range(20)]
+    )
     assert result.report.recovery["left"] == left
     assert all(weight in recovered(result.report.recovery) for weight in left)
 
@@ -352,9 +411,15 @@ class Parts(nn.Module):
 
     def __init__(self, *, made: bool) -> None:
         super().__init__()
-        self.a, self.w, self.head = nn.Linear(6, 32), nn.Parameter(torch.randn(24, 32) / 6), nn.Linear(24, 4)
+        self.a, self.w, self.head = (
+            nn.Linear(6, 32),
+            nn.Parameter(torch.randn(24, 32) / 6),
+            nn.Linear(24, 4),
+        )
         self.made = made
-        with torch.no_grad():  # half of the layer's channels copy the other half: they are the ones to go
+        with (
+            torch.no_grad()
+        ):  # half of the layer's channels copy the other half: they are the ones to go
             self.a.weight[16:], self.a.bias[16:] = 2 * self.a.weight[:16], 2 * self.a.bias[:16]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -406,8 +471,12 @@ class Attention(nn.Module):
 def test_attention_over_another_source_is_refitted() -> None:
     torch.manual_seed(1)
     data = [(torch.randn(40, 5, 6), torch.randn(40, 7, 6)) for _ in range(5)]
-    one, other = (gp.compress(Attention(packed=packed), (data[0][0][:2], data[0][1][:2]), flops=0.6,
-                              calibration=data).report.recovery for packed in (False, True))
+    one, other = (
+        gp.compress(
+            Attention(packed=packed), (data[0][0][:2], data[0][1][:2]), flops=0.6, calibration=data
+        ).report.recovery
+        for packed in (False, True)
+    )
     assert one["left"] == other["left"] == ()
     assert one["layers"] == other["layers"]
     assert max(each["after"] / each["before"] for each in (one, other)) < 1e-4
@@ -415,8 +484,12 @@ def test_attention_over_another_source_is_refitted() -> None:
 
 def test_a_large_mean_costs_no_accuracy() -> None:
     data = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
-    after = [gp.compress(Written("linear", offset), (data[:2],), flops=0.5, calibration=[data])
-             .report.recovery["after"] for offset in (0.0, 3e3)]
+    after = [
+        gp.compress(
+            Written("linear", offset), (data[:2],), flops=0.5, calibration=[data]
+        ).report.recovery["after"]
+        for offset in (0.0, 3e3)
+    ]
     assert after[1] == pytest.approx(after[0], rel=0.02)
 
 
@@ -434,12 +507,21 @@ def test_two_processes_give_the_plan_and_weights_of_one(tmp_path: Path) -> None:
     threads = os.environ | {"OMP_NUM_THREADS": "1"}
     starts = {
         "one": [sys.executable, script],
-        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc-per-node", "2", script],
+        "two": [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            script,
+        ],
     }
     for name, command in starts.items():
         (tmp_path / name).mkdir()
-        subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True, env=threads)
+        subprocess.run(
+            [*command, str(tmp_path / name)], check=True, capture_output=True, env=threads
+        )
     plan = (tmp_path / "one" / "0.json").read_text()
     weights = torch.load(tmp_path / "one" / "0.pt", weights_only=True)
     for rank in (0, 1):

@@ -48,8 +48,9 @@ class Residual(nn.Module):
         return y, y.argmax(1)
 
 
-def cut(net: nn.Module | ExportedProgram, inputs: tuple[Any, ...], flops: float,
-        data: Sequence[Any]) -> tuple[ExportedProgram, State]:
+def cut(
+    net: nn.Module | ExportedProgram, inputs: tuple[Any, ...], flops: float, data: Sequence[Any]
+) -> tuple[ExportedProgram, State]:
     """The dense program, and the state after cutting and repairing it."""
     job = Job.begin(net, inputs, None, data, 64, Options(), None)
     return job.seen.program, job.cut(job.decide(Options().allocator(Budget.flops(flops))))
@@ -93,7 +94,8 @@ class Branches(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.short, self.long, self.longer = (
-            nn.Conv2d(a, 8, 3, padding=1) for a in (3, 8, 8, 8))
+            nn.Conv2d(a, 8, 3, padding=1) for a in (3, 8, 8, 8)
+        )
         self.heads = nn.ModuleList([nn.Linear(8, 2), nn.Linear(8, 2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -112,14 +114,20 @@ def test_the_longest_way_to_a_value_is_its_depth() -> None:
 
 
 def test_training_with_other_weights_does_not_go_on_from_a_checkpoint(
-        residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dense, small = residual
     torch.manual_seed(1)
     data = gather([torch.randn(16, 3, 6, 6) for _ in range(4)], dense)
 
     def weights(checkpoint: Path | None) -> list[Tensor]:
-        distil = Distil(dense=dense, data=data, effort=Effort(steps=10), batch_training=False,
-                        checkpoint=checkpoint)
+        distil = Distil(
+            dense=dense,
+            data=data,
+            effort=Effort(steps=10),
+            batch_training=False,
+            checkpoint=checkpoint,
+        )
         return [x.detach() for x in tensors_of(unlift(distil.run(small)[0])).values()]
 
     def same(left: list[Tensor], right: list[Tensor]) -> bool:
@@ -133,7 +141,8 @@ def test_training_with_other_weights_does_not_go_on_from_a_checkpoint(
 
 
 def test_what_goes_astray_begins_anew_with_all_values_alike(
-        residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    residual: tuple[ExportedProgram, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dense, small = residual
     torch.manual_seed(1)
     data = gather([torch.randn(16, 3, 6, 6) for _ in range(4)], dense)
@@ -142,7 +151,9 @@ def test_what_goes_astray_begins_anew_with_all_values_alike(
         pass
 
     def trained(**options: Any) -> list[Tensor]:
-        distil = Distil(dense=dense, data=data, effort=Effort(steps=30), batch_training=False, **options)
+        distil = Distil(
+            dense=dense, data=data, effort=Effort(steps=30), batch_training=False, **options
+        )
         program, (found,) = distil.run(small)
         assert found.after < found.before
         return [x.detach() for x in tensors_of(unlift(program)).values()]
@@ -177,7 +188,8 @@ def test_nothing_cut_nothing_wrong() -> None:
 
 
 def test_training_the_pair_leaves_both_programs_alone(
-        residual: tuple[ExportedProgram, State]) -> None:
+    residual: tuple[ExportedProgram, State],
+) -> None:
     dense, small = residual
     before = dense.module()(IMAGES)[0], small.program.module()(IMAGES)[0]
     pair = Pair.of(dense, small)
@@ -217,8 +229,14 @@ def test_the_nets_of_the_tests(name: str) -> None:
     pair = Pair.of(dense, small)
     _, wanted, got = values(pair, *pytree.tree_leaves((inputs, kwargs)))
     assert math.isfinite(error(got, wanted))
-    made = optimizers("muon", 0.0, pair.small, small.program, [pytree.tree_leaves((inputs, kwargs))],
-                      alone=not pair.inner)
+    made = optimizers(
+        "muon",
+        0.0,
+        pair.small,
+        small.program,
+        [pytree.tree_leaves((inputs, kwargs))],
+        alone=not pair.inner,
+    )
     own = [p for each in made for group in each.param_groups for p in group["params"]]
     assert sorted(map(id, own)) == sorted(map(id, pair.small.parameters()))
     outputs, _ = pair.small(*pytree.tree_leaves((inputs, kwargs)))

@@ -33,8 +33,17 @@ class Plain(nn.Module):
 
     def of_channels(self) -> list[tuple[torch.Tensor, int]]:
         """Tensors and axes that hold the channels of ``a``."""
-        return [(t, 0) for t in (self.a.weight, self.a.bias, self.n.weight, self.n.bias,
-                                 self.n.running_mean, self.n.running_var)] + [(self.b.weight, 1)]
+        return [
+            (t, 0)
+            for t in (
+                self.a.weight,
+                self.a.bias,
+                self.n.weight,
+                self.n.bias,
+                self.n.running_mean,
+                self.n.running_var,
+            )
+        ] + [(self.b.weight, 1)]
 
 
 class TwoLinears(nn.Module):

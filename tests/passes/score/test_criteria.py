@@ -65,8 +65,7 @@ def test_permuting_channels_permutes_scores(name: str) -> None:
     for tensor, dim in moved.of_channels():
         tensor.data = tensor.data.index_select(dim, order)
     scores = [CRITERIA[name](*analysed(n, images())).values["a"] for n in (net, moved)]
-    np.testing.assert_allclose(scores[0][order.numpy()], scores[1],
-                               atol=ROUNDING * scores[0].max())
+    np.testing.assert_allclose(scores[0][order.numpy()], scores[1], atol=ROUNDING * scores[0].max())
 
 
 @pytest.mark.parametrize("name", ["taylor", "obd", "fisher", "snip", "synflow", "variance"])

@@ -150,8 +150,9 @@ def test_what_no_layer_reads_falls_back_and_is_named() -> None:
     analysis = analyse(program)
     scores = ActivationVariance()(analysis, Observations(analysis, gather([net.inputs()], program)))
     assert "unused" in scores.notes[0]
-    np.testing.assert_array_equal(scores.values["unused"],
-                                  Magnitude(p=2)(analysis).values["unused"])
+    np.testing.assert_array_equal(
+        scores.values["unused"], Magnitude(p=2)(analysis).values["unused"]
+    )
 
 
 class Maps(nn.Module):
@@ -196,8 +197,12 @@ def orthogonal(net: Plain) -> Plain:
     rows = torch.linalg.qr(torch.randn(27, 27))[0][:WIDTH]
     net.a.weight.data = rows.view_as(net.a.weight)
     net.a.bias.data.zero_()
-    for tensor, value in ((net.n.weight, 1), (net.n.bias, 0), (net.n.running_mean, 0),
-                          (net.n.running_var, 1 - net.n.eps)):
+    for tensor, value in (
+        (net.n.weight, 1),
+        (net.n.bias, 0),
+        (net.n.running_mean, 0),
+        (net.n.running_var, 1 - net.n.eps),
+    ):
         tensor.data.fill_(value)
     return net
 

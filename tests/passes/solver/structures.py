@@ -250,9 +250,7 @@ def optimum(problem: Problem) -> float:
         integrality=np.arange(ends[-1]) < groups[-1].stop,
         bounds=Bounds(0, 1),
         constraints=[
-            LinearConstraint(
-                scipy.sparse.vstack(rows), np.concatenate(sums), np.concatenate(sums)
-            ),
+            LinearConstraint(scipy.sparse.vstack(rows), np.concatenate(sums), np.concatenate(sums)),
             LinearConstraint(cost[np.newaxis] / scale, -np.inf, problem.budget / scale),
         ],
         options={"mip_rel_gap": 1e-7, "time_limit": 60},

@@ -37,12 +37,24 @@ EXPONENTS = (0.3, 1.0, 0.1, 2.0)
 
 def baselines(groups: int) -> list[Allocator]:
     scale = tuple(np.resize(EXPONENTS, groups).tolist())
-    return [Uniform(), GlobalThreshold(), ErdosRenyiKernel(scale), PQIndex(scale),
-            RandomSearch(draws=20)]
+    return [
+        Uniform(),
+        GlobalThreshold(),
+        ErdosRenyiKernel(scale),
+        PQIndex(scale),
+        RandomSearch(draws=20),
+    ]
 
 
 def test_table_names_its_entries() -> None:
-    assert list(ALLOCATORS) == ["dp", "erk", "global_threshold", "pq-index", "random_search", "uniform"]
+    assert list(ALLOCATORS) == [
+        "dp",
+        "erk",
+        "global_threshold",
+        "pq-index",
+        "random_search",
+        "uniform",
+    ]
     assert all(ALLOCATORS[name].name == name for name in ALLOCATORS)
 
 
@@ -135,9 +147,7 @@ def test_random_search_improves_with_draws_and_depends_on_the_seed() -> None:
     problem = resnet_basic(3).problem(0, 0.4, seed=0)
     few, many = (RandomSearch(draws=n)(problem).distortion for n in (1, 50))
     assert many < few
-    assert (
-        RandomSearch(draws=1, seed=1)(problem).levels != RandomSearch(draws=1)(problem).levels
-    )
+    assert RandomSearch(draws=1, seed=1)(problem).levels != RandomSearch(draws=1)(problem).levels
     with pytest.raises(ValueError, match="at least one draw"):
         RandomSearch(draws=0)(problem)
 

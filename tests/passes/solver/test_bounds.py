@@ -71,8 +71,7 @@ def test_relaxation_stays_below(problem: Problem, weight: float, data: st.DataOb
     total = distortion + weight * cost
     centre = tuple(data.draw(st.integers(0, size - 1)) for size in problem.sizes)
     starts = [
-        np.unique([0, *data.draw(st.lists(st.integers(0, size - 1)))])
-        for size in problem.sizes
+        np.unique([0, *data.draw(st.lists(st.integers(0, size - 1)))]) for size in problem.sizes
     ]
     for relaxation, exact in (
         (Relaxation(problem, centre), True),

@@ -9,7 +9,9 @@ from graphprune.passes.solver import correct
 from graphprune.passes.solver.curve_correction import SPREAD
 
 
-def plans(count: int, groups: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def plans(
+    count: int, groups: int, seed: int = 0
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return np.random.default_rng(seed).lognormal(0, 1, (count, groups))
 
 
@@ -29,7 +31,9 @@ def test_few_plans_change_the_curves_no_more_than_they_must() -> None:
     parts = plans(4, 30)
     known = parts.sum(1) * np.array([0.45, 0.5, 0.55, 0.5])
     found = correct(parts, known)
-    before, after = (np.abs(np.log(parts @ f / known)).max() for f in (np.full(30, 0.5), found.factors))
+    before, after = (
+        np.abs(np.log(parts @ f / known)).max() for f in (np.full(30, 0.5), found.factors)
+    )
     assert after < before / 2
     assert np.abs(np.log(found.factors / 0.5)).max() < 2 * SPREAD
 

@@ -61,9 +61,7 @@ def test_bounds_hold_at_little_effort(problem: Problem, allocator: DynamicProgra
     assert found.lower_bound <= best * (1 + ROUNDING)
 
 
-@pytest.mark.parametrize(
-    ("share", "convex"), [(0.3, True), (0.6, False)], ids=["convex", "rough"]
-)
+@pytest.mark.parametrize(("share", "convex"), [(0.3, True), (0.6, False)], ids=["convex", "rough"])
 @pytest.mark.parametrize(
     ("net", "levels"),
     [
@@ -111,9 +109,7 @@ def test_budget_is_used_with_single_channel_levels(net: Net, share: float) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
-@pytest.mark.parametrize(
-    "net", [resnet_bottleneck(), densenet()], ids=["resnet50", "densenet121"]
-)
+@pytest.mark.parametrize("net", [resnet_bottleneck(), densenet()], ids=["resnet50", "densenet121"])
 def test_large_nets_with_single_channel_levels(net: Net, share: float) -> None:
     problem = net.problem(0, share, seed=3)
     found = DynamicProgramming()(problem)

@@ -21,7 +21,8 @@ WIDTH = np.array([1, 2, 4])
 )
 @settings(max_examples=60, deadline=None)
 def test_costs_and_distortions_are_those_of_the_spread_levels(
-        terms: list[tuple[list[int], int]], classes: list[int], seed: int) -> None:
+    terms: list[tuple[list[int], int]], classes: list[int], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     curves = [np.sort(rng.random(3))[::-1] for _ in range(4)]
     polynomial = {tuple(sorted(key)): float(value) for key, value in terms}

@@ -59,9 +59,7 @@ def test_approach_spends_up_to_a_floor() -> None:
     st.integers(-20, 40),
 )
 def test_knapsack(items: list[list[tuple[int, int]]], room: int) -> None:
-    values, costs = (
-        [np.array([item[i] for item in row], float) for row in items] for i in (0, 1)
-    )
+    values, costs = ([np.array([item[i] for item in row], float) for row in items] for i in (0, 1))
     choice = knapsack(values, costs, room)
     spent = sum(cost[pick] for cost, pick in zip(costs, choice, strict=True))
     if spent > room:

@@ -16,9 +16,7 @@ CURVE = np.array([2.0, 1.0, 0.0])
 
 
 @given(
-    st.lists(
-        st.tuples(st.lists(st.integers(0, 3), max_size=4), st.integers(1, 1000)), max_size=8
-    ),
+    st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=4), st.integers(1, 1000)), max_size=8),
     st.lists(st.integers(0, 2), min_size=4, max_size=4),
 )
 def test_cost_is_the_polynomial(terms: list[tuple[list[int], int]], levels: list[int]) -> None:

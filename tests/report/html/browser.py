@@ -35,7 +35,9 @@ def chromium() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
     with api.sync_playwright() as playwright:
         own = playwright.chromium.executable_path
-        path = own if Path(own).exists() else shutil.which("chromium") or shutil.which("google-chrome")
+        path = (
+            own if Path(own).exists() else shutil.which("chromium") or shutil.which("google-chrome")
+        )
         if path is None:
             pytest.skip("no Chromium: `apt install chromium`, or `playwright install chromium`")
         # Without its sandbox it runs as root too; it opens nothing but our own files.

@@ -39,8 +39,9 @@ def browser() -> Iterator[Any]:
         yield found
 
 
-def compressed(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path,
-               name: str) -> Report:
+def compressed(
+    model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path, name: str
+) -> Report:
     """A run with an ONNX file; its weights are random."""
     randomize_batchnorm(model, 0)
     folder.mkdir()
@@ -55,8 +56,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("networks")
     reports = {
-        "resnet56": compressed(cifar_resnet.resnet56(), cifar_resnet.example_inputs(),
-                               root / "resnet56", "ResNet-56"),
+        "resnet56": compressed(
+            cifar_resnet.resnet56(), cifar_resnet.example_inputs(), root / "resnet56", "ResNet-56"
+        ),
         "unetpp": compressed(unetpp.build(), unetpp.example_inputs(), root / "unetpp", "UNet++"),
     }
     for name in reports:
@@ -70,15 +72,23 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages of reports that were made by hand."""
     root = tmp_path_factory.mktemp("by_hand")
     measured = Accuracies("digits.npz", 0.97, {"noise": 0.8, "blur": 0.6})
-    pages = {"full": one(full(), measured), "hostile": one(poisoned(full()), measured),
-             "pair": several({"a": full(), "b": full()}, {"a": measured, "b": measured})}
+    pages = {
+        "full": one(full(), measured),
+        "hostile": one(poisoned(full()), measured),
+        "pair": several({"a": full(), "b": full()}, {"a": measured, "b": measured}),
+    }
     for name, text in pages.items():
         (root / f"{name}.html").write_text(text, encoding="utf-8")
     return root
 
 
-KEPT = {"resnet56-desktop-light": 0.6, "unetpp-desktop-dark": 0.6, "several-desktop-light": 0.6,
-        "resnet56-phone-dark": 0.75, "unetpp-phone-light": 0.75}
+KEPT = {
+    "resnet56-desktop-light": 0.6,
+    "unetpp-desktop-dark": 0.6,
+    "several-desktop-light": 0.6,
+    "resnet56-phone-dark": 0.75,
+    "unetpp-phone-light": 0.75,
+}
 """Pictures for the documentation, and what is left of their sides: together below 300 kB."""
 
 
@@ -91,22 +101,25 @@ def shoot(page: Any, name: str) -> None:
     picture = Image.open(BytesIO(shot)).convert("RGB")
     size = tuple(round(side * KEPT[name]) for side in picture.size)
     picture.resize(size, Image.Resampling.LANCZOS).save(
-        Path(target) / f"{name}.webp", quality=30, method=6)
+        Path(target) / f"{name}.webp", quality=30, method=6
+    )
 
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("device", SIZES)
 @pytest.mark.parametrize("name", ["resnet56", "unetpp", "several"])
-def test_pages_of_networks_are_drawn(browser: Any, networks: Path, name: str, device: str,
-                                     theme: str) -> None:
+def test_pages_of_networks_are_drawn(
+    browser: Any, networks: Path, name: str, device: str, theme: str
+) -> None:
     check_drawn(browser, networks / f"{name}.html", device, theme)
 
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("device", SIZES)
 @pytest.mark.parametrize("name", ["full", "hostile", "pair"])
-def test_pages_of_other_reports_are_drawn(browser: Any, by_hand: Path, name: str, device: str,
-                                          theme: str) -> None:
+def test_pages_of_other_reports_are_drawn(
+    browser: Any, by_hand: Path, name: str, device: str, theme: str
+) -> None:
     check_drawn(browser, by_hand / f"{name}.html", device, theme)
 
 
@@ -124,14 +137,17 @@ def check_drawn(browser: Any, file: Path, device: str, theme: str) -> None:
             box = charts.nth(i).bounding_box()
             assert box["width"] > 200
             assert box["height"] > 80
-        colours = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
+        colours = page.evaluate(
+            "(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))"
+        )
         ink, paper = (sum(map(int, re.findall(r"\d+", colour))) for colour in colours)
         assert (ink < paper) == (theme == "light")
 
 
 @pytest.mark.parametrize(("name", "groups", "layers"), [("resnet56", 30, 56), ("unetpp", 21, 24)])
-def test_charts_show_what_the_report_says(browser: Any, networks: Path, name: str, groups: int,
-                                          layers: int) -> None:
+def test_charts_show_what_the_report_says(
+    browser: Any, networks: Path, name: str, groups: int, layers: int
+) -> None:
     with opened(browser, networks / f"{name}.html", "desktop", "light") as (page, _, _):
         assert page.locator("#chart-coupling .points path").count() > groups
         assert page.locator("#chart-widths .point path").count() == 2 * groups

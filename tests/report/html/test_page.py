@@ -69,15 +69,33 @@ def charts(page: Page) -> list[dict[str, Any]]:
 
 
 def pages() -> dict[str, str]:
-    return {"run": one(full(), ACCURACIES), "bare": one(_bare()),
-            "several": several({"a": full(), "b": full(model="Other")}, {"a": ACCURACIES})}
+    return {
+        "run": one(full(), ACCURACIES),
+        "bare": one(_bare()),
+        "several": several({"a": full(), "b": full(model="Other")}, {"a": ACCURACIES}),
+    }
 
 
 def _bare() -> Any:
     """A run that cut nothing, with nothing to show."""
-    return full(groups=(), frozen=(), layers=(), curves=(), recovery={}, search={}, onnx={},
-                unknown_operators=(), inexact=(), calibration={}, distilled={}, batchnorm={},
-                source={}, files={}, notes=(), settings={})
+    return full(
+        groups=(),
+        frozen=(),
+        layers=(),
+        curves=(),
+        recovery={},
+        search={},
+        onnx={},
+        unknown_operators=(),
+        inexact=(),
+        calibration={},
+        distilled={},
+        batchnorm={},
+        source={},
+        files={},
+        notes=(),
+        settings={},
+    )
 
 
 PAGES = pages()
@@ -110,33 +128,52 @@ def test_a_run_says_what_was_cut_where_and_whether_it_checked_out() -> None:
         assert row in rows
     assert "all checks passed" in page.texts["span"]
     assert any("no rule for aten.bucketize.Tensor (net.py:14)" in p for p in page.texts["p"])
-    assert any(p.startswith("Warning: 1 groups were cut through statistics") for p in page.texts["p"])
+    assert any(
+        p.startswith("Warning: 1 groups were cut through statistics") for p in page.texts["p"]
+    )
     assert "calibration was short" in page.texts["li"]
     assert {"obs", "dp, distortion 1.854, certified gap 0.21%"} <= {*page.texts["dd"]}
 
 
 def test_several_budgets_are_all_shown() -> None:
-    latency = {"cost": "latency", "asked": 0.6, "bound": 600.0, "reached": 550.0, "dense": 1000.0,
-               "met": True}
-    report = full(budgets=(full().budget, latency), onnx={
-        "max_error": 1e-6, "tolerance": 1e-4, "fp16_error": 0.5, "fp16_tolerance": 0.01})
+    latency = {
+        "cost": "latency",
+        "asked": 0.6,
+        "bound": 600.0,
+        "reached": 550.0,
+        "dense": 1000.0,
+        "met": True,
+    }
+    report = full(
+        budgets=(full().budget, latency),
+        onnx={"max_error": 1e-6, "tolerance": 1e-4, "fp16_error": 0.5, "fp16_tolerance": 0.01},
+    )
     page = Page(one(report))
-    assert any("MACs: target <= 50.0% met; latency (us): target <= 60.0% met" in text
-               and "55.0% of the dense latency (us) reached" in text for text in page.texts["dd"])
-    assert any(row.startswith("onnxruntime in float16 against PyTorch WRONG")
-               for row in page.texts["tr"])
+    assert any(
+        "MACs: target <= 50.0% met; latency (us): target <= 60.0% met" in text
+        and "55.0% of the dense latency (us) reached" in text
+        for text in page.texts["dd"]
+    )
+    assert any(
+        row.startswith("onnxruntime in float16 against PyTorch WRONG") for row in page.texts["tr"]
+    )
 
 
 def test_a_failed_check_and_a_missed_budget_are_seen() -> None:
-    report = full(oracle={"max_error": 0.5, "tolerance": 1e-9, "batches": [2]},
-                  budget=full().budget | {"met": False}, onnx={},
-                  eager={"own_class": False, "reason": "net.py:8 sizes", "max_error": None})
+    report = full(
+        oracle={"max_error": 0.5, "tolerance": 1e-9, "batches": [2]},
+        budget=full().budget | {"met": False},
+        onnx={},
+        eager={"own_class": False, "reason": "net.py:8 sizes", "max_error": None},
+    )
     page = Page(one(report))
     assert "1 check failed" in page.texts["span"]
     assert "all checks passed" not in page.texts["span"]
     assert "Warning: the budget is missed" in page.texts["p"]
     assert any(row.startswith(f"{ORACLE} WRONG") for row in page.texts["tr"])
-    assert any("the trainable model is a GraphModule: net.py:8 sizes" in r for r in page.texts["tr"])
+    assert any(
+        "the trainable model is a GraphModule: net.py:8 sizes" in r for r in page.texts["tr"]
+    )
     assert any(row.startswith("ONNX not compared") for row in page.texts["tr"])
 
 
@@ -144,8 +181,9 @@ def test_several_runs_stand_side_by_side() -> None:
     page = Page(PAGES["several"])
     assert "block.a 32 8 8" in page.texts["tr"]
     (row,) = [row for row in page.texts["tr"] if row.startswith("a Net")]
-    assert row == ("a Net obs dp ls, distilled target <= 50.0% met 2.24 M 50.0% 102.5 K 58.4% "
-                   "97.50% ok")
+    assert row == (
+        "a Net obs dp ls, distilled target <= 50.0% met 2.24 M 50.0% 102.5 K 58.4% 97.50% ok"
+    )
     assert any("these runs began with different models" in p for p in page.texts["p"])
     assert "different models" not in several({"a": full(), "b": full()})
 
@@ -161,18 +199,25 @@ def test_places_in_the_page_exist_once(page: Page) -> None:
     named = {f"chart-{figure['name']}" for figure in charts(page)}
     assert named == {name for name in ids if name.startswith("chart-")}
     assert page.count("h1") == 1
-    assert all(attributes.get("scope") in {"row", "col"}
-               for tag, attributes in page.elements if tag == "th")
+    assert all(
+        attributes.get("scope") in {"row", "col"}
+        for tag, attributes in page.elements
+        if tag == "th"
+    )
     # What scrolls can be reached with the keyboard, and says what it is.
-    assert all(attributes["tabindex"] == "0" and attributes["aria-label"]
-               for _, attributes in page.elements if attributes.get("class") == "scroll")
+    assert all(
+        attributes["tabindex"] == "0" and attributes["aria-label"]
+        for _, attributes in page.elements
+        if attributes.get("class") == "scroll"
+    )
 
 
 def test_nothing_is_loaded(page: Page) -> None:
     assert page.attributes("src") == []
     assert page.attributes("action") == []
     assert {"link", "iframe", "object", "embed", "base", "img", "form"}.isdisjoint(
-        tag for tag, _ in page.elements)
+        tag for tag, _ in page.elements
+    )
     (style,) = page.texts["style"]
     assert "url(" not in style
     assert "@import" not in style
@@ -180,8 +225,11 @@ def test_nothing_is_loaded(page: Page) -> None:
 
 
 def test_only_our_scripts_may_run(page: Page) -> None:
-    (policy,) = [a["content"] for t, a in page.elements
-                 if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [
+        a["content"]
+        for t, a in page.elements
+        if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     data, packed, script = page.texts["script"]
     kinds = [a.get("type", "") for tag, a in page.elements if tag == "script"]
@@ -211,8 +259,11 @@ def test_hostile_names_are_only_names(several_runs: bool) -> None:
     others = {HOSTILE: report, "b": full(model=report.model)}
     text = several(others, {HOSTILE: accuracies}) if several_runs else one(report, accuracies)
     page = Page(text)
-    good = Page(several({"a": full(), "b": full()}, {"a": ACCURACIES}) if several_runs
-                else one(full(), ACCURACIES))
+    good = Page(
+        several({"a": full(), "b": full()}, {"a": ACCURACIES})
+        if several_runs
+        else one(full(), ACCURACIES)
+    )
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in good.elements}
     assert page.count("script") == good.count("script") == 3
     assert not [key for _, a in page.elements for key in a if key.startswith("on")]
@@ -224,8 +275,13 @@ def test_hostile_names_are_only_names(several_runs: bool) -> None:
         plain = re.sub(r"</?b>|<br>|<extra></extra>", "", found)
         assert "<" not in plain
         assert "\u202e" not in plain
-    templates = {t for f in charts(page) for trace in f["data"]
-                 for key, t in trace.items() if key.endswith("template")}
+    templates = {
+        t
+        for f in charts(page)
+        for trace in f["data"]
+        for key, t in trace.items()
+        if key.endswith("template")
+    }
     assert not any("alert" in template for template in templates)
 
 
@@ -239,8 +295,10 @@ def test_charts_are_what_plotly_takes() -> None:
 
 def test_every_colour_is_in_both_themes(page: Page) -> None:
     (style,) = page.texts["style"]
-    light, dark = (set(re.findall(r"(--[a-z0-9-]+):", part))
-                   for part in style.split("prefers-color-scheme: dark"))
+    light, dark = (
+        set(re.findall(r"(--[a-z0-9-]+):", part))
+        for part in style.split("prefers-color-scheme: dark")
+    )
     assert light <= dark | light
     used = set(re.findall(r"var\((--[a-z0-9-]+)\)", json.dumps(charts(page)) + style))
     assert used <= light
@@ -253,10 +311,19 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize(("ink", "paper"), [
-    ("ink", "paper"), ("soft", "paper"), ("link", "paper"), ("good", "good-paper"),
-    ("bad", "bad-paper"), ("ink", "warn-paper"), ("ink", "panel"),
-    *((f"on-cut-{i}", f"cut-{i}") for i in range(5))])
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [
+        ("ink", "paper"),
+        ("soft", "paper"),
+        ("link", "paper"),
+        ("good", "good-paper"),
+        ("bad", "bad-paper"),
+        ("ink", "warn-paper"),
+        ("ink", "panel"),
+        *((f"on-cut-{i}", f"cut-{i}") for i in range(5)),
+    ],
+)
 def test_contrast_is_that_of_wcag_aa(ink: str, paper: str) -> None:
     (style,) = Page(PAGES["bare"]).texts["style"]
     for part in style.split("prefers-color-scheme: dark"):
@@ -266,11 +333,18 @@ def test_contrast_is_that_of_wcag_aa(ink: str, paper: str) -> None:
 
 
 def test_a_page_is_the_same_in_any_process() -> None:
-    code = ("import hashlib; from graphprune.report.html import one; from tests.report.html.samples import full; "
-            "print(hashlib.sha256(one(full()).encode()).hexdigest())")
+    code = (
+        "import hashlib; from graphprune.report.html import one; from tests.report.html.samples import full; "
+        "print(hashlib.sha256(one(full()).encode()).hexdigest())"
+    )
     found = {
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
-                       env=environment() | {"PYTHONHASHSEED": seed}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment() | {"PYTHONHASHSEED": seed},
+        ).stdout
         for seed in ("1", "2")
     }
     assert found == {hashlib.sha256(one(full()).encode()).hexdigest() + "\n"}
@@ -278,11 +352,21 @@ def test_a_page_is_the_same_in_any_process() -> None:
 
 def test_the_page_of_a_large_network_is_bounded() -> None:
     count = 5000
-    groups = tuple(GroupWidth(f"blocks.{i}.conv", 64, 32, (f"blocks.{i}.conv.weight:0",))
-                   for i in range(count))
-    layers = tuple(LayerCost(f"blocks.{i}.conv", "aten.conv2d.default", "net.py:1", 1e6, 5e5,
-                             (f"blocks.{i - 1}.conv",), (f"blocks.{i}.conv",))
-                   for i in range(1, 2000))
+    groups = tuple(
+        GroupWidth(f"blocks.{i}.conv", 64, 32, (f"blocks.{i}.conv.weight:0",)) for i in range(count)
+    )
+    layers = tuple(
+        LayerCost(
+            f"blocks.{i}.conv",
+            "aten.conv2d.default",
+            "net.py:1",
+            1e6,
+            5e5,
+            (f"blocks.{i - 1}.conv",),
+            (f"blocks.{i}.conv",),
+        )
+        for i in range(1, 2000)
+    )
     text = one(dataclasses.replace(full(), groups=groups, layers=layers))
     assert len(text) < 5e6
     page = Page(text)

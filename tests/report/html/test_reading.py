@@ -16,7 +16,22 @@ from graphprune.report.html.reading import read
 from graphprune.report.report import Report
 from tests.report.html.samples import full, poisoned
 
-ODD = st.sampled_from([None, True, -1, 0, 2**70, 1e308, 0.5, "", "x", [], {}, [[]], {"a": 1}, [0, None]])
+ODD = st.sampled_from([
+    None,
+    True,
+    -1,
+    0,
+    2**70,
+    1e308,
+    0.5,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    [0, None],
+])
 
 
 def as_read(report: Report, folder: Path) -> Report:
@@ -31,12 +46,18 @@ def test_a_report_comes_back(report: Report, tmp_path: Path) -> None:
     assert one(found) == one(report)
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("", "not JSON"), ("[" * 100_000, "not JSON"), ("{}", "not a report"), ("[]", "not a report"),
-    ('{"format": "graphprune.report/2"}', "not a report"),
-    ('{"format": "graphprune.report/1"}', "another version"),
-    ('{"format": NaN}', "not JSON"),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("{}", "not a report"),
+        ("[]", "not a report"),
+        ('{"format": "graphprune.report/2"}', "not a report"),
+        ('{"format": "graphprune.report/1"}', "another version"),
+        ('{"format": NaN}', "not JSON"),
+    ],
+)
 def test_what_is_no_report_is_refused(text: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(LoadError, match=says):
@@ -51,11 +72,14 @@ def test_no_file_and_bytes_are_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("change", [
-    {"groups": [{"id": "a", "before": 4, "after": 5, "axes": []}]},
-    {"groups": [{"id": "a", "before": 0, "after": 0, "axes": []}]},
-    {"curves": [{"group": "stem", "widths": [1, 2], "distortion": [1.0]}]},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"groups": [{"id": "a", "before": 4, "after": 5, "axes": []}]},
+        {"groups": [{"id": "a", "before": 0, "after": 0, "axes": []}]},
+        {"curves": [{"group": "stem", "widths": [1, 2], "distortion": [1.0]}]},
+    ],
+)
 def test_contradictions_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     data = json.loads(full().to_json()) | change
     (tmp_path / "report.json").write_text(json.dumps(data))
@@ -65,9 +89,17 @@ def test_contradictions_are_refused(change: dict[str, Any], tmp_path: Path) -> N
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths to everything within a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) \
-        if isinstance(value, list) else ()
-    return [*([path] if path else []), *(p for key, each in inner for p in places(each, (*path, key)))]
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return [
+        *([path] if path else []),
+        *(p for key, each in inner for p in places(each, (*path, key))),
+    ]
 
 
 def holder(content: Any, place: tuple[Any, ...]) -> Any:
@@ -99,8 +131,9 @@ def test_a_report_with_a_null_is_refused_or_shown(place: tuple[Any, ...], tmp_pa
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_changed_report_is_refused_or_shown(tmp_path_factory: pytest.TempPathFactory,
-                                              data: st.DataObject) -> None:
+def test_a_changed_report_is_refused_or_shown(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     content = json.loads(full().to_json())
     place = data.draw(st.sampled_from(PLACES))
     inner, last = holder(content, place), place[-1]
