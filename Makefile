@@ -47,6 +47,7 @@ screenshots: setup ## Take the pictures of reports in docs/screenshots (needs a 
 
 lint: setup ## Check the style
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
 types: setup ## Check the types
 	$(BIN)/pyright --pythonpath $(BIN)/python
