@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis, analyse
-from graphprune.cut.cut import cut
+from graphprune.cut.cut import Cut
 from graphprune.ir.trace import trace
 from graphprune.ir.trainable import trainable_graph
 from graphprune.loading.load import load as load_file
@@ -22,13 +21,14 @@ from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.rebuild import rebuild
 from graphprune.verify.oracle import verify
-from graphprune.workflow.job import Data, Job, Options, Progress, program_of
+from graphprune.workflow.job import Data, Job, traced
+from graphprune.workflow.options import Options
 from graphprune.workflow.result import Result
 from graphprune.workflow.write import PROGRAM
 
-from .errors import PlanError
+from .errors import OptionError
 from .passes import Allocate, Analyse, Effort
-from .pipeline import Pipeline, State
+from .pipeline import Pipeline, Progress, State
 
 if TYPE_CHECKING:
     from .passes import Criterion
@@ -112,7 +112,7 @@ def compress(
         LoadError: if the model can't run on the inputs, or holds NaN or Inf, or the calibration
             data isn't what it takes.
         TraceError: if torch.export can't capture it.
-        PlanError: if an option can't be meant, or the plan is for another architecture.
+        OptionError: if an option can't be meant, or the plan is for another architecture.
         InfeasibleBudgetError: if no plan within the limits meets the budget.
         VerifyError: if the smaller model doesn't compute what it should.
     """
@@ -139,7 +139,7 @@ def compress(
     elif all(amount is None for amount in asked.values()):
         decider = Given(plan=plan)
     else:
-        raise PlanError("give a budget or a plan, not both")
+        raise OptionError("give a budget or a plan, not both")
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.result(decider)
 
@@ -196,11 +196,9 @@ def profile(
         LoadError, TraceError: as ``compress``.
         ExportError: if the model can't be exported to ONNX.
     """
-    program = program_of(model, example_inputs, example_kwargs, progress)
-    measuring = replace(how or ProfileLatency(), progress=progress)
-    return Pipeline((Analyse(allow_inexact=allow_inexact), measuring)).run(program, progress)[
-        LatencyTable
-    ]
+    state = traced(model, example_inputs, example_kwargs, progress)
+    passes = (Analyse(allow_inexact=allow_inexact), how or ProfileLatency())
+    return Pipeline(passes).run(state)[LatencyTable]
 
 
 def apply(
@@ -220,10 +218,9 @@ def apply(
     """
     dense = trace(model, example_inputs, example_kwargs)
     analysis = analyse(dense, allow_inexact=plan.allow_inexact)
-    small = cut(dense, analysis, plan)
-    kept = analysis.kept(plan.keep)
-    verify(dense, analysis, kept, small)
-    return rebuild(model, analysis, kept, small).model
+    cut = Cut.by(plan, analysis)
+    verify(cut)
+    return rebuild(model, cut, cut.program).model
 
 
 def inspect(
@@ -242,9 +239,9 @@ def inspect(
     Raises:
         UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
     """
-    program = program_of(model, example_inputs, example_kwargs, progress)
+    state = traced(model, example_inputs, example_kwargs, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
-    return Pipeline((first,)).run(program, progress)[Analysis]
+    return Pipeline((first,)).run(state)[Analysis]
 
 
 def load(path: str | Path) -> torch.nn.Module:

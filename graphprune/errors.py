@@ -11,7 +11,9 @@ __all__ = [
     "InternalError",
     "LoadError",
     "MismatchError",
+    "OptionError",
     "OutputError",
+    "PassError",
     "PlanError",
     "TraceError",
     "UnsupportedOpError",
@@ -26,16 +28,21 @@ class GraphpruneError(Exception):
         message: what went wrong, in one sentence.
         hint: what to do about it; shown on a line of its own.
         where: the source line it concerns, ``file.py:12``, when one is known.
+        options: names of the arguments that it concerns or that would help, as in ``compress``;
+            the command line shows them as its flags.
     """
 
     code: ClassVar[str] = "GP000"
     exit_code: ClassVar[int] = 2
 
-    def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", where: str = "", options: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.where = where
+        self.options = options
 
     def __str__(self) -> str:
         """The message with its place and its hint, each on a line of its own."""
@@ -63,6 +70,12 @@ class UnsupportedOpError(GraphpruneError):
     code = "GP003"
 
 
+class OptionError(GraphpruneError):
+    """An option, budget or argument that can't be meant, or doesn't fit the model."""
+
+    code = "GP010"
+
+
 class PlanError(GraphpruneError):
     """A plan is malformed."""
 
@@ -87,8 +100,10 @@ class InfeasibleBudgetError(PlanError):
     code = "GP006"
     exit_code = 1
 
-    def __init__(self, message: str, *, smallest: float, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self, message: str, *, smallest: float, hint: str = "", options: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint, options=options)
         self.smallest = smallest
 
 
@@ -114,6 +129,10 @@ class OutputError(GraphpruneError):
 
 class InternalError(Exception):
     """A bug in graphprune itself, never the user's fault; exit code 3."""
+
+
+class PassError(InternalError):
+    """A pass breaks its promises: it changes its input, or gives other facts than announced."""
 
 
 def first_line(error: BaseException | None) -> str:

@@ -1,8 +1,9 @@
-"""Passes and pipelines.
+"""Passes, and pipelines that hold them to their word.
 
-An *analysis pass* returns one fact about a program. A *transform pass* returns a new program,
-and with it the facts that hold of it; all other facts are dropped, so no pass can read a stale
-one. A pipeline checks, before any work, that each pass finds what it needs.
+An *analysis pass* finds facts about a program. A *transform pass* returns a new program, and with
+it the facts that hold of it; other facts about the program are dropped, so no pass can read a
+stale one. A pipeline checks when it is made that each pass finds what it needs and has nothing but
+plain options, and as it runs that each pass gives what it announced and leaves its input alone.
 
 Every pass and pipeline is a callable: ExportedProgram in, ExportedProgram out; GraphModule in,
 ``PassResult`` out, as torch.fx's own pass manager expects.
@@ -14,36 +15,52 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, ClassVar, TypeVar, overload
 
+import torch
 from torch import fx
 from torch.export import ExportedProgram
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.errors import InternalError, PassError
 from graphprune.ir.program import lift, unlift
 from graphprune.ops.fixed_random import held
 
-from .errors import InternalError
-
-__all__ = ["AnalysisPass", "Pipeline", "State", "TransformPass"]
+__all__ = ["AnalysisPass", "Pipeline", "RunFact", "State", "TransformPass"]
 
 Fact = TypeVar("Fact")
+
+Progress = Callable[[str], Any]
+"""Called with a pass's name when it starts, and with how far it is where it takes long."""
+
+
+class RunFact:
+    """Base of facts about the run, which outlive every rewrite: data, decisions, verdicts.
+
+    Facts of other types are about the program as it stands.
+    """
 
 
 @dataclass(frozen=True)
 class State:
-    """A program and what is known of it.
+    """A program and what is known.
 
     Attributes:
         program: the program as it stands.
-        facts: by type; each holds of the program unless its type says it is history.
+        facts: by type.
         seconds: time spent, by pass name.
+        progress: told how far a run is.
     """
 
     program: ExportedProgram
     facts: Mapping[type[Any], Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, kind: type[Fact]) -> Fact:
         """The fact of that type."""
@@ -57,9 +74,14 @@ class State:
         """The same, with these facts, each in place of the one of its type."""
         return replace(self, facts={**self.facts, **{type(fact): fact for fact in facts}})
 
+    def tell(self, news: str) -> None:
+        """Say how far the run is, if anyone listens."""
+        if self.progress is not None:
+            self.progress(news)
+
 
 class _Pass:
-    """What both kinds of pass have in common."""
+    """What both kinds of pass have in common. The fields of a pass are its options."""
 
     name: ClassVar[str]
     needs: ClassVar[tuple[type[Any], ...]] = ()
@@ -75,17 +97,17 @@ class _Pass:
 
 
 class AnalysisPass(_Pass):
-    """Finds out one fact; ``run`` returns it."""
+    """Finds facts about a program and leaves the program alone."""
 
     def run(self, state: State) -> Any:
-        """Return a value of the type in ``gives``."""
+        """Return a value of the type in ``gives``; a tuple of values, if there are several."""
         raise InternalError(f"{self.name} has no run()")
 
 
 class TransformPass(_Pass):
-    """Rewrites the program; ``run`` returns the new one and the facts that are now known.
+    """Makes a new program, and says what is known of it.
 
-    ``keeps`` names the facts that hold of the new program as well.
+    ``keeps`` names the facts about the old program that hold of the new one as well.
     """
 
     keeps: ClassVar[tuple[type[Any], ...]] = ()
@@ -95,23 +117,24 @@ class TransformPass(_Pass):
         raise InternalError(f"{self.name} has no run()")
 
 
-Progress = Callable[[str], Any]
-"""Called with a pass's name when it starts."""
-
-
 @dataclass(frozen=True)
 class Pipeline:
     """Passes in order.
 
+    Attributes:
+        passes: what to run.
+        given: types of the facts that are known before.
+
     Raises:
-        ValueError: at construction, if a pass needs a fact that none before it gives.
+        ValueError: if a pass needs a fact that none before it gives, or has a field that isn't a
+            plain option.
     """
 
     passes: Sequence[AnalysisPass | TransformPass]
     given: tuple[type[Any], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that every pass finds what it needs."""
+        """Check that every pass finds what it needs, and has options only."""
         known = set(self.given)
         for each in self.passes:
             missing = [kind.__name__ for kind in each.needs if kind not in known]
@@ -119,28 +142,45 @@ class Pipeline:
                 raise ValueError(
                     f"pass {each.name} needs {', '.join(missing)}, which no pass before it gives"
                 )
-            if isinstance(each, AnalysisPass) and len(each.gives) != 1:
+            if isinstance(each, AnalysisPass) and not each.gives:
+                raise ValueError(f"analysis pass {each.name} must give a fact")
+            if odd := _odd_field(each):
                 raise ValueError(
-                    f"analysis pass {each.name} must give one fact, not {len(each.gives)}"
+                    f"the field {odd!r} of pass {each.name} isn't a plain option: "
+                    "data, programs and callbacks are facts of the state"
                 )
             if isinstance(each, TransformPass):
-                known &= set(each.keeps)
+                known = {kind for kind in known if _survives(kind, each)}
             known |= set(each.gives)
 
     def run(self, state: State | ExportedProgram, progress: Progress | None = None) -> State:
-        """Run all passes; the caller's program isn't changed."""
+        """Run all passes; the caller's program isn't changed.
+
+        Args:
+            state: a program, or one with facts that are known already.
+            progress: told how far the run is; by default as the state says.
+
+        Raises:
+            PassError: if a pass breaks its promises.
+        """
         if isinstance(state, ExportedProgram):
             state = State(state)
+        if progress is not None:
+            state = replace(state, progress=progress)
         done: list[str] = []
+        print_ = _fingerprint(state.program)
         for each in self.passes:
-            if progress is not None:
-                progress(each.name)
+            state.tell(each.name)
             start = time.perf_counter()
             with _noting(each.name, done), held(state.program.graph):
-                state = _step(each, state)
+                after = _step(each, state)
+            if _fingerprint(state.program) != print_:
+                raise PassError(f"pass {each.name} changed the program that it was given")
+            if after.program is not state.program:
+                print_ = _fingerprint(after.program)
             done.append(each.name)
             elapsed = state.seconds.get(each.name, 0.0) + time.perf_counter() - start
-            state = replace(state, seconds={**state.seconds, each.name: elapsed})
+            state = replace(after, seconds={**state.seconds, each.name: elapsed})
         return state
 
     @overload
@@ -158,11 +198,67 @@ class Pipeline:
 
 def _step(each: AnalysisPass | TransformPass, state: State) -> State:
     if isinstance(each, AnalysisPass):
-        fact = each.run(state)
-        return replace(state, facts={**state.facts, each.gives[0]: fact})
-    program, new = each.run(state)
-    facts = {kind: fact for kind, fact in state.facts.items() if kind in each.keeps}
-    return replace(state, program=program, facts=facts | dict(zip(each.gives, new, strict=True)))
+        result = each.run(state)
+        new = _announced(each, result if len(each.gives) > 1 else (result,))
+        return replace(state, facts={**state.facts, **new})
+    program, results = each.run(state)
+    kind: type[Any] = type(program)
+    if not issubclass(kind, ExportedProgram):
+        raise PassError(f"pass {each.name} returned a {kind.__name__} for a program")
+    facts = {kind: fact for kind, fact in state.facts.items() if _survives(kind, each)}
+    return replace(state, program=program, facts={**facts, **_announced(each, results)})
+
+
+def _announced(each: AnalysisPass | TransformPass, results: Any) -> dict[type[Any], Any]:
+    """The facts that a pass found by type, if they are those that it announced."""
+    kinds = [type(fact) for fact in results] if isinstance(results, tuple) else [type(results)]
+    if len(kinds) != len(each.gives) or not all(map(issubclass, kinds, each.gives)):
+        announced, got = (", ".join(k.__name__ for k in side) for side in (each.gives, kinds))
+        raise PassError(f"pass {each.name} gives {announced or 'nothing'}, but returned {got}")
+    return dict(zip(each.gives, results, strict=True))
+
+
+def _survives(kind: type[Any], transform: TransformPass) -> bool:
+    """Whether a fact still holds after a rewrite."""
+    return issubclass(kind, RunFact) or kind in transform.keeps
+
+
+def _odd_field(each: Any) -> str | None:
+    """The first field of a pass that isn't a plain option."""
+    named = fields(each) if is_dataclass(each) else ()
+    return next((f.name for f in named if not _is_option(getattr(each, f.name))), None)
+
+
+def _is_option(value: Any) -> bool:
+    """Whether a value is plain, or an object that holds plain values only."""
+    if value is None or isinstance(value, bool | int | float | str | Path | Enum):
+        return True
+    if isinstance(value, tuple | frozenset):
+        return all(map(_is_option, value))
+    functions = (FunctionType, BuiltinFunctionType, MethodType, partial, torch.Tensor, type)
+    if isinstance(value, functions) or not hasattr(value, "__dict__"):
+        return False
+    return all(map(_is_option, vars(value).values()))
+
+
+def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:
+    """What a pass may not change in its input: calls, arguments, tensors and their values."""
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
+    calls = [
+        (node.op, node.name, str(node.target), str(node.args), str(node.kwargs))
+        for graph in graphs
+        for node in graph.nodes
+    ]
+    tensors = {**program.state_dict, **program.constants}
+    return [*calls, *((name, id(value), _checksum(value)) for name, value in tensors.items())]
+
+
+def _checksum(value: Any) -> str:
+    """The sum of a tensor's values, as text, in which NaN equals itself."""
+    if not isinstance(value, torch.Tensor) or value.is_meta:
+        return ""
+    wide = torch.float64 if value.is_floating_point() else None
+    return str(value.detach().sum(dtype=wide).item())
 
 
 @contextmanager

@@ -16,18 +16,21 @@
 
 from __future__ import annotations
 
-from graphprune.passes.allocate.allocate import Allocate
-from graphprune.passes.batchnorm.fold_batchnorm import FoldBatchNorm, Folded, count_batchnorms
-from graphprune.passes.decision import Decision, make_plan
-from graphprune.passes.prune.merge import Merge, Merged
-from graphprune.passes.prune.prune import Prune
-from graphprune.passes.recover.distil import Distil, Distilled
-from graphprune.passes.recover.effort import Effort
-from graphprune.passes.recover.recover import Recover, Recovered
-
-from .analyse import Analyse, Observe, Score
+from .allocate.allocate import Allocate
+from .analyse import Analyse
+from .batchnorm.fold_batchnorm import FoldBatchNorm, Folded, count_batchnorms
 from .choose import Choose
+from .decision import Decision, make_plan
+from .observe.observe import Observe
+from .prune.merge import Merge, Merged
+from .prune.prune import Prune
+from .recover.augment import check_names
+from .recover.distil import Distil, Distilled
+from .recover.effort import Effort
+from .recover.recover import Recover, Recovered
+from .recover.teacher_student import Teacher
 from .score import CRITERIA, Criterion, Scores
+from .score.score import Score
 
 __all__ = [
     "ALL_PASSES",
@@ -50,6 +53,8 @@ __all__ = [
     "Recovered",
     "Score",
     "Scores",
+    "Teacher",
+    "check_names",
     "count_batchnorms",
     "make_plan",
 ]

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import Cut
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes.allocate.allocate import Allocate
 from graphprune.passes.decision import Decision
-from graphprune.pipeline import AnalysisPass, State
+from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan.plan import Plan
 
 from .observe import Observations
-from .recover import repair
+from .recover import Repaired, repair
 from .score import Scores
 from .solver import DynamicProgramming, GlobalThreshold, correct
 
@@ -52,10 +53,10 @@ class Choose(AnalysisPass):
 
     name: ClassVar[str] = "choose"
     needs = (Analysis, Scores, Observations)
-    gives = (Decision,)
+    gives = (Decision, Repaired)
     allocate: Allocate
 
-    def run(self, state: State) -> Decision:
+    def run(self, state: State) -> tuple[Decision, Repaired]:
         """Allocate, repair and compare.
 
         Raises:
@@ -96,20 +97,21 @@ class _Tried:
         self._state, self._seen = state, state[Observations]
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
-        self._best: Decision | None = None
+        self._best: tuple[Decision, Repaired] | None = None
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
         """A plan by some curves."""
-        return allocate.run(self._state.knowing(replace(self._state[Scores], curves=curves)))
+        known = self._state.knowing(replace(self._state[Scores], curves=curves))
+        return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
     def add(self, name: str, found: Decision) -> bool:
         """Repair a plan, unless it was tried before."""
         if found.plan in self._plans:
             return False
-        kept = self._seen.analysis.kept(found.plan.keep)
-        repaired = repair(self._seen, kept, stage=f"choose {name}".rstrip())
+        cut = Cut.of(self._seen.analysis, found.plan.keep)
+        repaired = repair(self._seen, cut, stage=f"choose {name}".rstrip())
         if self._best is None or repaired.error < self.least():
-            self._best = replace(found, repaired=repaired)
+            self._best = found, repaired
         self._plans.append(found.plan)
         self._errors[name] = repaired.error
         return True
@@ -118,13 +120,14 @@ class _Tried:
         """The lowest error."""
         return min(self._errors.values())
 
-    def best(self) -> Decision:
-        """The plan with the lowest error, and a note on all of them."""
+    def best(self) -> tuple[Decision, Repaired]:
+        """The plan with the lowest error and its weights, and a note on all of them."""
         assert self._best is not None, "nothing was tried"
+        decision, repaired = self._best
         name = min(self._errors, key=self._errors.__getitem__)
         listed = ", ".join(f"{each} {error:.4f}" for each, error in self._errors.items())
         note = f"curves: {name}, by the repaired network's output error ({listed})"
-        return replace(self._best, notes=(*self._best.notes, *([note] if name else [])))
+        return replace(decision, notes=(*decision.notes, *([note] if name else []))), repaired
 
     def corrected(self, variants: Mapping[str, Curves]) -> Curves | None:
         """The variant that explains the errors best, corrected by them; ``None`` if none can be."""

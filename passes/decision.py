@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,8 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.ir.program import fingerprint
 from graphprune.passes.solver import Allocation
+from graphprune.pipeline import RunFact
 from graphprune.plan.plan import GroupPlan, Plan
-
-if TYPE_CHECKING:
-    from graphprune.passes.recover import Repaired
 
 __all__ = ["ROUNDING", "Decision", "Met", "make_plan"]
 
@@ -48,7 +45,7 @@ class Met:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(RunFact):
     """A plan and how it was reached.
 
     Attributes:
@@ -56,7 +53,6 @@ class Decision:
         allocation: the optimiser's figures: distortion, lower bound, gap.
         budgets: what was asked, and what was reached; at least one.
         notes: what the user should know of it.
-        repaired: weights that go with the plan, if they were found while choosing it.
         curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
     """
 
@@ -64,7 +60,6 @@ class Decision:
     allocation: Allocation
     budgets: tuple[Met, ...]
     notes: tuple[str, ...] = ()
-    repaired: Repaired | None = field(default=None, repr=False)
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import fx
 from torch.export import ExportedProgram
 
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, Labels
 from graphprune.axes.layout import Layout
 from graphprune.axes.polynomial import Costs, Polynomial, total
@@ -49,6 +50,7 @@ class Analysis:
         grouping: the groups.
         costs: their costs.
         allow_inexact: statistics over an axis didn't hold it.
+        program: the program that the graph was unlifted from, if there was one.
     """
 
     module: fx.GraphModule
@@ -62,6 +64,7 @@ class Analysis:
     grouping: Grouping
     costs: Costs
     allow_inexact: bool = False
+    program: ExportedProgram | None = None
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -120,19 +123,6 @@ class Analysis:
         return graph
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Tells which rows of an axis survive. Callable on any axis of the analysis."""
-
-    labels: Labels
-    alive: NDArray[np.bool_]
-
-    def __call__(self, axis: Axis) -> NDArray[np.bool_]:
-        """``[rows]``: whether all of a row's labels are kept."""
-        rows: NDArray[np.bool_] = np.all(self.alive[self.labels.resolve(axis)], axis=1)
-        return rows
-
-
 def analyse(
     program: ExportedProgram | fx.GraphModule,
     *,
@@ -178,6 +168,7 @@ def analyse(
         grouping,
         costs,
         allow_inexact,
+        program if isinstance(program, ExportedProgram) else None,
     )
 
 

@@ -160,6 +160,6 @@ def reason_of(analysis: Analysis, node: fx.Node) -> str:
     if node.op == "placeholder":
         return f"model input {node.target}"
     if node in analysis.facts and analysis.facts[node].mixes:
-        opens = "; --allow-inexact cuts through it" if analysis.facts[node].opens else ""
+        opens = "; allow_inexact cuts through it" if analysis.facts[node].opens else ""
         return f"mix: {operator_of(node)} takes statistics over the axis{opens}"
     return f"{operator_of(node)} needs the axis whole"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.nodes import source_line
 
 from .frozen import classes_of, operator_of, reason_of
@@ -50,7 +50,7 @@ def why(analysis: Analysis, name: str) -> tuple[Step, ...]:
         frozen axis: the shortest chain from its first frozen channel to what freezes it.
 
     Raises:
-        PlanError: if there is no such group or parameter.
+        OptionError: if there is no such group or parameter.
     """
     label, is_frozen = _label(analysis, name)
     edges = list(_edges(analysis, label))
@@ -83,7 +83,7 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
     tensor, _, dim = name.rpartition(":") if name.rpartition(":")[0] else (name, "", "")
     layout = analysis.axes.get(tensor)
     if layout is None or (dim and not (dim.isdigit() and int(dim) < len(layout))):
-        raise PlanError(
+        raise OptionError(
             f"no group or parameter {name!r}",
             hint="`graphprune inspect` lists the groups; a parameter's axis is written name:dim",
         )
@@ -94,7 +94,7 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
             return int(axis[held[0], 0]), True
     free = [axis for axis in axes if axis.shape[1]]
     if not free:
-        raise PlanError(f"{name} has no axis with more than one row")
+        raise OptionError(f"{name} has no axis with more than one row")
     return int(analysis.labels.resolve(free[0])[0, 0]), False
 
 

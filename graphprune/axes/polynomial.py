@@ -1,6 +1,6 @@
 """Costs as polynomials in the group widths.
 
-One unit throughout: multiply-accumulates (MACs). ``--flops 0.5`` asks for half of them, since
+One unit throughout: multiply-accumulates (MACs). a budget of ``flops=0.5`` asks for half of them, since
 FLOPs = 2 x MACs. All figures are per sample where the program has a dynamic batch axis, and
 for the example inputs where it has none.
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.errors import OutputError, PlanError
+from graphprune.errors import OptionError, OutputError
 
 from . import options, output, processes, reading, render
 from .progress import working
@@ -216,13 +216,13 @@ def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
     """The budgets, or the drop of accuracy, as keyword arguments.
 
     Raises:
-        PlanError: unless there is either, and it can be read.
+        OptionError: unless there is either, and it can be read.
     """
     if not max_drop:
         return reading.budgets(**budgets)
     given = [f"--{name}" for name, amount in budgets.items() if amount]
     if given:
-        raise PlanError(f"--max-drop decides the budget; leave out {', '.join(given)}")
+        raise OptionError(f"--max-drop decides the budget; leave out {', '.join(given)}")
     from graphprune.workflow.accuracy_search import parse_drop
 
     return {"max_drop": parse_drop(max_drop)}
@@ -243,7 +243,7 @@ def _check_pairs(
     """Options that mean nothing alone.
 
     Raises:
-        PlanError: with both names.
+        OptionError: with both names.
     """
     for name, value, other, needed in (
         ("--max-drop", max_drop, "--val", val),
@@ -255,7 +255,7 @@ def _check_pairs(
         ("--fp16", fp16, "the ONNX file", onnx),
     ):
         if value and not needed:
-            raise PlanError(f"{name} needs {other}")
+            raise OptionError(f"{name} needs {other}")
 
 
 def _teller(*, quiet: bool) -> Callable[[Probe], None]:
@@ -267,12 +267,12 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
     """Keyword arguments for a plan; nothing else may ask for widths.
 
     Raises:
-        PlanError: if an option would be ignored, or the plan can't be read.
+        OptionError: if an option would be ignored, or the plan can't be read.
     """
     ignored = [name for name, value in limits.items() if value != _DEFAULTS[name]]
     if budget or ignored:
         names = ["a budget"] * bool(budget) + [f"--{n.replace('_', '-')}" for n in ignored]
-        raise PlanError(f"--plan decides already; leave out {', '.join(names)}")
+        raise OptionError(f"--plan decides already; leave out {', '.join(names)}")
     return {"plan": reading.plan(path)}
 
 

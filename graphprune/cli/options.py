@@ -45,7 +45,22 @@ __all__ = [
     "TrustPickle",
     "Val",
     "Verbose",
+    "flag",
 ]
+
+_FLAGS = {
+    "calibration": "--data",
+    "onnx": "--no-onnx",
+    "plot": "--no-plot",
+    "latency_table": "--table",
+}
+"""Arguments of the library whose flags have other names."""
+
+
+def flag(argument: str) -> str:
+    """The flag of an argument of the library: ``--round-to`` for ``round_to``."""
+    return _FLAGS.get(argument, f"--{argument.replace('_', '-')}")
+
 
 Model = Annotated[Path, typer.Argument(
     metavar="MODEL", show_default=False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 
 from . import options, output, reading, render
 from .progress import working
@@ -70,7 +70,7 @@ def profile(
     source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     if out.suffix != ".json":
-        raise PlanError("a latency table is a .json file", hint="-o table.json")
+        raise OptionError("a latency table is a .json file", hint="-o table.json")
     with (
         output.new_file(out, force=force) as write,
         working(verbose=verbose, quiet=quiet, stages=4) as progress,

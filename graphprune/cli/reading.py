@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphprune.errors import GraphpruneError, LoadError, PlanError
+from graphprune.errors import GraphpruneError, LoadError, OptionError, PlanError
 
 if TYPE_CHECKING:
     from graphprune.loading.load import Loaded
@@ -83,7 +83,7 @@ def budgets(**amounts: str) -> dict[str, Any]:
     """The budgets as keyword arguments.
 
     Raises:
-        PlanError: unless there is one, and all can be read.
+        OptionError: unless there is one, and all can be read.
     """
     from graphprune.plan.budget import budgets as parse
 
@@ -95,12 +95,12 @@ def rounding(text: str) -> int | Literal["auto"]:
     """``--round-to``.
 
     Raises:
-        PlanError: if it can't be read.
+        OptionError: if it can't be read.
     """
     if text == "auto":
         return "auto"
     if not text.lstrip("-").isdecimal():
-        raise PlanError(f"can't read --round-to {text!r}", hint="write 8, or auto")
+        raise OptionError(f"can't read --round-to {text!r}", hint="write 8, or auto")
     return int(text)
 
 
@@ -122,14 +122,14 @@ def sources(
 
     Raises:
         LoadError: if there is no such data.
-        PlanError: if an option can't be read, or is for data that isn't there.
+        OptionError: if an option can't be read, or is for data that isn't there.
     """
     means, stds = _numbers("--mean", mean), _numbers("--std", std)
     sizes = [int(value) for value in _numbers("--size", size)]
     if len(sizes) > 2:
-        raise PlanError(f"can't read --image-size {size!r}", hint="write 224, or 224,320")
+        raise OptionError(f"can't read --image-size {size!r}", hint="write 224, or 224,320")
     if not data and not val and (means or stds or sizes):
-        raise PlanError("--mean, --std and --image-size need --data or --val")
+        raise OptionError("--mean, --std and --image-size need --data or --val")
     from graphprune.data import open_source
 
     _import_from_here()
@@ -149,7 +149,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError as error:
-        raise PlanError(
+        raise OptionError(
             f"can't read {option} {text!r}", hint="write 0.5, or 0.5,0.4,0.3"
         ) from error
 
@@ -158,14 +158,14 @@ def numbers(option: str, text: str) -> list[int]:
     """``1,8`` as numbers.
 
     Raises:
-        PlanError: unless there are some, all at least 1.
+        OptionError: unless there are some, all at least 1.
     """
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise PlanError(f"can't read {option} {text!r}", hint="write 1, or 1,8") from error
+        raise OptionError(f"can't read {option} {text!r}", hint="write 1, or 1,8") from error
     if min(found) < 1:
-        raise PlanError(f"{option} must be at least 1")
+        raise OptionError(f"{option} must be at least 1")
     return found
 
 
@@ -173,13 +173,13 @@ def sizes(option: str, pairs: list[str]) -> dict[str, int]:
     """``NAME=N`` each, as a table.
 
     Raises:
-        PlanError: if one can't be read.
+        OptionError: if one can't be read.
     """
     found: dict[str, int] = {}
     for pair in pairs:
         name, equals, number = pair.rpartition("=")
         if not equals or not name:
-            raise PlanError(f"can't read {option} {pair!r}", hint="write NAME=128")
+            raise OptionError(f"can't read {option} {pair!r}", hint="write NAME=128")
         (found[name],) = numbers(option, number)
     return found
 

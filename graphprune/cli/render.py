@@ -15,6 +15,7 @@ from graphprune.report.text import COSTS, amount, change, target
 from graphprune.workflow.write import PAGE, REPORT
 
 from .console import console, line, table
+from .options import flag
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +60,11 @@ def failure(error: GraphpruneError) -> None:
     out = console(to_stderr=True)
     where = f" ({error.where})" if error.where else ""
     line(out, f"error[{error.code}]: ", f"{error.message}{where}", style="bold red")
+    flags = ", ".join(map(flag, error.options))
     if error.hint:
-        line(out, "  hint: ", error.hint, style="bold")
+        line(out, "  hint: ", f"{error.hint} ({flags})" if flags else error.hint, style="bold")
+    elif flags:
+        line(out, "  see: ", flags, style="bold")
 
 
 def bug(error: Exception) -> None:
@@ -108,7 +112,7 @@ def inspection(view: Inspection) -> None:
 def chain(name: str, steps: Sequence[Step], *, as_json: bool) -> None:
     """``graphprune inspect --why``."""
     if as_json:
-        text(
+        document(
             json.dumps(
                 {
                     "format": "graphprune.why/1",

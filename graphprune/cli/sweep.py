@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphprune.errors import OutputError, PlanError
+from graphprune.errors import OptionError, OutputError
 
 from . import options, reading, render
 from .progress import working
@@ -133,7 +133,7 @@ class _Folder:
         except OSError as error:
             raise OutputError(f"can't write to {path}: {error.strerror}") from error
         if self.front.of != of:
-            raise PlanError(
+            raise OptionError(
                 f"{path} holds a sweep of another model, or with other options",
                 hint="--force begins anew; or choose another folder",
             )

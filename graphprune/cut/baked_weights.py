@@ -20,7 +20,8 @@ from graphprune.ir.nodes import is_continuous
 from graphprune.ops.float64 import Double, Tensors
 
 if TYPE_CHECKING:
-    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.axes.kept import Kept
 
 __all__ = ["baked_calls", "baked_results", "baked_sources", "baked_values"]
 
@@ -77,19 +78,22 @@ def _ancestors(calls: Mapping[fx.Node, str] | list[fx.Node]) -> set[fx.Node]:
 
 
 def baked_values(
-    analysis: Analysis, kept: Kept, tensors: Tensors | None = None
+    analysis: Analysis,
+    kept: Kept,
+    calls: Mapping[fx.Node, str],
+    tensors: Tensors | None = None,
 ) -> dict[str, torch.Tensor]:
     """The tensors that a cut stores: computed in float64, rounded once, without the rows removed.
 
     Args:
         analysis: of the dense graph.
         kept: the rows that stay.
+        calls: see ``baked_calls``.
         tensors: dense values to use in place of the stored ones, by name.
 
     Returns:
         By name; a parameter where it is computed from one that can be trained.
     """
-    calls = baked_calls(analysis, kept)
     if not calls:
         return {}
     found: dict[str, torch.Tensor] = {}

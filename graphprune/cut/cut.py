@@ -1,223 +1,122 @@
-"""Cut: remove the channels a plan doesn't keep, physically.
-
-Parameters and buffers are sliced; arguments that hold sizes are rewritten as the operator rules
-say, and factors are inserted where they say that too. The graph that is cut is a copy.
-"""
+"""Cut: the dense graph without the channels that a plan doesn't keep."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx
+from torch.export import ExportedProgram
 
-from graphprune.axes.labels import Axis
-from graphprune.axes.layout import Layout
-from graphprune.ir.nodes import bind
-from graphprune.ir.program import clone, fingerprint, relift
-from graphprune.ir.tensors import set_tensor
-from graphprune.ops.facts import Facts
+from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.groups import Group
+from graphprune.axes.kept import Kept
+from graphprune.errors import InternalError
+from graphprune.ir.program import fingerprint, relift
+from graphprune.pipeline import RunFact
+from graphprune.plan.plan import Plan
 
 from .baked_weights import baked_calls, baked_values
+from .rewrite_graph import rewrite_graph
+from .slice_tensors import slice_tensors, spread_tensors
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch.export import ExportedProgram
-
-    from graphprune.analysis.analyse import Analysis, Kept
-    from graphprune.plan.plan import Plan
-
-__all__ = [
-    "cut", "cut_module", "cut_nodes", "slice_tensors", "spread_tensors",
-]  # fmt: skip
+__all__ = ["Cut"]
 
 
-def cut(program: ExportedProgram, analysis: Analysis, plan: Plan) -> ExportedProgram:
-    """The program without the channels that the plan removes.
+@dataclass(frozen=True, eq=False)
+class Cut(RunFact):
+    """A choice of channels, and all that follows from it. Computed when first asked for.
 
-    Args:
-        program: the dense program.
-        analysis: its analysis.
-        plan: made for this architecture; the weights may be others.
-
-    Raises:
-        MismatchError: if the plan was made for another architecture.
+    Attributes:
+        analysis: of the dense program.
+        kept: the rows of its axes that stay.
     """
-    plan.check(
-        fingerprint(analysis.module),
-        {g.id: g.width for g in analysis.groups},
-        allow_inexact=analysis.allow_inexact,
-    )
-    return relift(cut_module(analysis, analysis.kept(plan.keep)), program)
 
+    analysis: Analysis
+    kept: Kept
 
-def cut_module(analysis: Analysis, kept: Kept) -> fx.GraphModule:
-    """The analysed graph with its tensors sliced and its arguments rewritten.
+    @classmethod
+    def of(cls, analysis: Analysis, keep: Mapping[str, Iterable[int]]) -> Cut:
+        """The cut that keeps some channels of some groups; absent groups stay whole.
 
-    Shape metadata of the copy is stale; export it again, or propagate shapes, to refresh it.
-    """
-    return cut_nodes(analysis, kept)[0]
+        Args:
+            analysis: of the dense program.
+            keep: group id -> numbers of the channels that stay.
+        """
+        return cls(analysis, analysis.kept(keep))
 
+    @classmethod
+    def by(cls, plan: Plan, analysis: Analysis) -> Cut:
+        """The cut that a plan asks for; the weights may be other than those it was made with.
 
-def cut_nodes(analysis: Analysis, kept: Kept) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
-    """``cut_module``, and its node for each node of the analysed graph whose value it computes."""
-    module = clone(analysis.module)
-    for name, tensor in slice_tensors(analysis.tensors, analysis.axes, kept).items():
-        set_tensor(module, name, tensor)
-    pairs = zip(analysis.module.graph.nodes, list(module.graph.nodes), strict=True)
-    copies = dict(pairs)
-    for old, new in copies.items():
-        if old in analysis.facts:
-            _rewrite(module, analysis.facts[old], old, new, copies, kept)
-    module = _baked(module, analysis, kept, copies)
-    module.graph.lint()
-    module.recompile()
-    return module, copies
+        Raises:
+            MismatchError: if the plan was made for another architecture.
+        """
+        plan.check(
+            fingerprint(analysis.module),
+            {g.id: g.width for g in analysis.groups},
+            allow_inexact=analysis.allow_inexact,
+        )
+        return cls.of(analysis, plan.keep)
 
+    def channels(self, group: Group) -> NDArray[np.int64]:
+        """Numbers of the group's channels that stay, ascending."""
+        return np.flatnonzero(self.kept.alive[group.labels])
 
-def _baked(
-    module: fx.GraphModule, analysis: Analysis, kept: Kept, copies: dict[fx.Node, fx.Node]
-) -> fx.GraphModule:
-    """Computed weights stored, and the calls and tensors that computed them left out."""
-    values = baked_values(analysis, kept)
-    if not values:
-        return module
-    for old, name in baked_calls(analysis, kept).items():
-        set_tensor(module, name, values[name])
-        with module.graph.inserting_before(copies[old]):
-            stored = module.graph.get_attr(name)
-        copies[old].replace_all_uses_with(stored)
-        module.graph.erase_node(copies[old])
-        copies[old] = stored
-    for old in reversed(analysis.nodes):
-        if (old in analysis.stored or old.op == "get_attr") and not copies[old].users:
-            module.graph.erase_node(copies.pop(old))
-    return fx.GraphModule(module, module.graph)  # takes along only the tensors that are read
+    @cached_property
+    def baked(self) -> Mapping[fx.Node, str]:
+        """Calls whose results are stored as tensors, with their names (``baked_weights.py``)."""
+        return baked_calls(self.analysis, self.kept)
 
+    @cached_property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """The tensors that the dense graph doesn't have: sliced ones, and baked ones."""
+        return {**self.sliced(self.analysis.tensors), **self.baked_values()}
 
-def slice_tensors(
-    tensors: Mapping[str, torch.Tensor], axes: Mapping[str, Layout], kept: Kept
-) -> dict[str, torch.Tensor]:
-    """The tensors that shrink, by name. Tensors that were one object stay one object."""
-    done: dict[int, torch.Tensor] = {}
-    out: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
-        if id(tensor) not in done:
-            done[id(tensor)] = _sliced(tensor, axes[name], kept)
-        if done[id(tensor)] is not tensor:
-            out[name] = done[id(tensor)]
-    return out
+    @cached_property
+    def module(self) -> fx.GraphModule:
+        """The cut graph. Shared: not to be changed."""
+        return self._graph[0]
 
+    @cached_property
+    def copies(self) -> Mapping[fx.Node, fx.Node]:
+        """The node of ``module`` for each node of the dense graph whose value it computes."""
+        return self._graph[1]
 
-def spread_tensors(
-    tensors: Mapping[str, torch.Tensor],
-    axes: Mapping[str, Layout],
-    kept: Kept,
-    values: Mapping[str, torch.Tensor],
-) -> dict[str, torch.Tensor]:
-    """The opposite of ``slice_tensors``: dense tensors with other values in the rows that are kept.
+    @cached_property
+    def _graph(self) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
+        return self.graph()
 
-    Args:
-        tensors: the dense ones.
-        axes: their layouts.
-        kept: the rows that stay.
-        values: tensors of the cut network; those of other names or shapes are left out.
-    """
-    done: dict[int, torch.Tensor] = {}
-    out: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
-        if name not in values:
-            continue
-        if id(tensor) not in done:
-            rows = [
-                kept(axis) if axis.shape[1] else np.ones(len(axis), bool) for axis in axes[name]
-            ]
-            value = values[name].detach()
-            if value.shape != tuple(map(np.count_nonzero, rows)):
-                continue
-            done[id(tensor)] = _spread(tensor, rows, value)
-        out[name] = done[id(tensor)]
-    return out
+    def graph(self) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
+        """``module`` and ``copies`` made again, to be changed by the caller."""
+        return rewrite_graph(self.analysis, self.kept, self.tensors, self.baked)
 
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """The cut graph, exported again with the dense program's inputs."""
+        return relift(self.module, self.dense)
 
-def _spread(
-    tensor: torch.Tensor, rows: Sequence[NDArray[np.bool_]], value: torch.Tensor
-) -> torch.Tensor:
-    if not rows:
-        return value
-    indices = tuple(torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows)))
-    return tensor.detach().to(value).index_put(indices, value)
+    @property
+    def dense(self) -> ExportedProgram:
+        """The dense program."""
+        if self.analysis.program is None:
+            raise InternalError("the analysis is of a graph that came without a program")
+        return self.analysis.program
 
+    def sliced(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Of tensors in dense shapes, those that shrink, sliced. What is one object stays one."""
+        return slice_tensors(tensors, self.analysis.axes, self.kept)
 
-def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
-    out = tensor.detach()
-    for dim, axis in enumerate(layout):
-        if axis.shape[1] and not (rows := kept(axis)).all():
-            index = torch.from_numpy(np.flatnonzero(rows)).to(out.device)
-            out = out.index_select(dim, index)
-    if out.shape == tensor.shape:
-        return tensor
-    if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(out, requires_grad=tensor.requires_grad)
-    return out
+    def spread(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Dense tensors that hold those of the cut graph in the rows that stay."""
+        return spread_tensors(self.analysis.tensors, self.analysis.axes, self.kept, tensors)
 
-
-def _rewrite(
-    module: fx.GraphModule,
-    facts: Facts,
-    old: fx.Node,
-    new: fx.Node,
-    copies: Mapping[fx.Node, fx.Node],
-    kept: Kept,
-) -> None:
-    found = facts.replacement(kept) if facts.replacement is not None else None
-    target, arguments = found if found is not None else (old.target, bind(old))
-    changed = {name: value(kept) for name, value in facts.rewrites.items()}
-    factors = {name: factor(kept) for name, factor in facts.scales.items()}
-    after = factors.pop("", 1.0)
-    if (
-        found is not None
-        or any(arguments[n] != value for n, value in changed.items())
-        or any(factor != 1 for factor in factors.values())
-    ):
-        copied: dict[str, Any] = {}
-        for name, value in (arguments | changed).items():
-            if isinstance(value, np.ndarray):
-                copied[name] = _stored(module, new, value)
-            else:
-                copied[name] = fx.map_arg(value, lambda n: copies.get(n, n))
-        for name, factor in factors.items():
-            with module.graph.inserting_before(new):
-                copied[name] = _times(module.graph, copied[name], factor)
-        new.target = target
-        new.args, new.kwargs = _by_schema(target, copied)
-    if after != 1:
-        with module.graph.inserting_after(new):
-            scaled = _times(module.graph, new, after)
-        new.replace_all_uses_with(scaled, lambda user: user is not scaled)
-
-
-def _times(graph: fx.Graph, node: fx.Node, factor: float) -> fx.Node:
-    return graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
-
-
-def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    schema = target._schema.arguments
-    args = [arguments.get(a.name, a.default_value) for a in schema if not a.kwarg_only]
-    kwargs = {
-        a.name: arguments[a.name]
-        for a in schema
-        if a.kwarg_only and a.name in arguments and arguments[a.name] != a.default_value
-    }
-    return tuple(args), kwargs
-
-
-def _stored(module: fx.GraphModule, before: fx.Node, rows: Axis) -> fx.Node:
-    """An index tensor as a buffer of the module, read just before a node."""
-    name = f"rows_of_{before.name}"
-    module.register_buffer(name, torch.from_numpy(np.ascontiguousarray(rows)))
-    with module.graph.inserting_before(before):
-        return module.graph.get_attr(name)
+    def baked_values(
+        self, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The baked tensors by name, computed of other dense tensors where these are given."""
+        return baked_values(self.analysis, self.kept, self.baked, tensors)

@@ -4,7 +4,7 @@
 ``files``                 the files of a folder or of a zip archive
 ``images``                images from either, with labels from the folders they lie in
 ``arrays``                ``.npy``, ``.npz``, ``.safetensors``
-``source``                what is meant by ``--data``; ``calibrate``
+``source``                what calibration data may be; ``calibrate``
 ``labelled``              accuracy on inputs with labels
 ``corruptions``           the same on images made worse
 ========================  ====================================================================

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError
 from graphprune.ir.program import dynamic_dims, input_names, user_inputs
+from graphprune.pipeline import RunFact
 
 __all__ = ["BATCH", "Calibration", "batch_size", "batched", "dynamic_batch", "gather"]
 
@@ -30,7 +31,7 @@ _WHOLE = (
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(RunFact):
     """Inputs of a program, in batches.
 
     Attributes:

@@ -145,7 +145,7 @@ def robustness(program: ExportedProgram, data: Source) -> dict[str, float]:
 
     Raises:
         LoadError: as ``accuracy``.
-        PlanError: as ``accuracy``.
+        OptionError: as ``accuracy``.
     """
     if not takes_images(program):
         return {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from graphprune.errors import LoadError, PlanError, first_line
+from graphprune.errors import LoadError, OptionError, first_line
 from graphprune.ir.program import user_inputs
 
 from .calibration import Calibration, gather
@@ -61,12 +61,12 @@ class Images:
         """Refuse values that can't be meant.
 
         Raises:
-            PlanError: with the option's name.
+            OptionError: with the option's name.
         """
         if any(value == 0 for value in self.std):
-            raise PlanError("--std must not be 0")
+            raise OptionError("std must not be 0", options=("std",))
         if self.size is not None and min(self.size) < 1:
-            raise PlanError("--image-size must be at least 1 pixel")
+            raise OptionError("an image has at least 1 pixel", options=("image_size",))
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
         """As many as asked for, drawn by the seed.
@@ -80,7 +80,7 @@ class Images:
         items = (image for _, image in self._read([names[i] for i in order], program, skipped))
         found = gather(items, program, samples=samples)
         source = f"{found.samples} of {len(names)} images in {self.path.name}"
-        plain = f"pixels of {self.path.name} are 0 to 1: no --mean and --std"
+        plain = f"pixels of {self.path.name} are 0 to 1: no mean and std given"
         notes = () if self.mean or self.std else (plain,)
         return replace(found, source=source, skipped=len(skipped), notes=notes)
 
@@ -167,7 +167,7 @@ def images(
         seed: draws which images are taken; the same seed draws the same ones.
 
     Raises:
-        PlanError: if a value can't be meant.
+        OptionError: if a value can't be meant.
     """
     pair = (size, size) if isinstance(size, int) else size
     return Images(Path(path), tuple(mean), tuple(std), pair, seed)
@@ -183,13 +183,16 @@ def _image_input(program: ExportedProgram) -> torch.Tensor:
         shape = f"{len(examples)} inputs"
     raise LoadError(
         f"images fit an input [n, 1, 3 or 4, h, w] of floats; the model takes {shape}",
-        hint="give tensors: --data FILE.npz, or package.module:callable",
+        hint="give tensors: a file such as data.npz, or package.module:callable",
+        options=("calibration",),
     )
 
 
 def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:
     if len(values) not in {1, channels}:
-        raise PlanError(f"{len(values)} values of --mean or --std for {channels} channels")
+        raise OptionError(
+            f"{len(values)} values of mean or std for {channels} channels", options=("mean", "std")
+        )
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
 

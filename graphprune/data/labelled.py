@@ -28,7 +28,7 @@ def accuracy(program: ExportedProgram, data: Source) -> float:
 
     Raises:
         LoadError: if there are no samples, or a label isn't a class.
-        PlanError: if the model isn't a classifier.
+        OptionError: if the model isn't a classifier.
     """
     classes = class_count(program)
     module, size = unlift(program), batch_size(program)

@@ -1,4 +1,4 @@
-"""What ``--data`` and ``calibration=`` mean."""
+"""What calibration data may be: a folder, a file, an archive, a callable, batches in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import GraphpruneError, LoadError, PlanError, first_line
+from graphprune.errors import GraphpruneError, LoadError, OptionError, first_line
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.loading.factories import resolve
 
@@ -101,7 +101,7 @@ def open_source(
 
     Raises:
         LoadError: if there is no such thing.
-        PlanError: if options for images are given and it holds none.
+        OptionError: if options for images are given and it holds none.
     """
     path = Path(text)
     if path.suffix.lower() not in SUFFIXES and (path.exists() or ":" not in str(text)):
@@ -109,7 +109,9 @@ def open_source(
             raise LoadError(f"no such file: {text}")
         return Images(path, tuple(mean), tuple(std), size, seed)
     if mean or std or size:
-        raise PlanError("--mean, --std and --image-size are for images")
+        raise OptionError(
+            "mean, std and image size are for images", options=("mean", "std", "image_size")
+        )
     return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
 
 
@@ -125,10 +127,10 @@ def calibrate(
 
     Raises:
         LoadError: if there is none, or it isn't what the program accepts.
-        PlanError: if ``samples`` isn't positive.
+        OptionError: if ``samples`` isn't positive.
     """
     if samples < 1:
-        raise PlanError("--samples must be at least 1")
+        raise OptionError("samples must be at least 1", options=("samples",))
     if isinstance(data, Calibration):
         found = gather(data.batches, program, samples=data.samples)
         return replace(data, batches=found.batches, whole=found.whole)

@@ -98,12 +98,12 @@ def _advice(program: ExportedProgram, seed: int, tolerance: float) -> str:
     own = error(run(_Untouched(graph), inputs, rounded=True), exact)
     if own <= tolerance:
         return (
-            "try another opset, or leave out the ONNX file (--no-onnx); the PyTorch result was verified and "
+            "try another opset, or leave out the ONNX file; the PyTorch result was verified and "
             "is not affected"
         )
     return (
         f"PyTorch itself is {own:.1e} away from its result in float64 on these inputs, as where nearly equal "
-        "values are put in order, so this can't be decided: leave out the ONNX file (--no-onnx), or give the "
+        "values are put in order, so this can't be decided: leave out the ONNX file, or give the "
         "model without its last steps"
     )
 

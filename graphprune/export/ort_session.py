@@ -154,7 +154,8 @@ def cannot_run(failure: Exception) -> ExportError:
     """The error to raise for one of onnxruntime's."""
     return ExportError(
         f"onnxruntime can't run the ONNX model: {innermost(failure)}",
-        hint="try another opset, or leave out the ONNX file (--no-onnx)",
+        hint="try another opset, or leave out the ONNX file",
+        options=("opset", "onnx"),
     )
 
 
@@ -169,7 +170,8 @@ def _length(
         return batch
     raise LoadError(
         f"axis {axis} of the input {name} is dynamic: {size}",
-        hint=f"--dim {size}=128 gives it a size",
+        hint=f"give it a size: {size}=128",
+        options=("dim",),
     )
 
 

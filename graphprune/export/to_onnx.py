@@ -83,7 +83,8 @@ def to_onnx(
     except OnnxExporterError as failure:
         raise ExportError(
             f"torch.onnx can't convert this model: {innermost(failure)}",
-            hint="leave out the ONNX file (--no-onnx), or replace the operator in the model",
+            hint="leave out the ONNX file, or replace the operator in the model",
+            options=("onnx",),
         ) from failure
     if converted is None:
         raise ExportError("torch.onnx returned no model")
@@ -120,7 +121,8 @@ def _check_size(program: ExportedProgram) -> None:
     if size > MAX_BYTES:
         raise ExportError(
             f"the weights take {size / 2**30:.1f} GiB; an ONNX file holds 2 GiB",
-            hint="leave out the ONNX file (--no-onnx)",
+            hint="leave out the ONNX file",
+            options=("onnx",),
         )
 
 
@@ -218,7 +220,8 @@ def _check_model(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as failure:
         raise ExportError(
             f"the ONNX model is not valid: {innermost(failure)}",
-            hint="try another opset, or leave out the ONNX file (--no-onnx)",
+            hint="try another opset, or leave out the ONNX file",
+            options=("opset", "onnx"),
         ) from failure
     values = model.graph.input, model.graph.output
     got = tuple([value.name for value in side] for side in values)

@@ -196,7 +196,8 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             f"the model fails on inputs of shape {', '.join(map(str, shapes))}: "
             f"{first_line(error)}",
             where=user_line(error),
-            hint="give example inputs that the model accepts (--input 1x3x224x224)",
+            hint="give example inputs that the model accepts, such as 1x3x224x224",
+            options=("input",),
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Architectures: from the name that ``--arch`` gives to a module, and weights put into it."""
+"""Architectures: from the name of an architecture to a module, and weights put into it."""
 
 from __future__ import annotations
 
@@ -60,12 +60,15 @@ def build(arch: str) -> torch.nn.Module:
             made = make[parsed.library](library, parsed)
         except _CONSTRUCTION_ERRORS as error:
             raise LoadError(
-                f"{arch} can't be built: {first_line(error)}", hint="check --arch"
+                f"{arch} can't be built: {first_line(error)}",
+                hint="check the architecture",
+                options=("arch",),
             ) from error
     if not isinstance(made, torch.nn.Module):
         raise LoadError(
             f"{arch} fails: it makes an object of type {type(made).__name__}, not a module",
-            hint="check --arch",
+            hint="check the architecture",
+            options=("arch",),
         )
     return made
 
@@ -193,7 +196,9 @@ def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
         _, _, details = str(error).partition(":\n")  # below torch's headline
         said = " ".join(details.split()) or first_line(error)
         raise LoadError(
-            f"{file} doesn't fit {type(model).__name__}: {said:.300}", hint="check --arch"
+            f"{file} doesn't fit {type(model).__name__}: {said:.300}",
+            hint="check the architecture",
+            options=("arch",),
         ) from error
     return model
 

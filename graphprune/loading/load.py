@@ -85,7 +85,9 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
         archive is not None and (archive.is_program or archive.is_script)
     )
     if own and arch:
-        raise LoadError(f"{path.name} brings its own architecture", hint="leave out --arch")
+        raise LoadError(
+            f"{path.name} brings its own architecture", hint="give no other", options=("arch",)
+        )
     if path.suffix == ".onnx":
         imported = import_onnx(path, [parse_input(text) for text in inputs])
         return Loaded(program=imported.program, interface=imported.interface)
@@ -93,7 +95,8 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
         if inputs:
             raise LoadError(
                 f"{path.name} brings its own architecture and inputs",
-                hint="leave out --arch and --input",
+                hint="give no others",
+                options=("arch", "input"),
             )
         return Loaded(program=load_program(path, trust_pickle=trust_pickle))
     if archive is not None and archive.is_script:
@@ -108,7 +111,8 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
     if not arch:
         raise LoadError(
             f"{path.name} holds weights without an architecture",
-            hint="name a factory: --arch package.module:factory",
+            hint="name what builds it: package.module:factory",
+            options=("arch",),
         )
     model = factories.fill(factories.build(arch), content, path.name)
     return Loaded(model=model, inputs=_examples(inputs, arch, model))
@@ -127,7 +131,8 @@ def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedPr
     if not trust_pickle:
         raise LoadError(
             f"{path.name} is TorchScript, and reading it may run code that is in it",
-            hint="if you trust where it comes from, pass --trust-pickle; safer: a .pt2",
+            hint="if you trust where it comes from, say so; safer: a .pt2",
+            options=("trust_pickle",),
         )
     return trace(load_script(path), _examples(inputs, "", None))
 
@@ -140,8 +145,9 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
     except pickle.UnpicklingError as error:
         raise LoadError(
             f"{path.name} holds pickled Python objects, and reading them runs code",
-            hint="if you trust where it comes from, pass --trust-pickle; safer: save a state "
-            "dict and pass --arch, or save a .pt2 with torch.export.save",
+            hint="if you trust where it comes from, say so; safer: save a state dict and name the "
+            "architecture, or save a .pt2 with torch.export.save",
+            options=("trust_pickle", "arch"),
         ) from error
     except (*READ_ERRORS, RecursionError) as error:
         raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
@@ -207,7 +213,9 @@ def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -
     if model is not None and (found := factories.examples_of(arch, model)) is not None:
         return tuple(found)
     raise LoadError(
-        "the shape of the inputs is not known", hint="pass --input 1x3x224x224, once for each input"
+        "the shape of the inputs is not known",
+        hint="state it for each input, such as 1x3x224x224",
+        options=("input",),
     )
 
 

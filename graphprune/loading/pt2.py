@@ -147,7 +147,8 @@ def _clean(archive: Archive) -> io.BytesIO:
 def _dangerous(archive: Archive, what: str) -> LoadError:
     return LoadError(
         f"{archive.path.name} holds {what}, and reading it could run code",
-        hint="if you trust where it comes from, pass --trust-pickle",
+        hint="if you trust where it comes from, say so",
+        options=("trust_pickle",),
     )
 
 

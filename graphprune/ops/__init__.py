@@ -20,14 +20,13 @@ from . import gather_scatter as routing
 from . import identity as passing
 from . import permute as reorder
 from .call import Call
-from .facts import Facts, Kept
+from .facts import Facts
 from .registry import RULES, Rule, Sample, find, rule, sample
 
 __all__ = [
     "RULES",
     "Call",
     "Facts",
-    "Kept",
     "Rule",
     "Sample",
     "attention",

@@ -9,13 +9,13 @@ import math
 
 import torch
 
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 
 from .call import Call
 from .elementwise import broadcast
-from .facts import Kept
 from .registry import Sample, rule, sample
 
 __all__: list[str] = []

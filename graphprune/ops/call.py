@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, Labels, plain
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import tie
 from graphprune.errors import InternalError
 from graphprune.ir.nodes import bind, is_continuous, shape, size_hint
 
-from .facts import Contraction, Facts, Kept, MacTerm, Result, Statistic
+from .facts import Contraction, Facts, MacTerm, Result, Statistic
 
 __all__ = ["Call"]
 

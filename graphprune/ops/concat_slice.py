@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, plain
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import widened
 
 from .call import Call
-from .facts import Kept, Result
+from .facts import Result
 from .registry import rule, sample
 
 __all__ = ["picked", "stack_rows", "with_axis"]

@@ -7,18 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis
 from graphprune.axes.layout import Layout
 
 __all__ = [
-    "Contraction", "Facts", "Kept", "MacTerm", "Result", "Statistic", "axes_of", "resized", "share",
+    "Contraction", "Facts", "MacTerm", "Result", "Statistic", "axes_of", "resized", "share",
 ]  # fmt: skip
-
-Kept = Callable[[Axis], NDArray[np.bool_]]
-"""Tells, for every row of an axis, whether a plan keeps it."""
 
 Result = Layout | list[Layout] | None
 

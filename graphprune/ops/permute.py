@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import fx
 
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, plain
 from graphprune.axes.layout import Layout
 
 from .call import Call
 from .concat_slice import stack_rows, with_axis
-from .facts import Kept
 from .registry import rule, sample
 
 __all__: list[str] = []

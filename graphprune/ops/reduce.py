@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import torch
 
+from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, plain
 from graphprune.axes.layout import Layout
 
 from .call import Call
-from .facts import Kept, Result, share
+from .facts import Result, share
 from .registry import Sample, rule, sample
 
 __all__: list[str] = []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 
 __all__ = ["Budget", "budgets", "parse_amount"]
 
@@ -41,10 +41,10 @@ class Budget:
         """Refuse amounts that can't be meant.
 
         Raises:
-            PlanError: unless the amount is a positive number.
+            OptionError: unless the amount is a positive number.
         """
         if not 0 < self.amount < float("inf"):
-            raise PlanError(
+            raise OptionError(
                 f"a budget must be a positive number, got {self.amount}",
                 hint="0.5 is half of the dense cost, 1.2G is absolute",
             )
@@ -89,7 +89,7 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
     """Budgets by the names of their options: ``{"flops": 0.5, "latency": "8ms"}``.
 
     Raises:
-        PlanError: if there is none, or one can't be read.
+        OptionError: if there is none, or one can't be read.
     """
     makers = {
         "flops": Budget.flops,
@@ -101,7 +101,7 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
     found = tuple(makers[name](amount) for name, amount in amounts.items()
                   if amount is not None and amount != "")  # fmt: skip
     if not found:
-        raise PlanError(
+        raise OptionError(
             "give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}"
         )
     return found
@@ -118,10 +118,10 @@ def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
             value = parse_amount(found[1]) * units[found[2]]
             if value > 1:
                 return value
-            raise PlanError(f"the budget {amount!r} is too small")
+            raise OptionError(f"the budget {amount!r} is too small")
     value = parse_amount(amount)
     if value > 1:
-        raise PlanError(
+        raise OptionError(
             f"the budget {amount!r} needs a unit",
             hint=f"0.5 is half of the dense cost; or one of {', '.join(units)}",
         )
@@ -132,7 +132,7 @@ def parse_amount(amount: float | str) -> float:
     """``0.5``, ``"0.5"``, ``"50%"`` or ``"1.2G"`` as a number.
 
     Raises:
-        PlanError: for anything else.
+        OptionError: for anything else.
     """
     if isinstance(amount, int | float):
         return float(amount)
@@ -140,7 +140,7 @@ def parse_amount(amount: float | str) -> float:
         return parse_amount(amount.strip()[:-1]) / 100
     match = _AMOUNT.match(amount)
     if match is None:
-        raise PlanError(
+        raise OptionError(
             f"can't read {amount!r} as a budget",
             hint="0.5 is half of the dense cost, 1.2G is absolute",
         )

@@ -23,7 +23,8 @@ from graphprune.ir.nodes import bind, evaluate, shape, size_hint
 from graphprune.ops.facts import share
 
 if TYPE_CHECKING:
-    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.cut.cut import Cut
 
 __all__ = ["Absorbed", "absorb"]
 
@@ -70,40 +71,40 @@ class Absorbed:
     rows: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     literals: list[tuple[fx.Node, float, float]] = field(default_factory=list)
 
-    def factors(self, name: str, analysis: Analysis, kept: Kept) -> torch.Tensor:
+    def factors(self, name: str, cut: Cut) -> torch.Tensor:
         """For each row that is left on a tensor's first axis, what it is multiplied by."""
         factors = np.prod(list(self.rows[name].values()), axis=0)
-        axis = analysis.axes[name][0]
-        return torch.from_numpy(factors[kept(axis)] if axis.shape[1] else factors)
+        axis = cut.analysis.axes[name][0]
+        return torch.from_numpy(factors[cut.kept(axis)] if axis.shape[1] else factors)
 
 
-def absorb(analysis: Analysis, kept: Kept) -> Absorbed:
+def absorb(cut: Cut) -> Absorbed:
     """Find the parameters and numbers that can take over the factors of a cut program.
 
     Factors for which there are none are left out.
     """
-    found = Absorbed()
+    found, analysis = Absorbed(), cut.analysis
     for node, facts in analysis.facts.items():
         for argument, scale in facts.scales.items():
-            if (factor := scale(kept)) == 1:
+            if (factor := scale(cut.kept)) == 1:
                 continue
             if argument:
                 _backward(analysis, bind(node)[argument], factor, found)
             else:
                 _forward(analysis, node, factor, found)
         if node.target is aten.scaled_dot_product_attention.default:
-            _query(analysis, node, kept, found)
+            _query(cut, node, found)
     return found
 
 
-def _query(analysis: Analysis, node: fx.Node, kept: Kept, found: Absorbed) -> None:
+def _query(cut: Cut, node: fx.Node, found: Absorbed) -> None:
     """Queries that make up for the default scale, ``1 / sqrt(E)`` with fewer dimensions ``E``."""
     arguments = bind(node)
-    layout = analysis.layouts[arguments["query"]]
+    layout = cut.analysis.layouts[arguments["query"]]
     if arguments["scale"] is None and isinstance(layout, tuple):
-        factor = math.sqrt(share(kept, layout[-1:]))
+        factor = math.sqrt(share(cut.kept, layout[-1:]))
         if factor != 1:
-            _backward(analysis, arguments["query"], factor, found)
+            _backward(cut.analysis, arguments["query"], factor, found)
 
 
 def _backward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:

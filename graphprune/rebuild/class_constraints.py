@@ -18,16 +18,16 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.equal_splits import equal_pieces
-from graphprune.cut.baked_weights import baked_calls
-from graphprune.cut.cut import cut_module, slice_tensors
-from graphprune.errors import PlanError, VerifyError, first_line
+from graphprune.cut.cut import Cut
+from graphprune.errors import OptionError, VerifyError, first_line
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Tensors
+from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import noisy
 
 from .rebuild import Follower
 
-__all__ = ["Followed", "followed"]
+__all__ = ["ClassConstraints", "class_constraints"]
 
 ROUNDS = 2
 """How many cuts, to unlike widths, a class has to follow for a trial to succeed."""
@@ -37,7 +37,7 @@ Unit = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Followed:
+class ClassConstraints(RunFact):
     """What the code of a class allows.
 
     Attributes:
@@ -49,12 +49,12 @@ class Followed:
     whole: frozenset[str]
 
 
-def followed(
+def class_constraints(
     model: nn.Module,
     program: ExportedProgram,
     analysis: Analysis,
     progress: Callable[[str], Any] | None = None,
-) -> Followed:
+) -> ClassConstraints:
     """What has to be kept to for a smaller model to be of its class.
 
     Args:
@@ -64,7 +64,7 @@ def followed(
         progress: told how far it is.
 
     Raises:
-        PlanError: if the module's code can't be compared with the program even before a cut.
+        OptionError: if the module's code can't be compared with the program even before a cut.
     """
     firsts = equal_pieces(analysis)
     units = [
@@ -87,7 +87,9 @@ def followed(
     whole = {number for unit in units for number in unit} - {
         number for unit in free for number in unit
     }
-    return Followed(tuple(lowest), frozenset(analysis.groups[number].id for number in whole))
+    return ClassConstraints(
+        tuple(lowest), frozenset(analysis.groups[number].id for number in whole)
+    )
 
 
 class _Trials:
@@ -105,15 +107,16 @@ class _Trials:
         """Nothing is cut.
 
         Raises:
-            PlanError: if that fails already.
+            OptionError: if that fails already.
         """
         try:
             self._run([], {})
         except (*FORWARD_ERRORS, VerifyError) as problem:
-            raise PlanError(
+            raise OptionError(
                 f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
                 where=user_line(problem),
-                hint="without --keep-class there is a GraphModule, if the class doesn't come back",
+                hint="if the class needn't come back, a GraphModule does",
+                options=("keep_class",),
             ) from problem
 
     def succeeding(self, units: Sequence[Unit]) -> list[Unit]:
@@ -163,11 +166,11 @@ class _Trials:
                 group = analysis.groups[number]
                 order = np.random.default_rng(number).permutation(group.width)
                 keep[group.id] = np.sort(order[: counts[unit[0]]])
-        kept = analysis.kept(keep)
-        if baked_calls(analysis, kept):
+        cut = Cut.of(analysis, keep)
+        if cut.baked:
             return False
-        values = {**self._values, **slice_tensors(self._values, analysis.axes, kept)}
-        self._follower.error_of(kept, cut_module(analysis, kept), values, 0)
+        values = {**self._values, **cut.sliced(self._values)}
+        self._follower.error_of(cut, cut.module, values, 0)
         return True
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.cut.baked_weights import baked_calls
 from graphprune.errors import VerifyError, first_line
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
@@ -29,7 +28,8 @@ from .shrink_module import find_tensor, plain_tensors, shrink_module
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.cut.cut import Cut
 
 __all__ = ["Follower", "Rebuilt", "rebuild"]
 
@@ -51,18 +51,15 @@ class Rebuilt:
     max_error: float
 
 
-def rebuild(
-    model: nn.Module | None, analysis: Analysis, kept: Kept, small: ExportedProgram
-) -> Rebuilt:
+def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuilt:
     """The user's class with the plan applied where it provably computes the same.
 
     Args:
         model: the eager module that was traced; ``None`` if there was only a program.
-        analysis: of the dense program.
-        kept: the rows that stay.
-        small: the cut program.
+        cut: what was removed from the dense program.
+        small: the cut program, whose weights may have been changed since.
     """
-    baked = list(baked_calls(analysis, kept).values())
+    baked = list(cut.baked.values())
     reason = "the input was an exported program, not a module" if model is None else ""
     if baked:
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
@@ -70,8 +67,8 @@ def rebuild(
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     try:
         graph = unlift(small)
-        shrunk = shrink_module(model, analysis, kept, state(graph))
-        max_error = Follower(model, analysis, small).error(kept, graph)
+        shrunk = shrink_module(model, cut, state(graph))
+        max_error = Follower(model, cut.analysis, small).error(cut, graph)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
@@ -102,7 +99,7 @@ class Follower:
     def _plain(self) -> Mapping[str, Sequence[str]]:
         return plain_tensors(self.model, self.analysis)
 
-    def error(self, kept: Kept, graph: fx.GraphModule) -> float:
+    def error(self, cut: Cut, graph: fx.GraphModule) -> float:
         """Largest relative error of the cut module against the cut graph.
 
         As the oracle, once as they are, and once with all parameters shaken in a larger batch.
@@ -110,14 +107,14 @@ class Follower:
         Raises:
             VerifyError: if it exceeds the oracle's tolerance.
         """
-        shaken_values = shaken(self.analysis, kept, graph, seed=1)[1]
-        return max(self.error_of(kept, graph, {}, 0), self.error_of(kept, graph, shaken_values, 1))
+        shaken_values = shaken(cut, graph, seed=1)[1]
+        return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, shaken_values, 1))
 
-    def error_of(self, kept: Kept, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
+    def error_of(self, cut: Cut, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
         """The same in one run.
 
         Args:
-            kept: the rows that stay.
+            cut: what is removed.
             graph: the cut one.
             tensors: values in place of its own, by name. Constants in the module's code stay as they
                 are, and so does everything if nothing finite comes of it.
@@ -134,7 +131,7 @@ class Follower:
         if tensors and not finite(expected):  # shaken too hard to prove anything
             tensors, expected = {}, run(Double(graph), inputs)
         values = {name: widen(tensor) for name, tensor in state(graph).items()}
-        small = shrink_module(self._wide, self.analysis, kept, {**values, **tensors}, self._plain)
+        small = shrink_module(self._wide, cut, {**values, **tensors}, self._plain)
         with torch.no_grad(), Widened():
             got = pytree.tree_leaves(small(*args, **kwargs))
         if len(got) != len(expected):

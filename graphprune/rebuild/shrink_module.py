@@ -15,7 +15,6 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.cut.cut import slice_tensors
 from graphprune.ir.nodes import bind
 from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import evaluating
@@ -23,15 +22,15 @@ from graphprune.ir.trace import evaluating
 from .absorb_scales import Absorbed, absorb
 
 if TYPE_CHECKING:
-    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.cut.cut import Cut
 
 __all__ = ["find_tensor", "plain_tensors", "shrink_module"]
 
 
 def shrink_module(
     model: nn.Module,
-    analysis: Analysis,
-    kept: Kept,
+    cut: Cut,
     values: Mapping[str, torch.Tensor] | None = None,
     plain: Mapping[str, Sequence[str]] | None = None,
 ) -> nn.Module:
@@ -39,17 +38,16 @@ def shrink_module(
 
     Args:
         model: the dense module.
-        analysis: of the dense program.
-        kept: the rows that stay.
+        cut: what is removed.
         values: of the smaller program's tensors, where they aren't just slices.
         plain: see ``plain_tensors``, where the module is a copy that shares less than the user's own.
     """
     shrunk = copy.deepcopy(model)
-    plain = plain_tensors(model, analysis) if plain is None else plain
+    plain = plain_tensors(model, cut.analysis) if plain is None else plain
     tensors = _registered(model)
     tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
-    known = {name: tensor for name, tensor in tensors.items() if name in analysis.axes}
-    sliced = slice_tensors(known, analysis.axes, kept)
+    known = {name: tensor for name, tensor in tensors.items() if name in cut.analysis.axes}
+    sliced = cut.sliced(known)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
     with torch.no_grad():
@@ -61,16 +59,16 @@ def shrink_module(
                 set_tensor(shrunk, name, value.to(found.device, copy=True))
             else:
                 found.copy_(value)
-        absorbed = absorb(analysis, kept)
+        absorbed = absorb(cut)
         scaled = {name: t for name in absorbed.rows if (t := find_tensor(shrunk, name)) is not None}
         for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
-            factors = absorbed.factors(name, analysis, kept).to(tensor)
+            factors = absorbed.factors(name, cut).to(tensor)
             tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
     for name, paths in plain.items():
         for path in paths:
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
-    _update_attributes(shrunk, analysis, kept, absorbed)
+    _update_attributes(shrunk, cut, absorbed)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
     with evaluating(shrunk):  # which drops what was kept of dense parameters
@@ -134,9 +132,7 @@ def _update_sizes(layer: nn.Module) -> None:
             pass
 
 
-def _update_attributes(
-    model: nn.Module, analysis: Analysis, kept: Kept, absorbed: Absorbed
-) -> None:
+def _update_attributes(model: nn.Module, cut: Cut, absorbed: Absorbed) -> None:
     """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
 
     An attribute follows if, among the numbers that its module's own code passes to operators,
@@ -144,10 +140,10 @@ def _update_attributes(
     afterwards, by comparison with the cut program.
     """
     changes: dict[str, dict[float, set[float]]] = {}
-    for node, facts in analysis.facts.items():
+    for node, facts in cut.analysis.facts.items():
         before = bind(node)
         for name, value in facts.rewrites.items():
-            for old, new in _changed(before[name], value(kept)):
+            for old, new in _changed(before[name], value(cut.kept)):
                 changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
     for node, old, new in absorbed.literals:
         changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from graphprune.errors import LoadError, OutputError, PlanError
+from graphprune.errors import LoadError, OptionError, OutputError
 from graphprune.io.strict_json import expect, finite, parsed, shown
 from graphprune.plan.budget import parse_amount
 
@@ -108,14 +108,14 @@ def _point(value: Any) -> Point:
 
 
 def _check(condition: bool, message: str) -> None:
-    expect(condition, LoadError, message, "remove the folder, or pass --force, to begin anew")
+    expect(condition, LoadError, message, "remove the folder to start over")
 
 
 def shares(text: str) -> tuple[float, ...]:
     """Shares of the dense FLOPs: ``0.3..0.9`` (seven of them), ``0.3..0.9:13`` or ``0.3,0.5``.
 
     Raises:
-        PlanError: if it can't be read.
+        OptionError: if it can't be read.
 
     >>> shares("0.2..0.4:3")
     (0.2, 0.3, 0.4)
@@ -126,11 +126,11 @@ def shares(text: str) -> tuple[float, ...]:
         ends, _, count = text.partition(":")
         first, last = (parse_amount(end) for end in ends.split("..", 1))
         if count and (not count.isdecimal() or not 2 <= int(count) <= 1000):
-            raise PlanError(f"can't read the number of budgets {count!r}", hint="0.3..0.9:13")
+            raise OptionError(f"can't read the number of budgets {count!r}", hint="0.3..0.9:13")
         steps = int(count or _STEPS)
         found = [round(first + (last - first) * i / (steps - 1), 6) for i in range(steps)]
     if not all(0 < share <= 1 for share in found):
-        raise PlanError(
+        raise OptionError(
             "budgets of a sweep are shares of the dense FLOPs, above 0, up to 1",
             hint="0.3..0.9, or 30%..90%",
         )
@@ -148,7 +148,8 @@ def draw(front: Front, path: Path) -> None:
     except ImportError as error:
         raise OutputError(
             "a picture needs matplotlib",
-            hint="pip install graphprune[plot], or leave it out with --no-plot",
+            hint="pip install graphprune[plot], or leave the picture out",
+            options=("plot",),
         ) from error
     rows = [
         (name, label)

@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from graphprune.cut.baked_weights import baked_calls, baked_results
+from graphprune.cut.baked_weights import baked_results
 from graphprune.ir.nodes import arguments, placed
 from graphprune.ops.float64 import Double, Tensors, widen
 
 if TYPE_CHECKING:
-    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.axes.kept import Kept
     from graphprune.axes.labels import Axis
     from graphprune.axes.layout import Layout
+    from graphprune.cut.cut import Cut
     from graphprune.ops.facts import Contraction, Statistic
 
 __all__ = ["Masked"]
@@ -39,15 +41,13 @@ class Masked(Double):
     Weights that the cut bakes are computed of the dense tensors, and rounded, as it bakes them.
     """
 
-    def __init__(self, analysis: Analysis, kept: Kept, tensors: Tensors | None = None) -> None:
-        super().__init__(analysis.module, tensors)
-        self._analysis = analysis
-        self._kept = kept
-        calls = baked_calls(analysis, kept)
-        self._baked = (
-            dict(zip(calls, baked_results(analysis, calls, tensors), strict=True)) if calls else {}
-        )
-        self._loud = _without(kept, _counted(analysis, kept))
+    def __init__(self, cut: Cut, tensors: Tensors | None = None) -> None:
+        super().__init__(cut.analysis.module, tensors)
+        self._analysis = cut.analysis
+        self._kept = cut.kept
+        baked = baked_results(cut.analysis, cut.baked, tensors) if cut.baked else ()
+        self._baked = dict(zip(cut.baked, baked, strict=True))
+        self._loud = _without(cut.kept, _counted(cut.analysis, cut.kept))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Stored tensors, widened and silenced."""

@@ -15,8 +15,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.cut.baked_weights import baked_calls, baked_sources, baked_values
-from graphprune.cut.cut import slice_tensors
+from graphprune.cut.baked_weights import baked_sources
 from graphprune.errors import VerifyError
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import (
@@ -29,6 +28,7 @@ from graphprune.ir.program import (
 )
 from graphprune.ops.fixed_random import held
 from graphprune.ops.float64 import Double, Tensors, widen
+from graphprune.pipeline import RunFact
 
 from .masked import Masked
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from torch.export import ExportedProgram
 
-    from graphprune.analysis.analyse import Analysis, Kept
+    from graphprune.analysis.analyse import Analysis
+    from graphprune.cut.cut import Cut
 
 __all__ = [
     "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "noisy", "random_inputs", "run",
@@ -52,7 +53,7 @@ LEAST_NOISE = 0.01
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(RunFact):
     """What the oracle found: the largest error relative to the largest output, and the bound."""
 
     max_error: float
@@ -66,58 +67,55 @@ class Verdict:
 
 
 def verify(
-    dense: ExportedProgram,
-    analysis: Analysis,
-    kept: Kept,
-    small: ExportedProgram,
+    cut: Cut,
+    small: ExportedProgram | None = None,
     *,
     seed: int = 0,
     tolerance: float = TOLERANCE,
 ) -> Verdict:
     """Compare a cut program with the masked original.
 
+    Args:
+        cut: what was removed from the dense program.
+        small: the program to judge; by default ``cut.program``.
+        seed: of the inputs and of the noise on the parameters.
+        tolerance: largest relative error, in float64.
+
     Raises:
         VerifyError: if they differ by more than ``tolerance``.
     """
-    module = unlift(small)
+    module = unlift(cut.program if small is None else small)
     worst, batches = 0.0, []
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
         (0, {}, {}),
-        (1, *shaken(analysis, kept, module, seed)),
+        (1, *shaken(cut, module, seed)),
     )
     for grow, wide, narrow in rounds:
-        inputs = random_inputs(dense, grow, seed + grow)
+        inputs = random_inputs(cut.dense, grow, seed + grow)
         batches.append(_leading(inputs))
-        expected = run(Masked(analysis, kept, wide), inputs)
+        expected = run(Masked(cut, wide), inputs)
         got = run(Double(module, narrow), inputs)
         if wide and not finite(expected):  # shaken too hard to prove anything
-            expected, got = run(Masked(analysis, kept), inputs), run(Double(module), inputs)
+            expected, got = run(Masked(cut), inputs), run(Double(module), inputs)
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
     return _judge(Verdict(worst, tolerance, distinct), "masked original")
 
 
-def shaken(
-    analysis: Analysis, kept: Kept, module: fx.GraphModule, seed: int
-) -> tuple[Tensors, Tensors]:
+def shaken(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
     """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
 
     Args:
-        analysis: of the dense program.
-        kept: the rows that stay.
+        cut: what was removed from the dense program.
         module: the cut graph.
         seed: of the noise.
 
     Returns:
         Tensors in float64 by name, of the dense graph and of the cut one.
     """
-    baked = baked_sources(analysis, baked_calls(analysis, kept))
-    wide = noisy(analysis, {*state(module), *baked}, seed)
-    return wide, {
-        **wide,
-        **slice_tensors(wide, analysis.axes, kept),
-        **baked_values(analysis, kept, wide),
-    }
+    baked = baked_sources(cut.analysis, cut.baked)
+    wide = noisy(cut.analysis, {*state(module), *baked}, seed)
+    return wide, {**wide, **cut.sliced(wide), **cut.baked_values(wide)}
 
 
 def finite(values: Sequence[Any]) -> bool:

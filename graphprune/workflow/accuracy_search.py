@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from graphprune.errors import InfeasibleBudgetError, PlanError
+from graphprune.errors import InfeasibleBudgetError, OptionError
 
 __all__ = ["Probe", "Smallest", "parse_drop", "smallest"]
 
@@ -99,7 +99,8 @@ def smallest(
             f"no smaller network was found whose accuracy drops by at most {max_drop:.2%} from "
             f"{dense:.2%}",
             smallest=min(costs, default=1.0),
-            hint="allow a larger drop; more --data and --distil recover accuracy",
+            hint="allow a larger drop; more calibration data and distillation recover accuracy",
+            options=("max_drop", "calibration", "distil"),
         )
     return Smallest(best[1], best[0], dense, tuple(probes))
 
@@ -124,7 +125,7 @@ def parse_drop(text: str | float) -> float:
     """``1%`` or ``0.01``: points of accuracy, as a share from 0 to 1.
 
     Raises:
-        PlanError: if it isn't one.
+        OptionError: if it isn't one.
 
     >>> parse_drop("1%")
     0.01
@@ -133,7 +134,9 @@ def parse_drop(text: str | float) -> float:
     try:
         value = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
     except ValueError as error:
-        raise PlanError(f"can't read {text!r} as a drop of accuracy", hint="1%, or 0.01") from error
+        raise OptionError(
+            f"can't read {text!r} as a drop of accuracy", hint="1%, or 0.01"
+        ) from error
     if not 0 <= value < 1:
-        raise PlanError("a drop of accuracy lies between 0% and 100%", hint="1%, or 0.01")
+        raise OptionError("a drop of accuracy lies between 0% and 100%", hint="1%, or 0.01")
     return value

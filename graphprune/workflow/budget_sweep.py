@@ -15,13 +15,14 @@ from graphprune.data import Source, accuracy, open_source
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes import Decision
 from graphprune.passes.latency import Latency, workload
-from graphprune.pipeline import State
+from graphprune.pipeline import Progress, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.report.budget_curve import Point
 
 from .accuracy_search import Probe, parse_drop, smallest
-from .job import Data, Job, Options, Progress
+from .job import Data, Job
+from .options import Options
 from .result import Result
 
 if TYPE_CHECKING:
@@ -143,26 +144,25 @@ def sweep(
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
     found: list[Point] = []
     for share in budgets:
-        if progress is not None:
-            progress(f"budget-{share:g}")
+        job.seen.tell(f"budget-{share:g}")
         try:
-            decision = job.following(how.allocator(Budget.flops(share))).run(job.seen)
+            decided = job.decide(how.allocator(Budget.flops(share)))
         except InfeasibleBudgetError:
             found.append(Point(share))
             tell(found[-1])
             continue
         reached = None
         if source is not None:
-            reached = accuracy(job.cut(job.seen.knowing(decision)).program, source)
-        found.append(_point(share, job.seen, decision, latency_table, reached))
+            reached = accuracy(job.cut(decided).program, source)
+        found.append(_point(share, decided, latency_table, reached))
         tell(found[-1])
     return tuple(found)
 
 
 def _point(
-    share: float, seen: State, decision: Decision, table: LatencyTable | None, reached: float | None
+    share: float, decided: State, table: LatencyTable | None, reached: float | None
 ) -> Point:
-    analysis = seen[Analysis]
+    analysis, decision = decided[Analysis], decided[Decision]
     widths, costs = [len(group.keep) for group in decision.plan.groups], analysis.costs
     taken = None
     if table is not None:

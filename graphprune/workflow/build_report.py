@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.frozen import frozen, operator_of
-from graphprune.cut.baked_weights import baked_calls
+from graphprune.cut.cut import Cut
 from graphprune.data.calibration import Calibration
 from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
@@ -20,6 +20,7 @@ from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
+from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.rebuild import Rebuilt
 from graphprune.report.inspection import size, unknown
 from graphprune.report.layer_costs import curves, layers
@@ -27,17 +28,17 @@ from graphprune.report.report import GroupWidth, Report
 from graphprune.verify.oracle import Verdict
 from graphprune.version import __version__
 
-__all__ = ["summarise"]
+__all__ = ["build_report"]
 
 _INEXACT = (
-    "groups were cut through statistics, as --allow-inexact allows: the result was verified "
+    "groups were cut through statistics, as allow_inexact permits: the result was verified "
     "against the dense model whose statistics read removed channels as neutral (the mean of the "
     "others, for LayerNorm), not as zero"
 )
-_NO_DATA = "without calibration data (--data): only the weights were looked at"
+_NO_DATA = "without calibration data, only the weights were looked at"
 
 
-def summarise(
+def build_report(
     model: str,
     decided: State,
     done: State,
@@ -101,13 +102,14 @@ def summarise(
         notes=(
             *decided[Scores].notes,
             *decision.notes,
-            *_baked(analysis, plan),
+            *_baked(done[Cut]),
             *_random(analysis),
             *_autocast(decided.program),
             *([_INEXACT] if cut_inexactly else []),
             *_merged(done.get(Merged), plan),
             *_of_data(data),
             *_of_table(decided.get(LatencyTable)),
+            *_left_whole(decided.get(ClassConstraints)),
         ),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
@@ -133,6 +135,13 @@ def _of_table(table: LatencyTable | None) -> tuple[str, ...]:
     return (note,)
 
 
+def _left_whole(constraints: ClassConstraints | None) -> tuple[str, ...]:
+    if constraints is None or not constraints.whole:
+        return ()
+    names = ", ".join(sorted(constraints.whole))
+    return (f"left whole, as the code of the model's class can't follow: {names}",)
+
+
 def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:
     if found is None:
         return ()
@@ -140,8 +149,8 @@ def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:
     return (f"merged {sum(found.channels.values())} of {removed} removed channels into kept ones",)
 
 
-def _baked(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
-    names = list(baked_calls(analysis, analysis.kept(plan.keep)).values())
+def _baked(cut: Cut) -> tuple[str, ...]:
+    names = list(cut.baked.values())
     if not names:
         return ()
     weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"

@@ -13,11 +13,11 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import analyse
-from graphprune.cut.cut import spread_tensors
+from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.export.check import onnx_tolerance, run_onnx
 from graphprune.export.fixed_random import held_model
-from graphprune.ir.program import fingerprint, state, unlift
+from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.pt2 import load_program
 from graphprune.ops.fixed_random import drawing
@@ -28,7 +28,6 @@ from graphprune.verify.oracle import TOLERANCE, error, growths, native_inputs, r
 from .write import ONNX, PROGRAM
 
 if TYPE_CHECKING:
-    from graphprune.analysis.analyse import Analysis, Kept
     from graphprune.plan.plan import Plan
 
 __all__ = ["FORMAT", "Check", "Comparison", "compare"]
@@ -127,21 +126,15 @@ def compare(
     dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
     notify("analyse")
     analysis = analyse(dense, allow_inexact=plan is not None and plan.allow_inexact)
-    if plan is not None:
-        plan.check(
-            fingerprint(analysis.module),
-            {g.id: g.width for g in analysis.groups},
-            allow_inexact=analysis.allow_inexact,
-        )
-    kept = analysis.kept(plan.keep if plan is not None else {})
+    cut = Cut.of(analysis, {}) if plan is None else Cut.by(plan, analysis)
     weights = _weights(files)
     if retrained and not weights:
         raise LoadError(
             f"{files[0].name} alone can't be compared if it was retrained",
             hint=f"the weights have no names in it; give the folder with {PROGRAM}",
         )
-    own = _own(analysis, kept, weights)
-    masked = Masked(analysis, kept, own if retrained else None)
+    own = _own(cut, weights)
+    masked = Masked(cut, own if retrained else None)
     checks: list[Check] = []
     for file in files:
         notify(file.name)
@@ -161,13 +154,12 @@ def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
     }
 
 
-def _own(analysis: Analysis, kept: Kept, weights: Mapping[str, torch.Tensor]) -> Tensors:
+def _own(cut: Cut, weights: Mapping[str, torch.Tensor]) -> Tensors:
     """Dense tensors with other values in the kept rows, where the smaller model has others."""
-    spread = spread_tensors(analysis.tensors, analysis.axes, kept, weights)
     return {
         name: tensor
-        for name, tensor in spread.items()
-        if not torch.equal(tensor, analysis.tensors[name].to(tensor))
+        for name, tensor in cut.spread(weights).items()
+        if not torch.equal(tensor, cut.analysis.tensors[name].to(tensor))
     }
 
 

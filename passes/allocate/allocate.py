@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.frozen import frozen
 from graphprune.analysis.groups import Group
-from graphprune.errors import InfeasibleBudgetError, PlanError
+from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.passes.decision import ROUNDING, Decision, Met, make_plan
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.score import Scores
@@ -32,6 +32,7 @@ from graphprune.passes.solver import (
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
+from graphprune.rebuild.class_constraints import ClassConstraints
 
 from .costs import Cost, cost_of
 from .limits import Limits
@@ -65,11 +66,8 @@ class Allocate(AnalysisPass):
         min_channels: no group keeps fewer.
         max_cut: no group loses a larger share of its channels.
         protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
-        keep_class: pieces that the model's code takes to be equal keep equally many channels
-            (``graphprune/analysis/equal_splits.py``).
-        firsts: for each group the first of those that keep equally many channels, where more is known
-            (``graphprune/rebuild/class_constraints.py``).
-        whole: ids of groups to leave whole.
+        keep_class: choose widths that the code of the model's class follows: those of the
+            ``ClassConstraints`` in the state, or at least equal pieces where it splits evenly.
     """
 
     name: ClassVar[str] = "allocate"
@@ -82,20 +80,20 @@ class Allocate(AnalysisPass):
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()
     keep_class: bool = False
-    firsts: tuple[int, ...] = ()
-    whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse options that can't be meant.
 
         Raises:
-            PlanError: with the option's name.
+            OptionError: with the option's name.
         """
         names = [budget.cost for budget in self.budgets]
         if not names or len(set(names)) < len(names):
-            raise PlanError("give one budget or several of different costs")
+            raise OptionError("give one budget or several of different costs")
         if self.method not in ALLOCATORS:
-            raise PlanError(f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}")
+            raise OptionError(
+                f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}"
+            )
         _ = self.limits  # which checks them
 
     @property
@@ -112,8 +110,6 @@ class Allocate(AnalysisPass):
             max_cut=self.max_cut,
             protect=self.protect,
             keep_class=self.keep_class,
-            firsts=self.firsts,
-            whole=self.whole,
         )
 
     @property
@@ -126,19 +122,19 @@ class Allocate(AnalysisPass):
 
         Raises:
             InfeasibleBudgetError: if the limits don't allow the budgets.
-            PlanError: if the model has nothing of what a budget bounds.
+            OptionError: if the model has nothing of what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
-        widths, ties = self._widths(analysis, table)
+        widths, ties = self._widths(analysis, table, state.get(ClassConstraints))
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
         free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
         if free:
-            raise PlanError(
+            raise OptionError(
                 f"the model's cost in {free[0]} is 0: there is nothing to bound",
                 hint="a budget of another kind",
             )
@@ -224,16 +220,21 @@ class Allocate(AnalysisPass):
                 raise self._infeasible(analysis, asked[number], smallest)
 
     def _widths(
-        self, analysis: Analysis, table: LatencyTable | None
+        self,
+        analysis: Analysis,
+        table: LatencyTable | None,
+        constraints: ClassConstraints | None,
     ) -> tuple[list[NDArray[np.int64]], Ties]:
         """Candidate widths of every group, alike in groups that are one."""
-        found, ties = self.limits.widths(analysis)
+        found, ties = self.limits.widths(analysis, constraints)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
         if self.round_to == "auto" or timed:
             if table is None:
-                raise PlanError(
-                    "--round-to auto needs a latency table", hint="graphprune profile MODEL"
+                raise OptionError(
+                    "widths that run fast are read off a latency table, and there is none",
+                    hint="measure one: graphprune profile MODEL",
+                    options=("round_to", "latency_table"),
                 )
             latency = Latency(workload(analysis, table.batch), table)
             found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]

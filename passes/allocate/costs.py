@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.axes.polynomial import Polynomial, total
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.export.to_onnx import to_onnx
 from graphprune.ir.nodes import bind
 from graphprune.ir.program import input_names, output_names
@@ -106,7 +106,7 @@ def cost_of(
         table: for the latency.
 
     Raises:
-        PlanError: if there is no such cost, or the latency has no table.
+        OptionError: if there is no such cost, or the latency has no table.
         MismatchError: if the table is another network's.
         ExportError: if the size of a file is asked for, and the network can't be exported.
     """
@@ -115,7 +115,7 @@ def cost_of(
         return Largest((polynomial,))
     if name == "latency":
         if table is None:
-            raise PlanError(
+            raise OptionError(
                 "a latency budget needs a latency table", hint="graphprune profile MODEL"
             )
         return Microseconds(Latency(workload(analysis, table.batch), table))
@@ -125,7 +125,7 @@ def cost_of(
     if name == "size":
         weights, graph = folded_bytes(analysis), _graph_bytes(program)
         return Largest((total([weights, Polynomial.constant(graph)]),))
-    raise PlanError(f"no cost {name!r}", hint="one of macs, params, latency, memory, size")
+    raise OptionError(f"no cost {name!r}", hint="one of macs, params, latency, memory, size")
 
 
 def _graph_bytes(program: ExportedProgram) -> int:

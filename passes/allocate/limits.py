@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.equal_splits import equal_pieces
 from graphprune.analysis.groups import Group
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.passes.solver import Ties
+from graphprune.rebuild.class_constraints import ClassConstraints
 
 __all__ = ["Limits"]
 
@@ -28,40 +29,46 @@ class Limits:
     max_cut: float
     protect: tuple[str, ...]
     keep_class: bool
-    firsts: tuple[int, ...]
-    whole: frozenset[str]
 
     def __post_init__(self) -> None:
         """Refuse limits that can't be meant.
 
         Raises:
-            PlanError: with the option's name.
+            OptionError: with the option's name.
         """
         multiple = 1 if self.round_to == "auto" else self.round_to
         if multiple < 1 or self.min_channels < 1 or not 0 <= self.max_cut <= 1:
-            raise PlanError("round-to and min-channels must be at least 1, max-cut within 0..1")
+            raise OptionError(
+                "round_to and min_channels must be at least 1, max_cut within 0..1",
+                options=("round_to", "min_channels", "max_cut"),
+            )
 
-    def widths(self, analysis: Analysis) -> tuple[list[NDArray[np.int64]], Ties]:
+    def widths(
+        self, analysis: Analysis, constraints: ClassConstraints | None = None
+    ) -> tuple[list[NDArray[np.int64]], Ties]:
         """Candidate widths of every group, ascending up to the dense one; and groups that are one.
 
         With ``round_to="auto"`` they aren't rounded yet, as that takes a latency table.
 
         Raises:
-            PlanError: if nothing has the name of what is to be protected.
+            OptionError: if nothing has the name of what is to be protected.
         """
         for pattern in self.protect:
             if not any(_matches(group, pattern) for group in analysis.groups):
-                raise PlanError(
-                    f"nothing matches --protect {pattern!r}",
+                raise OptionError(
+                    f"nothing matches the pattern {pattern!r}",
                     hint="`graphprune inspect` lists the groups and their parameters",
+                    options=("protect",),
                 )
+        if not self.keep_class:
+            found = [self._candidates(group) for group in analysis.groups]
+            return found, Ties.of(range(len(found)))
+        whole = constraints.whole if constraints else frozenset[str]()
         found = [
-            np.asarray([group.width]) if group.id in self.whole else self._candidates(group)
+            np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
-        if not self.keep_class:
-            return found, Ties.of(range(len(found)))
-        return found, Ties.of(self.firsts or equal_pieces(analysis))
+        return found, Ties.of(constraints.firsts if constraints else equal_pieces(analysis))
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
@@ -74,12 +81,15 @@ class Limits:
         return widths[fits]
 
     def hint(self) -> str:
-        """What could be relaxed, as the command line names it; empty if there is nothing."""
-        limits = [f"--protect {' '.join(self.protect)}"] if self.protect else []
-        limits += [f"--round-to {self.round_to}"] if self.round_to != 1 else []
-        limits += [f"--min-channels {self.min_channels}"] if self.min_channels > 1 else []
-        limits += [f"--max-cut {self.max_cut}"] if self.max_cut < 1 else []
-        limits += ["--keep-class"] if self.keep_class else []
+        """What could be relaxed, by the names of the options; empty if there is nothing."""
+        set_ = {
+            "protect": self.protect,
+            "round_to": self.round_to != 1 and self.round_to,
+            "min_channels": self.min_channels > 1 and self.min_channels,
+            "max_cut": self.max_cut < 1 and self.max_cut,
+            "keep_class": self.keep_class,
+        }
+        limits = [f"{name}={value!r}" for name, value in set_.items() if value]
         return f"relax {', '.join(limits)}; " if limits else ""
 
 

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from graphprune.ir.program import unlift
 from graphprune.passes.decision import Decision
-from graphprune.pipeline import State, TransformPass
+from graphprune.pipeline import RunFact, State, TransformPass
 from graphprune.verify.oracle import TOLERANCE, Verdict, same
 
 from .fold import fold_batchnorm
@@ -19,7 +19,7 @@ __all__ = ["FoldBatchNorm", "Folded", "count_batchnorms"]
 
 
 @dataclass(frozen=True)
-class Folded:
+class Folded(RunFact):
     """BatchNorm calls before and after, and the largest relative error in float64."""
 
     before: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -11,10 +11,10 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.cut.cut import cut_module
+from graphprune.cut.cut import Cut
 from graphprune.export.ort_session import Runtime
 from graphprune.export.to_onnx import to_onnx
-from graphprune.ir.program import input_names, output_names, relift
+from graphprune.ir.program import input_names, output_names
 from graphprune.passes.batchnorm.fold import fold_batchnorm
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.latency_table import LatencyTable
@@ -40,7 +40,6 @@ class ProfileLatency(AnalysisPass):
         rounds: runs of each operator at each width, in each of five visits.
         networks: smaller networks to measure; each is exported. 0: the table isn't scaled.
         seed: of their widths.
-        progress: called with news of how it goes.
     """
 
     name: ClassVar[str] = "profile-latency"
@@ -52,7 +51,6 @@ class ProfileLatency(AnalysisPass):
     rounds: int = 6
     networks: int = 4
     seed: int = 0
-    progress: Callable[[str], object] | None = field(default=None, repr=False)
 
     def run(self, state: State) -> LatencyTable:
         """Measure.
@@ -61,7 +59,7 @@ class ProfileLatency(AnalysisPass):
             LoadError: if this onnxruntime lacks the provider.
             ExportError: if a network can't be exported.
         """
-        analysis, tell = state[Analysis], self.progress or (lambda _: None)
+        analysis = state[Analysis]
         runtime = Runtime(self.threads, self.provider)
         work = workload(analysis, self.batch)
         table = profile(
@@ -69,7 +67,7 @@ class ProfileLatency(AnalysisPass):
             partial(measure, runtime=runtime, rounds=self.rounds),
             runtime=runtime,
             batch=self.batch,
-            tell=tell,
+            tell=state.tell,
         )
         if not self.networks:
             return table
@@ -80,7 +78,7 @@ class ProfileLatency(AnalysisPass):
         seconds: list[list[float]] = [[] for _ in models]
         for visit in range(VISITS):
             for number, model in enumerate(models):
-                tell(
+                state.tell(
                     f"profile network {visit * len(models) + number + 1} of {VISITS * len(models)}"
                 )
                 seconds[number].append(
@@ -102,7 +100,7 @@ def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[in
 def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int]) -> bytes:
     """The network with the first channels of every group, in ONNX; good for timing alone."""
     keep = {g.id: tuple(range(w)) for g, w in zip(analysis.groups, widths, strict=True)}
-    small = relift(cut_module(analysis, analysis.kept(keep)), program)
+    small = Cut.of(analysis, keep).program
     return to_onnx(
         fold_batchnorm(small), input_names=input_names(program), output_names=output_names(program)
     ).SerializeToString()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from graphprune.analysis.analyse import Analysis, Kept
 from graphprune.axes.labels import Axis
 from graphprune.cut.baked_weights import baked_sources
+from graphprune.cut.cut import Cut
 from graphprune.ir.constant_calls import stored_calls
 from graphprune.ir.nodes import bind, shape
 from graphprune.passes.batchnorm.fold import by_group, from_groups
@@ -102,8 +102,9 @@ def tied(layers: Iterable[Layer]) -> dict[Layer, tuple[Layer, ...]]:
     return {tie[0]: tuple(tie) for tie in by_weight.values()}
 
 
-def others(analysis: Analysis, kept: Kept, nodes: Collection[fx.Node]) -> tuple[str, ...]:
+def others(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
     """Names of the weights that lose inputs, other than those of some calls."""
+    analysis, kept = cut.analysis, cut.kept
     computed = stored_calls(analysis.module, larger=True)
     found: list[str] = []
     for node, facts in analysis.facts.items():
@@ -118,9 +119,9 @@ def others(analysis: Analysis, kept: Kept, nodes: Collection[fx.Node]) -> tuple[
     return tuple(dict.fromkeys(found))
 
 
-def staying(layer: Layer, analysis: Analysis, kept: Kept) -> Tensor | None:
+def staying(layer: Layer, cut: Cut) -> Tensor | None:
     """Which channels of a layer's output stay: a mask. ``None`` if other dimensions shrink as well."""
-    layout = analysis.layouts[layer.node]
+    layout, kept = cut.analysis.layouts[layer.node], cut.kept
     if not isinstance(layout, tuple):
         return None
     others: list[Axis] = list(layout)

@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.nodes import is_comparable
+from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import run
 
 from .distributed import mine, total
@@ -51,7 +52,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Observations:
+class Observations(RunFact):
     """Measurements of the dense network. Made when first asked for, and then kept.
 
     Under ``torch.distributed`` each process measures its share of the batches.
@@ -124,12 +125,12 @@ class Observations:
         """Which of the flat outputs are compared: floats whose number doesn't depend on values.
 
         Raises:
-            PlanError: if none is.
+            OptionError: if none is.
         """
         (result,) = self.analysis.module.graph.output_node().args
         found = tuple(map(is_comparable, pytree.tree_leaves(result)))
         if not any(found):
-            raise PlanError(
+            raise OptionError(
                 "no output of the model can be compared between networks: they hold no floats, "
                 "or as many as values say",
                 hint="give the model without its last steps, or no calibration data",

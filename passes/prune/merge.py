@@ -17,7 +17,7 @@ Here the kept channels, which the plan has chosen, are the clusters' centres.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,15 +28,14 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
-from graphprune.cut.cut import slice_tensors
+from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
 from graphprune.ir.program import relift, state, unlift
 from graphprune.ir.tensors import set_tensor
 from graphprune.passes.decision import Decision
-from graphprune.passes.observe import Observations
 from graphprune.passes.score.interpreter import rows_of
 from graphprune.passes.score.producers import Units
-from graphprune.pipeline import State, TransformPass
+from graphprune.pipeline import Pipeline, RunFact, State, TransformPass
 from graphprune.verify.oracle import Verdict
 
 from .homogeneity import unscaled
@@ -48,7 +47,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(RunFact):
     """How many removed channels were merged into kept ones, by group id."""
 
     channels: Mapping[str, int]
@@ -64,29 +63,25 @@ class Merge(TransformPass):
 
     name: ClassVar[str] = "merge"
     needs = (Analysis, Decision)
-    gives = (Verdict, Merged)
-    keeps = (Decision, Observations)
+    gives = (Cut, Verdict, Merged)
 
-    def run(self, state: State) -> tuple[ExportedProgram, tuple[Verdict, Merged]]:
+    def run(self, state: State) -> tuple[ExportedProgram, tuple[Cut, Verdict, Merged]]:
         """Cut, check, merge.
 
         Raises:
             MismatchError, VerifyError: as `Prune`.
         """
-        analysis, plan = state[Analysis], state[Decision].plan
-        small, (verdict,) = Prune().run(state)
-        tensors, merged = merge(analysis, plan.keep, analysis.tensors)
-        return _with_tensors(small, analysis, plan.keep, tensors), (verdict, merged)
+        pruned = Pipeline((Prune(),), given=self.needs).run(state)
+        cut = pruned[Cut]
+        tensors, merged = merge(cut, cut.analysis.tensors)
+        return _with_tensors(pruned.program, cut, tensors), (cut, pruned[Verdict], merged)
 
 
-def merge(
-    analysis: Analysis, keep: Mapping[str, Iterable[int]], tensors: Tensors
-) -> tuple[dict[str, torch.Tensor], Merged]:
+def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
     """Merge removed channels into kept ones, group by group in model order.
 
     Args:
-        analysis: of the dense program.
-        keep: group id -> the channels to keep; absent groups stay whole.
+        cut: what is removed from the dense program.
         tensors: the dense program's, by name; not changed.
 
     Returns:
@@ -94,12 +89,13 @@ def merge(
         at the removed rows. Tensors that were one object stay one object. And how many channels
         were merged.
     """
+    analysis = cut.analysis
     units = Units(analysis)
     held = unscaled(analysis, units.folded)
     current = _Current(analysis, tensors)
     counts: dict[str, int] = {}
     for group in analysis.groups:
-        kept = np.asarray(sorted(keep.get(group.id, range(group.width))), dtype=np.int64)
+        kept = cut.channels(group)
         gone = np.setdiff1d(np.arange(group.width), kept)
         if not len(gone):
             continue
@@ -219,14 +215,12 @@ def _squares(part: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64]
     return part[torch.from_numpy(rows)].square().sum(1).cpu().numpy()
 
 
-def _with_tensors(
-    small: ExportedProgram, analysis: Analysis, keep: Mapping[str, Iterable[int]], tensors: Tensors
-) -> ExportedProgram:
+def _with_tensors(small: ExportedProgram, cut: Cut, tensors: Tensors) -> ExportedProgram:
     """The cut program with the values of dense-shaped tensors, sliced."""
     module = unlift(small)
     present = state(module)
-    sliced = {**tensors, **slice_tensors(tensors, analysis.axes, analysis.kept(keep))}
-    changed = {n: t for n, t in tensors.items() if t is not analysis.tensors[n] and n in present}
+    sliced, dense = {**tensors, **cut.sliced(tensors)}, cut.analysis.tensors
+    changed = {n: t for n, t in tensors.items() if t is not dense[n] and n in present}
     for name in changed:
         set_tensor(module, name, sliced[name])
     return relift(module, small) if changed else small

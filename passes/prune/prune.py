@@ -8,9 +8,8 @@ from typing import ClassVar
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.cut.cut import cut
+from graphprune.cut.cut import Cut
 from graphprune.passes.decision import Decision
-from graphprune.passes.observe import Observations
 from graphprune.pipeline import State, TransformPass
 from graphprune.verify.oracle import Verdict, verify
 
@@ -22,22 +21,19 @@ class Prune(TransformPass):
     """Remove the channels that the plan doesn't keep.
 
     Given: a program, its analysis and a decision. Result: a smaller program that equals the
-    masked original, with the oracle's verdict.
+    masked original, the cut it came from, and the oracle's verdict.
     """
 
     name: ClassVar[str] = "prune"
     needs = (Analysis, Decision)
-    gives = (Verdict,)
-    keeps = (Decision, Observations)
+    gives = (Cut, Verdict)
 
-    def run(self, state: State) -> tuple[ExportedProgram, tuple[Verdict]]:
+    def run(self, state: State) -> tuple[ExportedProgram, tuple[Cut, Verdict]]:
         """Cut and check.
 
         Raises:
             MismatchError: if the plan is for another architecture.
             VerifyError: if the oracle finds a difference.
         """
-        analysis, plan = state[Analysis], state[Decision].plan
-        small = cut(state.program, analysis, plan)
-        verdict = verify(state.program, analysis, analysis.kept(plan.keep), small)
-        return small, (verdict,)
+        cut = Cut.by(state[Decision].plan, state[Analysis])
+        return cut.program, (cut, verify(cut))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 
 __all__ = ["AUGMENTATIONS", "augment", "check_names"]
 
@@ -53,18 +53,23 @@ def check_names(names: Sequence[str], inputs: Sequence[Any]) -> None:
     """Refuse augmentations that don't fit the inputs.
 
     Raises:
-        PlanError: if one is unknown, or the model has other inputs than one of floats; for
+        OptionError: if one is unknown, or the model has other inputs than one of floats; for
             ``flip`` and ``crop``, other than images.
     """
     for name in names:
         if name not in AUGMENTATIONS:
-            raise PlanError(f"no augmentation {name!r}", hint=f"one of {', '.join(AUGMENTATIONS)}")
+            raise OptionError(
+                f"no augmentation {name!r}", hint=f"one of {', '.join(AUGMENTATIONS)}"
+            )
         floats = (
             len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point()
         )
         if not floats or (name != "mix" and inputs[0].ndim != 4):
             needed = "samples of floats" if name == "mix" else "images [n, c, h, w]"
-            raise PlanError(f"--augment {name} is for models with one input of {needed}")
+            raise OptionError(
+                f"the augmentation {name} is for models with one input of {needed}",
+                options=("augment",),
+            )
 
 
 def augment(names: Sequence[str], inputs: Sequence[Any], generator: torch.Generator) -> list[Any]:

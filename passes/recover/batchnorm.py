@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from graphprune.analysis.analyse import Kept
-from graphprune.cut.cut import cut_module
+from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
 from graphprune.passes.observe import Frontier, Observations
 from graphprune.passes.observe.distributed import total
@@ -22,17 +21,16 @@ __all__ = ["reestimate"]
 BATCH_NORM = torch.ops.aten.batch_norm.default
 
 
-def reestimate(seen: Observations, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def reestimate(seen: Observations, cut: Cut, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors whose running statistics are those of the cut network, front to back.
 
     Args:
         seen: has the data; only the batches to fit on are used.
-        kept: the rows that stay.
+        cut: what is removed.
         tensors: of the cut network.
     """
-    module = cut_module(seen.analysis, kept)
-    run = Frontier(module, [seen.batches[b] for b in seen.fitted], tensors)
-    for node in module.graph.find_nodes(op="call_function", target=BATCH_NORM):
+    run = Frontier(cut.module, [seen.batches[b] for b in seen.fitted], tensors)
+    for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         if call["training"] or call["running_mean"] is None:
             continue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,20 +14,17 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from graphprune.data.calibration import Calibration, batch_size, dynamic_batch
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.program import fingerprint, unlift, user_inputs
-from graphprune.passes.decision import Decision
-from graphprune.passes.prune.merge import Merged
-from graphprune.pipeline import State, TransformPass
-from graphprune.verify.oracle import Verdict
+from graphprune.pipeline import RunFact, State, TransformPass
 
 from .augment import check_names
 from .distance import Distance, Outputs, sums
 from .effort import Effort
 from .optimizers import RATES, optimizers
-from .recover import Recovered, with_tensors
+from .recover import with_tensors
 from .samples import Samples, split
-from .teacher_student import Pair
+from .teacher_student import Pair, Teacher
 from .training import Loop, Settings
 
 __all__ = ["Distil", "Distilled"]
@@ -41,7 +38,7 @@ MEASURED = 1024
 
 
 @dataclass(frozen=True)
-class Distilled:
+class Distilled(RunFact):
     """What distillation did.
 
     Attributes:
@@ -70,8 +67,6 @@ class Distil(TransformPass):
     time is not repeatable.
 
     Attributes:
-        dense: the program to imitate.
-        data: unlabelled inputs.
         effort: steps, or a time.
         optimizer: ``muon`` or ``adamw``: see ``optimizers.py``.
         rate: its highest rate; 0: a default.
@@ -79,14 +74,11 @@ class Distil(TransformPass):
         batch_training: BatchNorm uses the batch's statistics, and dropout is on.
         seed: of the order of samples, and of augmentation.
         checkpoint: a file that lets a killed run go on; the caller removes it in the end.
-        progress: told how far it is.
     """
 
     name: ClassVar[str] = "distil"
+    needs = (Teacher, Calibration)
     gives = (Distilled,)
-    keeps = (Decision, Merged, Recovered, Verdict)
-    dense: ExportedProgram = field(repr=False)
-    data: Calibration = field(repr=False)
     effort: Effort
     optimizer: str = "muon"
     rate: float = 0.0
@@ -94,39 +86,40 @@ class Distil(TransformPass):
     batch_training: bool = True
     seed: int = 0
     checkpoint: Path | None = None
-    progress: Callable[[str], Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse options that can't be meant.
 
         Raises:
-            PlanError: with the option's name.
+            OptionError: with the option's name.
         """
         if self.optimizer not in RATES:
-            raise PlanError(f"no optimizer {self.optimizer!r}", hint=f"one of {', '.join(RATES)}")
-        check_names(self.augment, user_inputs(self.dense))
+            raise OptionError(f"no optimizer {self.optimizer!r}", hint=f"one of {', '.join(RATES)}")
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Distilled]]:
         """Train.
 
         Raises:
-            PlanError: if the program has no floating-point output, or another number of outputs
+            OptionError: if the program has no floating-point output, or another number of outputs
                 than the dense one, or no weights to train.
         """
         begun = time.perf_counter()
-        pair = Pair.of(self.dense, state)
+        dense, data = state[Teacher].program, state[Calibration]
+        check_names(self.augment, user_inputs(dense))
+        pair = Pair.of(dense, state)
         student = pair.small
         size = BATCH if dynamic_batch(state.program) else batch_size(state.program)
-        numbers, aside = split(self.data)
+        numbers, aside = split(data)
         held_out: list[tuple[Sequence[Any], Outputs]] = []
         spread: list[tuple[Tensor, Tensor]] = []
-        for x in (self.data.batches[i] for i in aside):
+        for x in (data.batches[i] for i in aside):
             outputs, inside = pair.wanted(x)
             held_out.append((x, outputs))
             spread.append((sums(outputs), sums(inside)))
         distance, inside = map(Distance.of, zip(*spread, strict=True))
-        samples = Samples(self.data, numbers, size, self.seed)
-        made = self._optimizers(pair, state.program, numbers)
+        samples = Samples(data, numbers, size, self.seed)
+        measured = [data.batches[i] for i in numbers[: -(-MEASURED // batch_size(dense))]]
+        made = self._optimizers(pair, state.program, measured)
         loop = Loop(
             pair=pair,
             draw=samples.draw,
@@ -137,8 +130,8 @@ class Distil(TransformPass):
             settings=self._settings(),
             optimizers=made,
             checkpoint=self.checkpoint,
-            identity=self._identity(pair, made) if self.checkpoint else "",
-            progress=self.progress,
+            identity=self._identity(pair, made, state) if self.checkpoint else "",
+            progress=state.progress,
             begun=begun,
         )
         held = loop.run()
@@ -153,9 +146,8 @@ class Distil(TransformPass):
         return Settings(self.effort, self.augment, self.batch_training, self.seed)
 
     def _optimizers(
-        self, pair: Pair, program: ExportedProgram, numbers: Sequence[int]
+        self, pair: Pair, program: ExportedProgram, batches: Sequence[tuple[Any, ...]]
     ) -> tuple[torch.optim.Optimizer, ...]:
-        batches = [self.data.batches[i] for i in numbers[: -(-MEASURED // batch_size(self.dense))]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # for dropout
             pair.small.train(self.batch_training)
@@ -163,12 +155,12 @@ class Distil(TransformPass):
                 self.optimizer, self.rate, pair.small, program, batches, alone=not pair.inner
             )
 
-    def _identity(self, pair: Pair, made: Sequence[torch.optim.Optimizer]) -> str:
+    def _identity(self, pair: Pair, made: Sequence[torch.optim.Optimizer], state: State) -> str:
         """Of this run: the program, its weights, the data, the options, the rates, and what each error counts."""
         rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
         digest = hashlib.sha256(
             f"{asdict(self._settings())} {self.optimizer} {rates} {pair.weights} "
-            f"{self.data.samples} {fingerprint(unlift(self.dense))}".encode()
+            f"{state[Calibration].samples} {fingerprint(unlift(state[Teacher].program))}".encode()
         )
         for name, tensor in pair.small.state_dict().items():
             digest.update(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 
 __all__ = ["Effort"]
 
@@ -28,24 +28,24 @@ class Effort:
         """Refuse what can't be meant.
 
         Raises:
-            PlanError: unless exactly one is positive.
+            OptionError: unless exactly one is positive.
         """
         if min(self.steps, self.seconds) < 0 or (self.steps > 0) == (self.seconds > 0):
-            raise PlanError("give a positive number of steps, or a time", hint="2000, or 5m")
+            raise OptionError("give a positive number of steps, or a time", hint="2000, or 5m")
 
     @classmethod
     def parse(cls, text: str | int) -> Effort:
         """``2000`` steps, or ``90s``, ``5m``, ``1.5h``.
 
         Raises:
-            PlanError: if it isn't written like that.
+            OptionError: if it isn't written like that.
 
         >>> Effort.parse("5m").seconds
         300.0
         """
         found = re.fullmatch(r"(\d+|\d+\.\d+(?=[smh]))\s*([smh]?)", str(text).strip())
         if found is None:
-            raise PlanError(f"can't read {text!r} as steps or a time", hint="2000, or 5m")
+            raise OptionError(f"can't read {text!r} as steps or a time", hint="2000, or 5m")
         number, unit = found.groups()
         return cls(seconds=float(number) * _UNITS[unit]) if unit else cls(steps=int(number))
 

@@ -16,8 +16,7 @@ from itertools import chain
 import torch
 from torch import Tensor, fx
 
-from graphprune.analysis.analyse import Kept
-from graphprune.cut.cut import cut_nodes
+from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
 from graphprune.passes.observe import (
     Frontier,
@@ -31,6 +30,7 @@ from graphprune.passes.observe import (
     staying,
 )
 from graphprune.passes.observe.distributed import total
+from graphprune.pipeline import RunFact
 
 from .normal_equations import Rows, times
 from .ridge import Fit, refit, refit_like
@@ -42,7 +42,7 @@ SMALLEST_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
-class Repaired:
+class Repaired(RunFact):
     """A cut network with other weights.
 
     Attributes:
@@ -58,18 +58,18 @@ class Repaired:
 
 def repair(
     observations: Observations,
-    kept: Kept,
+    cut: Cut,
     *,
     tensors: Mapping[str, Tensor] | None = None,
     refitting: bool = True,
     like: Repaired | None = None,
     stage: str = "recover",
 ) -> Repaired:
-    """Refit every layer of the network that ``kept`` leaves, if its weight is stored in there.
+    """Refit every layer of the network that ``cut`` leaves, if its weight is stored in there.
 
     Args:
         observations: of the dense network.
-        kept: the rows that stay.
+        cut: what is removed.
         tensors: weights of the cut network to start from; default: the dense ones, sliced.
         refitting: with False nothing is refitted, and only the error is measured.
         like: a repair of the same network. With it the batches kept aside are fitted as well,
@@ -77,8 +77,7 @@ def repair(
             longer that of unseen data.
         stage: what to call this when telling how far it is.
     """
-    analysis = observations.analysis
-    module, copies = cut_nodes(analysis, kept)
+    module, copies = cut.module, cut.copies
     used = sorted({*observations.held_out, *(observations.fitted if refitting else ())})
     run = Frontier(module, [observations.batches[b] for b in used], tensors)
     known, stored = dict(like.fits) if like else {}, Stored(module)
@@ -87,7 +86,7 @@ def repair(
     for layer, tie in observations.ties.items() if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
-        channels = [rows for each in tie if (rows := staying(each, analysis, kept)) is not None]
+        channels = [rows for each in tie if (rows := staying(each, cut)) is not None]
         if len(channels) == len(tie) and all(
             stored.own(copies[n], layer.calls) for n in layer.places
         ):

@@ -9,13 +9,11 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from graphprune.analysis.analyse import Kept
+from graphprune.cut.cut import Cut
 from graphprune.ir.program import relift, unlift
 from graphprune.ir.tensors import fill
-from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, others
-from graphprune.pipeline import State, TransformPass
-from graphprune.verify.oracle import Verdict
+from graphprune.pipeline import RunFact, State, TransformPass
 
 from .batchnorm import reestimate
 from .least_squares import Repaired, repair
@@ -42,7 +40,7 @@ class LayerFit:
 
 
 @dataclass(frozen=True)
-class Recovered:
+class Recovered(RunFact):
     """What recovering was worth.
 
     Attributes:
@@ -69,7 +67,7 @@ class Recovered:
 class Recover(TransformPass):
     """Give a cut program weights with which it computes what the dense one does.
 
-    Given: a cut program, the decision it was cut by, and measurements of the dense program.
+    Given: a cut program, how it was cut, and measurements of the dense program.
     Result: the same program with other weights, or as it was if they are no better.
 
     Attributes:
@@ -79,27 +77,25 @@ class Recover(TransformPass):
     """
 
     name: ClassVar[str] = "recover"
-    needs = (Decision, Observations)
+    needs = (Cut, Observations)
     gives = (Recovered,)
-    keeps = (Decision, Observations, Verdict)
     method: Literal["ls", "bn"] = "ls"
     everything: bool = True
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Recovered]]:
         """Repair, and compare on the batches kept aside."""
-        seen, decision = state[Observations], state[Decision]
-        kept = seen.analysis.kept(decision.plan.keep)
-        before = repair(seen, kept, refitting=False)
-        after = self._repaired(seen, kept, decision, before)
+        seen, cut = state[Observations], state[Cut]
+        before = repair(seen, cut, refitting=False)
+        after = self._repaired(state, before)
         looked = {each.node for layer, _ in after.fits for each in seen.ties[layer]}
-        left = others(seen.analysis, kept, looked) if self.method == "ls" else ()
+        left = others(cut, looked) if self.method == "ls" else ()
         if after.error >= before.error:
             return state.program, (
                 Recovered(self.method, before.error, before.error, 0, len(after.fits), left=left),
             )
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
-        final = repair(seen, kept, like=after) if again else after
+        final = repair(seen, cut, like=after) if again else after
         fits = tuple(
             LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0) for layer, fit in after.fits
         )
@@ -107,15 +103,12 @@ class Recover(TransformPass):
             Recovered(self.method, before.error, after.error, refitted, len(fits), fits, left),
         )
 
-    def _repaired(
-        self, seen: Observations, kept: Kept, decision: Decision, before: Repaired
-    ) -> Repaired:
+    def _repaired(self, state: State, before: Repaired) -> Repaired:
         """The repaired network that the batches kept aside judge: they have no part in it."""
+        seen, cut = state[Observations], state[Cut]
         if self.method == "bn":
-            return repair(
-                seen, kept, tensors=reestimate(seen, kept, before.tensors), refitting=False
-            )
-        return decision.repaired or repair(seen, kept)
+            return repair(seen, cut, tensors=reestimate(seen, cut, before.tensors), refitting=False)
+        return state.get(Repaired) or repair(seen, cut)
 
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:

@@ -16,25 +16,30 @@ from torch.export import ExportedProgram
 from torch.fx.graph import CodeGen
 from torch.utils import _pytree as pytree
 
-from graphprune.analysis.analyse import Kept
-from graphprune.cut.cut import cut_nodes
-from graphprune.errors import PlanError
+from graphprune.cut.cut import Cut
+from graphprune.errors import OptionError
 from graphprune.ir.nodes import is_comparable
 from graphprune.ir.program import fingerprint, unlift
 from graphprune.ir.program import state as tensors_of
 from graphprune.ir.tensors import fill
 from graphprune.ir.trainable import obeying
-from graphprune.passes.decision import Decision
 from graphprune.passes.observe import Observations, staying
-from graphprune.pipeline import State
+from graphprune.pipeline import RunFact, State
 
-__all__ = ["Inner", "Pair", "Values"]
+__all__ = ["Inner", "Pair", "Teacher", "Values"]
 
 STEEPNESS = 6
 """Power of a value's depth that its error counts with. What was tried: ``docs/recovery.md``."""
 
 Values = tuple[list[Tensor], list[Tensor]]
 """What a network of a pair returns: its floating-point outputs, and values inside."""
+
+
+@dataclass(frozen=True)
+class Teacher(RunFact):
+    """The program whose values a smaller one is trained towards."""
+
+    program: ExportedProgram
 
 
 @dataclass(frozen=True)
@@ -84,30 +89,29 @@ class Pair:
         error counts in (``observe/targets.py``) are compared.
 
         Raises:
-            PlanError: if the program has no parameters to train, or no output to imitate, or other
+            OptionError: if the program has no parameters to train, or no output to imitate, or other
                 outputs than the dense one.
         """
         teacher = unlift(dense)
-        seen, decision = state.get(Observations), state.get(Decision)
+        seen, cut = state.get(Observations), state.get(Cut)
         small = unlift(state.program)
-        if seen and decision and fingerprint(teacher) == fingerprint(seen.analysis.module):
-            kept = seen.analysis.kept(decision.plan.keep)
-            student, copies = cut_nodes(seen.analysis, kept)
+        if seen and cut and fingerprint(teacher) == fingerprint(seen.analysis.module):
+            student, copies = cut.graph()
             own = dict(zip(_read(seen.analysis.module), _read(teacher), strict=True))
-            inner = _inner(seen, kept, own, copies)
+            inner = _inner(seen, cut, own, copies)
         else:
             student, inner = small, ()
         fill(student, tensors_of(small))
         if not list(student.parameters()):
-            raise PlanError("the program has no parameters to train")
+            raise OptionError("the program has no parameters to train")
         if len(_leaves(teacher)) != len(_leaves(student)):
-            raise PlanError(
+            raise OptionError(
                 f"the dense program has {len(_leaves(teacher))} outputs, "
                 f"the smaller one {len(_leaves(student))}"
             )
         floats = [is_comparable(x) for x in _leaves(teacher)]
         if not any(floats):
-            raise PlanError(
+            raise OptionError(
                 "the model has no output to imitate: they hold no floats, or as many as values say"
             )
         teacher = _returning(teacher, floats, [each.dense for each in inner])
@@ -130,7 +134,7 @@ class Pair:
 
 def _inner(
     seen: Observations,
-    kept: Kept,
+    cut: Cut,
     dense: Mapping[fx.Node, fx.Node],
     small: Mapping[fx.Node, fx.Node],
 ) -> tuple[Inner, ...]:
@@ -138,14 +142,14 @@ def _inner(
 
     Args:
         seen: names them, in its own graph.
-        kept: what stays.
+        cut: what is removed.
         dense: from its nodes to those of the dense network.
         small: to those of the smaller one.
     """
     done = set(_leaves(seen.analysis.module))
     found: dict[fx.Node, tuple[int, Tensor]] = {}
     for layer, target in seen.targets.items():
-        rows = staying(layer, seen.analysis, kept)
+        rows = staying(layer, cut)
         if rows is not None and target.end not in done:
             done.add(target.end)
             found[target.end] = layer.channel, rows.nonzero().flatten()

@@ -43,7 +43,7 @@ class ActivationVariance:
         """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
 
         Raises:
-            PlanError: if there is no data.
+            OptionError: if there is no data.
         """
         wanted = readings(analysis)
         moments = {id(reading): _Moments() for reading in wanted}
@@ -118,7 +118,7 @@ class FeatureRank:
         """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
 
         Raises:
-            PlanError: if there is no data.
+            OptionError: if there is no data.
         """
         wanted = readings(analysis)
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}

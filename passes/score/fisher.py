@@ -42,7 +42,7 @@ class GroupFisher:
         """Scores of all groups.
 
         Raises:
-            PlanError: if there is no data, or gradients aren't finite.
+            OptionError: if there is no data, or gradients aren't finite.
         """
         total = np.zeros(len(analysis.labels))
         samples = 0

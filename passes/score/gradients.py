@@ -33,7 +33,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.nodes import arguments, placed
 from graphprune.ops.facts import Contraction
 
@@ -114,9 +114,10 @@ def _projected(
         torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)
     ]
     if not all(bool(g.isfinite().all()) for g in gradients):
-        raise PlanError(
+        raise OptionError(
             "gradients on the calibration data aren't finite",
-            hint="are the inputs scaled as in training? --score l2 needs none",
+            hint="are the inputs scaled as in training? the criterion l2 needs none",
+            options=("score",),
         )
     return gradients
 

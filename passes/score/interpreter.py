@@ -15,7 +15,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.axes.labels import Axis
 from graphprune.data.calibration import Calibration
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
 __all__ = ["Running", "pieces", "required", "rows_of"]
@@ -65,12 +65,13 @@ def required(seen: Observations | None, criterion: str) -> Calibration:
     """The data, for a criterion that can't do without.
 
     Raises:
-        PlanError: if there is none.
+        OptionError: if there is none.
     """
     if seen is None:
-        raise PlanError(
+        raise OptionError(
             f"{criterion} needs calibration data",
-            hint="--data FOLDER, or compress(..., calibration=inputs)",
+            hint="give inputs of the model; a few hundred unlabelled ones suffice",
+            options=("calibration",),
         )
     return seen.data
 

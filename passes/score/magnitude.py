@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group, Occurrence
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
@@ -58,12 +58,13 @@ def per_channel(values: torch.Tensor, where: Occurrence) -> NDArray[np.float64]:
     """Sum a tensor over all that belongs to each channel: ``[width]``.
 
     Raises:
-        PlanError: if the tensor has no values.
+        OptionError: if the tensor has no values.
     """
     if values.is_meta:
-        raise PlanError(
+        raise OptionError(
             f"{where.tensor} is on the meta device and has no values to score",
-            hint="load the weights, or score without them: --score random",
+            hint="load the weights, or score without them: random",
+            options=("score",),
         )
     others = [d for d in range(values.ndim) if d != where.dim]
     rows = (values.sum(dim=others) if others else values).cpu().numpy()

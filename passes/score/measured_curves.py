@@ -18,7 +18,7 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
-from graphprune.cut.cut import cut_nodes
+from graphprune.cut.cut import Cut
 from graphprune.ops.facts import axes_of
 from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
 
@@ -142,8 +142,8 @@ def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: S
     shape = fallback.curve(group.id)[::-1][:-1]
     errors: dict[int, float] = {}
     for left in _points(group):
-        kept = seen.analysis.kept({group.id: sorted(order[group.width - left :])})
-        rest = run.moved(*cut_nodes(seen.analysis, kept))
+        cut = Cut.of(seen.analysis, {group.id: sorted(order[group.width - left :])})
+        rest = run.moved(cut.module, cut.copies)
         errors[group.width - left] = seen.error(
             dict(zip(seen.held_out, rest.outputs(), strict=True))
         )

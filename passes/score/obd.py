@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
@@ -35,10 +35,10 @@ class OptimalBrainSurgeon:
         """Scores of all groups. ``values`` are ranks: they order the channels of one group.
 
         Raises:
-            PlanError: without data.
+            OptionError: without data.
         """
         if seen is None:
-            raise PlanError("obs needs calibration data", hint="l2 needs none")
+            raise OptionError("obs needs calibration data", hint="l2 needs none")
         curves = measure(seen, Magnitude()(analysis))
         values = {}
         for name, curve in curves.items():

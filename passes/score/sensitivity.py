@@ -44,7 +44,7 @@ class Sensitivity(ABC):
         """Scores of all groups.
 
         Raises:
-            PlanError: if there is no data, or gradients aren't finite.
+            OptionError: if there is no data, or gradients aren't finite.
         """
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         number = 0

@@ -9,7 +9,7 @@ import torch
 from graphprune.analysis.analyse import analyse
 from graphprune.analysis.frozen import frozen, unknown_operators
 from graphprune.analysis.why import why
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
 from tests import nets
 
@@ -60,7 +60,7 @@ def test_why_gives_the_chain_of_calls_with_their_lines() -> None:
     held = why(analysed(nets.UnknownOperator()), "b.weight:1")
     assert [step.operator for step in held] == ["aten.conv2d.default", "aten.renorm.default"]
     assert held[-1].says == "no rule for aten.renorm.default"
-    with pytest.raises(PlanError):
+    with pytest.raises(OptionError):
         why(analysis, "nothing")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.analysis.analyse import analyse
 from graphprune.data.calibration import Calibration
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.nodes import UNKNOWN_SIZE
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
@@ -80,7 +80,7 @@ def test_layers_behind_a_selection_are_not_refitted() -> None:
 
 def test_without_an_output_to_compare_data_are_refused() -> None:
     data = [(torch.randn(8, 6),)]
-    with pytest.raises(PlanError, match="no output of the model can be compared"):
+    with pytest.raises(OptionError, match="no output of the model can be compared"):
         gp.compress(Selecting(rows).eval(), data[0], flops=0.5, calibration=data)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.report.budget_curve import Point, shares
 from graphprune.workflow import budget_sweep
@@ -147,7 +147,7 @@ def test_ranges(text: str, found: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0.3..", "0.3..1.2", "0", "0.3..0.9:1", "0.3..0.9:x", "1G"])
 def test_what_is_no_range(text: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(OptionError):
         shares(text)
 
 

@@ -8,8 +8,7 @@ import torch
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.frozen import frozen
-from graphprune.cut.baked_weights import baked_calls, baked_values
-from graphprune.cut.cut import cut_module
+from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
 from graphprune.ir.constant_calls import stored_calls
 from graphprune.ir.program import relift, unlift
@@ -32,17 +31,17 @@ def keep(analysis: Analysis, *groups: str) -> dict[str, range]:
 
 def test_a_weight_is_baked_only_where_a_statistic_would_change() -> None:
     analysis = analysed(nets.WeightStandardised())
-    outputs = analysis.kept(keep(analysis, "b"))
-    assert baked_calls(analysis, outputs) == {}
-    inputs = analysis.kept(keep(analysis, "a"))
-    assert list(baked_calls(analysis, inputs).values()) == ["b.weight_baked"]
+    outputs = Cut.of(analysis, keep(analysis, "b"))
+    assert outputs.baked == {}
+    inputs = Cut.of(analysis, keep(analysis, "a"))
+    assert list(inputs.baked.values()) == ["b.weight_baked"]
 
 
 def test_a_baked_weight_is_the_dense_one_without_the_rows_removed() -> None:
     net = nets.WeightStandardised()
     analysis = analysed(net)
-    kept = analysis.kept(keep(analysis, "a", "b"))
-    (baked,) = baked_values(analysis, kept).values()
+    cut = Cut.of(analysis, keep(analysis, "a", "b"))
+    (baked,) = cut.baked_values().values()
     w = net.b.weight.double()
     dense = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5)
     assert torch.equal(baked, dense[:16, :12].float())
@@ -53,8 +52,8 @@ def test_what_computed_a_baked_weight_is_gone() -> None:
     net = nets.Reparametrised()
     program = trace(net, net.inputs())
     analysis = analyse(program)
-    kept = analysis.kept({g.id: range(g.width // 2) for g in analysis.groups})
-    small = relift(cut_module(analysis, kept), program)
+    cut = Cut.of(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    small = cut.program
     names = {name for name, _ in small.named_parameters()}
     assert "b.parametrizations.weight.original1_baked" in names
     assert not any(
@@ -66,8 +65,8 @@ def test_what_computed_a_baked_weight_is_gone() -> None:
 def test_one_weight_in_two_places_stays_one() -> None:
     net = nets.StandardisedTwice()
     analysis = analysed(net)
-    kept = analysis.kept(keep(analysis, "a"))
-    first, second = baked_values(analysis, kept).values()
+    cut = Cut.of(analysis, keep(analysis, "a"))
+    first, second = cut.baked_values().values()
     assert first is second
 
 
@@ -95,22 +94,22 @@ def test_two_weights_stay_two_even_where_they_are_equal() -> None:
     net = EqualWeights()
     program = trace(net, net.inputs())
     analysis = analyse(program)
-    kept = analysis.kept({g.id: range(4) for g in analysis.groups})
-    first, second = baked_values(analysis, kept).values()
+    cut = Cut.of(analysis, {g.id: range(4) for g in analysis.groups})
+    first, second = cut.baked_values().values()
     assert first is not second
-    verify(program, analysis, kept, relift(cut_module(analysis, kept), program))
+    verify(cut)
 
 
 def test_a_wrong_baked_weight_is_found() -> None:
     net = nets.WeightStandardised()
     program = trace(net, net.inputs())
     analysis = analyse(program)
-    kept = analysis.kept(keep(analysis, "a"))
-    module = cut_module(analysis, kept)
+    cut = Cut.of(analysis, keep(analysis, "a"))
+    module = cut.module
     with torch.no_grad():
         module.get_parameter("b.weight_baked")[0, 0] += 1e-3
     with pytest.raises(VerifyError):
-        verify(program, analysis, kept, relift(module, program))
+        verify(cut, relift(module, program))
 
 
 def test_the_user_is_told() -> None:

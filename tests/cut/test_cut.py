@@ -9,9 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.frozen import frozen
-from graphprune.cut.baked_weights import baked_calls
-from graphprune.cut.cut import cut_module
-from graphprune.ir.program import relift, unlift
+from graphprune.cut.cut import Cut
+from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Double
 from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run, verify
@@ -62,13 +61,13 @@ def test_the_cut_net_equals_the_masked_original(name: str) -> None:
     analysis = analyse(program)
     for seed in range(2):
         keep = random_keep(analysis, seed)
-        kept = analysis.kept(keep)
-        small = relift(cut_module(analysis, kept), program)
-        verify(program, analysis, kept, small)
+        cut = Cut.of(analysis, keep)
+        small = cut.program
+        verify(cut)
         widths = [len(keep[g.id]) for g in analysis.groups]
         macs, params = analysis.costs.macs.at(widths), analysis.costs.params.at(widths)
         distinct = {id(p): p.numel() for p in small.parameters()}
-        if baked_calls(analysis, kept):  # what computed the weights is gone
+        if cut.baked:  # what computed the weights is gone
             assert macs >= counted_macs(small, analysis.costs.batch)
             assert params >= sum(distinct.values())
             continue
@@ -91,8 +90,8 @@ def test_inexact_links_are_cut_as_the_oracle_says(name: str) -> None:
     if not analysis.inexact:
         return
     keep = random_keep(analysis, 0)
-    small = relift(cut_module(analysis, kept := analysis.kept(keep)), program)
-    verify(program, analysis, kept, small)
+    cut = Cut.of(analysis, keep)
+    verify(cut)
     widths = [len(keep[g.id]) for g in analysis.groups]
     assert analysis.costs.macs.at(widths) < 0.5 * analysis.dense_macs
     held = analyse(program)
@@ -109,7 +108,7 @@ def test_an_exact_cut_equals_the_net_with_the_parameters_of_its_channels_zero(na
     program = trace(net, net.inputs(), net.keywords())
     analysis = analyse(program)
     keep = random_keep(analysis, 0)
-    small = relift(cut_module(analysis, analysis.kept(keep)), program)
+    small = Cut.of(analysis, keep).program
     with torch.no_grad():
         for group in analysis.groups:
             gone = np.setdiff1d(np.arange(group.width), keep[group.id])

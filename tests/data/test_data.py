@@ -20,7 +20,7 @@ import graphprune as gp
 from graphprune.data import accuracy, calibrate, open_source
 from graphprune.data.calibration import Calibration, gather
 from graphprune.data.files import MAX_BYTES, list_files
-from graphprune.errors import LoadError, PlanError
+from graphprune.errors import LoadError, OptionError
 from graphprune.ir.trace import trace
 from tests.nets import NETS
 
@@ -217,12 +217,12 @@ def test_images_fit_images_only() -> None:
 
 
 def test_options_of_images(folder: Path, program: ExportedProgram) -> None:
-    with pytest.raises(PlanError, match="std"):
+    with pytest.raises(OptionError, match="std"):
         gp.images(folder, std=(1, 0, 1))
-    with pytest.raises(PlanError, match="2 values"):
+    with pytest.raises(OptionError, match="2 values"):
         gp.images(folder, mean=(1, 2)).calibration(program, 1)
     assert "no --mean" in gp.images(folder).calibration(program, 1).notes[0]
-    with pytest.raises(PlanError, match="for images"):
+    with pytest.raises(OptionError, match="for images"):
         open_source("x.npz", mean=(1,))
 
 
@@ -318,7 +318,7 @@ def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
     assert calibrate(torch.zeros(4, 3, 8, 8), program, 3).samples == 3
     with pytest.raises(LoadError, match="empty"):
         calibrate([], program, 3)
-    with pytest.raises(PlanError, match="samples"):
+    with pytest.raises(OptionError, match="samples"):
         calibrate([torch.zeros(1, 3, 8, 8)], program, 0)
 
 
@@ -363,7 +363,7 @@ def test_labels_that_are_not_there(folder: Path, program: ExportedProgram, tmp_p
     with pytest.raises(LoadError, match="no integer array 'y'"):
         accuracy(program, open_source(tmp_path / "val.npz"))
     unlabelled = trace(nn.Conv2d(3, 2, 3), (torch.randn(2, 3, 8, 8),))
-    with pytest.raises(PlanError, match="one output"):
+    with pytest.raises(OptionError, match="one output"):
         accuracy(unlabelled, gp.images(folder))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from graphprune.analysis.analyse import analyse
-from graphprune.cut.cut import cut_module
+from graphprune.cut.cut import Cut
 from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, relift, unlift
 from graphprune.verify.oracle import same, verify
 
@@ -37,8 +37,7 @@ def test_constants_and_mutation() -> None:
     assert input_names(program) == ("x", "times", "mask")
     assert grown_shapes(program, 5) == {"x": (4, 6)}
     analysis = analyse(program)
-    kept = analysis.kept({"a": [0, 3, 4]})
-    verify(program, analysis, kept, relift(cut_module(analysis, kept), program))
+    verify(Cut.of(analysis, {"a": [0, 3, 4]}))
     assert same(program, program).max_error == 0
     assert float(program.state_dict["calls"]) == 0
 

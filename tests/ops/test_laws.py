@@ -18,8 +18,9 @@ from torch import fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphprune.analysis.analyse import Analysis, Kept, analyse
-from graphprune.cut.cut import cut_module
+from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.axes.kept import Kept
+from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import is_continuous
 from graphprune.ops import RULES, Sample
 from graphprune.ops.float64 import Double, widen
@@ -125,10 +126,11 @@ def check_laws(
         silenced = [zeroed(x, layout, kept) for x, layout in zip(inputs, layouts, strict=True)]
         is_exact = any(s.exact for s in facts.statistics)
         given = silenced if is_exact else inputs
-        expected = run(Masked(analysis, kept), [x.clone() for x in given])
+        cut = Cut(analysis, kept)
+        expected = run(Masked(cut), [x.clone() for x in given])
         results = result if isinstance(result, list) else [result]
         expected = [cut_tensor(e, r, kept) for e, r in zip(expected, results, strict=False)]
-        small = cut_module(analysis, kept)
+        small = cut.module
         arguments = [cut_tensor(x, layout, kept) for x, layout in zip(inputs, layouts, strict=True)]
         got = run(Double(small), arguments)
         if operator in VALUELESS:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graphprune import Budget, State
-from graphprune.analysis.analyse import Analysis, Kept, analyse
+from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Choose, Decision, Scores, choose
@@ -54,15 +55,18 @@ class World:
         self.repaired = 0
         monkeypatch.setattr(choose, "repair", self.repair)
 
-    def repair(self, seen: Observations, kept: Kept, *, stage: str) -> Repaired:
+    def repair(self, seen: Observations, cut: Cut, *, stage: str) -> Repaired:
         self.repaired += 1
-        widths = [int(kept.alive[g.labels].sum()) for g in self.analysis.groups]
+        widths = [len(cut.channels(g)) for g in self.analysis.groups]
         return Repaired({}, self.cost(self.right, widths), ())
 
     def cost(self, curves: Curves, widths: list[int]) -> float:
         return float(sum(curve[n] for curve, n in zip(curves.values(), widths, strict=True)))
 
     def decide(self, method: str = "dp") -> Decision:
+        return self.choose(method)[0]
+
+    def choose(self, method: str = "dp") -> tuple[Decision, Repaired]:
         return Choose(Allocate(budget=Budget.flops(0.4), method=method)).run(self.state)
 
     def reached(self, decision: Decision) -> float:
@@ -71,15 +75,14 @@ class World:
 
 def test_corrected_curves_lead_nearly_to_the_best_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, *OFF)
-    found = world.decide()
+    found, repaired = world.choose()
     best = Allocate(budget=Budget.flops(0.4)).run(
         world.state.knowing(Scores(world.scores.values, curves=world.right))
     )
     start = Allocate(budget=Budget.flops(0.4)).run(world.state)
     gap = world.reached(found) - world.reached(best)
     assert gap < 0.3 * (world.reached(start) - world.reached(best))
-    assert found.repaired is not None
-    assert found.repaired.error == world.reached(found)
+    assert repaired.error == world.reached(found)
     assert found.notes[-1].startswith("curves: corrected")
     assert all(met.met for met in found.budgets)
 
@@ -108,9 +111,8 @@ def test_errors_that_tell_nothing_correct_nothing(
 ) -> None:
     world = World(monkeypatch, *OFF)
     monkeypatch.setattr(choose, "repair", lambda *_, **__: Repaired({}, error, ()))
-    found = world.decide()
-    assert found.repaired is not None
-    assert found.repaired.error == error
+    _, repaired = world.choose()
+    assert repaired.error == error
 
 
 def test_a_threshold_that_finds_no_plan_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

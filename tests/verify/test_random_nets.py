@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import fx
 
 from graphprune.analysis.analyse import analyse
-from graphprune.cut.cut import cut_module
+from graphprune.cut.cut import Cut
 from graphprune.ops.float64 import Double
 from graphprune.verify.masked import Masked
 from graphprune.verify.oracle import error, run
@@ -212,10 +212,10 @@ def test_any_cut_of_any_net_is_exact(module: fx.GraphModule, seed: int) -> None:
         g.id: sorted(generator.permutation(g.width)[: generator.integers(1, g.width + 1)].tolist())
         for g in analysis.groups
     }
-    kept = analysis.kept(keep)
+    cut = Cut.of(analysis, keep)
     inputs = [module.graph.find_nodes(op="placeholder")[0].meta["val"]]
-    expected = run(Masked(analysis, kept), inputs)
-    small = cut_module(analysis, kept)
+    expected = run(Masked(cut), inputs)
+    small = cut.module
     assert error(run(Double(small), inputs), expected) <= TOLERANCE
     sizes = {id(p): p.numel() for p in small.parameters()}
     widths = [len(keep[g.id]) for g in analysis.groups]

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.analysis.frozen import frozen
-from graphprune.cut.cut import cut_module
-from graphprune.ir.program import relift
+from graphprune.cut.cut import Cut
 from graphprune.ir.trace import trace
 from graphprune.verify.oracle import verify
 
@@ -84,8 +83,7 @@ def test_sums_in_which_zero_channels_take_no_part_are_cut(name: str) -> None:
         g.id: sorted(generator.permutation(g.width)[: max(g.width // 2, 1)].tolist())
         for g in analysis.groups
     }
-    kept = analysis.kept(keep)
-    verify(program, analysis, kept, relift(cut_module(analysis, kept), program))
+    verify(Cut.of(analysis, keep))
 
 
 @pytest.mark.parametrize("name", LOUD)

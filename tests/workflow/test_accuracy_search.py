@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from graphprune.errors import InfeasibleBudgetError, PlanError
+from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.workflow.accuracy_search import FINEST, Probe, parse_drop, smallest
 
 
@@ -78,5 +78,5 @@ def test_drops(text: str | float, share: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "one", "-1%", "100%", "1", "nan", "1%%"])
 def test_what_is_no_drop(text: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(OptionError):
         parse_drop(text)

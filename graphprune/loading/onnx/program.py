@@ -93,7 +93,8 @@ def _examples(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor
         if open_:
             raise LoadError(
                 f"input {each.name!a:.80} leaves sizes open: {', '.join(open_)[:80]}",
-                hint="state them: --input 1x3x224x224, once for each input",
+                hint="state them for each input, such as 1x3x224x224",
+                options=("input",),
             )
         whole = [int(n) for n in sizes]
         if math.prod(whole) > MAX_ELEMENTS:

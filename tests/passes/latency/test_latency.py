@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
-from graphprune.errors import InfeasibleBudgetError, MismatchError, PlanError
+from graphprune.errors import InfeasibleBudgetError, MismatchError, OptionError
 from graphprune.export.ort_session import Runtime
 from graphprune.ir.trace import trace
 from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
@@ -286,7 +286,7 @@ def test_widths_that_run_fast() -> None:
 
 def test_without_a_table_a_latency_is_refused() -> None:
     state = gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(program())
-    with pytest.raises(PlanError, match="latency table"):
+    with pytest.raises(OptionError, match="latency table"):
         decided(state, gp.Budget.latency(0.5))
 
 
@@ -339,5 +339,5 @@ def test_amounts_of_bytes(text: str, unit: float) -> None:
 
 @pytest.mark.parametrize("text", ["8", "8 min", "ms", "5MB", "-1ms", ""])
 def test_amounts_that_could_mean_anything(text: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(OptionError):
         gp.Budget.latency(text)

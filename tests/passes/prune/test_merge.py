@@ -8,6 +8,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.cut.cut import Cut
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Double
@@ -73,7 +74,7 @@ def difference(net: nn.Module, group: str, gone: tuple[int, ...], *inputs: torch
     """Of the outputs, after a cut with merging, relative to the dense ones."""
     program = trace(net, inputs)
     analysis = analyse(program)
-    tensors, _ = merge(analysis, kept(analysis, group, gone), analysis.tensors)
+    tensors, _ = merge(Cut.of(analysis, kept(analysis, group, gone)), analysis.tensors)
     x = random_inputs(program, 0, 0)
     return error(run(Double(analysis.module, tensors), x), run(Double(analysis.module), x))
 
@@ -104,7 +105,9 @@ def test_a_negative_duplicate_is_dropped() -> None:
     net = Net(nn.ReLU())
     analysis = analyse(trace(net.duplicate(-1.0), (IMAGES,)))
     everything_else = tuple(i for i in range(WIDTH) if i != ORIGINAL)
-    tensors, merged = merge(analysis, kept(analysis, "a", everything_else), analysis.tensors)
+    tensors, merged = merge(
+        Cut.of(analysis, kept(analysis, "a", everything_else)), analysis.tensors
+    )
     assert merged.channels["a"] < WIDTH - 1
     assert not tensors["b.weight"][:, COPY].any()
 
@@ -113,7 +116,7 @@ def test_merging_changes_nothing_but_what_reads_the_group() -> None:
     net = Net(nn.ReLU()).duplicate(2.0)
     analysis = analyse(trace(net, (IMAGES,)))
     before = {name: t.clone() for name, t in analysis.tensors.items()}
-    tensors, merged = merge(analysis, kept(analysis, "a", (COPY,)), analysis.tensors)
+    tensors, merged = merge(Cut.of(analysis, kept(analysis, "a", (COPY,))), analysis.tensors)
     assert merged == Merged({"a": 1})
     assert all(torch.equal(t, before[n]) for n, t in analysis.tensors.items())
     changed = {n for n, t in tensors.items() if not torch.equal(t, before[n])}
@@ -200,7 +203,7 @@ class Upsampled(nn.Module):
 def test_a_depthwise_transposed_convolution_hands_channels_on() -> None:
     net = Upsampled()
     analysis = analyse(trace(net, (IMAGES,)))
-    tensors, merged = merge(analysis, kept(analysis, "a", (COPY,)), analysis.tensors)
+    tensors, merged = merge(Cut.of(analysis, kept(analysis, "a", (COPY,))), analysis.tensors)
     assert not merged.channels["a"]  # other kernels: the channels aren't alike
     assert torch.equal(tensors["up.weight"], net.up.weight)
     net.up.weight.data[COPY] = net.up.weight.data[ORIGINAL]
@@ -234,7 +237,7 @@ def test_near_duplicates_lose_less_by_merging() -> None:
     program = trace(net, (IMAGES,))
     analysis = analyse(program)
     keep = kept(analysis, "a", (COPY,))
-    merged, _ = merge(analysis, keep, analysis.tensors)
+    merged, _ = merge(Cut.of(analysis, keep), analysis.tensors)
     dropped = {n: t.detach().clone() for n, t in analysis.tensors.items()}
     dropped["b.weight"][:, COPY] = dropped["c.weight"][:, COPY] = 0
     x = random_inputs(program, 0, 0)
@@ -251,9 +254,9 @@ def test_the_merged_program_is_the_masked_graph_with_the_merged_weights(name: st
     decided = gp.Pipeline((Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.7)))).run(program)
     analysis, plan = decided[Analysis], decided[Decision].plan
     done = gp.Pipeline((Merge(),), given=(Analysis, Decision)).run(decided)
-    tensors, merged = merge(analysis, plan.keep, analysis.tensors)
+    tensors, merged = merge(Cut.of(analysis, plan.keep), analysis.tensors)
     assert done[Merged] == merged
     assert all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())
     x = random_inputs(program, 0, 0)
-    masked = run(Masked(analysis, analysis.kept(plan.keep), tensors), x)
+    masked = run(Masked(Cut.of(analysis, plan.keep), tensors), x)
     assert error(run(Double(unlift(done.program)), x), masked) < TOLERANCE

@@ -16,14 +16,15 @@ from torch.export import ExportedProgram
 
 import graphprune as gp
 from graphprune.data.calibration import Calibration, gather
-from graphprune.errors import LoadError, PlanError
+from graphprune.errors import LoadError, OptionError
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import trace
 from graphprune.passes import Distil, Distilled, Effort
 from graphprune.passes.recover import optimizers
 from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.samples import split
-from graphprune.pipeline import State
+from graphprune.passes.recover.teacher_student import Teacher
+from graphprune.pipeline import Progress, State
 from graphprune.report import text
 from tests import nets
 
@@ -40,16 +41,15 @@ class Case:
         )
 
     def distil(self, **options: Any) -> Distil:
-        return Distil(**{
-            "dense": self.dense,
-            "data": self.data,
-            "effort": Effort(steps=30),
-            "rate": 0.01,
-            **options,
-        })
+        return Distil(**{"effort": Effort(steps=30), "rate": 0.01, **options})
 
-    def run(self, **options: Any) -> tuple[ExportedProgram, Distilled]:
-        program, (found,) = self.distil(**options).run(State(self.small))
+    def state(self, program: ExportedProgram, progress: Progress | None = None) -> State:
+        return State(program, progress=progress).knowing(Teacher(self.dense), self.data)
+
+    def run(
+        self, progress: Progress | None = None, **options: Any
+    ) -> tuple[ExportedProgram, Distilled]:
+        program, (found,) = self.distil(**options).run(self.state(self.small, progress))
         return program, found
 
 
@@ -131,7 +131,7 @@ def test_what_gets_worse_is_dropped(case: Case, rate: float) -> None:
 
 
 def test_nothing_to_gain_changes_nothing(case: Case) -> None:
-    program, (found,) = case.distil().run(State(case.dense))
+    program, (found,) = case.distil().run(case.state(case.dense))
     assert program is case.dense
     assert (found.before, found.after) == (0, 0)
 
@@ -223,7 +223,7 @@ def test_a_program_of_one_batch_size(case: Case) -> None:
     dense = torch.export.export(net, (torch.randn(4, 6),))
     small = gp.compress(dense, flops=0.6).program
     data = gather([torch.randn(40, 6)], dense)
-    _, (found,) = Distil(dense=dense, data=data, effort=Effort(steps=20)).run(State(small))
+    _, (found,) = Distil(effort=Effort(steps=20)).run(State(small).knowing(Teacher(dense), data))
     assert found.after < found.before
 
 
@@ -243,7 +243,7 @@ def test_the_users_class_comes_back_trained() -> None:
     assert (
         report.distilled["after"] <= report.distilled["before"] < result.report.distilled["before"]
     )
-    with pytest.raises(PlanError, match="needs calibration data"):
+    with pytest.raises(OptionError, match="needs calibration data"):
         gp.compress(net, net.inputs(), flops=0.6, distil="5m")
 
 
@@ -316,18 +316,20 @@ def test_efforts(text: str | int, steps: int, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "0m", "-5", "five", "5d", "1.5", "5m5s", "1e3", "nan"])
 def test_what_is_no_effort(text: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(OptionError):
         Effort.parse(text)
 
 
 def test_options_that_cannot_be_meant(case: Case) -> None:
-    with pytest.raises(PlanError, match="no augmentation 'blur'"):
-        case.distil(augment=("blur",))
-    with pytest.raises(PlanError, match="no optimizer 'lion'"):
+    with pytest.raises(OptionError, match="no augmentation 'blur'"):
+        case.run(augment=("blur",))
+    with pytest.raises(OptionError, match="no optimizer 'lion'"):
         case.distil(optimizer="lion")
     words = Case(Two(), (torch.randint(0, 5, (2, 7)),))
-    with pytest.raises(PlanError, match="one input of samples of floats"):
-        words.distil(augment=("mix",))
+    with pytest.raises(OptionError, match="one input of samples of floats"):
+        words.run(augment=("mix",))
     vectors = trace(nn.Linear(3, 4), (torch.randn(2, 3),))
-    with pytest.raises(PlanError, match="images"):
-        Distil(dense=vectors, data=Calibration(()), effort=Effort(steps=1), augment=("flip",))
+    with pytest.raises(OptionError, match="images"):
+        Distil(effort=Effort(steps=1), augment=("flip",)).run(
+            State(vectors).knowing(Teacher(vectors), Calibration(()))
+        )

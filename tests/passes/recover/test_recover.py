@@ -16,8 +16,9 @@ from torch.utils import _pytree as pytree
 
 import graphprune as gp
 from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import normal_equations as normal
@@ -92,12 +93,12 @@ def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.M
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
     analysis = analyse(program)
     seen = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
-    kept = analysis.kept({g.id: range(g.width // 2) for g in analysis.groups})
-    first = repair(seen, kept)
+    cut = Cut.of(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    first = repair(seen, cut)
     assert any(fit.ridge for _, fit in first.fits)
     for kind in (normal._ByRow, normal._ByInput):
         monkeypatch.setattr(kind, "factor", lambda *_: None)
-    again = repair(seen, kept, like=first)
+    again = repair(seen, cut, like=first)
     torch.testing.assert_close(dict(again.tensors), dict(first.tensors), rtol=1e-5, atol=1e-5)
 
 
@@ -177,13 +178,13 @@ def test_a_weight_that_branches_share_is_refitted_once_for_all() -> None:
     (group,) = (g for g in analysis.groups if g.id == "a")
     result = sweep(seen, group, find_readers(seen)[group.id])
     assert {c % 4 for c in result.order[4:]} == {0, 1, 2, 3}
-    kept = analysis.kept({group.id: sorted(result.order[4:])})
-    cut, repaired = repair(seen, kept, refitting=False), repair(seen, kept)
+    cut = Cut.of(analysis, {group.id: sorted(result.order[4:])})
+    plain, repaired = repair(seen, cut, refitting=False), repair(seen, cut)
     assert [(layer.name, fit.ridge > 0) for layer, fit in repaired.fits][:2] == [
         ("a.weight", False),
         ("b.weight", True),
     ]
-    assert repaired.error < 1e-3 * cut.error
+    assert repaired.error < 1e-3 * plain.error
 
 
 def test_the_curve_is_the_least_squares_error() -> None:
@@ -238,9 +239,9 @@ def observed(name: str) -> Observations:
 @pytest.mark.parametrize("name", sorted(NETS | HELD))
 def test_every_net_can_be_repaired(name: str) -> None:
     seen = observed(name)
-    kept = seen.analysis.kept({g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups})
-    before = repair(seen, kept, refitting=False)
-    after = repair(seen, kept)
+    cut = Cut.of(seen.analysis, {g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups})
+    before = repair(seen, cut, refitting=False)
+    after = repair(seen, cut)
     assert after.tensors.keys() == before.tensors.keys()
     assert all(after.tensors[n].shape == t.shape for n, t in before.tensors.items())
     assert all(bool(t.isfinite().all()) for t in after.tensors.values())
@@ -268,8 +269,8 @@ def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None
     for group in groups:
         curve = curves[group.id]
         for gone, error in curve.measured.items():
-            kept = seen.analysis.kept({group.id: sorted(curve.order[gone:])})
-            assert error == pytest.approx(repair(seen, kept, refitting=False).error, rel=1e-6)
+            cut = Cut.of(seen.analysis, {group.id: sorted(curve.order[gone:])})
+            assert error == pytest.approx(repair(seen, cut, refitting=False).error, rel=1e-6)
 
 
 def test_tied_weights_stay_tied() -> None:
@@ -494,9 +495,9 @@ def test_a_large_mean_costs_no_accuracy() -> None:
 
 
 def test_recovering_without_data_is_refused() -> None:
-    with pytest.raises(PlanError, match="needs calibration data"):
+    with pytest.raises(OptionError, match="needs calibration data"):
         gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, recover="ls")
-    with pytest.raises(PlanError, match="needs calibration data"):
+    with pytest.raises(OptionError, match="needs calibration data"):
         gp.compress(Residual(), (torch.randn(2, 3, 8, 8),), flops=0.5, score="obs")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.data.calibration import gather
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.program import state as tensors_of
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
@@ -23,10 +24,11 @@ from graphprune.passes.recover import teacher_student as pairs
 from graphprune.passes.recover import training
 from graphprune.passes.recover.distance import Distance, sums
 from graphprune.passes.recover.optimizers import optimizers
-from graphprune.passes.recover.teacher_student import Pair
+from graphprune.passes.recover.teacher_student import Pair, Teacher
 from graphprune.pipeline import State
 from graphprune.plan.budget import Budget
-from graphprune.workflow.job import Job, Options
+from graphprune.workflow.job import Job
+from graphprune.workflow.options import Options
 from tests.nets import NETS
 
 IMAGES = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -121,14 +123,9 @@ def test_training_with_other_weights_does_not_go_on_from_a_checkpoint(
     data = gather([torch.randn(16, 3, 6, 6) for _ in range(4)], dense)
 
     def weights(checkpoint: Path | None) -> list[Tensor]:
-        distil = Distil(
-            dense=dense,
-            data=data,
-            effort=Effort(steps=10),
-            batch_training=False,
-            checkpoint=checkpoint,
-        )
-        return [x.detach() for x in tensors_of(unlift(distil.run(small)[0])).values()]
+        distil = Distil(effort=Effort(steps=10), batch_training=False, checkpoint=checkpoint)
+        program, _ = distil.run(small.knowing(Teacher(dense), data))
+        return [x.detach() for x in tensors_of(unlift(program)).values()]
 
     def same(left: list[Tensor], right: list[Tensor]) -> bool:
         return all(map(torch.equal, left, right))
@@ -151,10 +148,10 @@ def test_what_goes_astray_begins_anew_with_all_values_alike(
         pass
 
     def trained(**options: Any) -> list[Tensor]:
-        distil = Distil(
-            dense=dense, data=data, effort=Effort(steps=30), batch_training=False, **options
-        )
-        program, (found,) = distil.run(small)
+        progress = options.pop("progress", None)
+        distil = Distil(effort=Effort(steps=30), batch_training=False, **options)
+        known = replace(small.knowing(Teacher(dense), data), progress=progress)
+        program, (found,) = distil.run(known)
         assert found.after < found.before
         return [x.detach() for x in tensors_of(unlift(program)).values()]
 
@@ -214,7 +211,7 @@ def test_without_knowing_the_cut_outputs_alone(residual: tuple[ExportedProgram, 
     other.head = nn.Sequential(nn.ReLU(), other.head)
     assert Pair.of(trace(other.eval(), (IMAGES,)), small).inner == ()
     one = nn.Sequential(nn.Flatten(), nn.Linear(108, 4))
-    with pytest.raises(PlanError, match="dense program has 1 outputs, the smaller one 2"):
+    with pytest.raises(OptionError, match="dense program has 1 outputs, the smaller one 2"):
         Pair.of(trace(one, (IMAGES,)), small)
 
 
@@ -259,7 +256,7 @@ def test_the_channels_that_stay(residual: tuple[ExportedProgram, State]) -> None
 def test_nothing_to_train_and_nothing_to_imitate() -> None:
     x = torch.randn(2, 3)
     plain = trace(nn.Sequential(nn.ReLU()), (x,))
-    with pytest.raises(PlanError, match="no parameters to train"):
+    with pytest.raises(OptionError, match="no parameters to train"):
         Pair.of(plain, State(plain))
 
     class Classes(nn.Module):
@@ -271,5 +268,5 @@ def test_nothing_to_train_and_nothing_to_imitate() -> None:
             return self.head(x).argmax(1)
 
     classes = trace(Classes(), (x,))
-    with pytest.raises(PlanError, match="no output to imitate"):
+    with pytest.raises(OptionError, match="no output to imitate"):
         Pair.of(classes, State(classes))

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import analyse
 from graphprune.data.calibration import gather
-from graphprune.errors import PlanError
+from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
 from graphprune.passes.score import CRITERIA, Criterion
@@ -89,7 +89,7 @@ def test_a_curve_is_the_sum_of_what_is_removed(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_DATA)
 def test_missing_data_is_an_error(name: str) -> None:
     analysis, _ = analysed(Plain(), images())
-    with pytest.raises(PlanError, match="needs calibration data"):
+    with pytest.raises(OptionError, match="needs calibration data"):
         CRITERIA[name](analysis, None)
 
 
@@ -97,7 +97,7 @@ def test_missing_data_is_an_error(name: str) -> None:
 def test_gradients_that_are_not_finite_are_an_error(name: str) -> None:
     analysis, seen = analysed(Plain(), images())
     seen.batches[0][0].fill_(torch.inf)
-    with pytest.raises(PlanError, match="finite"):
+    with pytest.raises(OptionError, match="finite"):
         CRITERIA[name](analysis, seen)
 
 

@@ -1,0 +1,81 @@
+"""Slice tensors to the rows that stay, and spread such slices out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.axes.kept import Kept
+from graphprune.axes.layout import Layout
+
+__all__ = ["slice_tensors", "spread_tensors"]
+
+
+def slice_tensors(
+    tensors: Mapping[str, torch.Tensor], axes: Mapping[str, Layout], kept: Kept
+) -> dict[str, torch.Tensor]:
+    """The tensors that shrink, by name. Tensors that were one object stay one object."""
+    done: dict[int, torch.Tensor] = {}
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if id(tensor) not in done:
+            done[id(tensor)] = _sliced(tensor, axes[name], kept)
+        if done[id(tensor)] is not tensor:
+            out[name] = done[id(tensor)]
+    return out
+
+
+def spread_tensors(
+    tensors: Mapping[str, torch.Tensor],
+    axes: Mapping[str, Layout],
+    kept: Kept,
+    values: Mapping[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """The opposite of ``slice_tensors``: dense tensors with other values in the rows that are kept.
+
+    Args:
+        tensors: the dense ones.
+        axes: their layouts.
+        kept: the rows that stay.
+        values: tensors of the cut network; those of other names or shapes are left out.
+    """
+    done: dict[int, torch.Tensor] = {}
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if name not in values:
+            continue
+        if id(tensor) not in done:
+            rows = [
+                kept(axis) if axis.shape[1] else np.ones(len(axis), bool) for axis in axes[name]
+            ]
+            value = values[name].detach()
+            if value.shape != tuple(map(np.count_nonzero, rows)):
+                continue
+            done[id(tensor)] = _spread(tensor, rows, value)
+        out[name] = done[id(tensor)]
+    return out
+
+
+def _spread(
+    tensor: torch.Tensor, rows: Sequence[NDArray[np.bool_]], value: torch.Tensor
+) -> torch.Tensor:
+    if not rows:
+        return value
+    indices = tuple(torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows)))
+    return tensor.detach().to(value).index_put(indices, value)
+
+
+def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
+    out = tensor.detach()
+    for dim, axis in enumerate(layout):
+        if axis.shape[1] and not (rows := kept(axis)).all():
+            index = torch.from_numpy(np.flatnonzero(rows)).to(out.device)
+            out = out.index_select(dim, index)
+    if out.shape == tensor.shape:
+        return tensor
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(out, requires_grad=tensor.requires_grad)
+    return out

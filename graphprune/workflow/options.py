@@ -1,0 +1,155 @@
+"""Options of a compression, and the passes that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from graphprune.data.calibration import Calibration
+from graphprune.errors import OptionError
+from graphprune.ir.program import user_inputs
+from graphprune.passes import (
+    CRITERIA,
+    Allocate,
+    Choose,
+    Distil,
+    Effort,
+    Merge,
+    Prune,
+    Recover,
+    check_names,
+)
+from graphprune.passes.allocate.given_plan import Given
+from graphprune.passes.latency import ProfileLatency
+from graphprune.pipeline import AnalysisPass, State, TransformPass
+from graphprune.plan.budget import Budget
+from graphprune.plan.latency_table import LatencyTable
+
+if TYPE_CHECKING:
+    from graphprune.passes import Criterion
+
+__all__ = ["Options"]
+
+Recovery = Literal["ls", "bn", "merge"]
+
+_NEEDS_DATA = "give inputs of the model; a few hundred unlabelled ones suffice"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compress, whatever the budget. The fields are arguments of ``graphprune.compress``."""
+
+    latency_table: LatencyTable | ProfileLatency | None = None
+    score: str | Criterion | None = None
+    recover: str | None = None
+    distil: Effort | str | int | None = None
+    augment: Sequence[str] = ()
+    checkpoint: str | Path | None = None
+    allocate: str = "dp"
+    round_to: int | Literal["auto"] = 1
+    min_channels: int = 1
+    max_cut: float = 1.0
+    protect: Sequence[str] = ()
+    keep_class: bool = False
+    strict_ops: bool = False
+    allow_inexact: bool = False
+
+    def check(self, state: State) -> None:
+        """Refuse options that can't be meant, before any work.
+
+        Args:
+            state: the dense program, with its calibration data if there is any.
+
+        Raises:
+            OptionError: with the option's name.
+        """
+        self.criterion(state)
+        self.recovery(state)
+        if self.distil is not None:
+            self._effort(state)
+            check_names(self.augment, user_inputs(state.program))
+
+    def allocator(self, *budgets: Budget) -> Allocate:
+        """The pass that chooses the widths."""
+        return Allocate(
+            budget=budgets,
+            method=self.allocate,
+            round_to=self.round_to,
+            min_channels=self.min_channels,
+            max_cut=self.max_cut,
+            protect=tuple(self.protect),
+            keep_class=self.keep_class,
+        )
+
+    def score_name(self, state: State) -> str:
+        """The criterion's name: by default ``obs`` with calibration data, ``l2`` without."""
+        if self.score is None:
+            return "l2" if state.get(Calibration) is None else "obs"
+        return self.score if isinstance(self.score, str) else type(self.score).__name__
+
+    def criterion(self, state: State) -> Criterion:
+        """What scores the channels."""
+        if self.score is not None and not isinstance(self.score, str):
+            return self.score
+        name = self.score_name(state)
+        if name not in CRITERIA:
+            raise OptionError(f"no criterion {name!r}", hint=f"one of {', '.join(CRITERIA)}")
+        return CRITERIA[name]
+
+    def deciding(self, decider: Allocate | Given, state: State) -> tuple[AnalysisPass, ...]:
+        """The passes that lead to a decision, scores given."""
+        if isinstance(decider, Given):
+            return (decider,)
+        how = Choose(decider) if self.recovery(state) == "ls" else decider
+        if decider.needs_table and not isinstance(self.latency_table, LatencyTable):
+            return self.latency_table or ProfileLatency(), how
+        return (how,)
+
+    def cutting(self, state: State) -> tuple[TransformPass, ...]:
+        """The passes that cut and recover. Training is judged on data that no fit has seen."""
+        method = self.recovery(state)
+        match method:
+            case None:
+                cutting: tuple[TransformPass, ...] = (Prune(),)
+            case "merge":
+                cutting = (Merge(),)
+            case "ls" | "bn":
+                cutting = Prune(), Recover(method, everything=self.distil is None)
+        if self.distil is None:
+            return cutting
+        training = Distil(
+            effort=self._effort(state),
+            augment=tuple(self.augment),
+            checkpoint=Path(self.checkpoint) if self.checkpoint else None,
+            batch_training=method not in {"ls", "bn"},  # a repair leaves right statistics behind
+        )
+        return *cutting, training
+
+    def recovery(self, state: State) -> Recovery | None:
+        """How to recover: by default by least squares, if there is calibration data."""
+        name, known = self.recover, state.get(Calibration) is not None
+        if name is None:
+            return "ls" if known else None
+        if name == "none":
+            return None
+        if name not in get_args(Recovery):
+            raise OptionError(f"no way to recover {name!r}", hint="one of ls, bn, merge, none")
+        if name == "merge":
+            return "merge"
+        if not known:
+            raise OptionError(
+                f"recover {name} needs calibration data",
+                hint=_NEEDS_DATA,
+                options=("calibration",),
+            )
+        return "ls" if name == "ls" else "bn"
+
+    def _effort(self, state: State) -> Effort:
+        if state.get(Calibration) is None:
+            raise OptionError(
+                "distillation needs calibration data", hint=_NEEDS_DATA, options=("calibration",)
+            )
+        assert self.distil is not None
+        return self.distil if isinstance(self.distil, Effort) else Effort.parse(self.distil)

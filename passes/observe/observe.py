@@ -1,0 +1,38 @@
+"""Observe: measure the dense network on calibration data, as a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.data.calibration import Calibration
+from graphprune.pipeline import AnalysisPass, State
+
+from .observations import Observations
+
+__all__ = ["Observe"]
+
+
+@dataclass(frozen=True)
+class Observe(AnalysisPass):
+    """Measure the dense network on calibration data.
+
+    Attributes:
+        seed: of the sample of positions.
+    """
+
+    name: ClassVar[str] = "observe"
+    needs = (Analysis, Calibration)
+    gives = (Observations,)
+    seed: int = 0
+
+    def run(self, state: State) -> Observations:
+        """One pass over the data.
+
+        Raises:
+            OptionError: if no output of the model can be compared between networks.
+        """
+        seen = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
+        _ = seen.compared, seen.record
+        return seen

@@ -1,0 +1,52 @@
+"""Score: how much each channel of each group matters, as a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.errors import OptionError
+from graphprune.passes.observe import Observations
+from graphprune.pipeline import AnalysisPass, State
+
+from .criterion import Criterion, Scores, count_readers
+from .magnitude import Magnitude
+
+__all__ = ["Score"]
+
+_L2 = Magnitude(p=2)
+
+
+@dataclass(frozen=True)
+class Score(AnalysisPass):
+    """Score the channels of every group.
+
+    Attributes:
+        criterion: see ``graphprune.passes.score``.
+
+    Where ``Observe`` ran before, the criterion may use its measurements.
+    """
+
+    name: ClassVar[str] = "score"
+    needs = (Analysis,)
+    gives = (Scores,)
+    criterion: Criterion = _L2
+
+    def run(self, state: State) -> Scores:
+        """Score.
+
+        Raises:
+            OptionError: if the criterion needs calibration data and there is none.
+        """
+        seen = state.get(Observations)
+        if self.criterion.needs_data and seen is None:
+            raise OptionError(
+                f"{self.criterion} needs calibration data",
+                hint="give inputs of the model; a few hundred unlabelled ones suffice",
+                options=("calibration",),
+            )
+        scores = self.criterion(state[Analysis], seen)
+        if scores.readers:
+            return scores
+        return replace(scores, readers=count_readers(state[Analysis]))
