@@ -1,52 +1,83 @@
-"""Operator rules. Importing this package fills the table ``registry.RULES``."""
+"""Operator rules. Importing this package fills the table ``registry.RULES``.
+
+Families of operators stand in a file each; ``registry`` and ``traits`` say what an entry holds,
+``call`` and ``facts`` what a rule sees and says.
+"""
+
+from __future__ import annotations
 
 from . import (
     attention,
+    concat_slice,
     conv,
     create,
     distance,
     elementwise,
+    embedding,
+    gather_scatter,
+    identity,
     linear,
     norm,
+    permute,
     pool,
     recurrent,
     reduce,
     shape,
     spectral,
 )
-from . import concat_slice as rows
-from . import embedding as lookup
-from . import gather_scatter as routing
-from . import identity as passing
-from . import permute as reorder
 from .call import Call
 from .facts import Facts
-from .registry import RULES, Rule, Sample, find, rule, sample
+from .registry import (
+    RULES,
+    Rule,
+    Sample,
+    find,
+    form_of,
+    is_identity,
+    passes_value_on,
+    rule,
+    sample,
+    state_traits,
+    traits_of,
+)
+from .traits import Form, Traits
+
+FAMILIES = (
+    attention,
+    concat_slice,
+    conv,
+    create,
+    distance,
+    elementwise,
+    embedding,
+    gather_scatter,
+    identity,
+    linear,
+    norm,
+    permute,
+    pool,
+    recurrent,
+    reduce,
+    shape,
+    spectral,
+)
+"""The modules whose import fills the table."""
 
 __all__ = [
+    "FAMILIES",
     "RULES",
     "Call",
     "Facts",
+    "Form",
     "Rule",
     "Sample",
-    "attention",
-    "conv",
-    "create",
-    "distance",
-    "elementwise",
+    "Traits",
     "find",
-    "linear",
-    "lookup",
-    "norm",
-    "passing",
-    "pool",
-    "recurrent",
-    "reduce",
-    "reorder",
-    "routing",
-    "rows",
+    "form_of",
+    "is_identity",
+    "passes_value_on",
     "rule",
     "sample",
-    "shape",
-    "spectral",
+    "state_traits",
+    "traits_of",
 ]

@@ -17,7 +17,7 @@ from graphprune.axes.unify import widened
 
 from .call import Call
 from .facts import Result
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
 
 __all__ = ["picked", "stack_rows", "with_axis"]
 
@@ -270,3 +270,23 @@ def unbind(call: Call) -> Result:
     dim = call.dim(call["dim"], len(layout))
     call.freeze(layout[dim])
     return [(*layout[:dim], *layout[dim + 1 :])] * len(layout[dim])
+
+
+state_traits(aten.cat.default, aten.concat.default, aten.concatenate.default, linear=True)
+state_traits(
+    aten.chunk.default,
+    aten.unsafe_chunk.default,
+    aten.hsplit.int,
+    aten.vsplit.int,
+    aten.tensor_split.sections,
+    aten.split.Tensor,
+    aten.unsafe_split.Tensor,
+    aten.split.sizes,
+    aten.split_with_sizes.default,
+    aten.slice.Tensor,
+    aten.narrow.default,
+    aten.select.int,
+    aten.unbind.int,
+    moves=True,
+)
+state_traits(aten.select.int, view=True)

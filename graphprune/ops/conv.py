@@ -18,7 +18,8 @@ from graphprune.axes.unify import merge
 from graphprune.ir.nodes import size_hint
 
 from .call import Call
-from .registry import Sample, rule, sample
+from .registry import Sample, rule, sample, state_traits
+from .traits import Form
 
 __all__: list[str] = []
 
@@ -136,3 +137,20 @@ def _result(call: Call, out: Axis) -> Layout:
     is_quiet = call.quiet("weight") and call.quiet("bias")
     call.facts.quiet = is_quiet and not call.removable(*leading)
     return (*leading, out, *(plain(n) for n in call.out_shape[len(call.out_shape) - spatial :]))
+
+
+state_traits(
+    aten.conv1d.default,
+    aten.conv1d.padding,
+    aten.conv2d.default,
+    aten.conv2d.padding,
+    aten.conv3d.default,
+    aten.conv3d.padding,
+    form=Form("convolution", channel=1),
+)
+state_traits(
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+    form=Form("convolution", transposed=True, channel=1),
+)

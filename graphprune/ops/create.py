@@ -10,7 +10,7 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .facts import Result, resized
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
 
 __all__ = ["fresh_layout"]
 
@@ -125,3 +125,6 @@ def assertion(call: Call) -> Result:
     if call["size"] is not None:
         call.freeze(*call.layout("a"))
     return None
+
+
+state_traits(aten.sym_size.int, aten._assert_tensor_metadata.default, metadata=True)

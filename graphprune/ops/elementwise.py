@@ -16,7 +16,7 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .fixed_random import Held
-from .registry import Sample, rule, sample
+from .registry import Sample, rule, sample, state_traits
 
 __all__ = ["broadcast"]
 
@@ -312,3 +312,44 @@ def addcmul(call: Call) -> Layout:
 def lerp(call: Call) -> Layout:
     """``start + weight * (end - start)``."""
     return _pointwise(call)
+
+
+state_traits(
+    aten.alias.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.detach.default,
+    aten.detach_.default,
+    aten.lift_fresh_copy.default,
+    aten.resolve_conj.default,
+    aten.resolve_neg.default,
+    identity=True,
+)
+state_traits(aten.relu.default, aten.relu_.default, rectifier=True)
+state_traits(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar, aten.add_.Scalar, arithmetic="sum")
+state_traits(
+    aten.mul.Tensor,
+    aten.mul_.Tensor,
+    aten.multiply.Tensor,
+    aten.mul.Scalar,
+    aten.mul_.Scalar,
+    arithmetic="product",
+)
+state_traits(
+    aten.add.Tensor,
+    aten.add_.Tensor,
+    aten.neg.default,
+    aten.neg_.default,
+    aten.negative.default,
+    aten.sub.Tensor,
+    aten.sub_.Tensor,
+    aten.subtract.Tensor,
+    linear=True,
+)
+for _operator, _power in (
+    (aten.reciprocal.default, -1.0),
+    (aten.rsqrt.default, -0.5),
+    (aten.sqrt.default, 0.5),
+    (aten.square.default, 2.0),
+):
+    state_traits(_operator, power=_power)

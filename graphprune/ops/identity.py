@@ -9,7 +9,7 @@ from graphprune.axes.layout import Layout
 from .call import Call
 from .elementwise import broadcast
 from .facts import Result
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
 
 __all__: list[str] = []
 
@@ -103,3 +103,25 @@ def glu(call: Call) -> Layout:
     first, second = layout[dim][:half], layout[dim][half:]
     call.tie(first, second)
     return (*layout[:dim], first, *layout[dim + 1 :])
+
+
+state_traits(
+    aten.alpha_dropout.default,
+    aten.alpha_dropout_.default,
+    aten.dropout.default,
+    aten.dropout_.default,
+    aten.feature_alpha_dropout.default,
+    aten.feature_alpha_dropout_.default,
+    aten.feature_dropout.default,
+    aten.feature_dropout_.default,
+    identity=True,
+    unless="train",
+)
+state_traits(
+    aten._to_copy.default,
+    aten.to.device,
+    aten.to.dtype,
+    aten.to.dtype_layout,
+    aten.type_as.default,
+    identity=True,
+)

@@ -9,7 +9,8 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .elementwise import broadcast
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
+from .traits import Form
 
 __all__: list[str] = []
 
@@ -225,3 +226,9 @@ def _letters(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str
         return inputs, spelled(right, None)
     named = [letter for term in inputs for letter in term if not letter.startswith(".")]
     return inputs, dots + sorted(n for n in set(named) if named.count(n) == 1)
+
+
+state_traits(aten.linear.default, form=Form("linear"))
+state_traits(aten.addmm.default, form=Form("matmul", "mat1", "mat2", "self", transposed=True))
+state_traits(aten.mm.default, form=Form("matmul", "self", "mat2", None, transposed=True))
+state_traits(aten.matmul.default, form=Form("matmul", "self", "other", None, transposed=True))

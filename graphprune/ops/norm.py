@@ -17,11 +17,15 @@ from graphprune.axes.split import split
 
 from .call import Call
 from .facts import resized, share
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
+from .traits import Form
 
-__all__: list[str] = []
+__all__ = ["BATCH_NORM"]
 
 aten = torch.ops.aten
+
+BATCH_NORM = aten.batch_norm.default
+"""The operator that folds into its neighbours."""
 
 
 @rule(
@@ -172,3 +176,13 @@ def _compensate(
 def _tie_all(call: Call, left: tuple[Axis, ...], right: tuple[Axis, ...]) -> None:
     for a, b in zip(left, right, strict=True):
         call.tie(a, b)
+
+
+state_traits(aten.layer_norm.default, form=Form("norm"))
+state_traits(aten.rms_norm.default, form=Form("norm", bias=None))
+state_traits(
+    aten.batch_norm.default,
+    aten.group_norm.default,
+    aten.instance_norm.default,
+    form=Form("norm", channel=1),
+)

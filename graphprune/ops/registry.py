@@ -8,6 +8,8 @@ for operators with several results) and states, through the call's methods,
 * what changes when channels go: ``rewrite``, ``replace`` and ``scale``;
 * whether the result is quiet (see ``Facts``).
 
+What else is known of an operator is a *trait* (``traits.py``), stated beside its rule.
+
 An operator with no entry freezes every axis it touches. Entries carry samples; the tests walk
 the table and turn each sample into a law test, so adding an operator edits no test.
 """
@@ -15,17 +17,35 @@ the table and turn each sample into a law test, so adding an operator edits no t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
+from torch import fx
 
 from graphprune.errors import InternalError
+from graphprune.ir.nodes import bind
 
 from .call import Call
 from .facts import Result
+from .traits import Form, Traits
 
-__all__ = ["RULES", "Rule", "Sample", "find", "rule", "sample"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "Sample",
+    "find",
+    "form_of",
+    "is_identity",
+    "passes_value_on",
+    "rule",
+    "sample",
+    "state_traits",
+    "traits_of",
+]
+
+
+_NO_TRAITS = Traits()
 
 
 class Sample(NamedTuple):
@@ -50,12 +70,14 @@ class Rule:
         samples: example calls.
         quiet: the result is quiet where all operands are.
         wide: computes the same in float64, where the operator itself only takes narrower types.
+        traits: what else is known of it.
     """
 
     apply: Callable[[Call], Result]
     samples: Callable[[], Sequence[Sample]]
     quiet: bool = False
     wide: Callable[..., Any] | None = None
+    traits: Traits = _NO_TRAITS
 
 
 RULES: dict[Any, Rule] = {}
@@ -88,7 +110,48 @@ def rule(
     return enter
 
 
+def state_traits(*operators: Any, **traits: Any) -> None:
+    """State traits of operators that have a rule; see ``traits.Traits`` for what there is."""
+    for operator in operators:
+        if operator not in RULES:
+            raise InternalError(f"{operator} has no rule, so it can't have traits")
+        entry = RULES[operator]
+        RULES[operator] = replace(entry, traits=replace(entry.traits, **traits))
+
+
 def find(operator: Any) -> Rule | None:
     """The rule of what a node calls."""
     named = isinstance(operator, torch._ops.OpOverload)
     return RULES.get(operator) or (RULES.get(operator.name()) if named else None)
+
+
+def traits_of(node: fx.Node) -> Traits:
+    """The traits of what a node calls; none, if there is no rule for it."""
+    entry = find(node.target) if node.op == "call_function" else None
+    return _NO_TRAITS if entry is None else entry.traits
+
+
+def form_of(node: fx.Node) -> Form | None:
+    """How a call with a weight names its operands; ``None`` if it is no such call."""
+    return traits_of(node).form
+
+
+def passes_value_on(node: fx.Node) -> bool:
+    """Whether a call hands its first operand on, at most in another type or place in memory."""
+    traits = traits_of(node)
+    return traits.identity and not (traits.unless and bind(node)[traits.unless])
+
+
+def is_identity(node: fx.Node) -> bool:
+    """Whether a call hands its first operand on and loses no precision by it."""
+    return passes_value_on(node) and _keeps_precision(
+        node.all_input_nodes[0].meta.get("val"), node.meta.get("val")
+    )
+
+
+def _keeps_precision(before: Any, after: Any) -> bool:
+    if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor):
+        return False
+    return torch.promote_types(before.dtype, after.dtype) == after.dtype and (
+        before.is_floating_point() == after.is_floating_point()
+    )

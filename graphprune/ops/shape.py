@@ -13,7 +13,7 @@ from graphprune.axes.unify import merge
 
 from .call import Call
 from .facts import resized
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
 
 __all__: list[str] = []
 
@@ -350,3 +350,29 @@ def channel_shuffle(call: Call) -> Layout:
     outer, inner = split(call.labels, layout[1], [groups, len(layout[1]) // groups], call.link)
     call.rewrite("groups", lambda kept: int(kept(outer).sum()))
     return (layout[0], merge([inner, outer]), *layout[2:])
+
+
+_RESHAPES = (
+    aten._unsafe_view.default,
+    aten.flatten.using_ints,
+    aten.reshape.default,
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unflatten.int,
+    aten.unsqueeze.default,
+    aten.view.default,
+)
+state_traits(*_RESHAPES, view=True, moves=True)
+state_traits(aten.expand.default, view=True)
+state_traits(
+    aten.mT.default,
+    aten.moveaxis.int,
+    aten.movedim.int,
+    aten.permute.default,
+    aten.swapaxes.default,
+    aten.swapdims.default,
+    aten.t.default,
+    aten.transpose.int,
+    moves=True,
+)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.ir.nodes import bind, evaluate, shape, size_hint
+from graphprune.ops import form_of, passes_value_on, traits_of
 from graphprune.ops.facts import share
 
 if TYPE_CHECKING:
@@ -29,33 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Absorbed", "absorb"]
 
 aten = torch.ops.aten
-
-_CHECK = aten._assert_tensor_metadata.default
-_SAME = {
-    aten._to_copy.default, aten.alias.default, aten.clone.default, aten.contiguous.default,
-    aten.dropout.default, aten.to.device, aten.to.dtype, aten.to.dtype_layout, aten.type_as.default,
-}  # fmt: skip
-_MOVES = _SAME | {
-    aten.chunk.default, aten.flatten.using_ints, aten.permute.default, aten.reshape.default,
-    aten.select.int, aten.slice.Tensor, aten.split.Tensor, aten.split_with_sizes.default,
-    aten.squeeze.dim, aten.transpose.int, aten.unbind.int, aten.unflatten.int,
-    aten.unsqueeze.default, aten.view.default, operator.getitem,
-}  # fmt: skip
-_SUMS = {aten.add.Tensor, aten.cat.default, aten.neg.default, aten.sub.Tensor}
-_PRODUCTS = {aten.mul.Tensor}
-_POWERS: dict[Any, float] = {
-    aten.reciprocal.default: -1.0,
-    aten.rsqrt.default: -0.5,
-    aten.sqrt.default: 0.5,
-    aten.square.default: 2.0,
-}
-_LAYERS = {
-    aten.conv1d.default,
-    aten.conv2d.default,
-    aten.layer_norm.default,
-    aten.linear.default,
-    aten.rms_norm.default,
-}
 
 
 @dataclass
@@ -149,32 +123,46 @@ class _Sources:
         return self._found[node]
 
     def _find(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
-        if node.target in _LAYERS:
+        if _makes_all(node):
             return node, _numbers(node)
-        if node.target not in _MOVES | _SUMS | _PRODUCTS:
+        traits, product = traits_of(node), traits_of(node).arithmetic == "product"
+        if not (_moves(node) or traits.linear or product):
             return None
         inputs = [
             n for n in node.all_input_nodes if not isinstance(n.meta.get("val"), torch.SymInt)
         ]
         sources = [s for s in map(self.__getitem__, inputs) if s is not None]
-        expected = 1 if node.target in _PRODUCTS else len(inputs)
+        expected = 1 if product else len(inputs)
         if len(sources) != expected or len({layer for layer, _ in sources}) != 1:
             return None
         layer, numbers = sources[0]
-        if node.target in _MOVES:
+        if _moves(node):
             return layer, _moved(node, inputs[0], numbers)
         return layer, torch.cat([n.reshape(-1) for _, n in sources])
 
 
+def _makes_all(node: fx.Node) -> bool:
+    """Whether a call's weight and bias, scaled row by row, scale all of its result."""
+    form = form_of(node)
+    return form is not None and form.kind != "matmul" and not form.transposed
+
+
+def _moves(node: fx.Node) -> bool:
+    """Whether a call's result consists of elements of its first operand."""
+    return traits_of(node).moves or passes_value_on(node) or node.target is operator.getitem
+
+
 def _numbers(layer: fx.Node) -> torch.Tensor:
     size = list(shape(layer))
-    channel = 1 if layer.target in {aten.conv1d.default, aten.conv2d.default} else len(size) - 1
+    form = form_of(layer)
+    assert form is not None
+    channel = form.channel % len(size)
     view = [-1 if i == channel else 1 for i in range(len(size))]
     return torch.arange(size[channel]).view(view).expand(size)
 
 
 def _moved(node: fx.Node, source: fx.Node, numbers: Any) -> Any:
-    if node.target in _SAME or (isinstance(numbers, torch.Tensor) and numbers.ndim == 1):
+    if passes_value_on(node) or (isinstance(numbers, torch.Tensor) and numbers.ndim == 1):
         return numbers
 
     def value(n: fx.Node) -> Any:
@@ -187,24 +175,25 @@ def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) 
     """Carry a factor on to where a stored tensor is multiplied with it."""
     literals: list[tuple[fx.Node, float, float]] = []
     for user, other in _chain(node):
-        if user.target in _POWERS:
-            factor **= _POWERS[user.target]
-        elif user.target in {aten.add.Tensor, aten.add.Scalar} and isinstance(other, float):
+        traits = traits_of(user)
+        if traits.power is not None:
+            factor **= traits.power
+        elif traits.arithmetic == "sum" and isinstance(other, float):
             literals.append((user, other, other / factor))
         elif user.target is aten.div.Tensor and user.args[1] is node:
             factor = 1 / factor
-        elif user.target is aten.mul.Tensor and (stored := _stored(other)) is not None:
+        elif traits.arithmetic == "product" and (stored := _stored(other)) is not None:
             found.literals.extend(literals)
             _multiply(analysis, stored, None, factor, found, "statistic")
             return
-        elif user.target not in _MOVES | {aten.div.Tensor, aten.mul.Tensor}:
+        elif not (_moves(user) or traits.arithmetic == "product" or user.target is aten.div.Tensor):
             return
         node = user
 
 
 def _chain(node: fx.Node) -> Iterator[tuple[fx.Node, Any]]:
     """The only user of a value but for checks, its other operand; then the only user of that."""
-    while len(users := [u for u in node.users if u.target is not _CHECK]) == 1:
+    while len(users := [u for u in node.users if not traits_of(u).metadata]) == 1:
         (user,) = users
         others = [a for a in user.args if a is not node]
         yield user, others[0] if others else None
@@ -212,6 +201,6 @@ def _chain(node: fx.Node) -> Iterator[tuple[fx.Node, Any]]:
 
 
 def _stored(value: Any) -> fx.Node | None:
-    while isinstance(value, fx.Node) and value.target in _SAME:
+    while isinstance(value, fx.Node) and passes_value_on(value):
         value = value.all_input_nodes[0]
     return value if isinstance(value, fx.Node) and value.op == "get_attr" else None

@@ -14,8 +14,8 @@ from graphprune.errors import OptionError
 from graphprune.export.to_onnx import to_onnx
 from graphprune.ir.nodes import bind
 from graphprune.ir.program import input_names, output_names
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import fold_batchnorm
-from graphprune.passes.batchnorm.sites import BATCH_NORM
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.latency.exported import ACTIVATIONS, Exported
 from graphprune.passes.solver import Factor

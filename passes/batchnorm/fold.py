@@ -30,8 +30,10 @@ from torch.export import ExportedProgram
 
 from graphprune.ir.nodes import bind, set_argument
 from graphprune.ir.program import clone, relift, state, unlift
+from graphprune.ops import form_of
+from graphprune.ops.norm import BATCH_NORM
 
-from .sites import BATCH_NORM, TRANSPOSED, Site, Sites
+from .sites import Site, Sites
 
 __all__ = ["affine", "fold", "fold_batchnorm", "foldable", "grouped"]
 
@@ -153,16 +155,19 @@ def _rewrite(
         module,
         layer,
         "weight",
-        from_groups(wide, weight.shape, transposed=layer.target in TRANSPOSED).to(weight.dtype),
+        from_groups(wide, weight.shape, transposed=_is_transposed(layer)).to(weight.dtype),
     )
     _set(module, layer, "bias", bias.to(weight.dtype))
 
 
 def grouped(layer: fx.Node, weight: Tensor) -> Tensor:
     """A weight as ``[groups, out channels of each, in channels of each, taps]``."""
-    return by_group(
-        weight, int(bind(layer).get("groups", 1)), transposed=layer.target in TRANSPOSED
-    )
+    return by_group(weight, int(bind(layer).get("groups", 1)), transposed=_is_transposed(layer))
+
+
+def _is_transposed(layer: fx.Node) -> bool:
+    form = form_of(layer)
+    return form is not None and form.transposed
 
 
 def by_group(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:

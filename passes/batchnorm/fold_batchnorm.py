@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.ir.program import unlift
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.decision import Decision
 from graphprune.pipeline import RunFact, State, TransformPass
 from graphprune.verify.oracle import TOLERANCE, Verdict, same
@@ -61,5 +62,4 @@ def _tolerance(program: ExportedProgram) -> float:
 
 def count_batchnorms(program: ExportedProgram) -> int:
     """BatchNorm calls in a program."""
-    target = torch.ops.aten.batch_norm.default
-    return len(unlift(program).graph.find_nodes(op="call_function", target=target))
+    return len(unlift(program).graph.find_nodes(op="call_function", target=BATCH_NORM))

@@ -15,34 +15,10 @@ from torch.utils import _pytree as pytree
 
 from graphprune.ir.nodes import bind
 from graphprune.ir.program import state
+from graphprune.ops import form_of, is_identity, traits_of
+from graphprune.ops.norm import BATCH_NORM
 
-__all__ = ["BATCH_NORM", "LAYERS", "TRANSPOSED", "Site", "Sites"]
-
-aten = torch.ops.aten
-
-BATCH_NORM = aten.batch_norm.default
-LINEAR = aten.linear.default
-CONVOLUTIONS = (
-    aten.conv1d.default, aten.conv1d.padding, aten.conv2d.default, aten.conv2d.padding,
-    aten.conv3d.default, aten.conv3d.padding,
-)  # fmt: skip
-TRANSPOSED = (
-    aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input,
-)  # fmt: skip
-LAYERS = (LINEAR, *CONVOLUTIONS, *TRANSPOSED)
-DROPOUTS = (
-    aten.alpha_dropout.default, aten.dropout.default, aten.feature_alpha_dropout.default,
-    aten.feature_dropout.default,
-)  # fmt: skip
-IDENTITIES = (
-    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default,
-)  # fmt: skip
-
-# These read sizes and types of a tensor, which folding leaves as they are.
-QUERIES = (aten._assert_tensor_metadata.default, aten.sym_size.int)
-
-# The result never shares memory with an operand.
-FRESH = frozenset((BATCH_NORM, *LAYERS))
+__all__ = ["Site", "Sites"]
 
 # Modules of the functions that compute sizes, and of ``getitem``; none writes into a tensor.
 SCALAR_MODULES = ("_operator", "math", "torch")
@@ -88,7 +64,7 @@ class Sites:
 
     def _producer(self, value: fx.Node) -> fx.Node | None:
         """The layer that a value comes from, if it goes nowhere else."""
-        while _is_identity(value) and len(_users(value)) == 1:
+        while is_identity(value) and len(_users(value)) == 1:
             value = value.all_input_nodes[0]
         takes = len(_users(value)) == 1 and self._is_plain(value) and _has_axis(value, value)
         return value if takes else None
@@ -103,7 +79,8 @@ class Sites:
 
     def _is_plain(self, node: fx.Node) -> bool:
         """Whether a node is a layer with stored weights that are not its input as well."""
-        if node.target not in LAYERS:
+        form = form_of(node)
+        if form is None or not form.is_layer:
             return False
         call = bind(node)
         stored = [call[name] for name in ("weight", "bias") if call[name] is not None]
@@ -117,22 +94,16 @@ class Sites:
 
 
 def _users(value: fx.Node) -> list[fx.Node]:
-    return [user for user in value.users if user.target not in QUERIES]
+    return [user for user in value.users if not traits_of(user).metadata]
 
 
 def _readers(value: fx.Node) -> Iterator[fx.Node]:
     """What reads a value, identities looked through."""
     for user in _users(value):
-        if _is_identity(user):
+        if is_identity(user):
             yield from _readers(user)
         else:
             yield user
-
-
-def _is_identity(node: fx.Node) -> bool:
-    if node.target in DROPOUTS:
-        return bind(node)["train"] is False
-    return node.target in IDENTITIES
 
 
 def _has_axis(layer: fx.Node, value: fx.Node) -> bool:
@@ -148,11 +119,12 @@ def _has_axis(layer: fx.Node, value: fx.Node) -> bool:
 
 def _takes_shift(layer: fx.Node) -> bool:
     """Whether a constant on an input channel becomes one constant on each output channel."""
-    if layer.target is LINEAR:
+    form, call = form_of(layer), bind(layer)
+    assert form is not None
+    if form.kind == "linear":
         return True
-    call = bind(layer)
     point = all(size == 1 for size in call["weight"].meta["val"].shape[2:])
-    if layer.target in TRANSPOSED:
+    if form.transposed:
         # A wider kernel or stride gives positions that receive different taps.
         steps = all(size == 1 for size in pytree.tree_leaves(call["stride"]))
         return point and steps and _zero(call["padding"]) and _zero(call["output_padding"])
@@ -203,7 +175,7 @@ def _memory(node: fx.Node) -> set[fx.Node]:
     found, todo = {node}, [node]
     while todo:
         current = todo.pop()
-        if current.target in FRESH:
+        if form_of(current) is not None:  # what is computed with weights is written anew
             continue
         fresh = [n for n in current.all_input_nodes if n not in found]
         found.update(fresh)

@@ -11,9 +11,11 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.axes.polynomial import Polynomial
-from graphprune.passes.batchnorm.sites import BATCH_NORM, DROPOUTS, IDENTITIES, Sites
+from graphprune.ops import is_identity, traits_of
+from graphprune.ops.norm import BATCH_NORM
+from graphprune.passes.batchnorm.sites import Sites
 
-__all__ = ["ACTIVATIONS", "VIEWS", "Exported"]
+__all__ = ["ACTIVATIONS", "Exported"]
 
 aten = torch.ops.aten
 
@@ -27,12 +29,6 @@ ACTIVATIONS: dict[Any, str] = {
     aten.tanh.default: "Tanh",
 }  # fmt: skip
 """Operator -> its name in ONNX; ``Swish`` is spelt out."""
-
-VIEWS = (
-    aten.detach.default, aten.expand.default, aten.flatten.using_ints, aten.reshape.default,
-    aten.select.int, aten.squeeze.dim, aten.unflatten.int, aten.unsqueeze.default, aten.view.default,
-)  # fmt: skip
-"""Nothing is moved."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Exported:
         """Whether a call does nothing when the network runs."""
         if node in self.analysis.stored or not isinstance(node.meta.get("val"), torch.Tensor):
             return True
-        if node.target in VIEWS or node.target in IDENTITIES or node.target in DROPOUTS:
+        if traits_of(node).view or _is_same(node):
             return True
         return node.target is BATCH_NORM and self.sites.of(node) is not None
 
@@ -73,3 +69,10 @@ class Exported:
         for size in self.sizes(node):
             out *= size
         return out
+
+
+def _is_same(node: fx.Node) -> bool:
+    """Whether a call hands its operand on in the same type."""
+    return is_identity(node) and (
+        node.all_input_nodes[0].meta["val"].dtype == node.meta["val"].dtype
+    )

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import fx
 
 from graphprune.ir.nodes import bind, shape
-from graphprune.passes.batchnorm.sites import CONVOLUTIONS
+from graphprune.ops import form_of, traits_of
 
-from .exported import ACTIVATIONS, VIEWS, Exported
+from .exported import ACTIVATIONS, Exported
 
-__all__ = ["ADDITIONS", "Fusion", "activation"]
-
-aten = torch.ops.aten
-
-ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
+__all__ = ["Fusion", "activation", "is_convolution"]
 
 
 class Fusion:
@@ -37,7 +32,9 @@ class Fusion:
         for follower in self._followers(node):
             if follower.target in ACTIVATIONS:
                 tail.append(activation(follower))
-            elif follower.target in ADDITIONS and not tail and self._adds(follower, seen):
+            elif (
+                traits_of(follower).arithmetic == "sum" and not tail and self._adds(follower, seen)
+            ):
                 tail.append(("Add",))
             else:
                 break
@@ -53,7 +50,7 @@ class Fusion:
             node = next(iter(node.users))
             if node.op != "call_function":
                 return
-            if not self.exported.is_free(node) or node.target in VIEWS:
+            if not self.exported.is_free(node) or traits_of(node).view:
                 yield node
 
     def _adds(self, node: fx.Node, seen: set[fx.Node]) -> bool:
@@ -66,11 +63,17 @@ class Fusion:
 
     def _layer(self, node: fx.Node) -> fx.Node | None:
         """The convolution that a value comes from, if nothing else reads it or is done to it."""
-        while self.exported.is_free(node) and node.target not in VIEWS and len(node.users) == 1:
+        while self.exported.is_free(node) and not traits_of(node).view and len(node.users) == 1:
             if node.op != "call_function":
                 return None
             node = node.all_input_nodes[0]
-        return node if node.target in CONVOLUTIONS and len(node.users) == 1 else None
+        return node if is_convolution(node) and len(node.users) == 1 else None
+
+
+def is_convolution(node: fx.Node) -> bool:
+    """Whether a call is a convolution, not a transposed one."""
+    form = form_of(node)
+    return form is not None and form.kind == "convolution" and not form.transposed
 
 
 def activation(node: fx.Node) -> tuple[str | float, ...]:

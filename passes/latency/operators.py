@@ -16,17 +16,16 @@ from torch import fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.axes.polynomial import Polynomial, total
 from graphprune.ir.nodes import bind, shape
-from graphprune.passes.batchnorm.sites import BATCH_NORM, CONVOLUTIONS, LINEAR
+from graphprune.ops import form_of, traits_of
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.plan.latency_table import Kernel
 
 from .exported import ACTIVATIONS, Exported
-from .fusion import ADDITIONS, Fusion, activation
+from .fusion import Fusion, activation, is_convolution
 
 __all__ = ["Operator", "Workload", "workload"]
 
 aten = torch.ops.aten
-
-PRODUCTS = (aten.mul.Tensor, aten.mul_.Tensor)
 
 POOLS: dict[Any, str] = {
     aten.adaptive_avg_pool2d.default: "mean", aten.avg_pool2d.default: "AveragePool",
@@ -111,13 +110,19 @@ class _Reader:
 
     def _operator(self, node: fx.Node) -> Operator | None:
         """The kernel of a call, if there is one for it."""
-        handlers = {
-            **dict.fromkeys(CONVOLUTIONS, self._convolution), LINEAR: self._linear,
-            BATCH_NORM: self._normalisation, **dict.fromkeys(ACTIVATIONS, self._activated),
-            **dict.fromkeys(POOLS, self._pool),
-            **dict.fromkeys((*ADDITIONS, *PRODUCTS), self._binary),
-        }  # fmt: skip
-        handler = handlers.get(node.target)
+        form, handler = form_of(node), None
+        if is_convolution(node):
+            handler = self._convolution
+        elif form is not None and form.kind == "linear":
+            handler = self._linear
+        elif node.target is BATCH_NORM:
+            handler = self._normalisation
+        elif node.target in ACTIVATIONS:
+            handler = self._activated
+        elif node.target in POOLS:
+            handler = self._pool
+        elif traits_of(node).arithmetic:
+            handler = self._binary
         return None if handler is None else handler(node)
 
     def _normalisation(self, node: fx.Node) -> Operator | None:
@@ -203,7 +208,7 @@ class _Reader:
         """An addition or product whose operands have a width in the same place."""
         call = bind(node)
         operands = call["self"], call["other"]
-        kind = "Add" if node.target in ADDITIONS else "Mul"
+        kind = "Add" if traits_of(node).arithmetic == "sum" else "Mul"
         if not all(isinstance(x, fx.Node) for x in operands):
             return self._alone(node, kind)  # with a number
         shapes = [tuple(shape(x)) for x in operands]
@@ -221,7 +226,7 @@ class _Reader:
     ) -> Operator | None:
         """An operator that keeps its channels."""
         source = node.all_input_nodes[0]
-        if len(node.all_input_nodes) == 2 and node.target in (*ADDITIONS, *PRODUCTS):
+        if len(node.all_input_nodes) == 2 and traits_of(node).arithmetic:
             source = max(node.all_input_nodes, key=lambda operand: math.prod(shape(operand)))
         sizes = self.exported.sizes(source)
         wide = [axis for axis, size in enumerate(sizes) if size.terms.keys() - {()}]

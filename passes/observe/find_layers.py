@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import fx
 
 from graphprune.ir.constant_calls import stored_calls
 from graphprune.ir.nodes import bind, is_comparable, shape
-from graphprune.passes.batchnorm.sites import CONVOLUTIONS, LINEAR, TRANSPOSED
+from graphprune.ops import Form, form_of, traits_of
 
 from .layers import Layer
 from .weight_views import Stored
 
-__all__ = ["SUMS", "find_layers"]
-
-aten = torch.ops.aten
-
-SUMS = (aten.add.Tensor, aten.add_.Tensor)
-
-
-class _Form(NamedTuple):
-    """How an operator names its operands, and whether its weight is ``[in, out / groups, *kernel]``."""
-
-    value: str
-    weight: str
-    bias: str | None
-    transposed: bool = False
-
-
-_FORMS: Mapping[Any, _Form] = {
-    **dict.fromkeys((LINEAR, *CONVOLUTIONS), _Form("input", "weight", "bias")),
-    **dict.fromkeys(TRANSPOSED, _Form("input", "weight", "bias", transposed=True)),
-    aten.addmm.default: _Form("mat1", "mat2", "self", transposed=True),
-    aten.mm.default: _Form("self", "mat2", None, transposed=True),
-    aten.matmul.default: _Form("self", "other", None, transposed=True),
-}
+__all__ = ["find_layers"]
 
 
 def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
@@ -50,7 +26,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
     stored, computed = Stored(module), stored_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
-        form = _FORMS.get(node.target)
+        form = _product(node)
         if form is None:
             continue
         call = bind(node)
@@ -74,11 +50,17 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
     return tuple(found)
 
 
+def _product(node: fx.Node) -> Form | None:
+    """How a product with a weight names its operands; ``None`` for other calls."""
+    form = form_of(node)
+    return None if form is None or form.kind == "norm" else form
+
+
 def _is_weight(node: fx.Node) -> bool:
     """Whether all that reads a value are products of one kind, with it as their weight and with one bias."""
     kinds: set[Any] = set()
     for user in node.users:
-        form, call = _FORMS.get(user.target), bind(user)
+        form, call = _product(user), bind(user)
         if form is None or call[form.weight] is not node or not _is_product(user, form):
             return False
         if call[form.value].op == "get_attr":
@@ -87,18 +69,18 @@ def _is_weight(node: fx.Node) -> bool:
     return len(kinds) == 1
 
 
-def _is_product(node: fx.Node, form: _Form) -> bool:
+def _is_product(node: fx.Node, form: Form) -> bool:
     """Whether it is a batch times one matrix, and nothing is scaled."""
     call = bind(node)
     value, weight = (len(shape(call[name])) for name in (form.value, form.weight))
-    batched = value == weight if node.target in (*CONVOLUTIONS, *TRANSPOSED) else weight == 2
+    batched = value == weight if form.kind == "convolution" else weight == 2
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
 
 
 def _with_sum(layer: Layer, stored: Stored) -> Layer:
     """A layer without a bias, with that which a sum behind it adds."""
     readers = list(layer.node.users)
-    if len(readers) != 1 or readers[0].target not in SUMS:
+    if len(readers) != 1 or traits_of(readers[0]).arithmetic != "sum":
         return layer
     call = bind(readers[0])
     bias = call["other"] if call["self"] is layer.node else call["self"]

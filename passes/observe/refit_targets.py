@@ -15,21 +15,14 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.ir.nodes import bind
+from graphprune.ops import is_identity, traits_of
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import affine as affine_of
 
-from .find_layers import SUMS
 from .layers import Layer, from_matrix
 from .staged_run import Frontier
 
 __all__ = ["Target", "affine", "find_target", "put"]
-
-aten = torch.ops.aten
-
-IDENTITIES = (
-    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default,
-    aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default,
-)  # fmt: skip
-RECTIFIERS = (aten.relu.default, aten.relu_.default)
 
 
 @dataclass(frozen=True)
@@ -59,14 +52,9 @@ def find_target(layer: Layer) -> Target:
     """Follow a layer's output to where its error counts: its own, where calls share the weight."""
     value, norms, alone = layer.end, list[fx.Node](), layer.calls == 1
     while (reader := _only_reader(value)) is not None:
-        if reader.target in IDENTITIES:
+        if is_identity(reader):
             value = reader
-        elif (
-            reader.target is aten.batch_norm.default
-            and layer.spatial
-            and alone
-            and _is_frozen(reader)
-        ):
+        elif reader.target is BATCH_NORM and layer.spatial and alone and _is_frozen(reader):
             norms.append(reader)
             value = reader
         else:
@@ -74,7 +62,7 @@ def find_target(layer: Layer) -> Target:
     other = _other(reader, value, layer.node) if reader is not None and alone else None
     if other is not None and reader is not None:
         value, reader = reader, _only_reader(reader)
-    end = reader if reader is not None and reader.target in RECTIFIERS else value
+    end = reader if reader is not None and traits_of(reader).rectifier else value
     return Target(value, tuple(norms), other, end)
 
 
@@ -120,7 +108,7 @@ def put(
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:
-    users = [user for user in value.users if user.target is not aten.sym_size.int]
+    users = [user for user in value.users if not traits_of(user).metadata]
     return users[0] if len(users) == 1 else None
 
 
@@ -138,7 +126,7 @@ def _is_frozen(norm: fx.Node) -> bool:
 
 def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
     """The other operand of a plain sum, if it is an activation that stands before the layer."""
-    if reader.target not in SUMS:
+    if traits_of(reader).arithmetic != "sum":
         return None
     call = bind(reader)
     operands = [call["self"], call["other"]]

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.observe import Frontier, Observations
 from graphprune.passes.observe.distributed import total
 
 __all__ = ["reestimate"]
-
-BATCH_NORM = torch.ops.aten.batch_norm.default
 
 
 def reestimate(seen: Observations, cut: Cut, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
@@ -33,8 +34,7 @@ class BatchNormScale:
         scales = {
             node.args[1].target
             for node in analysis.facts
-            if node.target is torch.ops.aten.batch_norm.default
-            and isinstance(node.args[1], torch.fx.Node)
+            if node.target is BATCH_NORM and isinstance(node.args[1], torch.fx.Node)
         }
         scores = dict(Magnitude(p=1)(analysis).values)
         without: list[str] = []

@@ -18,8 +18,10 @@ from torch import fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.ir.nodes import bind
+from graphprune.ops import form_of
+from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import affine, grouped
-from graphprune.passes.batchnorm.sites import BATCH_NORM, LAYERS, Sites
+from graphprune.passes.batchnorm.sites import Sites
 
 from .interpreter import rows_of
 
@@ -133,7 +135,8 @@ class Units:
         """Layers with the group on their outputs but not, uncontracted, on their inputs."""
         labels = self.analysis.labels
         for node, facts in self.analysis.facts.items():
-            if node.target not in LAYERS or not isinstance(facts.result, tuple):
+            form = form_of(node)
+            if form is None or not form.is_layer or not isinstance(facts.result, tuple):
                 continue
             call = bind(node)
             if call["weight"].op != "get_attr":

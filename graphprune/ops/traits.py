@@ -1,0 +1,69 @@
+"""Traits: what is known of an operator beside what it does to channels.
+
+A trait is stated once, where the operator's rule stands (``registry.state_traits``), and asked for
+by every stage that needs it (``registry.traits_of``). The tests walk the table and try each trait
+on the operator's samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Form", "Traits"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an operator with weights names its operands, and how its weight lies.
+
+    Attributes:
+        kind: ``convolution``, ``linear``, ``matmul`` or ``norm``.
+        value: the argument that holds the activations.
+        weight: the argument that holds the weight: ``[out, in / groups, *kernel]`` of
+            convolutions and linear layers, ``[in, out]`` of ``matmul``, ``[channels]`` of norms.
+        bias: the argument that holds the bias, if the operator takes one.
+        transposed: the weight is ``[in, out / groups, *kernel]`` or ``[in, out]`` instead.
+        channel: the dimension of the result that counts the weight's outputs.
+    """
+
+    kind: Literal["convolution", "linear", "matmul", "norm"]
+    value: str = "input"
+    weight: str = "weight"
+    bias: str | None = "bias"
+    transposed: bool = False
+    channel: int = -1
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a module's own product with a weight: a convolution or a linear layer."""
+        return self.kind in {"convolution", "linear"}
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of one operator.
+
+    Attributes:
+        identity: the result is the first operand, at most in another type or place in memory.
+        unless: an argument; where it is true, the operator is no identity (dropout's ``train``).
+        view: the result reads the first operand's memory as it lies, so a runtime moves nothing.
+        moves: every element of the result is an element of the first operand.
+        linear: multiplying all tensor operands by a number multiplies the result by it.
+        arithmetic: the element-wise ``sum`` or ``product`` of two operands.
+        power: the result is the first operand to this power.
+        rectifier: the result is the operand where that is positive, and zero elsewhere.
+        metadata: only sizes and types of operands are read.
+        form: how operands are named, of operators with a weight.
+    """
+
+    identity: bool = False
+    unless: str = ""
+    view: bool = False
+    moves: bool = False
+    linear: bool = False
+    arithmetic: Literal["", "sum", "product"] = ""
+    power: float | None = None
+    rectifier: bool = False
+    metadata: bool = False
+    form: Form | None = None

@@ -1,0 +1,166 @@
+"""Each trait in the table, tried on the samples of its operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import InternalError
+from graphprune.ops import RULES, Sample, is_identity, passes_value_on, state_traits
+from graphprune.ops.traits import Traits
+from tests.ops.test_laws import operator_of
+
+aten = torch.ops.aten
+
+
+def samples(**traits: Any) -> list[Any]:
+    """Operators with some traits, each with its samples."""
+    return [
+        pytest.param(operator_of(operator), call, id=f"{operator}-{number}")
+        for operator, rule in RULES.items()
+        if all(getattr(rule.traits, name) == value for name, value in traits.items())
+        for number, call in enumerate(rule.samples())
+    ]
+
+
+def first(call: Sample) -> torch.Tensor:
+    value = next(x for x in pytree.tree_leaves(call.args) if isinstance(x, torch.Tensor))
+    return value.clone()
+
+
+def called(operator: Any, call: Sample, value: torch.Tensor | None = None) -> list[torch.Tensor]:
+    """The results for the sample's operands, the first of them replaced."""
+    leaves, spec = pytree.tree_flatten(call.args)
+    where = next(i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor))
+    copies = [x.clone() if isinstance(x, torch.Tensor) else x for x in leaves]
+    if value is not None:
+        copies[where] = value
+    return pytree.tree_leaves(operator(*pytree.tree_unflatten(copies, spec), **call.kwargs))
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(identity=True))
+def test_an_identity_hands_its_operand_on(operator: Any, call: Sample) -> None:
+    (result,) = called(operator, call)
+    assert torch.equal(result, first(call))
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(view=True))
+def test_a_view_reads_the_operands_memory(operator: Any, call: Sample) -> None:
+    value = first(call)
+    for result in called(operator, call, value):
+        assert result.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(moves=True))
+def test_what_only_moves_makes_no_new_elements(operator: Any, call: Sample) -> None:
+    numbers = torch.arange(first(call).numel(), dtype=torch.float32).view_as(first(call))
+    moved = torch.cat([result.flatten() for result in called(operator, call, numbers)])
+    assert torch.isin(moved, numbers).all()
+    assert len(moved.unique()) == len(moved)
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(linear=True))
+def test_a_linear_operator_passes_a_factor_on(operator: Any, call: Sample) -> None:
+    doubled = pytree.tree_map_only(torch.Tensor, lambda x: 2 * x, call.args)
+    plain = called(operator, call)
+    for result, expected in zip(
+        called(operator, Sample(doubled, call.kwargs, True)), plain, strict=True
+    ):
+        assert torch.equal(result, 2 * expected)
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(arithmetic="sum"))
+def test_sums(operator: Any, call: Sample) -> None:
+    (result,) = called(operator, call)
+    assert torch.equal(result, call.args[0] + call.args[1])
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(arithmetic="product"))
+def test_products(operator: Any, call: Sample) -> None:
+    (result,) = called(operator, call)
+    assert torch.equal(result, call.args[0] * call.args[1])
+
+
+@pytest.mark.parametrize(
+    ("operator", "power"),
+    [(o, r.traits.power) for o, r in RULES.items() if r.traits.power is not None],
+)
+def test_powers(operator: Any, power: float) -> None:
+    x = torch.rand(50, dtype=torch.float64) + 0.1
+    torch.testing.assert_close(operator(x), x**power)
+
+
+@pytest.mark.parametrize("operator", [o for o, r in RULES.items() if r.traits.rectifier])
+def test_rectifiers(operator: Any) -> None:
+    x = torch.randn(50)
+    assert torch.equal(operator(x.clone()), torch.where(x > 0, x, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("operator", "form"), [(o, r.traits.form) for o, r in RULES.items() if r.traits.form]
+)
+def test_forms_name_arguments_and_the_channel(operator: Any, form: Any) -> None:
+    names = [argument.name for argument in operator._schema.arguments]
+    assert {form.value, form.weight} <= set(names)
+    assert form.bias is None or form.bias in names
+    call = next(c for c in RULES[operator].samples() if _value(names, c, form.weight) is not None)
+    weight, (result,) = _value(names, call, form.weight), called(operator, call)
+    if form.kind == "norm" and weight.ndim == 1:
+        assert result.shape[form.channel] == len(weight)
+    elif form.kind != "norm":
+        axis = 1 if form.transposed and form.kind == "convolution" else -1 if form.transposed else 0
+        groups = (
+            call.args[names.index("groups")]
+            if form.transposed and "groups" in names and len(call.args) > names.index("groups")
+            else 1
+        )
+        assert result.shape[form.channel] == weight.shape[axis] * groups
+
+
+def _value(names: list[str], call: Sample, name: str) -> Any:
+    position = names.index(name)
+    return call.args[position] if position < len(call.args) else call.kwargs.get(name)
+
+
+def test_every_trait_is_used() -> None:
+    plain = Traits()
+    for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "power",
+                 "rectifier", "metadata", "form"):  # fmt: skip
+        assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name
+
+
+def test_traits_need_a_rule() -> None:
+    with pytest.raises(InternalError, match="has no rule"):
+        state_traits(aten.lgamma_.default, rectifier=True)
+
+
+def cast(before: torch.dtype, after: torch.dtype) -> fx.Node:
+    graph = fx.Graph()
+    source = graph.placeholder("x")
+    source.meta["val"] = torch.zeros(2, dtype=before)
+    node = graph.call_function(aten.to.dtype, (source, after))
+    node.meta["val"] = torch.zeros(2, dtype=after)
+    return node
+
+
+def test_a_cast_is_an_identity_only_where_nothing_is_lost() -> None:
+    assert is_identity(cast(torch.float32, torch.float32))
+    assert is_identity(cast(torch.float16, torch.float32))
+    assert not is_identity(cast(torch.float32, torch.float16))
+    assert not is_identity(cast(torch.float32, torch.int64))
+    assert not is_identity(cast(torch.int64, torch.float32))
+    assert passes_value_on(cast(torch.float32, torch.float16))
+
+
+def test_dropout_is_an_identity_only_in_evaluation() -> None:
+    graph = fx.Graph()
+    source = graph.placeholder("x")
+    source.meta["val"] = torch.zeros(2)
+    for train in (False, True):
+        node = graph.call_function(aten.dropout.default, (source, 0.5, train))
+        node.meta["val"] = torch.zeros(2)
+        assert is_identity(node) is not train
