@@ -108,7 +108,7 @@ def inspection(view: Inspection) -> None:
 def chain(name: str, steps: Sequence[Step], *, as_json: bool) -> None:
     """``graphprune inspect --why``."""
     if as_json:
-        text(
+        document(
             json.dumps(
                 {
                     "format": "graphprune.why/1",
