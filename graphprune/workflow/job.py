@@ -95,7 +95,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """A model, scored.
+    """A model that is traced and scored, ready for any budget.
 
     Attributes:
         model: what the user brought.
