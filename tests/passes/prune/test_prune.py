@@ -69,6 +69,7 @@ class WithKeyword(nets.Net):
 
 
 TO_HALF = (Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.5)))
+NEEDED = (Analysis, Decision)
 MINE = (ConvNormConv, TwoOutputs, WithKeyword)
 
 
@@ -105,7 +106,7 @@ def test_a_plan_that_keeps_everything_changes_no_number() -> None:
     decision = state[Decision]
     groups = tuple(replace(g, keep=tuple(range(g.width))) for g in decision.plan.groups)
     whole = replace(decision, plan=replace(decision.plan, groups=groups))
-    program = Prune().run(state.knowing(whole))[0]
+    program = gp.Pipeline((Prune(),), given=NEEDED).run(state.knowing(whole)).program
     assert operators(program) == operators(state.program)
     x = torch.randn(3, 3, 8, 8)
     assert torch.equal(program.module()(x), state.program.module()(x))
@@ -129,4 +130,4 @@ def test_a_cut_program_folds_like_any_other() -> None:
 def test_a_plan_for_another_architecture_is_refused() -> None:
     state, other = decided(ConvNormConv()), decided(TwoOutputs())
     with pytest.raises(MismatchError):
-        gp.Pipeline((Prune(),), given=(Analysis, Decision)).run(state.knowing(other[Decision]))
+        gp.Pipeline((Prune(),), given=NEEDED).run(state.knowing(other[Decision]))
