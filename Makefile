@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo docs docs-serve help imports lint screenshots setup test test-all types
+.PHONY: bench build clean demo docs docs-serve golden help imports lint screenshots setup test test-all types
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,9 @@ test: setup ## Run the quick tests
 
 test-all: setup ## Run all tests, also those that need the extra `zoo` or data
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m ""
+
+golden: setup ## Rewrite the texts that tests compare with; then read the diff
+	GOLDEN=rewrite $(BIN)/python -m pytest --quiet tests/test_golden.py tests/test_public_api.py
 
 demo: setup ## Compress the network for digits, end to end
 	$(BIN)/python examples/demo.py

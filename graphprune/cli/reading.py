@@ -92,7 +92,7 @@ def budgets(**amounts: str) -> dict[str, Any]:
 
 
 def rounding(text: str) -> int | Literal["auto"]:
-    """``--round-to``.
+    """Read the argument of ``--round-to``.
 
     Raises:
         OptionError: if it can't be read.
@@ -155,7 +155,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """``1,8`` as numbers.
+    """Read a list of numbers, as ``1,8``.
 
     Raises:
         OptionError: unless there are some, all at least 1.
@@ -192,7 +192,7 @@ def _import_from_here() -> None:
 
 
 def plan(path: Path) -> Plan:
-    """Read a plan.
+    """Read a plan from its file.
 
     Raises:
         PlanError: if it can't be read, or isn't one.

@@ -76,7 +76,7 @@ def bug(error: Exception) -> None:
 
 
 def inspection(view: Inspection) -> None:
-    """``graphprune inspect``."""
+    """Print what ``graphprune inspect`` found."""
     out = console()
     table(
         out,
@@ -110,7 +110,7 @@ def inspection(view: Inspection) -> None:
 
 
 def chain(name: str, steps: Sequence[Step], *, as_json: bool) -> None:
-    """``graphprune inspect --why``."""
+    """Print the chain that ``graphprune inspect --why`` found."""
     if as_json:
         document(
             json.dumps(
@@ -128,7 +128,7 @@ def chain(name: str, steps: Sequence[Step], *, as_json: bool) -> None:
 
 
 def decision(made: Decision, *, to_stderr: bool) -> None:
-    """``graphprune plan``."""
+    """Print what ``graphprune plan`` decided."""
     out = console(to_stderr=to_stderr)
     _widths(out, [(g.id, g.width, len(g.keep)) for g in made.plan.groups])
     table(
@@ -170,7 +170,7 @@ def _probe(tried: Mapping[str, Any]) -> list[str]:
 
 
 def report(run: Report, folder: Path | None) -> None:
-    """``graphprune compress``."""
+    """Print what ``graphprune compress`` did."""
     out = console()
     _sizes(out, run)
     _widths(out, [(g.id, g.before, g.after) for g in run.groups])
@@ -204,7 +204,7 @@ def report(run: Report, folder: Path | None) -> None:
 
 
 def accuracies(measured: Mapping[str, Accuracies]) -> None:
-    """``graphprune report --val``."""
+    """Print what ``graphprune report --val`` measured."""
     names = list(dict.fromkeys(n for found in measured.values() for n in found.corrupted))
     table(
         console(),
@@ -218,7 +218,7 @@ def accuracies(measured: Mapping[str, Accuracies]) -> None:
 
 
 def comparison(found: Comparison) -> None:
-    """``graphprune verify``."""
+    """Print what ``graphprune verify`` compared."""
     out = console()
     against = "the masked original" if found.masked else "the original (no plan)"
     if found.retrained:
@@ -247,7 +247,7 @@ def comparison(found: Comparison) -> None:
 
 
 def benchmark(found: Benchmark) -> None:
-    """``graphprune bench``."""
+    """Print what ``graphprune bench`` measured."""
     out = console()
     line(
         out, "", f"onnxruntime {found.onnxruntime}, {found.provider}, {found.rounds} rounds in turn"
@@ -272,7 +272,7 @@ def benchmark(found: Benchmark) -> None:
 
 
 def front(found: Front, folder: Path) -> None:
-    """``graphprune sweep``."""
+    """Print what ``graphprune sweep`` found."""
     out = console()
     rows = [
         [
@@ -300,7 +300,7 @@ def front(found: Front, folder: Path) -> None:
 
 
 def latency_table(measured: LatencyTable, path: Path) -> None:
-    """``graphprune profile``."""
+    """Print what ``graphprune profile`` measured."""
     out = console()
     rows = [[name, str(value)] for name, value in measured.machine.items()]
     rows += [["batch", str(measured.batch)], ["distinct operators", str(len(measured.kernels))]]

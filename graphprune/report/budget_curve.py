@@ -27,7 +27,7 @@ _STEPS = 7
 
 @dataclass(frozen=True)
 class Point:
-    """One budget.
+    """One budget, and what a model loses at it.
 
     Attributes:
         asked: share of the dense FLOPs.

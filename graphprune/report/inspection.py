@@ -24,7 +24,7 @@ FORMAT = "graphprune.inspect/1"
 
 @dataclass(frozen=True)
 class GroupView:
-    """One group.
+    """One group of coupled channels.
 
     Attributes:
         id: its name.

@@ -70,14 +70,14 @@ def printable(text: str) -> str:
 
 
 def allocation(found: Mapping[str, Any]) -> str:
-    """``Report.allocation``."""
+    """Write ``Report.allocation`` in a sentence."""
     gap = found["gap"]
     certified = "no certificate" if gap is None else f"certified gap {gap:.2%}"
     return f"{found['method']}, distortion {found['distortion']:.4g}, {certified}"
 
 
 def recovered(found: Mapping[str, Any]) -> str:
-    """``Report.recovery``."""
+    """Write ``Report.recovery`` in a sentence."""
     left, more = found["left"], len(found["left"]) - SHOWN
     beside = (
         f"; not looked at: {', '.join(left[:SHOWN])}{f' and {more} more' * (more > 0)}"
@@ -91,7 +91,7 @@ def recovered(found: Mapping[str, Any]) -> str:
 
 
 def distilled(found: Mapping[str, Any]) -> str:
-    """``Report.distilled``."""
+    """Write ``Report.distilled`` in a sentence."""
     if not found["steps"]:
         return (
             "no step taken, getting ready used up the time: give more of it, or a number of steps"
@@ -102,5 +102,5 @@ def distilled(found: Mapping[str, Any]) -> str:
 
 
 def searched(found: Mapping[str, Any]) -> str:
-    """``Report.search``."""
+    """Write ``Report.search`` in a sentence."""
     return "dense {dense:.2%}, this one {accuracy:.2%}, allowed drop {max_drop:.2%}".format(**found)

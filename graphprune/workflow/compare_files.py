@@ -60,7 +60,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All checks.
+    """The checks of all files of a smaller model.
 
     Attributes:
         model: the dense model.

@@ -29,7 +29,7 @@ __all__ = ["Result"]
 
 @dataclass(frozen=True)
 class Result:
-    """A smaller model.
+    """A smaller model, with its plan and its report.
 
     Attributes:
         model: trainable: the user's own class where that provably computes the same, else a

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -26,6 +27,13 @@ class Ran(NamedTuple):
     code: int
     out: str
     err: str
+
+
+class Compressed(NamedTuple):
+    """An output folder and what was said of it."""
+
+    folder: Path
+    report: dict[str, Any]
 
 
 def command(*args: object) -> list[str]:
@@ -49,6 +57,16 @@ def run(*args: object, cwd: Path | None = None) -> Ran:
         timeout=300,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def expect(found: Ran, code: int, start: str, *parts: str) -> None:
+    """One error on stderr, nothing on stdout."""
+    assert found.err.startswith(start), found.err
+    for part in parts:
+        assert part in found.err
+    assert found.code == code
+    assert found.out == ""
+    assert "Traceback" not in found.err
 
 
 @pytest.fixture
@@ -82,3 +100,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
 def unknown(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     """A net with an operator that has no rule."""
     return save_net("UnknownOperator", tmp_path_factory.mktemp("unknown"))
+
+
+@pytest.fixture(scope="session")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Compressed:
+    """The digits network at half its FLOPs."""
+    folder = tmp_path_factory.mktemp("half") / "not yet there" / "out"
+    found = run("compress", *DIGITS, "--flops", "0.5", "-o", folder, "--json")
+    assert found.err == ""
+    assert found.code == 0
+    return Compressed(folder, json.loads(found.out))

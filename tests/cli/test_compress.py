@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,26 +17,9 @@ import torch
 import graphprune as gp
 from graphprune.models import digits
 from graphprune.workflow.write import FILES
-from tests.cli.conftest import DIGITS, Ran, command, environment, run, save_net
+from tests.cli.conftest import DIGITS, Compressed, Ran, command, environment, save_net
 
 Cli = Callable[..., Ran]
-
-
-class Compressed(NamedTuple):
-    """An output folder and what was said of it."""
-
-    folder: Path
-    report: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Compressed:
-    """The digits network at half its FLOPs."""
-    folder = tmp_path_factory.mktemp("half") / "not yet there" / "out"
-    found = run("compress", *DIGITS, "--flops", "0.5", "-o", folder, "--json")
-    assert found.err == ""
-    assert found.code == 0
-    return Compressed(folder, json.loads(found.out))
 
 
 @pytest.mark.onnx
@@ -100,35 +81,6 @@ def test_every_file_computes_the_same(half: Compressed) -> None:
     assert np.allclose(got, expected.numpy(), atol=1e-4)
     assert session.get_inputs()[0].name == "x"
     assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
-
-
-@pytest.mark.onnx
-def test_verify(half: Compressed, cli: Cli) -> None:
-    found = cli("verify", *DIGITS, half.folder, "--json")
-    assert found.code == 0
-    document = json.loads(found.out)
-    assert document["format"] == "graphprune.verify/1"
-    assert document["ok"]
-    assert document["masked"]
-    assert [check["file"] for check in document["checks"]] == ["model.pt2", "model.onnx"]
-
-
-@pytest.mark.onnx
-def test_verify_says_no(half: Compressed, cli: Cli, tmp_path: Path) -> None:
-    # Without the plan, the dense network is not what the files compute.
-    for name in ("model.pt2", "model.onnx"):
-        shutil.copy(half.folder / name, tmp_path)
-    found = cli("verify", *DIGITS, tmp_path)
-    assert found.code == 1
-    assert found.out.count("MISMATCH") == 2
-    assert "the original (no plan)" in found.out
-    # With another plan neither.
-    plan = json.loads((half.folder / "plan.json").read_text())
-    plan["groups"][0]["keep"] = plan["groups"][0]["keep"][1:]
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    found = cli("verify", *DIGITS, tmp_path / "model.pt2", "--json")
-    assert found.code == 1
-    assert not json.loads(found.out)["ok"]
 
 
 @pytest.mark.onnx

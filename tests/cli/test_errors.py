@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
@@ -16,19 +15,9 @@ import torch
 
 from graphprune.models import digits
 from tests import nets
-from tests.cli.conftest import DIGITS, Ran, save_net
+from tests.cli.conftest import DIGITS, Ran, expect, save_net
 
 Cli = Callable[..., Ran]
-
-
-def expect(found: Ran, code: int, start: str, *parts: str) -> None:
-    """One error on stderr, nothing on stdout."""
-    assert found.err.startswith(start), found.err
-    for part in parts:
-        assert part in found.err
-    assert found.code == code
-    assert found.out == ""
-    assert "Traceback" not in found.err
 
 
 def test_missing_file(cli: Cli) -> None:
@@ -219,53 +208,6 @@ def test_plan_of_another_architecture(
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
 
 
-DISORDERED = json.dumps({
-    "format": "graphprune.plan/1",
-    "model": {"fingerprint": "x"},
-    "budget": {},
-    "predicted": {},
-    "groups": [{"id": "a", "width": 4, "keep": [1, 0], "axes": []}],
-})
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"{}",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"format": "graphprune.plan/2"}',
-        DISORDERED.encode(),
-    ],
-)
-def test_corrupt_plan(cli: Cli, small: Sequence[str], tmp_path: Path, content: bytes) -> None:
-    plan = tmp_path / "plan.json"
-    plan.write_bytes(content)
-    found = cli("compress", *small, "--plan", plan, "-o", tmp_path / "out")
-    expect(found, 2, "error[GP004]: ")
-
-
-def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")  # reading it waits forever; /dev/zero never ends
-    for plan in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
-        expect(
-            cli("compress", *small, "--plan", plan, "-o", tmp_path / "out"),
-            2,
-            "error[GP004]: can't read ",
-        )
-    with (tmp_path / "huge.json").open("wb") as file:
-        file.truncate(1 << 40)
-    expect(
-        cli("compress", *small, "--plan", tmp_path / "huge.json", "-o", tmp_path / "out"),
-        2,
-        "error[GP004]: ",
-        "huge.json is too large",
-    )
-
-
 def test_unknown_operator(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
     found = cli("inspect", *unknown, "--json")
     assert found.code == 0
@@ -291,29 +233,6 @@ def test_unknown_operator(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> N
         "error[GP003]: no rule for ",
         f"aten.renorm.default (nets.py:{line})",
     )
-
-
-def test_plan_goes_to_stdout(cli: Cli, unknown: Sequence[str], tmp_path: Path) -> None:
-    found = cli("plan", *unknown, "--params", "70%")
-    assert found.code == 0
-    assert json.loads(found.out)["budget"] == {"params": 0.7}
-    assert "target <= 70.0% met" in found.err
-    again = cli("plan", *unknown, "--params", "70%", "--json", "-q", "-o", tmp_path / "plan.json")
-    assert again == Ran(0, found.out, "")
-    assert (tmp_path / "plan.json").read_text() == found.out
-
-
-def test_what_cannot_be_compared(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
-    weights = Path(shutil.copy(small[0], tmp_path))
-    expect(cli("verify", *small, weights), 2, "error[GP001]: ", "neither a .pt2 nor an .onnx")
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    expect(cli("verify", *small, empty), 2, "error[GP001]: ", "holds neither")
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"not ONNX")
-    found = cli("verify", *small, broken)
-    assert found.code == 1
-    assert "MISMATCH onnxruntime can't run" in found.out
 
 
 def test_inputs_of_a_program(cli: Cli, tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphprune.errors import OptionError
-from graphprune.plan.latency_table import LatencyTable
-from graphprune.report.budget_curve import Point, shares
+from graphprune.report.budget_curve import Point
 from graphprune.workflow import budget_sweep
 from tests.cli.conftest import DIGITS, Ran
 
@@ -131,57 +129,3 @@ def test_accuracy_on_labelled_data(cli: Callable[..., Ran], tmp_path: Path) -> N
     assert ran.code == 0
     (row,) = rows(tmp_path / "out")
     assert 0 <= float(row["accuracy"]) <= 1
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("0.3..0.9", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
-        ("50%..60%:2", (0.5, 0.6)),
-        ("0.5", (0.5,)),
-    ],
-)
-def test_ranges(text: str, found: tuple[float, ...]) -> None:
-    assert shares(text) == found
-
-
-@pytest.mark.parametrize("text", ["", "0.3..", "0.3..1.2", "0", "0.3..0.9:1", "0.3..0.9:x", "1G"])
-def test_what_is_no_range(text: str) -> None:
-    with pytest.raises(OptionError):
-        shares(text)
-
-
-@pytest.mark.onnx
-def test_a_profile_serves_plan_and_sweep(cli: Callable[..., Ran], tmp_path: Path) -> None:
-    file = tmp_path / "table.json"
-    made = cli("profile", *DIGITS, "-o", file, "--rounds", 1, "--networks", 1)
-    assert made.code == 0
-    table = LatencyTable.from_json(file.read_text())
-    assert table.kernels
-    assert table.error["networks"] == 2
-    assert table.scale > 0
-    ran = cli("plan", *DIGITS, "--latency", "0.7", "--flops", "0.8", "--latency-table", file)
-    assert ran.code == 0
-    assert json.loads(ran.out)["budget"] == {"latency": 0.7, "macs": 0.8}
-    ran = cli(
-        "compress", *DIGITS, "--latency", "0.7", "--latency-table", file, "--dry-run", "--json"
-    )
-    (note,) = [n for n in json.loads(ran.out)["notes"] if n.startswith("latencies are predicted")]
-    assert f"over 2 whole networks by {table.error['mean']:.1%} wrong on average" in note
-    ran = cli(
-        "sweep",
-        *DIGITS,
-        "--flops",
-        "0.6",
-        "-o",
-        tmp_path / "out",
-        "--no-plot",
-        "--latency-table",
-        file,
-        "--round-to",
-        "auto",
-    )
-    assert ran.code == 0
-    assert float(rows(tmp_path / "out")[0]["latency"]) > 0
-    (tmp_path / "table.json").write_text("{}")
-    assert cli("plan", *DIGITS, "--latency", "0.7", "--latency-table", file).code == 2

@@ -36,7 +36,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, content: Mapping[str, Any], figures: Sequence[Figure]) -> str:
-    """One HTML document.
+    """Make one HTML document from a template.
 
     Args:
         template: name of a file beside this one.

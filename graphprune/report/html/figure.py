@@ -26,7 +26,7 @@ _LABEL = 22
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart.
+    """One chart, as plotly draws it.
 
     Attributes:
         name: of its place in the page.

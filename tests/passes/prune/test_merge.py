@@ -18,6 +18,7 @@ from graphprune.passes.prune.merge import merge
 from graphprune.passes.score.producers import Units
 from graphprune.verify.masked import Masked
 from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run
+from tests.harness import apply_and_check
 from tests.nets import HELD, NETS
 
 EXACT = 1e-12  # float64
@@ -253,7 +254,7 @@ def test_the_merged_program_is_the_masked_graph_with_the_merged_weights(name: st
     program = trace(net, net.inputs(), net.keywords())
     decided = gp.Pipeline((Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.7)))).run(program)
     analysis, plan = decided[Analysis], decided[Decision].plan
-    done = gp.Pipeline((Merge(),), given=(Analysis, Decision)).run(decided)
+    done = apply_and_check(Merge(), decided)
     tensors, merged = merge(Cut.of(analysis, plan.keep), analysis.tensors)
     assert done[Merged] == merged
     assert all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())

@@ -1,0 +1,113 @@
+"""What the text of arguments and options says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from graphprune.cli import reading
+from graphprune.errors import LoadError, PlanError
+from tests.cli.conftest import Ran, expect
+
+Cli = Callable[..., Ran]
+
+
+DISORDERED = json.dumps({
+    "format": "graphprune.plan/1",
+    "model": {"fingerprint": "x"},
+    "budget": {},
+    "predicted": {},
+    "groups": [{"id": "a", "width": 4, "keep": [1, 0], "axes": []}],
+})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"format": "graphprune.plan/2"}',
+        DISORDERED.encode(),
+    ],
+)
+def test_corrupt_plan(cli: Cli, small: Sequence[str], tmp_path: Path, content: bytes) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_bytes(content)
+    found = cli("compress", *small, "--plan", plan, "-o", tmp_path / "out")
+    expect(found, 2, "error[GP004]: ")
+
+
+def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # reading it waits forever; /dev/zero never ends
+    for plan in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        expect(
+            cli("compress", *small, "--plan", plan, "-o", tmp_path / "out"),
+            2,
+            "error[GP004]: can't read ",
+        )
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(1 << 40)
+    expect(
+        cli("compress", *small, "--plan", tmp_path / "huge.json", "-o", tmp_path / "out"),
+        2,
+        "error[GP004]: ",
+        "huge.json is too large",
+    )
+
+
+def test_a_folder_stands_for_the_program_in_it(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_bytes(b"")
+    assert reading.Source(tmp_path, "", (), False).file == tmp_path / "model.pt2"
+    assert reading.Source(tmp_path / "net.pt", "", (), False).file == tmp_path / "net.pt"
+    with pytest.raises(LoadError, match=r"no such file: nowhere\.pt"):
+        _ = reading.Source(Path("nowhere.pt"), "", (), False).file
+
+
+def test_budgets_are_those_that_are_given() -> None:
+    assert reading.budgets(flops="0.5", params="", size="5MB") == {"flops": "0.5", "size": "5MB"}
+    with pytest.raises(PlanError, match="give a budget"):
+        reading.budgets(flops="", params="")
+
+
+@pytest.mark.parametrize(("text", "found"), [("8", 8), ("auto", "auto"), ("-1", -1)])
+def test_roundings(text: str, found: int | str) -> None:
+    assert reading.rounding(text) == found
+
+
+def test_numbers_and_sizes() -> None:
+    assert reading.numbers("--batch", "1,8") == [1, 8]
+    assert reading.sizes("--dim", ["length=128", "a=b=2"]) == {"length": 128, "a=b": 2}
+    for text in ("", "1,", "0", "1,-1", "1.5"):
+        with pytest.raises(PlanError, match="--batch"):
+            reading.numbers("--batch", text)
+    for pair in ("length", "=3", "length=", "length=many"):
+        with pytest.raises(PlanError, match="--dim"):
+            reading.sizes("--dim", [pair])
+
+
+def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "image.png")
+    found = reading.sources(str(tmp_path), str(tmp_path), "0.5", "0.2,0.2,0.2", "8", 7, 3)
+    assert {*found} == {"calibration", "val", "samples"}
+    assert found["samples"] == 7
+    assert reading.sources("", "", "", "", "", 7, 3) == {}
+    with pytest.raises(PlanError, match="need --data or --val"):
+        reading.sources("", "", "", "", "8", 7, 3)
+
+
+def test_a_latency_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert reading.latency_table(None) is None
+    (tmp_path / "table.json").write_text("{}")
+    with pytest.raises(LoadError):
+        reading.latency_table(tmp_path / "table.json")

@@ -1,0 +1,79 @@
+"""The page of one run: what it says in words, and which charts it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graphprune.report.html import run
+from graphprune.report.html.accuracies import Accuracies
+from tests.report.html.samples import full
+
+ALL = [
+    *("coupling", "widths", "macs-before", "macs-after", "curves", "fits", "front", "accuracies")
+]
+
+
+def test_a_run_has_the_charts_that_there_is_something_for() -> None:
+    accuracies = Accuracies("v", 0.9, {})
+    assert [figure.name for figure in run.figures(full(), accuracies)] == ALL
+    bare = full(layers=(), curves=(), recovery={}, search={})
+    assert [figure.name for figure in run.figures(bare, None)] == ["coupling", "widths"]
+
+
+def test_every_comparison_has_a_verdict() -> None:
+    found = {check.what: check for check in run.checks(full())}
+    assert [check.ok for check in found.values()] == [True, True, True]
+    oracle = found["cut program against masked original, float64"]
+    assert (oracle.error, oracle.tolerance) == (1.4e-15, 1e-9)
+    assert oracle.more == "random inputs in batches of 2 and 3"
+
+
+def test_what_was_not_compared_says_why() -> None:
+    eager = {"own_class": False, "reason": "net.py:8 sizes", "max_error": None}
+    _, own, onnx = run.checks(full(eager=eager, onnx={}))
+    assert (own.ok, own.more) == (None, "the trainable model is a GraphModule: net.py:8 sizes")
+    assert (onnx.ok, onnx.more) == (None, "no ONNX file was written")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"budget": {**full().budget, "met": False}}, "the budget is missed"),
+        (
+            {"oracle": {"max_error": 1.0, "tolerance": 1e-9, "batches": [2]}},
+            "cut program against masked original, float64: the error is above the tolerance",
+        ),
+        (
+            {"onnx": {**full().onnx, "fp16_error": 1.0, "fp16_tolerance": 0.1}},
+            "onnxruntime in float16 against PyTorch: the error is above the tolerance",
+        ),
+    ],
+)
+def test_what_went_wrong_is_a_warning(changes: dict[str, Any], says: str) -> None:
+    clean = {"unknown_operators": (), "inexact": ()}
+    assert run.content(full(**clean), None)["warnings"] == []
+    assert run.content(full(**clean, **changes), None)["warnings"] == [says]
+
+
+def test_settings_are_those_of_the_run() -> None:
+    assert [name for name, _ in run.settings(full())] == [
+        *("score", "allocation", "calibration", "recovered by ls", "distilled", "accuracy"),
+        "versions",
+    ]
+    bare = full(calibration={}, recovery={}, distilled={}, search={}, settings={})
+    assert [name for name, _ in run.settings(bare)] == ["score", "allocation", "versions"]
+    assert dict(run.settings(bare))["score"] == "unknown"
+
+
+def test_a_group_counts_each_layer_on_either_side_once() -> None:
+    touched = run.content(full(), None)["touched"]
+    assert touched == {"stem": (4.48e6, 2.24e6), "block.a": (3.9e6, 1.87e6)}
+
+
+def test_the_dense_file_is_held_against_the_one_of_its_kind() -> None:
+    assert run.content(full(), None)["of_file"] == ("net.pt", 726_600, "model.pt", 437_000)
+    program = full(source={"file": "net.pt2", "bytes": 9}, files={"model.pt": 1, "model.pt2": 2})
+    assert run.content(program, None)["of_file"] == ("net.pt2", 9, "model.pt2", 2)
+    assert run.content(full(source={}), None)["of_file"] == ()

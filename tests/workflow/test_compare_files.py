@@ -1,0 +1,116 @@
+"""Files held against the dense model and a plan: what is right, what is wrong, what can't be said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import graphprune as gp
+from graphprune.errors import LoadError, MismatchError
+from graphprune.workflow.compare_files import Check, Comparison, compare
+from graphprune.workflow.write import PROGRAM, write
+from tests import nets
+
+
+@pytest.fixture(scope="module")
+def net() -> nets.Net:
+    torch.manual_seed(0)
+    return nets.NETS["OptionAShortcut"]()
+
+
+@pytest.fixture(scope="module")
+def result(net: nets.Net) -> gp.Result:
+    return gp.compress(net, net.inputs(), flops=0.5)
+
+
+@pytest.fixture(scope="module")
+def folder(result: gp.Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("out")
+    write(result, path, onnx=False, page=False)
+    return path
+
+
+def saved(module: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path) -> Path:
+    torch.export.save(gp.trace(module, inputs), path)
+    return path
+
+
+def test_the_program_computes_what_the_plan_says(
+    net: nets.Net, result: gp.Result, folder: Path
+) -> None:
+    stages: list[str] = []
+    found = compare(net, net.inputs(), folder, result.plan, progress=stages.append)
+    assert found.ok
+    assert (found.model, found.masked, found.own_weights) == ("OptionAShortcut", True, 0)
+    assert [check.file for check in found.checks] == [PROGRAM]
+    assert stages == ["trace", "analyse", PROGRAM]
+
+
+def test_without_the_plan_it_is_another_function(net: nets.Net, folder: Path) -> None:
+    found = compare(net, net.inputs(), folder)
+    assert not found.ok
+    assert not found.masked
+
+
+def test_a_model_equals_itself(net: nets.Net, tmp_path: Path) -> None:
+    found = compare(net, net.inputs(), saved(net, net.inputs(), tmp_path / "same.pt2"))
+    assert found.ok
+    assert [check.max_error for check in found.checks] == [0]
+
+
+def test_weights_that_were_trained_on_are_the_other_models_own(
+    net: nets.Net, result: gp.Result, tmp_path: Path
+) -> None:
+    trained = gp.apply(result.plan, net, net.inputs())
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(1.01)
+    path = saved(trained, net.inputs(), tmp_path / "trained.pt2")
+    plain = compare(net, net.inputs(), path, result.plan)
+    assert not plain.ok
+    assert plain.own_weights == len(list(trained.parameters()))
+    assert compare(net, net.inputs(), path, result.plan, retrained=True).ok
+
+
+def test_programs_of_other_inputs_or_outputs_say_why(net: nets.Net, tmp_path: Path) -> None:
+    flat = saved(nn.Linear(4, 4), (torch.randn(2, 4),), tmp_path / "flat.pt2")
+    wide = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * 64, 9))
+    for path in (flat, saved(wide, net.inputs(), tmp_path / "wide.pt2")):
+        (check,) = compare(net, net.inputs(), path).checks
+        assert check.max_error is None
+        assert check.reason
+        assert not check.ok
+
+
+def test_what_is_no_smaller_model_is_refused(net: nets.Net, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "none").mkdir()
+    for path, message in (
+        (tmp_path / "model.pt", "neither a .pt2 nor an .onnx file"),
+        (tmp_path / "none", "holds neither"),
+        (tmp_path / "nowhere.pt2", "no such file"),
+    ):
+        with pytest.raises(LoadError, match=message):
+            compare(net, net.inputs(), path)
+
+
+def test_a_plan_of_another_architecture_is_refused(
+    net: nets.Net, result: gp.Result, folder: Path
+) -> None:
+    other = replace(result.plan, fingerprint="sha256:0")
+    with pytest.raises(MismatchError):
+        compare(net, net.inputs(), folder, other)
+
+
+def test_the_document_says_of_each_file_and_of_all_whether_it_is_right() -> None:
+    good, bad = Check("a.pt2", 1e-12, 1e-9, ""), Check("b.onnx", None, 1e-4, "2 outputs, not 1")
+    document = json.loads(Comparison("Net", True, 0, False, (good, bad)).to_json())
+    assert document["format"] == "graphprune.verify/1"
+    assert document["ok"] is False
+    assert [check["ok"] for check in document["checks"]] == [True, False]
+    assert not Check("a.pt2", 1e-8, 1e-9, "").ok

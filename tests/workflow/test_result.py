@@ -1,0 +1,69 @@
+"""A result and its ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+import graphprune as gp
+from graphprune.errors import ExportError
+from graphprune.export.io_names import Interface
+from tests import nets
+
+pytestmark = pytest.mark.onnx
+
+
+@pytest.fixture(scope="module")
+def result() -> gp.Result:
+    torch.manual_seed(0)
+    net = nets.NETS["NormedResidual"]()
+    return gp.compress(net, net.inputs(), flops=0.5)
+
+
+def test_the_file_is_checked_and_the_report_of_the_new_result_says_so(
+    result: gp.Result, tmp_path: Path
+) -> None:
+    done = result.export_onnx(tmp_path / "small.onnx")
+    assert 0 <= done.report.onnx["max_error"] <= done.report.onnx["tolerance"]
+    assert done.report.batchnorm == {"before": 2, "after": 0}
+    assert done.report.files == {"small.onnx": (tmp_path / "small.onnx").stat().st_size}
+    assert "onnx" in done.report.seconds
+    assert (result.report.onnx, result.report.files) == ({}, {})
+    assert replace(done, report=result.report) == result
+
+
+def test_float16_is_a_second_file_with_a_check_of_its_own(
+    result: gp.Result, tmp_path: Path
+) -> None:
+    done = result.export_onnx(tmp_path / "a.onnx", fp16=tmp_path / "half.onnx")
+    assert {*done.report.files} == {path.name for path in tmp_path.iterdir()}
+    assert done.report.onnx["fp16_error"] <= done.report.onnx["fp16_tolerance"]
+    kinds = {t.data_type for t in onnx.load(tmp_path / "half.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert onnx.TensorProto.FLOAT not in kinds
+
+
+def test_names_and_opset_are_those_of_the_model_it_came_from(
+    result: gp.Result, tmp_path: Path
+) -> None:
+    named = replace(result, interface=Interface(("image",), ("classes",), opset=17))
+    named.export_onnx(tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    assert [value.name for value in model.graph.input] == ["image"]
+    assert [value.name for value in model.graph.output] == ["classes"]
+    assert [each.version for each in model.opset_import if not each.domain] == [17]
+
+
+def test_an_opset_that_can_not_be_had_is_left_with_a_note_or_refused_if_asked_for(
+    result: gp.Result, tmp_path: Path
+) -> None:
+    old = replace(result, interface=Interface(("image",), ("classes",), opset=1))
+    done = old.export_onnx(tmp_path / "a.onnx")
+    assert any("another opset than the model's 1" in note for note in done.report.notes)
+    with pytest.raises(ExportError):
+        result.export_onnx(tmp_path / "b.onnx", opset=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
