@@ -19,7 +19,8 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import LoadError
-from graphprune.loading.load import load
+from graphprune.io.files import write_checkpoint
+from graphprune.loading.load import load, parse_input, read_checkpoint
 from tests import nets
 from tests.cli.conftest import environment
 from tests.loading.helpers import ARCH, SAFETENSORS, SHAPE, Trap, rewritten, weights
@@ -158,7 +159,8 @@ BOMBS = """
 import resource, sys
 from pathlib import Path
 from graphprune.errors import GraphpruneError
-from graphprune.loading.load import load
+from graphprune.io.files import write_checkpoint
+from graphprune.loading.load import load, parse_input, read_checkpoint
 
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sorted(Path(sys.argv[1]).iterdir()):
@@ -191,3 +193,49 @@ def test_memory_is_bounded(checkpoint: bytes, program: bytes, tmp_path: Path) ->
         text=True,
     )
     assert int(done.stdout) < 400_000  # KiB; importing onnxruntime and torch.export is most of it
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "kind"),
+    [
+        ("1x3x32x32", (1, 3, 32, 32), torch.float32),
+        ("2X5:int64", (2, 5), torch.int64),
+        ("7:bfloat16", (7,), torch.bfloat16),
+        ("2x2:bool", (2, 2), torch.bool),
+    ],
+)
+def test_shapes_of_inputs(text: str, shape: tuple[int, ...], kind: torch.dtype) -> None:
+    found = parse_input(text)
+    assert (found.shape, found.dtype) == (shape, kind)
+    assert torch.equal(found, parse_input(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1x", "1x-3", "0x3", "1,3", "1x3.0", "9999999999", "99999x99999", "\u0661x3"]
+)
+def test_what_is_no_shape(text: str) -> None:
+    with pytest.raises(LoadError, match="as an input shape"):
+        parse_input(text)
+
+
+def test_what_is_no_type() -> None:
+    with pytest.raises(LoadError, match="unknown dtype 'int4'") as caught:
+        parse_input("1x3:int4")
+    assert "one of float32" in caught.value.hint
+    assert parse_input("3", torch.float64).dtype == torch.float64
+
+
+def test_checkpoints_are_read_or_refused(tmp_path: Path, mark: Path) -> None:
+    path = tmp_path / "state.pt"
+    assert read_checkpoint(path) is None
+    write_checkpoint(path, {"step": 3})
+    assert read_checkpoint(path) == {"step": 3}
+    torch.save([1], path)
+    with pytest.raises(LoadError, match="holds a list, not a checkpoint"):
+        read_checkpoint(path)
+    torch.save({"step": Trap(mark)}, path)
+    with pytest.raises(LoadError, match="reading them runs code"):
+        read_checkpoint(path)
+    path.write_bytes(b"")
+    with pytest.raises(LoadError, match="is empty"):
+        read_checkpoint(path)

@@ -12,6 +12,7 @@ import pytest
 
 from graphprune.errors import LoadError
 from graphprune.loading.load import load
+from graphprune.loading.zip_archive import Archive, open_archive
 from tests.loading.helpers import ARCH, rewritten
 
 
@@ -43,3 +44,46 @@ def test_two_entries_of_one_name(checkpoint: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(buffer.getvalue())
     with pytest.raises(LoadError, match="two entries of the same name"):
         load(tmp_path / "model.pt", arch=ARCH)
+
+
+def test_entries_are_named_without_the_folder_they_all_lie_in(tmp_path: Path) -> None:
+    for name, entries, root in (
+        ("one", ["m/a", "m/b/c"], "m"),
+        ("two", ["m/a", "n/b"], ""),
+        ("flat", ["a", "m/b"], ""),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for entry in entries:
+                file.writestr(entry, entry)
+        archive = open_archive(tmp_path / name)
+        assert archive is not None
+        assert archive.root == root
+        assert archive.names == {entry[len(root) :].lstrip("/") for entry in entries}
+        for entry in archive.names:
+            assert archive.read(entry).decode().endswith(entry)
+
+
+def test_what_is_no_archive_is_none_and_what_is_missing_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no archive")
+    assert open_archive(tmp_path / "text") is None
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as file:
+        file.writestr("m/a", "1")
+    archive = open_archive(tmp_path / "m.pt")
+    assert archive is not None
+    with pytest.raises(LoadError, match=r"m\.pt is damaged at 'b'"):
+        archive.read("b")
+
+
+@pytest.mark.parametrize(
+    ("entries", "program", "script"),
+    [
+        (["archive_format", "models/model.json"], True, False),
+        (["constants.pkl"], False, True),
+        (["code/a.py", "data.pkl"], False, True),
+        (["code/a.py", "archive_format"], True, False),
+        (["data.pkl"], False, False),
+    ],
+)
+def test_kinds_of_archives(entries: list[str], program: bool, script: bool, tmp_path: Path) -> None:
+    archive = Archive(tmp_path, "m", frozenset(entries))
+    assert (archive.is_program, archive.is_script) == (program, script)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from graphprune.errors import LoadError
 from graphprune.loading.onnx import import_onnx
 from tests.loading.onnx.helpers import BOMBS, chain, saved, with_tensor
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.onnx
 
@@ -93,5 +94,7 @@ def test_operators_without_an_entry_are_all_named(tmp_path: Path) -> None:
         LoadError,
         match=r"Hardmax \(node 'first'\), NonZero \(node 'second'\), "
         r"com.example.Mine \(node 'third'\)",
-    ):
+    ) as caught:
         import_onnx(saved(model, tmp_path))
+    folder = caught.value.hint.rpartition(" ")[2]
+    assert (ROOT / folder / "operators.py").is_file()
