@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["bounds", "leaf_dims"]
+__all__ = ["bounds", "leaf_dims", "of_parameters"]
 
 
 def leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
@@ -61,3 +63,23 @@ def bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, 
     if found is None:
         return 1, None
     return int(found.lower), int(found.upper) if found.upper.is_Integer else None
+
+
+def of_parameters(module: torch.nn.Module, by_position: Any, by_name: Any) -> Any:
+    """``dynamic_shapes`` from those of positional and of keyword inputs, whatever order these have."""
+    positional, named = _with_lists(by_position), _with_lists(by_name)
+    if not named:
+        return positional
+    return dict(inspect.signature(module.forward).bind(*positional, **named).arguments)
+
+
+def _with_lists(shapes: Any) -> Any:
+    """The same tree with a list in the place of every class of the user's own, such as a dataclass."""
+    kind = pytree._get_node_type(shapes)
+    if kind not in pytree.SUPPORTED_NODES:
+        return shapes
+    children, context = pytree.SUPPORTED_NODES[kind].flatten_fn(shapes)
+    made = [_with_lists(child) for child in children]
+    if kind not in pytree.BUILTIN_TYPES:
+        return made
+    return pytree.SUPPORTED_NODES[kind].unflatten_fn(made, context)

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from .dynamic_shapes import bounds, leaf_dims
+from .dynamic_shapes import bounds, leaf_dims, of_parameters
 from .inline_regions import inline_regions
 from .nodes import shape, size_hint
 
@@ -79,7 +79,7 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
         raise ValueError("the program carries no example inputs")
     args, kwargs = like.example_inputs
     return torch.export.export(
-        module, args, kwargs, dynamic_shapes=_dynamic_shapes(like, args, kwargs)
+        module, args, kwargs, dynamic_shapes=_dynamic_shapes(module, like, args, kwargs)
     )
 
 
@@ -99,26 +99,19 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
     args, kwargs = pytree.tree_unflatten(inputs, spec)
     by_position, by_name = pytree.tree_unflatten(shapes, spec)
     return torch.export.export(
-        module, args, kwargs, dynamic_shapes=_by_parameter(placeholders, by_position, by_name)
+        module, args, kwargs, dynamic_shapes=of_parameters(module, by_position, by_name)
     )
 
 
-def _dynamic_shapes(program: ExportedProgram, args: Any, kwargs: Any) -> Any:
+def _dynamic_shapes(
+    module: fx.GraphModule, program: ExportedProgram, args: Any, kwargs: Any
+) -> Any:
     """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
     dims: dict[str, Any] = {}
     leaves = [leaf_dims(node, program, dims) for node in _input_nodes(program)]
     _, spec = pytree.tree_flatten((args, kwargs))
     by_position, by_name = pytree.tree_unflatten(leaves, spec)
-    return _by_parameter(_input_nodes(program), by_position, by_name)
-
-
-def _by_parameter(nodes: Sequence[fx.Node], by_position: Any, by_name: Any) -> Any:
-    if not by_name:
-        return by_position
-    # torch.export wants one mapping by parameter name as soon as there are keyword arguments;
-    # an unlifted module's placeholders are named after its parameters.
-    names = [str(node.target) for node in nodes if node.target not in by_name]
-    return dict(zip(names, by_position, strict=False)) | by_name
+    return of_parameters(module, by_position, by_name)
 
 
 def _input_nodes(program: ExportedProgram) -> list[fx.Node]:

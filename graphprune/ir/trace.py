@@ -20,6 +20,8 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError, TraceError, first_line
 
+from .dynamic_shapes import of_parameters
+
 __all__ = ["FORWARD_ERRORS", "evaluating", "quiet", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
@@ -68,7 +70,8 @@ def trace(
             _evaluate(model)
             try:
                 with quiet():
-                    return torch.export.export(model, inputs[0], inputs[1], dynamic_shapes=shapes)
+                    dynamic = None if shapes is None else of_parameters(model, *shapes)
+                    return torch.export.export(model, *inputs, dynamic_shapes=dynamic)
             except FORWARD_ERRORS as error:
                 logger.info("torch.export failed: %s", error)
                 failure = error
@@ -103,14 +106,8 @@ def _attempts(
         grown = pytree.tree_map(lambda leaf: _grown(leaf, batch), inputs)
         dim = Dim("batch", min=1)
         shapes = pytree.tree_map(lambda leaf: {0: dim} if _batched(leaf, batch) else None, inputs)
-        yield grown, _by_signature(shapes)
+        yield grown, shapes
     yield inputs, None
-
-
-def _by_signature(shapes: Any) -> Any:
-    positional, named = shapes
-    # torch.export takes one structure: positional specs alone, or with the names of kwargs.
-    return positional if not named else (*positional, *named.values())
 
 
 def _batch_size(inputs: Any) -> int | None:

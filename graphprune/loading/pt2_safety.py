@@ -33,6 +33,9 @@ _FUNCTIONS = {
     "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "StrictLessThan",
     "StrictGreaterThan", "LessThan", "GreaterThan", "And", "Or", "Not", "Identity",
 }  # fmt: skip
+_POWERS = {"Pow", "PowByNatural", "FloatPow"}
+_LARGEST = 64
+"""Of an exponent, and of the product of those around one another."""
 _SAFE_NODES = (
     ast.Expression,
     ast.Call,
@@ -123,17 +126,43 @@ def _is_expression(text: str) -> bool:
         tree = ast.parse(text, mode="eval") if len(text) < 10_000 else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return tree is not None and all(map(_is_safe, ast.walk(tree)))
+    return tree is not None and all(map(_is_safe, ast.walk(tree))) and _degree(tree) <= _LARGEST
+
+
+def _degree(tree: ast.AST) -> int:
+    """The largest product of exponents that stand around one another: towers of powers take forever."""
+    largest, open_ = 1, [(tree, 1)]
+    while open_:
+        node, around = open_.pop()
+        largest = max(largest, around)
+        base, exponent = _power(node) or (None, 1)
+        open_ += [
+            (child, around * exponent if child is base else around)
+            for child in ast.iter_child_nodes(node)
+        ]
+    return largest
+
+
+def _power(node: ast.AST) -> tuple[ast.AST, int] | None:
+    """Base and size of the exponent, where a call or an operator is a power."""
+    match node:
+        case ast.BinOp(left=base, op=ast.Pow(), right=exponent):
+            return base, max(abs(_number(exponent) or 1), 1)
+        case ast.Call(func=ast.Name(id=name), args=[base, exponent]) if name in _POWERS:
+            return base, max(abs(_number(exponent) or 1), 1)
+        case _:
+            return None
 
 
 def _is_safe(node: ast.AST) -> bool:
     match node:
         case ast.Call(func=ast.Name(id=name), args=args):
-            # Towers of powers take forever: an exponent must be a small number.
-            power = name in {"Pow", "PowByNatural", "FloatPow"}
-            return name in _FUNCTIONS and (not power or (len(args) == 2 and _is_small(args[1])))
+            is_power = name in _POWERS
+            return name in _FUNCTIONS and (
+                not is_power or (len(args) == 2 and _number(args[1]) is not None)
+            )
         case ast.BinOp(op=ast.Pow(), right=right):
-            return _is_small(right)
+            return _number(right) is not None
         case ast.Pow():
             return True
         case ast.Name(id=name):
@@ -147,11 +176,14 @@ def _is_safe(node: ast.AST) -> bool:
             return isinstance(node, _SAFE_NODES)
 
 
-def _is_small(node: ast.AST) -> bool:
+def _number(node: ast.AST) -> int | None:
+    """The integer that an exponent is; other exponents are refused."""
     match node:
-        case ast.Constant(value=int(value)) | ast.UnaryOp(operand=ast.Constant(value=int(value))):
-            return value <= 64
+        case ast.Constant(value=int(value)):
+            return value
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int(value))):
+            return -value if isinstance(node.op, ast.USub) else value
         case ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(value))]):
-            return value <= 64
+            return value
         case _:
-            return False
+            return None

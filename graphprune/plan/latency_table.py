@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError
 from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
 
+from .plan import MAX_WIDTH
+
 __all__ = [
     "CLASSES",
     "FORMAT",
@@ -194,7 +196,7 @@ class LatencyTable:
         for name in ("per_byte", "per_mac", "scale"):
             check(finite(data[name]) and data[name] >= 0, f"{name} must be a number, at least 0")
         check(data["scale"] > 0, "scale must be above 0")
-        check(is_index(data["batch"]) and data["batch"] > 0, "batch must be a positive integer")
+        check(_is_width(data["batch"]), "batch must be a positive integer, and not a huge one")
         machine, error = data["machine"], data["error"]
         check(
             isinstance(machine, dict)
@@ -263,7 +265,11 @@ def _is_axis(axis: Any) -> bool:
     return (
         isinstance(axis, list)
         and bool(axis)
-        and all(map(is_index, axis))
-        and axis[0] > 0
+        and all(map(_is_width, axis))
         and all(a < b for a, b in pairwise(axis))
     )
+
+
+def _is_width(value: Any) -> bool:
+    """Whether it is a number of channels or samples that arithmetic can take."""
+    return is_index(value) and 0 < value <= MAX_WIDTH

@@ -80,7 +80,7 @@ def allocate(
             found = allocator(surrogate)
         except Infeasible as error:
             if exact is None:  # then no choice meets all, whatever the weights
-                raise JointlyInfeasible(_nearest(problems, weights, ratios)) from error
+                raise JointlyInfeasible(ratios(_nearest(problems, weights, ratios))) from error
             break
         reached = ratios(found.levels)
         bound = max(bound, found.lower_bound or 0.0) if exact is None else 0.0
@@ -101,7 +101,10 @@ def allocate(
         repaired = _repaired(problems, nearest, allocator, ratios, bound)
         if repaired is not None:
             return repaired
-    raise JointlyInfeasible(_nearest(problems, weights, ratios))
+    cheap = _nearest(problems, weights, ratios)
+    if ratios(cheap).max() <= _MET:
+        return _judged(problems, cheap, ratios, allocator.name, bound)
+    raise JointlyInfeasible(ratios(cheap))
 
 
 def _surrogate(problems: Sequence[Problem], weights: Array, budget: float) -> Problem:
@@ -134,10 +137,10 @@ def _repaired(
     return None
 
 
-def _nearest(problems: Sequence[Problem], weights: Array, ratios: Ratios) -> Array:
-    """The ratios of the cheapest choice whose worst ratio is least."""
+def _nearest(problems: Sequence[Problem], weights: Array, ratios: Ratios) -> Levels:
+    """The cheapest choice whose worst ratio is least."""
     tried = [_surrogate(problems, weights, 1.0), *problems]
-    return min((ratios(p.cheapest) for p in tried), key=lambda each: float(each.max()))
+    return min((p.cheapest for p in tried), key=lambda levels: float(ratios(levels).max()))
 
 
 def _judged(

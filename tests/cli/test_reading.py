@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from graphprune.cli import reading
-from graphprune.errors import LoadError, PlanError
+from graphprune.errors import LoadError, OptionError
 from tests.cli.conftest import Ran, expect
 
 Cli = Callable[..., Ran]
@@ -74,7 +74,7 @@ def test_a_folder_stands_for_the_program_in_it(tmp_path: Path) -> None:
 
 def test_budgets_are_those_that_are_given() -> None:
     assert reading.budgets(flops="0.5", params="", size="5MB") == {"flops": "0.5", "size": "5MB"}
-    with pytest.raises(PlanError, match="give a budget"):
+    with pytest.raises(OptionError, match="give a budget"):
         reading.budgets(flops="", params="")
 
 
@@ -87,10 +87,10 @@ def test_numbers_and_sizes() -> None:
     assert reading.numbers("--batch", "1,8") == [1, 8]
     assert reading.sizes("--dim", ["length=128", "a=b=2"]) == {"length": 128, "a=b": 2}
     for text in ("", "1,", "0", "1,-1", "1.5"):
-        with pytest.raises(PlanError, match="--batch"):
+        with pytest.raises(OptionError, match="--batch"):
             reading.numbers("--batch", text)
     for pair in ("length", "=3", "length=", "length=many"):
-        with pytest.raises(PlanError, match="--dim"):
+        with pytest.raises(OptionError, match="--dim"):
             reading.sizes("--dim", [pair])
 
 
@@ -102,7 +102,7 @@ def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
     assert {*found} == {"calibration", "val", "samples"}
     assert found["samples"] == 7
     assert reading.sources("", "", "", "", "", 7, 3) == {}
-    with pytest.raises(PlanError, match="need --data or --val"):
+    with pytest.raises(OptionError, match="need --data or --val"):
         reading.sources("", "", "", "", "8", 7, 3)
 
 

@@ -10,8 +10,7 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.frozen import frozen
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
-from graphprune.ir.constant_calls import stored_calls
-from graphprune.ir.program import relift, unlift
+from graphprune.ir.program import relift
 from graphprune.ir.trace import trace
 from graphprune.verify.oracle import verify
 from tests import nets
@@ -128,32 +127,6 @@ def test_the_user_is_told() -> None:
 def test_a_rank_is_cut_like_any_other_width() -> None:
     analysis = analysed(nets.LowRank())
     assert {g.id: g.width for g in analysis.groups} == {"a": 32, "up": 24, "down": 2}
-
-
-class Overwritten(nets.Net):
-    """A computed weight that something writes into can't be stored."""
-
-    held = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nets.conv(3, 8), nets.conv(8, 8)
-        self.head = nets.head(8)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        w = self.b.weight - self.b.weight.mean((1, 2, 3), keepdim=True)
-        view = w[:, :, 0]
-        view.mul_(x.mean())
-        x = torch.relu(self.a(x))
-        return self.head(torch.conv2d(x, w, padding=1))
-
-
-def test_nothing_that_is_written_into_is_stored() -> None:
-    net = Overwritten()
-    program = trace(net, net.inputs())
-    stored = {n.name for n in stored_calls(unlift(program))}
-    assert "mean" in stored
-    assert "sub" not in stored
 
 
 def test_held_axes_that_no_activation_sees_are_frozen() -> None:

@@ -7,12 +7,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
 from graphprune.errors import ExportError
 from graphprune.export import to_onnx as export
@@ -23,35 +22,9 @@ from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
 from graphprune.passes.batchnorm.fold import fold_batchnorm, foldable
 from graphprune.verify.oracle import error
+from tests.export.helpers import Affine, affine, converted, program_of, sizes
 
 pytestmark = pytest.mark.onnx
-
-
-def program_of(net: nn.Module, *inputs: Any, shapes: Any = None, **kwargs: Any) -> ExportedProgram:
-    return torch.export.export(net.eval(), inputs, kwargs, dynamic_shapes=shapes)
-
-
-def converted(program: ExportedProgram, opset: int | None = None) -> onnx.ModelProto:
-    names = {"input_names": input_names(program), "output_names": output_names(program)}
-    return to_onnx(program, opset=opset, **names)
-
-
-def sizes(value: onnx.ValueInfoProto) -> list[int | str]:
-    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-
-
-class Affine(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x)
-
-
-def affine() -> ExportedProgram:
-    torch.manual_seed(0)
-    return program_of(Affine(), torch.randn(2, 4), shapes=({0: Dim("n")},))
 
 
 NETWORKS = [
@@ -134,72 +107,10 @@ def test_double_precision_and_the_opset_asked_for() -> None:
     assert check_onnx(model.SerializeToString(), program) < 1e-12
 
 
-def test_an_opset_that_cannot_be_met() -> None:
-    program = program_of(nn.LayerNorm(4), torch.randn(2, 4))
-    with pytest.raises(ExportError, match="opset 13: LayerNormalization is newer"):
-        converted(program, opset=13)
-
-
 def test_the_file_holds_no_paths_of_this_machine() -> None:
     data = converted(affine()).SerializeToString()
     assert b".py" not in data
     assert str(Path(torch.__file__).parent).encode() not in data
-
-
-def test_a_wrong_weight_is_found() -> None:
-    program = affine()
-    model = converted(program)
-    weight = model.graph.initializer[0]
-    values = onnx.numpy_helper.to_array(weight).copy()
-    values.flat[0] += 0.01
-    weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weight.name))
-    with pytest.raises(ExportError, match="differs from PyTorch by") as failure:
-        check_onnx(model.SerializeToString(), program)
-    assert "try another opset" in str(failure.value.hint)
-
-
-class Chaotic(nn.Module):
-    """What comes out hangs on roundings."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``[B, 4] -> [B, 4]``."""
-        return (1e8 * self.layer(x)).sin()
-
-
-def test_a_difference_that_single_precision_does_not_decide_is_called_so() -> None:
-    one, other = (program_of(Chaotic(), torch.randn(2, 4)) for _ in range(2))
-    with pytest.raises(ExportError) as failure:
-        check_onnx(converted(one).SerializeToString(), other)
-    assert "away from its result in float64" in str(failure.value.hint)
-
-
-def test_a_model_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="onnxruntime can't run"):
-        check_onnx(b"no model", affine())
-    with pytest.raises(ExportError, match="onnxruntime can't run"):
-        check_onnx(tmp_path / "absent.onnx", affine())
-
-
-class Counter(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(1))
-
-    def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        self.calls.add_(1)
-        return x.mul_(2).index_select(0, index.sub_(1))
-
-
-def test_comparing_leaves_buffers_and_examples_as_they_are() -> None:
-    net, index = Counter(), torch.tensor([1, 2])
-    program = program_of(net, torch.randn(2, 4), index)
-    check_onnx(converted(program).SerializeToString(), program)
-    assert net.calls == 0
-    assert index.tolist() == [1, 2]
 
 
 class Unsupported(nn.Module):

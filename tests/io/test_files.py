@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from graphprune.errors import OutputError
-from graphprune.io.files import write_bytes
+from graphprune.io.files import write_bytes, write_checkpoint
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +20,20 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OutputError, match=r"can't write model\.onnx"):
         write_bytes(file, b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("model.onnx", b"old")]
+
+
+def test_a_folder_that_is_missing_is_an_error_and_stays_missing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"can't write a\.json: No such file") as failure:
+        write_bytes(tmp_path / "absent" / "a.json", b"")
+    assert failure.value.hint == "is the disk full?"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_read_without_unpickling_objects(tmp_path: Path) -> None:
+    content = {"step": 3, "weights": {"a": torch.arange(3.0)}, "seeds": [1, 2]}
+    for _ in range(2):  # the second replaces the first
+        write_checkpoint(tmp_path / "state.pt", content)
+    found = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert torch.equal(found["weights"].pop("a"), torch.arange(3.0))
+    assert found == {"step": 3, "weights": {}, "seeds": [1, 2]}
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]

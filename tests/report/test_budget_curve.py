@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graphprune.errors import LoadError, OutputError, PlanError
+from graphprune.errors import LoadError, OptionError, OutputError
 from graphprune.report.budget_curve import COLUMNS, Front, Point, draw, shares
 
 
@@ -27,7 +27,7 @@ def test_ranges(text: str, found: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["", "0.3..", "0.3..1.2", "0", "0.3..0.9:1", "0.3..0.9:x", "1G"])
 def test_what_is_no_range(text: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(OptionError):
         shares(text)
 
 

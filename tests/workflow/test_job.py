@@ -10,7 +10,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis
-from graphprune.errors import LoadError, PlanError
+from graphprune.errors import LoadError, OptionError
 from graphprune.passes import Decision
 from graphprune.workflow.job import Job, Options, program_of
 from tests import nets
@@ -68,7 +68,7 @@ def test_options_reach_the_allocator() -> None:
     ],
 )
 def test_options_that_cannot_be_meant(net: nets.Net, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(PlanError, match=message) as failure:
+    with pytest.raises(OptionError, match=message) as failure:
         begin(net, **options)
     assert failure.value.hint
 

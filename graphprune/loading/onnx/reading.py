@@ -260,7 +260,7 @@ def _supported(model: onnx.ModelProto) -> None:
         raise LoadError(
             f"no support for the ONNX operator {', '.join(named)}{more}",
             hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
-            "graphprune/onnx_in",
+            "graphprune/loading/onnx",
         )
 
 

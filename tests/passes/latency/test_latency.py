@@ -322,22 +322,3 @@ def test_a_sum_of_many_groups_is_planned_with_what_comes_near_it(
     found = decided(state, gp.Budget.latency(0.5))
     assert found.budgets[0].met
     assert found.budgets[0].reached > 0.3 * found.budgets[0].dense
-
-
-@pytest.mark.parametrize(
-    ("text", "unit"),
-    [("8ms", 8000.0), ("500us", 500.0), ("1.5s", 1.5e6), ("0.6", 0.6), ("60%", 0.6)],
-)
-def test_amounts_of_time(text: str, unit: float) -> None:
-    assert gp.Budget.latency(text).amount == pytest.approx(unit)
-
-
-@pytest.mark.parametrize(("text", "unit"), [("5MB", 5e6), ("1 KiB", 1024.0), ("0.5", 0.5)])
-def test_amounts_of_bytes(text: str, unit: float) -> None:
-    assert gp.Budget.size(text).amount == gp.Budget.memory(text).amount == pytest.approx(unit)
-
-
-@pytest.mark.parametrize("text", ["8", "8 min", "ms", "5MB", "-1ms", ""])
-def test_amounts_that_could_mean_anything(text: str) -> None:
-    with pytest.raises(OptionError):
-        gp.Budget.latency(text)

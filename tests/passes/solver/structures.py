@@ -16,6 +16,8 @@ from graphprune.passes.solver import Factor, Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ROUNDING = 1e-9  # sums of a few dozen float64 numbers, in different orders
+
 
 @dataclass
 class Net:
@@ -192,6 +194,10 @@ def problems(
     return Problem(problem.widths, problem.curves, problem.factors, budget)
 
 
+WEIGHTS = st.sampled_from([0.0, 0.01, 0.3, 5.0])
+SMALL = problems() | problems(monotone=False)
+
+
 def joint(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return the cost and the distortion of every choice of levels."""
     sizes = problem.sizes
@@ -257,3 +263,8 @@ def optimum(problem: Problem) -> float:
     )
     assert found.success, found.message
     return float(found.fun)
+
+
+def lowest_by_level(total: np.ndarray, group: int) -> np.ndarray:
+    """Return the least of all choices at each level of a group."""
+    return total.min(axis=tuple(axis for axis in range(total.ndim) if axis != group))

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 
 from graphprune.passes.solver import (
-    ALLOCATORS,
     Allocator,
     DynamicProgramming,
     ErdosRenyiKernel,
@@ -32,6 +31,8 @@ from tests.passes.solver.structures import (
 )
 
 ROUNDING = 1e-9  # sums of a few dozen float64 numbers, in different orders
+
+
 EXPONENTS = (0.3, 1.0, 0.1, 2.0)
 
 
@@ -44,18 +45,6 @@ def baselines(groups: int) -> list[Allocator]:
         PQIndex(scale),
         RandomSearch(draws=20),
     ]
-
-
-def test_table_names_its_entries() -> None:
-    assert list(ALLOCATORS) == [
-        "dp",
-        "erk",
-        "global_threshold",
-        "pq-index",
-        "random_search",
-        "uniform",
-    ]
-    assert all(ALLOCATORS[name].name == name for name in ALLOCATORS)
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,71 @@
+"""Batches made of whatever is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.data import calibrate
+from graphprune.data.calibration import Calibration, gather
+from graphprune.errors import LoadError, OptionError
+from graphprune.ir.trace import trace
+from tests.data.helpers import joined, net
+from tests.nets import NETS
+
+
+def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
+    def pieces() -> Iterator[torch.Tensor]:
+        for number, size in enumerate((1, 200, 3, 70, 10)):
+            yield torch.full((size, 3, 8, 8), float(number))
+
+    data = gather(pieces(), program, samples=280)
+    assert [len(batch[0]) for batch in data.batches] == [28] * 10
+    values = joined(data)[:, 0, 0, 0]
+    assert values.tolist() == [0.0] + [1.0] * 200 + [2.0] * 3 + [3.0] * 70 + [4.0] * 6
+    # No batch keeps the whole alive.
+    assert all(batch[0].untyped_storage().nbytes() == batch[0].nbytes for batch in data.batches)
+    again = calibrate(data, program, 5)
+    assert torch.equal(joined(again), joined(data))
+    assert calibrate(torch.zeros(4, 3, 8, 8), program, 3).samples == 3
+    with pytest.raises(LoadError, match="empty"):
+        calibrate([], program, 3)
+    with pytest.raises(OptionError, match="samples"):
+        calibrate([torch.zeros(1, 3, 8, 8)], program, 0)
+
+
+def test_a_program_of_one_batch_size() -> None:
+    fixed = torch.export.export(net(), (torch.randn(4, 3, 8, 8),))
+    data = gather([torch.randn(10, 3, 8, 8)], fixed)
+    assert [len(batch[0]) for batch in data.batches] == [4, 4]
+    with pytest.raises(LoadError, match="batches of 4"):
+        gather([torch.randn(3, 3, 8, 8)], fixed)
+
+
+@pytest.mark.parametrize("name", ["Keyword", "Mapped"])
+def test_inputs_of_a_mapping_are_told_apart_by_name(name: str) -> None:
+    net = NETS[name]().eval()
+    program = trace(net, net.inputs(), net.keywords())
+    args, kwargs = net.inputs(), net.keywords()
+    given = {"x": args[0], **kwargs} if kwargs else args[0]
+    wanted = pytree.tree_leaves((args, kwargs))
+    for order in (list(given), list(given)[::-1]):
+        (batch,) = gather([{key: given[key] for key in order}], program, samples=1).batches
+        for got, value in zip(batch, wanted, strict=True):
+            assert torch.equal(got, value[:1]) if isinstance(value, Tensor) else got == value
+    with pytest.raises(LoadError, match="the calibration data has x, y"):
+        gather([{"x": torch.zeros(2), "y": torch.zeros(2)}], program)
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "aside"), [(10, 0.2, 2), (10, 0.0, 1), (3, 0.5, 2), (2, 0.5, 1), (1, 0.5, 1)]
+)
+def test_the_last_batches_are_kept_aside(count: int, share: float, aside: int) -> None:
+    data = Calibration(tuple((torch.zeros(1),) for _ in range(count)))
+    fitted, kept = data.split(share)
+    assert kept == tuple(range(count))[-aside:]
+    assert fitted == (tuple(range(count))[:-aside] if count > 1 else kept)

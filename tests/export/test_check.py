@@ -1,0 +1,114 @@
+"""ONNX models against their programs: what differs is found, and nothing is changed by looking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphprune.errors import ExportError
+from graphprune.export.check import (
+    ONNX_TOLERANCE,
+    _difference,
+    check_onnx,
+    onnx_tolerance,
+    run_onnx,
+)
+from tests.export.helpers import Affine, affine, converted, program_of
+
+pytestmark = pytest.mark.onnx
+
+
+def test_a_wrong_weight_is_found() -> None:
+    program = affine()
+    model = converted(program)
+    weight = model.graph.initializer[0]
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[0] += 0.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), weight.name))
+    with pytest.raises(ExportError, match="differs from PyTorch by") as failure:
+        check_onnx(model.SerializeToString(), program)
+    assert "try another opset" in str(failure.value.hint)
+
+
+class Chaotic(nn.Module):
+    """What comes out hangs on roundings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, 4] -> [B, 4]``."""
+        return (1e8 * self.layer(x)).sin()
+
+
+def test_a_difference_that_single_precision_does_not_decide_is_called_so() -> None:
+    one, other = (program_of(Chaotic(), torch.randn(2, 4)) for _ in range(2))
+    with pytest.raises(ExportError) as failure:
+        check_onnx(converted(one).SerializeToString(), other)
+    assert "away from its result in float64" in str(failure.value.hint)
+
+
+def test_a_model_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="onnxruntime can't run"):
+        check_onnx(b"no model", affine())
+    with pytest.raises(ExportError, match="onnxruntime can't run"):
+        check_onnx(tmp_path / "absent.onnx", affine())
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return x.mul_(2).index_select(0, index.sub_(1))
+
+
+def test_comparing_leaves_buffers_and_examples_as_they_are() -> None:
+    net, index = Counter(), torch.tensor([1, 2])
+    program = program_of(net, torch.randn(2, 4), index)
+    check_onnx(converted(program).SerializeToString(), program)
+    assert net.calls == 0
+    assert index.tolist() == [1, 2]
+
+
+def test_the_tolerance_is_that_of_the_coarsest_numbers() -> None:
+    assert onnx_tolerance(affine()) == ONNX_TOLERANCE
+    assert onnx_tolerance(program_of(Affine(), torch.randn(2, 4))) == ONNX_TOLERANCE
+    half = program_of(Affine().half(), torch.randn(2, 4, dtype=torch.float16))
+    coarse = program_of(Affine().bfloat16(), torch.randn(2, 4, dtype=torch.bfloat16))
+    assert ONNX_TOLERANCE < onnx_tolerance(half) < onnx_tolerance(coarse)
+
+
+def test_a_model_runs_on_tensors_and_refuses_another_number_of_them() -> None:
+    program, x = affine(), torch.randn(3, 4)
+    data = converted(program).SerializeToString()
+    (found,) = run_onnx(data, [x, None, 3])
+    torch.testing.assert_close(found, program.module()(x), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ExportError, match="has 1 inputs, not 2"):
+        run_onnx(data, [x, x])
+    with pytest.raises(ExportError, match="onnxruntime can't run the ONNX model"):
+        run_onnx(data, [torch.randn(3, 5)])
+
+
+class Twice(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 1, x.argmax(1)
+
+
+def test_outputs_are_counted_and_integers_compared_by_share() -> None:
+    program = program_of(Twice(), torch.randn(4, 3))
+    model = converted(program)
+    assert check_onnx(model.SerializeToString(), program) <= ONNX_TOLERANCE
+    del model.graph.output[1]
+    with pytest.raises(ExportError, match="has 1 outputs, not 2"):
+        check_onnx(model.SerializeToString(), program)
+    assert _difference(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 3, 5])) == 0.25
+    assert _difference(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)) == 0
