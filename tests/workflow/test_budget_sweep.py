@@ -55,6 +55,16 @@ def test_points_are_those_of_single_decisions(net: nets.Net) -> None:
         assert point.accuracy is None
 
 
+def test_with_data_a_sweep_decides_as_a_compression_does(net: nets.Net) -> None:
+    """The widths that the repaired networks' errors choose, not those of the first curves."""
+    data = [torch.randn(32, *net.inputs()[0].shape[1:], generator=torch.Generator().manual_seed(1))]
+    (point,) = gp.sweep(net, net.inputs(), (0.5,), calibration=data)
+    report = gp.compress(net, net.inputs(), flops=0.5, calibration=data).report
+    assert report.allocation["distortion"] == point.distortion
+    assert report.after.macs / report.before.macs == point.flops
+    assert report.after.params / report.before.params == point.params
+
+
 def test_a_point_is_told_as_soon_as_it_is_known_and_stages_name_the_budget(net: nets.Net) -> None:
     news: list[object] = []
     points = gp.sweep(net, net.inputs(), (0.5, 0.9), tell=news.append, progress=news.append)

@@ -1,4 +1,4 @@
-"""A job: what is done once for all budgets, and options that can't be meant."""
+"""A job: what is done once for all budgets, and what each budget adds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis
-from graphprune.errors import LoadError, OptionError
+from graphprune.errors import LoadError
 from graphprune.passes import Decision
-from graphprune.workflow.job import Job, Options, program_of
+from graphprune.workflow.job import Job, traced
+from graphprune.workflow.options import Options
 from tests import nets
 
 
@@ -48,35 +49,8 @@ def test_a_decision_leaves_what_was_seen_as_it_is(net: nets.Net) -> None:
     assert dict(job.seen.facts) == before
 
 
-def test_options_reach_the_allocator() -> None:
-    made = Options(
-        allocate="uniform", round_to=8, min_channels=2, max_cut=0.5, protect=["a"], keep_class=True
-    ).allocator(gp.Budget.flops(0.5), gp.Budget.params(0.6))
-    assert (made.method, made.round_to, made.min_channels) == ("uniform", 8, 2)
-    assert (made.max_cut, made.protect, made.keep_class) == (0.5, ("a",), True)
-    assert made.budget == (gp.Budget.flops(0.5), gp.Budget.params(0.6))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"recover": "hope"}, "no way to recover 'hope'"),
-        ({"recover": "ls"}, "recover ls needs calibration data"),
-        ({"recover": "bn"}, "recover bn needs calibration data"),
-        ({"distil": 3}, "distillation needs calibration data"),
-        ({"score": "taste"}, "no criterion 'taste'"),
-    ],
-)
-def test_options_that_cannot_be_meant(net: nets.Net, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message) as failure:
-        begin(net, **options)
-    assert failure.value.hint
-
-
 def test_data_decides_how_channels_are_ranked_and_weights_recovered(net: nets.Net) -> None:
     data = [torch.randn(16, 3, 8, 8)]
-    assert (begin(net).recovery, begin(net, data=data).recovery) == (None, "ls")
-    assert begin(net, data=data, recover="none").recovery is None
     job = begin(net, data=data)
     settings = job.result(job.options.allocator(gp.Budget.flops(0.5))).report.settings
     assert settings == {"score": "obs", "recover": "ls"}
@@ -85,7 +59,7 @@ def test_data_decides_how_channels_are_ranked_and_weights_recovered(net: nets.Ne
 def test_a_program_is_taken_as_it_is(net: nets.Net) -> None:
     program = gp.trace(net, net.inputs())
     stages: list[str] = []
-    assert program_of(program, (), None, stages.append) is program
+    assert traced(program, (), None, stages.append).program is program
     assert stages == []
 
 
@@ -94,4 +68,4 @@ def test_numbers_that_are_none_are_refused_before_anything_is_done(value: float)
     broken = nn.Linear(3, 4)
     broken.weight.data[1, 2] = value
     with pytest.raises(LoadError, match="weight"):
-        program_of(broken, (torch.randn(2, 3),), None, None)
+        traced(broken, (torch.randn(2, 3),), None, None)

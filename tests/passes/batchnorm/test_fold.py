@@ -71,6 +71,31 @@ def chain(
     return type(name, (Chain,), members)
 
 
+class CastBetween(Net):
+    """A cast between the convolution and its BN, as mixed-precision code writes it."""
+
+    folds = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, bias=False)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.relu(self.bn(y.to(self.bn.weight.dtype)))
+
+
+class NarrowedBetween(CastBetween):
+    """A cast that loses precision is no identity."""
+
+    folds = 0
+    stays = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.conv(x).float().double()))
+
+
 class SharedValue(Net):
     """The convolution's result is added to that of its BN, so the BN must stay."""
 

@@ -1,0 +1,60 @@
+"""Where the error of a layer counts, found by following the graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from graphprune.ir.program import unlift
+from graphprune.ir.trace import trace
+from graphprune.passes.observe.find_layers import find_layers
+from graphprune.passes.observe.refit_targets import Target, find_target
+
+aten = torch.ops.aten
+
+
+class Block(nn.Module):
+    """A convolution, a BN, a shortcut and a ReLU, with something between the first two."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.bn, self.between = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.between(self.conv(x))) + x)
+
+
+class Cast(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.float32)
+
+
+def target_of(net: nn.Module) -> Target:
+    module = unlift(trace(net, (torch.randn(2, 3, 4, 4),)))
+    (layer,) = find_layers(module)
+    return find_target(layer)
+
+
+def test_a_block_aims_at_the_sum_before_the_rectifier() -> None:
+    target = target_of(Block(nn.Identity()))
+    assert target.value.target is aten.add.Tensor
+    assert [norm.target for norm in target.norms] == [aten.batch_norm.default]
+    assert target.other is not None
+    assert target.other.op == "placeholder"
+    assert target.rectified
+
+
+def test_a_cast_or_dropout_before_the_norm_changes_nothing() -> None:
+    plain = target_of(Block(nn.Identity()))
+    for between in (Cast(), nn.Dropout(0.5)):
+        target = target_of(Block(between))
+        assert target.value.target is plain.value.target
+        assert len(target.norms) == 1
+        assert target.rectified
+
+
+def test_an_activation_before_the_norm_ends_the_way() -> None:
+    target = target_of(Block(nn.Sigmoid()))
+    assert target.value.target is aten.conv2d.default
+    assert target.norms == ()
+    assert target.other is None

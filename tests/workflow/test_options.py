@@ -1,0 +1,78 @@
+"""Options: which passes they ask for, and which can't be meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import graphprune as gp
+from graphprune.data.calibration import gather
+from graphprune.errors import OptionError
+from graphprune.passes import Allocate, Choose
+from graphprune.passes.latency import ProfileLatency
+from graphprune.workflow.options import Options
+from tests import nets
+
+
+@pytest.fixture(scope="module")
+def dense() -> gp.State:
+    net = nets.NETS["OptionAShortcut"]()
+    return gp.State(gp.trace(net, net.inputs()))
+
+
+@pytest.fixture(scope="module")
+def with_data(dense: gp.State) -> gp.State:
+    return dense.knowing(gather([torch.randn(16, 3, 8, 8)], dense.program))
+
+
+def test_options_reach_the_allocator() -> None:
+    made = Options(
+        allocate="uniform", round_to=8, min_channels=2, max_cut=0.5, protect=["a"], keep_class=True
+    ).allocator(gp.Budget.flops(0.5), gp.Budget.params(0.6))
+    assert (made.method, made.round_to, made.min_channels) == ("uniform", 8, 2)
+    assert (made.max_cut, made.protect, made.keep_class) == (0.5, ("a",), True)
+    assert made.budget == (gp.Budget.flops(0.5), gp.Budget.params(0.6))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recover": "hope"}, "no way to recover 'hope'"),
+        ({"recover": "ls"}, "recover ls needs calibration data"),
+        ({"recover": "bn"}, "recover bn needs calibration data"),
+        ({"distil": 3}, "distillation needs calibration data"),
+        ({"score": "taste"}, "no criterion 'taste'"),
+    ],
+)
+def test_options_that_cannot_be_meant(
+    dense: gp.State, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message) as failure:
+        Options(**options).check(dense)
+    assert failure.value.hint
+
+
+def test_data_decides_how_to_score_and_recover(dense: gp.State, with_data: gp.State) -> None:
+    assert (Options().recovery(dense), Options().score_name(dense)) == (None, "l2")
+    assert (Options().recovery(with_data), Options().score_name(with_data)) == ("ls", "obs")
+    assert Options(recover="none").recovery(with_data) is None
+
+
+def test_repaired_plans_are_compared(dense: gp.State, with_data: gp.State) -> None:
+    allocate = Allocate(budget=gp.Budget.flops(0.5))
+    assert Options().deciding(allocate, dense) == (allocate,)
+    assert Options().deciding(allocate, with_data) == (Choose(allocate),)
+    timed = Allocate(budget=gp.Budget.latency(0.5))
+    assert Options().deciding(timed, dense) == (ProfileLatency(), timed)
+
+
+def test_what_cuts_and_recovers(dense: gp.State, with_data: gp.State) -> None:
+    def names(state: gp.State, **options: Any) -> list[str]:
+        return [each.name for each in Options(**options).cutting(state)]
+
+    assert names(dense) == ["prune"]
+    assert names(dense, recover="merge") == ["merge"]
+    assert names(with_data) == ["prune", "recover"]
+    assert names(with_data, distil=3) == ["prune", "recover", "distil"]
