@@ -461,43 +461,6 @@ def cell(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ({100 * min(values):.2f}-{100 * max(values):.2f})"
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy over FLOPs without training, a panel for each ResNet."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    shown = [
-        r
-        for r in rows
-        if r["model"] in RESNETS and not r["minutes"] and not r["method"].startswith("allocate ")
-    ]
-    names = sorted({row["model"] for row in shown})
-    figure, axes = pyplot.subplots(
-        1, len(names), figsize=(5 * len(names), 4), sharey=True, squeeze=False
-    )
-    for axis, name in zip(axes[0], names, strict=True):
-        own = [row for row in shown if row["model"] == name]
-        for method in dict.fromkeys(row["method"] for row in own):
-            points = sorted((r["flops"], r["accuracy"]) for r in own if r["method"] == method)
-            x, y = zip(*points, (1.0, own[0]["dense"]), strict=True)
-            axis.plot(
-                [100 * v for v in x],
-                [100 * v for v in y],
-                label=method,
-                marker="o",
-                linestyle="-" if method.startswith(OURS) else "--",
-            )
-        axis.set(title=name, xlabel="FLOPs kept, %")
-        axis.grid(visible=True, alpha=0.3)
-    axes[0][0].set_ylabel("accuracy, %")
-    axes[0][-1].legend(fontsize="small")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy after compression.")
     parser.add_argument("--data-dir", type=Path, required=True, help="images and checkpoints")
@@ -557,6 +520,8 @@ def main() -> None:
     if options.no_page:
         return
     if find_spec("matplotlib"):
+        from plot_accuracy import plot
+
         plot(list(rows.values()), PLOT)
     else:
         print("no plot: matplotlib is not installed", file=sys.stderr)
