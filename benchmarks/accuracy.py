@@ -387,25 +387,46 @@ def page(rows: Sequence[Row]) -> str:
     sizes = [
         " or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")
     ]
-    intro = (
-        f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy on "
-        f"{sizes[0]} validation images, in %, by share of the FLOPs; {sizes[1]} images to calibrate on."
-    )
-    parts = ["# Accuracy after compression", "", intro]
+    parts = ["# Accuracy after compression", ""]
+    if PLOT.is_file():
+        parts += [f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})", ""]
+    parts += [
+        (
+            f"Top-1 accuracy on {sizes[0]} validation images, in %, by share of the FLOPs, with {sizes[1]} "
+            "calibration images."
+        ),
+        "",
+        (
+            f"`benchmarks/{Path(__file__).name}` measures these figures and writes this page; its first "
+            "lines describe the methods. `benchmarks/plot_accuracy.py` draws the picture."
+        ),
+        "",
+        "* `graphprune` uses the calibration images without labels. `weights alone` uses none.",
+        (
+            "* Torch-Pruning's `taylor` and `hessian` use the labels. `+ BN`: BatchNorm statistics are "
+            "re-estimated on the calibration images."
+        ),
+        "* Where there are several seeds, the mean is followed by the range.",
+    ]
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
         parts += ["", f"## {title}"]
         these = [row for row in compared if row["minutes"] == minutes]
         if minutes:
             threads = " or ".join(str(n) for n in sorted({row["threads"] for row in these}))
-            how = "Of graphprune's own networks values inside are compared with the dense ones as well."
-            parts += ["", f"Torch's threads: {threads}. {how}"]
+            parts += [
+                "",
+                (
+                    f"PyTorch threads: {threads}. Every network is distilled from the dense one, on the calibration "
+                    "images unless another number is given. After graphprune's own cut, intermediate values are compared as well."
+                ),
+            ]
         if own := [row for row in these if row["model"] in RESNETS]:
             parts += ["", *table(own)]
         if others := [row for row in these if row["model"] not in RESNETS]:
             parts += [
                 "",
-                "Networks that `python -m graphprune.models.train_images` trained before:",
+                "Networks trained before by `python -m graphprune.models.train_images`:",
                 "",
                 *table(others),
             ]
@@ -414,19 +435,24 @@ def page(rows: Sequence[Row]) -> str:
             "",
             "## Allocators",
             "",
-            "Mean and range over seeds, no training.",
+            (
+                "Widths chosen by each allocator at equal FLOPs, everything else as by default; mean and range "
+                "over seeds, no training. `random plans`: the best of 100 random plans, by held-out error. `global "
+                "magnitude`: one threshold on squared norms over their group's mean."
+            ),
             "",
             *table(allocated),
         ]
         if judged := [row for row in allocated if "error" in row]:
             parts += [
                 "",
-                "Error of their outputs on the validation images, over the variance of the dense ones, in %:",
+                (
+                    "Squared error of the outputs on the validation images, relative to the variance of the "
+                    "dense outputs, in %:"
+                ),
                 "",
                 *table(judged, "error"),
             ]
-    if PLOT.is_file():
-        parts += ["", f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})"]
     return "\n".join(parts) + "\n"
 
 
