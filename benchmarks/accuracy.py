@@ -59,6 +59,7 @@ from graphprune.workflow.job import Job, Options
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+ONNX_RESULTS = ROOT / "benchmarks" / "results" / "onnx_pruning.json"
 PAGE = ROOT / "docs" / "accuracy.md"
 PLOT = ROOT / "docs" / "img" / "accuracy.png"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -453,7 +454,32 @@ def page(rows: Sequence[Row]) -> str:
                 "",
                 *table(judged, "error"),
             ]
+    if ONNX_RESULTS.is_file():
+        parts += ["", *onnx_section(json.loads(ONNX_RESULTS.read_text("utf-8"))["rows"])]
     return "\n".join(parts) + "\n"
+
+
+def onnx_section(rows: Sequence[Row]) -> list[str]:
+    """What `onnx_pruning.py` measured."""
+    lines = [
+        "## onnxsim",
+        "",
+        (
+            "`benchmarks/onnx_pruning.py`: half of the FLOPs, from ONNX file to ONNX file, without training, "
+            "measured in onnxruntime. onnxsim's sparsity was bisected; its seconds are those of one call, "
+            "graphprune's those of planning, refitting, verifying and exporting, on a shared machine. 0 is less than 0.05 s."
+        ),
+        "",
+        "| network | method | FLOPs | top-1 (dense) | convolutions cut | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row['model']} | {row['method']} | {row['flops']:.1%} | {100 * row['accuracy']:.2f} "
+        f"({100 * row['dense']:.2f}) | {row['convs_cut']} of {row['convs']} | {row['seconds']:g} |"
+        for row in rows
+        if "error" not in row
+    ]
+    return lines
 
 
 def table(rows: Sequence[Row], figure: str = "accuracy") -> list[str]:
