@@ -40,7 +40,7 @@ test-all: setup ## Run all tests, also those that need the extra `zoo` or data
 golden: setup ## Rewrite the texts that tests compare with; then read the diff
 	GOLDEN=rewrite $(BIN)/python -m pytest --quiet tests/test_golden.py tests/test_public_api.py
 
-demo: setup ## Compress the network for digits, end to end
+demo: setup ## Compress the network for digits, without training it again
 	$(BIN)/python examples/demo.py
 
 screenshots: setup ## Take the pictures of reports in docs/screenshots (needs a Chromium)
@@ -66,7 +66,7 @@ docs: setup ## Build the documentation in build/site, and check its links
 	@# Not --quiet: what isn't logged isn't counted, and would pass.
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-serve: setup ## Show the documentation at localhost:8000, anew after each change
+docs-serve: setup ## Serve the documentation at localhost:8000; it reloads after changes
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 build: setup ## Build a wheel in dist/

@@ -59,6 +59,7 @@ from graphprune.workflow.job import Job, Options
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+ONNX_RESULTS = ROOT / "benchmarks" / "results" / "onnx_pruning.json"
 PAGE = ROOT / "docs" / "accuracy.md"
 PLOT = ROOT / "docs" / "img" / "accuracy.png"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -387,25 +388,46 @@ def page(rows: Sequence[Row]) -> str:
     sizes = [
         " or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")
     ]
-    intro = (
-        f"Made by `benchmarks/{Path(__file__).name}`, whose first lines say how. Top-1 accuracy on "
-        f"{sizes[0]} validation images, in %, by share of the FLOPs; {sizes[1]} images to calibrate on."
-    )
-    parts = ["# Accuracy after compression", "", intro]
+    parts = ["# Accuracy after compression", ""]
+    if PLOT.is_file():
+        parts += [f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})", ""]
+    parts += [
+        (
+            f"Top-1 accuracy on {sizes[0]} validation images, in %, by share of the FLOPs, with {sizes[1]} "
+            "calibration images."
+        ),
+        "",
+        (
+            f"`benchmarks/{Path(__file__).name}` measures these figures and writes this page; its first "
+            "lines describe the methods. `benchmarks/plot_accuracy.py` draws the picture."
+        ),
+        "",
+        "* `graphprune` uses the calibration images without labels. `weights alone` uses none.",
+        (
+            "* Torch-Pruning's `taylor` and `hessian` use the labels. `+ BN`: BatchNorm statistics are "
+            "re-estimated on the calibration images."
+        ),
+        "* Where there are several seeds, the mean is followed by the range.",
+    ]
     for minutes in sorted({row["minutes"] for row in compared}):
         title = f"After {minutes:g} minutes of distillation" if minutes else "Without training"
         parts += ["", f"## {title}"]
         these = [row for row in compared if row["minutes"] == minutes]
         if minutes:
             threads = " or ".join(str(n) for n in sorted({row["threads"] for row in these}))
-            how = "Of graphprune's own networks values inside are compared with the dense ones as well."
-            parts += ["", f"Torch's threads: {threads}. {how}"]
+            parts += [
+                "",
+                (
+                    f"PyTorch threads: {threads}. Every network is distilled from the dense one, on the calibration "
+                    "images unless another number is given. After graphprune's own cut, intermediate values are compared as well."
+                ),
+            ]
         if own := [row for row in these if row["model"] in RESNETS]:
             parts += ["", *table(own)]
         if others := [row for row in these if row["model"] not in RESNETS]:
             parts += [
                 "",
-                "Networks that `python -m graphprune.models.train_images` trained before:",
+                "Networks trained before by `python -m graphprune.models.train_images`:",
                 "",
                 *table(others),
             ]
@@ -414,20 +436,50 @@ def page(rows: Sequence[Row]) -> str:
             "",
             "## Allocators",
             "",
-            "Mean and range over seeds, no training.",
+            (
+                "Widths chosen by each allocator at equal FLOPs, everything else as by default; mean and range "
+                "over seeds, no training. `random plans`: the best of 100 random plans, by held-out error. `global "
+                "magnitude`: one threshold on squared norms over their group's mean."
+            ),
             "",
             *table(allocated),
         ]
         if judged := [row for row in allocated if "error" in row]:
             parts += [
                 "",
-                "Error of their outputs on the validation images, over the variance of the dense ones, in %:",
+                (
+                    "Squared error of the outputs on the validation images, relative to the variance of the "
+                    "dense outputs, in %:"
+                ),
                 "",
                 *table(judged, "error"),
             ]
-    if PLOT.is_file():
-        parts += ["", f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})"]
+    if ONNX_RESULTS.is_file():
+        parts += ["", *onnx_section(json.loads(ONNX_RESULTS.read_text("utf-8"))["rows"])]
     return "\n".join(parts) + "\n"
+
+
+def onnx_section(rows: Sequence[Row]) -> list[str]:
+    """What `onnx_pruning.py` measured."""
+    lines = [
+        "## onnxsim",
+        "",
+        (
+            "`benchmarks/onnx_pruning.py`: half of the FLOPs, from ONNX file to ONNX file, without training, "
+            "measured in onnxruntime. onnxsim's sparsity was bisected; its seconds are those of one call, "
+            "graphprune's those of planning, refitting, verifying and exporting, on a shared machine. 0 is less than 0.05 s."
+        ),
+        "",
+        "| network | method | FLOPs | top-1 (dense) | convolutions cut | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row['model']} | {row['method']} | {row['flops']:.1%} | {100 * row['accuracy']:.2f} "
+        f"({100 * row['dense']:.2f}) | {row['convs_cut']} of {row['convs']} | {row['seconds']:g} |"
+        for row in rows
+        if "error" not in row
+    ]
+    return lines
 
 
 def table(rows: Sequence[Row], figure: str = "accuracy") -> list[str]:
@@ -459,43 +511,6 @@ def cell(values: Sequence[float]) -> str:
         return ""
     mean = f"{100 * sum(values) / len(values):.2f}"
     return mean if len(values) == 1 else f"{mean} ({100 * min(values):.2f}-{100 * max(values):.2f})"
-
-
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy over FLOPs without training, a panel for each ResNet."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    shown = [
-        r
-        for r in rows
-        if r["model"] in RESNETS and not r["minutes"] and not r["method"].startswith("allocate ")
-    ]
-    names = sorted({row["model"] for row in shown})
-    figure, axes = pyplot.subplots(
-        1, len(names), figsize=(5 * len(names), 4), sharey=True, squeeze=False
-    )
-    for axis, name in zip(axes[0], names, strict=True):
-        own = [row for row in shown if row["model"] == name]
-        for method in dict.fromkeys(row["method"] for row in own):
-            points = sorted((r["flops"], r["accuracy"]) for r in own if r["method"] == method)
-            x, y = zip(*points, (1.0, own[0]["dense"]), strict=True)
-            axis.plot(
-                [100 * v for v in x],
-                [100 * v for v in y],
-                label=method,
-                marker="o",
-                linestyle="-" if method.startswith(OURS) else "--",
-            )
-        axis.set(title=name, xlabel="FLOPs kept, %")
-        axis.grid(visible=True, alpha=0.3)
-    axes[0][0].set_ylabel("accuracy, %")
-    axes[0][-1].legend(fontsize="small")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -557,6 +572,8 @@ def main() -> None:
     if options.no_page:
         return
     if find_spec("matplotlib"):
+        from plot_accuracy import plot
+
         plot(list(rows.values()), PLOT)
     else:
         print("no plot: matplotlib is not installed", file=sys.stderr)

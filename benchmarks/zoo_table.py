@@ -29,10 +29,10 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "FLOPs left": lambda row: _number(row["flops_got"], "{:.1%}"),
     "oracle": lambda row: row["oracle"],
     "ONNX": lambda row: row["onnx"],
-    "comes back as": lambda row: row["back"],
+    "returned as": lambda row: row["back"],
     "memory, MB": lambda row: row["peak_mb"],
-    "error of the outputs, cut": lambda row: row.get("data_cut", ""),
-    "and repaired": lambda row: row.get("data_error", ""),
+    "output error, cut": lambda row: row.get("data_cut", ""),
+    "refitted": lambda row: row.get("data_error", ""),
     "layers refitted": lambda row: row.get("data_refitted", ""),
     "memory, MB, s": lambda row: (
         f"{row['data_peak_mb']}, {float(row['data_s']):.0f}" if row.get("data_s") else ""
@@ -103,11 +103,11 @@ def document(rows: Sequence[Row]) -> str:
     facts = [
         ("analysed without an exception", f"{found['analysed']} {of}"),
         ("reach half of their FLOPs", f"{found['reached']} {of}"),
-        (f"cuts proven in float64, to {PROVEN:.0e}", f"{found['proven']} of {found['reached']}"),
+        (f"cuts verified in float64, to {PROVEN:.0e}", f"{found['proven']} of {found['reached']}"),
         ("export to ONNX and agree with onnxruntime", f"{found['onnx']} {of}"),
-        ("come back as the user's own class", f"{found['own_class']} {of}"),
+        ("returned as the user's own class", f"{found['own_class']} {of}"),
         (
-            "with `--keep-class`, of those that don't",
+            "returned as the class with `--keep-class`, of those that are not without it",
             f"{found['class_kept']} of {found['class_run']} run",
         ),
         (
@@ -115,7 +115,7 @@ def document(rows: Sequence[Row]) -> str:
             f"{found['analysis_s_95']}, {found['analysis_s_max']}",
         ),
         (
-            "chosen and repaired on 16 random inputs, to the budget, within the limit of time",
+            "chosen and refitted with 16 random inputs, within the budget and the time limit",
             f"{found['data_repaired']} of {found['data_run']} run",
         ),
         (
@@ -123,20 +123,20 @@ def document(rows: Sequence[Row]) -> str:
             f"{found['torch_pruning_works']} of {found['torch_pruning_run']} run",
         ),
         (
-            "prunable share at least Torch-Pruning's, where it works, with exact cuts alone",
+            "prunable share at least that of Torch-Pruning, where it works, with exact cuts only",
             f"{found['prunable_at_least']} of {found['prunable_compared']}",
         ),
         (
-            "the same with `--allow-inexact`: through LayerNorm and GroupNorm too, as it cuts",
+            "the same with `--allow-inexact`, which cuts through LayerNorm and GroupNorm as Torch-Pruning does",
             f"{found['prunable_inexact_at_least']} of {found['prunable_compared']}",
         ),
     ]
     return "\n".join([
         "# The zoo",
         "",
-        "Published architectures with random weights, cut to half of their FLOPs by graphprune and, with",
-        "half of the channels, by Torch-Pruning. `benchmarks/zoo.py` measures, `benchmarks/zoo_table.py` wrote",
-        "this page; what the columns mean is said in `zoo.py`.",
+        "Published architectures with random weights, cut to half of their FLOPs by graphprune, and to half of",
+        "their channels by Torch-Pruning. `benchmarks/zoo.py` measures the figures and describes the columns;",
+        "`benchmarks/zoo_table.py` writes this page.",
         "",
         "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts),
         "",
@@ -168,7 +168,7 @@ def _reasons(rows: Iterable[Row]) -> list[str]:
                 f"prunable{also}, with Torch-Pruning {float(row['tp_prunable']):.1%}"
             )
         if row["back_reason"]:
-            lines.append(f"* {row['model']} comes back as a GraphModule: {row['back_reason']}")
+            lines.append(f"* {row['model']} is returned as a GraphModule: {row['back_reason']}")
     return lines or ["None."]
 
 

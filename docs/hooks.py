@@ -1,4 +1,4 @@
-"""What mkdocs does besides: options from the commands themselves, decisions from their folder."""
+"""Hooks of mkdocs: command options from the commands, decisions from their folder, CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from graphprune.cli.app import app
 __all__ = ["commands", "on_config", "on_page_markdown", "on_post_page"]
 
 _MARK = "<!-- commands -->"
+_CONTRIBUTING = "<!-- contributing -->"
 _FOLDER = re.compile(r"/$")
 _FETCHED = re.compile(
     r"""<(?:script|img|iframe)\b[^>]*\bsrc=["']?(?:https?:)?//"""
@@ -29,7 +30,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the commands where the mark is."""
+    """Put the commands, and CONTRIBUTING.md, where their marks are."""
+    if _CONTRIBUTING in markdown:
+        markdown = markdown.replace(_CONTRIBUTING, contributing())
     return markdown.replace(_MARK, "\n".join(commands()))
 
 
@@ -41,6 +44,12 @@ def on_post_page(output: str, page: Any, **_: Any) -> None:
     """
     if match := _FETCHED.search(output):
         raise PluginError(f"{page.file.src_uri} isn't self-contained: {match[0]}")
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md, with links that start from this folder."""
+    path = Path(__file__).parents[1] / "CONTRIBUTING.md"
+    return path.read_text(encoding="utf-8").replace("](docs/", "](")
 
 
 def commands() -> Iterator[str]:

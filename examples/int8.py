@@ -1,9 +1,9 @@
-"""A slim network in int8: the same images repair it and calibrate its quantisation.
+"""A smaller network in int8: the same images refit it and calibrate its quantisation.
 
     python examples/int8.py
 
-Cuts the network for handwritten digits to half its FLOPs, repairs it with unlabelled images, writes ONNX, and
-quantises that statically with onnxruntime's own tools. Accuracy is on images that neither step saw.
+Cuts the network for handwritten digits to half of its FLOPs, refits it with unlabelled images, writes ONNX, and
+quantises the file statically with onnxruntime's own tools. Accuracy is measured on images that neither step saw.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Commands of this package run within this process. What can't run says why in a c
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -43,10 +44,11 @@ else:
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-FILES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+AT_THE_TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+FILES = [*sorted(DOCS.rglob("*.md")), *AT_THE_TOP]
 
 NOT_RUN = {
-    "README.md": 2,
+    "README.md": 3,
     "docs/adding-an-op.md": 1,
     "docs/bring-a-model.md": 1,
     "docs/bring-data.md": 1,
@@ -233,6 +235,78 @@ def test_options_in_running_text_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_links_lead_somewhere(path: Path) -> None:
     assert not [target for target in links(path) if not (path.parent / target).exists()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_pictures_exist(path: Path) -> None:
+    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    assert not [target for target in shown if not (path.parent / target).exists()]
+
+
+def test_the_comparison_in_the_readme_shows_what_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"## Compared with other tools\n\n((?:\|.*\n)+)", readme)
+    figures = [re.findall(r"\d+(?:\.\d+)?", line) for line in table.splitlines()[2:]]
+    for measured, shown in zip(_measured(), figures, strict=True):
+        assert set(measured) <= set(shown)
+
+
+def _measured() -> list[list[str]]:
+    """Figures of each row of that comparison, from the results of the benchmarks."""
+    results = ROOT / "benchmarks" / "results"
+    rows = list(json.loads((results / "accuracy.json").read_text("utf-8")).values())
+    onnx = json.loads((results / "onnx_pruning.json").read_text("utf-8"))["rows"]
+    zoo = json.loads((results / "zoo.json").read_text("utf-8"))
+    with (results / "latency.csv").open(newline="", encoding="utf-8") as file:
+        ratios = {(row["net"], row["model"]): row["ratio"] for row in csv.DictReader(file)}
+
+    def best(model: str, method: str, minutes: float = 0, key: str = "accuracy") -> float:
+        return max(
+            row[key]
+            for row in rows
+            if (row["model"], row["flops_asked"], row["minutes"]) == (model, 0.5, minutes)
+            and re.fullmatch(method, row["method"])
+        )
+
+    def without_training(model: str) -> list[str]:
+        others = (r"torch-pruning \w+ \+ BN", r"torch-pruning \w+")
+        onnxsim = max(
+            row["accuracy"]
+            for row in onnx
+            if row["model"] == model and row["method"].startswith("onnxsim")
+        )
+        return [
+            f"{100 * value:.1f}"
+            for value in (*(best(model, method) for method in ("graphprune", *others)), onnxsim)
+        ]
+
+    distilled = [
+        row["accuracy"]
+        for row in rows
+        if (row["model"], row["minutes"], row["method"]) == ("resnet20", 5.0, "graphprune")
+    ]
+    return [
+        without_training("resnet56"),
+        without_training("resnet20"),
+        [
+            f"{100 * sum(distilled) / len(distilled):.1f}",
+            f"{100 * best('resnet20', r'torch-pruning .*', 5.0):.1f}",
+        ],
+        [str(zoo["reached"]), str(zoo["torch_pruning_works"])],
+        [
+            f"{float(ratios['mobilenet_v2', model]):.2f}"
+            for model in ("flops 0.5 latency 0.5", "flops 0.5", "torch-pruning")
+        ],
+        [
+            f"{best('resnet56', method, key='seconds'):.0f}"
+            for method in (
+                "graphprune",
+                "graphprune, weights alone",
+                "torch-pruning magnitude",
+                r"torch-pruning magnitude \+ BN",
+            )
+        ],
+    ]
 
 
 def test_every_public_name_is_in_the_reference() -> None:
