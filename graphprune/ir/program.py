@@ -18,6 +18,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from .dynamic_shapes import bounds, leaf_dims, of_parameters
+from .example_inputs import separated
 from .inline_regions import inline_regions
 from .nodes import shape, size_hint
 
@@ -77,7 +78,7 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
     """Export an edited graph again, with the inputs and dynamic dimensions of ``like``."""
     if like.example_inputs is None:
         raise ValueError("the program carries no example inputs")
-    args, kwargs = like.example_inputs
+    args, kwargs = separated(like.example_inputs)
     return torch.export.export(
         module, args, kwargs, dynamic_shapes=_dynamic_shapes(module, like, args, kwargs)
     )

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from graphprune.errors import LoadError, TraceError, first_line
 
 from .dynamic_shapes import of_parameters
+from .example_inputs import separated
 
 __all__ = ["FORWARD_ERRORS", "evaluating", "quiet", "trace", "user_line"]
 
@@ -100,7 +101,7 @@ def _attempts(
     args: Sequence[Any], kwargs: Mapping[str, Any], dynamic_batch: bool
 ) -> Iterator[tuple[tuple[tuple[Any, ...], dict[str, Any]], Any]]:
     """Inputs and dynamic shapes to try, best first."""
-    inputs = (tuple(args), dict(kwargs))
+    inputs = separated((tuple(args), dict(kwargs)))
     batch = _batch_size(inputs)
     if dynamic_batch and batch is not None:
         grown = pytree.tree_map(lambda leaf: _grown(leaf, batch), inputs)

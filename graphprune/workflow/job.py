@@ -31,6 +31,7 @@ from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
+from graphprune.verify.traced import verify_traced
 
 from .build_report import build_report
 from .options import Options
@@ -155,7 +156,7 @@ def traced(
     kwargs: Mapping[str, Any] | None,
     progress: Progress | None,
 ) -> State:
-    """The model as a program of finite numbers. Errors: as ``Job.begin``."""
+    """The model as a program of finite numbers, compared with it. Errors: as ``Job.begin``."""
     start = time.perf_counter()
     check_finite(model.named_parameters(), model.named_buffers(), type(model).__name__)
     if isinstance(model, ExportedProgram):
@@ -163,7 +164,10 @@ def traced(
     if progress is not None:
         progress("trace")
     program = trace(model, args, kwargs)
-    return State(program, seconds={"trace": time.perf_counter() - start}, progress=progress)
+    state = State(program, progress=progress)
+    if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        state = state.knowing(verify_traced(model, program))
+    return replace(state, seconds={"trace": time.perf_counter() - start})
 
 
 def _with_data(state: State, data: Data, samples: int) -> State:

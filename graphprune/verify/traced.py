@@ -1,0 +1,232 @@
+"""Compare a traced program with the module it was traced from.
+
+The first link of the chain of proofs: everything after it compares programs with programs. torch.export
+may bake in what it shouldn't, such as that two inputs hold the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import TraceError
+from graphprune.ir.nodes import is_continuous
+from graphprune.ir.program import call_arguments, grown_shapes, input_names, output_names, unlift
+from graphprune.ir.program import user_inputs as example_inputs
+from graphprune.ir.trace import FORWARD_ERRORS, evaluating
+from graphprune.ops.fixed_random import Held
+from graphprune.ops.float64 import Double, widen
+from graphprune.pipeline import RunFact
+
+from .oracle import error, growths, run
+
+__all__ = ["TraceCheck", "verify_traced"]
+
+LEAST_TOLERANCE = 1e-4
+"""Relative error that is always allowed: module and program may choose other kernels in float32."""
+
+MOST_TOLERANCE = 1e-2
+"""Relative error that is never allowed: where rounding alone loses more, other inputs are drawn."""
+
+ROUNDING = 10
+"""How many times the error of the program's own precision is allowed."""
+
+DRAWS = 4
+"""How often inputs are drawn, until there are some on which rounding loses little."""
+
+
+@dataclass(frozen=True)
+class TraceCheck(RunFact):
+    """How far a program is from the module it was traced from.
+
+    Attributes:
+        max_error: largest error relative to the largest output, in the model's own precision.
+        tolerance: the bound on it.
+        rounding: what that precision loses on these inputs, against float64.
+        batches: leading sizes of the first input that were tried.
+        note: what could not be tried, or ``""``.
+    """
+
+    max_error: float
+    tolerance: float
+    rounding: float
+    batches: tuple[int, ...]
+    note: str = ""
+
+
+def verify_traced(model: nn.Module, program: ExportedProgram) -> TraceCheck:
+    """Compare a program with its module on inputs that differ from the examples and each other.
+
+    Floating-point inputs are drawn anew with the mean and the spread of the examples; others are
+    the examples' values in another order. Where sizes are dynamic, they are tried larger too.
+
+    Args:
+        model: the module; in evaluation mode for the time of the comparison, otherwise unchanged.
+        program: traced from it.
+
+    Raises:
+        TraceError: if the two compute something else; it names the inputs that the program ignores
+            and the outputs that differ.
+    """
+    checks = [_compare(model, program, grow) for grow in growths(program)]
+    return TraceCheck(
+        max_error=max(check.max_error for check in checks),
+        tolerance=max(check.tolerance for check in checks),
+        rounding=max(check.rounding for check in checks),
+        batches=tuple(dict.fromkeys(b for check in checks for b in check.batches)),
+        note=next((check.note for check in checks if check.note), ""),
+    )
+
+
+def _compare(model: nn.Module, program: ExportedProgram, grow: int) -> TraceCheck:
+    graph = unlift(program)
+    best: _Run | None = None
+    for seed in range(DRAWS):
+        try:
+            tried = _Run.on(fresh_inputs(program, grow, seed), model, graph, program)
+        except FORWARD_ERRORS:  # its code may refuse values that were drawn
+            continue
+        if best is None or tried.excess < best.excess:
+            best = tried
+        if best.excess <= 0:
+            break
+    note = ""
+    if best is None:
+        note = "the model accepts no drawn inputs: it was compared with its program on the examples"
+        best = _Run.on(example_inputs(program), model, graph, program)
+    if best.excess > 0:
+        raise _difference(model, program, best)
+    return TraceCheck(best.error, best.tolerance, best.rounding, (best.leading,), note)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a module and its program make of the same inputs."""
+
+    inputs: Sequence[Any]
+    expected: Sequence[Any]
+    got: Sequence[Any]
+    error: float
+    rounding: float
+
+    @classmethod
+    def on(
+        cls, inputs: Sequence[Any], model: nn.Module, graph: Any, program: ExportedProgram
+    ) -> _Run:
+        """Run both. What rounding loses is measured only where the two differ by more than little."""
+        expected = _of_module(model, program, inputs)
+        got = _of_program(graph, program, inputs)
+        worst = error(got, expected) if len(got) == len(expected) else float("inf")
+        rounding = 0.0
+        if worst > LEAST_TOLERANCE:
+            rounding = error(got, run(Double(graph), [widen(value) for value in inputs]))
+        return cls(inputs, expected, got, worst, rounding)
+
+    @property
+    def tolerance(self) -> float:
+        """The error that rounding explains."""
+        return min(max(LEAST_TOLERANCE, ROUNDING * self.rounding), MOST_TOLERANCE)
+
+    @property
+    def excess(self) -> float:
+        """By how much the error exceeds the tolerance; not positive, if it doesn't."""
+        return self.error - self.tolerance
+
+    @property
+    def leading(self) -> int:
+        """The leading size of the first input."""
+        shapes = [x.shape for x in self.inputs if isinstance(x, torch.Tensor) and x.ndim]
+        return int(shapes[0][0]) if shapes else 1
+
+
+def fresh_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
+    """Flat inputs with the examples' types and ranges, but other values in every input.
+
+    Args:
+        program: has the examples.
+        grow: by how much symbolic sizes are larger.
+        seed: of the values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shapes = grown_shapes(program, grow)
+    made: list[Any] = []
+    for name, leaf in zip(input_names(program), example_inputs(program), strict=True):
+        if not isinstance(leaf, torch.Tensor):
+            made.append(leaf)
+        elif is_continuous(leaf):
+            made.append(_alike(leaf, shapes[name], generator))
+        else:
+            count = torch.Size(shapes[name]).numel()
+            flat = leaf.detach().cpu().flatten()
+            picked = torch.randint(max(len(flat), 1), (count,), generator=generator)
+            made.append(flat[picked].view(shapes[name]).to(leaf.device))
+    return made
+
+
+def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Values drawn with the mean and the spread of an example."""
+    wide = torch.complex128 if leaf.is_complex() else torch.float64
+    value = leaf.detach().cpu().to(wide)
+    mean, spread = (value.mean(), value.std(unbiased=False)) if value.numel() else (0.0, 1.0)
+    drawn = torch.randn(tuple(shape), generator=generator, dtype=wide)
+    scale = spread if float(abs(spread)) > 0 else 1.0
+    return (mean + scale * drawn).to(leaf.device, leaf.dtype)
+
+
+def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
+    args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
+    buffers = {id(buffer): (buffer, buffer.clone()) for buffer in model.buffers()}
+    with evaluating(model), torch.no_grad(), Held():
+        try:
+            return pytree.tree_leaves(model(*args, **kwargs))
+        finally:
+            for buffer, value in buffers.values():  # a model may count its calls
+                buffer.copy_(value)
+
+
+def _of_program(graph: Any, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
+    args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
+    with torch.no_grad(), Held():
+        return pytree.tree_leaves(graph(*args, **kwargs))
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _difference(model: nn.Module, program: ExportedProgram, tried: _Run) -> TraceError:
+    """The error to raise, with the outputs that differ and the inputs that the program ignores."""
+    pairs = zip(output_names(program), tried.got, tried.expected, strict=False)
+    outputs = [name for name, a, b in pairs if error([a], [b]) > tried.tolerance]
+    ignored = _ignored(model, program, tried)
+    which = f"the output {', '.join(outputs)}" if outputs else "the number of outputs"
+    because = f"; it ignores the input {', '.join(ignored)}" if ignored else ""
+    return TraceError(
+        f"the traced program doesn't compute what {type(model).__name__} does: {which} differs by "
+        f"{tried.error:.1e} on other inputs (tolerance {tried.tolerance:.0e}){because}",
+        hint="its code may depend on values of the example inputs, or keep state between calls",
+    )
+
+
+def _ignored(model: nn.Module, program: ExportedProgram, tried: _Run) -> list[str]:
+    """Inputs that the module's outputs depend on, and the program's don't."""
+    graph, found = unlift(program), list[str]()
+    other = fresh_inputs(program, 0, DRAWS)
+    for number, name in enumerate(input_names(program)):
+        value = tried.inputs[number]
+        if not isinstance(value, torch.Tensor) or value.shape != other[number].shape:
+            continue
+        changed = [*tried.inputs[:number], other[number], *tried.inputs[number + 1 :]]
+        try:
+            moves = error(_of_module(model, program, changed), tried.expected) > 0
+        except FORWARD_ERRORS:
+            continue
+        if moves and error(_of_program(graph, program, changed), tried.got) == 0:
+            found.append(name)
+    return found
