@@ -32,6 +32,7 @@ from graphprune.passes.solver import (
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
+from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
 
 from .costs import Cost, cost_of
@@ -157,6 +158,7 @@ class Allocate(AnalysisPass):
             f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
         )
         notes = (note,) if unused > 0 and len(met) == 1 else ()
+        notes += _silent(analysis, scores, plan, allocation)
         return Decision(plan, allocation, met, notes, curves=curves)
 
     def _allocated(
@@ -279,6 +281,24 @@ class Allocate(AnalysisPass):
             smallest=max(worst),
             hint=f"{self.limits.hint()}raise a budget",
         )
+
+
+def _silent(
+    analysis: Analysis, scores: Scores, plan: Plan, allocation: Allocation
+) -> tuple[str, ...]:
+    """What the criterion had nothing to say of, though channels are removed there."""
+    cut = [group.id for group in plan.groups if len(group.keep) < group.width]
+    alike = [name for name in cut if np.ptp(scores.values[name]) == 0]
+    notes: list[str] = []
+    if alike:
+        names = f"{', '.join(alike[:3])}{', ...' if alike[3:] else ''}"
+        notes.append(f"all channels score alike, so which of them stay is arbitrary: {names}")
+    if cut and allocation.distortion == 0:
+        notes.append(
+            "the cut has a distortion of 0: the removed channels are dead, or the criterion saw "
+            "nothing of them"
+        )
+    return tuple(notes)
 
 
 def _rounded(asked: Met) -> float:

@@ -39,7 +39,8 @@ class Network(nn.Module):
     """Computes what an ONNX graph does.
 
     Floating-point weights are parameters, under their own names as far as these are possible
-    in PyTorch; statistics of BatchNormalization and integers are buffers.
+    in PyTorch, whether initialisers or ``Constant`` nodes hold them; statistics of
+    BatchNormalization and integers are buffers.
 
     Args:
         graph: what to compute.
@@ -90,9 +91,7 @@ class Network(nn.Module):
                 if number.items.size <= 1 or name not in as_tensor:
                     continue
             tensor = _tensor(array, name)
-            learned = (
-                tensor.is_floating_point() and name in graph.weights and name not in statistics
-            )
+            learned = tensor.is_floating_point() and name not in statistics
             _register(self, path, nn.Parameter(tensor) if learned else tensor)
             self._stored[name] = path
             if number is not None:
