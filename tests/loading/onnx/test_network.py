@@ -148,4 +148,4 @@ def test_weights_in_constant_nodes_are_weights(gather: bool, tmp_path: Path) -> 
         plans.append({group.id: group.keep for group in result.plan.groups})
     assert list(plans[0].values()) == list(plans[1].values())
     (hidden,) = (group for group in result.plan.groups if group.width == 16)
-    assert min(hidden.keep) >= 8
+    assert set(range(8, 16)) <= set(hidden.keep)
