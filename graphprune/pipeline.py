@@ -235,6 +235,8 @@ def _is_option(value: Any) -> bool:
         return True
     if isinstance(value, tuple | frozenset):
         return all(map(_is_option, value))
+    if isinstance(value, Mapping):
+        return all(map(_is_option, (*value.keys(), *value.values())))
     functions = (FunctionType, BuiltinFunctionType, MethodType, partial, torch.Tensor, type)
     if isinstance(value, functions) or not hasattr(value, "__dict__"):
         return False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
@@ -79,9 +79,16 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
     if like.example_inputs is None:
         raise ValueError("the program carries no example inputs")
     args, kwargs = separated(like.example_inputs)
-    return torch.export.export(
-        module, args, kwargs, dynamic_shapes=_dynamic_shapes(module, like, args, kwargs)
-    )
+    try:
+        dims = _dynamic_shapes(module, like, args, kwargs)
+        return torch.export.export(module, args, kwargs, dynamic_shapes=dims)
+    except RuntimeError:
+        # Sizes such as a strided convolution's hold only beyond some least input: torch finds it.
+        dims = _dynamic_shapes(module, like, args, kwargs, inferred=True)
+        program = torch.export.export(module, args, kwargs, dynamic_shapes=dims)
+        if dynamic_dims(program).keys() != dynamic_dims(like).keys():
+            raise
+        return program
 
 
 def lift(module: fx.GraphModule) -> ExportedProgram:
@@ -105,11 +112,24 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
 
 
 def _dynamic_shapes(
-    module: fx.GraphModule, program: ExportedProgram, args: Any, kwargs: Any
+    module: fx.GraphModule,
+    program: ExportedProgram,
+    args: Any,
+    kwargs: Any,
+    *,
+    inferred: bool = False,
 ) -> Any:
-    """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
+    """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions.
+
+    With ``inferred``, torch finds the bounds of all dimensions but the leading ones.
+    """
     dims: dict[str, Any] = {}
     leaves = [leaf_dims(node, program, dims) for node in _input_nodes(program)]
+    if inferred:
+        leaves = [
+            None if leaf is None else {d: dim if d == 0 else Dim.AUTO for d, dim in leaf.items()}
+            for leaf in leaves
+        ]
     _, spec = pytree.tree_flatten((args, kwargs))
     by_position, by_name = pytree.tree_unflatten(leaves, spec)
     return of_parameters(module, by_position, by_name)

@@ -31,11 +31,17 @@ def padding(
         raise refuse(node, f"auto_pad {mode!a}")
     before, after = [], []
     for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
-        whole = max((-(-int(size) // stride) - 1) * stride + (k - 1) * dilation + 1 - int(size), 0)
+        places = (size + stride - 1) // stride  # a symbolic size stays symbolic
+        whole = torch.sym_max((places - 1) * stride + (k - 1) * dilation + 1 - size, 0)
         small, large = whole // 2, whole - whole // 2
         before.append(small if mode == "SAME_UPPER" else large)
         after.append(large if mode == "SAME_UPPER" else small)
     return before, after
+
+
+def is_one_sided(before: list[Any], after: list[Any]) -> bool:
+    """Whether padding differs from side to side, or may for some symbolic size."""
+    return any(isinstance(pad, torch.SymInt) for pad in before) or before != after
 
 
 def _both_sides(before: list[int], after: list[int]) -> list[int]:
@@ -53,7 +59,7 @@ def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torc
         raise refuse(node, f"a convolution with {rank} spatial axes")
     strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
     before, after = padding(node, data, list(w.shape[2:]), strides, dilations)
-    if before != after:
+    if is_one_sided(before, after):
         data, before = F.pad(data, _both_sides(before, after)), [0] * rank
     b = tensor(bias) if bias is not None else None
     return _CONVOLUTIONS[rank](data, w, b, strides, before, dilations, node.get("group", 1))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .layers import padding
+from .layers import is_one_sided, padding
 from .operators import Node, operator, refuse
 from .values import Value, floats, integers, tensor
 
@@ -32,7 +32,9 @@ def max_pool(node: Node, x: Value) -> torch.Tensor:
         raise refuse(node, "an output of indices, or another number of axes than 1 to 3,")
     strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
     before, after = padding(node, value, kernel, strides, dilations)
-    if before != after or any(2 * pad > k for pad, k in zip(before, kernel, strict=True)):
+    if is_one_sided(before, after) or any(
+        2 * pad > k for pad, k in zip(before, kernel, strict=True)
+    ):
         value = F.pad(value, _pads(before, after), value=float("-inf"))
         before = [0] * rank
     return _MAX[rank](value, kernel, strides, before, dilations, bool(node.get("ceil_mode", 0)))
@@ -48,7 +50,7 @@ def average_pool(node: Node, x: Value) -> torch.Tensor:
         raise refuse(node, "a dilation, or another number of axes than 1 to 3,")
     before, after = padding(node, value, kernel, strides, dilations)
     ceil, counted = bool(node.get("ceil_mode", 0)), bool(node.get("count_include_pad", 0))
-    if before != after:
+    if is_one_sided(before, after):
         if ceil or not counted:
             raise refuse(node, "padding on one side only")
         value, before = F.pad(value, _pads(before, after)), [0] * rank

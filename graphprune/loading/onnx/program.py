@@ -174,16 +174,22 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
 
 
 def _attempts(graph: Graph) -> list[Any]:
-    """Dynamic dimensions to try: all that have no number, only the batch, none."""
+    """Dynamic dimensions to try, best first.
+
+    All that have no number; the same with bounds that torch infers, as a strided convolution needs
+    a least size; only the batch; none.
+    """
     named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
     symbols = dict(zip(named, identifiers(named), strict=True))
     dims = {name: Dim(symbols[name], min=1) for name in named}
     unnamed = Dim("batch_", min=1)
 
-    def specs(*, leading_only: bool) -> tuple[Mapping[int, Any] | None, ...]:
+    def specs(
+        *, leading_only: bool = False, inferred: bool = False
+    ) -> tuple[Mapping[int, Any] | None, ...]:
         return tuple(
             {
-                axis: dims[n] if n else unnamed
+                axis: Dim.AUTO if inferred and axis else dims[n] if n else unnamed
                 for axis, n in enumerate(each.dims)
                 if isinstance(n, str) and (axis == 0 or (n and not leading_only))
             }
@@ -191,7 +197,7 @@ def _attempts(graph: Graph) -> list[Any]:
             for each in graph.inputs
         )
 
-    return [specs(leading_only=False), specs(leading_only=True), None]
+    return [specs(), specs(inferred=True), specs(leading_only=True), None]
 
 
 def _check_sizes(program: ExportedProgram, path: Path) -> None:
