@@ -218,7 +218,7 @@ def apply(
     """
     dense = trace(model, example_inputs, example_kwargs)
     analysis = analyse(dense, allow_inexact=plan.allow_inexact)
-    cut = Cut.by(plan, analysis)
+    cut = Cut.from_plan(plan, analysis)
     verify(cut)
     return rebuild(model, cut, cut.program).model
 

@@ -29,7 +29,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.errors import InternalError, PassError
 from graphprune.ir.program import lift, unlift
-from graphprune.ops.fixed_random import held
+from graphprune.ops.fixed_random import fix_random_numbers
 
 __all__ = ["AnalysisPass", "Pipeline", "RunFact", "State", "TransformPass"]
 
@@ -136,22 +136,22 @@ class Pipeline:
     def __post_init__(self) -> None:
         """Check that every pass finds what it needs, and has options only."""
         known = set(self.given)
-        for each in self.passes:
-            missing = [kind.__name__ for kind in each.needs if kind not in known]
+        for pass_ in self.passes:
+            missing = [kind.__name__ for kind in pass_.needs if kind not in known]
             if missing:
                 raise ValueError(
-                    f"pass {each.name} needs {', '.join(missing)}, which no pass before it gives"
+                    f"pass {pass_.name} needs {', '.join(missing)}, which no pass before it gives"
                 )
-            if isinstance(each, AnalysisPass) and not each.gives:
-                raise ValueError(f"analysis pass {each.name} must give a fact")
-            if odd := _odd_field(each):
+            if isinstance(pass_, AnalysisPass) and not pass_.gives:
+                raise ValueError(f"analysis pass {pass_.name} must give a fact")
+            if odd := _odd_field(pass_):
                 raise ValueError(
-                    f"the field {odd!r} of pass {each.name} isn't a plain option: "
+                    f"the field {odd!r} of pass {pass_.name} isn't a plain option: "
                     "data, programs and callbacks are facts of the state"
                 )
-            if isinstance(each, TransformPass):
-                known = {kind for kind in known if _survives(kind, each)}
-            known |= set(each.gives)
+            if isinstance(pass_, TransformPass):
+                known = {kind for kind in known if _survives(kind, pass_)}
+            known |= set(pass_.gives)
 
     def run(self, state: State | ExportedProgram, progress: Progress | None = None) -> State:
         """Run all passes; the caller's program isn't changed.
@@ -169,18 +169,18 @@ class Pipeline:
             state = replace(state, progress=progress)
         done: list[str] = []
         print_ = _fingerprint(state.program)
-        for each in self.passes:
-            state.tell(each.name)
+        for pass_ in self.passes:
+            state.tell(pass_.name)
             start = time.perf_counter()
-            with _noting(each.name, done), held(state.program.graph):
-                after = _step(each, state)
+            with _noting(pass_.name, done), fix_random_numbers(state.program.graph):
+                after = _step(pass_, state)
             if _fingerprint(state.program) != print_:
-                raise PassError(f"pass {each.name} changed the program that it was given")
+                raise PassError(f"pass {pass_.name} changed the program that it was given")
             if after.program is not state.program:
                 print_ = _fingerprint(after.program)
-            done.append(each.name)
-            elapsed = state.seconds.get(each.name, 0.0) + time.perf_counter() - start
-            state = replace(after, seconds={**state.seconds, each.name: elapsed})
+            done.append(pass_.name)
+            elapsed = state.seconds.get(pass_.name, 0.0) + time.perf_counter() - start
+            state = replace(after, seconds={**state.seconds, pass_.name: elapsed})
         return state
 
     @overload
@@ -196,26 +196,26 @@ class Pipeline:
         return PassResult(unlift(result) if result is not lifted else program, result is not lifted)
 
 
-def _step(each: AnalysisPass | TransformPass, state: State) -> State:
-    if isinstance(each, AnalysisPass):
-        result = each.run(state)
-        new = _announced(each, result if len(each.gives) > 1 else (result,))
+def _step(pass_: AnalysisPass | TransformPass, state: State) -> State:
+    if isinstance(pass_, AnalysisPass):
+        result = pass_.run(state)
+        new = _announced(pass_, result if len(pass_.gives) > 1 else (result,))
         return replace(state, facts={**state.facts, **new})
-    program, results = each.run(state)
+    program, results = pass_.run(state)
     kind: type[Any] = type(program)
     if not issubclass(kind, ExportedProgram):
-        raise PassError(f"pass {each.name} returned a {kind.__name__} for a program")
-    facts = {kind: fact for kind, fact in state.facts.items() if _survives(kind, each)}
-    return replace(state, program=program, facts={**facts, **_announced(each, results)})
+        raise PassError(f"pass {pass_.name} returned a {kind.__name__} for a program")
+    facts = {kind: fact for kind, fact in state.facts.items() if _survives(kind, pass_)}
+    return replace(state, program=program, facts={**facts, **_announced(pass_, results)})
 
 
-def _announced(each: AnalysisPass | TransformPass, results: Any) -> dict[type[Any], Any]:
+def _announced(pass_: AnalysisPass | TransformPass, results: Any) -> dict[type[Any], Any]:
     """The facts that a pass found by type, if they are those that it announced."""
     kinds = [type(fact) for fact in results] if isinstance(results, tuple) else [type(results)]
-    if len(kinds) != len(each.gives) or not all(map(issubclass, kinds, each.gives)):
-        announced, got = (", ".join(k.__name__ for k in side) for side in (each.gives, kinds))
-        raise PassError(f"pass {each.name} gives {announced or 'nothing'}, but returned {got}")
-    return dict(zip(each.gives, results, strict=True))
+    if len(kinds) != len(pass_.gives) or not all(map(issubclass, kinds, pass_.gives)):
+        announced, got = (", ".join(k.__name__ for k in side) for side in (pass_.gives, kinds))
+        raise PassError(f"pass {pass_.name} gives {announced or 'nothing'}, but returned {got}")
+    return dict(zip(pass_.gives, results, strict=True))
 
 
 def _survives(kind: type[Any], transform: TransformPass) -> bool:
@@ -223,10 +223,10 @@ def _survives(kind: type[Any], transform: TransformPass) -> bool:
     return issubclass(kind, RunFact) or kind in transform.keeps
 
 
-def _odd_field(each: Any) -> str | None:
+def _odd_field(pass_: Any) -> str | None:
     """The first field of a pass that isn't a plain option."""
-    named = fields(each) if is_dataclass(each) else ()
-    return next((f.name for f in named if not _is_option(getattr(each, f.name))), None)
+    named = fields(pass_) if is_dataclass(pass_) else ()
+    return next((f.name for f in named if not _is_option(getattr(pass_, f.name))), None)
 
 
 def _is_option(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Analyse: from a graph to groups, costs, and what is frozen and why.
 
-The sweep visits every node in order, applies the rule of its operator to the layouts of its
+The propagation visits every node in order, applies the rule of its operator to the layouts of its
 inputs, and is repeated until no link changes anything. Parameters own the labels; activations
 only borrow them.
 """
@@ -29,7 +29,7 @@ from graphprune.ops import Facts
 from graphprune.ops.facts import Result
 
 from .groups import Group, Grouping, group_labels
-from .propagate import Sweep
+from .propagate import Propagation
 
 __all__ = ["Analysis", "analyse"]
 
@@ -46,7 +46,7 @@ class Analysis:
         layouts: per node, the layout of its result (a list, if it has several).
         labels: the label store.
         nodes: node of each link number in the store's log.
-        stored: calls that depend on stored tensors alone.
+        constant_calls: calls that depend on stored tensors alone.
         grouping: the groups.
         costs: their costs.
         allow_inexact: statistics over an axis didn't hold it.
@@ -60,7 +60,7 @@ class Analysis:
     layouts: Mapping[fx.Node, Result]
     labels: Labels
     nodes: tuple[fx.Node, ...]
-    stored: frozenset[fx.Node]
+    constant_calls: frozenset[fx.Node]
     grouping: Grouping
     costs: Costs
     allow_inexact: bool = False
@@ -105,7 +105,7 @@ class Analysis:
         """Group id -> the calls whose statistics over the group's channels can't be kept."""
         found: dict[str, dict[fx.Node, None]] = {}
         for node, facts in self.facts.items():
-            for axis in (a for s in facts.statistics if not s.exact for a in s.held):
+            for axis in (a for s in facts.statistics if not s.exact for a in s.counted):
                 for group in self.groups_on([axis]):
                     found.setdefault(group, {})[node] = None
         return {name: tuple(nodes) for name, nodes in found.items()}
@@ -140,31 +140,31 @@ def analyse(
         The analysis. It never fails on an unknown operator: that freezes what it touches.
     """
     module = unlift(program) if isinstance(program, ExportedProgram) else program
-    sweep = Sweep(module, free_inputs, allow_inexact)
+    propagation = Propagation(module, free_inputs, allow_inexact)
     while True:
-        sweep.to_fixpoint()
-        sweep.freeze_unseen()
-        axes = sweep.distinct_axes()
+        propagation.to_fixpoint()
+        propagation.freeze_unseen()
+        axes = propagation.distinct_axes()
         parameters = {
-            (name, dim): sweep.labels.resolve(axis)
-            for name, layout in sweep.axes.items()
+            (name, dim): propagation.labels.resolve(axis)
+            for name, layout in propagation.axes.items()
             for dim, axis in enumerate(layout)
         }
-        grouping = group_labels(axes, parameters, len(sweep.labels))
+        grouping = group_labels(axes, parameters, len(propagation.labels))
         irregular = [labels for axis in axes if len(labels := grouping.irregular(axis))]
         if not irregular:
             break
-        sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
-    costs = _costs(sweep, grouping)
+        propagation.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
+    costs = _costs(propagation, grouping)
     return Analysis(
         module,
-        sweep.facts,
-        sweep.tensors,
-        sweep.axes,
-        sweep.results,
-        sweep.labels,
-        sweep.nodes,
-        sweep.stored,
+        propagation.facts,
+        propagation.tensors,
+        propagation.axes,
+        propagation.results,
+        propagation.labels,
+        propagation.nodes,
+        propagation.constant_calls,
         grouping,
         costs,
         allow_inexact,
@@ -182,8 +182,8 @@ def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polyn
     return total(parts)
 
 
-def _costs(sweep: Sweep, grouping: Grouping) -> Costs:
-    labels, batch = sweep.labels, _batch(sweep.module)
+def _costs(propagation: Propagation, grouping: Grouping) -> Costs:
+    labels, batch = propagation.labels, _batch(propagation.module)
     sizes: dict[int, Polynomial] = {}
 
     def volume(layout: Layout) -> Polynomial:
@@ -194,19 +194,19 @@ def _costs(sweep: Sweep, grouping: Grouping) -> Costs:
             out *= sizes[id(axis)]
         return out
 
-    distinct = {id(t): name for name, t in reversed(sweep.tensors.items())}
-    volumes = {name: volume(sweep.axes[name]) for name in distinct.values()}
-    trainable = [n for n in volumes if isinstance(sweep.tensors[n], torch.nn.Parameter)]
+    distinct = {id(t): name for name, t in reversed(propagation.tensors.items())}
+    volumes = {name: volume(propagation.axes[name]) for name in distinct.values()}
+    trainable = [n for n in volumes if isinstance(propagation.tensors[n], torch.nn.Parameter)]
     results = [
         volume(result).scaled(node.meta["val"].element_size() / batch)
-        for node, facts in sweep.facts.items()
+        for node, facts in propagation.facts.items()
         if isinstance(result := facts.result, tuple)
     ]
     return Costs(
-        macs=total(_macs(facts, labels, grouping, batch) for facts in sweep.facts.values()),
+        macs=total(_macs(facts, labels, grouping, batch) for facts in propagation.facts.values()),
         params=total(volumes[name] for name in trainable),
         weight_bytes=total(
-            volumes[name].scaled(sweep.tensors[name].element_size()) for name in volumes
+            volumes[name].scaled(propagation.tensors[name].element_size()) for name in volumes
         ),
         activation_bytes=total(results),
         batch=batch,

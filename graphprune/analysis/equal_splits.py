@@ -11,15 +11,15 @@ from graphprune.axes.labels import Axis
 
 from .analyse import Analysis
 
-__all__ = ["equal_pieces"]
+__all__ = ["equal_splits"]
 
 
-def equal_pieces(analysis: Analysis) -> tuple[int, ...]:
+def equal_splits(analysis: Analysis) -> tuple[int, ...]:
     """For each group the lowest number of those that have to keep equally many channels."""
     lowest = list(range(len(analysis.groups)))
     for facts in analysis.facts.values():
-        groups = [_whole_group(analysis, run) for run in facts.pieces]
-        if None not in groups and len({len(run) for run in facts.pieces}) == 1:
+        groups = [_whole_group(analysis, run) for run in facts.equal_runs]
+        if None not in groups and len({len(run) for run in facts.equal_runs}) == 1:
             together = {lowest[group] for group in groups if group is not None}
             lowest = [min(together) if each in together else each for each in lowest]
     return tuple(lowest)

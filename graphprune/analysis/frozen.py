@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .analyse import Analysis
 
-__all__ = ["Frozen", "classes_of", "frozen", "operator_of", "reason_of", "unknown_operators"]
+__all__ = ["Frozen", "coupling_classes", "frozen", "operator_of", "reason_of", "unknown_operators"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _axis_names(analysis: Analysis) -> dict[int, str]:
     return {id(axis): f"{name}:{dim}" for name, dim, axis in reversed(list(named))}
 
 
-def classes_of(labels: Labels) -> NDArray[np.int64]:
+def coupling_classes(labels: Labels) -> NDArray[np.int64]:
     """Per label, a number for the labels it is coupled to, whether or not these are frozen."""
     classes = Labels()
     classes.fresh(len(labels) - 1)
@@ -120,7 +120,7 @@ def classes_of(labels: Labels) -> NDArray[np.int64]:
 
 def _first_freeze(labels: Labels) -> NDArray[np.int64]:
     """Per label, the link that froze its class first; -1: not frozen."""
-    roots = classes_of(labels)
+    roots = coupling_classes(labels)
     order = np.full(len(labels), np.iinfo(np.int64).max)
     for number, event in enumerate(labels.log):
         held = np.where(event.left == FROZEN, event.right, event.left)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Axis
 from graphprune.axes.polynomial import Polynomial
-from graphprune.axes.unify import widened
+from graphprune.axes.unify import pad_columns
 
 __all__ = ["Group", "Grouping", "Occurrence", "group_labels"]
 
@@ -166,7 +166,7 @@ def _refine_colours(axes: Sequence[Axis], count: int) -> NDArray[np.int64]:
     width = max((axis.shape[1] for axis in axes), default=0)
     if width == 0:
         return np.zeros(count, dtype=np.int64)
-    rows = np.concatenate([widened(axis, width) for axis in axes])
+    rows = np.concatenate([pad_columns(axis, width) for axis in axes])
     axis_of = np.repeat(np.arange(len(axes)), [len(a) for a in axes])
     used = rows[:, 0] != FROZEN
     rows, axis_of = rows[used], axis_of[used].astype(np.uint64)

@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, Labels, plain
+from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import is_continuous, size_hint
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
 
-__all__ = ["Sweep"]
+__all__ = ["Propagation"]
 
-MAX_SWEEPS = 100
+MAX_PASSES = 100
 
 
-class Sweep:
+class Propagation:
     """Labels and layouts of a graph, refined sweep by sweep until nothing changes.
 
     Args:
@@ -43,7 +43,7 @@ class Sweep:
         self.labels = Labels()
         self.nodes = tuple(module.graph.nodes)
         self.tensors = dict(state(module))
-        self.stored = stored_calls(module)
+        self.constant_calls = constant_calls(module)
         self.axes: dict[str, Layout] = {}
         self.facts: dict[fx.Node, Facts] = {}
         self.results: dict[fx.Node, Result] = {}
@@ -61,19 +61,21 @@ class Sweep:
         for name, tensor in self.tensors.items():
             first = owner.setdefault(id(tensor), name)
             self.axes[name] = self.axes.get(first) or tuple(
-                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else plain(n)
+                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else unlabelled(n)
                 for n in tensor.shape
             )
 
     def to_fixpoint(self) -> None:
-        """Sweep until no link changes anything."""
-        for _ in range(MAX_SWEEPS):
+        """Propagation until no link changes anything."""
+        for _ in range(MAX_PASSES):
             before = self.labels.version
             for link, node in enumerate(self.nodes):
                 self.results[node] = self._visit(link, node)
             if self.labels.version == before:
                 return
-        raise InternalError(f"the axis algebra did not settle in {MAX_SWEEPS} sweeps")
+        raise InternalError(
+            f"the axis algebra did not settle in {MAX_PASSES} passes over the graph"
+        )
 
     def _visit(self, link: int, node: fx.Node) -> Result:
         match node.op:
@@ -104,7 +106,7 @@ class Sweep:
         for dim, size in enumerate(value.shape):
             if (key, dim) not in cache:
                 n = size_hint(size)
-                cache[key, dim] = self.labels.fresh(n) if n > 1 else plain(n)
+                cache[key, dim] = self.labels.fresh(n) if n > 1 else unlabelled(n)
         return tuple(cache[key, dim] for dim in range(value.ndim))
 
     def _call(self, link: int, node: fx.Node) -> Result:
@@ -124,7 +126,7 @@ class Sweep:
             self._constants,
             quiet=self._is_quiet,
             allow_inexact=self.allow_inexact,
-            stored=node in self.stored,
+            on_constants=node in self.constant_calls,
         )
         facts = call.facts
         facts.result = entry.apply(call)
@@ -178,13 +180,13 @@ class Sweep:
             (link, axis)
             for link, node in enumerate(self.nodes)
             if node in self.facts
-            for axis in self.facts[node].held
+            for axis in self.facts[node].needed_whole
         ]
         if not holding:
             return
         seen = [np.zeros(1, dtype=np.int64)]
         for node in self.nodes:
-            if node.op != "get_attr" and node not in self.stored:
+            if node.op != "get_attr" and node not in self.constant_calls:
                 seen += [
                     self.labels.resolve(axis).ravel()
                     for n in (node, *node.all_input_nodes)

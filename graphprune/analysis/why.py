@@ -14,16 +14,16 @@ from graphprune.axes.labels import FROZEN
 from graphprune.errors import OptionError
 from graphprune.ir.nodes import source_line
 
-from .frozen import classes_of, operator_of, reason_of
+from .frozen import coupling_classes, operator_of, reason_of
 
 if TYPE_CHECKING:
     from .analyse import Analysis
 
-__all__ = ["Step", "why"]
+__all__ = ["ExplanationStep", "why"]
 
 
 @dataclass(frozen=True)
-class Step:
+class ExplanationStep:
     """One call on the chain.
 
     Attributes:
@@ -37,7 +37,7 @@ class Step:
     where: str
 
 
-def why(analysis: Analysis, name: str) -> tuple[Step, ...]:
+def why(analysis: Analysis, name: str) -> tuple[ExplanationStep, ...]:
     """Explain a group, or an axis of a parameter.
 
     Args:
@@ -69,10 +69,10 @@ def why(analysis: Analysis, name: str) -> tuple[Step, ...]:
     return tuple(dict.fromkeys(steps))
 
 
-def _step(analysis: Analysis, link: int, *, last: bool) -> Step:
+def _step(analysis: Analysis, link: int, *, last: bool) -> ExplanationStep:
     node = analysis.nodes[link]
     says = reason_of(analysis, node) if last else "couples"
-    return Step(says, operator_of(node), source_line(node))
+    return ExplanationStep(says, operator_of(node), source_line(node))
 
 
 def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
@@ -100,7 +100,7 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
 
 def _edges(analysis: Analysis, label: int) -> Iterator[tuple[int, int, int]]:
     """Logged unions among the labels that are one with a label, as (left, right, link)."""
-    roots = classes_of(analysis.labels)
+    roots = coupling_classes(analysis.labels)
     mine: NDArray[np.bool_] = roots == roots[label]
     for event in analysis.labels.log:
         for i in np.flatnonzero(mine[event.left] | mine[event.right]):

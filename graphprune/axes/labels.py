@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FROZEN", "Axis", "Event", "Labels", "plain"]
+__all__ = ["FROZEN", "Axis", "Event", "Labels", "unlabelled"]
 
 Axis = NDArray[np.int64]
 """``[rows, k]`` labels; see the module's docstring."""
@@ -31,7 +31,7 @@ Axis = NDArray[np.int64]
 FROZEN = 0
 
 
-def plain(size: int) -> Axis:
+def unlabelled(size: int) -> Axis:
     """An axis of ``size`` rows without labels: spatial, batch, token axes."""
     return np.empty((size, 0), dtype=np.int64)
 

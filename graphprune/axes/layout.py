@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .labels import Axis, Labels, plain
+from .labels import Axis, Labels, unlabelled
 from .split import split
 from .unify import merge
 
@@ -50,11 +50,11 @@ def _regroup(labels: Labels, axes: list[Axis], sizes: list[int], link: int) -> l
     big = [axis for axis in axes if len(axis) != 1]
     if [len(axis) for axis in big] == [size for size in sizes if size != 1]:
         left = iter(big)
-        return [plain(1) if size == 1 else next(left) for size in sizes]
+        return [unlabelled(1) if size == 1 else next(left) for size in sizes]
     if not any(axis.shape[1] for axis in big):
-        return [plain(size) for size in sizes]
+        return [unlabelled(size) for size in sizes]
     if math.prod(sizes) > MAX_ROWS:
         for axis in big:
             labels.freeze(axis, link)
-        return [plain(size) for size in sizes]
+        return [unlabelled(size) for size in sizes]
     return split(labels, merge(big), sizes, link)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import Axis, Labels, plain
+from .labels import Axis, Labels, unlabelled
 from .unify import merge, tie
 
 __all__ = ["split"]
@@ -28,7 +28,7 @@ def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[A
     if rows.shape[1] == 0:
         if axis.shape[1]:  # frozen labels stay attached, for the explanation
             return _attach_frozen(axis, sizes)
-        return [plain(size) for size in sizes]
+        return [unlabelled(size) for size in sizes]
     cells = _Cells(rows, sizes)
     parts = [cells.slices_along(j) for j in range(len(sizes))]
     loose = cells.loose()
@@ -45,7 +45,7 @@ def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[A
 def _attach_frozen(axis: Axis, sizes: Sequence[int]) -> list[Axis]:
     grid = axis.reshape(*sizes, axis.shape[1])
     firsts = [np.moveaxis(grid, j, 0).reshape(sizes[j], -1)[:, :1] for j in range(len(sizes))]
-    return [first if size > 1 else plain(1) for first, size in zip(firsts, sizes, strict=True)]
+    return [first if size > 1 else unlabelled(1) for first, size in zip(firsts, sizes, strict=True)]
 
 
 class _Cells:
@@ -103,7 +103,7 @@ class _Cells:
         alone = np.bincount(self.position, minlength=len(self.rows)).max() == 1
         if not (boxes and alone):
             return None
-        new = [plain(size) for size in self.sizes]
+        new = [unlabelled(size) for size in self.sizes]
         parts: list[NDArray[np.int64]] = []
         for j in axes:
             new[j] = labels.fresh(self.sizes[j])
@@ -138,6 +138,6 @@ class _Cells:
         labels.freeze(np.unique(self.names[self.index[entries[wide]]])[:, None], link)
         axes = np.flatnonzero((~self.full & loose).any(axis=1))
         largest = max(axes, key=lambda j: (self.sizes[j], j))
-        new = [plain(size) for size in self.sizes]
+        new = [unlabelled(size) for size in self.sizes]
         new[largest] = labels.fresh(self.sizes[largest])
         return new

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import FROZEN, Axis, Labels, plain
+from .labels import FROZEN, Axis, Labels, unlabelled
 
-__all__ = ["merge", "tie", "widened"]
+__all__ = ["merge", "pad_columns", "tie"]
 
 
 def tie(labels: Labels, left: Axis, right: Axis, link: int) -> None:
@@ -50,10 +50,10 @@ def _column(labels: Labels, raw: Axis, resolved: Axis) -> NDArray[np.int64]:
 
 def _pad(a: Axis, b: Axis) -> tuple[Axis, Axis]:
     width = max(a.shape[1], b.shape[1])
-    return widened(a, width), widened(b, width)
+    return pad_columns(a, width), pad_columns(b, width)
 
 
-def widened(axis: Axis, width: int) -> Axis:
+def pad_columns(axis: Axis, width: int) -> Axis:
     """The axis with frozen entries added up to ``width`` columns."""
     missing = width - axis.shape[1]
     if missing == 0:
@@ -137,4 +137,4 @@ def merge(axes: Sequence[Axis]) -> Axis:
         if axis.shape[1]:
             outer = total // (inner * len(axis))
             columns.append(np.tile(np.repeat(axis, inner, axis=0), (outer, 1)))
-    return np.concatenate(columns, axis=1) if columns else plain(total)
+    return np.concatenate(columns, axis=1) if columns else unlabelled(total)

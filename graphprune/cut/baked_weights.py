@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 from graphprune.ir.nodes import is_continuous
-from graphprune.ops.float64 import Double, Tensors
+from graphprune.ops.float64 import Float64Interpreter, Tensors
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -31,10 +31,10 @@ def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
 
     These are the last ones of the calls on stored tensors: an activation reads their result.
     """
-    stored = analysis.stored
+    stored = analysis.constant_calls
     broken: set[fx.Node] = set()
     for node in analysis.module.graph.nodes:
-        held = analysis.facts[node].held if node in analysis.facts else ()
+        held = analysis.facts[node].needed_whole if node in analysis.facts else ()
         if node in stored and (
             any(not kept(axis).all() for axis in held)
             or not broken.isdisjoint(node.all_input_nodes)
@@ -136,7 +136,7 @@ def baked_results(
             copies[node] = graph.node_copy(node, lambda n: copies[n])
     graph.output(tuple(copies[node] for node in calls))
     with torch.no_grad():
-        values: tuple[torch.Tensor, ...] = Double(
+        values: tuple[torch.Tensor, ...] = Float64Interpreter(
             fx.GraphModule(analysis.module, graph), tensors
         ).run()
     return values

@@ -40,7 +40,7 @@ class Cut(RunFact):
     kept: Kept
 
     @classmethod
-    def of(cls, analysis: Analysis, keep: Mapping[str, Iterable[int]]) -> Cut:
+    def keeping(cls, analysis: Analysis, keep: Mapping[str, Iterable[int]]) -> Cut:
         """The cut that keeps some channels of some groups; absent groups stay whole.
 
         Args:
@@ -50,7 +50,7 @@ class Cut(RunFact):
         return cls(analysis, analysis.kept(keep))
 
     @classmethod
-    def by(cls, plan: Plan, analysis: Analysis) -> Cut:
+    def from_plan(cls, plan: Plan, analysis: Analysis) -> Cut:
         """The cut that a plan asks for; the weights may be other than those it was made with.
 
         Raises:
@@ -61,7 +61,7 @@ class Cut(RunFact):
             {g.id: g.width for g in analysis.groups},
             allow_inexact=analysis.allow_inexact,
         )
-        return cls.of(analysis, plan.keep)
+        return cls.keeping(analysis, plan.keep)
 
     def channels(self, group: Group) -> NDArray[np.int64]:
         """Numbers of the group's channels that stay, ascending."""

@@ -73,7 +73,7 @@ def _store(
         module.graph.erase_node(copies[old])
         copies[old] = stored
     for old in reversed(analysis.nodes):
-        if (old in analysis.stored or old.op == "get_attr") and not copies[old].users:
+        if (old in analysis.constant_calls or old.op == "get_attr") and not copies[old].users:
             module.graph.erase_node(copies.pop(old))
     return fx.GraphModule(module, module.graph)  # takes along only the tensors that are read
 

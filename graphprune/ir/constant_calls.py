@@ -12,10 +12,10 @@ from torch import fx
 from .nodes import size_hint
 from .program import state
 
-__all__ = ["stored_calls"]
+__all__ = ["constant_calls"]
 
 
-def stored_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
+def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
     """Calls whose results depend on stored tensors alone, and could be stored in their place.
 
     Not those that something writes into.

@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["bounds", "leaf_dims", "of_parameters"]
+__all__ = ["bounds", "input_dims", "shapes_by_parameter"]
 
 
-def leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+def input_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
     """What ``dynamic_shapes`` says of one input: dimension -> ``Dim``; ``None`` if it is static.
 
     Args:
@@ -65,7 +65,7 @@ def bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, 
     return int(found.lower), int(found.upper) if found.upper.is_Integer else None
 
 
-def of_parameters(module: torch.nn.Module, by_position: Any, by_name: Any) -> Any:
+def shapes_by_parameter(module: torch.nn.Module, by_position: Any, by_name: Any) -> Any:
     """``dynamic_shapes`` from those of positional and of keyword inputs, whatever order these have."""
     positional, named = _with_lists(by_position), _with_lists(by_name)
     if not named:

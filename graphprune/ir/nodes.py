@@ -12,8 +12,16 @@ import torch
 from torch import fx
 
 __all__ = [
-    "arguments", "bind", "evaluate", "is_comparable", "is_continuous", "placed", "set_argument", "shape", "size_hint",
+    "arguments",
+    "bind",
+    "evaluate",
+    "is_comparable",
+    "is_continuous",
+    "set_argument",
+    "shape",
+    "size_hint",
     "source_line",
+    "split_arguments",
 ]  # fmt: skip
 
 UNKNOWN_SIZE = 8
@@ -37,7 +45,9 @@ def arguments(node: fx.Node, value: Callable[[fx.Node], Any]) -> dict[str, Any]:
     return dict(zip(_names(node), args, strict=False)) | kwargs
 
 
-def placed(node: fx.Node, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def split_arguments(
+    node: fx.Node, values: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Other values for ``arguments``, where the call has them."""
     args = tuple(values[name] for name in _names(node)[: len(node.args)])
     return args, {name: values[name] for name in node.kwargs}

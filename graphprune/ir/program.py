@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from .dynamic_shapes import bounds, leaf_dims, of_parameters
+from .dynamic_shapes import bounds, input_dims, shapes_by_parameter
 from .inline_regions import inline_regions
 from .nodes import shape, size_hint
 
@@ -92,14 +92,14 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
         value = node.meta["val"]
         is_tensor = isinstance(value, torch.Tensor)
         inputs.append(torch.zeros(shape(node), dtype=value.dtype) if is_tensor else value)
-        shapes.append(leaf_dims(node, None, names))
+        shapes.append(input_dims(node, None, names))
     spec = getattr(module, "_in_spec", None)
     if spec is None:
         return torch.export.export(module, tuple(inputs), dynamic_shapes=tuple(shapes))
     args, kwargs = pytree.tree_unflatten(inputs, spec)
     by_position, by_name = pytree.tree_unflatten(shapes, spec)
     return torch.export.export(
-        module, args, kwargs, dynamic_shapes=of_parameters(module, by_position, by_name)
+        module, args, kwargs, dynamic_shapes=shapes_by_parameter(module, by_position, by_name)
     )
 
 
@@ -108,10 +108,10 @@ def _dynamic_shapes(
 ) -> Any:
     """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
     dims: dict[str, Any] = {}
-    leaves = [leaf_dims(node, program, dims) for node in _input_nodes(program)]
+    leaves = [input_dims(node, program, dims) for node in _input_nodes(program)]
     _, spec = pytree.tree_flatten((args, kwargs))
     by_position, by_name = pytree.tree_unflatten(leaves, spec)
-    return of_parameters(module, by_position, by_name)
+    return shapes_by_parameter(module, by_position, by_name)
 
 
 def _input_nodes(program: ExportedProgram) -> list[fx.Node]:

@@ -11,7 +11,7 @@ from graphprune.errors import InternalError
 
 from .program import state
 
-__all__ = ["fill", "set_tensor"]
+__all__ = ["fill_tensors", "set_tensor"]
 
 
 def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
@@ -23,7 +23,7 @@ def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None
     setattr(owner, attribute, tensor)
 
 
-def fill(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) -> None:
+def fill_tensors(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) -> None:
     """Give a graph copies of other tensors, in its own dtypes. What is one object stays one.
 
     Args:

@@ -20,9 +20,9 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError, TraceError, first_line
 
-from .dynamic_shapes import of_parameters
+from .dynamic_shapes import shapes_by_parameter
 
-__all__ = ["FORWARD_ERRORS", "evaluating", "quiet", "trace", "user_line"]
+__all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
 
@@ -61,7 +61,7 @@ def trace(
         TraceError: if torch.export can't capture it.
     """
     named = dict(kwargs or {})
-    with evaluating(model):
+    with evaluation_mode(model):
         _register_dataclasses((args, named))
         if not _on_meta(args, named):
             _register_dataclasses(_run(model, args, named))
@@ -69,8 +69,8 @@ def trace(
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             _evaluate(model)
             try:
-                with quiet():
-                    dynamic = None if shapes is None else of_parameters(model, *shapes)
+                with silence_torch():
+                    dynamic = None if shapes is None else shapes_by_parameter(model, *shapes)
                     return torch.export.export(model, *inputs, dynamic_shapes=dynamic)
             except FORWARD_ERRORS as error:
                 logger.info("torch.export failed: %s", error)
@@ -133,7 +133,7 @@ def _on_meta(*inputs: Any) -> bool:
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Generator[None]:
+def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
     """A time in which a model is in evaluation mode; what it kept in it is dropped before and after."""
     training = {module: module.training for module in model.modules()}
     _evaluate(model)
@@ -154,7 +154,7 @@ def _evaluate(model: torch.nn.Module) -> None:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
+def silence_torch() -> Generator[None]:
     """Keep torch's own report of a failed attempt off the user's screen."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
     levels = [each.level for each in loggers]

@@ -15,7 +15,7 @@ from .nodes import bind, set_argument
 from .program import lift, state, unlift
 from .tensors import set_tensor
 
-__all__ = ["TrainableGraph", "obeying", "trainable_graph"]
+__all__ = ["TrainableGraph", "as_trainable", "trainable_graph"]
 
 _TRAINING = {"train", "training", "use_input_stats"}
 """What operators call the flag that tells training from evaluation."""
@@ -61,10 +61,10 @@ def _read(
 
 def trainable_graph(program: ExportedProgram) -> TrainableGraph:
     """The program as a module to train."""
-    return obeying(unlift(program))
+    return as_trainable(unlift(program))
 
 
-def obeying(source: fx.GraphModule) -> TrainableGraph:
+def as_trainable(source: fx.GraphModule) -> TrainableGraph:
     """A traced graph as a module to train; it shares the graph."""
     module = TrainableGraph(source, source.graph)
     for node in [n for n in module.graph.nodes if n.op == "call_function"]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, Labels, plain
+from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import tie
 from graphprune.errors import InternalError
@@ -48,7 +48,7 @@ class Call:
         *,
         quiet: Callable[[fx.Node], bool],
         allow_inexact: bool,
-        stored: bool = False,
+        on_constants: bool = False,
     ) -> None:
         self.node = node
         self.labels = labels
@@ -59,7 +59,7 @@ class Call:
         self._layouts = layouts
         self._cache = cache
         self._tensors = tensors
-        self._stored = stored
+        self._on_constants = on_constants
         self.arguments = bind(node)
 
     def __getitem__(self, name: str) -> Any:
@@ -135,15 +135,15 @@ class Call:
 
     def contract(self, argument: str, dim: int, axis: Axis, item: int | None = None) -> None:
         """``axis`` is summed over; it is dimension ``dim`` of the weight-like ``argument``."""
-        if self._stored:
-            self.facts.held.append(axis)
+        if self._on_constants:
+            self.facts.needed_whole.append(axis)
         else:
             self.facts.contractions.append(Contraction(argument, dim, axis, item))
 
     def freeze(self, *axes: Axis) -> None:
         """Every row of these axes must stay, or the call be baked, if it is on stored tensors."""
-        if self._stored:
-            self.facts.held.extend(axes)
+        if self._on_constants:
+            self.facts.needed_whole.extend(axes)
             return
         for axis in axes:
             self.labels.freeze(axis, self.link)
@@ -163,7 +163,7 @@ class Call:
         *,
         centred: bool = False,
         runs: int = 1,
-        held: Sequence[Axis] = (),
+        counted: Sequence[Axis] = (),
     ) -> None:
         """A sum, or a statistic made of sums, runs over ``dims`` of an operand.
 
@@ -176,21 +176,23 @@ class Call:
             dims: what the statistic runs over.
             centred: the mean is taken off first, so that zero is not neutral.
             runs: into how many runs the first of ``dims`` falls.
-            held: the axes to hold if rows may not go; by default those of ``dims``.
+            counted: the axes to hold if rows may not go; by default those of ``dims``.
         """
         layout, dims = self.layout(argument), tuple(sorted(dims))
-        held = tuple(held) or tuple(layout[d] for d in dims)
-        if self._stored:  # a weight's own statistic is kept at its dense value, by baking
-            self.mix(*held)
+        counted = tuple(counted) or tuple(layout[d] for d in dims)
+        if self._on_constants:  # a weight's own statistic is kept at its dense value, by baking
+            self.mix(*counted)
             return
         exact = not centred and self.quiet(argument)
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
-            self._cache["mixed"] = plain(0)  # frozen rows are quiet, so the next sweep can't tell
+            self._cache["mixed"] = unlabelled(
+                0
+            )  # frozen rows are quiet, so the next sweep can't tell
             self.facts.opens = True
-            self.mix(*held)
-        elif self.removable(*held):
+            self.mix(*counted)
+        elif self.removable(*counted):
             axes = {d: layout[d] for d in dims if self.removable(layout[d])}
-            found = Statistic(argument, dims, axes, held, centred, runs, exact)
+            found = Statistic(argument, dims, axes, counted, centred, runs, exact)
             self.facts.statistics.append(found)
 
     def removable(self, *axes: Axis) -> bool:
@@ -238,7 +240,7 @@ class Call:
 
         A call on stored tensors is baked instead when what its statistic runs over is cut.
         """
-        if self._stored:
+        if self._on_constants:
             return
         self.facts.scales[argument] = factor
 

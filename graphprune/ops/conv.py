@@ -11,7 +11,7 @@ import math
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 from graphprune.axes.unify import merge
@@ -92,7 +92,7 @@ def transposed_convolution(call: Call) -> Layout:
     summed, out = weight[0], weight[1]
     if groups > 1:
         outer, inner = split(call.labels, weight[0], [groups, len(weight[0]) // groups], call.link)
-        summed, out = merge([plain(groups), inner]), merge([outer, weight[1]])
+        summed, out = merge([unlabelled(groups), inner]), merge([outer, weight[1]])
         _rewrite_groups(call, outer)
     call.contract("weight", 0, summed)
     _bias(call, out)
@@ -126,7 +126,7 @@ def _bias(call: Call, out: Axis) -> None:
 
 def _count(call: Call, positions: tuple[int, ...]) -> None:
     weight = call.layout("weight")
-    batch = call.layout("input")[0] if call.rank("input") == _spatial(call) + 2 else plain(1)
+    batch = call.layout("input")[0] if call.rank("input") == _spatial(call) + 2 else unlabelled(1)
     kernel = math.prod(len(axis) for axis in weight[2:])
     call.macs(math.prod(positions) * kernel, batch, weight[0], weight[1])
 
@@ -136,7 +136,11 @@ def _result(call: Call, out: Axis) -> Layout:
     leading = call.layout("input")[: call.rank("input") - spatial - 1]
     is_quiet = call.quiet("weight") and call.quiet("bias")
     call.facts.quiet = is_quiet and not call.removable(*leading)
-    return (*leading, out, *(plain(n) for n in call.out_shape[len(call.out_shape) - spatial :]))
+    return (
+        *leading,
+        out,
+        *(unlabelled(n) for n in call.out_shape[len(call.out_shape) - spatial :]),
+    )
 
 
 state_traits(

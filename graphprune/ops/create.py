@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -22,7 +22,7 @@ def fresh_layout(call: Call, argument: str) -> Layout:
     sizes = call[argument]
 
     def axis(i: int, size: int) -> Axis:
-        return plain(size) if isinstance(sizes[i], fx.Node) else call.fresh(size, i)
+        return unlabelled(size) if isinstance(sizes[i], fx.Node) else call.fresh(size, i)
 
     return tuple(axis(i, size) for i, size in enumerate(call.out_shape))
 
@@ -86,7 +86,7 @@ def filled(call: Call) -> Layout:
 )
 def counted(call: Call) -> Layout:
     """Values that depend on the position: no row can go."""
-    return tuple(plain(size) for size in call.out_shape)
+    return tuple(unlabelled(size) for size in call.out_shape)
 
 
 @rule(
@@ -96,7 +96,7 @@ def counted(call: Call) -> Layout:
 def grids(call: Call) -> Result:
     """Coordinates of a grid, which stay."""
     call.freeze(*(axis for layout in call.layouts("tensors") for axis in layout))
-    return [tuple(map(plain, shape)) for shape in call.out_shapes]
+    return [tuple(map(unlabelled, shape)) for shape in call.out_shapes]
 
 
 @rule(aten.item.default, samples=lambda: [sample(torch.tensor(2.0), free=False)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -41,7 +41,7 @@ def distance(call: Call) -> Layout:
     """``|x - y|`` along the last dimension."""
     first, second = call.layout("x1"), call.layout("x2")
     out = _compared(call, first, second, max(len(first), len(second)) - 1)
-    return (*out, plain(1)) if call["keepdim"] else out
+    return (*out, unlabelled(1)) if call["keepdim"] else out
 
 
 def _compared(call: Call, first: Layout, second: Layout, dim: int) -> Layout:

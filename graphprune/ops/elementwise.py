@@ -11,11 +11,11 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
-from .fixed_random import Held
+from .fixed_random import FixedRandom
 from .registry import Sample, rule, sample, state_traits
 
 __all__ = ["broadcast"]
@@ -25,7 +25,7 @@ aten = torch.ops.aten
 
 def broadcast(call: Call, layouts: Iterable[Layout], rank: int) -> Layout:
     """Tie the operands' axes, right-aligned as numpy does; size-1 axes stretch."""
-    out: list[Axis] = [plain(1)] * rank
+    out: list[Axis] = [unlabelled(1)] * rank
     for layout in layouts:
         for i, axis in enumerate(layout, start=rank - len(layout)):
             out[i] = _join(call, out[i], axis)
@@ -169,7 +169,7 @@ def _is_zero_at_zero(call: Call) -> bool:
             arguments[name] = torch.zeros(1, dtype=found.dtype)
         elif isinstance(value, fx.Node):
             return False
-    with Held():
+    with FixedRandom():
         return bool((call.node.target(**arguments) == 0).all())  # type: ignore[operator]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
-from .concat_slice import picked, with_axis
+from .concat_slice import pick_rows, with_axis
 from .elementwise import broadcast
 from .facts import Result
 from .registry import rule, sample
@@ -37,7 +37,7 @@ def index(call: Call) -> Layout:
     indexed = [i for i, item in enumerate(indices) if item is not None]
     stored = call.constant(indices[indexed[0]]) if len(indexed) == 1 else None
     if stored is not None and stored.ndim == 1:
-        return picked(call, indexed[0], stored % len(layout[indexed[0]]))
+        return pick_rows(call, indexed[0], stored % len(layout[indexed[0]]))
     call.freeze(*(layout[i] for i in indexed))
     for i in indexed:
         call.freeze(*call.layout(indices[i]))
@@ -45,7 +45,7 @@ def index(call: Call) -> Layout:
     added = len(call.out_shape) - len(rest)
     adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
     start = indexed[0] if adjacent else 0
-    new = [plain(size) for size in call.out_shape[start : start + added]]
+    new = [unlabelled(size) for size in call.out_shape[start : start + added]]
     return (*rest[:start], *new, *rest[start:])
 
 
@@ -84,7 +84,7 @@ def embedding_bag(call: Call) -> Result:
     call.freeze(*(table if call["mode"] == 2 else table[:1]))
     call.facts.quiet = call.quiet("weight")
     bags, *others = call.out_shapes
-    return [(plain(bags[0]), table[1]), *(tuple(map(plain, shape)) for shape in others)]
+    return [(unlabelled(bags[0]), table[1]), *(tuple(map(unlabelled, shape)) for shape in others)]
 
 
 @rule(
@@ -114,13 +114,13 @@ def take_along(call: Call) -> Layout:
     layout, indices = call.layout("self"), call.layout("indices")
     if call["dim"] is None:
         call.freeze(*layout, *indices)
-        return tuple(map(plain, call.out_shape))
+        return tuple(map(unlabelled, call.out_shape))
     dim = call.dim(call["dim"], len(layout))
     call.freeze(layout[dim], indices[dim])
     rest = broadcast(
-        call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout)
+        call, [with_axis(each, dim, unlabelled(1)) for each in (layout, indices)], len(layout)
     )
-    return with_axis(rest, dim, plain(call.out_shape[dim]))
+    return with_axis(rest, dim, unlabelled(call.out_shape[dim]))
 
 
 def tie_others(call: Call, dim: int, layout: Layout, other: Layout) -> None:

@@ -65,7 +65,7 @@ class Statistic:
         argument: the operand's name in the schema.
         dims: its dimensions that the statistic runs over, ascending.
         axes: the labels of those that can shrink, by dimension.
-        held: the axes whose rows the statistic would hold.
+        counted: the axes whose rows the statistic would hold.
         centred: whether the mean is taken off first.
         runs: ``dims[0]`` is made of this many runs, each with a statistic of its own.
         exact: whether removed rows are zero anyway once the parameters of their channels are.
@@ -74,7 +74,7 @@ class Statistic:
     argument: str
     dims: tuple[int, ...]
     axes: Mapping[int, Axis]
-    held: tuple[Axis, ...]
+    counted: tuple[Axis, ...]
     centred: bool
     runs: int
     exact: bool
@@ -99,9 +99,9 @@ class Facts:
         rewrites: argument -> its value in a cut program.
         scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
         replacement: what a cut program calls instead.
-        pieces: the rows of each piece, where the operator makes pieces of equal size of an axis of any.
+        equal_runs: the rows of each piece, where the operator makes pieces of equal size of an axis of any.
         quiet: where the stored rows of some channels are zero, so are those of the result.
-        held: axes that a call on stored tensors needs whole.
+        needed_whole: axes that a call on stored tensors needs whole.
         mixes: a statistic holds an axis.
         opens: that axis is free with ``allow_inexact``.
         known: there is a rule.
@@ -114,9 +114,9 @@ class Facts:
     rewrites: dict[str, Callable[[Kept], Any]] = field(default_factory=dict)
     scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
-    pieces: tuple[Axis, ...] = ()
+    equal_runs: tuple[Axis, ...] = ()
     quiet: bool = False
-    held: list[Axis] = field(default_factory=list)
+    needed_whole: list[Axis] = field(default_factory=list)
     mixes: bool = False
     opens: bool = False
     known: bool = True

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.ir.nodes import bind
 
-__all__ = ["MIDDLE", "NORMAL", "Held", "drawing", "held"]
+__all__ = ["MIDDLE", "NORMAL", "FixedRandom", "fix_random_numbers", "random_calls"]
 
 MIDDLE = 0.5
 """Where in its interval a uniform number is held."""
@@ -42,12 +42,12 @@ _SWITCHES = {
 """Arguments that say whether an operator draws; of all others it is one called ``train``."""
 
 
-def drawing(graph: fx.Graph) -> tuple[fx.Node, ...]:
+def random_calls(graph: fx.Graph) -> tuple[fx.Node, ...]:
     """The calls that draw random numbers, those in regions as well."""
     found: list[fx.Node] = []
     for node in graph.nodes:
         body = _body(graph, node)
-        found.extend(drawing(body) if body is not None else [node] * _draws(node))
+        found.extend(random_calls(body) if body is not None else [node] * _draws(node))
     return tuple(found)
 
 
@@ -67,17 +67,19 @@ def _draws(node: fx.Node) -> bool:
     return bool(bind(node).get(switch, torch.Tag.nondeterministic_seeded in operator.tags))
 
 
-def held(graph: fx.Graph, *, rounded: bool = False) -> contextlib.AbstractContextManager[Any]:
+def fix_random_numbers(
+    graph: fx.Graph, *, rounded: bool = False
+) -> contextlib.AbstractContextManager[Any]:
     """A context in which the random calls of a graph give stand-ins.
 
     Args:
         graph: one without such calls runs as it is.
-        rounded: see ``Held``.
+        rounded: see ``FixedRandom``.
     """
-    return Held(rounded=rounded) if drawing(graph) else contextlib.nullcontext()
+    return FixedRandom(rounded=rounded) if random_calls(graph) else contextlib.nullcontext()
 
 
-class Held(TorchDispatchMode):
+class FixedRandom(TorchDispatchMode):
     """A context in which no operator draws random numbers.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -166,7 +166,7 @@ def largest(call: Call) -> Result:
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     call.mix(layout[dim])
-    return [(*layout[:dim], plain(call.out_shapes[0][dim]), *layout[dim + 1 :])] * 2
+    return [(*layout[:dim], unlabelled(call.out_shapes[0][dim]), *layout[dim + 1 :])] * 2
 
 
 @rule(
@@ -205,7 +205,7 @@ def _ordered(call: Call) -> Layout:
 def histogram(call: Call) -> Layout:
     """How often each value occurs."""
     call.mix(*call.layout("self"))
-    return tuple(plain(size) for size in call.out_shape)
+    return tuple(unlabelled(size) for size in call.out_shape)
 
 
 @rule(
@@ -214,7 +214,7 @@ def histogram(call: Call) -> Layout:
 )
 def one_hot(call: Call) -> Layout:
     """A new last dimension that is 1 at the value's position."""
-    return (*call.layout("self"), plain(call.out_shape[-1]))
+    return (*call.layout("self"), unlabelled(call.out_shape[-1]))
 
 
 @rule(
@@ -266,7 +266,7 @@ def _in_runs(
 
 @rule(
     aten._grouped_mm.default,
-    wide=_in_runs,
+    in_float64=_in_runs,
     samples=lambda: [
         sample(torch.randn(8, 16), torch.randn(2, 16, 8), torch.tensor([4, 8], dtype=torch.int32)),
         sample(torch.randn(2, 8, 16), torch.randn(2, 16, 8)),
@@ -277,7 +277,7 @@ def grouped_mm(call: Call) -> Layout:
     x, y = call.layout("self"), call.layout("mat2")
     if len(y) == 2:
         call.freeze(*x, *y, *call.layout("offs"))
-        return tuple(plain(size) for size in call.out_shape)
+        return tuple(unlabelled(size) for size in call.out_shape)
     call.contract("mat2", 1, y[1])
     if len(x) == 2:
         return _grouped(call, x, y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -94,7 +94,7 @@ def _product(call: Call, left: str, right: str) -> Layout:
     call.contract(right, inner, y[inner])
     rank = max(len(x), len(y), 2) - 2
     batch = broadcast(call, [x[:-2], y[:-2]], rank)
-    call.macs(1, *batch, *(rows or (plain(1),)), y[inner], *(columns or (plain(1),)))
+    call.macs(1, *batch, *(rows or (unlabelled(1),)), y[inner], *(columns or (unlabelled(1),)))
     sources = [right] * call.removable(*columns) + [left] * call.removable(*rows)
     call.facts.quiet = not call.removable(*batch) and all(map(call.quiet, sources))
     return (*batch, *rows, *columns)

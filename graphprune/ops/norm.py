@@ -161,16 +161,16 @@ def _over_last(call: Call, *, centred: bool) -> Layout:
 
 
 def _compensate(
-    call: Call, held: Layout, dims: Iterable[int], *, centred: bool = True, runs: int = 1
+    call: Call, counted: Layout, dims: Iterable[int], *, centred: bool = True, runs: int = 1
 ) -> None:
-    """Say that statistics run over ``dims``, and correct them for rows of ``held`` that go."""
+    """Say that statistics run over ``dims``, and correct them for rows of ``counted`` that go."""
     scaled = "weight" if call["weight"] is not None else ""
     if call["eps"] is None or (not scaled and call.get("bias") is not None):
-        call.mix(*held)  # unknown until it runs, or added after what would have to be scaled
+        call.mix(*counted)  # unknown until it runs, or added after what would have to be scaled
         return
-    call.statistic("input", dims, centred=centred, runs=runs, held=held)
-    call.rewrite("eps", lambda kept: call["eps"] / share(kept, held))
-    call.scale(scaled, lambda kept: share(kept, held) ** -0.5)
+    call.statistic("input", dims, centred=centred, runs=runs, counted=counted)
+    call.rewrite("eps", lambda kept: call["eps"] / share(kept, counted))
+    call.scale(scaled, lambda kept: share(kept, counted) ** -0.5)
 
 
 def _tie_all(call: Call, left: tuple[Axis, ...], right: tuple[Axis, ...]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -56,7 +56,7 @@ def repeat(call: Call) -> Layout:
     name = "repeats" if "repeats" in call.arguments else "dims"
     layout, times = call.layout("self"), list(call[name])
     times = [1] * (len(layout) - len(times)) + times
-    layout = (*(plain(1) for _ in range(len(times) - len(layout))), *layout)
+    layout = (*(unlabelled(1) for _ in range(len(times) - len(layout))), *layout)
     out = [
         _repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))
     ]
@@ -73,7 +73,7 @@ def repeat(call: Call) -> Layout:
 def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
     if isinstance(times, fx.Node):
         call.freeze(axis)
-        return plain(call.out_shape[i])
+        return unlabelled(call.out_shape[i])
     return call.fresh(times, i) if len(axis) == 1 else np.tile(axis, (times, 1))
 
 
@@ -87,7 +87,7 @@ def repeat_interleave(call: Call) -> Layout:
     layout = call.layout("self")
     if call["dim"] is None or isinstance(call["repeats"], fx.Node):
         call.freeze(*layout)
-        return tuple(plain(size) for size in call.out_shape)
+        return tuple(unlabelled(size) for size in call.out_shape)
     dim = call.dim(call["dim"], len(layout))
     return with_axis(layout, dim, np.repeat(layout[dim], call["repeats"], axis=0))
 
@@ -118,7 +118,7 @@ def pad(call: Call) -> Layout:
         else:
             if (before, after) != (0, 0):
                 call.freeze(layout[dim])
-                layout[dim] = plain(call.out_shape[dim])
+                layout[dim] = unlabelled(call.out_shape[dim])
             edges.append(None)
 
     def value(kept: Kept) -> list[Any]:

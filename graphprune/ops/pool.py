@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 
 from .call import Call
 from .facts import Result
@@ -59,7 +59,7 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
         layout = call.first
         kept = len(layout) - spatial
         call.freeze(*layout[kept:])
-        results = [(*layout[:kept], *map(plain, s[kept:])) for s in call.out_shapes]
+        results = [(*layout[:kept], *map(unlabelled, s[kept:])) for s in call.out_shapes]
         return results if several else results[0]
 
     rule(operator, samples=samples, quiet=True)(resample)
@@ -75,7 +75,7 @@ def sampled(call: Call) -> Result:
     layout, grid = call.layout("input"), call.layout("grid")
     call.tie(layout[0], grid[0])
     call.freeze(*layout[2:], *grid[1:])
-    return (*layout[:2], *map(plain, call.out_shape[2:]))
+    return (*layout[:2], *map(unlabelled, call.out_shape[2:]))
 
 
 @rule(
@@ -108,7 +108,7 @@ def unpooled(call: Call) -> Result:
     for mine, theirs in zip(layout[:kept], indices[:kept], strict=True):
         call.tie(mine, theirs)
     call.freeze(*layout[kept:], *indices[kept:])
-    return (*layout[:kept], *map(plain, call.out_shape[kept:]))
+    return (*layout[:kept], *map(unlabelled, call.out_shape[kept:]))
 
 
 for _operator, (_spatial, _args) in _POOLS.items():

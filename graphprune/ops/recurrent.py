@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 
@@ -75,7 +75,7 @@ def _recurrent(call: Call, gates: int) -> Result:
     each = 4 if call["has_biases"] else 2
     if len(parameters) != call["num_layers"] * directions * each:  # projections
         call.freeze(*(axis for layout in [x, *states, *parameters] for axis in layout))
-        return [tuple(plain(n) for n in shape) for shape in call.out_shapes]
+        return [tuple(unlabelled(n) for n in shape) for shape in call.out_shapes]
     call.freeze(*x[:-1])
     hidden = states[0][-1]
     for state in states:

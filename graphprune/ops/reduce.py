@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -36,13 +36,13 @@ def _dims(call: Call, rank: int) -> list[int]:
 def _left(call: Call, dims: Sequence[int]) -> Layout:
     """The layout of the result."""
     return tuple(
-        plain(1) if i in dims else axis
+        unlabelled(1) if i in dims else axis
         for i, axis in enumerate(call.layout("self"))
         if call.get("keepdim") or i not in dims
     )
 
 
-def _held(call: Call) -> Layout:
+def _freeze_reduced(call: Call) -> Layout:
     layout = call.layout("self")
     dims = _dims(call, len(layout))
     call.mix(*(layout[i] for i in dims))
@@ -97,7 +97,7 @@ def norm(call: Call) -> Layout:
     """p-norm over some dimensions, where zeros don't count if p is positive."""
     order = call.get("ord") if "ord" in call.arguments else call["p"]
     if order is not None and not order > 0:
-        return _held(call)
+        return _freeze_reduced(call)
     call.facts.quiet = call.quiet("self")
     return _left(call, _summed(call)[0])
 
@@ -129,7 +129,7 @@ def spread(call: Call) -> Layout:
     correction = 1.0 if call[name] is None else float(call[name])
     sizes = [call.node.args[0].meta["val"].shape[i] for i in dims]  # type: ignore[union-attr]
     if not all(isinstance(size, int) for size in sizes):
-        return _held(call)
+        return _freeze_reduced(call)
     count = math.prod(sizes)
     power = 0.5 if "std" in str(call.node.target) else 1.0
 
@@ -175,9 +175,9 @@ def spread(call: Call) -> Layout:
     aten.min.default,
     samples=lambda: [sample(torch.randn(2, 6), free=False)],
 )
-def held(call: Call) -> Layout:
+def reduce_whole(call: Call) -> Layout:
     """Reduce some dimensions, or all, in a way that has no neutral value."""
-    return _held(call)
+    return _freeze_reduced(call)
 
 
 @rule(
@@ -204,7 +204,7 @@ def held(call: Call) -> Layout:
 )
 def two_reductions(call: Call) -> Result:
     """Reductions with two results of the same shape."""
-    return [_held(call)] * 2
+    return [_freeze_reduced(call)] * 2
 
 
 @rule(
@@ -230,7 +230,7 @@ def differences(call: Call) -> Layout:
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     call.mix(layout[dim])
-    return (*layout[:dim], plain(call.out_shape[dim]), *layout[dim + 1 :])
+    return (*layout[:dim], unlabelled(call.out_shape[dim]), *layout[dim + 1 :])
 
 
 @rule(

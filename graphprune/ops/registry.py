@@ -69,14 +69,14 @@ class Rule:
         apply: the rule.
         samples: example calls.
         quiet: the result is quiet where all operands are.
-        wide: computes the same in float64, where the operator itself only takes narrower types.
+        in_float64: computes the same in float64, where the operator itself only takes narrower types.
         traits: what else is known of it.
     """
 
     apply: Callable[[Call], Result]
     samples: Callable[[], Sequence[Sample]]
     quiet: bool = False
-    wide: Callable[..., Any] | None = None
+    in_float64: Callable[..., Any] | None = None
     traits: Traits = _NO_TRAITS
 
 
@@ -87,7 +87,7 @@ def rule(
     *operators: Any,
     samples: Callable[[], Sequence[Sample]],
     quiet: bool = False,
-    wide: Callable[..., Any] | None = None,
+    in_float64: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
     """Enter a rule into the table for one or several operator overloads.
 
@@ -97,14 +97,14 @@ def rule(
         samples: example calls, for the law tests.
         quiet: rows of the result are zero where those of all operands are, as when data is only
             moved. Rules that know better set ``call.facts.quiet``.
-        wide: see ``Rule``.
+        in_float64: see ``Rule``.
     """
 
     def enter(function: Callable[[Call], Result]) -> Callable[[Call], Result]:
         for operator in operators:
             if operator in RULES:
                 raise InternalError(f"{operator} has two rules")
-            RULES[operator] = Rule(function, samples, quiet, wide)
+            RULES[operator] = Rule(function, samples, quiet, in_float64)
         return function
 
     return enter

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout, reshape
 from graphprune.axes.split import split
 from graphprune.axes.unify import merge
@@ -166,7 +166,7 @@ def move_dimension(call: Call) -> Layout:
 def unsqueeze(call: Call) -> Layout:
     """Insert a dimension of size one."""
     out = list(call.layout("self"))
-    out.insert(call.dim(call["dim"], len(out) + 1), plain(1))
+    out.insert(call.dim(call["dim"], len(out) + 1), unlabelled(1))
     return tuple(out)
 
 
@@ -219,12 +219,12 @@ def expand(call: Call) -> Layout:
     out: list[Axis] = []
     stretched: list[Axis] = []
     for i, size in enumerate(call.out_shape):
-        old = layout[i - offset] if i >= offset else plain(1)
+        old = layout[i - offset] if i >= offset else unlabelled(1)
         if isinstance(sizes[i], int) and len(old) != size:
             stretched.append(call.fresh(size, i))
             out.append(stretched[-1])
         else:
-            out.append(old if len(old) == size else plain(size))
+            out.append(old if len(old) == size else unlabelled(size))
     call.facts.quiet = call.quiet("self") and not call.removable(*stretched)
     call.rewrite("size", lambda kept: resized(sizes, tuple(out), kept))
     return tuple(out)
@@ -255,9 +255,9 @@ def windows(call: Call) -> Layout:
     call.freeze(layout[dim])
     return (
         *layout[:dim],
-        plain(call.out_shape[dim]),
+        unlabelled(call.out_shape[dim]),
         *layout[dim + 1 :],
-        plain(call.out_shape[-1]),
+        unlabelled(call.out_shape[-1]),
     )
 
 
@@ -271,8 +271,8 @@ def patches(call: Call) -> Layout:
     """``[B, C, H, W] -> [B, C*kh*kw, positions]``: each channel becomes ``kh*kw`` rows."""
     layout = call.layout("self")
     call.freeze(*layout[-2:])
-    channels = merge([layout[-3], plain(math.prod(call["kernel_size"]))])
-    return (*layout[:-3], channels, plain(call.out_shape[-1]))
+    channels = merge([layout[-3], unlabelled(math.prod(call["kernel_size"]))])
+    return (*layout[:-3], channels, unlabelled(call.out_shape[-1]))
 
 
 @rule(
@@ -287,7 +287,7 @@ def unpatched(call: Call) -> Layout:
     rows = layout[-2]
     outer, inner = split(call.labels, rows, [len(rows) // kernel, kernel], call.link)
     call.freeze(inner, layout[-1])
-    return (*layout[:-2], outer, *(plain(n) for n in call.out_shape[-2:]))
+    return (*layout[:-2], outer, *(unlabelled(n) for n in call.out_shape[-2:]))
 
 
 @rule(
@@ -309,7 +309,7 @@ def diagonal(call: Call) -> Layout:
     dims = {call.dim(call[name], len(layout)) for name in ("dim1", "dim2")}
     call.freeze(*(layout[d] for d in dims))
     rest = (axis for d, axis in enumerate(layout) if d not in dims)
-    return (*rest, plain(call.out_shape[-1]))
+    return (*rest, unlabelled(call.out_shape[-1]))
 
 
 @rule(
@@ -323,7 +323,7 @@ def pixel_shuffle(call: Call) -> Layout:
     channels = layout[-3]
     outer, inner = split(call.labels, channels, [len(channels) // (r * r), r * r], call.link)
     call.freeze(inner, *layout[-2:])
-    return (*layout[:-3], outer, *(plain(n) for n in call.out_shape[-2:]))
+    return (*layout[:-3], outer, *(unlabelled(n) for n in call.out_shape[-2:]))
 
 
 @rule(
@@ -335,8 +335,8 @@ def pixel_unshuffle(call: Call) -> Layout:
     """``[C, H*r, W*r] -> [C*r*r, H, W]``: each channel becomes r*r consecutive ones."""
     layout, r = call.layout("self"), int(call["downscale_factor"])
     call.freeze(*layout[-2:])
-    channels = merge([layout[-3], plain(r * r)])
-    return (*layout[:-3], channels, *(plain(n) for n in call.out_shape[-2:]))
+    channels = merge([layout[-3], unlabelled(r * r)])
+    return (*layout[:-3], channels, *(unlabelled(n) for n in call.out_shape[-2:]))
 
 
 @rule(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -112,7 +112,7 @@ def _mixed(call: Call, dims: list[int] | range) -> Layout:
     layout = list(call.layout("self"))
     for dim in dims:
         call.mix(layout[dim])
-        layout[dim] = plain(call.out_shape[dim])
+        layout[dim] = unlabelled(call.out_shape[dim])
     return tuple(layout)
 
 
@@ -127,4 +127,4 @@ def from_pairs(call: Call) -> Layout:
 @rule(aten.view_as_real.default, samples=lambda: [sample(_complex(3, 6))], quiet=True)
 def to_pairs(call: Call) -> Layout:
     """``[...] -> [..., 2]``."""
-    return (*call.layout("self"), plain(2))
+    return (*call.layout("self"), unlabelled(2))

@@ -26,8 +26,8 @@ __all__ = [
     "MAX_BYTES",
     "Grid",
     "Kernel",
+    "KernelTimes",
     "LatencyTable",
-    "Measured",
     "alignment",
 ]
 
@@ -110,7 +110,7 @@ def _cell(axis: NDArray[Any], width: NDArray[Any]) -> tuple[Any, Any, Any]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class KernelTimes:
     """What a kernel takes.
 
     Widths that a machine likes, usually multiples of 8 or 16, may be much faster than odd ones
@@ -164,7 +164,7 @@ class LatencyTable:
         error: of the prediction, over whole networks: ``networks``, ``mean``, ``largest``.
     """
 
-    kernels: Mapping[str, Measured]
+    kernels: Mapping[str, KernelTimes]
     per_byte: float
     per_mac: float
     scale: float = 1.0
@@ -224,7 +224,7 @@ def check(condition: bool, message: str) -> None:
     expect(condition, LoadError, message, "see docs/latency.md")
 
 
-def _measured(name: str, value: Any) -> Measured:
+def _measured(name: str, value: Any) -> KernelTimes:
     check(
         isinstance(value, dict) and set(value) == {"even", "odd", "classes"},
         f"kernel {shown(name)} must have exactly even, odd and classes",
@@ -239,7 +239,7 @@ def _measured(name: str, value: Any) -> Measured:
         and all(finite(c) and 0 <= c <= 1 for c in classes),
         f"kernel {shown(name)}: classes must be {CLASSES**rank} numbers from 0 to 1",
     )
-    return Measured(even, odd, tuple(classes))
+    return KernelTimes(even, odd, tuple(classes))
 
 
 def _grid(name: str, value: Any) -> Grid:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["Absorbed", "absorb"]
+__all__ = ["AbsorbedScales", "absorb_scales"]
 
 aten = torch.ops.aten
 
 
 @dataclass
-class Absorbed:
+class AbsorbedScales:
     """What takes over the factors.
 
     Attributes:
@@ -52,45 +52,45 @@ class Absorbed:
         return torch.from_numpy(factors[cut.kept(axis)] if axis.shape[1] else factors)
 
 
-def absorb(cut: Cut) -> Absorbed:
+def absorb_scales(cut: Cut) -> AbsorbedScales:
     """Find the parameters and numbers that can take over the factors of a cut program.
 
     Factors for which there are none are left out.
     """
-    found, analysis = Absorbed(), cut.analysis
+    absorbed, analysis = AbsorbedScales(), cut.analysis
     for node, facts in analysis.facts.items():
         for argument, scale in facts.scales.items():
             if (factor := scale(cut.kept)) == 1:
                 continue
             if argument:
-                _backward(analysis, bind(node)[argument], factor, found)
+                _backward(analysis, bind(node)[argument], factor, absorbed)
             else:
-                _forward(analysis, node, factor, found)
+                _forward(analysis, node, factor, absorbed)
         if node.target is aten.scaled_dot_product_attention.default:
-            _query(cut, node, found)
-    return found
+            _query(cut, node, absorbed)
+    return absorbed
 
 
-def _query(cut: Cut, node: fx.Node, found: Absorbed) -> None:
+def _query(cut: Cut, node: fx.Node, absorbed: AbsorbedScales) -> None:
     """Queries that make up for the default scale, ``1 / sqrt(E)`` with fewer dimensions ``E``."""
     arguments = bind(node)
     layout = cut.analysis.layouts[arguments["query"]]
     if arguments["scale"] is None and isinstance(layout, tuple):
         factor = math.sqrt(share(cut.kept, layout[-1:]))
         if factor != 1:
-            _backward(cut.analysis, arguments["query"], factor, found)
+            _backward(cut.analysis, arguments["query"], factor, absorbed)
 
 
-def _backward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:
+def _backward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:
     """Multiply what a value is made of, where one stored tensor or one layer makes all of it."""
     if (stored := _stored(node)) is not None:
-        _multiply(analysis, stored, None, factor, found, "statistic")
-    elif (source := _Sources()[node]) is not None:
+        _multiply(analysis, stored, None, factor, absorbed, "statistic")
+    elif (source := _ProducingLayers()[node]) is not None:
         layer, numbers = source
         arguments = bind(layer)
         for name in ("weight", "bias"):
             if (stored := _stored(arguments.get(name))) is not None:
-                _multiply(analysis, stored, np.unique(numbers.numpy()), factor, found, "query")
+                _multiply(analysis, stored, np.unique(numbers.numpy()), factor, absorbed, "query")
 
 
 def _multiply(
@@ -98,16 +98,16 @@ def _multiply(
     stored: fx.Node,
     rows: NDArray[np.int64] | None,
     factor: float,
-    found: Absorbed,
+    absorbed: AbsorbedScales,
     purpose: str,
 ) -> None:
     name = str(stored.target)
     factors = np.ones(len(analysis.tensors[name]))
     factors[slice(None) if rows is None else rows] = factor
-    found.rows.setdefault(name, {})[purpose] = factors
+    absorbed.rows.setdefault(name, {})[purpose] = factors
 
 
-class _Sources:
+class _ProducingLayers:
     """By node: the one layer that makes its value, and the numbers of the rows it is made of.
 
     The value is homogeneous in the layer's weight and bias. Numbers keep the value's shape as
@@ -171,7 +171,7 @@ def _moved(node: fx.Node, source: fx.Node, numbers: Any) -> Any:
     return evaluate(node, value)
 
 
-def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:
+def _forward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:
     """Carry a factor on to where a stored tensor is multiplied with it."""
     literals: list[tuple[fx.Node, float, float]] = []
     for user, other in _chain(node):
@@ -183,8 +183,8 @@ def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) 
         elif user.target is aten.div.Tensor and user.args[1] is node:
             factor = 1 / factor
         elif traits.arithmetic == "product" and (stored := _stored(other)) is not None:
-            found.literals.extend(literals)
-            _multiply(analysis, stored, None, factor, found, "statistic")
+            absorbed.literals.extend(literals)
+            _multiply(analysis, stored, None, factor, absorbed, "statistic")
             return
         elif not (_moves(user) or traits.arithmetic == "product" or user.target is aten.div.Tensor):
             return

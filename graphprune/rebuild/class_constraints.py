@@ -17,15 +17,15 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.equal_splits import equal_pieces
+from graphprune.analysis.equal_splits import equal_splits
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError, VerifyError, first_line
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Tensors
 from graphprune.pipeline import RunFact
-from graphprune.verify.oracle import noisy
+from graphprune.verify.oracle import perturbed_tensors
 
-from .rebuild import Follower
+from .rebuild import ClassComparison
 
 __all__ = ["ClassConstraints", "class_constraints"]
 
@@ -66,13 +66,13 @@ def class_constraints(
     Raises:
         OptionError: if the module's code can't be compared with the program even before a cut.
     """
-    firsts = equal_pieces(analysis)
+    firsts = equal_splits(analysis)
     units = [
         tuple(i for i, first in enumerate(firsts) if first == number)
         for number in dict.fromkeys(firsts)
     ]
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
-    trials = _Trials(Follower(model, analysis, program), units, progress or (lambda _: None))
+    trials = _Trials(ClassComparison(model, analysis, program), units, progress or (lambda _: None))
     trials.begin()
     free = trials.succeeding(units)
     free += trials.joined([unit for unit in units if unit not in free])
@@ -96,11 +96,13 @@ class _Trials:
     """Trials with one module, and what came of them."""
 
     def __init__(
-        self, follower: Follower, units: Sequence[Unit], tell: Callable[[str], Any]
+        self, comparison: ClassComparison, units: Sequence[Unit], tell: Callable[[str], Any]
     ) -> None:
-        self._follower, self._analysis, self._tell = follower, follower.analysis, tell
-        self._rounds = [_counts(follower.analysis, units, number) for number in range(ROUNDS)]
-        self._values: Tensors = noisy(follower.analysis, follower.analysis.tensors, seed=1)
+        self._comparison, self._analysis, self._tell = comparison, comparison.analysis, tell
+        self._rounds = [_counts(comparison.analysis, units, number) for number in range(ROUNDS)]
+        self._values: Tensors = perturbed_tensors(
+            comparison.analysis, comparison.analysis.tensors, seed=1
+        )
         self._done: dict[frozenset[Unit], bool] = {}
 
     def begin(self) -> None:
@@ -166,11 +168,11 @@ class _Trials:
                 group = analysis.groups[number]
                 order = np.random.default_rng(number).permutation(group.width)
                 keep[group.id] = np.sort(order[: counts[unit[0]]])
-        cut = Cut.of(analysis, keep)
+        cut = Cut.keeping(analysis, keep)
         if cut.baked:
             return False
         values = {**self._values, **cut.sliced(self._values)}
-        self._follower.error_of(cut, cut.module, values, 0)
+        self._comparison.error_of(cut, cut.module, values, 0)
         return True
 
 

@@ -20,8 +20,15 @@ from graphprune.errors import VerifyError, first_line
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import trainable_graph
-from graphprune.ops.float64 import Double, Tensors, Widened, widen
-from graphprune.verify.oracle import TOLERANCE, error, finite, random_inputs, run, shaken
+from graphprune.ops.float64 import Float64Interpreter, Float64Mode, Tensors, to_float64
+from graphprune.verify.oracle import (
+    TOLERANCE,
+    all_finite,
+    error,
+    perturbed_pair,
+    random_inputs,
+    run,
+)
 
 from .shrink_module import find_tensor, plain_tensors, shrink_module
 
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["Follower", "Rebuilt", "rebuild"]
+__all__ = ["ClassComparison", "Rebuilt", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
     try:
         graph = unlift(small)
         shrunk = shrink_module(model, cut, state(graph))
-        max_error = Follower(model, cut.analysis, small).error(cut, graph)
+        max_error = ClassComparison(model, cut.analysis, small).error(cut, graph)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
@@ -77,7 +84,7 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
 
 
 @dataclass(frozen=True)
-class Follower:
+class ClassComparison:
     """The user's module in float64, to be cut and compared with cut graphs.
 
     Attributes:
@@ -107,8 +114,8 @@ class Follower:
         Raises:
             VerifyError: if it exceeds the oracle's tolerance.
         """
-        shaken_values = shaken(cut, graph, seed=1)[1]
-        return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, shaken_values, 1))
+        perturbed = perturbed_pair(cut, graph, seed=1)[1]
+        return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, perturbed, 1))
 
     def error_of(self, cut: Cut, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
         """The same in one run.
@@ -127,12 +134,12 @@ class Follower:
         }
         inputs = random_inputs(self.program, grow, seed=1 + grow)
         args, kwargs = call_arguments(self.program, inputs)
-        expected = run(Double(graph, tensors), inputs)
-        if tensors and not finite(expected):  # shaken too hard to prove anything
-            tensors, expected = {}, run(Double(graph), inputs)
-        values = {name: widen(tensor) for name, tensor in state(graph).items()}
+        expected = run(Float64Interpreter(graph, tensors), inputs)
+        if tensors and not all_finite(expected):  # perturbed too much to prove anything
+            tensors, expected = {}, run(Float64Interpreter(graph), inputs)
+        values = {name: to_float64(tensor) for name, tensor in state(graph).items()}
         small = shrink_module(self._wide, cut, {**values, **tensors}, self._plain)
-        with torch.no_grad(), Widened():
+        with torch.no_grad(), Float64Mode():
             got = pytree.tree_leaves(small(*args, **kwargs))
         if len(got) != len(expected):
             raise VerifyError("the module's outputs differ in number from the cut program's")

@@ -17,9 +17,9 @@ from torch.utils import _pytree as pytree
 
 from graphprune.ir.nodes import bind
 from graphprune.ir.tensors import set_tensor
-from graphprune.ir.trace import evaluating
+from graphprune.ir.trace import evaluation_mode
 
-from .absorb_scales import Absorbed, absorb
+from .absorb_scales import AbsorbedScales, absorb_scales
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -59,7 +59,7 @@ def shrink_module(
                 set_tensor(shrunk, name, value.to(found.device, copy=True))
             else:
                 found.copy_(value)
-        absorbed = absorb(cut)
+        absorbed = absorb_scales(cut)
         scaled = {name: t for name in absorbed.rows if (t := find_tensor(shrunk, name)) is not None}
         for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
             factors = absorbed.factors(name, cut).to(tensor)
@@ -71,7 +71,7 @@ def shrink_module(
     _update_attributes(shrunk, cut, absorbed)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
-    with evaluating(shrunk):  # which drops what was kept of dense parameters
+    with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
 
 
@@ -132,7 +132,7 @@ def _update_sizes(layer: nn.Module) -> None:
             pass
 
 
-def _update_attributes(model: nn.Module, cut: Cut, absorbed: Absorbed) -> None:
+def _update_attributes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> None:
     """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
 
     An attribute follows if, among the numbers that its module's own code passes to operators,

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.cut.baked_weights import baked_results
-from graphprune.ir.nodes import arguments, placed
-from graphprune.ops.float64 import Double, Tensors, widen
+from graphprune.ir.nodes import arguments, split_arguments
+from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
     from graphprune.ops.facts import Contraction, Statistic
 
-__all__ = ["Masked"]
+__all__ = ["MaskedInterpreter"]
 
 
-class Masked(Double):
+class MaskedInterpreter(Float64Interpreter):
     """Runs the dense graph with removed channels silenced.
 
     Contracting operands are zeroed at removed rows. Where a statistic that counts as exact lost
@@ -47,7 +47,7 @@ class Masked(Double):
         self._kept = cut.kept
         baked = baked_results(cut.analysis, cut.baked, tensors) if cut.baked else ()
         self._baked = dict(zip(cut.baked, baked, strict=True))
-        self._loud = _without(cut.kept, _counted(cut.analysis, cut.kept))
+        self._loud = _without(cut.kept, _silent_labels(cut.analysis, cut.kept))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Stored tensors, widened and silenced."""
@@ -57,7 +57,7 @@ class Masked(Double):
     def run_node(self, n: fx.Node) -> Any:
         """A call whose operands are silenced first."""
         if n in self._baked:
-            return widen(self._baked[n].to(n.meta["val"].dtype))
+            return to_float64(self._baked[n].to(n.meta["val"].dtype))
         facts = self._analysis.facts.get(n)
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):
@@ -67,7 +67,7 @@ class Masked(Double):
             contraction.replace(values, self._masked(contraction.operand(values), contraction))
         for statistic in inexact:
             values[statistic.argument] = self._neutral(values[statistic.argument], statistic)
-        return self.call_function(n.target, *placed(n, values))
+        return self.call_function(n.target, *split_arguments(n, values))
 
     def _operand(self, node: fx.Node) -> Any:
         """A value; silenced, since zeros among the parameters may have made it infinite."""
@@ -100,7 +100,7 @@ class Masked(Double):
         return runs.where(alive, mean).view_as(operand)
 
 
-def _counted(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
+def _silent_labels(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
     """Removed labels on the axes of exact statistics."""
     axes = [
         axis

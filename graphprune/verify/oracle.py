@@ -1,7 +1,7 @@
 """The oracle: proof that a cut program computes what it should.
 
 The cut program must equal the original with removed channels silenced (``masked.py``). Both run in
-float64 on random inputs, twice: as they are, and with all parameters shaken, in another batch size
+float64 on random inputs, twice: as they are, and with all parameters perturbed, in another batch size
 where the batch is dynamic. The second run sees what the model's own weights may hide, such as a head
 that is initialised to zero.
 """
@@ -26,11 +26,11 @@ from graphprune.ir.program import (
     unlift,
     user_inputs,
 )
-from graphprune.ops.fixed_random import held
-from graphprune.ops.float64 import Double, Tensors, widen
+from graphprune.ops.fixed_random import fix_random_numbers
+from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 from graphprune.pipeline import RunFact
 
-from .masked import Masked
+from .masked import MaskedInterpreter
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -41,8 +41,18 @@ if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
 
 __all__ = [
-    "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "noisy", "random_inputs", "run",
-    "same", "shaken", "verify",
+    "TOLERANCE",
+    "Verdict",
+    "all_finite",
+    "error",
+    "native_inputs",
+    "perturbed_pair",
+    "perturbed_tensors",
+    "random_inputs",
+    "run",
+    "size_growths",
+    "verify",
+    "verify_unchanged",
 ]  # fmt: skip
 
 TOLERANCE = 1e-9
@@ -88,21 +98,24 @@ def verify(
     worst, batches = 0.0, []
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
         (0, {}, {}),
-        (1, *shaken(cut, module, seed)),
+        (1, *perturbed_pair(cut, module, seed)),
     )
     for grow, wide, narrow in rounds:
         inputs = random_inputs(cut.dense, grow, seed + grow)
         batches.append(_leading(inputs))
-        expected = run(Masked(cut, wide), inputs)
-        got = run(Double(module, narrow), inputs)
-        if wide and not finite(expected):  # shaken too hard to prove anything
-            expected, got = run(Masked(cut), inputs), run(Double(module), inputs)
+        expected = run(MaskedInterpreter(cut, wide), inputs)
+        got = run(Float64Interpreter(module, narrow), inputs)
+        if wide and not all_finite(expected):  # perturbed too much to prove anything
+            expected, got = (
+                run(MaskedInterpreter(cut), inputs),
+                run(Float64Interpreter(module), inputs),
+            )
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
     return _judge(Verdict(worst, tolerance, distinct), "masked original")
 
 
-def shaken(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
+def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
     """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
 
     Args:
@@ -114,17 +127,19 @@ def shaken(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensor
         Tensors in float64 by name, of the dense graph and of the cut one.
     """
     baked = baked_sources(cut.analysis, cut.baked)
-    wide = noisy(cut.analysis, {*state(module), *baked}, seed)
+    wide = perturbed_tensors(cut.analysis, {*state(module), *baked}, seed)
     return wide, {**wide, **cut.sliced(wide), **cut.baked_values(wide)}
 
 
-def finite(values: Sequence[Any]) -> bool:
+def all_finite(values: Sequence[Any]) -> bool:
     """Whether nothing among the tensors is NaN or infinite."""
     tensors = [v for v in values if is_continuous(v)]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
+def perturbed_tensors(
+    analysis: Analysis, present: Container[str], seed: int
+) -> dict[str, torch.Tensor]:
     """Parameters and buffers with noise of their own size added; what isn't negative stays so.
 
     Tensors that are one object stay one object. Only those in ``present``.
@@ -140,7 +155,7 @@ def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, t
     return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}
 
 
-def same(
+def verify_unchanged(
     before: ExportedProgram, after: ExportedProgram, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> Verdict:
     """Check that a rewrite changed nothing.
@@ -150,10 +165,12 @@ def same(
     """
     old, new = unlift(before), unlift(after)
     worst, batches = 0.0, []
-    for grow in growths(before):
+    for grow in size_growths(before):
         inputs = random_inputs(before, grow, seed + grow)
         batches.append(_leading(inputs))
-        worst = max(worst, error(run(Double(new), inputs), run(Double(old), inputs)))
+        worst = max(
+            worst, error(run(Float64Interpreter(new), inputs), run(Float64Interpreter(old), inputs))
+        )
     return _judge(Verdict(worst, tolerance, tuple(batches)), "program before the rewrite")
 
 
@@ -174,7 +191,7 @@ def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = F
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     graph: Any = interpreter.graph
-    with torch.no_grad(), held(graph, rounded=rounded):
+    with torch.no_grad(), fix_random_numbers(graph, rounded=rounded):
         return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 
@@ -194,7 +211,7 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
             worst = max(worst, float((a != b).any()))
             continue
         scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12)
-        worst = max(worst, float((widen(a) - widen(b)).nan_to_num().abs().max()) / scale)
+        worst = max(worst, float((to_float64(a) - to_float64(b)).nan_to_num().abs().max()) / scale)
     return worst
 
 
@@ -223,7 +240,7 @@ def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
     ]
 
 
-def growths(program: ExportedProgram) -> tuple[int, ...]:
+def size_growths(program: ExportedProgram) -> tuple[int, ...]:
     """By how much symbolic sizes grow from comparison to comparison; one is enough if there are none."""
     return (0, 1) if dynamic_dims(program) else (0,)
 
