@@ -12,6 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.export.check import run_onnx
+from graphprune.export.fixed_random import held_model
 from graphprune.ops.fixed_random import MIDDLE, NORMAL
 
 pytestmark = pytest.mark.onnx

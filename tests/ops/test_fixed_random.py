@@ -1,4 +1,4 @@
-"""Networks that draw random numbers are cut, proven and exported like others, and go on random_calls."""
+"""Networks that draw random numbers are cut, proven and exported like others, and go on drawing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import graphprune as gp
 from graphprune.errors import ExportError
 from graphprune.export.check import check_onnx, run_onnx
+from graphprune.export.fixed_random import held_model
 from graphprune.ir.trace import trace
 from graphprune.ops.fixed_random import FixedRandom, random_calls
 from graphprune.workflow.compare_files import compare
