@@ -1,7 +1,7 @@
-"""Analyse: from a graph to groups, costs, and what is frozen and why.
+"""Find the groups of channels of a graph, their costs, and what is frozen.
 
-The propagation visits every node in order, applies the rule of its operator to the layouts of its
-inputs, and is repeated until no link changes anything. Parameters own the labels; activations
+Propagation (``propagate.py``) visits every node in order, applies the rule of its operator to the layouts of its
+inputs, and is repeated to the fixpoint: until no link changes anything. Parameters own the labels; activations
 only borrow them.
 """
 
@@ -46,10 +46,10 @@ class Analysis:
         layouts: per node, the layout of its result (a list, if it has several).
         labels: the label store.
         nodes: node of each link number in the store's log.
-        constant_calls: calls that depend on stored tensors alone.
+        constant_calls: calls whose results depend on stored tensors alone (constant folding).
         grouping: the groups.
         costs: their costs.
-        allow_inexact: statistics over an axis didn't hold it.
+        allow_inexact: whether axes that inexact statistics run over may be cut too.
         program: the program that the graph was unlifted from, if there was one.
     """
 
@@ -68,16 +68,16 @@ class Analysis:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The groups, in model order."""
+        """The groups of channels, in model order."""
         return self.grouping.groups
 
     @property
     def widths(self) -> NDArray[np.int64]:
-        """Dense width of every group."""
+        """The dense width of every group, in channels."""
         return np.asarray([group.width for group in self.groups], dtype=np.int64)
 
     def kept(self, keep: Mapping[str, Iterable[int]]) -> Kept:
-        """How a choice of channels per group falls on axes; absent groups stay whole."""
+        """Translate a choice of channels per group to rows of axes; absent groups stay whole."""
         alive = np.ones(len(self.labels), dtype=bool)
         for group in self.groups:
             if group.id in keep:
@@ -86,13 +86,13 @@ class Analysis:
         return Kept(self.labels, alive)
 
     def groups_on(self, axes: Iterable[Axis]) -> tuple[str, ...]:
-        """Ids of the groups that have channels on any of some axes, in model order."""
+        """List the ids of the groups that have channels on any of some axes, in model order."""
         numbers = [np.unique(self.grouping.of_label[self.labels.resolve(axis)]) for axis in axes]
         found = np.unique(np.concatenate(numbers)) if numbers else []
         return tuple(self.groups[number].id for number in found if number >= 0)
 
     def macs_of(self, node: fx.Node) -> Polynomial:
-        """Multiply-accumulates of one call, per sample."""
+        """Count the multiply-accumulates of one call per sample, as a polynomial in the widths."""
         return _macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
 
     @property
@@ -102,7 +102,7 @@ class Analysis:
 
     @cached_property
     def inexact(self) -> Mapping[str, tuple[fx.Node, ...]]:
-        """Group id -> the calls whose statistics over the group's channels can't be kept."""
+        """Calls whose statistics over a group's channels are not exact after a cut, by group id."""
         found: dict[str, dict[fx.Node, None]] = {}
         for node, facts in self.facts.items():
             for axis in (a for s in facts.statistics if not s.exact for a in s.counted):
@@ -112,7 +112,7 @@ class Analysis:
 
     @cached_property
     def coupling_graph(self) -> nx.Graph[str]:
-        """Groups and the parameter axes they lie in, as a bipartite networkx graph."""
+        """Build a bipartite networkx graph of the groups and the parameter axes they lie in."""
         graph: nx.Graph[str] = nx.Graph()
         for group in self.groups:
             graph.add_node(group.id, kind="group", width=group.width)
@@ -217,7 +217,7 @@ def _costs(propagation: Propagation, grouping: Grouping) -> Costs:
 
 
 def _batch(module: fx.GraphModule) -> int:
-    """Samples in the example inputs: the hint of the first symbolic leading dimension, or 1."""
+    """Count the samples in the example inputs: the first symbolic leading dimension, or 1."""
     for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         leading = value.shape[:1] if isinstance(value, torch.Tensor) else ()

@@ -1,4 +1,4 @@
-"""The sweep: apply the rule of every operator, in order, until nothing changes.
+"""Propagate labels over a graph: apply the rule of every operator, in order, to the fixpoint.
 
 Parameters own the labels; activations only borrow them.
 """
@@ -25,15 +25,16 @@ from graphprune.ops.facts import Result, axes_of
 __all__ = ["Propagation"]
 
 MAX_PASSES = 100
+"""Passes over the graph before an analysis that doesn't settle is reported as a bug."""
 
 
 class Propagation:
-    """Labels and layouts of a graph, refined sweep by sweep until nothing changes.
+    """Labels and layouts of a graph, propagated to the fixpoint: until a pass over it changes nothing.
 
     Args:
         module: the graph.
         free_inputs: leave inputs and outputs free to be cut.
-        allow_inexact: statistics over an axis don't hold it.
+        allow_inexact: let axes be cut that inexact statistics run over.
     """
 
     def __init__(self, module: fx.GraphModule, free_inputs: bool, allow_inexact: bool) -> None:
@@ -66,7 +67,11 @@ class Propagation:
             )
 
     def to_fixpoint(self) -> None:
-        """Propagation until no link changes anything."""
+        """Pass over the graph until no link changes anything.
+
+        Raises:
+            InternalError: if that takes more than ``MAX_PASSES`` passes.
+        """
         for _ in range(MAX_PASSES):
             before = self.labels.version
             for link, node in enumerate(self.nodes):
@@ -101,7 +106,7 @@ class Propagation:
         return layout
 
     def _own(self, node: fx.Node, value: torch.Tensor, key: int = 0) -> Layout:
-        """Labels of a value that no rule derives. Frozen ones still tell where they come from."""
+        """Label a value that no rule derives. Frozen labels still tell where they come from."""
         cache = self._caches.setdefault(node, {})
         for dim, size in enumerate(value.shape):
             if (key, dim) not in cache:
@@ -136,14 +141,14 @@ class Propagation:
         return facts.result
 
     def _is_quiet(self, node: fx.Node) -> bool:
-        """Whether rows of a value are zero where the stored rows of their channels are.
+        """Whether zero rows of parameters give zero rows of a value, for every channel.
 
-        A value none of whose rows can go is; so are stored tensors, and inputs, which the tests
-        of operators free and silence themselves.
+        True for a value none of whose rows can go; for stored tensors; and for inputs, which the
+        tests of operators free and silence themselves.
         """
         if node.target is operator.getitem:
             node = node.args[0]  # type: ignore[assignment]
-        if self._overwritten:  # by something that isn't zero, perhaps through a view
+        if self._overwritten:  # an in-place call wrote values other than zero, perhaps through a view
             return False
         if node not in self.facts or self.facts[node].quiet:
             return True
@@ -157,7 +162,7 @@ class Propagation:
         )
 
     def _unknown(self, link: int, node: fx.Node) -> Result:
-        """No rule: nothing that goes in may change, and nothing that comes out."""
+        """Freeze all operands and results of a call without a rule."""
         self._freeze_all(link, node.all_input_nodes)
         value = node.meta.get("val")
         if any(_is_tensor(n.meta.get("val")) for n in (node, *node.all_input_nodes)):
@@ -175,30 +180,34 @@ class Propagation:
         return self.results[node]
 
     def freeze_unseen(self) -> None:
-        """Freeze held labels that no activation sees: removing them would change nothing."""
-        holding = [
+        """Freeze labels that occur only inside computed weights: removing them would change nothing.
+
+        These are labels of axes that a call on stored tensors needs whole and that no activation
+        carries.
+        """
+        needed_whole = [
             (link, axis)
             for link, node in enumerate(self.nodes)
             if node in self.facts
             for axis in self.facts[node].needed_whole
         ]
-        if not holding:
+        if not needed_whole:
             return
-        seen = [np.zeros(1, dtype=np.int64)]
+        visible_labels = [np.zeros(1, dtype=np.int64)]
         for node in self.nodes:
             if node.op != "get_attr" and node not in self.constant_calls:
-                seen += [
+                visible_labels += [
                     self.labels.resolve(axis).ravel()
                     for n in (node, *node.all_input_nodes)
                     for axis in self._axes_of(n)
                 ]
-        visible = np.unique(np.concatenate(seen))
-        for link, axis in holding:
+        visible = np.unique(np.concatenate(visible_labels))
+        for link, axis in needed_whole:
             rows = self.labels.resolve(axis)
             self.labels.freeze(rows[~np.isin(rows, visible)][:, None], link)
 
     def _axes_of(self, node: fx.Node) -> list[Axis]:
-        """The axes of all results of a node."""
+        """List the axes of all results of a node."""
         return axes_of(self.results.get(node))
 
     def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
@@ -207,14 +216,14 @@ class Propagation:
                 self.labels.freeze(axis, link)
 
     def distinct_axes(self) -> list[Axis]:
-        """Every different axis of the program, resolved, in order of first occurrence."""
+        """List the distinct axes of the program, resolved, in order of first occurrence."""
         raw = {id(axis): axis for axis in self._all_axes() if axis.shape[1]}
-        found: dict[tuple[int, bytes], Axis] = {}
+        distinct: dict[tuple[int, bytes], Axis] = {}
         for axis in raw.values():
             rows = self.labels.resolve(axis)
             if rows.shape[1]:
-                found.setdefault((rows.shape[1], rows.tobytes()), rows)
-        return list(found.values())
+                distinct.setdefault((rows.shape[1], rows.tobytes()), rows)
+        return list(distinct.values())
 
     def _all_axes(self) -> Iterator[Axis]:
         for layout in self.axes.values():
@@ -227,7 +236,7 @@ class Propagation:
 
 
 def _writes_into_shared(node: fx.Node) -> bool:
-    """Whether an operator works in place on a tensor that others may see too."""
+    """Whether a call works in place on a tensor that other nodes may read too."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable or not isinstance(node.args[0], fx.Node):
         return False

@@ -1,4 +1,4 @@
-"""Why: the chain of operator calls that couples a group's channels, or freezes an axis."""
+"""Explain why a group's channels are coupled or an axis is frozen: the chain of operator calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ExplanationStep", "why"]
 
 @dataclass(frozen=True)
 class ExplanationStep:
-    """One call on the chain.
+    """One operator call on the chain that explains a coupling or a frozen axis.
 
     Attributes:
         says: ``couples``, or the reason why the call freezes.
@@ -76,7 +76,7 @@ def _step(analysis: Analysis, link: int, *, last: bool) -> ExplanationStep:
 
 
 def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
-    """A label to explain, and whether it is frozen."""
+    """Find a label of the named group or axis, and whether it is frozen."""
     for group in analysis.groups:
         if group.id == name:
             return int(group.labels[0]), False
@@ -89,9 +89,9 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
         )
     axes = [layout[int(dim)]] if dim else [axis for axis in layout if axis.shape[1]]
     for axis in axes:
-        held = np.flatnonzero((analysis.labels.resolve(axis) == FROZEN).all(axis=1))
-        if axis.shape[1] and len(held):
-            return int(axis[held[0], 0]), True
+        frozen_rows = np.flatnonzero((analysis.labels.resolve(axis) == FROZEN).all(axis=1))
+        if axis.shape[1] and len(frozen_rows):
+            return int(axis[frozen_rows[0], 0]), True
     free = [axis for axis in axes if axis.shape[1]]
     if not free:
         raise OptionError(f"{name} has no axis with more than one row")
@@ -99,7 +99,7 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
 
 
 def _edges(analysis: Analysis, label: int) -> Iterator[tuple[int, int, int]]:
-    """Logged unions among the labels that are one with a label, as (left, right, link)."""
+    """Yield the logged unions in a label's class, as (left, right, link)."""
     roots = coupling_classes(analysis.labels)
     mine: NDArray[np.bool_] = roots == roots[label]
     for event in analysis.labels.log:

@@ -1,4 +1,4 @@
-"""Layouts: one labelled axis per dimension of a tensor, and what a reshape does to them."""
+"""Layouts, which hold one labelled axis for each dimension of a tensor, and their reshapes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .unify import merge
 __all__ = ["Layout", "reshape"]
 
 Layout = tuple[Axis, ...]
-"""One axis per dimension of a tensor."""
+"""The axes of a tensor, one for each dimension."""
 
 MAX_ROWS = 1 << 22
-"""Longest axis that is spelled out row by row; what would be longer is frozen."""
+"""Most rows of an axis that has labels; a longer axis is frozen."""
 
 
 def reshape(labels: Labels, layout: Layout, sizes: Sequence[int], link: int) -> Layout:
-    """The layout after a row-major reshape to ``sizes``.
+    """Derive the layout after a row-major reshape to ``sizes``.
 
     Dimensions are taken together only as far as their products force it.
     """
@@ -35,7 +35,7 @@ def reshape(labels: Labels, layout: Layout, sizes: Sequence[int], link: int) -> 
 
 
 def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
-    """Ranges of new dimensions, each the smallest that covers whole old dimensions."""
+    """Split the new dimensions into the shortest runs whose products match runs of old dimensions."""
     edges = {math.prod(old[:i]) for i in range(len(old) + 1)}
     found, start = [], 0
     for stop in range(1, len(new) + 1):

@@ -1,4 +1,4 @@
-"""Splitting an axis: taking labels apart into a product of axes.
+"""Split an axis into a product of axes, refining its labels where needed.
 
 This is where refinement happens: ``view(B, heads, dim)`` turns channel labels into a head label
 and a dim label each.
@@ -18,7 +18,7 @@ __all__ = ["split"]
 
 
 def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[Axis]:
-    """Take one axis apart into a row-major product of axes of the given sizes.
+    """Split one axis into a row-major product of axes of the given sizes.
 
     A label that fills whole slices across one new axis belongs to that axis. A label that
     fills a box is refined into one label for each new axis. What is left is tied along the
@@ -49,7 +49,7 @@ def _attach_frozen(axis: Axis, sizes: Sequence[int]) -> list[Axis]:
 
 
 class _Cells:
-    """Where each label of an axis falls in the grid ``sizes``."""
+    """The cells of the grid ``sizes`` in which each label of an axis lies."""
 
     def __init__(self, rows: Axis, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
@@ -70,7 +70,7 @@ class _Cells:
         return np.bincount(seen // self.sizes[j], minlength=len(self.names))
 
     def slices_along(self, j: int) -> Axis:
-        """Rows along axis ``j`` of the labels that fill whole slices across it."""
+        """Find the labels that fill whole slices across new axis ``j``, and their rows along it."""
         mine = self.is_box & (self.partial == 1) & ~self.full[j]
         entries = mine[self.index]
         keys = np.unique(
@@ -84,11 +84,11 @@ class _Cells:
         return out
 
     def loose(self) -> NDArray[np.bool_]:
-        """Per label: it belongs to no single new axis."""
+        """Tell for each label whether it belongs to no single new axis."""
         return (self.partial > 0) & (~self.is_box | (self.partial > 1))
 
     def everywhere(self) -> Axis:
-        """Labels that reach every row of every new axis: they would remove everything."""
+        """Find labels that reach every row of every new axis, so that removing one removes everything."""
         return self.names[self.partial == 0][:, None]
 
     def refine_boxes(
@@ -114,7 +114,7 @@ class _Cells:
     def _one_per_label(
         self, labels: Labels, axis: Axis, j: int, loose: NDArray[np.bool_], link: int
     ) -> NDArray[np.int64]:
-        """Unite the rows of axis ``j`` that one loose label covers; their label, per label."""
+        """Unite the rows of axis ``j`` that one loose label covers, and return that label for each."""
         entries = loose[self.index]
         index, coordinate = self.index[entries], self.coordinates[j][entries]
         _, first = np.unique(index, return_index=True)
@@ -126,7 +126,7 @@ class _Cells:
         return labels.find(lead)
 
     def along_largest(self, labels: Labels, loose: NDArray[np.bool_], link: int) -> list[Axis]:
-        """One label per row of the largest new axis that is not filled.
+        """Give each row of the largest new axis that is not filled one label, tied to the loose ones.
 
         Of several loose labels in one cell only the smallest survive: the wider ones would
         couple everything they touch, so they are frozen.

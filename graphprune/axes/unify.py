@@ -1,4 +1,4 @@
-"""Tying and merging axes.
+"""Tie two axes that hold the same channels (unification), and merge axes into their product.
 
 Moving rows about (concatenation, slicing, permutation) is plain numpy indexing on an axis; what
 needs *solving* is when two axes must hold the same channels.
@@ -18,7 +18,7 @@ __all__ = ["merge", "pad_columns", "tie"]
 
 
 def tie(labels: Labels, left: Axis, right: Axis, link: int) -> None:
-    """Row ``i`` of ``left`` may be removed exactly when row ``i`` of ``right`` is.
+    """Tie two axes: row ``i`` of ``left`` is removed exactly when row ``i`` of ``right`` is.
 
     Where the two rows hold one label each, these are united. A single label against a set is
     refined into that set. A row that can't be removed freezes its partner. Two different sets
@@ -41,7 +41,7 @@ def tie(labels: Labels, left: Axis, right: Axis, link: int) -> None:
 
 
 def _column(labels: Labels, raw: Axis, resolved: Axis) -> NDArray[np.int64]:
-    """The axis as one label a row; where that is 0, a stale label that tells how it froze."""
+    """Reduce an axis to one label a row; where that is 0, a stale label that tells how it froze."""
     column = resolved[:, 0] if resolved.shape[1] else np.zeros(len(raw), dtype=np.int64)
     if raw.shape[1] == 0:
         return column
@@ -54,7 +54,7 @@ def _pad(a: Axis, b: Axis) -> tuple[Axis, Axis]:
 
 
 def pad_columns(axis: Axis, width: int) -> Axis:
-    """The axis with frozen entries added up to ``width`` columns."""
+    """Pad an axis with frozen entries to ``width`` columns."""
     missing = width - axis.shape[1]
     if missing == 0:
         return axis
@@ -62,7 +62,7 @@ def pad_columns(axis: Axis, width: int) -> Axis:
 
 
 def _difference(a: Axis, b: Axis) -> Axis:
-    """Per row, the labels of ``a`` that are not in ``b``; the others become 0, sorted last."""
+    """Subtract sets row by row: labels of ``a`` not in ``b``; the others become 0, sorted last."""
     shared = (a[:, :, None] == b[:, None, :]).any(axis=2)
     return -np.sort(-np.where(shared, FROZEN, a), axis=1)
 
@@ -86,7 +86,7 @@ def _match_by_rows(labels: Labels, a: Axis, b: Axis, link: int) -> bool:
 
 
 def _rows_covered(rows: Axis) -> dict[bytes, int]:
-    """The set of rows a label occurs in -> that label (the smallest, if several share it)."""
+    """Map each set of rows to the label that occurs in just these (the smallest, if several do)."""
     position, _ = np.nonzero(rows)
     found = rows[rows != FROZEN]
     order = np.lexsort((position, found))
@@ -96,7 +96,7 @@ def _rows_covered(rows: Axis) -> dict[bytes, int]:
 
 
 def _settle(labels: Labels, a: Axis, b: Axis, link: int) -> None:
-    """Solve rows that differ: all plain refinements at once, else one pair of sets at a time."""
+    """Solve rows that still differ: all simple refinements at once, else one pair of sets at a time."""
     if _refine_all(labels, a, b, link) or _refine_all(labels, b, a, link):
         return
     pairs = np.unique(np.concatenate([a, b], axis=1), axis=0)
@@ -129,7 +129,7 @@ def _refine_all(labels: Labels, single: Axis, several: Axis, link: int) -> bool:
 
 
 def merge(axes: Sequence[Axis]) -> Axis:
-    """Row-major product of axes, as ``flatten`` makes it: ``[prod(n), sum(k)]``."""
+    """Merge axes into their row-major product, as ``flatten`` does: ``[prod(n), sum(k)]``."""
     total = math.prod(len(axis) for axis in axes)
     columns, inner = [], total
     for axis in axes:

@@ -1,4 +1,4 @@
-"""Calls that could be stored as tensors, because nothing but stored tensors goes into them."""
+"""Calls on stored tensors alone, whose results constant folding could store in their place."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["constant_calls"]
 
 
 def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
-    """Calls whose results depend on stored tensors alone, and could be stored in their place.
+    """Find the calls that constant folding could replace: they depend on stored tensors alone.
 
-    Not those that something writes into.
+    Calls whose results something writes into are left out.
 
     Args:
         module: the graph.
-        larger: also those whose result is larger than the tensors that it depends on.
+        larger: include calls whose result is larger than the tensors that it depends on.
     """
     written, tensors = _written(module), state(module)
     sources: dict[fx.Node, frozenset[str]] = {}
@@ -51,7 +51,7 @@ def _is_pure(target: Any) -> bool:
 
 
 def _written(module: fx.GraphModule) -> set[fx.Node]:
-    """Nodes whose values a call may write into: its operand, and what that may be a view of."""
+    """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
     found: set[fx.Node] = set()
     for node in module.graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:

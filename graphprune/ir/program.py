@@ -1,4 +1,4 @@
-"""The graph all passes work on: an ExportedProgram unlifted to a ``torch.fx.GraphModule``.
+"""Convert between an ExportedProgram and the graph that all passes edit, a ``torch.fx.GraphModule``.
 
 In the unlifted form parameters and buffers are ``get_attr`` nodes that carry their qualified
 names, so a pass edits tensors and arguments with plain torch.fx. ``relift`` exports the
@@ -45,7 +45,7 @@ _PRECISE = (torch.float32, torch.float64)
 
 
 def unlift(program: ExportedProgram) -> fx.GraphModule:
-    """The program as a GraphModule whose parameters are ``get_attr`` nodes.
+    """Convert a program to a GraphModule whose parameters are ``get_attr`` nodes.
 
     The tensors are shared with ``program``: replace them, never write into them.
     """
@@ -60,14 +60,14 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
 
 
 def _spell_out(node: fx.Node) -> None:
-    """Write out an epsilon that depends on the dtype, so that it is the same in float64."""
+    """Make explicit an epsilon that defaults to the dtype's, so that it is the same in float64."""
     value, (x, shape, weight, eps) = node.meta.get("val"), _four(node)
     if eps is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
         node.args, node.kwargs = (x, shape, weight, torch.finfo(value.dtype).eps), {}
 
 
 def _four(node: fx.Node) -> tuple[Any, Any, Any, Any]:
-    """The arguments of an RMSNorm."""
+    """List the four arguments of an RMSNorm, ``None`` for those left out."""
     given = dict(zip(("input", "normalized_shape", "weight", "eps"), node.args, strict=False))
     given |= node.kwargs
     return given["input"], given["normalized_shape"], given.get("weight"), given.get("eps")
@@ -106,7 +106,7 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
 def _dynamic_shapes(
     module: fx.GraphModule, program: ExportedProgram, args: Any, kwargs: Any
 ) -> Any:
-    """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions."""
+    """Build the ``dynamic_shapes`` argument that reproduces a program's symbolic dimensions."""
     dims: dict[str, Any] = {}
     leaves = [input_dims(node, program, dims) for node in _input_nodes(program)]
     _, spec = pytree.tree_flatten((args, kwargs))
@@ -120,29 +120,29 @@ def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
 
 
 def input_names(program: ExportedProgram) -> tuple[str, ...]:
-    """Names of the user's inputs, flattened, in calling order; constants among them too."""
+    """List the names of the user's inputs, flattened, in calling order, constants included."""
     specs = program.graph_signature.input_specs
     return tuple(str(spec.arg.name) for spec in specs if spec.kind is InputKind.USER_INPUT)
 
 
 def output_names(program: ExportedProgram) -> tuple[str, ...]:
-    """Names of the user's outputs, flattened."""
+    """List the names of the user's outputs, flattened."""
     return tuple(str(name) for name in program.graph_signature.user_outputs)
 
 
 def user_inputs(program: ExportedProgram) -> list[Any]:
-    """The program's example inputs, flattened, in the order of ``input_names``."""
+    """List the program's example inputs, flattened, in the order of ``input_names``."""
     return list(pytree.tree_leaves(program.example_inputs))
 
 
 def call_arguments(program: ExportedProgram, leaves: Sequence[Any]) -> tuple[Any, Any]:
-    """Positional and keyword arguments of the program from its flat inputs."""
+    """Arrange flat inputs as the program's positional and keyword arguments."""
     _, spec = pytree.tree_flatten(program.example_inputs)
     return pytree.tree_unflatten(list(leaves), spec)
 
 
 def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
-    """Input name -> {dimension: name of its symbolic size}."""
+    """Map the name of each input to its dynamic dimensions: {dimension: name of the symbolic size}."""
     found: dict[str, dict[int, str]] = {}
     for node in _input_nodes(program):
         value = node.meta.get("val")
@@ -154,7 +154,7 @@ def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
 
 
 def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:
-    """Input name -> shape when every symbolic size is ``by`` larger, as far as it may grow."""
+    """Compute the shapes of inputs, by name, with symbolic sizes ``by`` larger, within their bounds."""
     values: dict[sympy.Symbol, int] = {}
     nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
     for node in nodes:
@@ -174,7 +174,7 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
 
 
 def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
-    """Every tensor that a ``get_attr`` node reads: qualified name -> tensor, in graph order."""
+    """Collect the tensors that ``get_attr`` nodes read, by qualified name, in graph order."""
     nodes = module.graph.find_nodes(op="get_attr")
     return {
         node.target: tensor
@@ -189,7 +189,7 @@ def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:
 
 
 def fingerprint(module: fx.GraphModule) -> str:
-    """Hash of the architecture: operators, arguments and shapes, no tensor values."""
+    """Hash the architecture: operators, arguments and shapes, no tensor values."""
     digest = hashlib.sha256()
     for line in _architecture(module):
         digest.update(line.encode())
@@ -210,7 +210,7 @@ def _architecture(module: fx.GraphModule) -> Iterator[str]:
 
 
 def clone(module: fx.GraphModule) -> fx.GraphModule:
-    """A GraphModule with its own graph and attributes that shares the tensors."""
+    """Copy a GraphModule: a graph and attributes of its own, the tensors shared."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(module.graph, copies)

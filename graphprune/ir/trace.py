@@ -1,4 +1,4 @@
-"""Trace: an nn.Module and example inputs become an ExportedProgram.
+"""Trace an nn.Module on example inputs to an ExportedProgram.
 
 The batch axis is made dynamic where the model allows it, so that no batch size is baked in.
 """
@@ -99,7 +99,7 @@ def _advice(model: torch.nn.Module) -> str:
 def _attempts(
     args: Sequence[Any], kwargs: Mapping[str, Any], dynamic_batch: bool
 ) -> Iterator[tuple[tuple[tuple[Any, ...], dict[str, Any]], Any]]:
-    """Inputs and dynamic shapes to try, best first."""
+    """Yield inputs and dynamic shapes to try, best first."""
     inputs = (tuple(args), dict(kwargs))
     batch = _batch_size(inputs)
     if dynamic_batch and batch is not None:
@@ -122,19 +122,19 @@ def _batched(leaf: Any, batch: int) -> bool:
 
 
 def _grown(leaf: Any, batch: int) -> Any:
-    """torch.export takes a size of 1 for a constant, so one sample is doubled."""
+    """Double a single sample, since torch.export takes a size of 1 for a constant."""
     return torch.cat([leaf, leaf]) if batch == 1 and _batched(leaf, batch) else leaf
 
 
 def _on_meta(*inputs: Any) -> bool:
-    """Whether there are shapes only: code that reads a value runs under torch.export alone."""
+    """Whether inputs are on the meta device, where a model that reads values can't be run first."""
     leaves = pytree.tree_leaves(inputs)
     return any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves)
 
 
 @contextmanager
 def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
-    """A time in which a model is in evaluation mode; what it kept in it is dropped before and after."""
+    """Hold a model in evaluation mode within a context; values cached in that mode are dropped at both ends."""
     training = {module: module.training for module in model.modules()}
     _evaluate(model)
     try:
@@ -147,7 +147,7 @@ def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
 
 
 def _evaluate(model: torch.nn.Module) -> None:
-    """Evaluation mode, by way of training mode: some modules keep what they compute of parameters for evaluation."""
+    """Switch a model to evaluation mode by way of training mode, which clears weights cached for evaluation."""
     with torch.no_grad():
         model.train()
         model.eval()
@@ -155,7 +155,7 @@ def _evaluate(model: torch.nn.Module) -> None:
 
 @contextmanager
 def silence_torch() -> Generator[None]:
-    """Keep torch's own report of a failed attempt off the user's screen."""
+    """Silence torch's own reports of a failed attempt within a context."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
     levels = [each.level for each in loggers]
     for each in loggers:
@@ -172,7 +172,7 @@ def silence_torch() -> Generator[None]:
 
 
 def _register_dataclasses(values: Any) -> None:
-    """Make pytrees of dataclasses that aren't yet; leaves of torch's trees have no fields."""
+    """Register dataclasses that torch takes for leaves of a pytree, so that their fields are seen."""
     while found := {type(leaf) for leaf in pytree.tree_leaves(values) if is_dataclass(leaf)}:
         for kind in found:
             name = f"{kind.__module__}.{kind.__qualname__}"
@@ -199,7 +199,7 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def user_line(error: BaseException | None) -> str:
-    """``file.py:12``, the innermost line of the user's code that the error passed through."""
+    """Locate the innermost line of the user's code that an error passed through: ``file.py:12``."""
     where, traceback = "", error.__traceback__ if error else None
     while traceback:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))

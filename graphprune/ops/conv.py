@@ -64,7 +64,7 @@ def _spatial(call: Call) -> int:
 @rule(aten.conv2d.padding, samples=lambda: _samples_padded(2))
 @rule(aten.conv3d.padding, samples=lambda: _samples_padded(3))
 def convolution(call: Call) -> Layout:
-    """``y[o] = sum over i of w[o, i] * x[i]`` within each group; weight ``[O, I/g, *kernel]``."""
+    """Convolution ``y[o] = sum over i of w[o, i] * x[i]`` in each group; weight ``[O, I/g, *kernel]``."""
     weight, groups = call.layout("weight"), _groups(call)
     channels, out = _input_channels(call), weight[0]
     if groups > 1:
@@ -85,7 +85,7 @@ def convolution(call: Call) -> Layout:
 @rule(aten.conv_transpose2d.input, samples=lambda: _samples_transposed(2))
 @rule(aten.conv_transpose3d.input, samples=lambda: _samples_transposed(3))
 def transposed_convolution(call: Call) -> Layout:
-    """Weight ``[I, O/g, *kernel]``; outputs of group k come from inputs of group k."""
+    """Transposed convolution; weight ``[I, O/g, *kernel]``, outputs of group k from inputs of group k."""
     weight, groups = call.layout("weight"), _groups(call)
     channels = _input_channels(call)
     call.tie(channels, weight[0])
@@ -102,14 +102,14 @@ def transposed_convolution(call: Call) -> Layout:
 
 
 def _input_channels(call: Call) -> Axis:
-    """The channel axis; spatial axes of the input and the kernel are held."""
+    """Return the input's channel axis; spatial axes of the input and the kernel are frozen."""
     layout, spatial = call.layout("input"), _spatial(call)
     call.freeze(*layout[len(layout) - spatial :], *call.layout("weight")[2:])
     return layout[len(layout) - spatial - 1]
 
 
 def _groups(call: Call) -> int:
-    """How many; as many as samples, where each has weights of its own."""
+    """Count the groups: a symbolic number where each sample has weights of its own."""
     groups = call["groups"]
     return size_hint(groups.meta["val"]) if isinstance(groups, fx.Node) else int(groups)
 

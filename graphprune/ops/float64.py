@@ -1,4 +1,4 @@
-"""Running a graph in float64."""
+"""Run graphs and Python code in float64."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class Float64Interpreter(fx.Interpreter):
         self._tensors = tensors or {}
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Stored tensors, widened."""
+        """Read a stored tensor in float64."""
         if target in self._tensors:
             return to_float64(self._tensors[target])
         return to_float64(super().get_attr(target, args, kwargs))
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Float dtypes in arguments are widened too, and tensors made with torch's default."""
+        """Run a call with float dtypes among its arguments, and new tensors of default dtype, in float64."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
         return pytree.tree_map(_widen_made, super().call_function(_wide_form(target), args, kwargs))
 
 
 class Float64Mode(TorchDispatchMode):
-    """Runs Python code with every float dtype it asks for widened to float64.
+    """A context in which Python code computes in float64 whatever float dtype it asks for.
 
-    Random numbers are held, as in ``randomness.py``.
+    Random numbers are fixed, as by ``fixed_random.FixedRandom``.
     """
 
     def __init__(self) -> None:
@@ -62,26 +62,26 @@ class Float64Mode(TorchDispatchMode):
         self._fixed_random = FixedRandom()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """One operator call, as ``Float64Interpreter`` makes it."""
+        """Run one operator call as ``Float64Interpreter`` does."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
         return pytree.tree_map(_widen_made, self._fixed_random.call(_wide_form(func), args, kwargs))
 
 
 def _wide_form(operator: Any) -> Any:
-    """What computes the same in float64, where the operator itself only takes narrower types."""
+    """Replace an operator that only takes narrower dtypes by a function that computes it in float64."""
     entry = find(operator)
     return operator if entry is None or entry.in_float64 is None else entry.in_float64
 
 
 def to_float64(value: Any) -> Any:
-    """A value with its floats in float64: a copy, as a graph may write into its buffers."""
+    """Copy a value, its floats in float64; a copy, since a graph may write into its buffers."""
     if not isinstance(value, torch.Tensor):
         return value
     return value.detach().to(float64_type(value.dtype), copy=True)
 
 
 def float64_type(kind: torch.dtype) -> torch.dtype:
-    """The type that values of a type are widened to; of whole numbers it stays."""
+    """Return the dtype that replaces another in float64 runs; integer dtypes stay."""
     return _NARROW.get(kind, kind)
 
 

@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 @rule(aten.flip.default, samples=lambda: [sample(torch.randn(2, 6, 3), [1])], quiet=True)
 def flip(call: Call) -> Layout:
-    """Reverse the rows of some axes."""
+    """Reverse the order of the rows of some axes."""
     out = list(call.layout("self"))
     for dim in call["dims"]:
         out[dim] = out[dim][::-1]
@@ -52,7 +52,7 @@ def roll(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(6, 3), [2, 2, 1]), sample(torch.randn(2, 4, 1), [6])],
 )
 def repeat(call: Call) -> Layout:
-    """Tile axes; an axis of size one that is tiled has channels of its own."""
+    """Tile axes; an axis of size one that is tiled gets channels of its own."""
     name = "repeats" if "repeats" in call.arguments else "dims"
     layout, times = call.layout("self"), list(call[name])
     times = [1] * (len(layout) - len(times)) + times
@@ -83,7 +83,7 @@ def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
     quiet=True,
 )
 def repeat_interleave(call: Call) -> Layout:
-    """Each row ``repeats`` times in a row."""
+    """Repeat each row ``repeats`` times in succession."""
     layout = call.layout("self")
     if call["dim"] is None or isinstance(call["repeats"], fx.Node):
         call.freeze(*layout)
@@ -105,7 +105,7 @@ def repeat_interleave(call: Call) -> Layout:
     ],
 )
 def pad(call: Call) -> Layout:
-    """Rows before and after: new ones have labels that no parameter feeds; negative: cropped."""
+    """Pad axes with rows whose labels occur in no parameter; a negative padding crops."""
     layout, amounts = list(call.layout("self")), list(call["pad"])
     constant = call.get("mode") in (None, "constant")
     edges: list[tuple[Axis, Axis] | None] = []
@@ -142,7 +142,7 @@ def pad(call: Call) -> Layout:
 def _padded(
     call: Call, axis: Axis, dim: int, before: int, after: int
 ) -> tuple[Axis, tuple[Axis, Axis]]:
-    """The padded axis, and the rows added (or cropped) at either end."""
+    """Return the padded axis, and the rows added (or cropped) at either end."""
     head = call.fresh(before, (dim, 0)) if before >= 0 else axis[:-before]
     tail = call.fresh(after, (dim, 1)) if after >= 0 else axis[after:]
     middle = axis[max(-before, 0) : len(axis) - max(-after, 0)]

@@ -1,4 +1,4 @@
-"""Pooling and resampling: the last dimensions are spatial, everything before them is kept."""
+"""Pooling and resampling, which change the last (spatial) dimensions and hand on the others."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
     samples=lambda: [sample(torch.randn(2, 6, 4, 4), torch.rand(2, 3, 3, 2), 0, 0, False)],
 )
 def sampled(call: Call) -> Result:
-    """Each channel read at the positions of a grid ``[B, h, w, 2]``, which stays."""
+    """Sample each channel at the positions of a grid ``[B, h, w, 2]``, which stays whole."""
     layout, grid = call.layout("input"), call.layout("grid")
     call.tie(layout[0], grid[0])
     call.freeze(*layout[2:], *grid[1:])
@@ -102,7 +102,7 @@ def sampled(call: Call) -> Result:
     quiet=True,
 )
 def unpooled(call: Call) -> Result:
-    """Each channel's values put where a pooling found its largest ones."""
+    """Undo a max pooling: put each channel's values where the pooling found the largest ones."""
     layout, indices = call.layout("self"), call.layout("indices")
     kept = len(layout) - len(call["output_size"])
     for mine, theirs in zip(layout[:kept], indices[:kept], strict=True):

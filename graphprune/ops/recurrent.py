@@ -1,4 +1,4 @@
-"""Recurrent layers and cells: hidden units are channels that also feed back into their own layer.
+"""Recurrent layers and cells, whose hidden units are channels that feed back into their own layer.
 
 Per layer and direction the parameters are ``w_ih [gates*H, in]``, ``w_hh [gates*H, H]`` and, with
 biases, ``b_ih`` and ``b_hh [gates*H]``. All layers share one initial state ``[layers, B, H]``, so
@@ -53,19 +53,19 @@ def _samples(gates: int, states: int) -> Callable[[], list[Sample]]:
 
 @rule(aten.lstm.input, samples=_samples(gates=4, states=2))
 def lstm(call: Call) -> Result:
-    """Long short-term memory; results: sequence, last hidden state, last cell state."""
+    """Run an LSTM; results: sequence, last hidden state, last cell state."""
     return _recurrent(call, gates=4)
 
 
 @rule(aten.gru.input, samples=_samples(gates=3, states=1))
 def gru(call: Call) -> Result:
-    """Gated recurrent unit; results: sequence, last hidden state."""
+    """Run a GRU; results: sequence, last hidden state."""
     return _recurrent(call, gates=3)
 
 
 @rule(aten.rnn_relu.input, aten.rnn_tanh.input, samples=_samples(gates=1, states=1))
 def rnn(call: Call) -> Result:
-    """Plain recurrence; results: sequence, last hidden state."""
+    """Run a plain recurrent network; results: sequence, last hidden state."""
     return _recurrent(call, gates=1)
 
 
@@ -119,14 +119,14 @@ def _cell_samples(gates: int, states: int) -> Callable[[], list[Sample]]:
 
 @rule(aten.lstm_cell.default, samples=_cell_samples(gates=4, states=2))
 def lstm_cell(call: Call) -> Result:
-    """One step of an LSTM; results: hidden state, cell state."""
+    """Run one step of an LSTM; results: hidden state, cell state."""
     hidden = _step(call, gates=4)
     return [hidden, hidden]
 
 
 @rule(aten.gru_cell.default, samples=_cell_samples(gates=3, states=1))
 def gru_cell(call: Call) -> Result:
-    """One step of a GRU."""
+    """Run one step of a GRU."""
     return _step(call, gates=3)
 
 
@@ -134,7 +134,7 @@ def gru_cell(call: Call) -> Result:
     aten.rnn_relu_cell.default, aten.rnn_tanh_cell.default, samples=_cell_samples(gates=1, states=1)
 )
 def rnn_cell(call: Call) -> Result:
-    """One step of a plain recurrence."""
+    """Run one step of a plain recurrent network."""
     return _step(call, gates=1)
 
 
