@@ -1,4 +1,4 @@
-"""Passes, and pipelines that hold them to their word.
+"""Passes, and pipelines that check that passes do what they declare.
 
 An *analysis pass* finds facts about a program. A *transform pass* returns a new program, and with
 it the facts that hold of it; other facts about the program are dropped, so no pass can read a
@@ -36,11 +36,11 @@ __all__ = ["AnalysisPass", "Pipeline", "RunFact", "State", "TransformPass"]
 Fact = TypeVar("Fact")
 
 Progress = Callable[[str], Any]
-"""Called with a pass's name when it starts, and with how far it is where it takes long."""
+"""Callback that is given a pass's name when it starts, and its progress where it takes long."""
 
 
 class RunFact:
-    """Base of facts about the run, which outlive every rewrite: data, decisions, verdicts.
+    """Base class of facts about the run, kept across rewrites: data, decisions, verdicts.
 
     Facts of other types are about the program as it stands.
     """
@@ -48,7 +48,7 @@ class RunFact:
 
 @dataclass(frozen=True)
 class State:
-    """A program and what is known.
+    """A program and the facts known of it and of the run.
 
     Attributes:
         program: the program as it stands.
@@ -63,25 +63,25 @@ class State:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, kind: type[Fact]) -> Fact:
-        """The fact of that type."""
+        """Return the fact of a type."""
         return self.facts[kind]
 
     def get(self, kind: type[Fact]) -> Fact | None:
-        """The fact of that type, if it is known."""
+        """Return the fact of a type, or ``None`` if it isn't known."""
         return self.facts.get(kind)
 
     def knowing(self, *facts: Any) -> State:
-        """The same, with these facts, each in place of the one of its type."""
+        """Copy the state with more facts, each in place of the one of its type."""
         return replace(self, facts={**self.facts, **{type(fact): fact for fact in facts}})
 
     def tell(self, news: str) -> None:
-        """Say how far the run is, if anyone listens."""
+        """Report progress to the callback, if there is one."""
         if self.progress is not None:
             self.progress(news)
 
 
 class _Pass:
-    """What both kinds of pass have in common. The fields of a pass are its options."""
+    """Base class of both kinds of pass. The fields of a pass are its options."""
 
     name: ClassVar[str]
     needs: ClassVar[tuple[type[Any], ...]] = ()
@@ -92,7 +92,7 @@ class _Pass:
     @overload
     def __call__(self, program: fx.GraphModule) -> PassResult: ...
     def __call__(self, program: Any) -> Any:
-        """Run this pass alone."""
+        """Run this pass alone on a program or graph."""
         return Pipeline((self,))(program)  # type: ignore[arg-type]
 
 
@@ -105,7 +105,7 @@ class AnalysisPass(_Pass):
 
 
 class TransformPass(_Pass):
-    """Makes a new program, and says what is known of it.
+    """Makes a new program, and states facts that hold of it.
 
     ``keeps`` names the facts about the old program that hold of the new one as well.
     """
@@ -119,7 +119,7 @@ class TransformPass(_Pass):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Passes in order.
+    """A sequence of passes, checked when it is made and as it runs.
 
     Attributes:
         passes: what to run.
@@ -210,7 +210,7 @@ def _step(pass_: AnalysisPass | TransformPass, state: State) -> State:
 
 
 def _announced(pass_: AnalysisPass | TransformPass, results: Any) -> dict[type[Any], Any]:
-    """The facts that a pass found by type, if they are those that it announced."""
+    """Return the facts that a pass found by type, if they are those that it announced."""
     kinds = [type(fact) for fact in results] if isinstance(results, tuple) else [type(results)]
     if len(kinds) != len(pass_.gives) or not all(map(issubclass, kinds, pass_.gives)):
         announced, got = (", ".join(k.__name__ for k in side) for side in (pass_.gives, kinds))
@@ -224,7 +224,7 @@ def _survives(kind: type[Any], transform: TransformPass) -> bool:
 
 
 def _odd_field(pass_: Any) -> str | None:
-    """The first field of a pass that isn't a plain option."""
+    """Find the first field of a pass that isn't a plain option."""
     named = fields(pass_) if is_dataclass(pass_) else ()
     return next((f.name for f in named if not _is_option(getattr(pass_, f.name))), None)
 
@@ -242,7 +242,7 @@ def _is_option(value: Any) -> bool:
 
 
 def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:
-    """What a pass may not change in its input: calls, arguments, tensors and their values."""
+    """Collect what a pass may not change in its input: calls, arguments, tensors and their values."""
     graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
     calls = [
         (node.op, node.name, str(node.target), str(node.args), str(node.kwargs))
@@ -254,7 +254,7 @@ def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:
 
 
 def _checksum(value: Any) -> str:
-    """The sum of a tensor's values, as text, in which NaN equals itself."""
+    """Sum a tensor's values, as text, in which NaN equals itself."""
     if not isinstance(value, torch.Tensor) or value.is_meta:
         return ""
     wide = torch.float64 if value.is_floating_point() else None
@@ -263,7 +263,7 @@ def _checksum(value: Any) -> str:
 
 @contextmanager
 def _noting(name: str, done: Sequence[str]) -> Generator[None]:
-    """A failure keeps its type and gains a note on where in the pipeline it happened."""
+    """Add a note to any failure on where in the pipeline it happened; its type stays."""
     try:
         yield
     except BaseException as error:

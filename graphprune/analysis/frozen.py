@@ -127,9 +127,9 @@ def _first_freeze(labels: Labels) -> NDArray[np.int64]:
     roots = coupling_classes(labels)
     order = np.full(len(labels), np.iinfo(np.int64).max)
     for number, event in enumerate(labels.log):
-        held = np.where(event.left == FROZEN, event.right, event.left)
-        held = held[(event.left == FROZEN) | (event.right == FROZEN)]
-        np.minimum.at(order, roots[held], number)
+        united = np.where(event.left == FROZEN, event.right, event.left)
+        united = united[(event.left == FROZEN) | (event.right == FROZEN)]
+        np.minimum.at(order, roots[united], number)
     links = np.asarray([event.link for event in labels.log] or [-1])
     known = order[roots] < len(labels.log)
     return np.where(known, links[np.where(known, order[roots], 0)], -1)

@@ -29,7 +29,7 @@ def rewrite_graph(
     tensors: Mapping[str, torch.Tensor],
     baked: Mapping[fx.Node, str],
 ) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
-    """A copy of the analysed graph with other tensors and the arguments that go with them.
+    """Copy the analysed graph with smaller tensors and the arguments that go with them.
 
     Shape metadata of the copy is stale; export it again, or propagate shapes, to refresh it.
 
@@ -64,7 +64,7 @@ def _store(
     baked: Mapping[fx.Node, str],
     copies: dict[fx.Node, fx.Node],
 ) -> fx.GraphModule:
-    """Put stored tensors in the place of calls; drop the calls and tensors they came from."""
+    """Replace calls by stored tensors; drop the calls and tensors these came from."""
     for old, name in baked.items():
         set_tensor(module, name, tensors[name])
         with module.graph.inserting_before(copies[old]):
@@ -129,7 +129,7 @@ def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ..
 
 
 def _index(module: fx.GraphModule, before: fx.Node, rows: Axis) -> fx.Node:
-    """An index tensor as a buffer of the module, read just before a node."""
+    """Store an index tensor as a buffer of the module, read just before a node."""
     name = f"rows_of_{before.name}"
     module.register_buffer(name, torch.from_numpy(np.ascontiguousarray(rows)))
     with module.graph.inserting_before(before):

@@ -54,19 +54,19 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
         module.graph.erase_node(node)
     inline_regions(module)
     for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
-        _spell_out(node)
+        _make_epsilon_explicit(node)
     module.recompile()
     return module
 
 
-def _spell_out(node: fx.Node) -> None:
+def _make_epsilon_explicit(node: fx.Node) -> None:
     """Make explicit an epsilon that defaults to the dtype's, so that it is the same in float64."""
-    value, (x, shape, weight, eps) = node.meta.get("val"), _four(node)
+    value, (x, shape, weight, eps) = node.meta.get("val"), _rms_norm_arguments(node)
     if eps is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
         node.args, node.kwargs = (x, shape, weight, torch.finfo(value.dtype).eps), {}
 
 
-def _four(node: fx.Node) -> tuple[Any, Any, Any, Any]:
+def _rms_norm_arguments(node: fx.Node) -> tuple[Any, Any, Any, Any]:
     """List the four arguments of an RMSNorm, ``None`` for those left out."""
     given = dict(zip(("input", "normalized_shape", "weight", "eps"), node.args, strict=False))
     given |= node.kwargs

@@ -1,9 +1,9 @@
-"""Absorb: let a module's own parameters and attributes do what a cut graph has extra factors for.
+"""Absorb the factors that a cut graph multiplies by into a module's own parameters and attributes.
 
 A cut program corrects statistics and the scale of attention by factors in the graph. The user's
 class has no place for these, but its parameters may take them over: the weight of a norm, the
 rows of a projection that make queries; and so may an epsilon kept as an attribute. Whether this
-gives the same is not decided here: ``eager.py`` compares the result with the cut program.
+gives the same is not decided here: ``rebuild.py`` compares the result with the cut program.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ aten = torch.ops.aten
 
 @dataclass
 class AbsorbedScales:
-    """What takes over the factors.
+    """Parameters and numbers that take over the factors of a cut graph.
 
     Attributes:
         rows: per tensor and purpose, what each row of its first axis is multiplied by,
@@ -46,7 +46,7 @@ class AbsorbedScales:
     literals: list[tuple[fx.Node, float, float]] = field(default_factory=list)
 
     def factors(self, name: str, cut: Cut) -> torch.Tensor:
-        """For each row that is left on a tensor's first axis, what it is multiplied by."""
+        """Collect the factor of each row that is left on a tensor's first axis."""
         factors = np.prod(list(self.rows[name].values()), axis=0)
         axis = cut.analysis.axes[name][0]
         return torch.from_numpy(factors[cut.kept(axis)] if axis.shape[1] else factors)
@@ -72,7 +72,7 @@ def absorb_scales(cut: Cut) -> AbsorbedScales:
 
 
 def _query(cut: Cut, node: fx.Node, absorbed: AbsorbedScales) -> None:
-    """Queries that make up for the default scale, ``1 / sqrt(E)`` with fewer dimensions ``E``."""
+    """Scale queries to make up for the default scale ``1 / sqrt(E)``, in which ``E`` has shrunk."""
     arguments = bind(node)
     layout = cut.analysis.layouts[arguments["query"]]
     if arguments["scale"] is None and isinstance(layout, tuple):
@@ -82,7 +82,7 @@ def _query(cut: Cut, node: fx.Node, absorbed: AbsorbedScales) -> None:
 
 
 def _backward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:
-    """Multiply what a value is made of, where one stored tensor or one layer makes all of it."""
+    """Carry a factor back to the one stored tensor, or the one layer, that makes all of a value."""
     if (stored := _stored(node)) is not None:
         _multiply(analysis, stored, None, factor, absorbed, "statistic")
     elif (source := _ProducingLayers()[node]) is not None:
@@ -108,7 +108,7 @@ def _multiply(
 
 
 class _ProducingLayers:
-    """By node: the one layer that makes its value, and the numbers of the rows it is made of.
+    """For each node, the one layer that makes its value, and which of the layer's rows it is made of.
 
     The value is homogeneous in the layer's weight and bias. Numbers keep the value's shape as
     long as it is only moved, and are a plain list after that. ``None``: there is no such layer.
@@ -192,7 +192,7 @@ def _forward(analysis: Analysis, node: fx.Node, factor: float, absorbed: Absorbe
 
 
 def _chain(node: fx.Node) -> Iterator[tuple[fx.Node, Any]]:
-    """The only user of a value but for checks, its other operand; then the only user of that."""
+    """Yield the only user of a value (checks aside) and its other operand, then the only user of that."""
     while len(users := [u for u in node.users if not traits_of(u).metadata]) == 1:
         (user,) = users
         others = [a for a in user.args if a is not node]

@@ -1,4 +1,4 @@
-"""Which groups the code of a model's class can follow, found by trying: code isn't read.
+"""Find by trial which groups the code of a model's class can follow; the code isn't read.
 
 Channels of some groups are removed, of all at first; where the class then doesn't compute what the cut graph does,
 each half of these groups is tried by itself, until single ones are left. Of these, some go if they keep
@@ -30,7 +30,7 @@ from .rebuild import ClassComparison
 __all__ = ["ClassConstraints", "class_constraints"]
 
 ROUNDS = 2
-"""How many cuts, to unlike widths, a class has to follow for a trial to succeed."""
+"""Number of cuts, to unlike widths, that a class has to follow for a trial to succeed."""
 
 Unit = tuple[int, ...]
 """Numbers of groups that keep equally many channels."""
@@ -38,7 +38,7 @@ Unit = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ClassConstraints(RunFact):
-    """What the code of a class allows.
+    """Constraints that the code of a class puts on the widths of groups.
 
     Attributes:
         firsts: for each group the lowest number of those that have to keep equally many channels.
@@ -55,7 +55,7 @@ def class_constraints(
     analysis: Analysis,
     progress: Callable[[str], Any] | None = None,
 ) -> ClassConstraints:
-    """What has to be kept to for a smaller model to be of its class.
+    """Find the constraints under which a smaller model can be of the same class.
 
     Args:
         model: the dense module.
@@ -93,7 +93,7 @@ def class_constraints(
 
 
 class _Trials:
-    """Trials with one module, and what came of them."""
+    """Trial cuts of one module, with a memory of their outcomes."""
 
     def __init__(
         self, comparison: ClassComparison, units: Sequence[Unit], tell: Callable[[str], Any]
@@ -106,10 +106,10 @@ class _Trials:
         self._done: dict[frozenset[Unit], bool] = {}
 
     def begin(self) -> None:
-        """Nothing is cut.
+        """Run the module with nothing cut.
 
         Raises:
-            OptionError: if that fails already.
+            OptionError: if even that differs from the graph.
         """
         try:
             self._run([], {})
@@ -122,7 +122,7 @@ class _Trials:
             ) from problem
 
     def succeeding(self, units: Sequence[Unit]) -> list[Unit]:
-        """Those of the units with which a trial succeeds."""
+        """Find the units with which a trial succeeds."""
         if self.succeeds(units):
             return list(units)
         if len(units) == 1:
@@ -131,7 +131,7 @@ class _Trials:
         return self.succeeding(units[:middle]) + self.succeeding(units[middle:])
 
     def joined(self, units: Sequence[Unit]) -> list[Unit]:
-        """Of units that no trial succeeds with, those neighbours that one succeeds with if they are one unit."""
+        """Join neighbours among failed units where a trial succeeds once they keep equally many channels."""
         found: list[Unit] = []
         left = list(units)
         while len(left) > 1:
@@ -177,7 +177,7 @@ class _Trials:
 
 
 def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:
-    """How many channels each unit, by its first group, keeps in a round: some three to eight tenths.
+    """Choose how many channels each unit, by its first group, keeps in a round: three to eight tenths.
 
     Neighbours of one width keep unlike numbers, so that none fits by chance what must equal another. One alone is kept
     of two only: a single head, say, fits where several don't.

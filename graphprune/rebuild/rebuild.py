@@ -1,6 +1,6 @@
-"""The user's class back, smaller, where its code provably computes the same.
+"""Rebuild the smaller model in the user's class, where its code provably computes the same.
 
-Whether the class's Python code still computes the right thing with sliced tensors (``shrink.py``) is not guessed:
+Whether the class's Python code still computes the right thing with sliced tensors (``shrink_module.py``) is not guessed:
 the result must match the cut program in float64, or the user gets a trainable GraphModule and is told why.
 """
 
@@ -43,7 +43,7 @@ __all__ = ["ClassComparison", "Rebuilt", "rebuild"]
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """The smaller model as something to train and save.
+    """The smaller model as a module that can be trained and saved.
 
     Attributes:
         model: the user's class, or a GraphModule.
@@ -59,7 +59,7 @@ class Rebuilt:
 
 
 def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuilt:
-    """The user's class with the plan applied where it provably computes the same.
+    """Give the smaller model the user's class, where that provably computes the same.
 
     Args:
         model: the eager module that was traced; ``None`` if there was only a program.
@@ -85,7 +85,7 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """The user's module in float64, to be cut and compared with cut graphs.
+    """Compares the user's module, cut, with cut graphs, in float64.
 
     Attributes:
         model: the dense module.
@@ -99,7 +99,7 @@ class ClassComparison:
 
     @cached_property
     def _wide(self) -> nn.Module:
-        """Widened before it is cut, so that factors are not rounded to the model's own precision."""
+        """The module in float64 before it is cut, so that factors aren't rounded to its own precision."""
         return copy.deepcopy(self.model).double().eval()
 
     @cached_property
@@ -107,9 +107,9 @@ class ClassComparison:
         return plain_tensors(self.model, self.analysis)
 
     def error(self, cut: Cut, graph: fx.GraphModule) -> float:
-        """Largest relative error of the cut module against the cut graph.
+        """Compute the largest relative error of the cut module against the cut graph.
 
-        As the oracle, once as they are, and once with all parameters shaken in a larger batch.
+        Both run twice, as by the oracle: as they are, and with all parameters perturbed in a larger batch.
 
         Raises:
             VerifyError: if it exceeds the oracle's tolerance.
@@ -118,7 +118,7 @@ class ClassComparison:
         return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, perturbed, 1))
 
     def error_of(self, cut: Cut, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
-        """The same in one run.
+        """Compute the relative error of the cut module in one run.
 
         Args:
             cut: what is removed.

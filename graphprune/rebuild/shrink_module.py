@@ -1,7 +1,7 @@
-"""A copy of the user's own module with sliced tensors.
+"""Copy the user's own module with sliced tensors.
 
 Parameters are sliced and the attributes of torch's own layers follow. Whether the class's Python code
-still computes the right thing is for ``eager.py`` to see.
+still computes the right thing is for ``rebuild.py`` to see.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def shrink_module(
     values: Mapping[str, torch.Tensor] | None = None,
     plain: Mapping[str, Sequence[str]] | None = None,
 ) -> nn.Module:
-    """A copy of the module with tensors sliced and layer attributes updated. Not checked.
+    """Copy a module with sliced tensors and updated layer attributes; the result isn't checked.
 
     Args:
         model: the dense module.
@@ -81,7 +81,7 @@ def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
-    """Tensors of the program that are mere attributes, with all attributes that hold the same."""
+    """Find tensors of the program that are plain attributes, with all attributes that hold the same."""
     registered = _registered(model)
     found = {
         name: value
@@ -96,7 +96,7 @@ def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
 
 
 def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
-    """The tensor of a qualified name, registered or a mere attribute, if there is one."""
+    """Look up the tensor of a qualified name, registered or a plain attribute, if there is one."""
     value: Any = model
     for part in name.split("."):
         value = getattr(value, part, None)
@@ -104,7 +104,7 @@ def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
 
 
 def _update_sizes(layer: nn.Module) -> None:
-    """Sizes that torch's own layers keep beside their tensors."""
+    """Update the sizes that torch's own layers keep beside their tensors."""
     match layer:
         case nn.Linear():
             layer.out_features, layer.in_features = layer.weight.shape
@@ -133,7 +133,7 @@ def _update_sizes(layer: nn.Module) -> None:
 
 
 def _update_attributes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> None:
-    """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
+    """Update numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
 
     An attribute follows if, among the numbers that its module's own code passes to operators,
     all that equal it and change become the same. That this is what the code meant is proven
@@ -158,7 +158,7 @@ def _update_attributes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> 
 
 
 def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
-    """Pairs of numbers that differ, position by position."""
+    """Yield the pairs of numbers that differ, position by position."""
     olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
     pairs = zip(olds, news, strict=False)
     return [
@@ -169,6 +169,6 @@ def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
 
 
 def _owner(node: fx.Node) -> str:
-    """Path of the module whose code made the call."""
+    """Return the path of the module whose code made a call."""
     stack = node.meta.get("nn_module_stack")
     return list(stack.values())[-1][0] if stack else ""

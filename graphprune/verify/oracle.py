@@ -56,15 +56,15 @@ __all__ = [
 ]  # fmt: skip
 
 TOLERANCE = 1e-9
-"""Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
+"""Largest relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
 
 LEAST_NOISE = 0.01
-"""Noise on weights that are smaller, such as a LayerScale of 1e-6 or a head of zeros."""
+"""Smallest noise, for weights that are smaller, such as a LayerScale of 1e-6 or a head of zeros."""
 
 
 @dataclass(frozen=True)
 class Verdict(RunFact):
-    """What the oracle found: the largest error relative to the largest output, and the bound."""
+    """Outcome of a comparison: the largest error relative to the largest output, and the tolerance."""
 
     max_error: float
     tolerance: float
@@ -72,7 +72,7 @@ class Verdict(RunFact):
 
     @property
     def ok(self) -> bool:
-        """Whether the cut program is right."""
+        """Whether the error is within the tolerance."""
         return self.max_error <= self.tolerance
 
 
@@ -116,7 +116,7 @@ def verify(
 
 
 def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
-    """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
+    """Perturb all parameters and buffers of the dense and of a cut graph by the same noise.
 
     Args:
         cut: what was removed from the dense program.
@@ -140,9 +140,9 @@ def all_finite(values: Sequence[Any]) -> bool:
 def perturbed_tensors(
     analysis: Analysis, present: Container[str], seed: int
 ) -> dict[str, torch.Tensor]:
-    """Parameters and buffers with noise of their own size added; what isn't negative stays so.
+    """Add noise of their own size to parameters and buffers; those without negative values keep that.
 
-    Tensors that are one object stay one object. Only those in ``present``.
+    Shared tensors stay shared. Only the tensors named in ``present`` are returned, in float64.
     """
     generator = torch.Generator().manual_seed(seed)
     done: dict[int, torch.Tensor] = {}
@@ -158,7 +158,7 @@ def perturbed_tensors(
 def verify_unchanged(
     before: ExportedProgram, after: ExportedProgram, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> Verdict:
-    """Check that a rewrite changed nothing.
+    """Check that a rewritten program computes what it did before.
 
     Raises:
         VerifyError: if the programs differ by more than ``tolerance``.
@@ -185,9 +185,9 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
 
 
 def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:
-    """Flat inputs in, flat outputs out, without gradients; the inputs are copied.
+    """Run a graph from flat inputs to flat outputs, without gradients; the inputs are copied.
 
-    Random numbers are held: ``rounded`` says how (see ``randomness.Held``).
+    Random numbers are fixed: ``rounded`` says how (see ``fixed_random.FixedRandom``).
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     graph: Any = interpreter.graph
@@ -196,7 +196,7 @@ def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = F
 
 
 def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
-    """Largest absolute difference over all outputs, relative to each output's largest value.
+    """Compute the largest absolute difference of outputs, relative to each output's largest value.
 
     Values below the smallest normal number of their type count as that: of float16, these are
     rounded to 6e-8.
@@ -216,7 +216,7 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
 
 
 def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Inputs like the program's examples, floats drawn anew, symbolic sizes ``grow`` larger."""
+    """Draw inputs like the program's examples: random floats, symbolic sizes ``grow`` larger."""
     generator = torch.Generator().manual_seed(seed)
     shapes = grown_shapes(program, grow)
     out: list[Any] = []
@@ -232,7 +232,7 @@ def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
 
 
 def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """The same, rounded to the types that the program takes."""
+    """Draw random inputs, as ``random_inputs``, rounded to the dtypes that the program takes."""
     values = zip(random_inputs(program, grow, seed), user_inputs(program), strict=True)
     return [
         value.to(example.dtype) if isinstance(value, torch.Tensor) else value
@@ -241,12 +241,12 @@ def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
 
 
 def size_growths(program: ExportedProgram) -> tuple[int, ...]:
-    """By how much symbolic sizes grow from comparison to comparison; one is enough if there are none."""
+    """List by how much symbolic sizes grow in each comparison: 0 and 1, or just 0 without such sizes."""
     return (0, 1) if dynamic_dims(program) else (0,)
 
 
 def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """A copy of the given shape; what is beyond the original repeats it."""
+    """Tile a tensor to a shape, cut off where that isn't a multiple."""
     for dim, size in enumerate(shape):
         value = value.index_select(dim, torch.arange(size) % value.shape[dim])
     return value.clone()
