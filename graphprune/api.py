@@ -254,6 +254,6 @@ def load(path: str | Path) -> torch.nn.Module:
         LoadError: if there is no such file, or it can't be read.
     """
     path = Path(path)
-    found = load_file(path / PROGRAM if path.is_dir() else path)
-    assert found.program is not None
-    return trainable_graph(found.program)
+    loaded = load_file(path / PROGRAM if path.is_dir() else path)
+    assert loaded.program is not None
+    return trainable_graph(loaded.program)

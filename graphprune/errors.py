@@ -65,13 +65,13 @@ class TraceError(GraphpruneError):
 
 
 class UnsupportedOpError(GraphpruneError):
-    """Operators without a rule, under ``strict_ops``."""
+    """The model has operators without a rule, and ``strict_ops`` refuses these."""
 
     code = "GP003"
 
 
 class OptionError(GraphpruneError):
-    """An option, budget or argument that can't be meant, or doesn't fit the model."""
+    """An option, budget or argument that is invalid, or doesn't fit the model."""
 
     code = "GP010"
 

@@ -88,8 +88,8 @@ class Analysis:
     def groups_on(self, axes: Iterable[Axis]) -> tuple[str, ...]:
         """List the ids of the groups that have channels on any of some axes, in model order."""
         numbers = [np.unique(self.grouping.of_label[self.labels.resolve(axis)]) for axis in axes]
-        found = np.unique(np.concatenate(numbers)) if numbers else []
-        return tuple(self.groups[number].id for number in found if number >= 0)
+        present = np.unique(np.concatenate(numbers)) if numbers else []
+        return tuple(self.groups[number].id for number in present if number >= 0)
 
     def macs_of(self, node: fx.Node) -> Polynomial:
         """Count the multiply-accumulates of one call per sample, as a polynomial in the widths."""
@@ -103,12 +103,12 @@ class Analysis:
     @cached_property
     def inexact(self) -> Mapping[str, tuple[fx.Node, ...]]:
         """Calls whose statistics over a group's channels are not exact after a cut, by group id."""
-        found: dict[str, dict[fx.Node, None]] = {}
+        calls: dict[str, dict[fx.Node, None]] = {}
         for node, facts in self.facts.items():
             for axis in (a for s in facts.statistics if not s.exact for a in s.counted):
                 for group in self.groups_on([axis]):
-                    found.setdefault(group, {})[node] = None
-        return {name: tuple(nodes) for name, nodes in found.items()}
+                    calls.setdefault(group, {})[node] = None
+        return {name: tuple(nodes) for name, nodes in calls.items()}
 
     @cached_property
     def coupling_graph(self) -> nx.Graph[str]:

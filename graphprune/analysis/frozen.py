@@ -69,7 +69,7 @@ def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
         for link in freezing:
             shares[link] = shares.get(link, 0.0) + macs
     total = max(analysis.dense_macs, 1.0)
-    found: dict[tuple[str, str, str], Frozen] = {}
+    entries: dict[tuple[str, str, str], Frozen] = {}
     for link, where in axes.items():
         node = analysis.nodes[link]
         entry = Frozen(
@@ -82,8 +82,8 @@ def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
             _is_unknown(analysis, node),
         )
         key = (entry.reason, entry.operator, entry.where)
-        found[key] = _joined(found[key], entry) if key in found else entry
-    return tuple(sorted(found.values(), key=lambda f: (-f.macs_share, f.reason, f.where)))
+        entries[key] = _joined(entries[key], entry) if key in entries else entry
+    return tuple(sorted(entries.values(), key=lambda f: (-f.macs_share, f.reason, f.where)))
 
 
 def _joined(a: Frozen, b: Frozen) -> Frozen:

@@ -85,7 +85,7 @@ class Grouping:
 
         Rows that belong to several groups must hold every combination equally often.
         """
-        found: list[NDArray[np.int64]] = []
+        irregular: list[NDArray[np.int64]] = []
         for key, rows in _classes(axis, self.of_label):
             if len(key) < 2:
                 continue
@@ -94,8 +94,8 @@ class Grouping:
             if len(set(key)) == len(key) and len(combinations) == dense and np.ptp(counts) == 0:
                 continue
             smallest = min(key, key=lambda g: (self.groups[g].width, -g))
-            found.append(self.groups[smallest].labels)
-        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+            irregular.append(self.groups[smallest].labels)
+        return np.concatenate(irregular) if irregular else np.empty(0, dtype=np.int64)
 
 
 def _classes(
@@ -200,7 +200,7 @@ def _occurrences(
     position: NDArray[np.int64],
     sizes: Sequence[int],
 ) -> list[list[Occurrence]]:
-    found: list[list[Occurrence]] = [[] for _ in sizes]
+    occurrences: list[list[Occurrence]] = [[] for _ in sizes]
     for (tensor, dim), axis in parameters.items():
         row, column = np.nonzero(axis)
         labels = axis[row, column]
@@ -210,8 +210,8 @@ def _occurrences(
                 continue
             order = np.argsort(position[labels[mine]], kind="stable")
             rows = row[mine][order].reshape(sizes[group], -1)
-            found[group].append(Occurrence(tensor, dim, rows))
-    return found
+            occurrences[group].append(Occurrence(tensor, dim, rows))
+    return occurrences
 
 
 def _names(

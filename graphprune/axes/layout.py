@@ -37,13 +37,13 @@ def reshape(labels: Labels, layout: Layout, sizes: Sequence[int], link: int) -> 
 def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
     """Split the new dimensions into the shortest runs whose products match runs of old dimensions."""
     edges = {math.prod(old[:i]) for i in range(len(old) + 1)}
-    found, start = [], 0
+    segments, start = [], 0
     for stop in range(1, len(new) + 1):
         ones_follow = stop < len(new) and new[stop] == 1
         if math.prod(new[:stop]) in edges and not ones_follow:
-            found.append((start, stop))
+            segments.append((start, stop))
             start = stop
-    return found
+    return segments
 
 
 def _regroup(labels: Labels, axes: list[Axis], sizes: list[int], link: int) -> list[Axis]:

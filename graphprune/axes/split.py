@@ -66,8 +66,8 @@ class _Cells:
         self.partial = (~self.full).sum(axis=0)
 
     def _distinct(self, j: int) -> NDArray[np.int64]:
-        seen = np.unique(self.index * self.sizes[j] + self.coordinates[j])
-        return np.bincount(seen // self.sizes[j], minlength=len(self.names))
+        cells = np.unique(self.index * self.sizes[j] + self.coordinates[j])
+        return np.bincount(cells // self.sizes[j], minlength=len(self.names))
 
     def slices_along(self, j: int) -> Axis:
         """Find the labels that fill whole slices across new axis ``j``, and their rows along it."""

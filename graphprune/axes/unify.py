@@ -88,9 +88,9 @@ def _match_by_rows(labels: Labels, a: Axis, b: Axis, link: int) -> bool:
 def _rows_covered(rows: Axis) -> dict[bytes, int]:
     """Map each set of rows to the label that occurs in just these (the smallest, if several do)."""
     position, _ = np.nonzero(rows)
-    found = rows[rows != FROZEN]
-    order = np.lexsort((position, found))
-    names, starts = np.unique(found[order], return_index=True)
+    occurring = rows[rows != FROZEN]
+    order = np.lexsort((position, occurring))
+    names, starts = np.unique(occurring[order], return_index=True)
     runs = np.split(position[order], starts[1:])
     return {run.tobytes(): int(name) for name, run in zip(names[::-1], runs[::-1], strict=True)}
 

@@ -40,11 +40,11 @@ def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
             or not broken.isdisjoint(node.all_input_nodes)
         ):
             broken.add(node)
-    found: dict[fx.Node, str] = {}
+    names: dict[fx.Node, str] = {}
     for node in analysis.module.graph.nodes:
         if node in broken and any(user not in stored for user in node.users):
-            found[node] = _name(analysis, node, set(found.values()))
-    return found
+            names[node] = _name(analysis, node, set(names.values()))
+    return names
 
 
 def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
@@ -96,7 +96,7 @@ def baked_values(
     """
     if not calls:
         return {}
-    found: dict[str, torch.Tensor] = {}
+    values: dict[str, torch.Tensor] = {}
     alike: dict[tuple[str, ...], list[torch.Tensor]] = {}
     for (node, name), dense in zip(
         calls.items(), baked_results(analysis, calls, tensors), strict=True
@@ -106,8 +106,8 @@ def baked_values(
         # One weight in two places, as in a layer that is called twice, stays one.
         twins = alike.setdefault(sources, [])
         twins.append(next((v for v in twins if torch.equal(v, value)), value))
-        found[name] = twins[-1]
-    return found
+        values[name] = twins[-1]
+    return values
 
 
 def _stored(

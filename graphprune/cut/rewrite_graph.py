@@ -86,13 +86,13 @@ def _rewrite(
     copies: Mapping[fx.Node, fx.Node],
     kept: Kept,
 ) -> None:
-    found = facts.replacement(kept) if facts.replacement is not None else None
-    target, arguments = found if found is not None else (old.target, bind(old))
+    replacement = facts.replacement(kept) if facts.replacement is not None else None
+    target, arguments = replacement if replacement is not None else (old.target, bind(old))
     changed = {name: value(kept) for name, value in facts.rewrites.items()}
     factors = {name: factor(kept) for name, factor in facts.scales.items()}
     after = factors.pop("", 1.0)
     if (
-        found is not None
+        replacement is not None
         or any(arguments[n] != value for n, value in changed.items())
         or any(factor != 1 for factor in factors.values())
     ):

@@ -52,13 +52,13 @@ def _is_pure(target: Any) -> bool:
 
 def _written(module: fx.GraphModule) -> set[fx.Node]:
     """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
-    found: set[fx.Node] = set()
+    written: set[fx.Node] = set()
     for node in module.graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
             operand = node
             while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
                 operand = operand.args[0]
-                if operand in found:
+                if operand in written:
                     break
-                found.add(operand)
-    return found
+                written.add(operand)
+    return written

@@ -59,10 +59,10 @@ def _named(symbol: sympy.Symbol, program: ExportedProgram | None, dims: dict[str
 
 def bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, int | None]:
     """Look up the least and the largest value of a symbolic size; ``None`` where unbounded."""
-    found = program.range_constraints.get(symbol) if program else None
-    if found is None:
+    limits = program.range_constraints.get(symbol) if program else None
+    if limits is None:
         return 1, None
-    return int(found.lower), int(found.upper) if found.upper.is_Integer else None
+    return int(limits.lower), int(limits.upper) if limits.upper.is_Integer else None
 
 
 def shapes_by_parameter(module: torch.nn.Module, by_position: Any, by_name: Any) -> Any:

@@ -35,8 +35,8 @@ def autocast_types(program: ExportedProgram) -> tuple[str, ...]:
         for module in program.graph_module.modules()
         if isinstance(module, fx.GraphModule)
     ]
-    found = [_type_of(node) for graph in graphs for node in graph.nodes]
-    return tuple(sorted({str(kind).removeprefix("torch.") for kind in found if kind is not None}))
+    types = [_type_of(node) for graph in graphs for node in graph.nodes]
+    return tuple(sorted({str(kind).removeprefix("torch.") for kind in types if kind is not None}))
 
 
 def _type_of(node: fx.Node) -> torch.dtype | None:

@@ -108,12 +108,13 @@ def is_comparable(value: Any) -> bool:
 
     How many rows a mask selects may differ from network to network.
     """
-    found = value.meta.get("val") if isinstance(value, fx.Node) else None
+    tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
     return (
-        isinstance(found, torch.Tensor)
-        and found.is_floating_point()
+        isinstance(tensor, torch.Tensor)
+        and tensor.is_floating_point()
         and all(
-            not isinstance(size, torch.SymInt) or size.node.hint is not None for size in found.shape
+            not isinstance(size, torch.SymInt) or size.node.hint is not None
+            for size in tensor.shape
         )
     )
 

@@ -143,14 +143,14 @@ def call_arguments(program: ExportedProgram, leaves: Sequence[Any]) -> tuple[Any
 
 def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
     """Map the name of each input to its dynamic dimensions: {dimension: name of the symbolic size}."""
-    found: dict[str, dict[int, str]] = {}
+    dims: dict[str, dict[int, str]] = {}
     for node in _input_nodes(program):
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
             sizes = enumerate(value.shape)
             symbols = {i: str(s) for i, s in sizes if isinstance(s, torch.SymInt)}
-            found |= {node.name: symbols} if symbols else {}
-    return found
+            dims |= {node.name: symbols} if symbols else {}
+    return dims
 
 
 def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:

@@ -84,7 +84,7 @@ def trace(
 
 def _advice(model: torch.nn.Module) -> str:
     scripted = [
-        name for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)
+        name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
     ]
     if scripted:
         return (
@@ -157,9 +157,9 @@ def _evaluate(model: torch.nn.Module) -> None:
 def silence_torch() -> Generator[None]:
     """Silence torch's own reports of a failed attempt within a context."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.CRITICAL)
+    levels = [logger_.level for logger_ in loggers]
+    for logger_ in loggers:
+        logger_.setLevel(logging.CRITICAL)
     try:
         # It prints the graph so far of a model that can't be captured.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -167,14 +167,14 @@ def silence_torch() -> Generator[None]:
             warnings.filterwarnings("ignore", message="The tensor attribute", category=UserWarning)
             yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        for logger_, level in zip(loggers, levels, strict=True):
+            logger_.setLevel(level)
 
 
 def _register_dataclasses(values: Any) -> None:
     """Register dataclasses that torch takes for leaves of a pytree, so that their fields are seen."""
-    while found := {type(leaf) for leaf in pytree.tree_leaves(values) if is_dataclass(leaf)}:
-        for kind in found:
+    while unregistered := {type(leaf) for leaf in pytree.tree_leaves(values) if is_dataclass(leaf)}:
+        for kind in unregistered:
             name = f"{kind.__module__}.{kind.__qualname__}"
             torch.export.register_dataclass(kind, serialized_type_name=name)
 

@@ -73,10 +73,10 @@ class Call:
     def layout(self, value: Any) -> Layout:
         """Return the layout of a tensor argument (a node, or the name of an argument)."""
         node = self.arguments[value] if isinstance(value, str) else value
-        found = self._layouts[node]
-        if not isinstance(found, tuple):
+        result = self._layouts[node]
+        if not isinstance(result, tuple):
             raise InternalError(f"{node} is not a single tensor")
-        return found
+        return result
 
     @property
     def first(self) -> Layout:
@@ -87,8 +87,8 @@ class Call:
         """Return the layouts of a list-of-tensors argument."""
         value = self.arguments[name]
         if isinstance(value, fx.Node):  # one tensor, or the results of one call
-            found = self._layouts[value]
-            return list(found) if isinstance(found, list) else [self.layout(value)]
+            result = self._layouts[value]
+            return list(result) if isinstance(result, list) else [self.layout(value)]
         return [self.layout(item) for item in value]
 
     def rank(self, name: str) -> int:
@@ -113,15 +113,15 @@ class Call:
 
     def constant(self, value: Any) -> NDArray[np.int64] | None:
         """Return the value of an integer argument (a node or a name), if the model stores it."""
-        found = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
+        tensor = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
         if (
-            found is None
-            or is_continuous(found)
-            or found.dtype == torch.bool
-            or found.device.type == "meta"
+            tensor is None
+            or is_continuous(tensor)
+            or tensor.dtype == torch.bool
+            or tensor.device.type == "meta"
         ):
             return None
-        return found.detach().cpu().numpy().astype(np.int64)
+        return tensor.detach().cpu().numpy().astype(np.int64)
 
     def fresh(self, size: int, key: Any = 0) -> Axis:
         """Make an axis of new labels, once for each call and key, whatever the number of passes."""

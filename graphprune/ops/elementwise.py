@@ -164,9 +164,9 @@ def _is_zero_at_zero(call: Call) -> bool:
         {"device": torch.device("cpu")} if "device" in call.arguments else {}
     )
     for name, value in arguments.items():
-        found = value.meta.get("val") if isinstance(value, fx.Node) else None
-        if isinstance(found, torch.Tensor):
-            arguments[name] = torch.zeros(1, dtype=found.dtype)
+        tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
+        if isinstance(tensor, torch.Tensor):
+            arguments[name] = torch.zeros(1, dtype=tensor.dtype)
         elif isinstance(value, fx.Node):
             return False
     with FixedRandom():

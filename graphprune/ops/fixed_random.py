@@ -44,11 +44,11 @@ _SWITCHES = {
 
 def random_calls(graph: fx.Graph) -> tuple[fx.Node, ...]:
     """List the calls of a graph that draw random numbers, those inside regions included."""
-    found: list[fx.Node] = []
+    calls: list[fx.Node] = []
     for node in graph.nodes:
         body = _body(graph, node)
-        found.extend(random_calls(body) if body is not None else [node] * _draws(node))
-    return tuple(found)
+        calls.extend(random_calls(body) if body is not None else [node] * _draws(node))
+    return tuple(calls)
 
 
 def _body(graph: fx.Graph, node: fx.Node) -> fx.Graph | None:

@@ -25,16 +25,16 @@ aten = torch.ops.aten
 
 
 def consumed(indices: list[Any]) -> list[int]:
-    """List the dimensions that each tensor of an index list indexes: a mask takes as many as it has."""
-    found, dim = [], 0
+    """List the dimensions that the tensors of an index list index; a mask takes as many as it has."""
+    dims, dim = [], 0
     for item in indices:
         width = 1
         if isinstance(item, fx.Node):
             value = item.meta["val"]
             width = value.ndim if value.dtype in (torch.bool, torch.uint8) else 1
-            found.extend(range(dim, dim + width))
+            dims.extend(range(dim, dim + width))
         dim += width
-    return found
+    return dims
 
 
 @rule(

@@ -72,8 +72,8 @@ def rnn(call: Call) -> Result:
 def _recurrent(call: Call, gates: int) -> Result:
     x, states, parameters = call.layout("input"), call.layouts("hx"), call.layouts("params")
     directions = 2 if call["bidirectional"] else 1
-    each = 4 if call["has_biases"] else 2
-    if len(parameters) != call["num_layers"] * directions * each:  # projections
+    per_layer = 4 if call["has_biases"] else 2
+    if len(parameters) != call["num_layers"] * directions * per_layer:  # projections
         call.freeze(*(axis for layout in [x, *states, *parameters] for axis in layout))
         return [tuple(unlabelled(n) for n in shape) for shape in call.out_shapes]
     call.freeze(*x[:-1])
@@ -84,10 +84,10 @@ def _recurrent(call: Call, gates: int) -> Result:
     inputs = x[-1]
     for layer in range(call["num_layers"]):
         for direction in range(directions):
-            first = (layer * directions + direction) * each
+            first = (layer * directions + direction) * per_layer
             call.contract("params", 1, parameters[first][1], item=first)
             call.contract("params", 1, parameters[first + 1][1], item=first + 1)
-            _cell(call, parameters[first : first + each], gates, inputs, hidden)
+            _cell(call, parameters[first : first + per_layer], gates, inputs, hidden)
         inputs = stack_rows([hidden] * directions)
     return [(*x[:-1], inputs), *(tuple(state) for state in states)]
 

@@ -144,7 +144,7 @@ def form_of(node: fx.Node) -> Form | None:
 
 
 def passes_value_on(node: fx.Node) -> bool:
-    """Whether a call hands its first operand on, at most in another type or place in memory."""
+    """Whether a call hands its first operand on, at most cast to another dtype or moved in memory."""
     traits = traits_of(node)
     return traits.identity and not (traits.unless and bind(node)[traits.unless])
 

@@ -45,7 +45,7 @@ class Traits:
     """The traits of one operator.
 
     Attributes:
-        identity: the result is the first operand, at most in another type or place in memory.
+        identity: the result is the first operand, at most cast to another dtype or moved in memory.
         unless: name of an argument that, where true, makes the operator no identity (dropout's ``train``).
         view: the result reads the first operand's memory as it lies, so a runtime moves nothing.
         moves: every element of the result is an element of the first operand.

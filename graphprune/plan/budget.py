@@ -98,13 +98,13 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
         "memory": Budget.memory,
         "size": Budget.size,
     }
-    found = tuple(makers[name](amount) for name, amount in amounts.items()
+    made = tuple(makers[name](amount) for name, amount in amounts.items()
                   if amount is not None and amount != "")  # fmt: skip
-    if not found:
+    if not made:
         raise OptionError(
             "give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}"
         )
-    return found
+    return made
 
 
 def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
@@ -113,9 +113,9 @@ def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
     A number above 1 without a unit is refused: it could be meant in any.
     """
     if isinstance(amount, str):
-        found = re.fullmatch(r"\s*(.*?)\s*(" + "|".join(units) + r")\s*", amount)
-        if found is not None:
-            value = parse_amount(found[1]) * units[found[2]]
+        match = re.fullmatch(r"\s*(.*?)\s*(" + "|".join(units) + r")\s*", amount)
+        if match is not None:
+            value = parse_amount(match[1]) * units[match[2]]
             if value > 1:
                 return value
             raise OptionError(f"the budget {amount!r} is too small")

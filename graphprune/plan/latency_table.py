@@ -175,7 +175,7 @@ class LatencyTable:
     def to_json(self) -> str:
         """Write the table as JSON text, times in seconds."""
         data = asdict(self)
-        data["kernels"] = {name: asdict(each) for name, each in sorted(self.kernels.items())}
+        data["kernels"] = {name: asdict(times) for name, times in sorted(self.kernels.items())}
         return json.dumps({"format": FORMAT} | data, indent=1, sort_keys=True) + "\n"
 
     @staticmethod

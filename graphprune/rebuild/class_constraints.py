@@ -132,16 +132,16 @@ class _Trials:
 
     def joined(self, units: Sequence[Unit]) -> list[Unit]:
         """Join neighbours among failed units where a trial succeeds once they keep equally many channels."""
-        found: list[Unit] = []
+        successes: list[Unit] = []
         left = list(units)
         while len(left) > 1:
             first, second, *rest = left
             if self._width(first) == self._width(second) and self.succeeds([first + second]):
-                found.append(first + second)
+                successes.append(first + second)
                 left = rest
             else:
                 left = [second, *rest]
-        return found
+        return successes
 
     def _width(self, unit: Unit) -> int:
         return self._analysis.groups[unit[0]].width
@@ -182,12 +182,14 @@ def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int,
     Neighbours of one width keep unlike numbers, so that none fits by chance what must equal another. One alone is kept
     of two only: a single head, say, fits where several don't.
     """
-    found: dict[int, int] = {}
-    seen: Counter[int] = Counter()
+    counts: dict[int, int] = {}
+    earlier: Counter[int] = Counter()
     for unit in units:
         width = analysis.groups[unit[0]].width
         least = min(max(round(0.3 * width), 2), width - 1)
         choices = range(least, max(min(round(0.8 * width), width - 1), least) + 1)
-        found[unit[0]] = choices[(seen[width] * max(len(choices) // 3, 1) + number) % len(choices)]
-        seen[width] += 1
-    return found
+        counts[unit[0]] = choices[
+            (earlier[width] * max(len(choices) // 3, 1) + number) % len(choices)
+        ]
+        earlier[width] += 1
+    return counts

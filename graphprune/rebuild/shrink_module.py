@@ -52,13 +52,13 @@ def shrink_module(
         set_tensor(shrunk, name, tensor)
     with torch.no_grad():
         for name, value in (values or {}).items():
-            found = find_tensor(shrunk, name) if name in known else None
-            if found is None or found.shape != value.shape:
+            present = find_tensor(shrunk, name) if name in known else None
+            if present is None or present.shape != value.shape:
                 continue
             if name in plain:  # with its own dtype, which .double() doesn't change
-                set_tensor(shrunk, name, value.to(found.device, copy=True))
+                set_tensor(shrunk, name, value.to(present.device, copy=True))
             else:
-                found.copy_(value)
+                present.copy_(value)
         absorbed = absorb_scales(cut)
         scaled = {name: t for name in absorbed.rows if (t := find_tensor(shrunk, name)) is not None}
         for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
@@ -83,7 +83,7 @@ def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
 def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
     """Find tensors of the program that are plain attributes, with all attributes that hold the same."""
     registered = _registered(model)
-    found = {
+    tensors = {
         name: value
         for name in analysis.tensors
         if name not in registered and (value := find_tensor(model, name)) is not None
@@ -92,7 +92,7 @@ def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
     for path, module in model.named_modules():
         for attribute, value in vars(module).items():
             paths[id(value)].append(f"{path}.{attribute}" if path else attribute)
-    return {name: paths[id(value)] for name, value in sorted(found.items())}
+    return {name: paths[id(value)] for name, value in sorted(tensors.items())}
 
 
 def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
@@ -147,14 +147,14 @@ def _update_attributes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> 
                 changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
     for node, old, new in absorbed.literals:
         changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
-    for path, found in changes.items():
+    for path, changed in changes.items():
         module = model.get_submodule(path)
-        floats = [old for old in found if type(old) is float]
+        floats = [old for old in changed if type(old) is float]
         if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
             module.eps = floats[0]  # that of its dtype, which the graph spells out
         for name, value in list(vars(module).items()):
-            if type(value) in (int, float) and len(found.get(value, ())) == 1:
-                setattr(module, name, next(iter(found[value])))
+            if type(value) in (int, float) and len(changed.get(value, ())) == 1:
+                setattr(module, name, next(iter(changed[value])))
 
 
 def _changed(old: Any, new: Any) -> list[tuple[float, float]]:

@@ -110,8 +110,8 @@ def _silent_labels(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
         for axis in s.axes.values()
     ]
     labels = [np.unique(analysis.labels.resolve(axis)) for axis in axes]
-    found = np.unique(np.concatenate(labels)) if labels else np.empty(0, dtype=np.int64)
-    return found[~kept.alive[found]]
+    counted = np.unique(np.concatenate(labels)) if labels else np.empty(0, dtype=np.int64)
+    return counted[~kept.alive[counted]]
 
 
 def _without(kept: Kept, labels: NDArray[np.int64]) -> Kept:
