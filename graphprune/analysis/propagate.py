@@ -148,9 +148,8 @@ class Propagation:
         """
         if node.target is operator.getitem:
             node = node.args[0]  # type: ignore[assignment]
-        if (
-            self._overwritten
-        ):  # an in-place call wrote values other than zero, perhaps through a view
+        # an in-place call wrote values other than zero, perhaps through a view
+        if self._overwritten:
             return False
         if node not in self.facts or self.facts[node].quiet:
             return True

@@ -91,9 +91,8 @@ class Labels:
             return axis
         if self._resolved_at != self.version:
             self._resolved, self._resolved_at = {}, self.version
-        if (
-            id(axis) not in self._resolved
-        ):  # the entry keeps the axis alive, so that no other gets its id
+        # the entry keeps the axis alive, so that no other gets its id
+        if id(axis) not in self._resolved:
             self._resolved[id(axis)] = axis, self._live(axis)
         return self._resolved[id(axis)][1]
 

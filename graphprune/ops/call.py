@@ -197,9 +197,8 @@ class Call:
             return
         exact = not centred and self.quiet(argument)
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
-            self._cache["mixed"] = unlabelled(
-                0
-            )  # frozen rows are quiet, so the next pass can't tell
+            # frozen rows are quiet, so the next pass can't tell
+            self._cache["mixed"] = unlabelled(0)
             self.facts.opens = True
             self.mix(*counted)
         elif self.removable(*counted):

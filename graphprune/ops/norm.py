@@ -166,9 +166,8 @@ def _compensate(
     """State that statistics run over ``dims``, and correct them for removed rows of ``counted``."""
     scaled = "weight" if call["weight"] is not None else ""
     if call["eps"] is None or (not scaled and call.get("bias") is not None):
-        call.mix(
-            *counted
-        )  # an epsilon of unknown value, or a bias after a factor that no weight can take
+        # an epsilon of unknown value, or a bias after a factor that no weight can take
+        call.mix(*counted)
         return
     call.statistic("input", dims, centred=centred, runs=runs, counted=counted)
     call.rewrite("eps", lambda kept: call["eps"] / share(kept, counted))
