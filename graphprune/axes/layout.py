@@ -21,7 +21,16 @@ MAX_ROWS = 1 << 22
 def reshape(labels: Labels, layout: Layout, sizes: Sequence[int], link: int) -> Layout:
     """Derive the layout after a row-major reshape to ``sizes``.
 
-    Dimensions are taken together only as far as their products force it.
+    Dimensions are merged and split again only as far as their products force it.
+
+    Args:
+        labels: the label store, which is changed where an axis is split.
+        layout: of the tensor before.
+        sizes: of the tensor after, with as many elements.
+        link: number of the call that asks, for the log of unions.
+
+    Returns:
+        An axis for each of ``sizes``.
     """
     out: list[Axis] = []
     i, old = 0, [len(axis) for axis in layout]

@@ -57,7 +57,7 @@ class Polynomial:
 
 
 def total(parts: Iterable[Polynomial]) -> Polynomial:
-    """Add up any number of polynomials."""
+    """Add up polynomials, by terms with the same groups."""
     out: dict[tuple[int, ...], float] = {}
     for part in parts:
         for key, value in part.terms.items():

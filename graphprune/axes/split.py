@@ -23,6 +23,15 @@ def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[A
     A label that fills whole slices across one new axis belongs to that axis. A label that
     fills a box is refined into one label for each new axis. What is left is tied along the
     largest new axis. A last ``tie`` against the original makes the answer consistent.
+
+    Args:
+        labels: the label store, which is changed.
+        axis: ``[prod(sizes), k]``.
+        sizes: rows of the new axes.
+        link: number of the call that asks, for the log of unions.
+
+    Returns:
+        The new axes, ``[size, k']`` each; their ``merge`` is tied to ``axis``.
     """
     rows = labels.resolve(axis)
     if rows.shape[1] == 0:

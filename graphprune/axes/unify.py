@@ -23,6 +23,12 @@ def tie(labels: Labels, left: Axis, right: Axis, link: int) -> None:
     Where the two rows hold one label each, these are united. A single label against a set is
     refined into that set. A row that can't be removed freezes its partner. Two different sets
     are matched by the rows they cover; what can't be matched is frozen: never guessed.
+
+    Args:
+        labels: the label store, which is changed.
+        left: ``[rows, k]``.
+        right: ``[rows, l]``, with as many rows.
+        link: number of the call that asks, for the log of unions.
     """
     if len(left) != len(right):
         raise ValueError(f"can't tie {len(left)} rows to {len(right)}")
@@ -129,7 +135,15 @@ def _refine_all(labels: Labels, single: Axis, several: Axis, link: int) -> bool:
 
 
 def merge(axes: Sequence[Axis]) -> Axis:
-    """Merge axes into their row-major product, as ``flatten`` does: ``[prod(n), sum(k)]``."""
+    """Merge axes into their row-major product, as ``flatten`` does.
+
+    Args:
+        axes: ``[n, k]`` each.
+
+    Returns:
+        ``[prod(n), sum(k)]``: row ``(i, j, ...)`` has the labels of row ``i`` of the first axis, of row
+        ``j`` of the second, and so on.
+    """
     total = math.prod(len(axis) for axis in axes)
     columns, inner = [], total
     for axis in axes:

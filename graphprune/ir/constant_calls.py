@@ -23,6 +23,9 @@ def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset
     Args:
         module: the graph.
         larger: include calls whose result is larger than the tensors that it depends on.
+
+    Returns:
+        The nodes of these calls, those that only other ones of them read included.
     """
     written, tensors = _written(module), state(module)
     sources: dict[fx.Node, frozenset[str]] = {}

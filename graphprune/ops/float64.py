@@ -16,7 +16,7 @@ from .fixed_random import FixedRandom
 __all__ = ["Float64Interpreter", "Float64Mode", "Tensors", "float64_type", "to_float64"]
 
 Tensors = Mapping[str, torch.Tensor]
-"""Values of parameters, buffers and constants, by qualified name."""
+"""Values of parameters, buffers and constants by qualified name."""
 
 
 _NARROW = {

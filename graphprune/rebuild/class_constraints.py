@@ -63,6 +63,9 @@ def class_constraints(
         analysis: of the program.
         progress: told how far it is.
 
+    Returns:
+        The groups that must have equal widths, and those that must stay whole.
+
     Raises:
         OptionError: if the module's code can't be compared with the program even before a cut.
     """

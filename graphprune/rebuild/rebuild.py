@@ -65,6 +65,9 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
         model: the eager module that was traced; ``None`` if there was only a program.
         cut: what was removed from the dense program.
         small: the cut program, whose weights may have been changed since.
+
+    Returns:
+        The smaller module: of the user's class, or a GraphModule with the reason why.
     """
     baked = list(cut.baked.values())
     reason = "the input was an exported program, not a module" if model is None else ""

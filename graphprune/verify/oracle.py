@@ -91,6 +91,9 @@ def verify(
         seed: of the inputs and of the noise on the parameters.
         tolerance: largest relative error, in float64.
 
+    Returns:
+        The error measured, and the batch sizes that were run.
+
     Raises:
         VerifyError: if they differ by more than ``tolerance``.
     """
@@ -160,6 +163,15 @@ def verify_unchanged(
 ) -> Verdict:
     """Check that a rewritten program computes what it did before.
 
+    Args:
+        before: the program before the rewrite.
+        after: the rewritten program, with the same inputs and outputs.
+        seed: of the random inputs.
+        tolerance: largest relative error, in float64.
+
+    Returns:
+        The error measured, and the batch sizes that were run.
+
     Raises:
         VerifyError: if the programs differ by more than ``tolerance``.
     """
@@ -187,7 +199,13 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
 def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:
     """Run a graph from flat inputs to flat outputs, without gradients; the inputs are copied.
 
-    Random numbers are fixed: ``rounded`` says how (see ``fixed_random.FixedRandom``).
+    Args:
+        interpreter: runs the graph.
+        inputs: flat, in the order of the graph's placeholders.
+        rounded: how random numbers are fixed; see ``fixed_random.FixedRandom``.
+
+    Returns:
+        The outputs, flat.
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     graph: Any = interpreter.graph
