@@ -1,4 +1,7 @@
-"""The library's front door. What it opens on to is in ``job.py``."""
+"""The functions of the library: ``compress``, ``decide``, ``profile``, ``apply``, ``inspect``, ``load``.
+
+The stages that they run, from a traced model to a verified result, are in ``workflow/job.py``.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def compress(
     allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Make a model smaller, to a budget.
+    """Make a model smaller, to meet a budget.
 
     Args:
         model: a module, or an exported program (which brings its own inputs).
@@ -75,13 +78,13 @@ def compress(
         latency: the same for the time of a run in onnxruntime: ``0.6``, ``"8ms"``.
         memory: the same for weights and the largest live activations of a sample: ``"20MB"``.
         size: the same for the ONNX file: ``"5MB"``.
-        latency_table: what operators take; by default they are measured, on one thread.
+        latency_table: times of operators; by default they are measured, on one thread.
         plan: apply this one instead of deciding.
         example_kwargs: keyword inputs.
         calibration: unlabelled inputs: an iterable of what the model is called with, each item a
             batch; or ``gp.images(...)``; or the path of a file of tensors. A few hundred samples
             let the smaller model keep most of its accuracy.
-        samples: how many of them to take.
+        samples: how many calibration samples to take.
         score: name of a criterion, or one of your own; by default ``obs`` with calibration data,
             ``l2`` without.
         recover: ``"ls"`` refits the smaller model's layers by least squares, ``"bn"`` only its
@@ -90,12 +93,12 @@ def compress(
             calibration data, ``none`` without.
         distil: train on the calibration data towards the dense model's values: a number of
             steps, or a time (``"5m"``).
-        augment: changes of inputs for that: ``flip`` and ``crop`` of images, ``mix``.
+        augment: changes of the inputs while distilling: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
         round_to: widths are multiples of this, or stay whole; ``"auto"``: widths that run fast.
-        min_channels: no group keeps fewer channels.
-        max_cut: no group loses a larger share of its channels.
+        min_channels: fewest channels that a group keeps.
+        max_cut: largest share of its channels that a group loses, (0, 1].
         protect: patterns of groups or parameters to leave whole.
         keep_class: choose widths that the code of the model's class follows, found by trying cuts of it,
             so that its class comes back.
@@ -112,7 +115,7 @@ def compress(
         LoadError: if the model can't run on the inputs, or holds NaN or Inf, or the calibration
             data isn't what it takes.
         TraceError: if torch.export can't capture it.
-        OptionError: if an option can't be meant, or the plan is for another architecture.
+        OptionError: if an option has no valid meaning, or the plan is for another architecture.
         InfeasibleBudgetError: if no plan within the limits meets the budget.
         VerifyError: if the smaller model doesn't compute what it should.
     """
@@ -158,7 +161,7 @@ def decide(
     latency_table: LatencyTable | ProfileLatency | None = None,
     progress: Progress | None = None,
 ) -> State:
-    """Decide only; nothing is cut. The arguments are those of ``compress``.
+    """Decide which channels to keep, without cutting. Arguments are those of ``compress``.
 
     Returns:
         A state with ``Analysis``, ``Scores`` and ``Decision``, whose ``plan`` can be saved.
@@ -182,7 +185,7 @@ def profile(
     allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> LatencyTable:
-    """Measure what onnxruntime takes for the operators of a model, over a grid of widths.
+    """Measure the time of a model's operators in onnxruntime, over a grid of widths.
 
     Args:
         model: as in ``compress``.
@@ -218,7 +221,7 @@ def apply(
     """
     dense = trace(model, example_inputs, example_kwargs)
     analysis = analyse(dense, allow_inexact=plan.allow_inexact)
-    cut = Cut.by(plan, analysis)
+    cut = Cut.from_plan(plan, analysis)
     verify(cut)
     return rebuild(model, cut, cut.program).model
 
@@ -232,7 +235,7 @@ def inspect(
     allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
-    """The analysis of a model: groups, symbolic costs, what is frozen.
+    """Analyse a model: groups of channels, symbolic costs, what is frozen.
 
     With ``allow_inexact``, statistics such as LayerNorm's don't freeze.
 
@@ -245,12 +248,12 @@ def inspect(
 
 
 def load(path: str | Path) -> torch.nn.Module:
-    """A trainable module from an output folder, or from a ``.pt2`` or ``.onnx`` file. No user code.
+    """Load a trainable module from an output folder, a ``.pt2`` or ``.onnx`` file. No user code runs.
 
     Raises:
-        LoadError: if there is none, or it can't be read.
+        LoadError: if there is no such file, or it can't be read.
     """
     path = Path(path)
-    found = load_file(path / PROGRAM if path.is_dir() else path)
-    assert found.program is not None
-    return trainable_graph(found.program)
+    loaded = load_file(path / PROGRAM if path.is_dir() else path)
+    assert loaded.program is not None
+    return trainable_graph(loaded.program)

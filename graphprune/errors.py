@@ -1,4 +1,4 @@
-"""Every error a user can meet: a stable code, a message, and a hint on what to do next."""
+"""Errors that a user can meet, each with a stable code, a message, and a hint on what to do next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class GraphpruneError(Exception):
-    """Something the user can act on.
+    """Base class of errors that the user can act on.
 
     Args:
         message: what went wrong, in one sentence.
@@ -45,7 +45,7 @@ class GraphpruneError(Exception):
         self.options = options
 
     def __str__(self) -> str:
-        """The message with its place and its hint, each on a line of its own."""
+        """Format the message with its place and its hint, each on a line of its own."""
         lines = [f"{self.message} ({self.where})" if self.where else self.message]
         if self.hint:
             lines.append(f"hint: {self.hint}")
@@ -65,13 +65,13 @@ class TraceError(GraphpruneError):
 
 
 class UnsupportedOpError(GraphpruneError):
-    """Operators without a rule, under ``strict_ops``."""
+    """The model has operators without a rule, and ``strict_ops`` refuses these."""
 
     code = "GP003"
 
 
 class OptionError(GraphpruneError):
-    """An option, budget or argument that can't be meant, or doesn't fit the model."""
+    """An option, budget or argument that is invalid, or doesn't fit the model."""
 
     code = "GP010"
 
@@ -136,12 +136,12 @@ class PassError(InternalError):
 
 
 def first_line(error: BaseException | None) -> str:
-    """An error's message up to the first line break, or its type."""
+    """Return an error's message up to the first line break, or its type."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def innermost(failure: BaseException) -> str:
-    """The first line of the innermost cause: the outer ones are advice for a library's authors."""
+    """Return the first line of the innermost cause; outer ones are advice for a library's authors."""
     while failure.__cause__ is not None:
         failure = failure.__cause__
     return first_line(failure)

@@ -1,4 +1,4 @@
-"""Passes, and pipelines that hold them to their word.
+"""Passes, and pipelines that check that passes do what they declare.
 
 An *analysis pass* finds facts about a program. A *transform pass* returns a new program, and with
 it the facts that hold of it; other facts about the program are dropped, so no pass can read a
@@ -29,18 +29,18 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.errors import InternalError, PassError
 from graphprune.ir.program import lift, unlift
-from graphprune.ops.fixed_random import held
+from graphprune.ops.fixed_random import fix_random_numbers
 
 __all__ = ["AnalysisPass", "Pipeline", "RunFact", "State", "TransformPass"]
 
 Fact = TypeVar("Fact")
 
 Progress = Callable[[str], Any]
-"""Called with a pass's name when it starts, and with how far it is where it takes long."""
+"""Callback that is given a pass's name when it starts, and its progress where it takes long."""
 
 
 class RunFact:
-    """Base of facts about the run, which outlive every rewrite: data, decisions, verdicts.
+    """Base class of facts about the run, kept across rewrites: data, decisions, verdicts.
 
     Facts of other types are about the program as it stands.
     """
@@ -48,7 +48,7 @@ class RunFact:
 
 @dataclass(frozen=True)
 class State:
-    """A program and what is known.
+    """A program and the facts known of it and of the run.
 
     Attributes:
         program: the program as it stands.
@@ -63,25 +63,25 @@ class State:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, kind: type[Fact]) -> Fact:
-        """The fact of that type."""
+        """Return the fact of a type."""
         return self.facts[kind]
 
     def get(self, kind: type[Fact]) -> Fact | None:
-        """The fact of that type, if it is known."""
+        """Return the fact of a type, or ``None`` if it isn't known."""
         return self.facts.get(kind)
 
     def knowing(self, *facts: Any) -> State:
-        """The same, with these facts, each in place of the one of its type."""
+        """Copy the state with more facts, each in place of the one of its type."""
         return replace(self, facts={**self.facts, **{type(fact): fact for fact in facts}})
 
     def tell(self, news: str) -> None:
-        """Say how far the run is, if anyone listens."""
+        """Report progress to the callback, if there is one."""
         if self.progress is not None:
             self.progress(news)
 
 
 class _Pass:
-    """What both kinds of pass have in common. The fields of a pass are its options."""
+    """Base class of both kinds of pass. The fields of a pass are its options."""
 
     name: ClassVar[str]
     needs: ClassVar[tuple[type[Any], ...]] = ()
@@ -92,7 +92,7 @@ class _Pass:
     @overload
     def __call__(self, program: fx.GraphModule) -> PassResult: ...
     def __call__(self, program: Any) -> Any:
-        """Run this pass alone."""
+        """Run this pass alone on a program or graph."""
         return Pipeline((self,))(program)  # type: ignore[arg-type]
 
 
@@ -105,7 +105,7 @@ class AnalysisPass(_Pass):
 
 
 class TransformPass(_Pass):
-    """Makes a new program, and says what is known of it.
+    """Makes a new program, and states facts that hold of it.
 
     ``keeps`` names the facts about the old program that hold of the new one as well.
     """
@@ -119,7 +119,7 @@ class TransformPass(_Pass):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Passes in order.
+    """A sequence of passes, checked when it is made and as it runs.
 
     Attributes:
         passes: what to run.
@@ -136,22 +136,22 @@ class Pipeline:
     def __post_init__(self) -> None:
         """Check that every pass finds what it needs, and has options only."""
         known = set(self.given)
-        for each in self.passes:
-            missing = [kind.__name__ for kind in each.needs if kind not in known]
+        for pass_ in self.passes:
+            missing = [kind.__name__ for kind in pass_.needs if kind not in known]
             if missing:
                 raise ValueError(
-                    f"pass {each.name} needs {', '.join(missing)}, which no pass before it gives"
+                    f"pass {pass_.name} needs {', '.join(missing)}, which no pass before it gives"
                 )
-            if isinstance(each, AnalysisPass) and not each.gives:
-                raise ValueError(f"analysis pass {each.name} must give a fact")
-            if odd := _odd_field(each):
+            if isinstance(pass_, AnalysisPass) and not pass_.gives:
+                raise ValueError(f"analysis pass {pass_.name} must give a fact")
+            if odd := _odd_field(pass_):
                 raise ValueError(
-                    f"the field {odd!r} of pass {each.name} isn't a plain option: "
+                    f"the field {odd!r} of pass {pass_.name} isn't a plain option: "
                     "data, programs and callbacks are facts of the state"
                 )
-            if isinstance(each, TransformPass):
-                known = {kind for kind in known if _survives(kind, each)}
-            known |= set(each.gives)
+            if isinstance(pass_, TransformPass):
+                known = {kind for kind in known if _survives(kind, pass_)}
+            known |= set(pass_.gives)
 
     def run(self, state: State | ExportedProgram, progress: Progress | None = None) -> State:
         """Run all passes; the caller's program isn't changed.
@@ -169,18 +169,18 @@ class Pipeline:
             state = replace(state, progress=progress)
         done: list[str] = []
         print_ = _fingerprint(state.program)
-        for each in self.passes:
-            state.tell(each.name)
+        for pass_ in self.passes:
+            state.tell(pass_.name)
             start = time.perf_counter()
-            with _noting(each.name, done), held(state.program.graph):
-                after = _step(each, state)
+            with _noting(pass_.name, done), fix_random_numbers(state.program.graph):
+                after = _step(pass_, state)
             if _fingerprint(state.program) != print_:
-                raise PassError(f"pass {each.name} changed the program that it was given")
+                raise PassError(f"pass {pass_.name} changed the program that it was given")
             if after.program is not state.program:
                 print_ = _fingerprint(after.program)
-            done.append(each.name)
-            elapsed = state.seconds.get(each.name, 0.0) + time.perf_counter() - start
-            state = replace(after, seconds={**state.seconds, each.name: elapsed})
+            done.append(pass_.name)
+            elapsed = state.seconds.get(pass_.name, 0.0) + time.perf_counter() - start
+            state = replace(after, seconds={**state.seconds, pass_.name: elapsed})
         return state
 
     @overload
@@ -196,26 +196,26 @@ class Pipeline:
         return PassResult(unlift(result) if result is not lifted else program, result is not lifted)
 
 
-def _step(each: AnalysisPass | TransformPass, state: State) -> State:
-    if isinstance(each, AnalysisPass):
-        result = each.run(state)
-        new = _announced(each, result if len(each.gives) > 1 else (result,))
+def _step(pass_: AnalysisPass | TransformPass, state: State) -> State:
+    if isinstance(pass_, AnalysisPass):
+        result = pass_.run(state)
+        new = _announced(pass_, result if len(pass_.gives) > 1 else (result,))
         return replace(state, facts={**state.facts, **new})
-    program, results = each.run(state)
+    program, results = pass_.run(state)
     kind: type[Any] = type(program)
     if not issubclass(kind, ExportedProgram):
-        raise PassError(f"pass {each.name} returned a {kind.__name__} for a program")
-    facts = {kind: fact for kind, fact in state.facts.items() if _survives(kind, each)}
-    return replace(state, program=program, facts={**facts, **_announced(each, results)})
+        raise PassError(f"pass {pass_.name} returned a {kind.__name__} for a program")
+    facts = {kind: fact for kind, fact in state.facts.items() if _survives(kind, pass_)}
+    return replace(state, program=program, facts={**facts, **_announced(pass_, results)})
 
 
-def _announced(each: AnalysisPass | TransformPass, results: Any) -> dict[type[Any], Any]:
-    """The facts that a pass found by type, if they are those that it announced."""
+def _announced(pass_: AnalysisPass | TransformPass, results: Any) -> dict[type[Any], Any]:
+    """Return the facts that a pass found by type, if they are those that it announced."""
     kinds = [type(fact) for fact in results] if isinstance(results, tuple) else [type(results)]
-    if len(kinds) != len(each.gives) or not all(map(issubclass, kinds, each.gives)):
-        announced, got = (", ".join(k.__name__ for k in side) for side in (each.gives, kinds))
-        raise PassError(f"pass {each.name} gives {announced or 'nothing'}, but returned {got}")
-    return dict(zip(each.gives, results, strict=True))
+    if len(kinds) != len(pass_.gives) or not all(map(issubclass, kinds, pass_.gives)):
+        announced, got = (", ".join(k.__name__ for k in side) for side in (pass_.gives, kinds))
+        raise PassError(f"pass {pass_.name} gives {announced or 'nothing'}, but returned {got}")
+    return dict(zip(pass_.gives, results, strict=True))
 
 
 def _survives(kind: type[Any], transform: TransformPass) -> bool:
@@ -223,10 +223,10 @@ def _survives(kind: type[Any], transform: TransformPass) -> bool:
     return issubclass(kind, RunFact) or kind in transform.keeps
 
 
-def _odd_field(each: Any) -> str | None:
-    """The first field of a pass that isn't a plain option."""
-    named = fields(each) if is_dataclass(each) else ()
-    return next((f.name for f in named if not _is_option(getattr(each, f.name))), None)
+def _odd_field(pass_: Any) -> str | None:
+    """Find the first field of a pass that isn't a plain option."""
+    named = fields(pass_) if is_dataclass(pass_) else ()
+    return next((f.name for f in named if not _is_option(getattr(pass_, f.name))), None)
 
 
 def _is_option(value: Any) -> bool:
@@ -244,7 +244,7 @@ def _is_option(value: Any) -> bool:
 
 
 def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:
-    """What a pass may not change in its input: calls, arguments, tensors and their values."""
+    """Collect what a pass may not change in its input: calls, arguments, tensors and their values."""
     graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
     calls = [
         (node.op, node.name, str(node.target), str(node.args), str(node.kwargs))
@@ -256,7 +256,7 @@ def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:
 
 
 def _checksum(value: Any) -> str:
-    """The sum of a tensor's values, as text, in which NaN equals itself."""
+    """Sum a tensor's values, as text, in which NaN equals itself."""
     if not isinstance(value, torch.Tensor) or value.is_meta:
         return ""
     wide = torch.float64 if value.is_floating_point() else None
@@ -265,7 +265,7 @@ def _checksum(value: Any) -> str:
 
 @contextmanager
 def _noting(name: str, done: Sequence[str]) -> Generator[None]:
-    """A failure keeps its type and gains a note on where in the pipeline it happened."""
+    """Add a note to any failure on where in the pipeline it happened; its type stays."""
     try:
         yield
     except BaseException as error:

@@ -108,7 +108,7 @@ class _Tried:
         """Repair a plan, unless it was tried before."""
         if found.plan in self._plans:
             return False
-        cut = Cut.of(self._seen.analysis, found.plan.keep)
+        cut = Cut.keeping(self._seen.analysis, found.plan.keep)
         repaired = repair(self._seen, cut, stage=f"choose {name}".rstrip())
         if self._best is None or repaired.error < self.least():
             self._best = found, repaired

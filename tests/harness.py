@@ -15,9 +15,9 @@ from torch.export import ExportedProgram
 from graphprune.analysis.frozen import operator_of
 from graphprune.ir.program import fingerprint, input_names, output_names, state, unlift
 from graphprune.ir.trace import trace
-from graphprune.ops.float64 import Double
+from graphprune.ops.float64 import Float64Interpreter
 from graphprune.pipeline import Pipeline, State, TransformPass
-from graphprune.verify.oracle import TOLERANCE, error, growths, random_inputs, run
+from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run, size_growths
 
 __all__ = ["Seen", "apply_and_check", "check_structure", "operators", "seen", "untouched"]
 
@@ -217,9 +217,12 @@ def _check_facts(pass_: TransformPass | Pipeline, done: State) -> None:
 
 def _check_shapes(before: ExportedProgram, after: ExportedProgram, seed: int) -> None:
     old, new = unlift(before), unlift(after)
-    for grow in growths(before):
+    for grow in size_growths(before):
         inputs = random_inputs(before, grow, seed + grow)
-        shapes = [[getattr(v, "shape", None) for v in run(Double(g), inputs)] for g in (old, new)]
+        shapes = [
+            [getattr(v, "shape", None) for v in run(Float64Interpreter(g), inputs)]
+            for g in (old, new)
+        ]
         assert shapes[0] == shapes[1], "outputs have other shapes"
 
 
@@ -227,9 +230,9 @@ def _check_numbers(
     before: ExportedProgram, after: ExportedProgram, tolerance: float, seed: int
 ) -> None:
     old, new = unlift(before), unlift(after)
-    for grow in growths(before):
+    for grow in size_growths(before):
         inputs = random_inputs(before, grow, seed + grow)
-        found = error(run(Double(new), inputs), run(Double(old), inputs))
+        found = error(run(Float64Interpreter(new), inputs), run(Float64Interpreter(old), inputs))
         assert found <= tolerance, f"the result is off by {found:.1e}"
 
 

@@ -303,7 +303,7 @@ def test_inexact_cuts_have_to_be_asked_for_and_are_reported(name: str, tmp_path:
     again = gp.compress(net, net.inputs(), plan=plan)
     assert again.report.inexact == result.report.inexact
     with pytest.raises(MismatchError, match="cuts through statistics"):
-        Cut.by(plan, gp.inspect(net, net.inputs()))
+        Cut.from_plan(plan, gp.inspect(net, net.inputs()))
 
 
 @pytest.mark.parametrize("name", ["ChunkGate", "StridedSlices", "Maxout", "Glu"])

@@ -1,7 +1,7 @@
-"""Analyse: from a graph to groups, costs, and what is frozen and why.
+"""Find the groups of channels of a graph, their costs, and what is frozen.
 
-The sweep visits every node in order, applies the rule of its operator to the layouts of its
-inputs, and is repeated until no link changes anything. Parameters own the labels; activations
+Propagation (``propagate.py``) visits every node in order, applies the rule of its operator to the layouts of its
+inputs, and is repeated to the fixpoint: until no link changes anything. Parameters own the labels; activations
 only borrow them.
 """
 
@@ -29,7 +29,7 @@ from graphprune.ops import Facts
 from graphprune.ops.facts import Result
 
 from .groups import Group, Grouping, group_labels
-from .propagate import Sweep
+from .propagate import Propagation
 
 __all__ = ["Analysis", "analyse"]
 
@@ -46,10 +46,10 @@ class Analysis:
         layouts: per node, the layout of its result (a list, if it has several).
         labels: the label store.
         nodes: node of each link number in the store's log.
-        stored: calls that depend on stored tensors alone.
+        constant_calls: calls whose results depend on stored tensors alone (constant folding).
         grouping: the groups.
         costs: their costs.
-        allow_inexact: statistics over an axis didn't hold it.
+        allow_inexact: whether axes that inexact statistics run over may be cut too.
         program: the program that the graph was unlifted from, if there was one.
     """
 
@@ -60,7 +60,7 @@ class Analysis:
     layouts: Mapping[fx.Node, Result]
     labels: Labels
     nodes: tuple[fx.Node, ...]
-    stored: frozenset[fx.Node]
+    constant_calls: frozenset[fx.Node]
     grouping: Grouping
     costs: Costs
     allow_inexact: bool = False
@@ -68,16 +68,16 @@ class Analysis:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The groups, in model order."""
+        """The groups of channels, in model order."""
         return self.grouping.groups
 
     @property
     def widths(self) -> NDArray[np.int64]:
-        """Dense width of every group."""
+        """The dense width of every group, in channels."""
         return np.asarray([group.width for group in self.groups], dtype=np.int64)
 
     def kept(self, keep: Mapping[str, Iterable[int]]) -> Kept:
-        """How a choice of channels per group falls on axes; absent groups stay whole."""
+        """Translate a choice of channels per group to rows of axes; absent groups stay whole."""
         alive = np.ones(len(self.labels), dtype=bool)
         for group in self.groups:
             if group.id in keep:
@@ -86,13 +86,13 @@ class Analysis:
         return Kept(self.labels, alive)
 
     def groups_on(self, axes: Iterable[Axis]) -> tuple[str, ...]:
-        """Ids of the groups that have channels on any of some axes, in model order."""
+        """List the ids of the groups that have channels on any of some axes, in model order."""
         numbers = [np.unique(self.grouping.of_label[self.labels.resolve(axis)]) for axis in axes]
-        found = np.unique(np.concatenate(numbers)) if numbers else []
-        return tuple(self.groups[number].id for number in found if number >= 0)
+        present = np.unique(np.concatenate(numbers)) if numbers else []
+        return tuple(self.groups[number].id for number in present if number >= 0)
 
     def macs_of(self, node: fx.Node) -> Polynomial:
-        """Multiply-accumulates of one call, per sample."""
+        """Count the multiply-accumulates of one call per sample, as a polynomial in the widths."""
         return _macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
 
     @property
@@ -102,17 +102,17 @@ class Analysis:
 
     @cached_property
     def inexact(self) -> Mapping[str, tuple[fx.Node, ...]]:
-        """Group id -> the calls whose statistics over the group's channels can't be kept."""
-        found: dict[str, dict[fx.Node, None]] = {}
+        """Calls whose statistics over a group's channels are not exact after a cut, by group id."""
+        calls: dict[str, dict[fx.Node, None]] = {}
         for node, facts in self.facts.items():
-            for axis in (a for s in facts.statistics if not s.exact for a in s.held):
+            for axis in (a for s in facts.statistics if not s.exact for a in s.counted):
                 for group in self.groups_on([axis]):
-                    found.setdefault(group, {})[node] = None
-        return {name: tuple(nodes) for name, nodes in found.items()}
+                    calls.setdefault(group, {})[node] = None
+        return {name: tuple(nodes) for name, nodes in calls.items()}
 
     @cached_property
     def coupling_graph(self) -> nx.Graph[str]:
-        """Groups and the parameter axes they lie in, as a bipartite networkx graph."""
+        """Build a bipartite networkx graph of the groups and the parameter axes they lie in."""
         graph: nx.Graph[str] = nx.Graph()
         for group in self.groups:
             graph.add_node(group.id, kind="group", width=group.width)
@@ -140,31 +140,31 @@ def analyse(
         The analysis. It never fails on an unknown operator: that freezes what it touches.
     """
     module = unlift(program) if isinstance(program, ExportedProgram) else program
-    sweep = Sweep(module, free_inputs, allow_inexact)
+    propagation = Propagation(module, free_inputs, allow_inexact)
     while True:
-        sweep.to_fixpoint()
-        sweep.freeze_unseen()
-        axes = sweep.distinct_axes()
+        propagation.to_fixpoint()
+        propagation.freeze_unseen()
+        axes = propagation.distinct_axes()
         parameters = {
-            (name, dim): sweep.labels.resolve(axis)
-            for name, layout in sweep.axes.items()
+            (name, dim): propagation.labels.resolve(axis)
+            for name, layout in propagation.axes.items()
             for dim, axis in enumerate(layout)
         }
-        grouping = group_labels(axes, parameters, len(sweep.labels))
+        grouping = group_labels(axes, parameters, len(propagation.labels))
         irregular = [labels for axis in axes if len(labels := grouping.irregular(axis))]
         if not irregular:
             break
-        sweep.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
-    costs = _costs(sweep, grouping)
+        propagation.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
+    costs = _costs(propagation, grouping)
     return Analysis(
         module,
-        sweep.facts,
-        sweep.tensors,
-        sweep.axes,
-        sweep.results,
-        sweep.labels,
-        sweep.nodes,
-        sweep.stored,
+        propagation.facts,
+        propagation.tensors,
+        propagation.axes,
+        propagation.results,
+        propagation.labels,
+        propagation.nodes,
+        propagation.constant_calls,
         grouping,
         costs,
         allow_inexact,
@@ -182,8 +182,8 @@ def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polyn
     return total(parts)
 
 
-def _costs(sweep: Sweep, grouping: Grouping) -> Costs:
-    labels, batch = sweep.labels, _batch(sweep.module)
+def _costs(propagation: Propagation, grouping: Grouping) -> Costs:
+    labels, batch = propagation.labels, _batch(propagation.module)
     sizes: dict[int, Polynomial] = {}
 
     def volume(layout: Layout) -> Polynomial:
@@ -194,19 +194,19 @@ def _costs(sweep: Sweep, grouping: Grouping) -> Costs:
             out *= sizes[id(axis)]
         return out
 
-    distinct = {id(t): name for name, t in reversed(sweep.tensors.items())}
-    volumes = {name: volume(sweep.axes[name]) for name in distinct.values()}
-    trainable = [n for n in volumes if isinstance(sweep.tensors[n], torch.nn.Parameter)]
+    distinct = {id(t): name for name, t in reversed(propagation.tensors.items())}
+    volumes = {name: volume(propagation.axes[name]) for name in distinct.values()}
+    trainable = [n for n in volumes if isinstance(propagation.tensors[n], torch.nn.Parameter)]
     results = [
         volume(result).scaled(node.meta["val"].element_size() / batch)
-        for node, facts in sweep.facts.items()
+        for node, facts in propagation.facts.items()
         if isinstance(result := facts.result, tuple)
     ]
     return Costs(
-        macs=total(_macs(facts, labels, grouping, batch) for facts in sweep.facts.values()),
+        macs=total(_macs(facts, labels, grouping, batch) for facts in propagation.facts.values()),
         params=total(volumes[name] for name in trainable),
         weight_bytes=total(
-            volumes[name].scaled(sweep.tensors[name].element_size()) for name in volumes
+            volumes[name].scaled(propagation.tensors[name].element_size()) for name in volumes
         ),
         activation_bytes=total(results),
         batch=batch,
@@ -217,7 +217,7 @@ def _costs(sweep: Sweep, grouping: Grouping) -> Costs:
 
 
 def _batch(module: fx.GraphModule) -> int:
-    """Samples in the example inputs: the hint of the first symbolic leading dimension, or 1."""
+    """Count the samples in the example inputs: the first symbolic leading dimension, or 1."""
     for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         leading = value.shape[:1] if isinstance(value, torch.Tensor) else ()

@@ -1,6 +1,7 @@
-"""Splits into equal pieces, as ``x.chunk(2, 1)``: the groups that have to keep equally many channels.
+"""Groups that must keep equally many channels, because code splits an axis into equal runs of rows.
 
-A cut program states other sizes; the code of a model's class doesn't.
+A cut program may split ``x.chunk(2, 1)`` into runs of unequal lengths, since its sizes are rewritten; the
+code of the model's own class can't.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ from graphprune.axes.labels import Axis
 
 from .analyse import Analysis
 
-__all__ = ["equal_pieces"]
+__all__ = ["equal_splits"]
 
 
-def equal_pieces(analysis: Analysis) -> tuple[int, ...]:
-    """For each group the lowest number of those that have to keep equally many channels."""
+def equal_splits(analysis: Analysis) -> tuple[int, ...]:
+    """Find which groups must have equal widths for splits into equal runs to stay equal.
+
+    Returns:
+        For each group the lowest number (index) of the groups that must keep as many channels.
+    """
     lowest = list(range(len(analysis.groups)))
     for facts in analysis.facts.values():
-        groups = [_whole_group(analysis, run) for run in facts.pieces]
-        if None not in groups and len({len(run) for run in facts.pieces}) == 1:
+        groups = [_whole_group(analysis, run) for run in facts.equal_runs]
+        if None not in groups and len({len(run) for run in facts.equal_runs}) == 1:
             together = {lowest[group] for group in groups if group is not None}
-            lowest = [min(together) if each in together else each for each in lowest]
+            lowest = [min(together) if group in together else group for group in lowest]
     return tuple(lowest)
 
 
 def _whole_group(analysis: Analysis, run: Axis) -> int | None:
-    """The group whose channels a piece consists of, each once."""
+    """Find the group of which a run of rows holds every channel exactly once, if there is one."""
     labels = analysis.labels.resolve(run)
     groups = {int(number) for number in np.unique(analysis.grouping.of_label[np.unique(labels)])}
     if (

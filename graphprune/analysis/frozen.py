@@ -1,4 +1,4 @@
-"""Why is this frozen? Answers from the log of links, with the user's source lines."""
+"""Channels that can't be cut, and why: read off the log of links, with the user's source lines."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from .analyse import Analysis
 
-__all__ = ["Frozen", "classes_of", "frozen", "operator_of", "reason_of", "unknown_operators"]
+__all__ = ["Frozen", "coupling_classes", "frozen", "operator_of", "reason_of", "unknown_operators"]
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """Channels that can't be cut, for one reason.
+    """Channels that can't be cut for one and the same reason.
 
     Attributes:
-        reason: what holds them.
-        operator: the call where they are held, ``aten.softmax.int``.
+        reason: why they are frozen.
+        operator: the call that freezes them, ``aten.softmax.int``.
         where: the user's source line of that call, or ``""``.
         axes: the parameter axes, ``name:dim``.
         channels: how many channels, over all these axes.
@@ -46,30 +46,30 @@ class Frozen:
 
 
 def unknown_operators(analysis: Analysis) -> list[fx.Node]:
-    """Calls without a rule, in graph order."""
+    """List the calls of operators without a rule, in graph order."""
     return [node for node, facts in analysis.facts.items() if not facts.known]
 
 
 def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
-    """Everything frozen among the channel axes of costed operators, largest share first."""
+    """List what is frozen on channel axes of operators that cost MACs, largest share first."""
     first = _first_freeze(analysis.labels)
     names = _axis_names(analysis)
     shares: dict[int, float] = {}
     axes: dict[int, dict[str, int]] = {}
     for node, facts in analysis.facts.items():
-        held: set[int] = set()
+        freezing: set[int] = set()
         for axis in {id(a): a for term in facts.macs for a in term.axes}.values():
             if id(axis) not in names:
                 continue
             links, counts = _links(analysis.labels, first, axis)
-            held.update(links)
+            freezing.update(links)
             for link, count in zip(links, counts, strict=True):
                 axes.setdefault(link, {})[names[id(axis)]] = count
-        macs = analysis.macs_of(node).at(analysis.widths) if held else 0.0
-        for link in held:
+        macs = analysis.macs_of(node).at(analysis.widths) if freezing else 0.0
+        for link in freezing:
             shares[link] = shares.get(link, 0.0) + macs
     total = max(analysis.dense_macs, 1.0)
-    found: dict[tuple[str, str, str], Frozen] = {}
+    entries: dict[tuple[str, str, str], Frozen] = {}
     for link, where in axes.items():
         node = analysis.nodes[link]
         entry = Frozen(
@@ -82,8 +82,8 @@ def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
             _is_unknown(analysis, node),
         )
         key = (entry.reason, entry.operator, entry.where)
-        found[key] = _joined(found[key], entry) if key in found else entry
-    return tuple(sorted(found.values(), key=lambda f: (-f.macs_share, f.reason, f.where)))
+        entries[key] = _joined(entries[key], entry) if key in entries else entry
+    return tuple(sorted(entries.values(), key=lambda f: (-f.macs_share, f.reason, f.where)))
 
 
 def _joined(a: Frozen, b: Frozen) -> Frozen:
@@ -108,8 +108,12 @@ def _axis_names(analysis: Analysis) -> dict[int, str]:
     return {id(axis): f"{name}:{dim}" for name, dim, axis in reversed(list(named))}
 
 
-def classes_of(labels: Labels) -> NDArray[np.int64]:
-    """Per label, a number for the labels it is coupled to, whether or not these are frozen."""
+def coupling_classes(labels: Labels) -> NDArray[np.int64]:
+    """Number the classes of coupled labels, whether or not they are frozen.
+
+    Returns:
+        ``[labels]``: equal numbers for labels that unions connect, those with the frozen label left out.
+    """
     classes = Labels()
     classes.fresh(len(labels) - 1)
     for event in labels.log:
@@ -119,13 +123,13 @@ def classes_of(labels: Labels) -> NDArray[np.int64]:
 
 
 def _first_freeze(labels: Labels) -> NDArray[np.int64]:
-    """Per label, the link that froze its class first; -1: not frozen."""
-    roots = classes_of(labels)
+    """Find for each label the link that froze its class first; -1: not frozen."""
+    roots = coupling_classes(labels)
     order = np.full(len(labels), np.iinfo(np.int64).max)
     for number, event in enumerate(labels.log):
-        held = np.where(event.left == FROZEN, event.right, event.left)
-        held = held[(event.left == FROZEN) | (event.right == FROZEN)]
-        np.minimum.at(order, roots[held], number)
+        united = np.where(event.left == FROZEN, event.right, event.left)
+        united = united[(event.left == FROZEN) | (event.right == FROZEN)]
+        np.minimum.at(order, roots[united], number)
     links = np.asarray([event.link for event in labels.log] or [-1])
     known = order[roots] < len(labels.log)
     return np.where(known, links[np.where(known, order[roots], 0)], -1)
@@ -144,7 +148,7 @@ def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
 
 
 def operator_of(node: fx.Node) -> str:
-    """What a node calls, ``aten.relu.default``, or the kind of node it is."""
+    """Name the operator that a node calls, ``aten.relu.default``, or the kind of node it is."""
     target: Any = node.target
     if node.op != "call_function":
         return node.op
@@ -152,7 +156,7 @@ def operator_of(node: fx.Node) -> str:
 
 
 def reason_of(analysis: Analysis, node: fx.Node) -> str:
-    """Why a node freezes what it freezes."""
+    """Say in a few words why a node freezes axes."""
     if node.op == "output":
         return "model output"
     if _is_unknown(analysis, node):

@@ -1,6 +1,6 @@
-"""Groups: the labels that play the same part everywhere, hence can stand for each other.
+"""Group labels that are interchangeable: their channels can be cut one by one at equal cost.
 
-Two labels are in one group when they occur the same number of times, in the same company, on
+Two labels are in one group when they occur the same number of times, beside the same other labels, on
 every axis of the program (colour refinement). Removing any three channels of a group then costs
 the same, so every axis size is a polynomial in the widths of the groups.
 """
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Axis
 from graphprune.axes.polynomial import Polynomial
-from graphprune.axes.unify import widened
+from graphprune.axes.unify import pad_columns
 
 __all__ = ["Group", "Grouping", "Occurrence", "group_labels"]
 
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One axis of a parameter or buffer in which a group's channels lie.
+    """Rows of one axis of a parameter or buffer that belong to a group's channels.
 
     Attributes:
         tensor: qualified name of the parameter or buffer.
@@ -52,20 +52,20 @@ class Group:
 
     @property
     def width(self) -> int:
-        """How many channels the dense network has."""
+        """Number of the group's channels in the dense network."""
         return len(self.labels)
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups, and for every label the number of its group (-1: none)."""
+    """All groups of a graph, and for every label the number of its group (-1: none)."""
 
     groups: tuple[Group, ...]
     of_label: NDArray[np.int64]
     _sizes: dict[tuple[int, bytes], Polynomial] = field(default_factory=dict, repr=False)
 
     def size(self, axis: Axis) -> Polynomial:
-        """Length of a resolved axis as a polynomial in the widths."""
+        """Express the length of a resolved axis as a polynomial in the widths."""
         if axis.shape[1] == 0:
             return Polynomial.constant(len(axis))
         name = axis.shape[1], axis.tobytes()
@@ -81,11 +81,11 @@ class Grouping:
         return Polynomial(terms)
 
     def irregular(self, axis: Axis) -> NDArray[np.int64]:
-        """Labels that keep the axis from being a product of groups, to be frozen.
+        """Find labels that keep an axis from being a product of groups, and so must be frozen.
 
         Rows that belong to several groups must hold every combination equally often.
         """
-        found: list[NDArray[np.int64]] = []
+        irregular: list[NDArray[np.int64]] = []
         for key, rows in _classes(axis, self.of_label):
             if len(key) < 2:
                 continue
@@ -94,14 +94,14 @@ class Grouping:
             if len(set(key)) == len(key) and len(combinations) == dense and np.ptp(counts) == 0:
                 continue
             smallest = min(key, key=lambda g: (self.groups[g].width, -g))
-            found.append(self.groups[smallest].labels)
-        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+            irregular.append(self.groups[smallest].labels)
+        return np.concatenate(irregular) if irregular else np.empty(0, dtype=np.int64)
 
 
 def _classes(
     axis: Axis, of_label: NDArray[np.int64]
 ) -> list[tuple[tuple[int, ...], NDArray[np.int64]]]:
-    """Rows of an axis by the groups they belong to."""
+    """Collect the rows of an axis by the groups they belong to."""
     if axis.shape[1] == 0:
         return [((), np.arange(len(axis)))]
     keys = -np.sort(-of_label[axis], axis=1)
@@ -116,7 +116,7 @@ def _classes(
 def group_labels(
     axes: Sequence[Axis], parameters: Mapping[tuple[str, int], Axis], count: int
 ) -> Grouping:
-    """Group the labels that occur in parameters.
+    """Partition the labels that occur in parameters into groups.
 
     Args:
         axes: every distinct axis of the program, resolved.
@@ -149,7 +149,7 @@ def group_labels(
 
 
 def _first_occurrence(parameters: Mapping[tuple[str, int], Axis], count: int) -> NDArray[np.int64]:
-    """Per label, a number that grows with its first place in the parameters; -1: nowhere."""
+    """Number labels by their first place in the parameters; -1: in none."""
     order = np.full(count, -1, dtype=np.int64)
     start = 0
     for axis in parameters.values():
@@ -162,11 +162,11 @@ def _first_occurrence(parameters: Mapping[tuple[str, int], Axis], count: int) ->
 
 
 def _refine_colours(axes: Sequence[Axis], count: int) -> NDArray[np.int64]:
-    """1-dimensional Weisfeiler-Leman on labels and the rows they occur in."""
+    """Refine colours of labels and of the rows they occur in, as 1-dimensional Weisfeiler-Leman does."""
     width = max((axis.shape[1] for axis in axes), default=0)
     if width == 0:
         return np.zeros(count, dtype=np.int64)
-    rows = np.concatenate([widened(axis, width) for axis in axes])
+    rows = np.concatenate([pad_columns(axis, width) for axis in axes])
     axis_of = np.repeat(np.arange(len(axes)), [len(a) for a in axes])
     used = rows[:, 0] != FROZEN
     rows, axis_of = rows[used], axis_of[used].astype(np.uint64)
@@ -187,7 +187,7 @@ def _refine_colours(axes: Sequence[Axis], count: int) -> NDArray[np.int64]:
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea & Flood 2014): a bijection that spreads bits."""
+    """Hash 64-bit values by the finaliser of splitmix64 (Steele, Lea & Flood 2014), a bijection."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -200,7 +200,7 @@ def _occurrences(
     position: NDArray[np.int64],
     sizes: Sequence[int],
 ) -> list[list[Occurrence]]:
-    found: list[list[Occurrence]] = [[] for _ in sizes]
+    occurrences: list[list[Occurrence]] = [[] for _ in sizes]
     for (tensor, dim), axis in parameters.items():
         row, column = np.nonzero(axis)
         labels = axis[row, column]
@@ -210,14 +210,14 @@ def _occurrences(
                 continue
             order = np.argsort(position[labels[mine]], kind="stable")
             rows = row[mine][order].reshape(sizes[group], -1)
-            found[group].append(Occurrence(tensor, dim, rows))
-    return found
+            occurrences[group].append(Occurrence(tensor, dim, rows))
+    return occurrences
 
 
 def _names(
     occurrences: Sequence[Sequence[Occurrence]], parameters: Mapping[tuple[str, int], Axis]
 ) -> list[str]:
-    """Each group after the module whose weight makes its channels; ``#2`` where several share.
+    """Name each group after the module whose weight makes its channels; ``#2`` where several share.
 
     That is the first weight with the group on axis 0, or else the first parameter.
     """

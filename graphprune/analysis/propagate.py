@@ -1,4 +1,4 @@
-"""The sweep: apply the rule of every operator, in order, until nothing changes.
+"""Propagate labels over a graph: apply the rule of every operator, in order, to the fixpoint.
 
 Parameters own the labels; activations only borrow them.
 """
@@ -13,27 +13,28 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, Labels, plain
+from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import is_continuous, size_hint
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
 
-__all__ = ["Sweep"]
+__all__ = ["Propagation"]
 
-MAX_SWEEPS = 100
+MAX_PASSES = 100
+"""Passes over the graph before an analysis that doesn't settle is reported as a bug."""
 
 
-class Sweep:
-    """Labels and layouts of a graph, refined sweep by sweep until nothing changes.
+class Propagation:
+    """Labels and layouts of a graph, propagated to the fixpoint: until a pass over it changes nothing.
 
     Args:
         module: the graph.
         free_inputs: leave inputs and outputs free to be cut.
-        allow_inexact: statistics over an axis don't hold it.
+        allow_inexact: let axes be cut that inexact statistics run over.
     """
 
     def __init__(self, module: fx.GraphModule, free_inputs: bool, allow_inexact: bool) -> None:
@@ -43,7 +44,7 @@ class Sweep:
         self.labels = Labels()
         self.nodes = tuple(module.graph.nodes)
         self.tensors = dict(state(module))
-        self.stored = stored_calls(module)
+        self.constant_calls = constant_calls(module)
         self.axes: dict[str, Layout] = {}
         self.facts: dict[fx.Node, Facts] = {}
         self.results: dict[fx.Node, Result] = {}
@@ -61,19 +62,25 @@ class Sweep:
         for name, tensor in self.tensors.items():
             first = owner.setdefault(id(tensor), name)
             self.axes[name] = self.axes.get(first) or tuple(
-                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else plain(n)
+                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else unlabelled(n)
                 for n in tensor.shape
             )
 
     def to_fixpoint(self) -> None:
-        """Sweep until no link changes anything."""
-        for _ in range(MAX_SWEEPS):
+        """Pass over the graph until no link changes anything.
+
+        Raises:
+            InternalError: if that takes more than ``MAX_PASSES`` passes.
+        """
+        for _ in range(MAX_PASSES):
             before = self.labels.version
             for link, node in enumerate(self.nodes):
                 self.results[node] = self._visit(link, node)
             if self.labels.version == before:
                 return
-        raise InternalError(f"the axis algebra did not settle in {MAX_SWEEPS} sweeps")
+        raise InternalError(
+            f"the axis algebra did not settle in {MAX_PASSES} passes over the graph"
+        )
 
     def _visit(self, link: int, node: fx.Node) -> Result:
         match node.op:
@@ -99,12 +106,12 @@ class Sweep:
         return layout
 
     def _own(self, node: fx.Node, value: torch.Tensor, key: int = 0) -> Layout:
-        """Labels of a value that no rule derives. Frozen ones still tell where they come from."""
+        """Label a value that no rule derives. Frozen labels still tell where they come from."""
         cache = self._caches.setdefault(node, {})
         for dim, size in enumerate(value.shape):
             if (key, dim) not in cache:
                 n = size_hint(size)
-                cache[key, dim] = self.labels.fresh(n) if n > 1 else plain(n)
+                cache[key, dim] = self.labels.fresh(n) if n > 1 else unlabelled(n)
         return tuple(cache[key, dim] for dim in range(value.ndim))
 
     def _call(self, link: int, node: fx.Node) -> Result:
@@ -124,7 +131,7 @@ class Sweep:
             self._constants,
             quiet=self._is_quiet,
             allow_inexact=self.allow_inexact,
-            stored=node in self.stored,
+            on_constants=node in self.constant_calls,
         )
         facts = call.facts
         facts.result = entry.apply(call)
@@ -134,14 +141,15 @@ class Sweep:
         return facts.result
 
     def _is_quiet(self, node: fx.Node) -> bool:
-        """Whether rows of a value are zero where the stored rows of their channels are.
+        """Whether zero rows of parameters give zero rows of a value, for every channel.
 
-        A value none of whose rows can go is; so are stored tensors, and inputs, which the tests
-        of operators free and silence themselves.
+        True for a value none of whose rows can go; for stored tensors; and for inputs, which the
+        tests of operators free and silence themselves.
         """
         if node.target is operator.getitem:
             node = node.args[0]  # type: ignore[assignment]
-        if self._overwritten:  # by something that isn't zero, perhaps through a view
+        # an in-place call wrote values other than zero, perhaps through a view
+        if self._overwritten:
             return False
         if node not in self.facts or self.facts[node].quiet:
             return True
@@ -155,7 +163,7 @@ class Sweep:
         )
 
     def _unknown(self, link: int, node: fx.Node) -> Result:
-        """No rule: nothing that goes in may change, and nothing that comes out."""
+        """Freeze all operands and results of a call without a rule."""
         self._freeze_all(link, node.all_input_nodes)
         value = node.meta.get("val")
         if any(_is_tensor(n.meta.get("val")) for n in (node, *node.all_input_nodes)):
@@ -173,30 +181,34 @@ class Sweep:
         return self.results[node]
 
     def freeze_unseen(self) -> None:
-        """Freeze held labels that no activation sees: removing them would change nothing."""
-        holding = [
+        """Freeze labels that occur only inside computed weights: removing them would change nothing.
+
+        These are labels of axes that a call on stored tensors needs whole and that no activation
+        carries.
+        """
+        needed_whole = [
             (link, axis)
             for link, node in enumerate(self.nodes)
             if node in self.facts
-            for axis in self.facts[node].held
+            for axis in self.facts[node].needed_whole
         ]
-        if not holding:
+        if not needed_whole:
             return
-        seen = [np.zeros(1, dtype=np.int64)]
+        visible_labels = [np.zeros(1, dtype=np.int64)]
         for node in self.nodes:
-            if node.op != "get_attr" and node not in self.stored:
-                seen += [
+            if node.op != "get_attr" and node not in self.constant_calls:
+                visible_labels += [
                     self.labels.resolve(axis).ravel()
                     for n in (node, *node.all_input_nodes)
                     for axis in self._axes_of(n)
                 ]
-        visible = np.unique(np.concatenate(seen))
-        for link, axis in holding:
+        visible = np.unique(np.concatenate(visible_labels))
+        for link, axis in needed_whole:
             rows = self.labels.resolve(axis)
             self.labels.freeze(rows[~np.isin(rows, visible)][:, None], link)
 
     def _axes_of(self, node: fx.Node) -> list[Axis]:
-        """The axes of all results of a node."""
+        """List the axes of all results of a node."""
         return axes_of(self.results.get(node))
 
     def _freeze_all(self, link: int, nodes: Iterable[fx.Node]) -> None:
@@ -205,14 +217,14 @@ class Sweep:
                 self.labels.freeze(axis, link)
 
     def distinct_axes(self) -> list[Axis]:
-        """Every different axis of the program, resolved, in order of first occurrence."""
+        """List the distinct axes of the program, resolved, in order of first occurrence."""
         raw = {id(axis): axis for axis in self._all_axes() if axis.shape[1]}
-        found: dict[tuple[int, bytes], Axis] = {}
+        distinct: dict[tuple[int, bytes], Axis] = {}
         for axis in raw.values():
             rows = self.labels.resolve(axis)
             if rows.shape[1]:
-                found.setdefault((rows.shape[1], rows.tobytes()), rows)
-        return list(found.values())
+                distinct.setdefault((rows.shape[1], rows.tobytes()), rows)
+        return list(distinct.values())
 
     def _all_axes(self) -> Iterator[Axis]:
         for layout in self.axes.values():
@@ -225,7 +237,7 @@ class Sweep:
 
 
 def _writes_into_shared(node: fx.Node) -> bool:
-    """Whether an operator works in place on a tensor that others may see too."""
+    """Whether a call works in place on a tensor that other nodes may read too."""
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable or not isinstance(node.args[0], fx.Node):
         return False

@@ -1,4 +1,4 @@
-"""Why: the chain of operator calls that couples a group's channels, or freezes an axis."""
+"""Explain why a group's channels are coupled or an axis is frozen: the chain of operator calls."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from graphprune.axes.labels import FROZEN
 from graphprune.errors import OptionError
 from graphprune.ir.nodes import source_line
 
-from .frozen import classes_of, operator_of, reason_of
+from .frozen import coupling_classes, operator_of, reason_of
 
 if TYPE_CHECKING:
     from .analyse import Analysis
 
-__all__ = ["Step", "why"]
+__all__ = ["ExplanationStep", "why"]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One call on the chain.
+class ExplanationStep:
+    """One operator call on the chain that explains a coupling or a frozen axis.
 
     Attributes:
         says: ``couples``, or the reason why the call freezes.
@@ -37,7 +37,7 @@ class Step:
     where: str
 
 
-def why(analysis: Analysis, name: str) -> tuple[Step, ...]:
+def why(analysis: Analysis, name: str) -> tuple[ExplanationStep, ...]:
     """Explain a group, or an axis of a parameter.
 
     Args:
@@ -69,14 +69,14 @@ def why(analysis: Analysis, name: str) -> tuple[Step, ...]:
     return tuple(dict.fromkeys(steps))
 
 
-def _step(analysis: Analysis, link: int, *, last: bool) -> Step:
+def _step(analysis: Analysis, link: int, *, last: bool) -> ExplanationStep:
     node = analysis.nodes[link]
     says = reason_of(analysis, node) if last else "couples"
-    return Step(says, operator_of(node), source_line(node))
+    return ExplanationStep(says, operator_of(node), source_line(node))
 
 
 def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
-    """A label to explain, and whether it is frozen."""
+    """Find a label of the named group or axis, and whether it is frozen."""
     for group in analysis.groups:
         if group.id == name:
             return int(group.labels[0]), False
@@ -89,9 +89,9 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
         )
     axes = [layout[int(dim)]] if dim else [axis for axis in layout if axis.shape[1]]
     for axis in axes:
-        held = np.flatnonzero((analysis.labels.resolve(axis) == FROZEN).all(axis=1))
-        if axis.shape[1] and len(held):
-            return int(axis[held[0], 0]), True
+        frozen_rows = np.flatnonzero((analysis.labels.resolve(axis) == FROZEN).all(axis=1))
+        if axis.shape[1] and len(frozen_rows):
+            return int(axis[frozen_rows[0], 0]), True
     free = [axis for axis in axes if axis.shape[1]]
     if not free:
         raise OptionError(f"{name} has no axis with more than one row")
@@ -99,8 +99,8 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
 
 
 def _edges(analysis: Analysis, label: int) -> Iterator[tuple[int, int, int]]:
-    """Logged unions among the labels that are one with a label, as (left, right, link)."""
-    roots = classes_of(analysis.labels)
+    """Yield the logged unions in a label's class, as (left, right, link)."""
+    roots = coupling_classes(analysis.labels)
     mine: NDArray[np.bool_] = roots == roots[label]
     for event in analysis.labels.log:
         for i in np.flatnonzero(mine[event.left] | mine[event.right]):

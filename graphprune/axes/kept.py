@@ -1,4 +1,4 @@
-"""Which rows of an axis stay when channels are removed."""
+"""The rows of any axis that stay when channels are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Kept"]
 
 @dataclass(frozen=True)
 class Kept:
-    """Tells which rows of an axis stay. Callable on any axis of the label store.
+    """A choice of labels to keep; called on an axis, it tells which of its rows stay.
 
     Attributes:
         labels: the label store.
@@ -25,6 +25,6 @@ class Kept:
     alive: NDArray[np.bool_]
 
     def __call__(self, axis: Axis) -> NDArray[np.bool_]:
-        """``[rows]``: whether all of a row's labels are kept."""
+        """Tell for each row of an axis whether all of its labels are kept: booleans ``[rows]``."""
         rows: NDArray[np.bool_] = np.all(self.alive[self.labels.resolve(axis)], axis=1)
         return rows

@@ -1,12 +1,12 @@
-"""Channel labels: the unknowns of the axis algebra.
+"""Channel labels, the unknowns of the axis algebra, in a union-find structure.
 
 A *row* of an axis carries the set of labels whose removal removes that row. An axis of ``n``
 rows is an integer array ``[n, k]``: row ``i`` holds up to ``k`` labels, padded with ``FROZEN``
 (0), which stands for "can't be removed". An axis without labels, such as a spatial one, is
 ``[n, 0]``. Arrays may hold stale labels; ``resolve`` brings them up to date.
 
-Three things can happen to a label, and none is ever undone, so a sweep over the graph that
-is repeated until nothing changes must end:
+Three things can happen to a label, and none is ever undone, so passes over the graph that
+are repeated until nothing changes must end:
 
 * two labels are *united*: removing one removes the other;
 * a label is *frozen*: united with label 0;
@@ -23,22 +23,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FROZEN", "Axis", "Event", "Labels", "plain"]
+__all__ = ["FROZEN", "Axis", "Event", "Labels", "unlabelled"]
 
 Axis = NDArray[np.int64]
-"""``[rows, k]`` labels; see the module's docstring."""
+"""Labels of the rows of an axis, ``[rows, k]``; see the module's docstring."""
 
 FROZEN = 0
 
 
-def plain(size: int) -> Axis:
-    """An axis of ``size`` rows without labels: spatial, batch, token axes."""
+def unlabelled(size: int) -> Axis:
+    """Make an axis of ``size`` rows without labels, such as a spatial, batch or token axis."""
     return np.empty((size, 0), dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One logged union: ``left[i]`` and ``right[i]`` were united by ``link``."""
+    """One entry of the log of unions: ``link`` united ``left[i]`` with ``right[i]``."""
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Event:
 
 
 class Labels:
-    """Union-find over labels, vectorised, with refinement and a log.
+    """The label store: vectorised union-find over labels, with refinement and a log of unions.
 
     The root of a class is its smallest label, so that frozen classes have root 0.
     """
@@ -62,11 +62,11 @@ class Labels:
         self.log: list[Event] = []
 
     def __len__(self) -> int:
-        """How many labels there are, the frozen one included."""
+        """Count the labels, the frozen one included."""
         return self._count
 
     def fresh(self, size: int) -> Axis:
-        """``size`` new labels, one per row: ``[size, 1]``."""
+        """Make an axis of new labels, one for each row: ``[size, 1]``."""
         start, self._count = self._count, self._count + size
         while self._count > len(self._parent):
             self._parent = np.concatenate([self._parent, np.zeros_like(self._parent)])
@@ -77,7 +77,7 @@ class Labels:
         return made[:, None]
 
     def find(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The root of every label, any shape."""
+        """Find the root of the class of every label, in an array of any shape."""
         roots = self._parent[labels]
         while True:
             further = self._parent[roots]
@@ -86,12 +86,13 @@ class Labels:
             roots = further
 
     def resolve(self, axis: Axis) -> Axis:
-        """The axis in terms of live labels: each row a descending set, zeros last, trimmed."""
+        """Rewrite an axis in live labels: each row a set in descending order, zeros last, trimmed."""
         if axis.shape[1] == 0:
             return axis
         if self._resolved_at != self.version:
             self._resolved, self._resolved_at = {}, self.version
-        if id(axis) not in self._resolved:  # the axis is held, so that its id stays its own
+        # the entry keeps the axis alive, so that no other gets its id
+        if id(axis) not in self._resolved:
             self._resolved[id(axis)] = axis, self._live(axis)
         return self._resolved[id(axis)][1]
 
@@ -104,7 +105,7 @@ class Labels:
         return _as_sets(rows)
 
     def unite(self, left: NDArray[np.int64], right: NDArray[np.int64], link: int) -> None:
-        """Unite ``left[i]`` with ``right[i]``: flat arrays of resolved, unrefined labels."""
+        """Unite ``left[i]`` with ``right[i]``, in flat arrays of resolved, unrefined labels."""
         a, b = self.find(left), self.find(right)
         differ = a != b
         if not differ.any():
@@ -118,7 +119,7 @@ class Labels:
             differ = a != b
 
     def freeze(self, axis: Axis, link: int) -> None:
-        """Nothing in these rows may be removed any more."""
+        """Freeze every label of an axis: none of its rows may be removed any more."""
         rows = self.resolve(axis)
         if rows.shape[1] == 0:
             return
@@ -127,7 +128,7 @@ class Labels:
         self.unite(labels, np.full_like(labels, FROZEN), link)
 
     def refine(self, labels: NDArray[np.int64], parts: Axis, link: int) -> None:
-        """Replace each distinct root ``labels[i]`` by the set ``parts[i]``: any removes it.
+        """Replace each distinct root ``labels[i]`` by the set ``parts[i]``: removing any of it removes the label.
 
         A set of more than two is a chain of pairs, over labels made for the purpose. Frozen
         parts drop out, see ``resolve``.
@@ -151,7 +152,7 @@ class Labels:
 
 
 def _as_sets(rows: Axis) -> Axis:
-    """Each row sorted descending without repetitions, columns that are all zero removed."""
+    """Sort each row in descending order without repetitions, and drop columns that are all zero."""
     if rows.shape[1] > 1:
         rows = -np.sort(-rows, axis=1)
         repeated = rows[:, 1:] == rows[:, :-1]

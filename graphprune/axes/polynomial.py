@@ -1,6 +1,6 @@
-"""Costs as polynomials in the group widths.
+"""Costs as polynomials in the widths of the groups.
 
-One unit throughout: multiply-accumulates (MACs). a budget of ``flops=0.5`` asks for half of them, since
+One unit throughout: multiply-accumulates (MACs). A budget of ``flops=0.5`` asks for half of them, since
 FLOPs = 2 x MACs. All figures are per sample where the program has a dynamic batch axis, and
 for the example inputs where it has none.
 """
@@ -19,17 +19,17 @@ __all__ = ["Costs", "Polynomial", "total"]
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A sum of ``coefficient * product of widths``; a key lists group indices, sorted."""
+    """A polynomial in group widths, as a sum of terms: sorted group indices -> coefficient."""
 
     terms: Mapping[tuple[int, ...], float]
 
     @staticmethod
     def constant(value: float) -> Polynomial:
-        """A polynomial without widths."""
+        """Make a polynomial that depends on no width."""
         return Polynomial({(): float(value)} if value else {})
 
     def __mul__(self, other: Polynomial) -> Polynomial:
-        """Product, term by term."""
+        """Multiply two polynomials term by term."""
         out: dict[tuple[int, ...], float] = {}
         for a, x in self.terms.items():
             for b, y in other.terms.items():
@@ -38,17 +38,17 @@ class Polynomial:
         return Polynomial(out)
 
     def scaled(self, factor: float) -> Polynomial:
-        """The polynomial times a number."""
+        """Multiply the polynomial by a number."""
         return Polynomial({key: value * factor for key, value in self.terms.items()})
 
     def at(self, widths: Sequence[int] | np.ndarray) -> float:
-        """Its value when group ``g`` keeps ``widths[g]`` channels."""
+        """Evaluate the polynomial where group ``g`` keeps ``widths[g]`` channels."""
         return float(
             sum(c * math.prod(int(widths[g]) for g in key) for key, c in self.terms.items())
         )
 
     def expression(self, symbols: Sequence[sympy.Symbol]) -> sympy.Expr:
-        """As a sympy expression in one symbol per group."""
+        """Convert the polynomial to a sympy expression in one symbol for each group."""
         terms = [
             sympy.nsimplify(c) * sympy.Mul(*(symbols[g] for g in key))
             for key, c in sorted(self.terms.items())
@@ -57,7 +57,7 @@ class Polynomial:
 
 
 def total(parts: Iterable[Polynomial]) -> Polynomial:
-    """Sum of polynomials."""
+    """Add up polynomials, by terms with the same groups."""
     out: dict[tuple[int, ...], float] = {}
     for part in parts:
         for key, value in part.terms.items():
@@ -67,7 +67,7 @@ def total(parts: Iterable[Polynomial]) -> Polynomial:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a program costs, as functions of the widths of its groups.
+    """The costs of a program as functions of the widths of its groups.
 
     Attributes:
         macs: multiply-accumulates.
@@ -87,6 +87,6 @@ class Costs:
     symbols: tuple[sympy.Symbol, ...]
 
     def expression(self, name: str) -> sympy.Expr:
-        """One cost (``"macs"``, ``"params"``, ...) as a sympy expression in the widths."""
+        """Give one cost (``"macs"``, ``"params"``, ...) as a sympy expression in the widths."""
         polynomial: Polynomial = getattr(self, name)
         return polynomial.expression(self.symbols)

@@ -1,4 +1,4 @@
-"""Splitting an axis: taking labels apart into a product of axes.
+"""Split an axis into a product of axes, refining its labels where needed.
 
 This is where refinement happens: ``view(B, heads, dim)`` turns channel labels into a head label
 and a dim label each.
@@ -11,24 +11,33 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import Axis, Labels, plain
+from .labels import Axis, Labels, unlabelled
 from .unify import merge, tie
 
 __all__ = ["split"]
 
 
 def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[Axis]:
-    """Take one axis apart into a row-major product of axes of the given sizes.
+    """Split one axis into a row-major product of axes of the given sizes.
 
     A label that fills whole slices across one new axis belongs to that axis. A label that
     fills a box is refined into one label for each new axis. What is left is tied along the
     largest new axis. A last ``tie`` against the original makes the answer consistent.
+
+    Args:
+        labels: the label store, which is changed.
+        axis: ``[prod(sizes), k]``.
+        sizes: rows of the new axes.
+        link: number of the call that asks, for the log of unions.
+
+    Returns:
+        The new axes, ``[size, k']`` each; their ``merge`` is tied to ``axis``.
     """
     rows = labels.resolve(axis)
     if rows.shape[1] == 0:
         if axis.shape[1]:  # frozen labels stay attached, for the explanation
             return _attach_frozen(axis, sizes)
-        return [plain(size) for size in sizes]
+        return [unlabelled(size) for size in sizes]
     cells = _Cells(rows, sizes)
     parts = [cells.slices_along(j) for j in range(len(sizes))]
     loose = cells.loose()
@@ -45,11 +54,11 @@ def split(labels: Labels, axis: Axis, sizes: Sequence[int], link: int) -> list[A
 def _attach_frozen(axis: Axis, sizes: Sequence[int]) -> list[Axis]:
     grid = axis.reshape(*sizes, axis.shape[1])
     firsts = [np.moveaxis(grid, j, 0).reshape(sizes[j], -1)[:, :1] for j in range(len(sizes))]
-    return [first if size > 1 else plain(1) for first, size in zip(firsts, sizes, strict=True)]
+    return [first if size > 1 else unlabelled(1) for first, size in zip(firsts, sizes, strict=True)]
 
 
 class _Cells:
-    """Where each label of an axis falls in the grid ``sizes``."""
+    """The cells of the grid ``sizes`` in which each label of an axis lies."""
 
     def __init__(self, rows: Axis, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
@@ -66,11 +75,11 @@ class _Cells:
         self.partial = (~self.full).sum(axis=0)
 
     def _distinct(self, j: int) -> NDArray[np.int64]:
-        seen = np.unique(self.index * self.sizes[j] + self.coordinates[j])
-        return np.bincount(seen // self.sizes[j], minlength=len(self.names))
+        cells = np.unique(self.index * self.sizes[j] + self.coordinates[j])
+        return np.bincount(cells // self.sizes[j], minlength=len(self.names))
 
     def slices_along(self, j: int) -> Axis:
-        """Rows along axis ``j`` of the labels that fill whole slices across it."""
+        """Find the labels that fill whole slices across new axis ``j``, and their rows along it."""
         mine = self.is_box & (self.partial == 1) & ~self.full[j]
         entries = mine[self.index]
         keys = np.unique(
@@ -84,11 +93,11 @@ class _Cells:
         return out
 
     def loose(self) -> NDArray[np.bool_]:
-        """Per label: it belongs to no single new axis."""
+        """Tell for each label whether it belongs to no single new axis."""
         return (self.partial > 0) & (~self.is_box | (self.partial > 1))
 
     def everywhere(self) -> Axis:
-        """Labels that reach every row of every new axis: they would remove everything."""
+        """Find labels that reach every row of every new axis, so that removing one removes everything."""
         return self.names[self.partial == 0][:, None]
 
     def refine_boxes(
@@ -103,7 +112,7 @@ class _Cells:
         alone = np.bincount(self.position, minlength=len(self.rows)).max() == 1
         if not (boxes and alone):
             return None
-        new = [plain(size) for size in self.sizes]
+        new = [unlabelled(size) for size in self.sizes]
         parts: list[NDArray[np.int64]] = []
         for j in axes:
             new[j] = labels.fresh(self.sizes[j])
@@ -114,7 +123,7 @@ class _Cells:
     def _one_per_label(
         self, labels: Labels, axis: Axis, j: int, loose: NDArray[np.bool_], link: int
     ) -> NDArray[np.int64]:
-        """Unite the rows of axis ``j`` that one loose label covers; their label, per label."""
+        """Unite the rows of axis ``j`` that one loose label covers, and return that label for each."""
         entries = loose[self.index]
         index, coordinate = self.index[entries], self.coordinates[j][entries]
         _, first = np.unique(index, return_index=True)
@@ -126,7 +135,7 @@ class _Cells:
         return labels.find(lead)
 
     def along_largest(self, labels: Labels, loose: NDArray[np.bool_], link: int) -> list[Axis]:
-        """One label per row of the largest new axis that is not filled.
+        """Give each row of the largest new axis that is not filled one label, tied to the loose ones.
 
         Of several loose labels in one cell only the smallest survive: the wider ones would
         couple everything they touch, so they are frozen.
@@ -138,6 +147,6 @@ class _Cells:
         labels.freeze(np.unique(self.names[self.index[entries[wide]]])[:, None], link)
         axes = np.flatnonzero((~self.full & loose).any(axis=1))
         largest = max(axes, key=lambda j: (self.sizes[j], j))
-        new = [plain(size) for size in self.sizes]
+        new = [unlabelled(size) for size in self.sizes]
         new[largest] = labels.fresh(self.sizes[largest])
         return new

@@ -1,4 +1,4 @@
-"""Tying and merging axes.
+"""Tie two axes that hold the same channels (unification), and merge axes into their product.
 
 Moving rows about (concatenation, slicing, permutation) is plain numpy indexing on an axis; what
 needs *solving* is when two axes must hold the same channels.
@@ -12,17 +12,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import FROZEN, Axis, Labels, plain
+from .labels import FROZEN, Axis, Labels, unlabelled
 
-__all__ = ["merge", "tie", "widened"]
+__all__ = ["merge", "pad_columns", "tie"]
 
 
 def tie(labels: Labels, left: Axis, right: Axis, link: int) -> None:
-    """Row ``i`` of ``left`` may be removed exactly when row ``i`` of ``right`` is.
+    """Tie two axes: row ``i`` of ``left`` is removed exactly when row ``i`` of ``right`` is.
 
     Where the two rows hold one label each, these are united. A single label against a set is
     refined into that set. A row that can't be removed freezes its partner. Two different sets
     are matched by the rows they cover; what can't be matched is frozen: never guessed.
+
+    Args:
+        labels: the label store, which is changed.
+        left: ``[rows, k]``.
+        right: ``[rows, l]``, with as many rows.
+        link: number of the call that asks, for the log of unions.
     """
     if len(left) != len(right):
         raise ValueError(f"can't tie {len(left)} rows to {len(right)}")
@@ -41,7 +47,7 @@ def tie(labels: Labels, left: Axis, right: Axis, link: int) -> None:
 
 
 def _column(labels: Labels, raw: Axis, resolved: Axis) -> NDArray[np.int64]:
-    """The axis as one label a row; where that is 0, a stale label that tells how it froze."""
+    """Reduce an axis to one label a row; where that is 0, a stale label that tells how it froze."""
     column = resolved[:, 0] if resolved.shape[1] else np.zeros(len(raw), dtype=np.int64)
     if raw.shape[1] == 0:
         return column
@@ -50,11 +56,11 @@ def _column(labels: Labels, raw: Axis, resolved: Axis) -> NDArray[np.int64]:
 
 def _pad(a: Axis, b: Axis) -> tuple[Axis, Axis]:
     width = max(a.shape[1], b.shape[1])
-    return widened(a, width), widened(b, width)
+    return pad_columns(a, width), pad_columns(b, width)
 
 
-def widened(axis: Axis, width: int) -> Axis:
-    """The axis with frozen entries added up to ``width`` columns."""
+def pad_columns(axis: Axis, width: int) -> Axis:
+    """Pad an axis with frozen entries to ``width`` columns."""
     missing = width - axis.shape[1]
     if missing == 0:
         return axis
@@ -62,7 +68,7 @@ def widened(axis: Axis, width: int) -> Axis:
 
 
 def _difference(a: Axis, b: Axis) -> Axis:
-    """Per row, the labels of ``a`` that are not in ``b``; the others become 0, sorted last."""
+    """Subtract sets row by row: labels of ``a`` not in ``b``; the others become 0, sorted last."""
     shared = (a[:, :, None] == b[:, None, :]).any(axis=2)
     return -np.sort(-np.where(shared, FROZEN, a), axis=1)
 
@@ -86,17 +92,17 @@ def _match_by_rows(labels: Labels, a: Axis, b: Axis, link: int) -> bool:
 
 
 def _rows_covered(rows: Axis) -> dict[bytes, int]:
-    """The set of rows a label occurs in -> that label (the smallest, if several share it)."""
+    """Map each set of rows to the label that occurs in just these (the smallest, if several do)."""
     position, _ = np.nonzero(rows)
-    found = rows[rows != FROZEN]
-    order = np.lexsort((position, found))
-    names, starts = np.unique(found[order], return_index=True)
+    occurring = rows[rows != FROZEN]
+    order = np.lexsort((position, occurring))
+    names, starts = np.unique(occurring[order], return_index=True)
     runs = np.split(position[order], starts[1:])
     return {run.tobytes(): int(name) for name, run in zip(names[::-1], runs[::-1], strict=True)}
 
 
 def _settle(labels: Labels, a: Axis, b: Axis, link: int) -> None:
-    """Solve rows that differ: all plain refinements at once, else one pair of sets at a time."""
+    """Solve rows that still differ: all simple refinements at once, else one pair of sets at a time."""
     if _refine_all(labels, a, b, link) or _refine_all(labels, b, a, link):
         return
     pairs = np.unique(np.concatenate([a, b], axis=1), axis=0)
@@ -129,7 +135,15 @@ def _refine_all(labels: Labels, single: Axis, several: Axis, link: int) -> bool:
 
 
 def merge(axes: Sequence[Axis]) -> Axis:
-    """Row-major product of axes, as ``flatten`` makes it: ``[prod(n), sum(k)]``."""
+    """Merge axes into their row-major product, as ``flatten`` does.
+
+    Args:
+        axes: ``[n, k]`` each.
+
+    Returns:
+        ``[prod(n), sum(k)]``: row ``(i, j, ...)`` has the labels of row ``i`` of the first axis, of row
+        ``j`` of the second, and so on.
+    """
     total = math.prod(len(axis) for axis in axes)
     columns, inner = [], total
     for axis in axes:
@@ -137,4 +151,4 @@ def merge(axes: Sequence[Axis]) -> Axis:
         if axis.shape[1]:
             outer = total // (inner * len(axis))
             columns.append(np.tile(np.repeat(axis, inner, axis=0), (outer, 1)))
-    return np.concatenate(columns, axis=1) if columns else plain(total)
+    return np.concatenate(columns, axis=1) if columns else unlabelled(total)

@@ -20,7 +20,7 @@ from .options import flag
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from graphprune.analysis.why import Step
+    from graphprune.analysis.why import ExplanationStep
     from graphprune.errors import GraphpruneError
     from graphprune.export.bench import Benchmark
     from graphprune.passes import Decision
@@ -109,7 +109,7 @@ def inspection(view: Inspection) -> None:
     _held(out, view.frozen, view.unknown_operators)
 
 
-def chain(name: str, steps: Sequence[Step], *, as_json: bool) -> None:
+def chain(name: str, steps: Sequence[ExplanationStep], *, as_json: bool) -> None:
     """Print the chain that ``graphprune inspect --why`` found."""
     if as_json:
         document(

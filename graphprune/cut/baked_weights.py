@@ -2,8 +2,8 @@
 
 Standardised, normalised and other re-parametrised layers compute a weight from stored tensors
 alone. Their operators obey the same rules as on activations, with one difference: where an
-operator takes statistics over an axis, or needs it whole, the axis isn't frozen but *held*. If a
-plan removes rows of a held axis, the weight is *baked*: its dense value, with the rows removed,
+operator takes statistics over an axis, or needs it whole, the axis isn't frozen but *needed whole*. If a
+plan removes rows of an axis that is needed whole, the weight is *baked*: its dense value, with the rows removed,
 is stored in the place of the calls that computed it. See ``docs/adr/0010-baked-weights.md``.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 from graphprune.ir.nodes import is_continuous
-from graphprune.ops.float64 import Double, Tensors
+from graphprune.ops.float64 import Float64Interpreter, Tensors
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -27,24 +27,24 @@ __all__ = ["baked_calls", "baked_results", "baked_sources", "baked_values"]
 
 
 def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
-    """Calls whose results a cut has to store, with the names of the tensors to store them in.
+    """Find the calls whose results a cut has to store, with the names of the tensors to store them in.
 
     These are the last ones of the calls on stored tensors: an activation reads their result.
     """
-    stored = analysis.stored
+    stored = analysis.constant_calls
     broken: set[fx.Node] = set()
     for node in analysis.module.graph.nodes:
-        held = analysis.facts[node].held if node in analysis.facts else ()
+        needed_whole = analysis.facts[node].needed_whole if node in analysis.facts else ()
         if node in stored and (
-            any(not kept(axis).all() for axis in held)
+            any(not kept(axis).all() for axis in needed_whole)
             or not broken.isdisjoint(node.all_input_nodes)
         ):
             broken.add(node)
-    found: dict[fx.Node, str] = {}
+    names: dict[fx.Node, str] = {}
     for node in analysis.module.graph.nodes:
         if node in broken and any(user not in stored for user in node.users):
-            found[node] = _name(analysis, node, set(found.values()))
-    return found
+            names[node] = _name(analysis, node, set(names.values()))
+    return names
 
 
 def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
@@ -57,7 +57,7 @@ def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
 
 
 def baked_sources(analysis: Analysis, calls: Mapping[fx.Node, str] | list[fx.Node]) -> list[str]:
-    """Names of the stored tensors that some calls are computed from, in graph order."""
+    """List the names of the stored tensors that some calls are computed from, in graph order."""
     needed = _ancestors(calls)
     return [
         str(n.target)
@@ -83,7 +83,7 @@ def baked_values(
     calls: Mapping[fx.Node, str],
     tensors: Tensors | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors that a cut stores: computed in float64, rounded once, without the rows removed.
+    """Compute the tensors that a cut stores: in float64, rounded once, without the rows removed.
 
     Args:
         analysis: of the dense graph.
@@ -92,11 +92,11 @@ def baked_values(
         tensors: dense values to use in place of the stored ones, by name.
 
     Returns:
-        By name; a parameter where it is computed from one that can be trained.
+        The tensors by name; a parameter where it is computed from one that can be trained.
     """
     if not calls:
         return {}
-    found: dict[str, torch.Tensor] = {}
+    values: dict[str, torch.Tensor] = {}
     alike: dict[tuple[str, ...], list[torch.Tensor]] = {}
     for (node, name), dense in zip(
         calls.items(), baked_results(analysis, calls, tensors), strict=True
@@ -106,8 +106,8 @@ def baked_values(
         # One weight in two places, as in a layer that is called twice, stays one.
         twins = alike.setdefault(sources, [])
         twins.append(next((v for v in twins if torch.equal(v, value)), value))
-        found[name] = twins[-1]
-    return found
+        values[name] = twins[-1]
+    return values
 
 
 def _stored(
@@ -128,7 +128,7 @@ def _stored(
 def baked_results(
     analysis: Analysis, calls: Mapping[fx.Node, str], tensors: Tensors | None
 ) -> tuple[torch.Tensor, ...]:
-    """Results of calls on stored tensors, dense, in float64."""
+    """Compute the dense results of calls on stored tensors, in float64."""
     graph, copies = fx.Graph(), {}
     needed = _ancestors(calls)
     for node in analysis.module.graph.nodes:
@@ -136,7 +136,7 @@ def baked_results(
             copies[node] = graph.node_copy(node, lambda n: copies[n])
     graph.output(tuple(copies[node] for node in calls))
     with torch.no_grad():
-        values: tuple[torch.Tensor, ...] = Double(
+        values: tuple[torch.Tensor, ...] = Float64Interpreter(
             fx.GraphModule(analysis.module, graph), tensors
         ).run()
     return values

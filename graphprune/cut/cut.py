@@ -1,4 +1,4 @@
-"""Cut: the dense graph without the channels that a plan doesn't keep."""
+"""Cuts: a choice of channels to keep, and the smaller graph that follows from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Cut"]
 
 @dataclass(frozen=True, eq=False)
 class Cut(RunFact):
-    """A choice of channels, and all that follows from it. Computed when first asked for.
+    """A choice of channels and all that follows from it, each part computed when first asked for.
 
     Attributes:
         analysis: of the dense program.
@@ -40,8 +40,8 @@ class Cut(RunFact):
     kept: Kept
 
     @classmethod
-    def of(cls, analysis: Analysis, keep: Mapping[str, Iterable[int]]) -> Cut:
-        """The cut that keeps some channels of some groups; absent groups stay whole.
+    def keeping(cls, analysis: Analysis, keep: Mapping[str, Iterable[int]]) -> Cut:
+        """Make the cut that keeps some channels of some groups; absent groups stay whole.
 
         Args:
             analysis: of the dense program.
@@ -50,8 +50,8 @@ class Cut(RunFact):
         return cls(analysis, analysis.kept(keep))
 
     @classmethod
-    def by(cls, plan: Plan, analysis: Analysis) -> Cut:
-        """The cut that a plan asks for; the weights may be other than those it was made with.
+    def from_plan(cls, plan: Plan, analysis: Analysis) -> Cut:
+        """Make the cut that a plan asks for; the weights may be other than those it was made with.
 
         Raises:
             MismatchError: if the plan was made for another architecture.
@@ -61,20 +61,20 @@ class Cut(RunFact):
             {g.id: g.width for g in analysis.groups},
             allow_inexact=analysis.allow_inexact,
         )
-        return cls.of(analysis, plan.keep)
+        return cls.keeping(analysis, plan.keep)
 
     def channels(self, group: Group) -> NDArray[np.int64]:
-        """Numbers of the group's channels that stay, ascending."""
+        """List the numbers of a group's channels that stay, ascending."""
         return np.flatnonzero(self.kept.alive[group.labels])
 
     @cached_property
     def baked(self) -> Mapping[fx.Node, str]:
-        """Calls whose results are stored as tensors, with their names (``baked_weights.py``)."""
+        """Calls whose results the cut stores as tensors, with their names (``baked_weights.py``)."""
         return baked_calls(self.analysis, self.kept)
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """The tensors that the dense graph doesn't have: sliced ones, and baked ones."""
+        """Tensors of the cut graph that the dense graph doesn't have: sliced ones and baked ones."""
         return {**self.sliced(self.analysis.tensors), **self.baked_values()}
 
     @cached_property
@@ -92,7 +92,7 @@ class Cut(RunFact):
         return self.graph()
 
     def graph(self) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
-        """``module`` and ``copies`` made again, to be changed by the caller."""
+        """Make ``module`` and ``copies`` again, to be changed by the caller."""
         return rewrite_graph(self.analysis, self.kept, self.tensors, self.baked)
 
     @cached_property
@@ -108,15 +108,15 @@ class Cut(RunFact):
         return self.analysis.program
 
     def sliced(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Of tensors in dense shapes, those that shrink, sliced. What is one object stays one."""
+        """Slice those of some tensors in dense shapes that shrink. Shared tensors stay shared."""
         return slice_tensors(tensors, self.analysis.axes, self.kept)
 
     def spread(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Dense tensors that hold those of the cut graph in the rows that stay."""
+        """Write tensors of the cut graph into the rows that stay of copies of the dense tensors."""
         return spread_tensors(self.analysis.tensors, self.analysis.axes, self.kept, tensors)
 
     def baked_values(
         self, tensors: Mapping[str, torch.Tensor] | None = None
     ) -> dict[str, torch.Tensor]:
-        """The baked tensors by name, computed of other dense tensors where these are given."""
+        """Compute the baked tensors by name, from other dense tensors where these are given."""
         return baked_values(self.analysis, self.kept, self.baked, tensors)

@@ -29,7 +29,7 @@ def rewrite_graph(
     tensors: Mapping[str, torch.Tensor],
     baked: Mapping[fx.Node, str],
 ) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
-    """A copy of the analysed graph with other tensors and the arguments that go with them.
+    """Copy the analysed graph with smaller tensors and the arguments that go with them.
 
     Shape metadata of the copy is stale; export it again, or propagate shapes, to refresh it.
 
@@ -64,7 +64,7 @@ def _store(
     baked: Mapping[fx.Node, str],
     copies: dict[fx.Node, fx.Node],
 ) -> fx.GraphModule:
-    """Put stored tensors in the place of calls; drop the calls and tensors they came from."""
+    """Replace calls by stored tensors; drop the calls and tensors these came from."""
     for old, name in baked.items():
         set_tensor(module, name, tensors[name])
         with module.graph.inserting_before(copies[old]):
@@ -73,7 +73,7 @@ def _store(
         module.graph.erase_node(copies[old])
         copies[old] = stored
     for old in reversed(analysis.nodes):
-        if (old in analysis.stored or old.op == "get_attr") and not copies[old].users:
+        if (old in analysis.constant_calls or old.op == "get_attr") and not copies[old].users:
             module.graph.erase_node(copies.pop(old))
     return fx.GraphModule(module, module.graph)  # takes along only the tensors that are read
 
@@ -86,13 +86,13 @@ def _rewrite(
     copies: Mapping[fx.Node, fx.Node],
     kept: Kept,
 ) -> None:
-    found = facts.replacement(kept) if facts.replacement is not None else None
-    target, arguments = found if found is not None else (old.target, bind(old))
+    replacement = facts.replacement(kept) if facts.replacement is not None else None
+    target, arguments = replacement if replacement is not None else (old.target, bind(old))
     changed = {name: value(kept) for name, value in facts.rewrites.items()}
     factors = {name: factor(kept) for name, factor in facts.scales.items()}
     after = factors.pop("", 1.0)
     if (
-        found is not None
+        replacement is not None
         or any(arguments[n] != value for n, value in changed.items())
         or any(factor != 1 for factor in factors.values())
     ):
@@ -129,7 +129,7 @@ def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ..
 
 
 def _index(module: fx.GraphModule, before: fx.Node, rows: Axis) -> fx.Node:
-    """An index tensor as a buffer of the module, read just before a node."""
+    """Store an index tensor as a buffer of the module, read just before a node."""
     name = f"rows_of_{before.name}"
     module.register_buffer(name, torch.from_numpy(np.ascontiguousarray(rows)))
     with module.graph.inserting_before(before):

@@ -1,4 +1,4 @@
-"""Slice tensors to the rows that stay, and spread such slices out again."""
+"""Slice tensors to the rows that stay, and write such slices back into dense tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ __all__ = ["slice_tensors", "spread_tensors"]
 def slice_tensors(
     tensors: Mapping[str, torch.Tensor], axes: Mapping[str, Layout], kept: Kept
 ) -> dict[str, torch.Tensor]:
-    """The tensors that shrink, by name. Tensors that were one object stay one object."""
+    """Slice the tensors that shrink. Shared tensors stay shared.
+
+    Args:
+        tensors: the dense ones, by name.
+        axes: their layouts.
+        kept: the rows that stay.
+
+    Returns:
+        The sliced tensors by name; those that keep their shape are left out.
+    """
     done: dict[int, torch.Tensor] = {}
     out: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
@@ -34,7 +43,7 @@ def spread_tensors(
     kept: Kept,
     values: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """The opposite of ``slice_tensors``: dense tensors with other values in the rows that are kept.
+    """Write tensors of the cut network into the kept rows of dense ones, as opposed to ``slice_tensors``.
 
     Args:
         tensors: the dense ones.

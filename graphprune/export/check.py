@@ -16,9 +16,9 @@ from torch.export import ExportedProgram
 from graphprune.errors import ExportError
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import unlift, user_inputs
-from graphprune.ops.fixed_random import drawing
-from graphprune.ops.float64 import Double, widen
-from graphprune.verify.oracle import error, growths, native_inputs, run
+from graphprune.ops.fixed_random import random_calls
+from graphprune.ops.float64 import Float64Interpreter, to_float64
+from graphprune.verify.oracle import error, native_inputs, run, size_growths
 
 from .fixed_random import held_model
 from .ort_session import cannot_run, runtime_errors, session
@@ -70,11 +70,11 @@ def check_onnx(
     """
     tolerance = onnx_tolerance(program) if tolerance is None else tolerance
     runner, interpreter = session(model), _Untouched(unlift(program))
-    if drawing(program.graph):
+    if random_calls(program.graph):
         _run_session(runner, native_inputs(program, 0, seed))  # as it is, it must run as well
         runner = session(held_model(model))
     worst = 0.0
-    for grow in growths(program):
+    for grow in size_growths(program):
         inputs = native_inputs(program, grow, seed + grow)
         got = _run_session(runner, inputs)
         expected = [
@@ -94,7 +94,7 @@ def check_onnx(
 def _advice(program: ExportedProgram, seed: int, tolerance: float) -> str:
     """What to do about a difference; it may be that single precision doesn't determine the outputs."""
     graph, inputs = unlift(program), native_inputs(program, 0, seed)
-    exact = run(Double(graph), [widen(x) for x in inputs], rounded=True)
+    exact = run(Float64Interpreter(graph), [to_float64(x) for x in inputs], rounded=True)
     own = error(run(_Untouched(graph), inputs, rounded=True), exact)
     if own <= tolerance:
         return (

@@ -1,4 +1,4 @@
-"""Calls that could be stored as tensors, because nothing but stored tensors goes into them."""
+"""Calls on stored tensors alone, whose results constant folding could store in their place."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from torch import fx
 from .nodes import size_hint
 from .program import state
 
-__all__ = ["stored_calls"]
+__all__ = ["constant_calls"]
 
 
-def stored_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
-    """Calls whose results depend on stored tensors alone, and could be stored in their place.
+def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
+    """Find the calls that constant folding could replace: they depend on stored tensors alone.
 
-    Not those that something writes into.
+    Calls whose results something writes into are left out.
 
     Args:
         module: the graph.
-        larger: also those whose result is larger than the tensors that it depends on.
+        larger: include calls whose result is larger than the tensors that it depends on.
+
+    Returns:
+        The nodes of these calls, those that only other ones of them read included.
     """
     written, tensors = _written(module), state(module)
     sources: dict[fx.Node, frozenset[str]] = {}
@@ -51,14 +54,14 @@ def _is_pure(target: Any) -> bool:
 
 
 def _written(module: fx.GraphModule) -> set[fx.Node]:
-    """Nodes whose values a call may write into: its operand, and what that may be a view of."""
-    found: set[fx.Node] = set()
+    """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
+    written: set[fx.Node] = set()
     for node in module.graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
             operand = node
             while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
                 operand = operand.args[0]
-                if operand in found:
+                if operand in written:
                     break
-                found.add(operand)
-    return found
+                written.add(operand)
+    return written

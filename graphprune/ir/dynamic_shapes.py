@@ -1,4 +1,4 @@
-"""Symbolic sizes of inputs, as torch.export wants to be told of them."""
+"""Symbolic sizes of inputs, in the form of torch.export's ``dynamic_shapes`` argument."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch.utils import _pytree as pytree
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["bounds", "leaf_dims", "of_parameters"]
+__all__ = ["bounds", "input_dims", "shapes_by_parameter"]
 
 
-def leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
-    """What ``dynamic_shapes`` says of one input: dimension -> ``Dim``; ``None`` if it is static.
+def input_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
+    """Build the entry of ``dynamic_shapes`` for one input: dimension -> ``Dim``; ``None`` if static.
 
     Args:
         node: the input.
-        program: says the bounds of its sizes; without one they are from 1 on.
+        program: knows the bounds of its sizes; without one they are from 1 on.
         dims: symbol -> its ``Dim``; new ones are added.
     """
     value = node.meta.get("val")
@@ -35,7 +35,7 @@ def leaf_dims(node: fx.Node, program: ExportedProgram | None, dims: dict[str, An
 
 
 def _dim(size: torch.SymInt, program: ExportedProgram | None, dims: dict[str, Any]) -> Any:
-    """The dimension of a symbolic size: a named one, or a linear function of one."""
+    """Build the ``Dim`` of a symbolic size: a named one, or a linear function of one."""
     expression = size.node.expr
     symbols = sorted(expression.free_symbols, key=str)
     if len(symbols) != 1 or not expression.is_polynomial(*symbols):
@@ -58,15 +58,15 @@ def _named(symbol: sympy.Symbol, program: ExportedProgram | None, dims: dict[str
 
 
 def bounds(symbol: sympy.Symbol, program: ExportedProgram | None) -> tuple[int, int | None]:
-    """The least and the largest value of a symbolic size, if it has one."""
-    found = program.range_constraints.get(symbol) if program else None
-    if found is None:
+    """Look up the least and the largest value of a symbolic size; ``None`` where unbounded."""
+    limits = program.range_constraints.get(symbol) if program else None
+    if limits is None:
         return 1, None
-    return int(found.lower), int(found.upper) if found.upper.is_Integer else None
+    return int(limits.lower), int(limits.upper) if limits.upper.is_Integer else None
 
 
-def of_parameters(module: torch.nn.Module, by_position: Any, by_name: Any) -> Any:
-    """``dynamic_shapes`` from those of positional and of keyword inputs, whatever order these have."""
+def shapes_by_parameter(module: torch.nn.Module, by_position: Any, by_name: Any) -> Any:
+    """Build ``dynamic_shapes`` by parameter name from those of positional and keyword inputs."""
     positional, named = _with_lists(by_position), _with_lists(by_name)
     if not named:
         return positional
@@ -74,7 +74,7 @@ def of_parameters(module: torch.nn.Module, by_position: Any, by_name: Any) -> An
 
 
 def _with_lists(shapes: Any) -> Any:
-    """The same tree with a list in the place of every class of the user's own, such as a dataclass."""
+    """Replace every class of the user's own in a tree, such as a dataclass, by a list."""
     kind = pytree._get_node_type(shapes)
     if kind not in pytree.SUPPORTED_NODES:
         return shapes

@@ -1,4 +1,4 @@
-"""Calls that torch.export wraps in a region, as with ``no_grad`` or ``autocast``, among the others.
+"""Inline the regions that torch.export makes of ``no_grad`` and ``autocast`` blocks.
 
 What a region computes is what its calls compute. Only ``autocast`` rounds more on the way: without its region,
 they compute in the type of their operands.
@@ -23,24 +23,24 @@ __all__ = ["autocast_types", "inline_regions"]
 
 _AUTOCAST = torch.ops.higher_order.wrap_with_autocast
 _BODY = {torch.ops.higher_order.wrap_with_set_grad_enabled: 1, _AUTOCAST: 4}
-"""Where among a region's arguments its body is; operands follow."""
+"""Position of the body among a region's arguments; its operands follow."""
 
 _METADATA = torch.ops.aten._assert_tensor_metadata.default
 
 
 def autocast_types(program: ExportedProgram) -> tuple[str, ...]:
-    """The types that parts of a program are computed in by ``autocast``: ``bfloat16``."""
+    """List the dtypes that ``autocast`` regions of a program compute in, such as ``bfloat16``."""
     graphs = [
         module.graph
         for module in program.graph_module.modules()
         if isinstance(module, fx.GraphModule)
     ]
-    found = [_type_of(node) for graph in graphs for node in graph.nodes]
-    return tuple(sorted({str(kind).removeprefix("torch.") for kind in found if kind is not None}))
+    types = [_type_of(node) for graph in graphs for node in graph.nodes]
+    return tuple(sorted({str(kind).removeprefix("torch.") for kind in types if kind is not None}))
 
 
 def _type_of(node: fx.Node) -> torch.dtype | None:
-    """The type that a region computes in, where it is one that changes it."""
+    """Find the dtype that an ``autocast`` region computes in; ``None`` for other regions."""
     if node.target is not _AUTOCAST:
         return None
     device, kind, enabled, *_ = node.args
@@ -48,10 +48,10 @@ def _type_of(node: fx.Node) -> torch.dtype | None:
 
 
 def inline_regions(module: fx.GraphModule) -> None:
-    """Replace every region by its calls.
+    """Replace every region of a graph by the calls in its body.
 
     Raises:
-        TraceError: if they don't fit together without the casts.
+        TraceError: if the calls don't fit together without the casts of ``autocast``.
     """
     casts = False
     while regions := [node for node in module.graph.nodes if node.target in _BODY]:
@@ -88,7 +88,7 @@ def _inline(module: fx.GraphModule, region: fx.Node) -> None:
 
 
 def _retype(module: fx.GraphModule) -> None:
-    """Infer the values' types anew; checks of others go."""
+    """Infer the dtypes of all values again, and drop assertions about the old ones."""
     values: dict[fx.Node, Any] = {}
     mode = next(
         node.meta["val"].fake_mode

@@ -1,4 +1,4 @@
-"""What a node of a graph says of itself and its value: its arguments by name, its shape, where it came from."""
+"""Read nodes of a graph: arguments by name, shapes of values, the user's source line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ import torch
 from torch import fx
 
 __all__ = [
-    "arguments", "bind", "evaluate", "is_comparable", "is_continuous", "placed", "set_argument", "shape", "size_hint",
+    "arguments",
+    "bind",
+    "evaluate",
+    "is_comparable",
+    "is_continuous",
+    "set_argument",
+    "shape",
+    "size_hint",
     "source_line",
+    "split_arguments",
 ]  # fmt: skip
 
 UNKNOWN_SIZE = 8
-"""What stands for a size that is known only once the model runs."""
+"""Stand-in for a size that is known only once the model runs."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
 
 def bind(node: fx.Node) -> dict[str, Any]:
-    """A call's arguments by schema name, defaults filled in."""
+    """List a call's arguments by schema name, defaults filled in."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return {str(i): value for i, value in enumerate(node.args)} | dict(node.kwargs)
     names, defaults = _parameters(node.target)
@@ -32,19 +40,21 @@ def bind(node: fx.Node) -> dict[str, Any]:
 
 
 def arguments(node: fx.Node, value: Callable[[fx.Node], Any]) -> dict[str, Any]:
-    """A call's arguments by schema name, no defaults filled in, with values for the nodes."""
+    """List a call's arguments by schema name, without defaults, with nodes replaced by values."""
     args, kwargs = fx.map_arg((node.args, node.kwargs), value)
     return dict(zip(_names(node), args, strict=False)) | kwargs
 
 
-def placed(node: fx.Node, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Other values for ``arguments``, where the call has them."""
+def split_arguments(
+    node: fx.Node, values: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Split arguments by name into a call's positional and keyword arguments; see ``arguments``."""
     args = tuple(values[name] for name in _names(node)[: len(node.args)])
     return args, {name: values[name] for name in node.kwargs}
 
 
 def set_argument(node: fx.Node, name: str, value: fx.Node) -> None:
-    """Let a call read another node, where its operator's schema has the name."""
+    """Replace the argument of a schema name in a call by a node."""
     position = _names(node).index(name)
     if position < len(node.args):
         node.update_arg(position, value)
@@ -64,13 +74,13 @@ def _parameters(operator: torch._ops.OpOverload) -> tuple[tuple[str, ...], dict[
 
 
 def evaluate(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
-    """What a call makes of its operands' values."""
+    """Run one call on the values of its operands."""
     args, kwargs = fx.map_arg((node.args, node.kwargs), value)
     return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
 def size_hint(size: int | torch.SymInt) -> int:
-    """A size as a plain int; a symbolic one takes its value on the example inputs.
+    """Convert a size to a plain int; a symbolic one takes its value on the example inputs.
 
     What depends on values, such as how many rows a mask selects, counts as ``UNKNOWN_SIZE``.
     """
@@ -94,27 +104,28 @@ def is_continuous(value: Any) -> bool:
 
 
 def is_comparable(value: Any) -> bool:
-    """Whether a result (a node, or a constant) holds floats, as many whatever the values are.
+    """Whether a result (a node or a constant) holds floats in a shape that depends on no value.
 
     How many rows a mask selects may differ from network to network.
     """
-    found = value.meta.get("val") if isinstance(value, fx.Node) else None
+    tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
     return (
-        isinstance(found, torch.Tensor)
-        and found.is_floating_point()
+        isinstance(tensor, torch.Tensor)
+        and tensor.is_floating_point()
         and all(
-            not isinstance(size, torch.SymInt) or size.node.hint is not None for size in found.shape
+            not isinstance(size, torch.SymInt) or size.node.hint is not None
+            for size in tensor.shape
         )
     )
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """The shape of a node's tensor value on the example inputs."""
+    """Give the shape of a node's tensor value on the example inputs."""
     return tuple(size_hint(size) for size in node.meta["val"].shape)
 
 
 def source_line(node: fx.Node) -> str:
-    """``file.py:12`` of the user's own code that made this node, or ``""`` if unknown.
+    """Locate the user's own code that made a node: ``file.py:12``, or ``""`` if unknown.
 
     The innermost frame outside torch and the model libraries; failing that, the innermost.
     """

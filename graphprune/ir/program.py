@@ -1,4 +1,4 @@
-"""The graph all passes work on: an ExportedProgram unlifted to a ``torch.fx.GraphModule``.
+"""Convert between an ExportedProgram and the graph that all passes edit, a ``torch.fx.GraphModule``.
 
 In the unlifted form parameters and buffers are ``get_attr`` nodes that carry their qualified
 names, so a pass edits tensors and arguments with plain torch.fx. ``relift`` exports the
@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from .dynamic_shapes import bounds, leaf_dims, of_parameters
+from .dynamic_shapes import bounds, input_dims, shapes_by_parameter
 from .example_inputs import separated
 from .inline_regions import inline_regions
 from .nodes import shape, size_hint
@@ -46,7 +46,7 @@ _PRECISE = (torch.float32, torch.float64)
 
 
 def unlift(program: ExportedProgram) -> fx.GraphModule:
-    """The program as a GraphModule whose parameters are ``get_attr`` nodes.
+    """Convert a program to a GraphModule whose parameters are ``get_attr`` nodes.
 
     The tensors are shared with ``program``: replace them, never write into them.
     """
@@ -55,20 +55,20 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
         module.graph.erase_node(node)
     inline_regions(module)
     for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
-        _spell_out(node)
+        _make_epsilon_explicit(node)
     module.recompile()
     return module
 
 
-def _spell_out(node: fx.Node) -> None:
-    """Write out an epsilon that depends on the dtype, so that it is the same in float64."""
-    value, (x, shape, weight, eps) = node.meta.get("val"), _four(node)
+def _make_epsilon_explicit(node: fx.Node) -> None:
+    """Make explicit an epsilon that defaults to the dtype's, so that it is the same in float64."""
+    value, (x, shape, weight, eps) = node.meta.get("val"), _rms_norm_arguments(node)
     if eps is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
         node.args, node.kwargs = (x, shape, weight, torch.finfo(value.dtype).eps), {}
 
 
-def _four(node: fx.Node) -> tuple[Any, Any, Any, Any]:
-    """The arguments of an RMSNorm."""
+def _rms_norm_arguments(node: fx.Node) -> tuple[Any, Any, Any, Any]:
+    """List the four arguments of an RMSNorm, ``None`` for those left out."""
     given = dict(zip(("input", "normalized_shape", "weight", "eps"), node.args, strict=False))
     given |= node.kwargs
     return given["input"], given["normalized_shape"], given.get("weight"), given.get("eps")
@@ -100,14 +100,14 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
         value = node.meta["val"]
         is_tensor = isinstance(value, torch.Tensor)
         inputs.append(torch.zeros(shape(node), dtype=value.dtype) if is_tensor else value)
-        shapes.append(leaf_dims(node, None, names))
+        shapes.append(input_dims(node, None, names))
     spec = getattr(module, "_in_spec", None)
     if spec is None:
         return torch.export.export(module, tuple(inputs), dynamic_shapes=tuple(shapes))
     args, kwargs = pytree.tree_unflatten(inputs, spec)
     by_position, by_name = pytree.tree_unflatten(shapes, spec)
     return torch.export.export(
-        module, args, kwargs, dynamic_shapes=of_parameters(module, by_position, by_name)
+        module, args, kwargs, dynamic_shapes=shapes_by_parameter(module, by_position, by_name)
     )
 
 
@@ -119,12 +119,12 @@ def _dynamic_shapes(
     *,
     inferred: bool = False,
 ) -> Any:
-    """The ``dynamic_shapes`` argument that reproduces the program's symbolic dimensions.
+    """Build the ``dynamic_shapes`` argument that reproduces a program's symbolic dimensions.
 
     With ``inferred``, torch finds the bounds of all dimensions but the leading ones.
     """
     dims: dict[str, Any] = {}
-    leaves = [leaf_dims(node, program, dims) for node in _input_nodes(program)]
+    leaves = [input_dims(node, program, dims) for node in _input_nodes(program)]
     if inferred:
         leaves = [
             None if leaf is None else {d: dim if d == 0 else Dim.AUTO for d, dim in leaf.items()}
@@ -132,7 +132,7 @@ def _dynamic_shapes(
         ]
     _, spec = pytree.tree_flatten((args, kwargs))
     by_position, by_name = pytree.tree_unflatten(leaves, spec)
-    return of_parameters(module, by_position, by_name)
+    return shapes_by_parameter(module, by_position, by_name)
 
 
 def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
@@ -141,41 +141,41 @@ def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
 
 
 def input_names(program: ExportedProgram) -> tuple[str, ...]:
-    """Names of the user's inputs, flattened, in calling order; constants among them too."""
+    """List the names of the user's inputs, flattened, in calling order, constants included."""
     specs = program.graph_signature.input_specs
     return tuple(str(spec.arg.name) for spec in specs if spec.kind is InputKind.USER_INPUT)
 
 
 def output_names(program: ExportedProgram) -> tuple[str, ...]:
-    """Names of the user's outputs, flattened."""
+    """List the names of the user's outputs, flattened."""
     return tuple(str(name) for name in program.graph_signature.user_outputs)
 
 
 def user_inputs(program: ExportedProgram) -> list[Any]:
-    """The program's example inputs, flattened, in the order of ``input_names``."""
+    """List the program's example inputs, flattened, in the order of ``input_names``."""
     return list(pytree.tree_leaves(program.example_inputs))
 
 
 def call_arguments(program: ExportedProgram, leaves: Sequence[Any]) -> tuple[Any, Any]:
-    """Positional and keyword arguments of the program from its flat inputs."""
+    """Arrange flat inputs as the program's positional and keyword arguments."""
     _, spec = pytree.tree_flatten(program.example_inputs)
     return pytree.tree_unflatten(list(leaves), spec)
 
 
 def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
-    """Input name -> {dimension: name of its symbolic size}."""
-    found: dict[str, dict[int, str]] = {}
+    """Map the name of each input to its dynamic dimensions: {dimension: name of the symbolic size}."""
+    dims: dict[str, dict[int, str]] = {}
     for node in _input_nodes(program):
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
             sizes = enumerate(value.shape)
             symbols = {i: str(s) for i, s in sizes if isinstance(s, torch.SymInt)}
-            found |= {node.name: symbols} if symbols else {}
-    return found
+            dims |= {node.name: symbols} if symbols else {}
+    return dims
 
 
 def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:
-    """Input name -> shape when every symbolic size is ``by`` larger, as far as it may grow."""
+    """Compute the shapes of inputs, by name, with symbolic sizes ``by`` larger, within their bounds."""
     values: dict[sympy.Symbol, int] = {}
     nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
     for node in nodes:
@@ -195,7 +195,7 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
 
 
 def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:
-    """Every tensor that a ``get_attr`` node reads: qualified name -> tensor, in graph order."""
+    """Collect the tensors that ``get_attr`` nodes read, by qualified name, in graph order."""
     nodes = module.graph.find_nodes(op="get_attr")
     return {
         node.target: tensor
@@ -210,7 +210,7 @@ def _attribute(module: torch.nn.Module, name: str) -> torch.Tensor | None:
 
 
 def fingerprint(module: fx.GraphModule) -> str:
-    """Hash of the architecture: operators, arguments and shapes, no tensor values."""
+    """Hash the architecture: operators, arguments and shapes, no tensor values."""
     digest = hashlib.sha256()
     for line in _architecture(module):
         digest.update(line.encode())
@@ -231,7 +231,7 @@ def _architecture(module: fx.GraphModule) -> Iterator[str]:
 
 
 def clone(module: fx.GraphModule) -> fx.GraphModule:
-    """A GraphModule with its own graph and attributes that shares the tensors."""
+    """Copy a GraphModule: a graph and attributes of its own, the tensors shared."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(module.graph, copies)

@@ -1,4 +1,4 @@
-"""Put tensors in the place of those that a module or graph stores."""
+"""Replace the tensors that a module or graph stores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from graphprune.errors import InternalError
 
 from .program import state
 
-__all__ = ["fill", "set_tensor"]
+__all__ = ["fill_tensors", "set_tensor"]
 
 
 def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Put a tensor in the place of the parameter, buffer or constant of that name."""
+    """Replace the parameter, buffer or constant of a qualified name by another tensor."""
     path, _, attribute = name.rpartition(".")
     owner = module.get_submodule(path)
     if attribute not in vars(owner) and not isinstance(tensor, torch.nn.Parameter):
@@ -23,12 +23,12 @@ def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None
     setattr(owner, attribute, tensor)
 
 
-def fill(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give a graph copies of other tensors, in its own dtypes. What is one object stays one.
+def fill_tensors(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Replace a graph's tensors by copies of others, cast to its dtypes. Shared tensors stay shared.
 
     Args:
         module: changed; it shares no tensor with anything afterwards.
-        tensors: by name; those that are missing become copies of themselves.
+        tensors: new values by name; tensors that are not among them are copied.
 
     Raises:
         InternalError: if a shape differs.

@@ -1,4 +1,4 @@
-"""Trace: an nn.Module and example inputs become an ExportedProgram.
+"""Trace an nn.Module on example inputs to an ExportedProgram.
 
 The batch axis is made dynamic where the model allows it, so that no batch size is baked in.
 """
@@ -20,10 +20,10 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError, TraceError, first_line
 
-from .dynamic_shapes import of_parameters
+from .dynamic_shapes import shapes_by_parameter
 from .example_inputs import separated
 
-__all__ = ["FORWARD_ERRORS", "evaluating", "quiet", "trace", "user_line"]
+__all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
 
@@ -62,7 +62,7 @@ def trace(
         TraceError: if torch.export can't capture it.
     """
     named = dict(kwargs or {})
-    with evaluating(model):
+    with evaluation_mode(model):
         _register_dataclasses((args, named))
         if not _on_meta(args, named):
             _register_dataclasses(_run(model, args, named))
@@ -70,8 +70,8 @@ def trace(
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             _evaluate(model)
             try:
-                with quiet():
-                    dynamic = None if shapes is None else of_parameters(model, *shapes)
+                with silence_torch():
+                    dynamic = None if shapes is None else shapes_by_parameter(model, *shapes)
                     return torch.export.export(model, *inputs, dynamic_shapes=dynamic)
             except FORWARD_ERRORS as error:
                 logger.info("torch.export failed: %s", error)
@@ -85,7 +85,7 @@ def trace(
 
 def _advice(model: torch.nn.Module) -> str:
     scripted = [
-        name for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)
+        name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
     ]
     if scripted:
         return (
@@ -100,7 +100,7 @@ def _advice(model: torch.nn.Module) -> str:
 def _attempts(
     args: Sequence[Any], kwargs: Mapping[str, Any], dynamic_batch: bool
 ) -> Iterator[tuple[tuple[tuple[Any, ...], dict[str, Any]], Any]]:
-    """Inputs and dynamic shapes to try, best first."""
+    """Yield inputs and dynamic shapes to try, best first."""
     inputs = separated((tuple(args), dict(kwargs)))
     batch = _batch_size(inputs)
     if dynamic_batch and batch is not None:
@@ -123,19 +123,19 @@ def _batched(leaf: Any, batch: int) -> bool:
 
 
 def _grown(leaf: Any, batch: int) -> Any:
-    """torch.export takes a size of 1 for a constant, so one sample is doubled."""
+    """Double a single sample, since torch.export takes a size of 1 for a constant."""
     return torch.cat([leaf, leaf]) if batch == 1 and _batched(leaf, batch) else leaf
 
 
 def _on_meta(*inputs: Any) -> bool:
-    """Whether there are shapes only: code that reads a value runs under torch.export alone."""
+    """Whether inputs are on the meta device, where a model that reads values can't be run first."""
     leaves = pytree.tree_leaves(inputs)
     return any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves)
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Generator[None]:
-    """A time in which a model is in evaluation mode; what it kept in it is dropped before and after."""
+def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
+    """Hold a model in evaluation mode within a context; values cached in that mode are dropped at both ends."""
     training = {module: module.training for module in model.modules()}
     _evaluate(model)
     try:
@@ -148,19 +148,19 @@ def evaluating(model: torch.nn.Module) -> Generator[None]:
 
 
 def _evaluate(model: torch.nn.Module) -> None:
-    """Evaluation mode, by way of training mode: some modules keep what they compute of parameters for evaluation."""
+    """Switch a model to evaluation mode by way of training mode, which clears weights cached for evaluation."""
     with torch.no_grad():
         model.train()
         model.eval()
 
 
 @contextmanager
-def quiet() -> Generator[None]:
-    """Keep torch's own report of a failed attempt off the user's screen."""
+def silence_torch() -> Generator[None]:
+    """Silence torch's own reports of a failed attempt within a context."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._dynamo")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.CRITICAL)
+    levels = [logger_.level for logger_ in loggers]
+    for logger_ in loggers:
+        logger_.setLevel(logging.CRITICAL)
     try:
         # It prints the graph so far of a model that can't be captured.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -168,14 +168,14 @@ def quiet() -> Generator[None]:
             warnings.filterwarnings("ignore", message="The tensor attribute", category=UserWarning)
             yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        for logger_, level in zip(loggers, levels, strict=True):
+            logger_.setLevel(level)
 
 
 def _register_dataclasses(values: Any) -> None:
-    """Make pytrees of dataclasses that aren't yet; leaves of torch's trees have no fields."""
-    while found := {type(leaf) for leaf in pytree.tree_leaves(values) if is_dataclass(leaf)}:
-        for kind in found:
+    """Register dataclasses that torch takes for leaves of a pytree, so that their fields are seen."""
+    while unregistered := {type(leaf) for leaf in pytree.tree_leaves(values) if is_dataclass(leaf)}:
+        for kind in unregistered:
             name = f"{kind.__module__}.{kind.__qualname__}"
             torch.export.register_dataclass(kind, serialized_type_name=name)
 
@@ -200,7 +200,7 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def user_line(error: BaseException | None) -> str:
-    """``file.py:12``, the innermost line of the user's code that the error passed through."""
+    """Locate the innermost line of the user's code that an error passed through: ``file.py:12``."""
     where, traceback = "", error.__traceback__ if error else None
     while traceback:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))

@@ -1,4 +1,4 @@
-"""A traced graph as a module to train, to copy and to save."""
+"""Traced graphs as modules that can be trained, copied and saved."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .nodes import bind, set_argument
 from .program import lift, state, unlift
 from .tensors import set_tensor
 
-__all__ = ["TrainableGraph", "obeying", "trainable_graph"]
+__all__ = ["TrainableGraph", "as_trainable", "trainable_graph"]
 
 _TRAINING = {"train", "training", "use_input_stats"}
-"""What operators call the flag that tells training from evaluation."""
+"""Names that operators give to the argument that tells training from evaluation."""
 
 
 class TrainableGraph(fx.GraphModule):
@@ -34,7 +34,7 @@ class TrainableGraph(fx.GraphModule):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As an exported program, and what that doesn't hold."""
+        """Pickle as an exported program, beside what that doesn't hold."""
         file = io.BytesIO()
         torch.export.save(lift(copy.deepcopy(self).cpu().eval()), file)
         first: dict[int, str] = {}
@@ -53,19 +53,19 @@ def _read(
     for name, (first, trained, device) in kept.items():
         if first not in tensors:  # nothing reads it
             continue
-        tensor = tensors[first]  # what is one object stays one
+        tensor = tensors[first]  # shared tensors stay shared
         tensor.data = tensor.data.to(device)
         set_tensor(module, name, tensor.requires_grad_(trained))
     return module.train(training)
 
 
 def trainable_graph(program: ExportedProgram) -> TrainableGraph:
-    """The program as a module to train."""
-    return obeying(unlift(program))
+    """Convert a program to a module that can be trained."""
+    return as_trainable(unlift(program))
 
 
-def obeying(source: fx.GraphModule) -> TrainableGraph:
-    """A traced graph as a module to train; it shares the graph."""
+def as_trainable(source: fx.GraphModule) -> TrainableGraph:
+    """Convert a traced graph to a module that can be trained; the graph is shared."""
     module = TrainableGraph(source, source.graph)
     for node in [n for n in module.graph.nodes if n.op == "call_function"]:
         for name, value in bind(node).items():

@@ -23,7 +23,7 @@ from torch._export.verifier import SpecViolationError
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError, first_line
-from graphprune.ir.trace import quiet
+from graphprune.ir.trace import silence_torch
 
 from .pt2_safety import is_harmless, members, strings
 from .zip_archive import Archive, open_archive
@@ -76,7 +76,7 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
             f"{path.name} is not a readable exported program: torch.export.save didn't write it"
         )
     try:
-        with quiet(), path.open("rb") if trust_pickle else _clean(archive) as file:
+        with silence_torch(), path.open("rb") if trust_pickle else _clean(archive) as file:
             program = torch.export.load(file)
             _try_out(program)
     except (*READ_ERRORS, pickle.UnpicklingError, SyntaxError) as error:

@@ -1,4 +1,7 @@
-"""Operator rules. Importing this package fills the table ``registry.RULES``.
+"""The table of operator rules, ``registry.RULES``, which importing this package fills.
+
+What does an operator do to channels, what does it cost, and what of its arguments changes when channels go?
+Each operator has one entry that answers; ``README.md`` says how to read one.
 
 Families of operators stand in a file each; ``registry`` and ``traits`` say what an entry holds,
 ``call`` and ``facts`` what a rule sees and says.
@@ -61,7 +64,7 @@ FAMILIES = (
     shape,
     spectral,
 )
-"""The modules whose import fills the table."""
+"""Modules of rules, one for each family of operators."""
 
 __all__ = [
     "FAMILIES",

@@ -36,7 +36,7 @@ def _samples() -> list[Sample]:
 
 @rule(aten.scaled_dot_product_attention.default, samples=_samples)
 def attention(call: Call) -> Layout:
-    """``softmax(q kᵀ * scale + mask) v``; q ``[..., L, E]``, k ``[..., S, E]``, v ``[..., S, V]``.
+    """Attention ``softmax(q kᵀ * scale + mask) v``; q ``[..., L, E]``, k ``[..., S, E]``, v ``[..., S, V]``.
 
     E is contracted; the default scale ``1 / sqrt(E)`` is pinned to its dense value. Leading
     axes, such as heads, are tied; with grouped queries the outer factor of the query heads is.

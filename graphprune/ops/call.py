@@ -1,4 +1,4 @@
-"""An operator call, as its rule sees it."""
+"""The interface between an operator's rule and the analysis: a call's arguments, and statements about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, Labels, plain
+from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import tie
 from graphprune.errors import InternalError
@@ -23,18 +23,18 @@ __all__ = ["Call"]
 
 
 class Call:
-    """One operator call under analysis: its arguments by schema name, and what may be said.
+    """One operator call under analysis: its rule reads the arguments and states links, costs, rewrites.
 
     Args:
         node: the call.
         link: the number under which links of this call are logged.
         labels: the label store.
         layouts: the layouts of everything computed so far.
-        cache: labels that this call made in earlier sweeps.
+        cache: labels that this call made in earlier passes over the graph.
         tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
-        quiet: tells whether a node's value is quiet.
-        allow_inexact: statistics may lose rows that zero parameters don't silence.
-        stored: the call computes a weight from stored tensors alone.
+        quiet: tells whether zero rows of parameters give zero rows of a node's value.
+        allow_inexact: rows may be removed from a statistic even if zero parameters don't make them zero.
+        on_constants: whether the call depends on stored tensors alone, as one that computes a weight.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Call:
         *,
         quiet: Callable[[fx.Node], bool],
         allow_inexact: bool,
-        stored: bool = False,
+        on_constants: bool = False,
     ) -> None:
         self.node = node
         self.labels = labels
@@ -59,44 +59,44 @@ class Call:
         self._layouts = layouts
         self._cache = cache
         self._tensors = tensors
-        self._stored = stored
+        self._on_constants = on_constants
         self.arguments = bind(node)
 
     def __getitem__(self, name: str) -> Any:
-        """An argument by its schema name, defaults filled in."""
+        """Return an argument by its schema name, defaults filled in."""
         return self.arguments[name]
 
     def get(self, name: str) -> Any:
-        """An argument by its schema name, or ``None`` where the overload has no such one."""
+        """Return an argument by its schema name, or ``None`` where the overload has no such one."""
         return self.arguments.get(name)
 
     def layout(self, value: Any) -> Layout:
-        """The layout of a tensor argument (a node, or the name of an argument)."""
+        """Return the layout of a tensor argument (a node, or the name of an argument)."""
         node = self.arguments[value] if isinstance(value, str) else value
-        found = self._layouts[node]
-        if not isinstance(found, tuple):
+        result = self._layouts[node]
+        if not isinstance(result, tuple):
             raise InternalError(f"{node} is not a single tensor")
-        return found
+        return result
 
     @property
     def first(self) -> Layout:
-        """The layout of the first argument, whatever its name in the schema."""
+        """Layout of the first argument, whatever its name in the schema."""
         return self.layout(next(iter(self.arguments)))
 
     def layouts(self, name: str) -> list[Layout]:
-        """The layouts of a list-of-tensors argument."""
+        """Return the layouts of a list-of-tensors argument."""
         value = self.arguments[name]
         if isinstance(value, fx.Node):  # one tensor, or the results of one call
-            found = self._layouts[value]
-            return list(found) if isinstance(found, list) else [self.layout(value)]
+            result = self._layouts[value]
+            return list(result) if isinstance(result, list) else [self.layout(value)]
         return [self.layout(item) for item in value]
 
     def rank(self, name: str) -> int:
-        """Number of dimensions of a tensor argument."""
+        """Count the dimensions of a tensor argument."""
         return len(self.layout(name))
 
     def dim(self, value: int, rank: int) -> int:
-        """A dimension index made non-negative."""
+        """Make a dimension index non-negative."""
         return value + rank if value < 0 else value
 
     @property
@@ -112,44 +112,55 @@ class Call:
         return [tuple(size_hint(n) for n in v.shape) for v in values]
 
     def constant(self, value: Any) -> NDArray[np.int64] | None:
-        """The value of an argument of whole numbers (a node, or a name), if it is stored in the model."""
-        found = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
+        """Return the value of an integer argument (a node or a name), if the model stores it."""
+        tensor = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
         if (
-            found is None
-            or is_continuous(found)
-            or found.dtype == torch.bool
-            or found.device.type == "meta"
+            tensor is None
+            or is_continuous(tensor)
+            or tensor.dtype == torch.bool
+            or tensor.device.type == "meta"
         ):
             return None
-        return found.detach().cpu().numpy().astype(np.int64)
+        return tensor.detach().cpu().numpy().astype(np.int64)
 
     def fresh(self, size: int, key: Any = 0) -> Axis:
-        """New labels, made once per call and key."""
+        """Make an axis of new labels, once for each call and key, whatever the number of passes."""
         if key not in self._cache:
             self._cache[key] = self.labels.fresh(size)
         return self._cache[key]
 
     def tie(self, left: Axis, right: Axis) -> None:
-        """The two axes hold the same channels."""
+        """State that two axes hold the same channels."""
         tie(self.labels, left, right, self.link)
 
     def contract(self, argument: str, dim: int, axis: Axis, item: int | None = None) -> None:
-        """``axis`` is summed over; it is dimension ``dim`` of the weight-like ``argument``."""
-        if self._stored:
-            self.facts.held.append(axis)
+        """State that ``axis``, dimension ``dim`` of the weight-like ``argument``, is summed over.
+
+        Args:
+            argument: the operand's name in the schema.
+            dim: its dimension that is contracted.
+            axis: the labels of that dimension.
+            item: the number of the tensor, where the argument is a list.
+        """
+        if self._on_constants:
+            self.facts.needed_whole.append(axis)
         else:
             self.facts.contractions.append(Contraction(argument, dim, axis, item))
 
     def freeze(self, *axes: Axis) -> None:
-        """Every row of these axes must stay, or the call be baked, if it is on stored tensors."""
-        if self._stored:
-            self.facts.held.extend(axes)
+        """State that every row of these axes must stay.
+
+        A call on stored tensors needs them whole too, but its result may be baked instead: then the
+        axes aren't frozen.
+        """
+        if self._on_constants:
+            self.facts.needed_whole.extend(axes)
             return
         for axis in axes:
             self.labels.freeze(axis, self.link)
 
     def mix(self, *axes: Axis) -> None:
-        """Statistics run over these axes, so a removed row would change the others' values.
+        """State that statistics mix the rows of these axes: removing one would change the others.
 
         Every row stays, as with ``freeze``; the report says why.
         """
@@ -163,9 +174,9 @@ class Call:
         *,
         centred: bool = False,
         runs: int = 1,
-        held: Sequence[Axis] = (),
+        counted: Sequence[Axis] = (),
     ) -> None:
-        """A sum, or a statistic made of sums, runs over ``dims`` of an operand.
+        """State that a sum, or a statistic made of sums, runs over ``dims`` of an operand.
 
         Rows may be removed where the parameters of their channels can silence them, or, with
         ``allow_inexact``, anyway; otherwise the axes mix. The rule rewrites and scales what
@@ -175,30 +186,32 @@ class Call:
             argument: the operand.
             dims: what the statistic runs over.
             centred: the mean is taken off first, so that zero is not neutral.
-            runs: into how many runs the first of ``dims`` falls.
-            held: the axes to hold if rows may not go; by default those of ``dims``.
+            runs: number of runs that the first of ``dims`` falls into, each with its own statistic.
+            counted: the axes whose rows the statistic counts, frozen if none may go; by default
+                those of ``dims``.
         """
         layout, dims = self.layout(argument), tuple(sorted(dims))
-        held = tuple(held) or tuple(layout[d] for d in dims)
-        if self._stored:  # a weight's own statistic is kept at its dense value, by baking
-            self.mix(*held)
+        counted = tuple(counted) or tuple(layout[d] for d in dims)
+        if self._on_constants:  # a weight's own statistic is kept at its dense value, by baking
+            self.mix(*counted)
             return
         exact = not centred and self.quiet(argument)
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
-            self._cache["mixed"] = plain(0)  # frozen rows are quiet, so the next sweep can't tell
+            # frozen rows are quiet, so the next pass can't tell
+            self._cache["mixed"] = unlabelled(0)
             self.facts.opens = True
-            self.mix(*held)
-        elif self.removable(*held):
+            self.mix(*counted)
+        elif self.removable(*counted):
             axes = {d: layout[d] for d in dims if self.removable(layout[d])}
-            found = Statistic(argument, dims, axes, held, centred, runs, exact)
-            self.facts.statistics.append(found)
+            statistic = Statistic(argument, dims, axes, counted, centred, runs, exact)
+            self.facts.statistics.append(statistic)
 
     def removable(self, *axes: Axis) -> bool:
-        """Whether any row of any of the axes may still go, as far as is known."""
+        """Whether any row of any of the axes may still be removed, as far as is known."""
         return any(axis.shape[1] and self.labels.resolve(axis).shape[1] for axis in axes)
 
     def quiet(self, value: Any) -> bool:
-        """Whether a tensor argument (a node, or a name) is quiet; one that is left out is."""
+        """Whether zero rows of parameters give zero rows of an argument (a node or a name), or it is left out."""
         node = self.arguments[value] if isinstance(value, str) else value
         return node is None or self._quiet(node)
 
@@ -207,11 +220,11 @@ class Call:
         self.facts.macs.append(MacTerm(factor, axes))
 
     def rewrite(self, argument: str, value: Callable[[Kept], Any]) -> None:
-        """After a cut, the argument becomes ``value(kept)``."""
+        """State that after a cut an argument becomes ``value(kept)``."""
         self.facts.rewrites[argument] = value
 
     def rewrite_sizes(self, argument: str, layout: Layout) -> None:
-        """After a cut, a list of sizes follows the layout of the result.
+        """State that after a cut a list of sizes follows the layout of the result.
 
         A symbolic size that changes becomes -1: arithmetic on it holds channel counts.
         """
@@ -234,14 +247,18 @@ class Call:
         self.rewrite(argument, value)
 
     def scale(self, argument: str, factor: Callable[[Kept], float]) -> None:
-        """After a cut, an argument (or the result: ``""``) is multiplied by ``factor(kept)``.
+        """State that after a cut an argument (or the result: ``""``) is multiplied by ``factor(kept)``.
 
         A call on stored tensors is baked instead when what its statistic runs over is cut.
         """
-        if self._stored:
+        if self._on_constants:
             return
         self.facts.scales[argument] = factor
 
     def replace(self, make: Callable[[Kept], tuple[Any, dict[str, Any]] | None]) -> None:
-        """After a cut, call another operator instead: ``(operator, arguments)``, or keep this."""
+        """State that after a cut another call stands here.
+
+        Args:
+            make: given the kept rows, the operator and its arguments; ``None`` leaves the call.
+        """
         self.facts.replacement = make

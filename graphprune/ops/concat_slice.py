@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
-from graphprune.axes.unify import widened
+from graphprune.axes.unify import pad_columns
 
 from .call import Call
 from .facts import Result
 from .registry import rule, sample, state_traits
 
-__all__ = ["picked", "stack_rows", "with_axis"]
+__all__ = ["pick_rows", "stack_rows", "with_axis"]
 
 aten = torch.ops.aten
 
 
 def with_axis(layout: Layout, dim: int, axis: Axis) -> Layout:
-    """The layout with one axis exchanged."""
+    """Replace one axis of a layout."""
     return (*layout[:dim], axis, *layout[dim + 1 :])
 
 
 def stack_rows(axes: Sequence[Axis]) -> Axis:
-    """The rows of several axes after one another."""
+    """Concatenate the rows of several axes."""
     width = max(axis.shape[1] for axis in axes)
-    return np.concatenate([widened(axis, width) for axis in axes])
+    return np.concatenate([pad_columns(axis, width) for axis in axes])
 
 
 @rule(
@@ -50,7 +50,7 @@ def stack_rows(axes: Sequence[Axis]) -> Axis:
     quiet=True,
 )
 def concatenate(call: Call) -> Layout:
-    """Rows of the inputs after one another; the other axes are tied."""
+    """Concatenate the rows of the inputs along ``dim``; the other axes are tied."""
     layouts = [layout for layout in call.layouts("tensors") if layout]
     rank = max(len(layout) for layout in layouts)
     layouts = [layout for layout in layouts if len(layout) == rank]  # legacy empty tensors
@@ -68,13 +68,13 @@ _STACKS: dict[Any, int] = {aten.hstack.default: 1, aten.vstack.default: 0, aten.
     ],
     quiet=True,
 )
-def stack_along(call: Call) -> Layout:
-    """As ``concatenate``, along a dimension of the operator's own, which may be a new one."""
+def concatenate_fixed_axis(call: Call) -> Layout:
+    """Concatenate along the dimension that the operator's name implies, which may be a new one."""
     layouts, dim = call.layouts("tensors"), _STACKS[call.node.target]
     if all(len(layout) > dim and len(layout) > 1 for layout in layouts):
         return _joined(call, layouts, dim)
     call.freeze(*(axis for layout in layouts for axis in layout))
-    return tuple(map(plain, call.out_shape))
+    return tuple(map(unlabelled, call.out_shape))
 
 
 def _joined(call: Call, layouts: Sequence[Layout], dim: int) -> Layout:
@@ -92,17 +92,17 @@ def _joined(call: Call, layouts: Sequence[Layout], dim: int) -> Layout:
     quiet=True,
 )
 def stack(call: Call) -> Layout:
-    """A new axis over inputs whose axes are all tied."""
+    """Stack inputs along a new axis; all their axes are tied."""
     first, *others = call.layouts("tensors")
     for other in others:
         for mine, theirs in zip(first, other, strict=True):
             call.tie(mine, theirs)
     dim = call.dim(call["dim"], len(first) + 1)
-    return (*first[:dim], plain(1 + len(others)), *first[dim:])
+    return (*first[:dim], unlabelled(1 + len(others)), *first[dim:])
 
 
-def _pieces(call: Call, dim: int) -> Result:
-    """Consecutive runs of rows; after a cut, each run has the rows that are left of it."""
+def _split_runs(call: Call, dim: int) -> Result:
+    """Split an axis into consecutive runs of rows; after a cut, each run has the rows left of it."""
     layout = call.layout("self")
     sizes = [shape[dim] for shape in call.out_shapes]
     runs = np.split(layout[dim], np.cumsum(sizes)[:-1])
@@ -116,7 +116,7 @@ def _pieces(call: Call, dim: int) -> Result:
 
     if layout[dim].shape[1]:
         call.replace(make)
-        call.facts.pieces = tuple(runs) if call.node.target in _EVEN else ()
+        call.facts.equal_runs = tuple(runs) if call.node.target in _EVEN else ()
     return [with_axis(layout, dim, run) for run in runs]
 
 
@@ -156,21 +156,21 @@ _EVEN = {
     samples=lambda: [sample(torch.randn(2, 11), 3, 1)],
     quiet=True,
 )
-def pieces(call: Call) -> Result:
-    """Split an axis into consecutive runs."""
-    return _pieces(call, call.dim(call["dim"], call.rank("self")))
+def split_axis(call: Call) -> Result:
+    """Split an axis into consecutive runs of rows."""
+    return _split_runs(call, call.dim(call["dim"], call.rank("self")))
 
 
 @rule(aten.hsplit.int, samples=lambda: [sample(torch.randn(2, 12, 3), 3)], quiet=True)
 @rule(aten.vsplit.int, samples=lambda: [sample(torch.randn(12, 3), 3)], quiet=True)
-def pieces_along(call: Call) -> Result:
-    """The same, along a dimension of the operator's own."""
+def split_fixed_axis(call: Call) -> Result:
+    """Split the axis that the operator's name implies into consecutive runs of rows."""
     second = call.node.target is aten.hsplit.int and call.rank("self") > 1
-    return _pieces(call, int(second))
+    return _split_runs(call, int(second))
 
 
-def picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
-    """Rows picked by a constant; after a cut, picked as a slice or by an index tensor."""
+def pick_rows(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
+    """Select rows by a constant index; after a cut, by a slice or an index tensor."""
     layout = call.layout("self")
     axis = layout[dim]
     chosen = axis[rows]
@@ -203,29 +203,29 @@ def picked(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
     quiet=True,
 )
 def slice_rows(call: Call) -> Layout:
-    """``x[start:end:step]`` along one dimension."""
+    """Select rows ``x[start:end:step]`` along one dimension."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     if not layout[dim].shape[1]:
-        return with_axis(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     bounds = call["start"], call["end"]
     if any(isinstance(bound, fx.Node) for bound in bounds):
         call.freeze(layout[dim])
-        return with_axis(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     rows = np.arange(len(layout[dim]))[slice(*bounds, call["step"])]
-    return picked(call, dim, rows)
+    return pick_rows(call, dim, rows)
 
 
 @rule(aten.narrow.default, samples=lambda: [sample(torch.randn(2, 12), 1, 3, 6)], quiet=True)
 def narrow(call: Call) -> Layout:
-    """``x[start : start + length]`` along one dimension."""
+    """Select rows ``x[start : start + length]`` along one dimension."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     if isinstance(call["start"], fx.Node) or isinstance(call["length"], fx.Node):
         call.freeze(layout[dim])
-        return with_axis(layout, dim, plain(call.out_shape[dim]))
+        return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     start = call.dim(call["start"], len(layout[dim]))
-    return picked(call, dim, np.arange(start, start + call["length"]))
+    return pick_rows(call, dim, np.arange(start, start + call["length"]))
 
 
 @rule(
@@ -234,14 +234,14 @@ def narrow(call: Call) -> Layout:
     quiet=True,
 )
 def index_select(call: Call) -> Layout:
-    """Rows picked by an index tensor; a computed one holds the axis."""
+    """Select rows by an index tensor; one that is computed freezes the axis."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     index = call.constant("index")
     if index is None:
         call.freeze(layout[dim])
-        return with_axis(layout, dim, plain(call.out_shape[dim]))
-    return picked(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
+        return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
+    return pick_rows(call, dim, index.reshape(-1) % max(len(layout[dim]), 1))
 
 
 @rule(
@@ -250,7 +250,7 @@ def index_select(call: Call) -> Layout:
     quiet=True,
 )
 def select(call: Call) -> Layout:
-    """One row of an axis, which must stay."""
+    """Select one row of an axis, which must stay."""
     layout = call.layout("self")
     dim, index = call.dim(call["dim"], len(layout)), call["index"]
     axis = layout[dim]
@@ -265,7 +265,7 @@ def select(call: Call) -> Layout:
 
 @rule(aten.unbind.int, samples=lambda: [sample(torch.randn(2, 6, 3), 0)], quiet=True)
 def unbind(call: Call) -> Result:
-    """Every row of an axis as a tensor of its own, so all must stay."""
+    """Split an axis into a tensor for each row, so all rows must stay."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     call.freeze(layout[dim])

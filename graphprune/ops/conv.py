@@ -11,7 +11,7 @@ import math
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 from graphprune.axes.unify import merge
@@ -64,7 +64,7 @@ def _spatial(call: Call) -> int:
 @rule(aten.conv2d.padding, samples=lambda: _samples_padded(2))
 @rule(aten.conv3d.padding, samples=lambda: _samples_padded(3))
 def convolution(call: Call) -> Layout:
-    """``y[o] = sum over i of w[o, i] * x[i]`` within each group; weight ``[O, I/g, *kernel]``."""
+    """Convolution ``y[o] = sum over i of w[o, i] * x[i]`` in each group; weight ``[O, I/g, *kernel]``."""
     weight, groups = call.layout("weight"), _groups(call)
     channels, out = _input_channels(call), weight[0]
     if groups > 1:
@@ -85,14 +85,14 @@ def convolution(call: Call) -> Layout:
 @rule(aten.conv_transpose2d.input, samples=lambda: _samples_transposed(2))
 @rule(aten.conv_transpose3d.input, samples=lambda: _samples_transposed(3))
 def transposed_convolution(call: Call) -> Layout:
-    """Weight ``[I, O/g, *kernel]``; outputs of group k come from inputs of group k."""
+    """Transposed convolution; weight ``[I, O/g, *kernel]``, outputs of group k from inputs of group k."""
     weight, groups = call.layout("weight"), _groups(call)
     channels = _input_channels(call)
     call.tie(channels, weight[0])
     summed, out = weight[0], weight[1]
     if groups > 1:
         outer, inner = split(call.labels, weight[0], [groups, len(weight[0]) // groups], call.link)
-        summed, out = merge([plain(groups), inner]), merge([outer, weight[1]])
+        summed, out = merge([unlabelled(groups), inner]), merge([outer, weight[1]])
         _rewrite_groups(call, outer)
     call.contract("weight", 0, summed)
     _bias(call, out)
@@ -102,14 +102,14 @@ def transposed_convolution(call: Call) -> Layout:
 
 
 def _input_channels(call: Call) -> Axis:
-    """The channel axis; spatial axes of the input and the kernel are held."""
+    """Return the input's channel axis; spatial axes of the input and the kernel are frozen."""
     layout, spatial = call.layout("input"), _spatial(call)
     call.freeze(*layout[len(layout) - spatial :], *call.layout("weight")[2:])
     return layout[len(layout) - spatial - 1]
 
 
 def _groups(call: Call) -> int:
-    """How many; as many as samples, where each has weights of its own."""
+    """Count the groups: a symbolic number where each sample has weights of its own."""
     groups = call["groups"]
     return size_hint(groups.meta["val"]) if isinstance(groups, fx.Node) else int(groups)
 
@@ -126,7 +126,7 @@ def _bias(call: Call, out: Axis) -> None:
 
 def _count(call: Call, positions: tuple[int, ...]) -> None:
     weight = call.layout("weight")
-    batch = call.layout("input")[0] if call.rank("input") == _spatial(call) + 2 else plain(1)
+    batch = call.layout("input")[0] if call.rank("input") == _spatial(call) + 2 else unlabelled(1)
     kernel = math.prod(len(axis) for axis in weight[2:])
     call.macs(math.prod(positions) * kernel, batch, weight[0], weight[1])
 
@@ -136,7 +136,11 @@ def _result(call: Call, out: Axis) -> Layout:
     leading = call.layout("input")[: call.rank("input") - spatial - 1]
     is_quiet = call.quiet("weight") and call.quiet("bias")
     call.facts.quiet = is_quiet and not call.removable(*leading)
-    return (*leading, out, *(plain(n) for n in call.out_shape[len(call.out_shape) - spatial :]))
+    return (
+        *leading,
+        out,
+        *(unlabelled(n) for n in call.out_shape[len(call.out_shape) - spatial :]),
+    )
 
 
 state_traits(

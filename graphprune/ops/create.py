@@ -1,11 +1,11 @@
-"""Tensors made from sizes: their axes get labels of their own, and the sizes are rewritten."""
+"""Operators that create tensors of given sizes: axes get new labels, and the sizes are rewritten."""
 
 from __future__ import annotations
 
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -18,11 +18,11 @@ aten = torch.ops.aten
 
 
 def fresh_layout(call: Call, argument: str) -> Layout:
-    """New labels for every literal size; symbolic sizes are batch-like and get none."""
+    """Make new labels for every literal size; symbolic sizes are batch-like and get none."""
     sizes = call[argument]
 
     def axis(i: int, size: int) -> Axis:
-        return plain(size) if isinstance(sizes[i], fx.Node) else call.fresh(size, i)
+        return unlabelled(size) if isinstance(sizes[i], fx.Node) else call.fresh(size, i)
 
     return tuple(axis(i, size) for i, size in enumerate(call.out_shape))
 
@@ -53,7 +53,7 @@ def fresh_layout(call: Call, argument: str) -> Layout:
 @rule(aten.randint.default, samples=lambda: [sample(9, [2, 6])])
 @rule(aten.randint.low, samples=lambda: [sample(3, 9, [2, 6])])
 def filled(call: Call) -> Layout:
-    """Constant or random tensors, alike in all rows: any can go."""
+    """Create constant or random tensors, alike in all rows: any row can be removed."""
     layout = fresh_layout(call, "size")
     sizes = list(call["size"])
     call.rewrite("size", lambda kept: resized(sizes, layout, kept))
@@ -85,8 +85,8 @@ def filled(call: Call) -> Layout:
     samples=lambda: [sample(2.0, free=False)],
 )
 def counted(call: Call) -> Layout:
-    """Values that depend on the position: no row can go."""
-    return tuple(plain(size) for size in call.out_shape)
+    """Create values that depend on the position: no row can be removed."""
+    return tuple(unlabelled(size) for size in call.out_shape)
 
 
 @rule(
@@ -94,9 +94,9 @@ def counted(call: Call) -> Layout:
     samples=lambda: [sample([torch.arange(6), torch.arange(4)], indexing="ij", free=False)],
 )
 def grids(call: Call) -> Result:
-    """Coordinates of a grid, which stay."""
+    """Create the coordinates of a grid, whose axes stay whole."""
     call.freeze(*(axis for layout in call.layouts("tensors") for axis in layout))
-    return [tuple(map(plain, shape)) for shape in call.out_shapes]
+    return [tuple(map(unlabelled, shape)) for shape in call.out_shapes]
 
 
 @rule(aten.item.default, samples=lambda: [sample(torch.tensor(2.0), free=False)])
@@ -105,13 +105,13 @@ def grids(call: Call) -> Result:
     samples=lambda: [sample(torch.randn(2, 3), 0, free=False)],
 )
 def number(_: Call) -> Result:
-    """A number, such as a symbolic size; literal ones are constants in the graph and get rewritten."""
+    """Read a number, such as a symbolic size; literal sizes are constants in the graph and get rewritten."""
     return None
 
 
 @rule(aten.sym_numel.default, samples=lambda: [sample(torch.randn(2, 3), free=False)])
 def count(call: Call) -> Result:
-    """How many elements: a number that a cut would change."""
+    """Count the elements of a tensor, a number that a cut would change: all axes are frozen."""
     call.freeze(*call.layout("self"))
     return None
 
@@ -121,7 +121,7 @@ def count(call: Call) -> Result:
     samples=lambda: [sample(torch.randn(2, 3), dtype=torch.float32, free=False)],
 )
 def assertion(call: Call) -> Result:
-    """A check without a result. A stated size would no longer hold, so it holds the axes."""
+    """Assert sizes or types, without a result; axes whose size is stated are frozen."""
     if call["size"] is not None:
         call.freeze(*call.layout("a"))
     return None

@@ -1,10 +1,10 @@
-"""Distances and similarities: a dimension of both operands is compared, and stays whole."""
+"""Distances and similarities, which compare a dimension of both operands; it stays whole."""
 
 from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -24,7 +24,7 @@ aten = torch.ops.aten
     ],
 )
 def similarity(call: Call) -> Layout:
-    """``x . y / (|x| |y|)`` along ``dim`` of what both broadcast to."""
+    """Cosine similarity ``x . y / (|x| |y|)`` along ``dim`` of the broadcast operands."""
     first, second = call.layout("x1"), call.layout("x2")
     rank = max(len(first), len(second))
     return _compared(call, first, second, call.dim(call["dim"], rank))
@@ -38,10 +38,10 @@ def similarity(call: Call) -> Layout:
     ],
 )
 def distance(call: Call) -> Layout:
-    """``|x - y|`` along the last dimension."""
+    """Distance ``|x - y|`` along the last dimension."""
     first, second = call.layout("x1"), call.layout("x2")
     out = _compared(call, first, second, max(len(first), len(second)) - 1)
-    return (*out, plain(1)) if call["keepdim"] else out
+    return (*out, unlabelled(1)) if call["keepdim"] else out
 
 
 def _compared(call: Call, first: Layout, second: Layout, dim: int) -> Layout:
@@ -64,7 +64,7 @@ def _at(layout: Layout, dim: int, rank: int) -> tuple[Axis, ...]:
     ],
 )
 def distances(call: Call) -> Layout:
-    """``[..., n, k] x [..., m, k] -> [..., n, m]``: of all rows from all rows."""
+    """Distances between all pairs of rows: ``[..., n, k] x [..., m, k] -> [..., n, m]``."""
     first, second = call.layout("x1"), call.layout("x2")
     call.mix(first[-1], second[-1])
     batch = broadcast(call, [first[:-2], second[:-2]], max(len(first), len(second)) - 2)

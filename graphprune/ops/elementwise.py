@@ -1,6 +1,6 @@
-"""Operators where each output element depends on the same element of every operand: ties.
+"""Element-wise operators, which tie the axes of their broadcast operands.
 
-Left out on purpose: ``softmax`` and other operators that mix a dimension (``reduce``), and what is made
+Each element of the result depends on the same element of every operand. Left out on purpose: ``softmax`` and other operators that mix a dimension (``reduce``), and what is made
 from a shape (``create``).
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
-from .fixed_random import Held
+from .fixed_random import FixedRandom
 from .registry import Sample, rule, sample, state_traits
 
 __all__ = ["broadcast"]
@@ -25,7 +25,7 @@ aten = torch.ops.aten
 
 def broadcast(call: Call, layouts: Iterable[Layout], rank: int) -> Layout:
     """Tie the operands' axes, right-aligned as numpy does; size-1 axes stretch."""
-    out: list[Axis] = [plain(1)] * rank
+    out: list[Axis] = [unlabelled(1)] * rank
     for layout in layouts:
         for i, axis in enumerate(layout, start=rank - len(layout)):
             out[i] = _join(call, out[i], axis)
@@ -128,7 +128,7 @@ _QUOTIENTS = {aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.true
 
 
 def _is_quiet(call: Call, result: Layout) -> bool:
-    """Whether the function is zero where its quiet operands are.
+    """Whether zero rows of the operands that zero parameters make zero give zero rows of the result.
 
     A product is where one factor is, a quotient where its numerator is and the denominator
     isn't; of other functions the value at zero is looked up. An operand that is stretched along
@@ -164,12 +164,12 @@ def _is_zero_at_zero(call: Call) -> bool:
         {"device": torch.device("cpu")} if "device" in call.arguments else {}
     )
     for name, value in arguments.items():
-        found = value.meta.get("val") if isinstance(value, fx.Node) else None
-        if isinstance(found, torch.Tensor):
-            arguments[name] = torch.zeros(1, dtype=found.dtype)
+        tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
+        if isinstance(tensor, torch.Tensor):
+            arguments[name] = torch.zeros(1, dtype=tensor.dtype)
         elif isinstance(value, fx.Node):
             return False
-    with Held():
+    with FixedRandom():
         return bool((call.node.target(**arguments) == 0).all())  # type: ignore[operator]
 
 
@@ -197,7 +197,7 @@ for _operator in _SCALAR:
     samples=lambda: [sample(torch.rand(2, 6) > 0.5, torch.rand(6) > 0.5, free=False)],
 )
 def logical(call: Call) -> Layout:
-    """Masks joined; masks that are stored have no labels."""
+    """Combine masks by logical operators; masks that are stored have no labels."""
     return _pointwise(call)
 
 
@@ -224,13 +224,13 @@ def logical(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, dtype=torch.complex64))],
 )
 def with_options(call: Call) -> Layout:
-    """Functions of one operand whose options have no default."""
+    """Apply a function of one operand whose options have no default."""
     return _pointwise(call)
 
 
 @rule(aten.pow.Scalar, samples=lambda: [sample(2.0, torch.rand(2, 6))])
 def power_of_scalar(call: Call) -> Layout:
-    """``scalar ** x[i]``."""
+    """Raise a scalar to each element: ``scalar ** x[i]``."""
     return call.layout("exponent")
 
 
@@ -273,7 +273,7 @@ def masked_fill(call: Call) -> Layout:
     samples=lambda: [sample(torch.rand(2, 6, 4), torch.tensor(0.5))],
 )
 def fill(call: Call) -> Layout:
-    """Every element becomes one value."""
+    """Overwrite every element by one value."""
     return call.layout("self")
 
 
@@ -285,7 +285,7 @@ def fill(call: Call) -> Layout:
     ],
 )
 def clamp(call: Call) -> Layout:
-    """``min(max(x, low), high)``; either bound may be missing."""
+    """Clamp each element, ``min(max(x, low), high)``; either bound may be missing."""
     return _pointwise(call)
 
 
@@ -296,7 +296,7 @@ def clamp(call: Call) -> Layout:
     samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6) + 0.5)],
 )
 def addcmul(call: Call) -> Layout:
-    """``x + value * a * b`` and ``x + value * a / b``."""
+    """Compute ``x + value * a * b`` or ``x + value * a / b``, element by element."""
     return _pointwise(call)
 
 
@@ -310,7 +310,7 @@ def addcmul(call: Call) -> Layout:
     samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), 0.3)],
 )
 def lerp(call: Call) -> Layout:
-    """``start + weight * (end - start)``."""
+    """Interpolate linearly, ``start + weight * (end - start)``."""
     return _pointwise(call)
 
 

@@ -1,14 +1,14 @@
-"""Operators that read the rows that numbers say: what is numbered stays whole."""
+"""Gathering operators, which read rows by index: the indexed dimensions stay whole."""
 
 from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
-from .concat_slice import picked, with_axis
+from .concat_slice import pick_rows, with_axis
 from .elementwise import broadcast
 from .facts import Result
 from .registry import rule, sample
@@ -28,16 +28,16 @@ aten = torch.ops.aten
     ],
 )
 def index(call: Call) -> Layout:
-    """Advanced indexing: indexed dimensions stay whole, the others pass.
+    """Index a tensor by tensors (advanced indexing): indexed dimensions stay whole, others are handed on.
 
     The index dimensions stand where the indexed ones stood, or in front if these are apart. Rows that one stored vector
-    numbers may go like others.
+    of indices selects may be removed like others.
     """
     layout, indices = call.layout("self"), call["indices"]
     indexed = [i for i, item in enumerate(indices) if item is not None]
     stored = call.constant(indices[indexed[0]]) if len(indexed) == 1 else None
     if stored is not None and stored.ndim == 1:
-        return picked(call, indexed[0], stored % len(layout[indexed[0]]))
+        return pick_rows(call, indexed[0], stored % len(layout[indexed[0]]))
     call.freeze(*(layout[i] for i in indexed))
     for i in indexed:
         call.freeze(*call.layout(indices[i]))
@@ -45,7 +45,7 @@ def index(call: Call) -> Layout:
     added = len(call.out_shape) - len(rest)
     adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
     start = indexed[0] if adjacent else 0
-    new = [plain(size) for size in call.out_shape[start : start + added]]
+    new = [unlabelled(size) for size in call.out_shape[start : start + added]]
     return (*rest[:start], *new, *rest[start:])
 
 
@@ -54,7 +54,7 @@ def index(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(9, 6), torch.tensor([[4, 0, 2], [1, 1, 8]]))],
 )
 def embedding(call: Call) -> Layout:
-    """Rows of a table ``[vocabulary, dim]``: the vocabulary stays, the dimension passes."""
+    """Look up rows of a table ``[vocabulary, dim]``: the vocabulary stays whole, ``dim`` is handed on."""
     table = call.layout("weight")
     call.freeze(table[0])
     call.facts.quiet = call.quiet("weight")
@@ -79,12 +79,12 @@ def embedding(call: Call) -> Layout:
     ],
 )
 def embedding_bag(call: Call) -> Result:
-    """Sums or means of rows of such a table. Which row held the largest value can't be cut."""
+    """Sum or average rows of an embedding table; the mode ``max`` freezes all of the table."""
     table = call.layout("weight")
     call.freeze(*(table if call["mode"] == 2 else table[:1]))
     call.facts.quiet = call.quiet("weight")
     bags, *others = call.out_shapes
-    return [(plain(bags[0]), table[1]), *(tuple(map(plain, shape)) for shape in others)]
+    return [(unlabelled(bags[0]), table[1]), *(tuple(map(unlabelled, shape)) for shape in others)]
 
 
 @rule(
@@ -95,7 +95,7 @@ def embedding_bag(call: Call) -> Result:
     ],
 )
 def gather(call: Call) -> Layout:
-    """``y[i][j] = x[index[i][j]][j]`` for ``dim`` 0: the other dimensions are tied."""
+    """Gather ``y[i][j] = x[index[i][j]][j]`` (``dim`` 0): the other dimensions are tied."""
     layout, index = call.layout("self"), call.layout("index")
     tie_others(call, call.dim(call["dim"], len(layout)), layout, index)
     return index
@@ -110,21 +110,21 @@ def gather(call: Call) -> Layout:
     ],
 )
 def take_along(call: Call) -> Layout:
-    """As ``gather``, with dimensions of size one stretched; without ``dim``, of all elements in a row."""
+    """Gather with broadcast dimensions; without ``dim``, from the flattened tensor."""
     layout, indices = call.layout("self"), call.layout("indices")
     if call["dim"] is None:
         call.freeze(*layout, *indices)
-        return tuple(map(plain, call.out_shape))
+        return tuple(map(unlabelled, call.out_shape))
     dim = call.dim(call["dim"], len(layout))
     call.freeze(layout[dim], indices[dim])
     rest = broadcast(
-        call, [with_axis(each, dim, plain(1)) for each in (layout, indices)], len(layout)
+        call, [with_axis(each, dim, unlabelled(1)) for each in (layout, indices)], len(layout)
     )
-    return with_axis(rest, dim, plain(call.out_shape[dim]))
+    return with_axis(rest, dim, unlabelled(call.out_shape[dim]))
 
 
 def tie_others(call: Call, dim: int, layout: Layout, other: Layout) -> None:
-    """Tie all dimensions but one, which stays. Where the other is shorter, these stay as well."""
+    """Tie all dimensions but one, which stays whole, as do dimensions where the other is shorter."""
     for i, (mine, theirs) in enumerate(zip(layout, other, strict=True)):
         if i == dim or len(mine) != len(theirs):
             call.freeze(mine, theirs)

@@ -1,4 +1,4 @@
-"""What a rule says of a call: its result, what it sums over, what it costs, what a cut changes."""
+"""Facts that a rule states of one call: its result, contractions, costs, and what a cut changes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Result = Layout | list[Layout] | None
 
 
 def axes_of(result: Result) -> list[Axis]:
-    """The axes of all results of a call."""
+    """List the axes of all results of a call."""
     layouts = result if isinstance(result, list) else [result or ()]
     return [axis for layout in layouts for axis in layout]
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """An axis that is summed over: the oracle zeroes the operand where rows are removed.
+    """A contracted axis, which a call sums over: the oracle zeroes the operand at removed rows.
 
     Attributes:
         argument: the operand's name in the schema.
         dim: its dimension that is summed over.
         axis: the labels of that dimension.
-        item: which one, where the argument is a list of tensors.
+        item: the number of the tensor, where the argument is a list.
     """
 
     argument: str
@@ -41,12 +41,12 @@ class Contraction:
     item: int | None = None
 
     def operand(self, values: Mapping[str, Any]) -> Any:
-        """The operand among a call's arguments by name: nodes or values."""
+        """Return the operand among a call's arguments by name, nodes or values."""
         value = values[self.argument]
         return value if self.item is None else value[self.item]
 
     def replace(self, values: dict[str, Any], operand: Any) -> None:
-        """Put another operand among a call's arguments by name."""
+        """Replace the operand among a call's arguments by name."""
         if self.item is not None:
             operands = list(values[self.argument])
             operands[self.item] = operand
@@ -56,7 +56,7 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A statistic over rows of an operand, from which rows may be removed.
+    """A statistic over rows of an operand (a mean, a variance), from which rows may be removed.
 
     A removed row must read as the value that leaves the statistic to the others: zero in a sum
     or a sum of squares, the mean of the others where the mean is taken off first.
@@ -65,7 +65,7 @@ class Statistic:
         argument: the operand's name in the schema.
         dims: its dimensions that the statistic runs over, ascending.
         axes: the labels of those that can shrink, by dimension.
-        held: the axes whose rows the statistic would hold.
+        counted: the axes whose rows the statistic counts.
         centred: whether the mean is taken off first.
         runs: ``dims[0]`` is made of this many runs, each with a statistic of its own.
         exact: whether removed rows are zero anyway once the parameters of their channels are.
@@ -74,14 +74,14 @@ class Statistic:
     argument: str
     dims: tuple[int, ...]
     axes: Mapping[int, Axis]
-    held: tuple[Axis, ...]
+    counted: tuple[Axis, ...]
     centred: bool
     runs: int
     exact: bool
 
 
 class MacTerm(NamedTuple):
-    """``factor * prod(len(axis) for axis in axes)`` multiply-accumulates on the example batch."""
+    """One term of a cost: ``factor * prod(len(axis) for axis in axes)`` MACs on the example batch."""
 
     factor: float
     axes: tuple[Axis, ...]
@@ -89,22 +89,22 @@ class MacTerm(NamedTuple):
 
 @dataclass
 class Facts:
-    """What a rule says of one call.
+    """All facts that a rule states of one call.
 
     Attributes:
         result: the layout of the result, or one for each result.
         contractions: axes that are summed over with a weight.
         statistics: axes that are summed over without one.
-        macs: the cost.
+        macs: terms of the cost, in multiply-accumulates on the example batch.
         rewrites: argument -> its value in a cut program.
         scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
         replacement: what a cut program calls instead.
-        pieces: the rows of each piece, where the operator makes pieces of equal size of an axis of any.
-        quiet: where the stored rows of some channels are zero, so are those of the result.
-        held: axes that a call on stored tensors needs whole.
-        mixes: a statistic holds an axis.
-        opens: that axis is free with ``allow_inexact``.
-        known: there is a rule.
+        equal_runs: the rows of each run, where the operator splits an axis of any length into equal runs.
+        quiet: zero rows of parameters give zero rows of the result, for every channel.
+        needed_whole: axes that a call on stored tensors needs whole.
+        mixes: whether a statistic freezes an axis.
+        opens: whether ``allow_inexact`` would free that axis.
+        known: whether there is a rule.
     """
 
     result: Result = None
@@ -114,21 +114,21 @@ class Facts:
     rewrites: dict[str, Callable[[Kept], Any]] = field(default_factory=dict)
     scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
-    pieces: tuple[Axis, ...] = ()
+    equal_runs: tuple[Axis, ...] = ()
     quiet: bool = False
-    held: list[Axis] = field(default_factory=list)
+    needed_whole: list[Axis] = field(default_factory=list)
     mixes: bool = False
     opens: bool = False
     known: bool = True
 
 
 def share(kept: Kept, axes: Iterable[Axis]) -> float:
-    """How much of a product of axes is left, from 0 to 1."""
+    """Compute the share of a product of axes that is left after a cut, from 0 to 1."""
     return math.prod(float(kept(axis).mean()) for axis in axes if len(axis))
 
 
 def resized(sizes: Sequence[Any], layout: Layout, kept: Kept) -> list[Any]:
-    """Sizes, of which those whose axis lost rows become what is left."""
+    """Replace the sizes of axes that lose rows by the number of rows left."""
     left = [kept(axis) for axis in layout]
     return [
         size if alive.all() else int(alive.sum()) for size, alive in zip(sizes, left, strict=True)

@@ -1,4 +1,4 @@
-"""Random numbers held at one value, so that what programs compute can be compared and measured.
+"""Random draws replaced by fixed numbers, so that what programs compute can be compared and measured.
 
 A smaller program draws fewer numbers, or others, and runs of one program differ by chance. Where
 a program draws any, every run of it is made with stand-ins: a uniform number is the middle of its
@@ -20,16 +20,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.ir.nodes import bind
 
-__all__ = ["MIDDLE", "NORMAL", "Held", "drawing", "held"]
+__all__ = ["MIDDLE", "NORMAL", "FixedRandom", "fix_random_numbers", "random_calls"]
 
 MIDDLE = 0.5
-"""Where in its interval a uniform number is held."""
+"""Fixed value of a uniform number, as a fraction of its interval."""
 
 NORMAL = 0.5
-"""How many standard deviations above its mean a normal number is held."""
+"""Fixed value of a normal number, in standard deviations above its mean."""
 
 _SEED = 0
-"""Of numbers without a stand-in, such as a permutation. What they shape is never cut."""
+"""Seed of draws without a fixed value, such as a permutation. What they shape is never cut."""
 
 aten = torch.ops.aten
 
@@ -39,20 +39,20 @@ _SWITCHES = {
     ),
     aten.scaled_dot_product_attention.default: "dropout_p",
 }
-"""Arguments that say whether an operator draws; of all others it is one called ``train``."""
+"""Argument that says whether an operator draws; of all other operators it is called ``train``."""
 
 
-def drawing(graph: fx.Graph) -> tuple[fx.Node, ...]:
-    """The calls that draw random numbers, those in regions as well."""
-    found: list[fx.Node] = []
+def random_calls(graph: fx.Graph) -> tuple[fx.Node, ...]:
+    """List the calls of a graph that draw random numbers, those inside regions included."""
+    calls: list[fx.Node] = []
     for node in graph.nodes:
         body = _body(graph, node)
-        found.extend(drawing(body) if body is not None else [node] * _draws(node))
-    return tuple(found)
+        calls.extend(random_calls(body) if body is not None else [node] * _draws(node))
+    return tuple(calls)
 
 
 def _body(graph: fx.Graph, node: fx.Node) -> fx.Graph | None:
-    """What a region runs, where a node names it."""
+    """Return the graph of a region, where a node names one."""
     if node.op != "get_attr" or graph.owning_module is None:
         return None
     value = attrgetter(str(node.target))(graph.owning_module)
@@ -67,18 +67,20 @@ def _draws(node: fx.Node) -> bool:
     return bool(bind(node).get(switch, torch.Tag.nondeterministic_seeded in operator.tags))
 
 
-def held(graph: fx.Graph, *, rounded: bool = False) -> contextlib.AbstractContextManager[Any]:
-    """A context in which the random calls of a graph give stand-ins.
+def fix_random_numbers(
+    graph: fx.Graph, *, rounded: bool = False
+) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which the random calls of a graph give fixed numbers.
 
     Args:
         graph: one without such calls runs as it is.
-        rounded: see ``Held``.
+        rounded: see ``FixedRandom``.
     """
-    return Held(rounded=rounded) if drawing(graph) else contextlib.nullcontext()
+    return FixedRandom(rounded=rounded) if random_calls(graph) else contextlib.nullcontext()
 
 
-class Held(TorchDispatchMode):
-    """A context in which no operator draws random numbers.
+class FixedRandom(TorchDispatchMode):
+    """A context in which operators give fixed numbers in the place of random ones.
 
     Args:
         rounded: draws of 0 or 1 give the more likely of the two, as a comparison with a uniform number
@@ -90,11 +92,11 @@ class Held(TorchDispatchMode):
         self._rounded = rounded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """One operator call."""
+        """Run one operator call with fixed numbers."""
         return self.call(func, args, kwargs or {})
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """One operator call with stand-ins in the place of what it draws."""
+        """Run one operator call with fixed numbers in the place of what it draws."""
         if torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()):
             return func(*args, **kwargs)
         given = {a.name: a.default_value for a in func._schema.arguments}

@@ -1,4 +1,4 @@
-"""Running a graph in float64."""
+"""Run graphs and Python code in float64."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import find
-from .fixed_random import Held
+from .fixed_random import FixedRandom
 
-__all__ = ["Double", "Tensors", "Widened", "wide_type", "widen"]
+__all__ = ["Float64Interpreter", "Float64Mode", "Tensors", "float64_type", "to_float64"]
 
 Tensors = Mapping[str, torch.Tensor]
-"""Values of parameters, buffers and constants, by qualified name."""
+"""Values of parameters, buffers and constants by qualified name."""
 
 
 _NARROW = {
@@ -27,7 +27,7 @@ _NARROW = {
 }
 
 
-class Double(fx.Interpreter):
+class Float64Interpreter(fx.Interpreter):
     """Runs a graph with every floating-point tensor in float64, complex ones in complex128.
 
     Args:
@@ -40,54 +40,54 @@ class Double(fx.Interpreter):
         self._tensors = tensors or {}
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Stored tensors, widened."""
+        """Read a stored tensor in float64."""
         if target in self._tensors:
-            return widen(self._tensors[target])
-        return widen(super().get_attr(target, args, kwargs))
+            return to_float64(self._tensors[target])
+        return to_float64(super().get_attr(target, args, kwargs))
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Float dtypes in arguments are widened too, and tensors made with torch's default."""
+        """Run a call with float dtypes among its arguments, and new tensors of default dtype, in float64."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs))
         return pytree.tree_map(_widen_made, super().call_function(_wide_form(target), args, kwargs))
 
 
-class Widened(TorchDispatchMode):
-    """Runs Python code with every float dtype it asks for widened to float64.
+class Float64Mode(TorchDispatchMode):
+    """A context in which Python code computes in float64 whatever float dtype it asks for.
 
-    Random numbers are held, as in ``randomness.py``.
+    Random numbers are fixed, as by ``fixed_random.FixedRandom``.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._held = Held()
+        self._fixed_random = FixedRandom()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """One operator call, as ``Double`` makes it."""
+        """Run one operator call as ``Float64Interpreter`` does."""
         args, kwargs = pytree.tree_map(_widen_dtype, (args, kwargs or {}))
-        return pytree.tree_map(_widen_made, self._held.call(_wide_form(func), args, kwargs))
+        return pytree.tree_map(_widen_made, self._fixed_random.call(_wide_form(func), args, kwargs))
 
 
 def _wide_form(operator: Any) -> Any:
-    """What computes the same in float64, where the operator itself only takes narrower types."""
+    """Replace an operator that only takes narrower dtypes by a function that computes it in float64."""
     entry = find(operator)
-    return operator if entry is None or entry.wide is None else entry.wide
+    return operator if entry is None or entry.in_float64 is None else entry.in_float64
 
 
-def widen(value: Any) -> Any:
-    """A value with its floats in float64: a copy, as a graph may write into its buffers."""
+def to_float64(value: Any) -> Any:
+    """Copy a value, its floats in float64; a copy, since a graph may write into its buffers."""
     if not isinstance(value, torch.Tensor):
         return value
-    return value.detach().to(wide_type(value.dtype), copy=True)
+    return value.detach().to(float64_type(value.dtype), copy=True)
 
 
-def wide_type(kind: torch.dtype) -> torch.dtype:
-    """The type that values of a type are widened to; of whole numbers it stays."""
+def float64_type(kind: torch.dtype) -> torch.dtype:
+    """Return the dtype that replaces another in float64 runs; integer dtypes stay."""
     return _NARROW.get(kind, kind)
 
 
 def _widen_made(value: Any) -> Any:
-    return value.to(wide_type(value.dtype)) if isinstance(value, torch.Tensor) else value
+    return value.to(float64_type(value.dtype)) if isinstance(value, torch.Tensor) else value
 
 
 def _widen_dtype(value: Any) -> Any:
-    return wide_type(value) if isinstance(value, torch.dtype) else value
+    return float64_type(value) if isinstance(value, torch.dtype) else value

@@ -1,6 +1,6 @@
-"""Operators that put rows where computed numbers say: what is numbered stays whole.
+"""Scatter, sort and grouped-product operators, whose indexed dimensions stay whole.
 
-Routing of tokens to experts is made of these. The axes that aren't numbered pass.
+Routing of tokens to experts is made of these. Axes that aren't indexed are handed on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -25,16 +25,16 @@ aten = torch.ops.aten
 
 
 def consumed(indices: list[Any]) -> list[int]:
-    """The dimensions that the tensors of an index list stand for: a mask for as many as it has."""
-    found, dim = [], 0
+    """List the dimensions that the tensors of an index list index; a mask takes as many as it has."""
+    dims, dim = [], 0
     for item in indices:
         width = 1
         if isinstance(item, fx.Node):
             value = item.meta["val"]
             width = value.ndim if value.dtype in (torch.bool, torch.uint8) else 1
-            found.extend(range(dim, dim + width))
+            dims.extend(range(dim, dim + width))
         dim += width
-    return found
+    return dims
 
 
 @rule(
@@ -48,7 +48,7 @@ def consumed(indices: list[Any]) -> list[int]:
     ],
 )
 def index_put(call: Call) -> Layout:
-    """``x[i, j] = values``; where the numbered dimensions come first, the others are tied."""
+    """Write values at indices, ``x[i, j] = values``; if indexed dimensions come first, others are tied."""
     layout, values = call.layout("self"), call.layout("values")
     dims = consumed(call["indices"])
     rest = [axis for i, axis in enumerate(layout) if i not in dims]
@@ -77,7 +77,7 @@ def index_put(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), torch.randn(2, 6, 2), 2, 1, 3)],
 )
 def put_rows(call: Call) -> Layout:
-    """Other rows in the place of some along ``dim``, which stays; the other dimensions are tied."""
+    """Overwrite some rows along ``dim``, which stays whole; the other dimensions are tied."""
     layout, rows = call.layout("self"), call.layout("src")
     dim = call.dim(call["dim"], len(layout))
     rest = (*layout[:dim], *layout[dim + 1 :])
@@ -111,7 +111,7 @@ def put_rows(call: Call) -> Layout:
     ],
 )
 def scatter(call: Call) -> Layout:
-    """``x[index[i][j]][j] = src[i][j]`` for ``dim`` 0: the other dimensions are tied."""
+    """Scatter ``x[index[i][j]][j] = src[i][j]`` (``dim`` 0): the other dimensions are tied."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     tie_others(call, dim, layout, call.layout("index"))
@@ -125,7 +125,7 @@ def scatter(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6), 1, torch.tensor([[4], [1]]), 0.5, free=False)],
 )
 def scatter_value(call: Call) -> Layout:
-    """``x[index[i][j]][j] = value`` for ``dim`` 0."""
+    """Scatter one value, ``x[index[i][j]][j] = value`` (``dim`` 0)."""
     layout = call.layout("self")
     tie_others(call, call.dim(call["dim"], len(layout)), layout, call.layout("index"))
     return layout
@@ -137,7 +137,7 @@ def scatter_value(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(5, 6), 0, torch.tensor([3, 1]), 0.5)],
 )
 def index_fill(call: Call) -> Layout:
-    """``x[index[i]] = value`` along ``dim``."""
+    """Overwrite rows along ``dim`` by one value, ``x[index[i]] = value``."""
     layout = call.layout("self")
     call.freeze(layout[call.dim(call["dim"], len(layout))], *call.layout("index"))
     return layout
@@ -150,7 +150,7 @@ def index_fill(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(5, 6), 0, torch.tensor([3, 1]), torch.randn(2, 6))],
 )
 def index_add(call: Call) -> Layout:
-    """``x[index[i]] += source[i]`` along ``dim``; the other dimensions are tied."""
+    """Add to rows along ``dim``, ``x[index[i]] += source[i]``; the other dimensions are tied."""
     layout = call.layout("self")
     call.freeze(*call.layout("index"))
     tie_others(call, call.dim(call["dim"], len(layout)), layout, call.layout("source"))
@@ -162,11 +162,11 @@ def index_add(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), 2), sample(torch.randn(2, 6, 4), 3, 1)],
 )
 def largest(call: Call) -> Result:
-    """The ``k`` largest along ``dim`` and where they were."""
+    """Find the ``k`` largest values along ``dim`` and their indices."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     call.mix(layout[dim])
-    return [(*layout[:dim], plain(call.out_shapes[0][dim]), *layout[dim + 1 :])] * 2
+    return [(*layout[:dim], unlabelled(call.out_shapes[0][dim]), *layout[dim + 1 :])] * 2
 
 
 @rule(
@@ -178,13 +178,13 @@ def largest(call: Call) -> Result:
     samples=lambda: [sample(torch.randn(2, 6, 4), stable=True)],
 )
 def sort(call: Call) -> Result:
-    """Sorted along ``dim``, and where each was."""
+    """Sort along ``dim``; results: values and indices."""
     return [_ordered(call)] * 2
 
 
 @rule(aten.argsort.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
 def argsort(call: Call) -> Layout:
-    """Where each would be if sorted along ``dim``."""
+    """Return the indices that sort a tensor along ``dim``."""
     return _ordered(call)
 
 
@@ -203,9 +203,9 @@ def _ordered(call: Call) -> Layout:
     samples=lambda: [sample(torch.rand(6), 4, 0, 1, free=False)],
 )
 def histogram(call: Call) -> Layout:
-    """How often each value occurs."""
+    """Count how often each value occurs."""
     call.mix(*call.layout("self"))
-    return tuple(plain(size) for size in call.out_shape)
+    return tuple(unlabelled(size) for size in call.out_shape)
 
 
 @rule(
@@ -213,8 +213,8 @@ def histogram(call: Call) -> Layout:
     samples=lambda: [sample(torch.tensor([[1, 0, 3]]), 4, free=False)],
 )
 def one_hot(call: Call) -> Layout:
-    """A new last dimension that is 1 at the value's position."""
-    return (*call.layout("self"), plain(call.out_shape[-1]))
+    """Encode values one-hot: a new last dimension that is 1 at the value's position."""
+    return (*call.layout("self"), unlabelled(call.out_shape[-1]))
 
 
 @rule(
@@ -226,7 +226,7 @@ def one_hot(call: Call) -> Layout:
     samples=lambda: [sample(torch.tensor([[2, 4]]), torch.tensor([1, 3, 5]), free=False)],
 )
 def between(call: Call) -> Layout:
-    """Where values would go among sorted boundaries. Positions, so nothing may move."""
+    """Find the positions of values among sorted boundaries, which stay whole."""
     values = call.layout("self")
     for argument in ("sorted_sequence", "boundaries"):
         if call.get(argument) is not None:
@@ -236,7 +236,7 @@ def between(call: Call) -> Layout:
 
 
 def _grouped(call: Call, x: Layout, weight: Layout) -> Layout:
-    """Rows ``x[..., k]`` in runs, each times its own ``weight[run, k, out]``."""
+    """Link a product in which each run of rows ``x[..., k]`` has a weight ``[run, k, out]`` of its own."""
     call.freeze(x[0], weight[0], *call.layout("offs"))
     call.tie(x[-1], weight[1])
     call.macs(1, *x, weight[2])
@@ -250,7 +250,7 @@ def _grouped(call: Call, x: Layout, weight: Layout) -> Layout:
     ],
 )
 def grouped_product(call: Call) -> Layout:
-    """Each run of rows, which ends at an offset, times a matrix of its own: ``[runs, in, out]``."""
+    """Multiply each run of rows, which ends at an offset, by a matrix of its own: ``[runs, in, out]``."""
     call.contract("weight", 1, call.layout("weight")[1])
     return _grouped(call, call.layout("input"), call.layout("weight"))
 
@@ -266,18 +266,18 @@ def _in_runs(
 
 @rule(
     aten._grouped_mm.default,
-    wide=_in_runs,
+    in_float64=_in_runs,
     samples=lambda: [
         sample(torch.randn(8, 16), torch.randn(2, 16, 8), torch.tensor([4, 8], dtype=torch.int32)),
         sample(torch.randn(2, 8, 16), torch.randn(2, 16, 8)),
     ],
 )
 def grouped_mm(call: Call) -> Layout:
-    """Rows in runs, or a product batch by batch. Runs along other axes hold everything."""
+    """Multiply runs of rows, or batches, by matrices of their own; runs along other axes freeze all."""
     x, y = call.layout("self"), call.layout("mat2")
     if len(y) == 2:
         call.freeze(*x, *y, *call.layout("offs"))
-        return tuple(plain(size) for size in call.out_shape)
+        return tuple(unlabelled(size) for size in call.out_shape)
     call.contract("mat2", 1, y[1])
     if len(x) == 2:
         return _grouped(call, x, y)

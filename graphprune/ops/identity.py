@@ -1,4 +1,4 @@
-"""Operators that hand elements on: dropout, changes of type, broadcasting, and slopes and gates of channels."""
+"""Operators that hand elements on: dropout, casts, broadcasting, and slopes and gates of channels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ aten = torch.ops.aten
     quiet=True,
 )
 def dropout(call: Call) -> Layout:
-    """Identity in evaluation; in training, element by element."""
+    """Drop elements at random in training; the identity in evaluation."""
     return call.first
 
 
@@ -44,7 +44,7 @@ def dropout(call: Call) -> Layout:
     quiet=True,
 )
 def cast(call: Call) -> Layout:
-    """Change of type or device; only the first operand's axes matter."""
+    """Change dtype or device; only the first operand's axes matter."""
     return call.layout("self")
 
 
@@ -60,7 +60,7 @@ def cast(call: Call) -> Layout:
     quiet=True,
 )
 def move(call: Call) -> Layout:
-    """Change of device, layout or type."""
+    """Change device, memory layout or dtype."""
     return call.layout("self")
 
 
@@ -73,7 +73,7 @@ def move(call: Call) -> Layout:
     quiet=True,
 )
 def prelu(call: Call) -> Layout:
-    """One slope for each channel (axis 1), or one for all."""
+    """Rectify with a slope for negative values: one for each channel (axis 1), or one for all."""
     layout, slopes = call.layout("self"), call.layout("weight")[0]
     if len(slopes) > 1:
         call.tie(layout[1], slopes)
@@ -85,7 +85,7 @@ def prelu(call: Call) -> Layout:
     samples=lambda: [sample([torch.rand(2, 6, 1), torch.rand(6, 3)])],
 )
 def broadcast_all(call: Call) -> Result:
-    """All operands at the shape that they have together."""
+    """Expand all operands to their common shape."""
     shapes = call.out_shapes
     return [broadcast(call, call.layouts("tensors"), len(shapes[0]))] * len(shapes)
 
@@ -96,7 +96,7 @@ def broadcast_all(call: Call) -> Result:
     quiet=True,
 )
 def glu(call: Call) -> Layout:
-    """First half times the sigmoid of the second: the halves are tied."""
+    """Multiply the first half of an axis by the sigmoid of the second: the halves are tied."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     half = len(layout[dim]) // 2

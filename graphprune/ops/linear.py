@@ -1,10 +1,10 @@
-"""Matrix products: the inner axis is contracted, every other axis is tied."""
+"""Matrix products, which contract the inner axis and tie every other."""
 
 from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -26,7 +26,7 @@ aten = torch.ops.aten
     ],
 )
 def linear(call: Call) -> Layout:
-    """``y[..., o] = sum over i of w[o, i] * x[..., i]``; weight ``[out, in]``."""
+    """Linear layer ``y[..., o] = sum over i of w[o, i] * x[..., i]``; weight ``[out, in]``."""
     x, weight = call.layout("input"), call.layout("weight")
     call.tie(x[-1], weight[1])
     call.contract("weight", 1, weight[1])
@@ -50,14 +50,14 @@ def linear(call: Call) -> Layout:
     ],
 )
 def matmul(call: Call) -> Layout:
-    """``numpy.matmul``: batch axes broadcast, vectors are promoted to matrices."""
+    """Multiply as ``numpy.matmul``: batch axes broadcast, vectors are promoted to matrices."""
     return _product(call, "self", "other")
 
 
 @rule(aten.bmm.default, samples=lambda: [sample(torch.randn(3, 4, 6), torch.randn(3, 6, 8))])
 @rule(aten.mm.default, samples=lambda: [sample(torch.randn(4, 6), torch.randn(6, 8))])
 def matrix_product(call: Call) -> Layout:
-    """``[..., n, k] x [..., k, m]``."""
+    """Multiply matrices ``[..., n, k] x [..., k, m]``."""
     return _product(call, "self", "mat2")
 
 
@@ -66,7 +66,7 @@ def matrix_product(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(8), torch.randn(4, 6), torch.randn(6, 8))],
 )
 def addmm(call: Call) -> Layout:
-    """``bias + a @ b``."""
+    """Multiply matrices and add a bias: ``bias + a @ b``."""
     out = broadcast(call, [_product(call, "mat1", "mat2"), call.layout("self")], 2)
     call.facts.quiet &= call.quiet("self") and not call.removable(*out[:-1])
     return out
@@ -79,7 +79,7 @@ def addmm(call: Call) -> Layout:
     ],
 )
 def baddbmm(call: Call) -> Layout:
-    """``bias + a @ b``, batch by batch."""
+    """Multiply batches of matrices and add a bias: ``bias + a @ b``."""
     out = broadcast(call, [_product(call, "batch1", "batch2"), call.layout("self")], 3)
     call.facts.quiet &= call.quiet("self") and not call.removable(*out[:-1])
     return out
@@ -94,7 +94,7 @@ def _product(call: Call, left: str, right: str) -> Layout:
     call.contract(right, inner, y[inner])
     rank = max(len(x), len(y), 2) - 2
     batch = broadcast(call, [x[:-2], y[:-2]], rank)
-    call.macs(1, *batch, *(rows or (plain(1),)), y[inner], *(columns or (plain(1),)))
+    call.macs(1, *batch, *(rows or (unlabelled(1),)), y[inner], *(columns or (unlabelled(1),)))
     sources = [right] * call.removable(*columns) + [left] * call.removable(*rows)
     call.facts.quiet = not call.removable(*batch) and all(map(call.quiet, sources))
     return (*batch, *rows, *columns)
@@ -106,7 +106,7 @@ def _product(call: Call, left: str, right: str) -> Layout:
     samples=lambda: [sample(torch.randn(6), torch.randn(6))],
 )
 def dot(call: Call) -> Layout:
-    """Inner product of two vectors."""
+    """Compute the inner product of two vectors."""
     (_, x), (name, y) = ((name, call.layout(value)[0]) for name, value in call.arguments.items())
     call.tie(x, y)
     call.contract(name, 0, y)
@@ -115,7 +115,7 @@ def dot(call: Call) -> Layout:
 
 @rule(aten.mv.default, samples=lambda: [sample(torch.randn(4, 6), torch.randn(6))])
 def matrix_vector(call: Call) -> Layout:
-    """``[n, k] x [k]``."""
+    """Multiply a matrix by a vector: ``[n, k] x [k]``."""
     rows, inner = call.layout("self")
     call.tie(inner, call.layout("vec")[0])
     call.contract("vec", 0, inner)
@@ -130,7 +130,7 @@ def matrix_vector(call: Call) -> Layout:
     ],
 )
 def tensordot(call: Call) -> Layout:
-    """Pairs of dimensions are contracted; what is left of both stands side by side."""
+    """Contract pairs of dimensions; the result has those left of the first operand, then the second's."""
     x, y = call.layout("self"), call.layout("other")
     mine, other = (
         [d % len(layout) for d in call[name]]
@@ -154,7 +154,7 @@ def tensordot(call: Call) -> Layout:
     ],
 )
 def bilinear(call: Call) -> Layout:
-    """``y[..., o] = sum over i, j of w[o, i, j] * a[..., i] * b[..., j]``."""
+    """Bilinear layer ``y[..., o] = sum over i, j of w[o, i, j] * a[..., i] * b[..., j]``."""
     first, second, weight = (call.layout(name) for name in ("input1", "input2", "weight"))
     for dim, layout in ((1, first), (2, second)):
         call.tie(layout[-1], weight[dim])
@@ -168,7 +168,7 @@ def bilinear(call: Call) -> Layout:
 
 @rule(aten.outer.default, samples=lambda: [sample(torch.randn(4), torch.randn(6))])
 def outer(call: Call) -> Layout:
-    """``y[i, j] = a[i] * b[j]``."""
+    """Outer product of two vectors, ``y[i, j] = a[i] * b[j]``."""
     return (*call.layout("self"), *call.layout("vec2"))
 
 
@@ -182,9 +182,9 @@ def outer(call: Call) -> Layout:
     ],
 )
 def einsum(call: Call) -> Layout:
-    """Equal letters are tied. A letter that vanishes is contracted if two operands hold it.
+    """Einstein summation: equal letters are tied, and one that two operands share and the result lacks is contracted.
 
-    One that vanishes from a single operand is a plain sum, and stays whole.
+    A letter that vanishes from a single operand is a plain sum, and stays whole.
     """
     inputs, output = _letters(call["equation"], [len(x) for x in call.layouts("tensors")])
     axes: dict[str, Axis] = {}
@@ -209,7 +209,7 @@ def einsum(call: Call) -> Layout:
 
 
 def _letters(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
-    """Subscripts of operands and result, the ellipsis spelled out as ``.0 .1 ...``."""
+    """Parse the subscripts of operands and result, the ellipsis written out as ``.0 .1 ...``."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     wide = max(rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True))

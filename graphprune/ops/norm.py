@@ -1,4 +1,4 @@
-"""Normalisations. Per-channel ones tie; the others take statistics over channels.
+"""Normalisations: BatchNorm and its like tie channels, the others take statistics over them.
 
 With ``k`` of ``n`` channels left and the others neutral, a mean of squares over all is ``k / n``
 times that over the ``k``. So a norm over the ``k`` computes the same as the one over all if its
@@ -25,7 +25,7 @@ __all__ = ["BATCH_NORM"]
 aten = torch.ops.aten
 
 BATCH_NORM = aten.batch_norm.default
-"""The operator that folds into its neighbours."""
+"""The normalisation that folds into a neighbouring layer."""
 
 
 @rule(
@@ -83,7 +83,7 @@ BATCH_NORM = aten.batch_norm.default
     ],
 )
 def per_channel_norm(call: Call) -> Layout:
-    """Every channel (axis 1) has its own statistics and its own affine map."""
+    """Normalise each channel (axis 1) by statistics of its own, then apply its affine map."""
     layout = call.layout("input")
     if call.get("training") or call.get("use_input_stats"):
         call.mix(layout[0], *layout[2:])
@@ -95,7 +95,7 @@ def per_channel_norm(call: Call) -> Layout:
 
 
 def _affine_is_quiet(call: Call, *others: Axis) -> bool:
-    """Whether channels whose weight and bias are zero are zero, and only channels may go."""
+    """Whether zero weight and bias make a channel zero, and no other axis can lose rows."""
     given = [name for name in ("weight", "bias") if call.get(name) is not None]
     return "weight" in given and all(map(call.quiet, given)) and not call.removable(*others)
 
@@ -108,7 +108,7 @@ def _affine_is_quiet(call: Call, *others: Axis) -> bool:
     ],
 )
 def group_norm(call: Call) -> Layout:
-    """Statistics over each of ``num_groups`` runs of channels: whole runs may go freely."""
+    """Normalise each of ``num_groups`` runs of channels; whole runs may be removed exactly."""
     layout, groups = call.layout("input"), int(call["num_groups"])
     channels = layout[1]
     outer, inner = split(call.labels, channels, [groups, len(channels) // groups], call.link)
@@ -131,7 +131,7 @@ def group_norm(call: Call) -> Layout:
     ],
 )
 def layer_norm(call: Call) -> Layout:
-    """Mean and variance over the last dimensions."""
+    """Normalise by the mean and variance over the last dimensions."""
     return _over_last(call, centred=True)
 
 
@@ -143,7 +143,7 @@ def layer_norm(call: Call) -> Layout:
     ],
 )
 def rms_norm(call: Call) -> Layout:
-    """Mean of squares over the last dimensions."""
+    """Normalise by the mean of squares over the last dimensions."""
     return _over_last(call, centred=False)
 
 
@@ -161,16 +161,17 @@ def _over_last(call: Call, *, centred: bool) -> Layout:
 
 
 def _compensate(
-    call: Call, held: Layout, dims: Iterable[int], *, centred: bool = True, runs: int = 1
+    call: Call, counted: Layout, dims: Iterable[int], *, centred: bool = True, runs: int = 1
 ) -> None:
-    """Say that statistics run over ``dims``, and correct them for rows of ``held`` that go."""
+    """State that statistics run over ``dims``, and correct them for removed rows of ``counted``."""
     scaled = "weight" if call["weight"] is not None else ""
     if call["eps"] is None or (not scaled and call.get("bias") is not None):
-        call.mix(*held)  # unknown until it runs, or added after what would have to be scaled
+        # an epsilon of unknown value, or a bias after a factor that no weight can take
+        call.mix(*counted)
         return
-    call.statistic("input", dims, centred=centred, runs=runs, held=held)
-    call.rewrite("eps", lambda kept: call["eps"] / share(kept, held))
-    call.scale(scaled, lambda kept: share(kept, held) ** -0.5)
+    call.statistic("input", dims, centred=centred, runs=runs, counted=counted)
+    call.rewrite("eps", lambda kept: call["eps"] / share(kept, counted))
+    call.scale(scaled, lambda kept: share(kept, counted) ** -0.5)
 
 
 def _tie_all(call: Call, left: tuple[Axis, ...], right: tuple[Axis, ...]) -> None:

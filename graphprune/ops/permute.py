@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 @rule(aten.flip.default, samples=lambda: [sample(torch.randn(2, 6, 3), [1])], quiet=True)
 def flip(call: Call) -> Layout:
-    """Reverse the rows of some axes."""
+    """Reverse the order of the rows of some axes."""
     out = list(call.layout("self"))
     for dim in call["dims"]:
         out[dim] = out[dim][::-1]
@@ -52,11 +52,11 @@ def roll(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(6, 3), [2, 2, 1]), sample(torch.randn(2, 4, 1), [6])],
 )
 def repeat(call: Call) -> Layout:
-    """Tile axes; an axis of size one that is tiled has channels of its own."""
+    """Tile axes; an axis of size one that is tiled gets channels of its own."""
     name = "repeats" if "repeats" in call.arguments else "dims"
     layout, times = call.layout("self"), list(call[name])
     times = [1] * (len(layout) - len(times)) + times
-    layout = (*(plain(1) for _ in range(len(times) - len(layout))), *layout)
+    layout = (*(unlabelled(1) for _ in range(len(times) - len(layout))), *layout)
     out = [
         _repeated(call, i, axis, n) for i, (axis, n) in enumerate(zip(layout, times, strict=True))
     ]
@@ -73,7 +73,7 @@ def repeat(call: Call) -> Layout:
 def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
     if isinstance(times, fx.Node):
         call.freeze(axis)
-        return plain(call.out_shape[i])
+        return unlabelled(call.out_shape[i])
     return call.fresh(times, i) if len(axis) == 1 else np.tile(axis, (times, 1))
 
 
@@ -83,11 +83,11 @@ def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
     quiet=True,
 )
 def repeat_interleave(call: Call) -> Layout:
-    """Each row ``repeats`` times in a row."""
+    """Repeat each row ``repeats`` times in succession."""
     layout = call.layout("self")
     if call["dim"] is None or isinstance(call["repeats"], fx.Node):
         call.freeze(*layout)
-        return tuple(plain(size) for size in call.out_shape)
+        return tuple(unlabelled(size) for size in call.out_shape)
     dim = call.dim(call["dim"], len(layout))
     return with_axis(layout, dim, np.repeat(layout[dim], call["repeats"], axis=0))
 
@@ -105,7 +105,7 @@ def repeat_interleave(call: Call) -> Layout:
     ],
 )
 def pad(call: Call) -> Layout:
-    """Rows before and after: new ones have labels that no parameter feeds; negative: cropped."""
+    """Pad axes with rows whose labels occur in no parameter; a negative padding crops."""
     layout, amounts = list(call.layout("self")), list(call["pad"])
     constant = call.get("mode") in (None, "constant")
     edges: list[tuple[Axis, Axis] | None] = []
@@ -118,7 +118,7 @@ def pad(call: Call) -> Layout:
         else:
             if (before, after) != (0, 0):
                 call.freeze(layout[dim])
-                layout[dim] = plain(call.out_shape[dim])
+                layout[dim] = unlabelled(call.out_shape[dim])
             edges.append(None)
 
     def value(kept: Kept) -> list[Any]:
@@ -142,7 +142,7 @@ def pad(call: Call) -> Layout:
 def _padded(
     call: Call, axis: Axis, dim: int, before: int, after: int
 ) -> tuple[Axis, tuple[Axis, Axis]]:
-    """The padded axis, and the rows added (or cropped) at either end."""
+    """Return the padded axis, and the rows added (or cropped) at either end."""
     head = call.fresh(before, (dim, 0)) if before >= 0 else axis[:-before]
     tail = call.fresh(after, (dim, 1)) if after >= 0 else axis[after:]
     middle = axis[max(-before, 0) : len(axis) - max(-after, 0)]

@@ -1,10 +1,10 @@
-"""Pooling and resampling: the last dimensions are spatial, everything before them is kept."""
+"""Pooling and resampling, which change the last (spatial) dimensions and hand on the others."""
 
 from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 
 from .call import Call
 from .facts import Result
@@ -59,7 +59,7 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
         layout = call.first
         kept = len(layout) - spatial
         call.freeze(*layout[kept:])
-        results = [(*layout[:kept], *map(plain, s[kept:])) for s in call.out_shapes]
+        results = [(*layout[:kept], *map(unlabelled, s[kept:])) for s in call.out_shapes]
         return results if several else results[0]
 
     rule(operator, samples=samples, quiet=True)(resample)
@@ -71,11 +71,11 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
     samples=lambda: [sample(torch.randn(2, 6, 4, 4), torch.rand(2, 3, 3, 2), 0, 0, False)],
 )
 def sampled(call: Call) -> Result:
-    """Each channel read at the positions of a grid ``[B, h, w, 2]``, which stays."""
+    """Sample each channel at the positions of a grid ``[B, h, w, 2]``, which stays whole."""
     layout, grid = call.layout("input"), call.layout("grid")
     call.tie(layout[0], grid[0])
     call.freeze(*layout[2:], *grid[1:])
-    return (*layout[:2], *map(plain, call.out_shape[2:]))
+    return (*layout[:2], *map(unlabelled, call.out_shape[2:]))
 
 
 @rule(
@@ -102,13 +102,13 @@ def sampled(call: Call) -> Result:
     quiet=True,
 )
 def unpooled(call: Call) -> Result:
-    """Each channel's values put where a pooling found its largest ones."""
+    """Undo a max pooling: put each channel's values where the pooling found the largest ones."""
     layout, indices = call.layout("self"), call.layout("indices")
     kept = len(layout) - len(call["output_size"])
     for mine, theirs in zip(layout[:kept], indices[:kept], strict=True):
         call.tie(mine, theirs)
     call.freeze(*layout[kept:], *indices[kept:])
-    return (*layout[:kept], *map(plain, call.out_shape[kept:]))
+    return (*layout[:kept], *map(unlabelled, call.out_shape[kept:]))
 
 
 for _operator, (_spatial, _args) in _POOLS.items():

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells: hidden units are channels that also feed back into their own layer.
+"""Recurrent layers and cells, whose hidden units are channels that feed back into their own layer.
 
 Per layer and direction the parameters are ``w_ih [gates*H, in]``, ``w_hh [gates*H, H]`` and, with
 biases, ``b_ih`` and ``b_hh [gates*H]``. All layers share one initial state ``[layers, B, H]``, so
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 
@@ -53,29 +53,29 @@ def _samples(gates: int, states: int) -> Callable[[], list[Sample]]:
 
 @rule(aten.lstm.input, samples=_samples(gates=4, states=2))
 def lstm(call: Call) -> Result:
-    """Long short-term memory; results: sequence, last hidden state, last cell state."""
+    """Run an LSTM; results: sequence, last hidden state, last cell state."""
     return _recurrent(call, gates=4)
 
 
 @rule(aten.gru.input, samples=_samples(gates=3, states=1))
 def gru(call: Call) -> Result:
-    """Gated recurrent unit; results: sequence, last hidden state."""
+    """Run a GRU; results: sequence, last hidden state."""
     return _recurrent(call, gates=3)
 
 
 @rule(aten.rnn_relu.input, aten.rnn_tanh.input, samples=_samples(gates=1, states=1))
 def rnn(call: Call) -> Result:
-    """Plain recurrence; results: sequence, last hidden state."""
+    """Run a plain recurrent network; results: sequence, last hidden state."""
     return _recurrent(call, gates=1)
 
 
 def _recurrent(call: Call, gates: int) -> Result:
     x, states, parameters = call.layout("input"), call.layouts("hx"), call.layouts("params")
     directions = 2 if call["bidirectional"] else 1
-    each = 4 if call["has_biases"] else 2
-    if len(parameters) != call["num_layers"] * directions * each:  # projections
+    per_layer = 4 if call["has_biases"] else 2
+    if len(parameters) != call["num_layers"] * directions * per_layer:  # projections
         call.freeze(*(axis for layout in [x, *states, *parameters] for axis in layout))
-        return [tuple(plain(n) for n in shape) for shape in call.out_shapes]
+        return [tuple(unlabelled(n) for n in shape) for shape in call.out_shapes]
     call.freeze(*x[:-1])
     hidden = states[0][-1]
     for state in states:
@@ -84,10 +84,10 @@ def _recurrent(call: Call, gates: int) -> Result:
     inputs = x[-1]
     for layer in range(call["num_layers"]):
         for direction in range(directions):
-            first = (layer * directions + direction) * each
+            first = (layer * directions + direction) * per_layer
             call.contract("params", 1, parameters[first][1], item=first)
             call.contract("params", 1, parameters[first + 1][1], item=first + 1)
-            _cell(call, parameters[first : first + each], gates, inputs, hidden)
+            _cell(call, parameters[first : first + per_layer], gates, inputs, hidden)
         inputs = stack_rows([hidden] * directions)
     return [(*x[:-1], inputs), *(tuple(state) for state in states)]
 
@@ -119,14 +119,14 @@ def _cell_samples(gates: int, states: int) -> Callable[[], list[Sample]]:
 
 @rule(aten.lstm_cell.default, samples=_cell_samples(gates=4, states=2))
 def lstm_cell(call: Call) -> Result:
-    """One step of an LSTM; results: hidden state, cell state."""
+    """Run one step of an LSTM; results: hidden state, cell state."""
     hidden = _step(call, gates=4)
     return [hidden, hidden]
 
 
 @rule(aten.gru_cell.default, samples=_cell_samples(gates=3, states=1))
 def gru_cell(call: Call) -> Result:
-    """One step of a GRU."""
+    """Run one step of a GRU."""
     return _step(call, gates=3)
 
 
@@ -134,7 +134,7 @@ def gru_cell(call: Call) -> Result:
     aten.rnn_relu_cell.default, aten.rnn_tanh_cell.default, samples=_cell_samples(gates=1, states=1)
 )
 def rnn_cell(call: Call) -> Result:
-    """One step of a plain recurrence."""
+    """Run one step of a plain recurrent network."""
     return _step(call, gates=1)
 
 

@@ -1,4 +1,4 @@
-"""Reductions and what else runs along a dimension.
+"""Reductions, and operators whose result depends on all of a dimension.
 
 A sum is a contraction without a weight: where a removed channel is zero in it, so that it takes
 no part, the channel may go, and a mean is corrected for the number of channels that are left.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -34,15 +34,15 @@ def _dims(call: Call, rank: int) -> list[int]:
 
 
 def _left(call: Call, dims: Sequence[int]) -> Layout:
-    """The layout of the result."""
+    """Derive the layout of the result."""
     return tuple(
-        plain(1) if i in dims else axis
+        unlabelled(1) if i in dims else axis
         for i, axis in enumerate(call.layout("self"))
         if call.get("keepdim") or i not in dims
     )
 
 
-def _held(call: Call) -> Layout:
+def _freeze_reduced(call: Call) -> Layout:
     layout = call.layout("self")
     dims = _dims(call, len(layout))
     call.mix(*(layout[i] for i in dims))
@@ -50,7 +50,7 @@ def _held(call: Call) -> Layout:
 
 
 def _summed(call: Call) -> tuple[list[int], list[Axis]]:
-    """Say that a sum runs over the dimensions; these, and their axes."""
+    """State that a sum runs over the reduced dimensions; return these and their axes."""
     layout = call.layout("self")
     dims = _dims(call, len(layout))
     call.statistic("self", dims)
@@ -94,10 +94,10 @@ def mean(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), 2, [2], True)],
 )
 def norm(call: Call) -> Layout:
-    """p-norm over some dimensions, where zeros don't count if p is positive."""
+    """Compute a p-norm over some dimensions, where zeros don't count if p is positive."""
     order = call.get("ord") if "ord" in call.arguments else call["p"]
     if order is not None and not order > 0:
-        return _held(call)
+        return _freeze_reduced(call)
     call.facts.quiet = call.quiet("self")
     return _left(call, _summed(call)[0])
 
@@ -119,7 +119,7 @@ def norm(call: Call) -> Layout:
     ],
 )
 def spread(call: Call) -> Layout:
-    """Variance or standard deviation: a sum of squares about the mean, over its count."""
+    """Compute a variance or standard deviation: a sum of squares about the mean, over its count."""
     layout = call.layout("self")
     dims = _dims(call, len(layout))
     axes, name = (
@@ -129,12 +129,12 @@ def spread(call: Call) -> Layout:
     correction = 1.0 if call[name] is None else float(call[name])
     sizes = [call.node.args[0].meta["val"].shape[i] for i in dims]  # type: ignore[union-attr]
     if not all(isinstance(size, int) for size in sizes):
-        return _held(call)
+        return _freeze_reduced(call)
     count = math.prod(sizes)
     power = 0.5 if "std" in str(call.node.target) else 1.0
 
     def about_all(kept: Kept) -> float:
-        """From the count of rows that are left to that of all, less the correction."""
+        """Factor from the count of rows left to that of all rows, less the correction."""
         return (count * share(kept, axes) / max(count - correction, 1)) ** power
 
     call.statistic("self", dims, centred=True)
@@ -175,9 +175,9 @@ def spread(call: Call) -> Layout:
     aten.min.default,
     samples=lambda: [sample(torch.randn(2, 6), free=False)],
 )
-def held(call: Call) -> Layout:
+def reduce_whole(call: Call) -> Layout:
     """Reduce some dimensions, or all, in a way that has no neutral value."""
-    return _held(call)
+    return _freeze_reduced(call)
 
 
 @rule(
@@ -203,8 +203,8 @@ def held(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), [2], keepdim=True)],
 )
 def two_reductions(call: Call) -> Result:
-    """Reductions with two results of the same shape."""
-    return [_held(call)] * 2
+    """Reduce some dimensions to two results of the same shape."""
+    return [_freeze_reduced(call)] * 2
 
 
 @rule(
@@ -216,7 +216,7 @@ def two_reductions(call: Call) -> Result:
     ],
 )
 def weight_norm(call: Call) -> Layout:
-    """``g * v / |v|`` with a norm for each row of ``dim``, or one norm for all if it is -1."""
+    """Weight normalisation ``g * v / |v|``: a norm for each row of ``dim``, or one for all if it is -1."""
     layout, dim = call.layout("v"), call["dim"]
     call.mix(*(axis for i, axis in enumerate(layout) if i != dim))
     if dim >= 0:
@@ -226,11 +226,11 @@ def weight_norm(call: Call) -> Layout:
 
 @rule(aten.diff.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
 def differences(call: Call) -> Layout:
-    """Differences of neighbours along ``dim``, which therefore stays whole."""
+    """Compute differences of neighbours along ``dim``, which therefore stays whole."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     call.mix(layout[dim])
-    return (*layout[:dim], plain(call.out_shape[dim]), *layout[dim + 1 :])
+    return (*layout[:dim], unlabelled(call.out_shape[dim]), *layout[dim + 1 :])
 
 
 @rule(
@@ -250,7 +250,7 @@ def differences(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 4), 2, False)],
 )
 def along_dimension(call: Call) -> Layout:
-    """Shape-preserving, but every element depends on its whole row along ``dim``."""
+    """Apply a function of all of ``dim``, such as softmax, that keeps the shape; ``dim`` stays whole."""
     layout = call.layout("self")
     call.mix(layout[call.dim(call["dim"], len(layout))])
     return layout

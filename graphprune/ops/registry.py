@@ -1,4 +1,4 @@
-"""The table of operator rules: one entry holds every fact of an operator.
+"""The table of operator rules, with one entry for all facts of an operator.
 
 A rule is a function of a ``Call``. It returns the layout of the result (or a list of layouts,
 for operators with several results) and states, through the call's methods,
@@ -6,9 +6,9 @@ for operators with several results) and states, through the call's methods,
 * links: ``tie``, ``contract``, ``statistic``, ``mix``, ``freeze``;
 * costs: ``macs``;
 * what changes when channels go: ``rewrite``, ``replace`` and ``scale``;
-* whether the result is quiet (see ``Facts``).
+* whether the result is *quiet*: zero rows of parameters give zero rows of it.
 
-What else is known of an operator is a *trait* (``traits.py``), stated beside its rule.
+Whatever else is known of an operator is a *trait* (``traits.py``), stated beside its rule.
 
 An operator with no entry freezes every axis it touches. Entries carry samples; the tests walk
 the table and turn each sample into a law test, so adding an operator edits no test.
@@ -49,7 +49,7 @@ _NO_TRAITS = Traits()
 
 
 class Sample(NamedTuple):
-    """One example call of an operator, for the law tests."""
+    """An example call of an operator, for the tests of its rule's laws."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -57,26 +57,33 @@ class Sample(NamedTuple):
 
 
 def sample(*args: Any, free: bool = True, **kwargs: Any) -> Sample:
-    """An example call. ``free=False``: the operator is expected to freeze all it touches."""
+    """Make an example call.
+
+    Args:
+        args: positional arguments of the operator.
+        free: whether some axis can be cut; if not, the operator is expected to freeze all it touches.
+        kwargs: keyword arguments of the operator.
+    """
     return Sample(args, kwargs, free)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One table entry.
+    """One entry of the table: an operator's rule, example calls and traits.
 
     Attributes:
         apply: the rule.
         samples: example calls.
-        quiet: the result is quiet where all operands are.
-        wide: computes the same in float64, where the operator itself only takes narrower types.
+        quiet: whether rows of the result are zero where those of all operands are.
+        in_float64: a function that computes the same in float64, for operators that only take
+            narrower dtypes.
         traits: what else is known of it.
     """
 
     apply: Callable[[Call], Result]
     samples: Callable[[], Sequence[Sample]]
     quiet: bool = False
-    wide: Callable[..., Any] | None = None
+    in_float64: Callable[..., Any] | None = None
     traits: Traits = _NO_TRAITS
 
 
@@ -87,7 +94,7 @@ def rule(
     *operators: Any,
     samples: Callable[[], Sequence[Sample]],
     quiet: bool = False,
-    wide: Callable[..., Any] | None = None,
+    in_float64: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
     """Enter a rule into the table for one or several operator overloads.
 
@@ -95,23 +102,23 @@ def rule(
         operators: the overloads; one that another library registers by name,
             ``"library::operator"``, since it exists only once that library has been imported.
         samples: example calls, for the law tests.
-        quiet: rows of the result are zero where those of all operands are, as when data is only
+        quiet: whether rows of the result are zero where those of all operands are, as when data is only
             moved. Rules that know better set ``call.facts.quiet``.
-        wide: see ``Rule``.
+        in_float64: see ``Rule``.
     """
 
     def enter(function: Callable[[Call], Result]) -> Callable[[Call], Result]:
         for operator in operators:
             if operator in RULES:
                 raise InternalError(f"{operator} has two rules")
-            RULES[operator] = Rule(function, samples, quiet, wide)
+            RULES[operator] = Rule(function, samples, quiet, in_float64)
         return function
 
     return enter
 
 
 def state_traits(*operators: Any, **traits: Any) -> None:
-    """State traits of operators that have a rule; see ``traits.Traits`` for what there is."""
+    """State traits of operators that have a rule; ``traits.Traits`` lists them."""
     for operator in operators:
         if operator not in RULES:
             raise InternalError(f"{operator} has no rule, so it can't have traits")
@@ -120,24 +127,24 @@ def state_traits(*operators: Any, **traits: Any) -> None:
 
 
 def find(operator: Any) -> Rule | None:
-    """The rule of what a node calls."""
+    """Look up the rule of an operator; ``None`` if there is none."""
     named = isinstance(operator, torch._ops.OpOverload)
     return RULES.get(operator) or (RULES.get(operator.name()) if named else None)
 
 
 def traits_of(node: fx.Node) -> Traits:
-    """The traits of what a node calls; none, if there is no rule for it."""
+    """Look up the traits of the operator that a node calls; those of no rule are empty."""
     entry = find(node.target) if node.op == "call_function" else None
     return _NO_TRAITS if entry is None else entry.traits
 
 
 def form_of(node: fx.Node) -> Form | None:
-    """How a call with a weight names its operands; ``None`` if it is no such call."""
+    """Look up how the operator of a call names its weight and other operands; ``None`` without weight."""
     return traits_of(node).form
 
 
 def passes_value_on(node: fx.Node) -> bool:
-    """Whether a call hands its first operand on, at most in another type or place in memory."""
+    """Whether a call hands its first operand on, at most cast to another dtype or moved in memory."""
     traits = traits_of(node)
     return traits.identity and not (traits.unless and bind(node)[traits.unless])
 

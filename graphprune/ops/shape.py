@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from graphprune.axes.labels import Axis, plain
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout, reshape
 from graphprune.axes.split import split
 from graphprune.axes.unify import merge
@@ -34,13 +34,13 @@ aten = torch.ops.aten
     quiet=True,
 )
 def view(call: Call) -> Layout:
-    """Row-major reshape to ``size``."""
+    """Reshape a tensor in row-major order to ``size``."""
     return _to_sizes(call, "size")
 
 
 @rule(aten.reshape.default, samples=lambda: [sample(torch.randn(2, 6, 4), [2, 24])], quiet=True)
 def reshape_to(call: Call) -> Layout:
-    """Row-major reshape to ``shape``."""
+    """Reshape a tensor in row-major order to ``shape``."""
     return _to_sizes(call, "shape")
 
 
@@ -56,7 +56,7 @@ def _to_sizes(call: Call, argument: str) -> Layout:
     samples=lambda: [sample(torch.randn(2, 24), torch.randn(2, 6, 4))],
 )
 def reshape_like(call: Call) -> Layout:
-    """Row-major reshape to the shape of another tensor, so their axes are tied."""
+    """Reshape a tensor to the shape of another, so their axes are tied."""
     layout = reshape(call.labels, call.layout("self"), call.out_shape, call.link)
     for mine, other in zip(layout, call.layout("other"), strict=True):
         call.tie(mine, other)
@@ -132,7 +132,7 @@ def transpose(call: Call) -> Layout:
     quiet=True,
 )
 def reverse_dimensions(call: Call) -> Layout:
-    """Matrix transpose."""
+    """Transpose a matrix, or reverse all dimensions."""
     return call.layout("self")[::-1]
 
 
@@ -150,7 +150,7 @@ def transpose_matrices(call: Call) -> Layout:
     quiet=True,
 )
 def move_dimension(call: Call) -> Layout:
-    """Move one dimension elsewhere."""
+    """Move one dimension to another position."""
     out = list(call.layout("self"))
     axis = out.pop(call["source"])
     out.insert(call.dim(call["destination"], len(out) + 1), axis)
@@ -166,7 +166,7 @@ def move_dimension(call: Call) -> Layout:
 def unsqueeze(call: Call) -> Layout:
     """Insert a dimension of size one."""
     out = list(call.layout("self"))
-    out.insert(call.dim(call["dim"], len(out) + 1), plain(1))
+    out.insert(call.dim(call["dim"], len(out) + 1), unlabelled(1))
     return tuple(out)
 
 
@@ -213,18 +213,18 @@ def squeeze(call: Call) -> Layout:
     ],
 )
 def expand(call: Call) -> Layout:
-    """Stretch axes of size one; a stretched axis has channels of its own."""
+    """Expand axes of size one; an expanded axis gets channels of its own."""
     layout, sizes = call.layout("self"), list(call["size"])
     offset = len(sizes) - len(layout)
     out: list[Axis] = []
     stretched: list[Axis] = []
     for i, size in enumerate(call.out_shape):
-        old = layout[i - offset] if i >= offset else plain(1)
+        old = layout[i - offset] if i >= offset else unlabelled(1)
         if isinstance(sizes[i], int) and len(old) != size:
             stretched.append(call.fresh(size, i))
             out.append(stretched[-1])
         else:
-            out.append(old if len(old) == size else plain(size))
+            out.append(old if len(old) == size else unlabelled(size))
     call.facts.quiet = call.quiet("self") and not call.removable(*stretched)
     call.rewrite("size", lambda kept: resized(sizes, tuple(out), kept))
     return tuple(out)
@@ -235,7 +235,7 @@ def expand(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(1, 6, 1), torch.randn(2, 6, 5))],
 )
 def expand_as(call: Call) -> Layout:
-    """Stretch to the shape of another tensor."""
+    """Expand a tensor to the shape of another."""
     other = call.layout("other")
     layout = call.layout("self")
     for mine, theirs in zip(layout, other[len(other) - len(layout) :], strict=True):
@@ -249,15 +249,15 @@ def expand_as(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(2, 6, 7), 2, 3, 2)],
 )
 def windows(call: Call) -> Layout:
-    """Windows along one dimension, which stays; their positions become a new last one."""
+    """Extract windows along one dimension, which stays whole; their elements become a new last dimension."""
     layout = call.layout("self")
     dim = call.dim(call["dimension"], len(layout))
     call.freeze(layout[dim])
     return (
         *layout[:dim],
-        plain(call.out_shape[dim]),
+        unlabelled(call.out_shape[dim]),
         *layout[dim + 1 :],
-        plain(call.out_shape[-1]),
+        unlabelled(call.out_shape[-1]),
     )
 
 
@@ -268,11 +268,11 @@ def windows(call: Call) -> Layout:
     ],
 )
 def patches(call: Call) -> Layout:
-    """``[B, C, H, W] -> [B, C*kh*kw, positions]``: each channel becomes ``kh*kw`` rows."""
+    """Extract patches (im2col), ``[B, C, H, W] -> [B, C*kh*kw, positions]``: ``kh*kw`` rows a channel."""
     layout = call.layout("self")
     call.freeze(*layout[-2:])
-    channels = merge([layout[-3], plain(math.prod(call["kernel_size"]))])
-    return (*layout[:-3], channels, plain(call.out_shape[-1]))
+    channels = merge([layout[-3], unlabelled(math.prod(call["kernel_size"]))])
+    return (*layout[:-3], channels, unlabelled(call.out_shape[-1]))
 
 
 @rule(
@@ -282,12 +282,12 @@ def patches(call: Call) -> Layout:
     ],
 )
 def unpatched(call: Call) -> Layout:
-    """``[B, C*kh*kw, positions] -> [B, C, H, W]``: ``kh*kw`` rows go together."""
+    """Sum patches up (col2im), ``[B, C*kh*kw, positions] -> [B, C, H, W]``: ``kh*kw`` rows go together."""
     layout, kernel = call.layout("self"), math.prod(call["kernel_size"])
     rows = layout[-2]
     outer, inner = split(call.labels, rows, [len(rows) // kernel, kernel], call.link)
     call.freeze(inner, layout[-1])
-    return (*layout[:-2], outer, *(plain(n) for n in call.out_shape[-2:]))
+    return (*layout[:-2], outer, *(unlabelled(n) for n in call.out_shape[-2:]))
 
 
 @rule(
@@ -296,7 +296,7 @@ def unpatched(call: Call) -> Layout:
     samples=lambda: [sample(torch.randn(6, 3, 3))],
 )
 def triangle(call: Call) -> Layout:
-    """Zeros on one side of the diagonal of the last two dimensions, which therefore stay."""
+    """Zero one side of the diagonal of the last two dimensions, which therefore stay whole."""
     layout = call.layout("self")
     call.freeze(*layout[-2:])
     return layout
@@ -304,12 +304,12 @@ def triangle(call: Call) -> Layout:
 
 @rule(aten.diagonal.default, samples=lambda: [sample(torch.randn(3, 6, 3), 0, 0, 2)])
 def diagonal(call: Call) -> Layout:
-    """The diagonal of two dimensions, which stay, as a new last one."""
+    """Extract the diagonal of two dimensions, which stay whole, as a new last one."""
     layout = call.layout("self")
     dims = {call.dim(call[name], len(layout)) for name in ("dim1", "dim2")}
     call.freeze(*(layout[d] for d in dims))
     rest = (axis for d, axis in enumerate(layout) if d not in dims)
-    return (*rest, plain(call.out_shape[-1]))
+    return (*rest, unlabelled(call.out_shape[-1]))
 
 
 @rule(
@@ -318,12 +318,12 @@ def diagonal(call: Call) -> Layout:
     quiet=True,
 )
 def pixel_shuffle(call: Call) -> Layout:
-    """``[C*r*r, H, W] -> [C, H*r, W*r]``: r*r consecutive channels go together."""
+    """Shuffle pixels, ``[C*r*r, H, W] -> [C, H*r, W*r]``: r*r consecutive channels are removed together."""
     layout, r = call.layout("self"), int(call["upscale_factor"])
     channels = layout[-3]
     outer, inner = split(call.labels, channels, [len(channels) // (r * r), r * r], call.link)
     call.freeze(inner, *layout[-2:])
-    return (*layout[:-3], outer, *(plain(n) for n in call.out_shape[-2:]))
+    return (*layout[:-3], outer, *(unlabelled(n) for n in call.out_shape[-2:]))
 
 
 @rule(
@@ -332,11 +332,11 @@ def pixel_shuffle(call: Call) -> Layout:
     quiet=True,
 )
 def pixel_unshuffle(call: Call) -> Layout:
-    """``[C, H*r, W*r] -> [C*r*r, H, W]``: each channel becomes r*r consecutive ones."""
+    """Undo a pixel shuffle, ``[C, H*r, W*r] -> [C*r*r, H, W]``: each channel becomes r*r in succession."""
     layout, r = call.layout("self"), int(call["downscale_factor"])
     call.freeze(*layout[-2:])
-    channels = merge([layout[-3], plain(r * r)])
-    return (*layout[:-3], channels, *(plain(n) for n in call.out_shape[-2:]))
+    channels = merge([layout[-3], unlabelled(r * r)])
+    return (*layout[:-3], channels, *(unlabelled(n) for n in call.out_shape[-2:]))
 
 
 @rule(
@@ -345,7 +345,7 @@ def pixel_unshuffle(call: Call) -> Layout:
     quiet=True,
 )
 def channel_shuffle(call: Call) -> Layout:
-    """``[g, C/g] -> [C/g, g]`` on axis 1."""
+    """Shuffle channels: transpose axis 1, seen as ``[g, C/g]``, to ``[C/g, g]``."""
     layout, groups = call.layout("self"), int(call["groups"])
     outer, inner = split(call.labels, layout[1], [groups, len(layout[1]) // groups], call.link)
     call.rewrite("groups", lambda kept: int(kept(outer).sum()))

@@ -1,6 +1,6 @@
 """Fourier transforms, and complex values as pairs of real ones.
 
-A transform mixes what it runs over; it is linear in all else, so other axes pass. Functions of complex
+A transform mixes the axes it runs over; it acts on each row of the other axes alone, which are handed on. Functions of complex
 values, element by element, are with the others in ``elementwise``.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.axes.labels import plain
+from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
@@ -41,7 +41,7 @@ def _of_real() -> list[Sample]:
 )
 @rule(aten.fft_ihfft.default, aten.fft_rfft.default, samples=_of_real, quiet=True)
 def transform(call: Call) -> Layout:
-    """Along ``dim``."""
+    """Transform a tensor along ``dim``, which stays whole."""
     return _mixed(call, [call["dim"]])
 
 
@@ -79,7 +79,7 @@ def _of_several_real() -> list[Sample]:
 )
 @rule(aten.fft_ihfftn.default, aten.fft_rfftn.default, samples=_of_several_real, quiet=True)
 def transforms(call: Call) -> Layout:
-    """Along several dimensions: those named, as many at the end as there are sizes, or all."""
+    """Transform along several dimensions: those named, the last ``len(s)``, or all."""
     rank = call.rank("self")
     if call["dim"] is not None:
         return _mixed(call, call["dim"])
@@ -92,7 +92,7 @@ def transforms(call: Call) -> Layout:
     aten._fft_r2c.default, samples=lambda: [sample(torch.randn(2, 6, 5), [2], 0, True)], quiet=True
 )
 def core_transform(call: Call) -> Layout:
-    """The same in the core set of operators."""
+    """Transform along the dimensions named, by an operator of the core ATen set."""
     return _mixed(call, call["dim"])
 
 
@@ -103,7 +103,7 @@ def core_transform(call: Call) -> Layout:
     quiet=True,
 )
 def rotated(call: Call) -> Layout:
-    """Halves of some dimensions, or of all, exchanged."""
+    """Exchange the halves of some dimensions, or of all (``fftshift``)."""
     dims = call["dim"]
     return _mixed(call, range(call.rank("self")) if dims is None else dims)
 
@@ -112,13 +112,13 @@ def _mixed(call: Call, dims: list[int] | range) -> Layout:
     layout = list(call.layout("self"))
     for dim in dims:
         call.mix(layout[dim])
-        layout[dim] = plain(call.out_shape[dim])
+        layout[dim] = unlabelled(call.out_shape[dim])
     return tuple(layout)
 
 
 @rule(aten.view_as_complex.default, samples=lambda: [sample(torch.randn(3, 6, 2))], quiet=True)
 def from_pairs(call: Call) -> Layout:
-    """``[..., 2] -> [...]``: real and imaginary parts, which stay together."""
+    """Make complex numbers of pairs, ``[..., 2] -> [...]``: real and imaginary parts stay together."""
     *rest, pair = call.layout("self")
     call.freeze(pair)
     return tuple(rest)
@@ -126,5 +126,5 @@ def from_pairs(call: Call) -> Layout:
 
 @rule(aten.view_as_real.default, samples=lambda: [sample(_complex(3, 6))], quiet=True)
 def to_pairs(call: Call) -> Layout:
-    """``[...] -> [..., 2]``."""
-    return (*call.layout("self"), plain(2))
+    """Split complex numbers into pairs, ``[...] -> [..., 2]``."""
+    return (*call.layout("self"), unlabelled(2))

@@ -1,4 +1,4 @@
-"""Traits: what is known of an operator beside what it does to channels.
+"""Traits of operators: properties that stages ask for beside the rule, such as being linear.
 
 A trait is stated once, where the operator's rule stands (``registry.state_traits``), and asked for
 by every stage that needs it (``registry.traits_of``). The tests walk the table and try each trait
@@ -15,7 +15,7 @@ __all__ = ["Form", "Traits"]
 
 @dataclass(frozen=True)
 class Form:
-    """How an operator with weights names its operands, and how its weight lies.
+    """Names of the operands of an operator with a weight, and the order of the weight's dimensions.
 
     Attributes:
         kind: ``convolution``, ``linear``, ``matmul`` or ``norm``.
@@ -36,17 +36,17 @@ class Form:
 
     @property
     def is_layer(self) -> bool:
-        """Whether it is a module's own product with a weight: a convolution or a linear layer."""
+        """Whether the operator is a layer's product with its weight: a convolution or a linear layer."""
         return self.kind in {"convolution", "linear"}
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What is known of one operator.
+    """The traits of one operator.
 
     Attributes:
-        identity: the result is the first operand, at most in another type or place in memory.
-        unless: an argument; where it is true, the operator is no identity (dropout's ``train``).
+        identity: the result is the first operand, at most cast to another dtype or moved in memory.
+        unless: name of an argument that, where true, makes the operator no identity (dropout's ``train``).
         view: the result reads the first operand's memory as it lies, so a runtime moves nothing.
         moves: every element of the result is an element of the first operand.
         linear: multiplying all tensor operands by a number multiplies the result by it.

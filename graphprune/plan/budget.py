@@ -1,4 +1,4 @@
-"""Budget: the bound to meet."""
+"""Budgets: upper bounds on the costs of the smaller model, and how they are written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([KMGT]?)\s*$
 
 @dataclass(frozen=True)
 class Budget:
-    """An upper bound on one cost.
+    """An upper bound on one cost of the smaller model.
 
     Attributes:
         cost: ``"macs"``, ``"params"``, ``"latency"``, ``"memory"`` or ``"size"``.
@@ -38,7 +38,7 @@ class Budget:
     amount: float
 
     def __post_init__(self) -> None:
-        """Refuse amounts that can't be meant.
+        """Refuse an amount that can't be a budget.
 
         Raises:
             OptionError: unless the amount is a positive number.
@@ -55,38 +55,38 @@ class Budget:
         return self.amount <= 1
 
     def absolute(self, dense: float) -> float:
-        """The bound in the unit of the cost."""
+        """Convert the bound to the unit of the cost, given the dense cost."""
         return self.amount * dense if self.is_fraction else self.amount
 
     @staticmethod
     def flops(amount: float | str) -> Budget:
-        """A bound on FLOPs: a fraction, or an absolute number of FLOPs (1 MAC = 2 FLOPs)."""
+        """Make a bound on FLOPs: a fraction, or an absolute number of FLOPs (1 MAC = 2 FLOPs)."""
         number = parse_amount(amount)
         return Budget("macs", number if number <= 1 else number / 2)
 
     @staticmethod
     def params(amount: float | str) -> Budget:
-        """A bound on parameters: a fraction, or an absolute number."""
+        """Make a bound on parameters: a fraction, or an absolute number."""
         return Budget("params", parse_amount(amount))
 
     @staticmethod
     def latency(amount: float | str) -> Budget:
-        """A bound on the time of a run: a fraction, or ``8ms``, ``500us``, ``1.5s``."""
+        """Make a bound on the time of a run: a fraction, or ``8ms``, ``500us``, ``1.5s``."""
         return Budget("latency", _with_unit(amount, _TIMES))
 
     @staticmethod
     def memory(amount: float | str) -> Budget:
-        """A bound on weights and the largest live activations: a fraction, or ``20MB``."""
+        """Make a bound on weights and the largest live activations: a fraction, or ``20MB``."""
         return Budget("memory", _with_unit(amount, _BYTES))
 
     @staticmethod
     def size(amount: float | str) -> Budget:
-        """A bound on the ONNX file: a fraction, or ``5MB``."""
+        """Make a bound on the size of the ONNX file: a fraction, or ``5MB``."""
         return Budget("size", _with_unit(amount, _BYTES))
 
 
 def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
-    """Budgets by the names of their options: ``{"flops": 0.5, "latency": "8ms"}``.
+    """Make budgets from amounts by the names of their options: ``{"flops": 0.5, "latency": "8ms"}``.
 
     Raises:
         OptionError: if there is none, or one can't be read.
@@ -98,24 +98,24 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
         "memory": Budget.memory,
         "size": Budget.size,
     }
-    found = tuple(makers[name](amount) for name, amount in amounts.items()
+    made = tuple(makers[name](amount) for name, amount in amounts.items()
                   if amount is not None and amount != "")  # fmt: skip
-    if not found:
+    if not made:
         raise OptionError(
             "give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}"
         )
-    return found
+    return made
 
 
 def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
-    """A share as it is, or a number with a unit as a multiple of the smallest.
+    """Read a fraction as it is, or a number with a unit as a multiple of the smallest unit.
 
     A number above 1 without a unit is refused: it could be meant in any.
     """
     if isinstance(amount, str):
-        found = re.fullmatch(r"\s*(.*?)\s*(" + "|".join(units) + r")\s*", amount)
-        if found is not None:
-            value = parse_amount(found[1]) * units[found[2]]
+        match = re.fullmatch(r"\s*(.*?)\s*(" + "|".join(units) + r")\s*", amount)
+        if match is not None:
+            value = parse_amount(match[1]) * units[match[2]]
             if value > 1:
                 return value
             raise OptionError(f"the budget {amount!r} is too small")
@@ -129,7 +129,7 @@ def _with_unit(amount: float | str, units: Mapping[str, float]) -> float:
 
 
 def parse_amount(amount: float | str) -> float:
-    """``0.5``, ``"0.5"``, ``"50%"`` or ``"1.2G"`` as a number.
+    """Read an amount, ``0.5``, ``"0.5"``, ``"50%"`` or ``"1.2G"``, as a number.
 
     Raises:
         OptionError: for anything else.

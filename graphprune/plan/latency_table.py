@@ -1,4 +1,4 @@
-"""Latency tables: what each operator takes at any width, as measured on some machine.
+"""Latency tables: the time that each operator takes at any width, measured on one machine.
 
 Plain data, JSON, no torch. ``docs/latency.md`` states the format.
 """
@@ -26,18 +26,18 @@ __all__ = [
     "MAX_BYTES",
     "Grid",
     "Kernel",
+    "KernelTimes",
     "LatencyTable",
-    "Measured",
     "alignment",
 ]
 
 FORMAT = "graphprune.latency/1"
 
 MAX_BYTES = 1 << 26
-"""Of a table as text; that of a network with a hundred distinct layers has some 300,000."""
+"""Largest size of a table as text; that of a network with a hundred distinct layers has some 300,000."""
 
 CLASSES = 5
-"""Widths are told apart by the largest of 1, 2, 4, 8, 16 that divides them."""
+"""Number of width classes: by the largest of 1, 2, 4, 8, 16 that divides the width."""
 
 _ERROR = ("networks", "mean", "largest")
 
@@ -46,7 +46,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Kernel:
-    """What onnxruntime runs as one: an operator, and what is fused into it.
+    """An operator with what onnxruntime fuses into it, which it runs as one.
 
     Attributes:
         kind: such as ``conv``; see ``graphprune.passes.latency``.
@@ -64,13 +64,13 @@ class Kernel:
 
     @property
     def key(self) -> str:
-        """The kernel as text; equal kernels have equal texts."""
+        """Text that identifies the kernel; equal kernels have equal keys."""
         return json.dumps([self.kind, self.shape, self.widths, self.attributes, self.tail])
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Seconds at some widths, and between them.
+    """Times over a grid of widths, interpolated between its points.
 
     Attributes:
         axes: ascending widths, one or two axes of them.
@@ -81,7 +81,7 @@ class Grid:
     seconds: tuple[float, ...]
 
     def at(self, widths: Sequence[NDArray[Any]]) -> Array:
-        """Interpolated linearly in each width, and constant outside; the widths broadcast."""
+        """Interpolate the seconds linearly in each width, constant outside the grid; the widths broadcast."""
         table = np.asarray(self.seconds).reshape([len(axis) for axis in self.axes])
         total: Array = np.zeros(np.broadcast_shapes(*(np.shape(w) for w in widths)))
         cells = [
@@ -102,7 +102,7 @@ class Grid:
 
 
 def _cell(axis: NDArray[Any], width: NDArray[Any]) -> tuple[Any, Any, Any]:
-    """Indices of the grid points around each width, and how far it is to the second."""
+    """Find the two grid points around each width, and the fraction of the way between them."""
     low = np.clip(np.searchsorted(axis, width, side="right") - 1, 0, max(len(axis) - 2, 0))
     high = np.minimum(low + 1, len(axis) - 1)
     step = np.maximum(axis[high] - axis[low], 1)
@@ -110,8 +110,8 @@ def _cell(axis: NDArray[Any], width: NDArray[Any]) -> tuple[Any, Any, Any]:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a kernel takes.
+class KernelTimes:
+    """Measured times of one kernel, by width.
 
     Widths that a machine likes, usually multiples of 8 or 16, may be much faster than odd ones
     beside them. So there is one grid of widths that are multiples of 16 (of 8 or less, where the
@@ -130,7 +130,7 @@ class Measured:
     classes: tuple[float, ...]
 
     def at(self, *widths: NDArray[Any]) -> Array:
-        """Seconds at widths that broadcast to the shape of the result."""
+        """Predict the seconds at widths, which broadcast to the shape of the result."""
         fast, slow = self.even.at(widths), self.odd.at(widths)
         share = np.asarray(self.classes).reshape((CLASSES,) * len(widths))
         share = share[tuple(alignment(w) for w in widths)]
@@ -139,7 +139,7 @@ class Measured:
 
 
 def alignment(width: NDArray[Any]) -> NDArray[np.int64]:
-    """The class of a width: how often 2 divides it, at most 4 times.
+    """Classify widths by how often 2 divides them, at most 4 times.
 
     >>> alignment(np.array([7, 12, 48])).tolist()
     [0, 2, 4]
@@ -152,7 +152,7 @@ def alignment(width: NDArray[Any]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What the operators of a network take on one machine.
+    """Times of the operators of a network on one machine.
 
     Attributes:
         kernels: by ``Kernel.key``.
@@ -164,7 +164,7 @@ class LatencyTable:
         error: of the prediction, over whole networks: ``networks``, ``mean``, ``largest``.
     """
 
-    kernels: Mapping[str, Measured]
+    kernels: Mapping[str, KernelTimes]
     per_byte: float
     per_mac: float
     scale: float = 1.0
@@ -173,14 +173,14 @@ class LatencyTable:
     error: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """As JSON text; times are in seconds."""
+        """Write the table as JSON text, times in seconds."""
         data = asdict(self)
-        data["kernels"] = {name: asdict(each) for name, each in sorted(self.kernels.items())}
+        data["kernels"] = {name: asdict(times) for name, times in sorted(self.kernels.items())}
         return json.dumps({"format": FORMAT} | data, indent=1, sort_keys=True) + "\n"
 
     @staticmethod
     def from_json(text: str) -> LatencyTable:
-        """Read a table.
+        """Read a latency table from JSON text.
 
         Raises:
             LoadError: if the text isn't a table of a known version; nothing is guessed.
@@ -216,7 +216,7 @@ class LatencyTable:
 
 
 def check(condition: bool, message: str) -> None:
-    """Refuse a table.
+    """Refuse a latency table unless a condition holds.
 
     Raises:
         LoadError: unless the condition holds.
@@ -224,7 +224,7 @@ def check(condition: bool, message: str) -> None:
     expect(condition, LoadError, message, "see docs/latency.md")
 
 
-def _measured(name: str, value: Any) -> Measured:
+def _measured(name: str, value: Any) -> KernelTimes:
     check(
         isinstance(value, dict) and set(value) == {"even", "odd", "classes"},
         f"kernel {shown(name)} must have exactly even, odd and classes",
@@ -239,7 +239,7 @@ def _measured(name: str, value: Any) -> Measured:
         and all(finite(c) and 0 <= c <= 1 for c in classes),
         f"kernel {shown(name)}: classes must be {CLASSES**rank} numbers from 0 to 1",
     )
-    return Measured(even, odd, tuple(classes))
+    return KernelTimes(even, odd, tuple(classes))
 
 
 def _grid(name: str, value: Any) -> Grid:
@@ -271,5 +271,5 @@ def _is_axis(axis: Any) -> bool:
 
 
 def _is_width(value: Any) -> bool:
-    """Whether it is a number of channels or samples that arithmetic can take."""
+    """Whether a value is a positive integer that fits arithmetic, as a number of channels or samples."""
     return is_index(value) and 0 < value <= MAX_WIDTH

@@ -1,4 +1,4 @@
-"""Plan: which channels of which group are kept. Plain data, JSON, no torch.
+"""Plans: which channels of which group are kept. Plain data, JSON, no torch.
 
 The format is stated in ``docs/plan-format.md``. A plan is bound to an architecture by its
 fingerprint, not to weights, so it can be replayed on another checkpoint.
@@ -20,11 +20,11 @@ __all__ = ["FORMAT", "FORMAT_INEXACT", "MAX_BYTES", "GroupPlan", "Plan"]
 FORMAT = "graphprune.plan/1"
 
 FORMAT_INEXACT = "graphprune.plan/2"
-"""What only differs by the key ``allow_inexact``, so that a reader of version 1 refuses it."""
+"""Format of plans with inexact cuts: adds ``allow_inexact``, so that readers of version 1 refuse it."""
 
 MAX_WIDTH = 1 << 24
 MAX_BYTES = 1 << 26
-"""Of a plan as text; that of a network with a million channels has some eight million."""
+"""Largest size of a plan as text; that of a network with a million channels has some eight million."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A decision, ready to be applied.
+    """The kept channels of every group of one architecture, ready to be applied.
 
     Attributes:
         fingerprint: of the architecture it was made for.
@@ -64,13 +64,13 @@ class Plan:
 
     @property
     def keep(self) -> dict[str, tuple[int, ...]]:
-        """Group name -> kept channels."""
+        """Kept channels by the id of their group."""
         return {group.id: group.keep for group in self.groups}
 
     def check(
         self, fingerprint: str, widths: Mapping[str, int], *, allow_inexact: bool = False
     ) -> None:
-        """Refuse to be applied to another architecture.
+        """Check that the plan is made for an architecture.
 
         Args:
             fingerprint: of the model.
@@ -97,7 +97,7 @@ class Plan:
         )
 
     def to_json(self) -> str:
-        """As JSON text; the same plan gives the same bytes."""
+        """Write the plan as JSON text; the same plan gives the same bytes."""
         groups = [
             f'    {{"id": {json.dumps(g.id)}, "width": {g.width}, "keep": {json.dumps(g.keep)}, '
             f'"axes": {json.dumps(g.axes)}}}'
@@ -117,7 +117,7 @@ class Plan:
 
     @staticmethod
     def from_json(text: str) -> Plan:
-        """Read a plan.
+        """Read a plan from JSON text.
 
         Raises:
             PlanError: if the text isn't a plan of a known version; nothing is guessed.

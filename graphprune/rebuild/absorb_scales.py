@@ -1,9 +1,9 @@
-"""Absorb: let a module's own parameters and attributes do what a cut graph has extra factors for.
+"""Absorb the factors that a cut graph multiplies by into a module's own parameters and attributes.
 
 A cut program corrects statistics and the scale of attention by factors in the graph. The user's
 class has no place for these, but its parameters may take them over: the weight of a norm, the
 rows of a projection that make queries; and so may an epsilon kept as an attribute. Whether this
-gives the same is not decided here: ``eager.py`` compares the result with the cut program.
+gives the same is not decided here: ``rebuild.py`` compares the result with the cut program.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["Absorbed", "absorb"]
+__all__ = ["AbsorbedScales", "absorb_scales"]
 
 aten = torch.ops.aten
 
 
 @dataclass
-class Absorbed:
-    """What takes over the factors.
+class AbsorbedScales:
+    """Parameters and numbers that take over the factors of a cut graph.
 
     Attributes:
         rows: per tensor and purpose, what each row of its first axis is multiplied by,
@@ -46,51 +46,51 @@ class Absorbed:
     literals: list[tuple[fx.Node, float, float]] = field(default_factory=list)
 
     def factors(self, name: str, cut: Cut) -> torch.Tensor:
-        """For each row that is left on a tensor's first axis, what it is multiplied by."""
+        """Collect the factor of each row that is left on a tensor's first axis."""
         factors = np.prod(list(self.rows[name].values()), axis=0)
         axis = cut.analysis.axes[name][0]
         return torch.from_numpy(factors[cut.kept(axis)] if axis.shape[1] else factors)
 
 
-def absorb(cut: Cut) -> Absorbed:
+def absorb_scales(cut: Cut) -> AbsorbedScales:
     """Find the parameters and numbers that can take over the factors of a cut program.
 
     Factors for which there are none are left out.
     """
-    found, analysis = Absorbed(), cut.analysis
+    absorbed, analysis = AbsorbedScales(), cut.analysis
     for node, facts in analysis.facts.items():
         for argument, scale in facts.scales.items():
             if (factor := scale(cut.kept)) == 1:
                 continue
             if argument:
-                _backward(analysis, bind(node)[argument], factor, found)
+                _backward(analysis, bind(node)[argument], factor, absorbed)
             else:
-                _forward(analysis, node, factor, found)
+                _forward(analysis, node, factor, absorbed)
         if node.target is aten.scaled_dot_product_attention.default:
-            _query(cut, node, found)
-    return found
+            _query(cut, node, absorbed)
+    return absorbed
 
 
-def _query(cut: Cut, node: fx.Node, found: Absorbed) -> None:
-    """Queries that make up for the default scale, ``1 / sqrt(E)`` with fewer dimensions ``E``."""
+def _query(cut: Cut, node: fx.Node, absorbed: AbsorbedScales) -> None:
+    """Scale queries to make up for the default scale ``1 / sqrt(E)``, in which ``E`` has shrunk."""
     arguments = bind(node)
     layout = cut.analysis.layouts[arguments["query"]]
     if arguments["scale"] is None and isinstance(layout, tuple):
         factor = math.sqrt(share(cut.kept, layout[-1:]))
         if factor != 1:
-            _backward(cut.analysis, arguments["query"], factor, found)
+            _backward(cut.analysis, arguments["query"], factor, absorbed)
 
 
-def _backward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:
-    """Multiply what a value is made of, where one stored tensor or one layer makes all of it."""
+def _backward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:
+    """Carry a factor back to the one stored tensor, or the one layer, that makes all of a value."""
     if (stored := _stored(node)) is not None:
-        _multiply(analysis, stored, None, factor, found, "statistic")
-    elif (source := _Sources()[node]) is not None:
+        _multiply(analysis, stored, None, factor, absorbed, "statistic")
+    elif (source := _ProducingLayers()[node]) is not None:
         layer, numbers = source
         arguments = bind(layer)
         for name in ("weight", "bias"):
             if (stored := _stored(arguments.get(name))) is not None:
-                _multiply(analysis, stored, np.unique(numbers.numpy()), factor, found, "query")
+                _multiply(analysis, stored, np.unique(numbers.numpy()), factor, absorbed, "query")
 
 
 def _multiply(
@@ -98,17 +98,17 @@ def _multiply(
     stored: fx.Node,
     rows: NDArray[np.int64] | None,
     factor: float,
-    found: Absorbed,
+    absorbed: AbsorbedScales,
     purpose: str,
 ) -> None:
     name = str(stored.target)
     factors = np.ones(len(analysis.tensors[name]))
     factors[slice(None) if rows is None else rows] = factor
-    found.rows.setdefault(name, {})[purpose] = factors
+    absorbed.rows.setdefault(name, {})[purpose] = factors
 
 
-class _Sources:
-    """By node: the one layer that makes its value, and the numbers of the rows it is made of.
+class _ProducingLayers:
+    """For each node, the one layer that makes its value, and which of the layer's rows it is made of.
 
     The value is homogeneous in the layer's weight and bias. Numbers keep the value's shape as
     long as it is only moved, and are a plain list after that. ``None``: there is no such layer.
@@ -171,7 +171,7 @@ def _moved(node: fx.Node, source: fx.Node, numbers: Any) -> Any:
     return evaluate(node, value)
 
 
-def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) -> None:
+def _forward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:
     """Carry a factor on to where a stored tensor is multiplied with it."""
     literals: list[tuple[fx.Node, float, float]] = []
     for user, other in _chain(node):
@@ -183,8 +183,8 @@ def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) 
         elif user.target is aten.div.Tensor and user.args[1] is node:
             factor = 1 / factor
         elif traits.arithmetic == "product" and (stored := _stored(other)) is not None:
-            found.literals.extend(literals)
-            _multiply(analysis, stored, None, factor, found, "statistic")
+            absorbed.literals.extend(literals)
+            _multiply(analysis, stored, None, factor, absorbed, "statistic")
             return
         elif not (_moves(user) or traits.arithmetic == "product" or user.target is aten.div.Tensor):
             return
@@ -192,7 +192,7 @@ def _forward(analysis: Analysis, node: fx.Node, factor: float, found: Absorbed) 
 
 
 def _chain(node: fx.Node) -> Iterator[tuple[fx.Node, Any]]:
-    """The only user of a value but for checks, its other operand; then the only user of that."""
+    """Yield the only user of a value (checks aside) and its other operand, then the only user of that."""
     while len(users := [u for u in node.users if not traits_of(u).metadata]) == 1:
         (user,) = users
         others = [a for a in user.args if a is not node]

@@ -1,4 +1,4 @@
-"""Which groups the code of a model's class can follow, found by trying: code isn't read.
+"""Find by trial which groups the code of a model's class can follow; the code isn't read.
 
 Channels of some groups are removed, of all at first; where the class then doesn't compute what the cut graph does,
 each half of these groups is tried by itself, until single ones are left. Of these, some go if they keep
@@ -17,20 +17,20 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.equal_splits import equal_pieces
+from graphprune.analysis.equal_splits import equal_splits
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError, VerifyError, first_line
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Tensors
 from graphprune.pipeline import RunFact
-from graphprune.verify.oracle import noisy
+from graphprune.verify.oracle import perturbed_tensors
 
-from .rebuild import Follower
+from .rebuild import ClassComparison
 
 __all__ = ["ClassConstraints", "class_constraints"]
 
 ROUNDS = 2
-"""How many cuts, to unlike widths, a class has to follow for a trial to succeed."""
+"""Number of cuts, to unlike widths, that a class has to follow for a trial to succeed."""
 
 Unit = tuple[int, ...]
 """Numbers of groups that keep equally many channels."""
@@ -38,7 +38,7 @@ Unit = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ClassConstraints(RunFact):
-    """What the code of a class allows.
+    """Constraints that the code of a class puts on the widths of groups.
 
     Attributes:
         firsts: for each group the lowest number of those that have to keep equally many channels.
@@ -55,7 +55,7 @@ def class_constraints(
     analysis: Analysis,
     progress: Callable[[str], Any] | None = None,
 ) -> ClassConstraints:
-    """What has to be kept to for a smaller model to be of its class.
+    """Find the constraints under which a smaller model can be of the same class.
 
     Args:
         model: the dense module.
@@ -63,16 +63,19 @@ def class_constraints(
         analysis: of the program.
         progress: told how far it is.
 
+    Returns:
+        The groups that must have equal widths, and those that must stay whole.
+
     Raises:
         OptionError: if the module's code can't be compared with the program even before a cut.
     """
-    firsts = equal_pieces(analysis)
+    firsts = equal_splits(analysis)
     units = [
         tuple(i for i, first in enumerate(firsts) if first == number)
         for number in dict.fromkeys(firsts)
     ]
     units = [unit for unit in units if analysis.groups[unit[0]].width > 1]
-    trials = _Trials(Follower(model, analysis, program), units, progress or (lambda _: None))
+    trials = _Trials(ClassComparison(model, analysis, program), units, progress or (lambda _: None))
     trials.begin()
     free = trials.succeeding(units)
     free += trials.joined([unit for unit in units if unit not in free])
@@ -93,21 +96,23 @@ def class_constraints(
 
 
 class _Trials:
-    """Trials with one module, and what came of them."""
+    """Trial cuts of one module, with a memory of their outcomes."""
 
     def __init__(
-        self, follower: Follower, units: Sequence[Unit], tell: Callable[[str], Any]
+        self, comparison: ClassComparison, units: Sequence[Unit], tell: Callable[[str], Any]
     ) -> None:
-        self._follower, self._analysis, self._tell = follower, follower.analysis, tell
-        self._rounds = [_counts(follower.analysis, units, number) for number in range(ROUNDS)]
-        self._values: Tensors = noisy(follower.analysis, follower.analysis.tensors, seed=1)
+        self._comparison, self._analysis, self._tell = comparison, comparison.analysis, tell
+        self._rounds = [_counts(comparison.analysis, units, number) for number in range(ROUNDS)]
+        self._values: Tensors = perturbed_tensors(
+            comparison.analysis, comparison.analysis.tensors, seed=1
+        )
         self._done: dict[frozenset[Unit], bool] = {}
 
     def begin(self) -> None:
-        """Nothing is cut.
+        """Run the module with nothing cut.
 
         Raises:
-            OptionError: if that fails already.
+            OptionError: if even that differs from the graph.
         """
         try:
             self._run([], {})
@@ -120,7 +125,7 @@ class _Trials:
             ) from problem
 
     def succeeding(self, units: Sequence[Unit]) -> list[Unit]:
-        """Those of the units with which a trial succeeds."""
+        """Find the units with which a trial succeeds."""
         if self.succeeds(units):
             return list(units)
         if len(units) == 1:
@@ -129,17 +134,17 @@ class _Trials:
         return self.succeeding(units[:middle]) + self.succeeding(units[middle:])
 
     def joined(self, units: Sequence[Unit]) -> list[Unit]:
-        """Of units that no trial succeeds with, those neighbours that one succeeds with if they are one unit."""
-        found: list[Unit] = []
+        """Join neighbours among failed units where a trial succeeds once they keep equally many channels."""
+        successes: list[Unit] = []
         left = list(units)
         while len(left) > 1:
             first, second, *rest = left
             if self._width(first) == self._width(second) and self.succeeds([first + second]):
-                found.append(first + second)
+                successes.append(first + second)
                 left = rest
             else:
                 left = [second, *rest]
-        return found
+        return successes
 
     def _width(self, unit: Unit) -> int:
         return self._analysis.groups[unit[0]].width
@@ -166,26 +171,28 @@ class _Trials:
                 group = analysis.groups[number]
                 order = np.random.default_rng(number).permutation(group.width)
                 keep[group.id] = np.sort(order[: counts[unit[0]]])
-        cut = Cut.of(analysis, keep)
+        cut = Cut.keeping(analysis, keep)
         if cut.baked:
             return False
         values = {**self._values, **cut.sliced(self._values)}
-        self._follower.error_of(cut, cut.module, values, 0)
+        self._comparison.error_of(cut, cut.module, values, 0)
         return True
 
 
 def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:
-    """How many channels each unit, by its first group, keeps in a round: some three to eight tenths.
+    """Choose how many channels each unit, by its first group, keeps in a round: three to eight tenths.
 
     Neighbours of one width keep unlike numbers, so that none fits by chance what must equal another. One alone is kept
     of two only: a single head, say, fits where several don't.
     """
-    found: dict[int, int] = {}
-    seen: Counter[int] = Counter()
+    counts: dict[int, int] = {}
+    earlier: Counter[int] = Counter()
     for unit in units:
         width = analysis.groups[unit[0]].width
         least = min(max(round(0.3 * width), 2), width - 1)
         choices = range(least, max(min(round(0.8 * width), width - 1), least) + 1)
-        found[unit[0]] = choices[(seen[width] * max(len(choices) // 3, 1) + number) % len(choices)]
-        seen[width] += 1
-    return found
+        counts[unit[0]] = choices[
+            (earlier[width] * max(len(choices) // 3, 1) + number) % len(choices)
+        ]
+        earlier[width] += 1
+    return counts

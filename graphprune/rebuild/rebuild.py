@@ -1,6 +1,6 @@
-"""The user's class back, smaller, where its code provably computes the same.
+"""Rebuild the smaller model in the user's class, where its code provably computes the same.
 
-Whether the class's Python code still computes the right thing with sliced tensors (``shrink.py``) is not guessed:
+Whether the class's Python code still computes the right thing with sliced tensors (``shrink_module.py``) is not guessed:
 the result must match the cut program in float64, or the user gets a trainable GraphModule and is told why.
 """
 
@@ -20,8 +20,15 @@ from graphprune.errors import VerifyError, first_line
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import trainable_graph
-from graphprune.ops.float64 import Double, Tensors, Widened, widen
-from graphprune.verify.oracle import TOLERANCE, error, finite, random_inputs, run, shaken
+from graphprune.ops.float64 import Float64Interpreter, Float64Mode, Tensors, to_float64
+from graphprune.verify.oracle import (
+    TOLERANCE,
+    all_finite,
+    error,
+    perturbed_pair,
+    random_inputs,
+    run,
+)
 
 from .shrink_module import find_tensor, plain_tensors, shrink_module
 
@@ -31,12 +38,12 @@ if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["Follower", "Rebuilt", "rebuild"]
+__all__ = ["ClassComparison", "Rebuilt", "rebuild"]
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """The smaller model as something to train and save.
+    """The smaller model as a module that can be trained and saved.
 
     Attributes:
         model: the user's class, or a GraphModule.
@@ -52,12 +59,15 @@ class Rebuilt:
 
 
 def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuilt:
-    """The user's class with the plan applied where it provably computes the same.
+    """Give the smaller model the user's class, where that provably computes the same.
 
     Args:
         model: the eager module that was traced; ``None`` if there was only a program.
         cut: what was removed from the dense program.
         small: the cut program, whose weights may have been changed since.
+
+    Returns:
+        The smaller module: of the user's class, or a GraphModule with the reason why.
     """
     baked = list(cut.baked.values())
     reason = "the input was an exported program, not a module" if model is None else ""
@@ -68,7 +78,7 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
     try:
         graph = unlift(small)
         shrunk = shrink_module(model, cut, state(graph))
-        max_error = Follower(model, cut.analysis, small).error(cut, graph)
+        max_error = ClassComparison(model, cut.analysis, small).error(cut, graph)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
@@ -77,8 +87,8 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
 
 
 @dataclass(frozen=True)
-class Follower:
-    """The user's module in float64, to be cut and compared with cut graphs.
+class ClassComparison:
+    """Compares the user's module, cut, with cut graphs, in float64.
 
     Attributes:
         model: the dense module.
@@ -92,7 +102,7 @@ class Follower:
 
     @cached_property
     def _wide(self) -> nn.Module:
-        """Widened before it is cut, so that factors are not rounded to the model's own precision."""
+        """The module in float64 before it is cut, so that factors aren't rounded to its own precision."""
         return copy.deepcopy(self.model).double().eval()
 
     @cached_property
@@ -100,18 +110,18 @@ class Follower:
         return plain_tensors(self.model, self.analysis)
 
     def error(self, cut: Cut, graph: fx.GraphModule) -> float:
-        """Largest relative error of the cut module against the cut graph.
+        """Compute the largest relative error of the cut module against the cut graph.
 
-        As the oracle, once as they are, and once with all parameters shaken in a larger batch.
+        Both run twice, as by the oracle: as they are, and with all parameters perturbed in a larger batch.
 
         Raises:
             VerifyError: if it exceeds the oracle's tolerance.
         """
-        shaken_values = shaken(cut, graph, seed=1)[1]
-        return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, shaken_values, 1))
+        perturbed = perturbed_pair(cut, graph, seed=1)[1]
+        return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, perturbed, 1))
 
     def error_of(self, cut: Cut, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
-        """The same in one run.
+        """Compute the relative error of the cut module in one run.
 
         Args:
             cut: what is removed.
@@ -127,12 +137,12 @@ class Follower:
         }
         inputs = random_inputs(self.program, grow, seed=1 + grow)
         args, kwargs = call_arguments(self.program, inputs)
-        expected = run(Double(graph, tensors), inputs)
-        if tensors and not finite(expected):  # shaken too hard to prove anything
-            tensors, expected = {}, run(Double(graph), inputs)
-        values = {name: widen(tensor) for name, tensor in state(graph).items()}
+        expected = run(Float64Interpreter(graph, tensors), inputs)
+        if tensors and not all_finite(expected):  # perturbed too much to prove anything
+            tensors, expected = {}, run(Float64Interpreter(graph), inputs)
+        values = {name: to_float64(tensor) for name, tensor in state(graph).items()}
         small = shrink_module(self._wide, cut, {**values, **tensors}, self._plain)
-        with torch.no_grad(), Widened():
+        with torch.no_grad(), Float64Mode():
             got = pytree.tree_leaves(small(*args, **kwargs))
         if len(got) != len(expected):
             raise VerifyError("the module's outputs differ in number from the cut program's")

@@ -1,7 +1,7 @@
-"""A copy of the user's own module with sliced tensors.
+"""Copy the user's own module with sliced tensors.
 
 Parameters are sliced and the attributes of torch's own layers follow. Whether the class's Python code
-still computes the right thing is for ``eager.py`` to see.
+still computes the right thing is for ``rebuild.py`` to see.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch.utils import _pytree as pytree
 
 from graphprune.ir.nodes import bind
 from graphprune.ir.tensors import set_tensor
-from graphprune.ir.trace import evaluating
+from graphprune.ir.trace import evaluation_mode
 
-from .absorb_scales import Absorbed, absorb
+from .absorb_scales import AbsorbedScales, absorb_scales
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -34,7 +34,7 @@ def shrink_module(
     values: Mapping[str, torch.Tensor] | None = None,
     plain: Mapping[str, Sequence[str]] | None = None,
 ) -> nn.Module:
-    """A copy of the module with tensors sliced and layer attributes updated. Not checked.
+    """Copy a module with sliced tensors and updated layer attributes; the result isn't checked.
 
     Args:
         model: the dense module.
@@ -52,14 +52,14 @@ def shrink_module(
         set_tensor(shrunk, name, tensor)
     with torch.no_grad():
         for name, value in (values or {}).items():
-            found = find_tensor(shrunk, name) if name in known else None
-            if found is None or found.shape != value.shape:
+            present = find_tensor(shrunk, name) if name in known else None
+            if present is None or present.shape != value.shape:
                 continue
             if name in plain:  # with its own dtype, which .double() doesn't change
-                set_tensor(shrunk, name, value.to(found.device, copy=True))
+                set_tensor(shrunk, name, value.to(present.device, copy=True))
             else:
-                found.copy_(value)
-        absorbed = absorb(cut)
+                present.copy_(value)
+        absorbed = absorb_scales(cut)
         scaled = {name: t for name in absorbed.rows if (t := find_tensor(shrunk, name)) is not None}
         for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
             factors = absorbed.factors(name, cut).to(tensor)
@@ -71,7 +71,7 @@ def shrink_module(
     _update_attributes(shrunk, cut, absorbed)
     for path in sorted({name.rpartition(".")[0] for name in sliced}):
         _update_sizes(shrunk.get_submodule(path))
-    with evaluating(shrunk):  # which drops what was kept of dense parameters
+    with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
 
 
@@ -81,9 +81,9 @@ def _registered(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
-    """Tensors of the program that are mere attributes, with all attributes that hold the same."""
+    """Find tensors of the program that are plain attributes, with all attributes that hold the same."""
     registered = _registered(model)
-    found = {
+    tensors = {
         name: value
         for name in analysis.tensors
         if name not in registered and (value := find_tensor(model, name)) is not None
@@ -92,11 +92,11 @@ def plain_tensors(model: nn.Module, analysis: Analysis) -> dict[str, list[str]]:
     for path, module in model.named_modules():
         for attribute, value in vars(module).items():
             paths[id(value)].append(f"{path}.{attribute}" if path else attribute)
-    return {name: paths[id(value)] for name, value in sorted(found.items())}
+    return {name: paths[id(value)] for name, value in sorted(tensors.items())}
 
 
 def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
-    """The tensor of a qualified name, registered or a mere attribute, if there is one."""
+    """Look up the tensor of a qualified name, registered or a plain attribute, if there is one."""
     value: Any = model
     for part in name.split("."):
         value = getattr(value, part, None)
@@ -104,7 +104,7 @@ def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
 
 
 def _update_sizes(layer: nn.Module) -> None:
-    """Sizes that torch's own layers keep beside their tensors."""
+    """Update the sizes that torch's own layers keep beside their tensors."""
     match layer:
         case nn.Linear():
             layer.out_features, layer.in_features = layer.weight.shape
@@ -132,8 +132,8 @@ def _update_sizes(layer: nn.Module) -> None:
             pass
 
 
-def _update_attributes(model: nn.Module, cut: Cut, absorbed: Absorbed) -> None:
-    """Numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
+def _update_attributes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> None:
+    """Update numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
 
     An attribute follows if, among the numbers that its module's own code passes to operators,
     all that equal it and change become the same. That this is what the code meant is proven
@@ -147,18 +147,18 @@ def _update_attributes(model: nn.Module, cut: Cut, absorbed: Absorbed) -> None:
                 changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
     for node, old, new in absorbed.literals:
         changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
-    for path, found in changes.items():
+    for path, changed in changes.items():
         module = model.get_submodule(path)
-        floats = [old for old in found if type(old) is float]
+        floats = [old for old in changed if type(old) is float]
         if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
             module.eps = floats[0]  # that of its dtype, which the graph spells out
         for name, value in list(vars(module).items()):
-            if type(value) in (int, float) and len(found.get(value, ())) == 1:
-                setattr(module, name, next(iter(found[value])))
+            if type(value) in (int, float) and len(changed.get(value, ())) == 1:
+                setattr(module, name, next(iter(changed[value])))
 
 
 def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
-    """Pairs of numbers that differ, position by position."""
+    """Yield the pairs of numbers that differ, position by position."""
     olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
     pairs = zip(olds, news, strict=False)
     return [
@@ -169,6 +169,6 @@ def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
 
 
 def _owner(node: fx.Node) -> str:
-    """Path of the module whose code made the call."""
+    """Return the path of the module whose code made a call."""
     stack = node.meta.get("nn_module_stack")
     return list(stack.values())[-1][0] if stack else ""

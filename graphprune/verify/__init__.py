@@ -1,1 +1,4 @@
-"""Prove that a cut program computes what it should."""
+"""Prove that a cut program computes what it should.
+
+What must a cut program equal (``masked``), and how is that checked (``oracle``)?
+"""

@@ -1,4 +1,4 @@
-"""The original with removed channels silenced: what a cut program must equal.
+"""The masked original: the dense graph with removed channels set to zero, which a cut must equal.
 
 Every *contracting* operand is zeroed at the removed rows: the consumers of a removed channel are
 silenced, so constants that the channel carried don't matter. Where a sum without weights runs over
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.cut.baked_weights import baked_results
-from graphprune.ir.nodes import arguments, placed
-from graphprune.ops.float64 import Double, Tensors, widen
+from graphprune.ir.nodes import arguments, split_arguments
+from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
     from graphprune.ops.facts import Contraction, Statistic
 
-__all__ = ["Masked"]
+__all__ = ["MaskedInterpreter"]
 
 
-class Masked(Double):
-    """Runs the dense graph with removed channels silenced.
+class MaskedInterpreter(Float64Interpreter):
+    """Runs the dense graph in float64 with removed channels set to zero.
 
     Contracting operands are zeroed at removed rows. Where a statistic that counts as exact lost
     channels, their rows are zeroed in all stored tensors, and the statistic itself is left as
@@ -47,17 +47,17 @@ class Masked(Double):
         self._kept = cut.kept
         baked = baked_results(cut.analysis, cut.baked, tensors) if cut.baked else ()
         self._baked = dict(zip(cut.baked, baked, strict=True))
-        self._loud = _without(cut.kept, _counted(cut.analysis, cut.kept))
+        self._loud = _without(cut.kept, _silent_labels(cut.analysis, cut.kept))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Stored tensors, widened and silenced."""
+        """Read a stored tensor in float64, with zeros in the rows to be silenced."""
         value = super().get_attr(target, args, kwargs)
         return _silenced(value, self._analysis.axes.get(target, ()), self._loud)
 
     def run_node(self, n: fx.Node) -> Any:
-        """A call whose operands are silenced first."""
+        """Run a call on operands whose removed rows are set to zero or neutral values first."""
         if n in self._baked:
-            return widen(self._baked[n].to(n.meta["val"].dtype))
+            return to_float64(self._baked[n].to(n.meta["val"].dtype))
         facts = self._analysis.facts.get(n)
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):
@@ -67,10 +67,10 @@ class Masked(Double):
             contraction.replace(values, self._masked(contraction.operand(values), contraction))
         for statistic in inexact:
             values[statistic.argument] = self._neutral(values[statistic.argument], statistic)
-        return self.call_function(n.target, *placed(n, values))
+        return self.call_function(n.target, *split_arguments(n, values))
 
     def _operand(self, node: fx.Node) -> Any:
-        """A value; silenced, since zeros among the parameters may have made it infinite."""
+        """Return a value with removed rows set to zero, as zero parameters may have made them infinite."""
         layout = self._analysis.layouts.get(node)
         value = self.env[node]
         return _silenced(value, layout, self._loud) if isinstance(layout, tuple) else value
@@ -79,13 +79,13 @@ class Masked(Double):
         return operand * self._alive(contraction.axis, contraction.dim, operand).to(operand)
 
     def _alive(self, axis: Axis, dim: int, operand: torch.Tensor) -> torch.Tensor:
-        """Which rows of a dimension stay: booleans that broadcast to the operand."""
+        """Tell which rows of a dimension stay, by booleans that broadcast to the operand."""
         view = [1] * operand.ndim
         view[dim] = -1
         return torch.from_numpy(self._kept(axis)).to(operand.device).view(view)
 
     def _neutral(self, operand: torch.Tensor, statistic: Statistic) -> torch.Tensor:
-        """The operand with removed rows at zero, or at the mean of the others in their run."""
+        """Set removed rows of an operand to zero, or to the mean of the others in their run."""
         alive = torch.ones([1] * operand.ndim, dtype=torch.bool, device=operand.device)
         for dim, axis in statistic.axes.items():
             alive = alive & self._alive(axis, dim, operand)
@@ -100,8 +100,8 @@ class Masked(Double):
         return runs.where(alive, mean).view_as(operand)
 
 
-def _counted(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
-    """Removed labels on the axes of exact statistics."""
+def _silent_labels(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
+    """List the removed labels on the axes of exact statistics."""
     axes = [
         axis
         for facts in analysis.facts.values()
@@ -110,8 +110,8 @@ def _counted(analysis: Analysis, kept: Kept) -> NDArray[np.int64]:
         for axis in s.axes.values()
     ]
     labels = [np.unique(analysis.labels.resolve(axis)) for axis in axes]
-    found = np.unique(np.concatenate(labels)) if labels else np.empty(0, dtype=np.int64)
-    return found[~kept.alive[found]]
+    counted = np.unique(np.concatenate(labels)) if labels else np.empty(0, dtype=np.int64)
+    return counted[~kept.alive[counted]]
 
 
 def _without(kept: Kept, labels: NDArray[np.int64]) -> Kept:
@@ -121,7 +121,7 @@ def _without(kept: Kept, labels: NDArray[np.int64]) -> Kept:
 
 
 def _silenced(value: Any, layout: Layout, loud: Kept) -> Any:
-    """A tensor with zeros in the rows that are not loud."""
+    """Set the rows of a tensor that aren't in ``loud`` to zero."""
     if loud.alive.all() or not isinstance(value, torch.Tensor):
         return value
     for dim, axis in enumerate(layout):

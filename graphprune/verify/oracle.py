@@ -1,7 +1,7 @@
 """The oracle: proof that a cut program computes what it should.
 
 The cut program must equal the original with removed channels silenced (``masked.py``). Both run in
-float64 on random inputs, twice: as they are, and with all parameters shaken, in another batch size
+float64 on random inputs, twice: as they are, and with all parameters perturbed, in another batch size
 where the batch is dynamic. The second run sees what the model's own weights may hide, such as a head
 that is initialised to zero.
 """
@@ -26,11 +26,11 @@ from graphprune.ir.program import (
     unlift,
     user_inputs,
 )
-from graphprune.ops.fixed_random import held
-from graphprune.ops.float64 import Double, Tensors, widen
+from graphprune.ops.fixed_random import fix_random_numbers
+from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 from graphprune.pipeline import RunFact
 
-from .masked import Masked
+from .masked import MaskedInterpreter
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -41,20 +41,30 @@ if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
 
 __all__ = [
-    "TOLERANCE", "Verdict", "error", "finite", "growths", "native_inputs", "noisy", "random_inputs", "run",
-    "same", "shaken", "verify",
+    "TOLERANCE",
+    "Verdict",
+    "all_finite",
+    "error",
+    "native_inputs",
+    "perturbed_pair",
+    "perturbed_tensors",
+    "random_inputs",
+    "run",
+    "size_growths",
+    "verify",
+    "verify_unchanged",
 ]  # fmt: skip
 
 TOLERANCE = 1e-9
-"""Relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
+"""Largest relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
 
 LEAST_NOISE = 0.01
-"""Noise on weights that are smaller, such as a LayerScale of 1e-6 or a head of zeros."""
+"""Smallest noise, for weights that are smaller, such as a LayerScale of 1e-6 or a head of zeros."""
 
 
 @dataclass(frozen=True)
 class Verdict(RunFact):
-    """What the oracle found: the largest error relative to the largest output, and the bound."""
+    """Outcome of a comparison: the largest error relative to the largest output, and the tolerance."""
 
     max_error: float
     tolerance: float
@@ -62,7 +72,7 @@ class Verdict(RunFact):
 
     @property
     def ok(self) -> bool:
-        """Whether the cut program is right."""
+        """Whether the error is within the tolerance."""
         return self.max_error <= self.tolerance
 
 
@@ -81,6 +91,9 @@ def verify(
         seed: of the inputs and of the noise on the parameters.
         tolerance: largest relative error, in float64.
 
+    Returns:
+        The error measured, and the batch sizes that were run.
+
     Raises:
         VerifyError: if they differ by more than ``tolerance``.
     """
@@ -88,22 +101,25 @@ def verify(
     worst, batches = 0.0, []
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
         (0, {}, {}),
-        (1, *shaken(cut, module, seed)),
+        (1, *perturbed_pair(cut, module, seed)),
     )
     for grow, wide, narrow in rounds:
         inputs = random_inputs(cut.dense, grow, seed + grow)
         batches.append(_leading(inputs))
-        expected = run(Masked(cut, wide), inputs)
-        got = run(Double(module, narrow), inputs)
-        if wide and not finite(expected):  # shaken too hard to prove anything
-            expected, got = run(Masked(cut), inputs), run(Double(module), inputs)
+        expected = run(MaskedInterpreter(cut, wide), inputs)
+        got = run(Float64Interpreter(module, narrow), inputs)
+        if wide and not all_finite(expected):  # perturbed too much to prove anything
+            expected, got = (
+                run(MaskedInterpreter(cut), inputs),
+                run(Float64Interpreter(module), inputs),
+            )
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
     return _judge(Verdict(worst, tolerance, distinct), "masked original")
 
 
-def shaken(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
-    """All parameters and buffers of the dense and of a cut graph, with the same noise in both.
+def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
+    """Perturb all parameters and buffers of the dense and of a cut graph by the same noise.
 
     Args:
         cut: what was removed from the dense program.
@@ -114,20 +130,22 @@ def shaken(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensor
         Tensors in float64 by name, of the dense graph and of the cut one.
     """
     baked = baked_sources(cut.analysis, cut.baked)
-    wide = noisy(cut.analysis, {*state(module), *baked}, seed)
+    wide = perturbed_tensors(cut.analysis, {*state(module), *baked}, seed)
     return wide, {**wide, **cut.sliced(wide), **cut.baked_values(wide)}
 
 
-def finite(values: Sequence[Any]) -> bool:
+def all_finite(values: Sequence[Any]) -> bool:
     """Whether nothing among the tensors is NaN or infinite."""
     tensors = [v for v in values if is_continuous(v)]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, torch.Tensor]:
-    """Parameters and buffers with noise of their own size added; what isn't negative stays so.
+def perturbed_tensors(
+    analysis: Analysis, present: Container[str], seed: int
+) -> dict[str, torch.Tensor]:
+    """Add noise of their own size to parameters and buffers; those without negative values keep that.
 
-    Tensors that are one object stay one object. Only those in ``present``.
+    Shared tensors stay shared. Only the tensors named in ``present`` are returned, in float64.
     """
     generator = torch.Generator().manual_seed(seed)
     done: dict[int, torch.Tensor] = {}
@@ -140,20 +158,31 @@ def noisy(analysis: Analysis, present: Container[str], seed: int) -> dict[str, t
     return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}
 
 
-def same(
+def verify_unchanged(
     before: ExportedProgram, after: ExportedProgram, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> Verdict:
-    """Check that a rewrite changed nothing.
+    """Check that a rewritten program computes what it did before.
+
+    Args:
+        before: the program before the rewrite.
+        after: the rewritten program, with the same inputs and outputs.
+        seed: of the random inputs.
+        tolerance: largest relative error, in float64.
+
+    Returns:
+        The error measured, and the batch sizes that were run.
 
     Raises:
         VerifyError: if the programs differ by more than ``tolerance``.
     """
     old, new = unlift(before), unlift(after)
     worst, batches = 0.0, []
-    for grow in growths(before):
+    for grow in size_growths(before):
         inputs = random_inputs(before, grow, seed + grow)
         batches.append(_leading(inputs))
-        worst = max(worst, error(run(Double(new), inputs), run(Double(old), inputs)))
+        worst = max(
+            worst, error(run(Float64Interpreter(new), inputs), run(Float64Interpreter(old), inputs))
+        )
     return _judge(Verdict(worst, tolerance, tuple(batches)), "program before the rewrite")
 
 
@@ -168,18 +197,24 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
 
 
 def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:
-    """Flat inputs in, flat outputs out, without gradients; the inputs are copied.
+    """Run a graph from flat inputs to flat outputs, without gradients; the inputs are copied.
 
-    Random numbers are held: ``rounded`` says how (see ``randomness.Held``).
+    Args:
+        interpreter: runs the graph.
+        inputs: flat, in the order of the graph's placeholders.
+        rounded: how random numbers are fixed; see ``fixed_random.FixedRandom``.
+
+    Returns:
+        The outputs, flat.
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     graph: Any = interpreter.graph
-    with torch.no_grad(), held(graph, rounded=rounded):
+    with torch.no_grad(), fix_random_numbers(graph, rounded=rounded):
         return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 
 def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
-    """Largest absolute difference over all outputs, relative to each output's largest value.
+    """Compute the largest absolute difference of outputs, relative to each output's largest value.
 
     Values below the smallest normal number of their type count as that: of float16, these are
     rounded to 6e-8.
@@ -194,12 +229,12 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
             worst = max(worst, float((a != b).any()))
             continue
         scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12)
-        worst = max(worst, float((widen(a) - widen(b)).nan_to_num().abs().max()) / scale)
+        worst = max(worst, float((to_float64(a) - to_float64(b)).nan_to_num().abs().max()) / scale)
     return worst
 
 
 def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Inputs like the program's examples, floats drawn anew, symbolic sizes ``grow`` larger."""
+    """Draw inputs like the program's examples: random floats, symbolic sizes ``grow`` larger."""
     generator = torch.Generator().manual_seed(seed)
     shapes = grown_shapes(program, grow)
     out: list[Any] = []
@@ -215,7 +250,7 @@ def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
 
 
 def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """The same, rounded to the types that the program takes."""
+    """Draw random inputs, as ``random_inputs``, rounded to the dtypes that the program takes."""
     values = zip(random_inputs(program, grow, seed), user_inputs(program), strict=True)
     return [
         value.to(example.dtype) if isinstance(value, torch.Tensor) else value
@@ -223,13 +258,13 @@ def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
     ]
 
 
-def growths(program: ExportedProgram) -> tuple[int, ...]:
-    """By how much symbolic sizes grow from comparison to comparison; one is enough if there are none."""
+def size_growths(program: ExportedProgram) -> tuple[int, ...]:
+    """List by how much symbolic sizes grow in each comparison: 0 and 1, or just 0 without such sizes."""
     return (0, 1) if dynamic_dims(program) else (0,)
 
 
 def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """A copy of the given shape; what is beyond the original repeats it."""
+    """Tile a tensor to a shape, cut off where that isn't a multiple."""
     for dim, size in enumerate(shape):
         value = value.index_select(dim, torch.arange(size) % value.shape[dim])
     return value.clone()

@@ -19,12 +19,12 @@ from graphprune.errors import TraceError
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import call_arguments, grown_shapes, input_names, output_names, unlift
 from graphprune.ir.program import user_inputs as example_inputs
-from graphprune.ir.trace import FORWARD_ERRORS, evaluating
-from graphprune.ops.fixed_random import Held
-from graphprune.ops.float64 import Double, widen
+from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode
+from graphprune.ops.fixed_random import FixedRandom
+from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.pipeline import RunFact
 
-from .oracle import error, growths, run
+from .oracle import error, run, size_growths
 
 __all__ = ["TraceCheck", "verify_traced"]
 
@@ -74,7 +74,7 @@ def verify_traced(model: nn.Module, program: ExportedProgram) -> TraceCheck:
         TraceError: if the two compute something else; it names the inputs that the program ignores
             and the outputs that differ.
     """
-    checks = [_compare(model, program, grow) for grow in growths(program)]
+    checks = [_compare(model, program, grow) for grow in size_growths(program)]
     return TraceCheck(
         max_error=max(check.max_error for check in checks),
         tolerance=max(check.tolerance for check in checks),
@@ -125,7 +125,9 @@ class _Run:
         worst = error(got, expected) if len(got) == len(expected) else float("inf")
         rounding = 0.0
         if worst > LEAST_TOLERANCE:
-            rounding = error(got, run(Double(graph), [widen(value) for value in inputs]))
+            rounding = error(
+                got, run(Float64Interpreter(graph), [to_float64(value) for value in inputs])
+            )
         return cls(inputs, expected, got, worst, rounding)
 
     @property
@@ -182,7 +184,7 @@ def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator)
 def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
     args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
     buffers = {id(buffer): (buffer, buffer.clone()) for buffer in model.buffers()}
-    with evaluating(model), torch.no_grad(), Held():
+    with evaluation_mode(model), torch.no_grad(), FixedRandom():
         try:
             return pytree.tree_leaves(model(*args, **kwargs))
         finally:
@@ -192,7 +194,7 @@ def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]
 
 def _of_program(graph: Any, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
     args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
-    with torch.no_grad(), Held():
+    with torch.no_grad(), FixedRandom():
         return pytree.tree_leaves(graph(*args, **kwargs))
 
 

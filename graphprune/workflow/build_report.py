@@ -15,7 +15,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import Calibration
 from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
-from graphprune.ops.fixed_random import drawing
+from graphprune.ops.fixed_random import random_calls
 from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
 from graphprune.plan.latency_table import LatencyTable
@@ -161,7 +161,7 @@ def _baked(cut: Cut) -> tuple[str, ...]:
 
 
 def _random(analysis: Analysis) -> tuple[str, ...]:
-    calls = drawing(analysis.module.graph)
+    calls = random_calls(analysis.module.graph)
     if not calls:
         return ()
     first = f"{operator_of(calls[0])} ({source_line(calls[0])})".replace(" ()", "")

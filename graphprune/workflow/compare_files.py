@@ -20,10 +20,10 @@ from graphprune.export.fixed_random import held_model
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.pt2 import load_program
-from graphprune.ops.fixed_random import drawing
-from graphprune.ops.float64 import Double, Tensors, widen
-from graphprune.verify.masked import Masked
-from graphprune.verify.oracle import TOLERANCE, error, growths, native_inputs, run
+from graphprune.ops.fixed_random import random_calls
+from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
+from graphprune.verify.masked import MaskedInterpreter
+from graphprune.verify.oracle import TOLERANCE, error, native_inputs, run, size_growths
 
 from .write import ONNX, PROGRAM
 
@@ -126,7 +126,7 @@ def compare(
     dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
     notify("analyse")
     analysis = analyse(dense, allow_inexact=plan is not None and plan.allow_inexact)
-    cut = Cut.of(analysis, {}) if plan is None else Cut.by(plan, analysis)
+    cut = Cut.keeping(analysis, {}) if plan is None else Cut.from_plan(plan, analysis)
     weights = _weights(files)
     if retrained and not weights:
         raise LoadError(
@@ -134,7 +134,7 @@ def compare(
             hint=f"the weights have no names in it; give the folder with {PROGRAM}",
         )
     own = _own(cut, weights)
-    masked = Masked(cut, own if retrained else None)
+    masked = MaskedInterpreter(cut, own if retrained else None)
     checks: list[Check] = []
     for file in files:
         notify(file.name)
@@ -179,17 +179,17 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
+def _check(dense: ExportedProgram, masked: MaskedInterpreter, file: Path) -> Check:
     """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
     is_onnx = file.suffix == ".onnx"
     tolerance = onnx_tolerance(dense) if is_onnx else TOLERANCE
     small = _onnx(file, dense) if is_onnx else _program(file)
     worst = 0.0
-    for grow in growths(dense):
+    for grow in size_growths(dense):
         # Drawn in float64, rounded to what the model takes, and widened again for the oracle,
         # so that both sides see the same numbers.
         inputs = native_inputs(dense, grow, seed=grow)
-        expected = _tensors(run(masked, [widen(value) for value in inputs], rounded=is_onnx))
+        expected = _tensors(run(masked, [to_float64(value) for value in inputs], rounded=is_onnx))
         try:
             got = _tensors(small(inputs))
         except ExportError as failure:
@@ -208,11 +208,11 @@ def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
 
 def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
     module = unlift(load_program(file))
-    return lambda inputs: run(Double(module), [widen(value) for value in inputs])
+    return lambda inputs: run(Float64Interpreter(module), [to_float64(value) for value in inputs])
 
 
 def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
-    model = held_model(file) if drawing(dense.graph) else file
+    model = held_model(file) if random_calls(dense.graph) else file
     return lambda inputs: run_onnx(model, inputs)
 
 

@@ -171,7 +171,7 @@ def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
         n
         for n in analysis.module.graph.nodes
         if n.op in ("placeholder", "call_function")
-        and n not in analysis.stored
+        and n not in analysis.constant_calls
         and isinstance(analysis.layouts.get(n), tuple)
     ]
     for node in nodes:

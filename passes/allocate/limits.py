@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.equal_splits import equal_pieces
+from graphprune.analysis.equal_splits import equal_splits
 from graphprune.analysis.groups import Group
 from graphprune.errors import OptionError
 from graphprune.passes.solver import Ties
@@ -68,7 +68,7 @@ class Limits:
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
-        return found, Ties.of(constraints.firsts if constraints else equal_pieces(analysis))
+        return found, Ties.of(constraints.firsts if constraints else equal_splits(analysis))
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)

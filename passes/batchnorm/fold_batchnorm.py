@@ -12,7 +12,7 @@ from graphprune.ir.program import unlift
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.decision import Decision
 from graphprune.pipeline import RunFact, State, TransformPass
-from graphprune.verify.oracle import TOLERANCE, Verdict, same
+from graphprune.verify.oracle import TOLERANCE, Verdict, verify_unchanged
 
 from .fold import fold_batchnorm
 
@@ -48,7 +48,7 @@ class FoldBatchNorm(TransformPass):
         """
         before = state.program
         after = fold_batchnorm(before)
-        verdict = same(before, after, tolerance=_tolerance(before))
+        verdict = verify_unchanged(before, after, tolerance=_tolerance(before))
         return after, (
             Folded(count_batchnorms(before), count_batchnorms(after), verdict.max_error),
         )

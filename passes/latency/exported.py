@@ -48,7 +48,9 @@ class Exported:
 
     def is_free(self, node: fx.Node) -> bool:
         """Whether a call does nothing when the network runs."""
-        if node in self.analysis.stored or not isinstance(node.meta.get("val"), torch.Tensor):
+        if node in self.analysis.constant_calls or not isinstance(
+            node.meta.get("val"), torch.Tensor
+        ):
             return True
         if traits_of(node).view or _is_same(node):
             return True

@@ -14,8 +14,8 @@ from graphprune.plan.latency_table import (
     CLASSES,
     Grid,
     Kernel,
+    KernelTimes,
     LatencyTable,
-    Measured,
     alignment,
 )
 
@@ -120,7 +120,7 @@ def _probes(width: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> Measured:
+def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> KernelTimes:
     """Grids, and where between them the classes lie."""
     points = _points(widths)
     even, odd = tuple(_even(w) for w in widths), tuple(_odd(w) for w in widths)
@@ -136,7 +136,7 @@ def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> Measured:
     )
     share = np.clip(share, 0, 1).reshape((CLASSES,) * len(widths))
     share[(CLASSES - 1,) * len(widths)] = 0.0  # by definition
-    return Measured(fast, slow, tuple(np.round(share, 3).ravel().tolist()))
+    return KernelTimes(fast, slow, tuple(np.round(share, 3).ravel().tolist()))
 
 
 def calibrated(

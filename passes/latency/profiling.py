@@ -100,7 +100,7 @@ def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[in
 def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int]) -> bytes:
     """The network with the first channels of every group, in ONNX; good for timing alone."""
     keep = {g.id: tuple(range(w)) for g, w in zip(analysis.groups, widths, strict=True)}
-    small = Cut.of(analysis, keep).program
+    small = Cut.keeping(analysis, keep).program
     return to_onnx(
         fold_batchnorm(small), input_names=input_names(program), output_names=output_names(program)
     ).SerializeToString()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx
 
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import bind, is_comparable, shape
 from graphprune.ops import Form, form_of, traits_of
 
@@ -23,7 +23,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
     Left out: weights that inputs have a say in, or that are read otherwise too; and layers of complex
     values, or of as many as values say.
     """
-    stored, computed = Stored(module), stored_calls(module)
+    stored, computed = Stored(module), constant_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
         form = _product(node)

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from graphprune.axes.labels import Axis
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import bind, shape
 from graphprune.passes.batchnorm.fold import by_group, from_groups
 
@@ -105,7 +105,7 @@ def tied(layers: Iterable[Layer]) -> dict[Layer, tuple[Layer, ...]]:
 def others(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
     """Names of the weights that lose inputs, other than those of some calls."""
     analysis, kept = cut.analysis, cut.kept
-    computed = stored_calls(analysis.module, larger=True)
+    computed = constant_calls(analysis.module, larger=True)
     found: list[str] = []
     for node, facts in analysis.facts.items():
         weights = [n for n in node.all_input_nodes if n.op == "get_attr" or n in computed]

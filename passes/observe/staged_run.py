@@ -12,7 +12,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import evaluate
 from graphprune.ir.program import state
 
@@ -47,7 +47,7 @@ class Frontier:
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
         self._done: set[fx.Node] = set()
-        self._computed = stored_calls(module, larger=True)
+        self._computed = constant_calls(module, larger=True)
         self._known: dict[fx.Node, Any] = {}
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
         inputs = module.graph.find_nodes(op="placeholder")

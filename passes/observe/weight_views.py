@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import evaluate
 from graphprune.ir.program import state
 
@@ -64,7 +64,7 @@ class Stored:
 
     def __init__(self, module: fx.GraphModule) -> None:
         self._tensors = state(module)
-        calls = stored_calls(module, larger=True)
+        calls = constant_calls(module, larger=True)
         self._bases: dict[fx.Node, Tensor] = {}
         for node in module.graph.nodes:
             base = base_of(node) if node.op == "get_attr" or node in calls else None

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from graphprune.analysis.analyse import Analysis
 from graphprune.ir.nodes import is_continuous, shape
 from graphprune.ops.facts import axes_of
-from graphprune.ops.float64 import Double, wide_type
+from graphprune.ops.float64 import Float64Interpreter, float64_type
 
 __all__ = ["unscaled"]
 
@@ -38,7 +38,7 @@ def unscaled(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
     return frozenset(run.found)
 
 
-class _Trying(Double):
+class _Trying(Float64Interpreter):
     def __init__(self, analysis: Analysis, folded: frozenset[fx.Node]) -> None:
         super().__init__(analysis.module)
         self._folded = folded
@@ -111,7 +111,7 @@ def _inputs(analysis: Analysis) -> list[Any]:
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         values.append(
-            torch.zeros(shape(node), dtype=value.dtype).to(wide_type(value.dtype))
+            torch.zeros(shape(node), dtype=value.dtype).to(float64_type(value.dtype))
             if isinstance(value, torch.Tensor)
             else value
         )

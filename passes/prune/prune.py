@@ -35,5 +35,5 @@ class Prune(TransformPass):
             MismatchError: if the plan is for another architecture.
             VerifyError: if the oracle finds a difference.
         """
-        cut = Cut.by(state[Decision].plan, state[Analysis])
+        cut = Cut.from_plan(state[Decision].plan, state[Analysis])
         return cut.program, (cut, verify(cut))

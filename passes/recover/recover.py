@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from graphprune.cut.cut import Cut
 from graphprune.ir.program import relift, unlift
-from graphprune.ir.tensors import fill
+from graphprune.ir.tensors import fill_tensors
 from graphprune.passes.observe import Observations, others
 from graphprune.pipeline import RunFact, State, TransformPass
 
@@ -114,5 +114,5 @@ class Recover(TransformPass):
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
     """The program with other values in its parameters and buffers; see ``fill``."""
     module = unlift(program)
-    fill(module, tensors)
+    fill_tensors(module, tensors)
     return relift(module, program)

@@ -21,8 +21,8 @@ from graphprune.errors import OptionError
 from graphprune.ir.nodes import is_comparable
 from graphprune.ir.program import fingerprint, unlift
 from graphprune.ir.program import state as tensors_of
-from graphprune.ir.tensors import fill
-from graphprune.ir.trainable import obeying
+from graphprune.ir.tensors import fill_tensors
+from graphprune.ir.trainable import as_trainable
 from graphprune.passes.observe import Observations, staying
 from graphprune.pipeline import RunFact, State
 
@@ -101,7 +101,7 @@ class Pair:
             inner = _inner(seen, cut, own, copies)
         else:
             student, inner = small, ()
-        fill(student, tensors_of(small))
+        fill_tensors(student, tensors_of(small))
         if not list(student.parameters()):
             raise OptionError("the program has no parameters to train")
         if len(_leaves(teacher)) != len(_leaves(student)):
@@ -116,7 +116,7 @@ class Pair:
             )
         teacher = _returning(teacher, floats, [each.dense for each in inner])
         student = _returning(student, floats, [each.small for each in inner])
-        return cls(teacher, obeying(student).requires_grad_(True), inner)
+        return cls(teacher, as_trainable(student).requires_grad_(True), inner)
 
     @property
     def weights(self) -> list[float]:

@@ -34,7 +34,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
-from graphprune.ir.nodes import arguments, placed
+from graphprune.ir.nodes import arguments, split_arguments
 from graphprune.ops.facts import Contraction
 
 from .interpreter import Running, pieces
@@ -147,7 +147,7 @@ class Gated(Running):
         values = arguments(n, self.env.__getitem__)
         for contraction in facts.contractions:
             contraction.replace(values, self._gated(contraction.operand(values), contraction))
-        return self.call_function(n.target, *placed(n, values))
+        return self.call_function(n.target, *split_arguments(n, values))
 
     def _gated(self, operand: torch.Tensor, contraction: Contraction) -> torch.Tensor:
         axis = self._labels.resolve(contraction.axis)

@@ -142,7 +142,7 @@ def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: S
     shape = fallback.curve(group.id)[::-1][:-1]
     errors: dict[int, float] = {}
     for left in _points(group):
-        cut = Cut.of(seen.analysis, {group.id: sorted(order[group.width - left :])})
+        cut = Cut.keeping(seen.analysis, {group.id: sorted(order[group.width - left :])})
         rest = run.moved(cut.module, cut.copies)
         errors[group.width - left] = seen.error(
             dict(zip(seen.held_out, rest.outputs(), strict=True))
@@ -155,12 +155,12 @@ def _touched(analysis: Analysis) -> dict[str, fx.Node]:
     *nodes, output = analysis.module.graph.nodes
     found: dict[str, fx.Node] = {}
     for node in nodes:
-        if node.op != "call_function" or node in analysis.stored:
+        if node.op != "call_function" or node in analysis.constant_calls:
             continue
         stored = [
             each
             for each in node.all_input_nodes
-            if each.op == "get_attr" or each in analysis.stored
+            if each.op == "get_attr" or each in analysis.constant_calls
         ]
         axes = chain(*(axes_of(analysis.layouts.get(each)) for each in (node, *stored)))
         for group in analysis.groups_on(axes):

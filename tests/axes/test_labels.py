@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.axes.labels import FROZEN, Labels, plain
+from graphprune.axes.labels import FROZEN, Labels, unlabelled
 from graphprune.axes.unify import tie
 from tests.axes.helpers import rows
 
@@ -55,7 +55,7 @@ def test_what_changes_nothing_leaves_no_trace() -> None:
     labels = Labels()
     a = labels.fresh(2)
     labels.unite(a[:, 0], a[:, 0], 0)
-    labels.freeze(plain(3), 0)
+    labels.freeze(unlabelled(3), 0)
     assert labels.log == []
     assert labels.version == 0
     assert labels.resolve(a) is labels.resolve(a)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.axes.labels import FROZEN, Labels, plain
+from graphprune.axes.labels import FROZEN, Labels, unlabelled
 from graphprune.axes.split import split
 from graphprune.axes.unify import merge
 from tests.axes.helpers import rows
@@ -17,7 +17,7 @@ from tests.axes.helpers import rows
 def test_split_gives_whole_slices_to_their_axis() -> None:
     labels = Labels()
     channels = labels.fresh(4)
-    outer, inner = split(labels, merge([channels, plain(3)]), [4, 3], 0)
+    outer, inner = split(labels, merge([channels, unlabelled(3)]), [4, 3], 0)
     assert rows(labels, outer) == rows(labels, channels)
     assert rows(labels, inner) == [set()] * 3
 
@@ -58,7 +58,7 @@ def test_split_rows_are_those_of_the_axis_again(sizes: list[int], data: st.DataO
 
 
 def test_an_axis_without_labels_gives_axes_without() -> None:
-    assert [part.shape for part in split(Labels(), plain(6), [2, 3], 0)] == [(2, 0), (3, 0)]
+    assert [part.shape for part in split(Labels(), unlabelled(6), [2, 3], 0)] == [(2, 0), (3, 0)]
 
 
 def test_frozen_labels_stay_attached_for_the_explanation() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.axes.labels import FROZEN, Labels, plain
-from graphprune.axes.unify import merge, tie, widened
+from graphprune.axes.labels import FROZEN, Labels, unlabelled
+from graphprune.axes.unify import merge, pad_columns, tie
 from tests.axes.helpers import rows
 
 
@@ -25,7 +25,7 @@ def test_tie_unites_single_labels() -> None:
 def test_tie_to_a_plain_axis_freezes() -> None:
     labels = Labels()
     a = labels.fresh(3)
-    tie(labels, a, plain(3), 0)
+    tie(labels, a, unlabelled(3), 0)
     assert rows(labels, a) == [set(), set(), set()]
 
 
@@ -65,7 +65,7 @@ def test_axes_of_different_length_are_not_tied() -> None:
 def test_a_merged_row_holds_the_labels_of_all_its_coordinates(sizes: list[int]) -> None:
     labels = Labels()
     axes = [labels.fresh(size) for size in sizes]
-    merged = merge([*axes, plain(2)])
+    merged = merge([*axes, unlabelled(2)])
     assert merged.shape == (2 * math.prod(sizes), len(sizes))
     for row, at in zip(merged, np.ndindex(*sizes, 2), strict=True):
         expected = {int(axis[i, 0]) for axis, i in zip(axes, at, strict=False)}
@@ -75,7 +75,12 @@ def test_a_merged_row_holds_the_labels_of_all_its_coordinates(sizes: list[int]) 
 @given(st.data())
 def test_tied_rows_are_removed_together_whatever_was_tied_before(data: st.DataObject) -> None:
     labels = Labels()
-    pool = [labels.fresh(6), merge([labels.fresh(2), labels.fresh(3)]), labels.fresh(6), plain(6)]
+    pool = [
+        labels.fresh(6),
+        merge([labels.fresh(2), labels.fresh(3)]),
+        labels.fresh(6),
+        unlabelled(6),
+    ]
     which = st.sampled_from(range(4))
     for link, (i, j) in enumerate(data.draw(st.lists(st.tuples(which, which), max_size=5))):
         order = data.draw(st.permutations(range(6)))
@@ -85,5 +90,5 @@ def test_tied_rows_are_removed_together_whatever_was_tied_before(data: st.DataOb
 
 def test_widening_adds_rows_of_nothing() -> None:
     axis = Labels().fresh(2)
-    assert widened(axis, 1) is axis
-    assert widened(axis, 3)[:, 1:].tolist() == [[FROZEN] * 2] * 2
+    assert pad_columns(axis, 1) is axis
+    assert pad_columns(axis, 3)[:, 1:].tolist() == [[FROZEN] * 2] * 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphprune.analysis.why import Step
+from graphprune.analysis.why import ExplanationStep
 from graphprune.cli import render
 from graphprune.errors import VerifyError
 from graphprune.report.budget_curve import Front, Point
@@ -60,7 +60,7 @@ def test_a_wrong_check_and_a_class_that_did_not_come_back_are_seen(capsys: Captu
 
 
 def test_a_chain_is_a_table_or_a_document(capsys: Captured) -> None:
-    steps = (Step("couples", "aten.add.Tensor", "net.py:3"),)
+    steps = (ExplanationStep("couples", "aten.add.Tensor", "net.py:3"),)
     render.chain("a", steps, as_json=False)
     assert lines(capsys)[:2] == ["a operator where", "couples aten.add.Tensor net.py:3"]
     render.chain("a", steps, as_json=True)

@@ -30,16 +30,16 @@ def keep(analysis: Analysis, *groups: str) -> dict[str, range]:
 
 def test_a_weight_is_baked_only_where_a_statistic_would_change() -> None:
     analysis = analysed(nets.WeightStandardised())
-    outputs = Cut.of(analysis, keep(analysis, "b"))
+    outputs = Cut.keeping(analysis, keep(analysis, "b"))
     assert outputs.baked == {}
-    inputs = Cut.of(analysis, keep(analysis, "a"))
+    inputs = Cut.keeping(analysis, keep(analysis, "a"))
     assert list(inputs.baked.values()) == ["b.weight_baked"]
 
 
 def test_a_baked_weight_is_the_dense_one_without_the_rows_removed() -> None:
     net = nets.WeightStandardised()
     analysis = analysed(net)
-    cut = Cut.of(analysis, keep(analysis, "a", "b"))
+    cut = Cut.keeping(analysis, keep(analysis, "a", "b"))
     (baked,) = cut.baked_values().values()
     w = net.b.weight.double()
     dense = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5)
@@ -51,7 +51,7 @@ def test_what_computed_a_baked_weight_is_gone() -> None:
     net = nets.Reparametrised()
     program = trace(net, net.inputs())
     analysis = analyse(program)
-    cut = Cut.of(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
     small = cut.program
     names = {name for name, _ in small.named_parameters()}
     assert "b.parametrizations.weight.original1_baked" in names
@@ -64,7 +64,7 @@ def test_what_computed_a_baked_weight_is_gone() -> None:
 def test_one_weight_in_two_places_stays_one() -> None:
     net = nets.StandardisedTwice()
     analysis = analysed(net)
-    cut = Cut.of(analysis, keep(analysis, "a"))
+    cut = Cut.keeping(analysis, keep(analysis, "a"))
     first, second = cut.baked_values().values()
     assert first is second
 
@@ -93,7 +93,7 @@ def test_two_weights_stay_two_even_where_they_are_equal() -> None:
     net = EqualWeights()
     program = trace(net, net.inputs())
     analysis = analyse(program)
-    cut = Cut.of(analysis, {g.id: range(4) for g in analysis.groups})
+    cut = Cut.keeping(analysis, {g.id: range(4) for g in analysis.groups})
     first, second = cut.baked_values().values()
     assert first is not second
     verify(cut)
@@ -103,7 +103,7 @@ def test_a_wrong_baked_weight_is_found() -> None:
     net = nets.WeightStandardised()
     program = trace(net, net.inputs())
     analysis = analyse(program)
-    cut = Cut.of(analysis, keep(analysis, "a"))
+    cut = Cut.keeping(analysis, keep(analysis, "a"))
     module = cut.module
     with torch.no_grad():
         module.get_parameter("b.weight_baked")[0, 0] += 1e-3

@@ -12,7 +12,7 @@ from graphprune.analysis.frozen import frozen
 from graphprune.cut.cut import Cut
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
-from graphprune.ops.float64 import Double
+from graphprune.ops.float64 import Float64Interpreter
 from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run, verify
 from tests.nets import HELD, NETS
 
@@ -61,7 +61,7 @@ def test_the_cut_net_equals_the_masked_original(name: str) -> None:
     analysis = analyse(program)
     for seed in range(2):
         keep = random_keep(analysis, seed)
-        cut = Cut.of(analysis, keep)
+        cut = Cut.keeping(analysis, keep)
         small = cut.program
         verify(cut)
         widths = [len(keep[g.id]) for g in analysis.groups]
@@ -90,14 +90,14 @@ def test_inexact_links_are_cut_as_the_oracle_says(name: str) -> None:
     if not analysis.inexact:
         return
     keep = random_keep(analysis, 0)
-    cut = Cut.of(analysis, keep)
+    cut = Cut.keeping(analysis, keep)
     verify(cut)
     widths = [len(keep[g.id]) for g in analysis.groups]
     assert analysis.costs.macs.at(widths) < 0.5 * analysis.dense_macs
     held = analyse(program)
     assert sum(analysis.widths) > sum(held.widths) or len(analysis.groups) > len(held.groups)
     if name != "GroupNormed":  # whose runs may go, so that no channel is frozen
-        assert any("--allow-inexact" in f.reason for f in frozen(held))
+        assert any("allow_inexact" in f.reason for f in frozen(held))
 
 
 @pytest.mark.parametrize("name", EXACT_STATISTICS)
@@ -108,7 +108,7 @@ def test_an_exact_cut_equals_the_net_with_the_parameters_of_its_channels_zero(na
     program = trace(net, net.inputs(), net.keywords())
     analysis = analyse(program)
     keep = random_keep(analysis, 0)
-    small = Cut.of(analysis, keep).program
+    small = Cut.keeping(analysis, keep).program
     with torch.no_grad():
         for group in analysis.groups:
             gone = np.setdiff1d(np.arange(group.width), keep[group.id])
@@ -116,5 +116,5 @@ def test_an_exact_cut_equals_the_net_with_the_parameters_of_its_channels_zero(na
                 rows = torch.from_numpy(where.rows[gone].ravel())
                 analysis.tensors[where.tensor].index_fill_(where.dim, rows, 0)
     inputs = random_inputs(program, 1, seed=0)
-    expected = run(Double(analysis.module), inputs)
-    assert error(run(Double(unlift(small)), inputs), expected) <= TOLERANCE
+    expected = run(Float64Interpreter(analysis.module), inputs)
+    assert error(run(Float64Interpreter(unlift(small)), inputs), expected) <= TOLERANCE

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from graphprune.ir.constant_calls import stored_calls
+from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from tests import nets
@@ -33,7 +33,7 @@ class Overwritten(nets.Net):
 def test_nothing_that_is_written_into_is_stored() -> None:
     net = Overwritten()
     program = trace(net, net.inputs())
-    stored = {n.name for n in stored_calls(unlift(program))}
+    stored = {n.name for n in constant_calls(unlift(program))}
     assert "mean" in stored
     assert "sub" not in stored
 
@@ -64,7 +64,7 @@ def test_what_is_larger_than_its_sources_is_stored_only_where_asked(
     outer: fx.GraphModule,
 ) -> None:
     found = {
-        larger: {str(n.target) for n in stored_calls(outer, larger=larger)}
+        larger: {str(n.target) for n in constant_calls(outer, larger=larger)}
         for larger in (False, True)
     }
     assert {"aten.mul.Tensor", "aten.chunk.default"} <= found[False]
@@ -72,7 +72,7 @@ def test_what_is_larger_than_its_sources_is_stored_only_where_asked(
 
 
 def test_what_depends_on_inputs_or_chance_is_not_stored(outer: fx.GraphModule) -> None:
-    found = stored_calls(outer, larger=True)
+    found = constant_calls(outer, larger=True)
     (x,) = outer.graph.find_nodes(op="placeholder")
     assert all(x not in node.all_input_nodes for node in found)
     assert not any("rand" in str(node.target) for node in found)

@@ -47,7 +47,7 @@ def test_arguments_have_names_and_defaults(graph: fx.Graph) -> None:
 
 def test_arguments_that_were_taken_apart_are_put_where_they_were(graph: fx.Graph) -> None:
     conv = call(graph, aten.conv2d.default)
-    args, kwargs = nodes.placed(conv, nodes.arguments(conv, lambda node: node))
+    args, kwargs = nodes.split_arguments(conv, nodes.arguments(conv, lambda node: node))
     assert args == tuple(conv.args)
     assert kwargs == conv.kwargs
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from graphprune.errors import InternalError
 from graphprune.ir.program import state, unlift
-from graphprune.ir.tensors import fill, set_tensor
+from graphprune.ir.tensors import fill_tensors, set_tensor
 from graphprune.ir.trace import trace
 from tests import nets
 
@@ -30,7 +30,7 @@ def test_filled_tensors_are_copies_in_the_dtype_of_the_graph() -> None:
     graph = unlift(trace(net, net.inputs()))
     name, old = next((n, t) for n, t in state(graph).items() if isinstance(t, nn.Parameter))
     new = torch.full(old.shape, 2.0, dtype=torch.float64)
-    fill(graph, {name: new})
+    fill_tensors(graph, {name: new})
     found = state(graph)[name]
     assert isinstance(found, nn.Parameter)
     assert found.dtype == old.dtype
@@ -45,7 +45,7 @@ def test_what_is_one_tensor_stays_one() -> None:
     net = nets.NETS["TiedWeights"]()
     graph = unlift(trace(net, net.inputs()))
     before = {name: id(tensor) for name, tensor in state(graph).items()}
-    fill(graph, {})
+    fill_tensors(graph, {})
     after = {name: id(tensor) for name, tensor in state(graph).items()}
     assert len(set(before.values())) == len(set(after.values())) < len(before)
 
@@ -55,4 +55,4 @@ def test_another_shape_is_a_defect_of_ours() -> None:
     graph = unlift(trace(net, net.inputs()))
     name = next(iter(state(graph)))
     with pytest.raises(InternalError, match=rf"{name}: \(1, 7\) for"):
-        fill(graph, {name: torch.zeros(1, 7)})
+        fill_tensors(graph, {name: torch.zeros(1, 7)})

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import graphprune as gp
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
-from graphprune.ir.trainable import obeying, trainable_graph
+from graphprune.ir.trainable import as_trainable, trainable_graph
 from tests import nets
 
 
@@ -96,6 +96,6 @@ def test_tensors_that_were_one_object_are_one_again(tmp_path: Path) -> None:
 
 def test_a_flag_that_was_on_stays_on_in_evaluation() -> None:
     for part, count in (("always", 0), ("dropout", 1)):
-        model = obeying(unlift(trace(RandomInTraining(part), (torch.randn(2, 5, 4),))))
+        model = as_trainable(unlift(trace(RandomInTraining(part), (torch.randn(2, 5, 4),))))
         assert not model.training
         assert sum(node.target == "training" for node in model.graph.nodes) == count

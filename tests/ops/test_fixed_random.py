@@ -15,7 +15,7 @@ from graphprune.errors import ExportError
 from graphprune.export.check import check_onnx, run_onnx
 from graphprune.export.fixed_random import held_model
 from graphprune.ir.trace import trace
-from graphprune.ops.fixed_random import Held, drawing
+from graphprune.ops.fixed_random import FixedRandom, random_calls
 from graphprune.workflow.compare_files import compare
 
 
@@ -123,7 +123,7 @@ def test_a_held_onnx_model_computes_what_a_held_network_does(tmp_path: Path) -> 
     x = torch.randn(2, 3, 8, 8)
     model, path = Between(DRAWN["normal"]).eval(), tmp_path / "model.onnx"
     gp.compress(model, (x,), flops=1.0).export_onnx(path)
-    with Held():
+    with FixedRandom():
         expected = model(x)
     (held,), (drawn,) = run_onnx(held_model(path), [x]), run_onnx(path, [x])
     assert torch.allclose(held, expected, atol=1e-5)
@@ -134,17 +134,17 @@ def test_only_calls_that_draw_count() -> None:
     x = torch.randn(2, 3, 8, 8)
     off = trace(Between(nn.Dropout(0.5)).eval(), (x,))
     on = trace(Between(lambda x: F.dropout(x, 0.5)).eval(), (x,))
-    assert not drawing(off.graph)
-    assert len(drawing(on.graph)) == 1
+    assert not random_calls(off.graph)
+    assert len(random_calls(on.graph)) == 1
     attention = Between(lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.0))
-    assert not drawing(trace(attention.eval(), (x,)).graph)
+    assert not random_calls(trace(attention.eval(), (x,)).graph)
     inside = Between(_without_gradients)
-    assert len(drawing(trace(inside.eval(), (x,)).graph)) == 1
+    assert len(random_calls(trace(inside.eval(), (x,)).graph)) == 1
 
 
 def test_stand_ins() -> None:
     p = torch.tensor([0.2, 0.7])
-    with Held():
+    with FixedRandom():
         assert torch.randn(3).tolist() == [0.5] * 3
         assert torch.normal(torch.ones(2), 2.0).tolist() == [2.0] * 2
         assert torch.empty(2).uniform_(1, 3).tolist() == [2.0] * 2
@@ -153,6 +153,6 @@ def test_stand_ins() -> None:
         assert torch.equal(F.dropout(p, 0.5), p)
         assert torch.equal(torch.randperm(9), torch.randperm(9))
         assert torch.equal(F.rrelu(-p, training=True), F.rrelu(-p))
-    with Held(rounded=True):
+    with FixedRandom(rounded=True):
         assert torch.bernoulli(p).tolist() == [0.0, 1.0]
     assert torch.randn(3).tolist() != [0.5] * 3

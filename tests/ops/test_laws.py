@@ -23,8 +23,8 @@ from graphprune.axes.kept import Kept
 from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import is_continuous
 from graphprune.ops import RULES, Sample
-from graphprune.ops.float64 import Double, widen
-from graphprune.verify.masked import Masked
+from graphprune.ops.float64 import Float64Interpreter, to_float64
+from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import error, run
 from tests.foreign import operator_of
 
@@ -56,7 +56,7 @@ def program_of(operator: Any, call: Sample) -> tuple[fx.GraphModule, list[torch.
             continue
         if is_continuous(leaf):
             node = graph.placeholder(f"x{i}")
-            inputs.append(widen(leaf))
+            inputs.append(to_float64(leaf))
         else:
             root.register_buffer(f"c{i}", leaf)
             node = graph.get_attr(f"c{i}")
@@ -127,18 +127,18 @@ def check_laws(
         is_exact = any(s.exact for s in facts.statistics)
         given = silenced if is_exact else inputs
         cut = Cut(analysis, kept)
-        expected = run(Masked(cut), [x.clone() for x in given])
+        expected = run(MaskedInterpreter(cut), [x.clone() for x in given])
         results = result if isinstance(result, list) else [result]
         expected = [cut_tensor(e, r, kept) for e, r in zip(expected, results, strict=False)]
         small = cut.module
         arguments = [cut_tensor(x, layout, kept) for x, layout in zip(inputs, layouts, strict=True)]
-        got = run(Double(small), arguments)
+        got = run(Float64Interpreter(small), arguments)
         if operator in VALUELESS:
             assert [g.shape for g in got] == [e.shape for e in expected]
         elif result is not None:
             assert error(got, expected) <= LAW_TOLERANCE
             if facts.quiet:
-                silent = run(Double(analysis.module), silenced)
+                silent = run(Float64Interpreter(analysis.module), silenced)
                 for value, layout in zip(silent, results, strict=False):
                     assert torch.equal(value, zeroed(value, layout, kept))
 

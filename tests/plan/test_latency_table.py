@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.errors import LoadError
-from graphprune.plan.latency_table import CLASSES, Grid, LatencyTable, Measured, alignment
+from graphprune.plan.latency_table import CLASSES, Grid, KernelTimes, LatencyTable, alignment
 
 
 def table(**changes: Any) -> LatencyTable:
@@ -22,7 +22,7 @@ def table(**changes: Any) -> LatencyTable:
         0.0 if i == j == CLASSES - 1 else 1.0 for i in range(CLASSES) for j in range(CLASSES)
     )
     plain = {
-        "kernels": {"k": Measured(even, odd, classes)},
+        "kernels": {"k": KernelTimes(even, odd, classes)},
         "per_byte": 1e-9,
         "per_mac": 1e-10,
         "machine": {"threads": 1, "provider": "CPU"},

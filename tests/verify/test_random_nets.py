@@ -14,8 +14,8 @@ from torch import fx
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
-from graphprune.ops.float64 import Double
-from graphprune.verify.masked import Masked
+from graphprune.ops.float64 import Float64Interpreter
+from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import error, run
 
 aten = torch.ops.aten
@@ -212,11 +212,11 @@ def test_any_cut_of_any_net_is_exact(module: fx.GraphModule, seed: int) -> None:
         g.id: sorted(generator.permutation(g.width)[: generator.integers(1, g.width + 1)].tolist())
         for g in analysis.groups
     }
-    cut = Cut.of(analysis, keep)
+    cut = Cut.keeping(analysis, keep)
     inputs = [module.graph.find_nodes(op="placeholder")[0].meta["val"]]
-    expected = run(Masked(cut), inputs)
+    expected = run(MaskedInterpreter(cut), inputs)
     small = cut.module
-    assert error(run(Double(small), inputs), expected) <= TOLERANCE
+    assert error(run(Float64Interpreter(small), inputs), expected) <= TOLERANCE
     sizes = {id(p): p.numel() for p in small.parameters()}
     widths = [len(keep[g.id]) for g in analysis.groups]
     assert analysis.costs.params.at(widths) == sum(sizes.values())

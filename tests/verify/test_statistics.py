@@ -83,7 +83,7 @@ def test_sums_in_which_zero_channels_take_no_part_are_cut(name: str) -> None:
         g.id: sorted(generator.permutation(g.width)[: max(g.width // 2, 1)].tolist())
         for g in analysis.groups
     }
-    verify(Cut.of(analysis, keep))
+    verify(Cut.keeping(analysis, keep))
 
 
 @pytest.mark.parametrize("name", LOUD)

@@ -16,7 +16,7 @@ from graphprune.errors import ExportError, GraphpruneError, LoadError, first_lin
 from graphprune.export.check import check_onnx
 from graphprune.export.io_names import Interface
 from graphprune.ir.nodes import shape
-from graphprune.ir.trace import FORWARD_ERRORS, quiet
+from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.argument_names import identifiers
 
 from .network import Network
@@ -162,7 +162,7 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
     failure: BaseException | None = None
     for dims in _attempts(graph):
         try:
-            with quiet():
+            with silence_torch():
                 return torch.export.export(network, inputs, dynamic_shapes=dims)
         except GraphpruneError as error:
             failure = error

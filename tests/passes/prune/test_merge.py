@@ -11,12 +11,12 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.cut.cut import Cut
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
-from graphprune.ops.float64 import Double
+from graphprune.ops.float64 import Float64Interpreter
 from graphprune.passes import Allocate, Analyse, Decision, Merge, Merged, Score
 from graphprune.passes.prune.homogeneity import unscaled
 from graphprune.passes.prune.merge import merge
 from graphprune.passes.score.producers import Units
-from graphprune.verify.masked import Masked
+from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run
 from tests.harness import apply_and_check
 from tests.nets import HELD, NETS
@@ -75,9 +75,12 @@ def difference(net: nn.Module, group: str, gone: tuple[int, ...], *inputs: torch
     """Of the outputs, after a cut with merging, relative to the dense ones."""
     program = trace(net, inputs)
     analysis = analyse(program)
-    tensors, _ = merge(Cut.of(analysis, kept(analysis, group, gone)), analysis.tensors)
+    tensors, _ = merge(Cut.keeping(analysis, kept(analysis, group, gone)), analysis.tensors)
     x = random_inputs(program, 0, 0)
-    return error(run(Double(analysis.module, tensors), x), run(Double(analysis.module), x))
+    return error(
+        run(Float64Interpreter(analysis.module, tensors), x),
+        run(Float64Interpreter(analysis.module), x),
+    )
 
 
 IMAGES = torch.randn(2, 3, 12, 12, dtype=torch.float64)
@@ -107,7 +110,7 @@ def test_a_negative_duplicate_is_dropped() -> None:
     analysis = analyse(trace(net.duplicate(-1.0), (IMAGES,)))
     everything_else = tuple(i for i in range(WIDTH) if i != ORIGINAL)
     tensors, merged = merge(
-        Cut.of(analysis, kept(analysis, "a", everything_else)), analysis.tensors
+        Cut.keeping(analysis, kept(analysis, "a", everything_else)), analysis.tensors
     )
     assert merged.channels["a"] < WIDTH - 1
     assert not tensors["b.weight"][:, COPY].any()
@@ -117,7 +120,7 @@ def test_merging_changes_nothing_but_what_reads_the_group() -> None:
     net = Net(nn.ReLU()).duplicate(2.0)
     analysis = analyse(trace(net, (IMAGES,)))
     before = {name: t.clone() for name, t in analysis.tensors.items()}
-    tensors, merged = merge(Cut.of(analysis, kept(analysis, "a", (COPY,))), analysis.tensors)
+    tensors, merged = merge(Cut.keeping(analysis, kept(analysis, "a", (COPY,))), analysis.tensors)
     assert merged == Merged({"a": 1})
     assert all(torch.equal(t, before[n]) for n, t in analysis.tensors.items())
     changed = {n for n, t in tensors.items() if not torch.equal(t, before[n])}
@@ -204,7 +207,7 @@ class Upsampled(nn.Module):
 def test_a_depthwise_transposed_convolution_hands_channels_on() -> None:
     net = Upsampled()
     analysis = analyse(trace(net, (IMAGES,)))
-    tensors, merged = merge(Cut.of(analysis, kept(analysis, "a", (COPY,))), analysis.tensors)
+    tensors, merged = merge(Cut.keeping(analysis, kept(analysis, "a", (COPY,))), analysis.tensors)
     assert not merged.channels["a"]  # other kernels: the channels aren't alike
     assert torch.equal(tensors["up.weight"], net.up.weight)
     net.up.weight.data[COPY] = net.up.weight.data[ORIGINAL]
@@ -238,12 +241,14 @@ def test_near_duplicates_lose_less_by_merging() -> None:
     program = trace(net, (IMAGES,))
     analysis = analyse(program)
     keep = kept(analysis, "a", (COPY,))
-    merged, _ = merge(Cut.of(analysis, keep), analysis.tensors)
+    merged, _ = merge(Cut.keeping(analysis, keep), analysis.tensors)
     dropped = {n: t.detach().clone() for n, t in analysis.tensors.items()}
     dropped["b.weight"][:, COPY] = dropped["c.weight"][:, COPY] = 0
     x = random_inputs(program, 0, 0)
-    dense = run(Double(analysis.module), x)
-    errors = [error(run(Double(analysis.module, t), x), dense) for t in (merged, dropped)]
+    dense = run(Float64Interpreter(analysis.module), x)
+    errors = [
+        error(run(Float64Interpreter(analysis.module, t), x), dense) for t in (merged, dropped)
+    ]
     assert 0 < errors[0] < 0.3 * errors[1]
 
 
@@ -255,9 +260,9 @@ def test_the_merged_program_is_the_masked_graph_with_the_merged_weights(name: st
     decided = gp.Pipeline((Analyse(), Score(), Allocate(budget=gp.Budget.flops(0.7)))).run(program)
     analysis, plan = decided[Analysis], decided[Decision].plan
     done = apply_and_check(Merge(), decided)
-    tensors, merged = merge(Cut.of(analysis, plan.keep), analysis.tensors)
+    tensors, merged = merge(Cut.keeping(analysis, plan.keep), analysis.tensors)
     assert done[Merged] == merged
     assert all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())
     x = random_inputs(program, 0, 0)
-    masked = run(Masked(Cut.of(analysis, plan.keep), tensors), x)
-    assert error(run(Double(unlift(done.program)), x), masked) < TOLERANCE
+    masked = run(MaskedInterpreter(Cut.keeping(analysis, plan.keep), tensors), x)
+    assert error(run(Float64Interpreter(unlift(done.program)), x), masked) < TOLERANCE

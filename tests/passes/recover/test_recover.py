@@ -93,7 +93,7 @@ def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.M
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
     analysis = analyse(program)
     seen = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
-    cut = Cut.of(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
     first = repair(seen, cut)
     assert any(fit.ridge for _, fit in first.fits)
     for kind in (normal._ByRow, normal._ByInput):
@@ -178,7 +178,7 @@ def test_a_weight_that_branches_share_is_refitted_once_for_all() -> None:
     (group,) = (g for g in analysis.groups if g.id == "a")
     result = sweep(seen, group, find_readers(seen)[group.id])
     assert {c % 4 for c in result.order[4:]} == {0, 1, 2, 3}
-    cut = Cut.of(analysis, {group.id: sorted(result.order[4:])})
+    cut = Cut.keeping(analysis, {group.id: sorted(result.order[4:])})
     plain, repaired = repair(seen, cut, refitting=False), repair(seen, cut)
     assert [(layer.name, fit.ridge > 0) for layer, fit in repaired.fits][:2] == [
         ("a.weight", False),
@@ -239,7 +239,9 @@ def observed(name: str) -> Observations:
 @pytest.mark.parametrize("name", sorted(NETS | HELD))
 def test_every_net_can_be_repaired(name: str) -> None:
     seen = observed(name)
-    cut = Cut.of(seen.analysis, {g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups})
+    cut = Cut.keeping(
+        seen.analysis, {g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups}
+    )
     before = repair(seen, cut, refitting=False)
     after = repair(seen, cut)
     assert after.tensors.keys() == before.tensors.keys()
@@ -269,7 +271,7 @@ def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None
     for group in groups:
         curve = curves[group.id]
         for gone, error in curve.measured.items():
-            cut = Cut.of(seen.analysis, {group.id: sorted(curve.order[gone:])})
+            cut = Cut.keeping(seen.analysis, {group.id: sorted(curve.order[gone:])})
             assert error == pytest.approx(repair(seen, cut, refitting=False).error, rel=1e-6)
 
 
