@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import graphprune as gp
 from graphprune.errors import LoadError
 from graphprune.ir.program import dynamic_dims, user_inputs
 from graphprune.loading.onnx import import_onnx
@@ -101,3 +105,46 @@ def test_whole_numbers_that_number_no_rows_are_0_and_1(tmp_path: Path) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
     (given,) = user_inputs(import_onnx(saved(model, tmp_path)).program)
     assert set(given.flatten().tolist()) == {0, 1}
+
+
+def pyramid(**pool: Any) -> onnx.ModelProto:
+    """A strided convolution, a pooling and a convolution, height and width open."""
+    draw = np.random.default_rng(0)
+    weights = {
+        "w1": draw.normal(size=(8, 3, 3, 3)).astype(np.float32) / 5,
+        "w2": draw.normal(size=(4, 8, 3, 3)).astype(np.float32) / 8,
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2], **pool),
+        helper.make_node("Conv", ["c", "w2"], ["y"], pads=[1] * 4),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pyramid",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, "oh", "ow"])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [{}, {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"ceil_mode": 1}],
+    ids=["plain", "same-upper", "same-lower", "ceil"],
+)
+def test_open_heights_and_widths_stay_open(pool: dict[str, Any], tmp_path: Path) -> None:
+    file = saved(pyramid(**pool), tmp_path)
+    imported = import_onnx(file, [torch.randn(1, 3, 32, 48)])
+    assert set(dynamic_dims(imported.program)["x"]) == {0, 2, 3}
+    result = replace(gp.compress(imported.program, flops=0.6), interface=imported.interface)
+    result.export_onnx(tmp_path / "small.onnx")
+    small = onnxruntime.InferenceSession(tmp_path / "small.onnx")
+    assert small.get_inputs()[0].shape == ["n", 3, "h", "w"]
+    for size in ((1, 3, 32, 48), (3, 3, 41, 22), (2, 3, 50, 51)):
+        x = torch.randn(size)
+        (got,) = small.run(None, {"x": x.numpy()})
+        want = result.program.module()(x)
+        assert torch.allclose(torch.from_numpy(got), want, atol=1e-5)
