@@ -45,17 +45,28 @@ from torch.export import ExportedProgram
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import Cut
 from graphprune.data import Images, calibrate
 from graphprune.data.calibration import Calibration, batched
 from graphprune.ir.trace import trace
 from graphprune.models import ALL, cifar_resnet, train_images
-from graphprune.passes import CRITERIA, Allocate, Decision, Distil, Effort, Scores, make_plan
+from graphprune.passes import (
+    CRITERIA,
+    Allocate,
+    Decision,
+    Distil,
+    Effort,
+    Scores,
+    Teacher,
+    make_plan,
+)
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import repair
+from graphprune.passes.recover import Repaired, repair
 from graphprune.passes.score import additive
 from graphprune.passes.solver import ALLOCATORS
 from graphprune.plan.budget import Budget
-from graphprune.workflow.job import Job, Options
+from graphprune.workflow.job import Job
+from graphprune.workflow.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
@@ -175,7 +186,7 @@ def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Met
     """
     train = partial(trained, setting, options)
     if "graphprune" in options.tools:
-        yield OURS, lambda: ours(setting, budget, options).program
+        yield OURS, lambda: ours(setting, budget, options)
         yield (
             f"{OURS}, weights alone",
             lambda: train(
@@ -200,12 +211,15 @@ def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Met
         )
 
 
-def ours(setting: Setting, budget: float, options: argparse.Namespace) -> gp.Result:
+def ours(setting: Setting, budget: float, options: argparse.Namespace) -> ExportedProgram:
     """As ``gp.compress`` does it; its training may have more images than its repair."""
-    job = scored(setting, setting.data)
+    job, facts = scored(setting, setting.data), ()
     if options.train_minutes:
-        job = replace(job, training=(training(setting, options, batch_training=False),))
-    return job.result(Options().allocator(Budget.flops(budget)))
+        distil, facts = training(setting, options, batch_training=False)
+        how = replace(job.options, distil=distil.effort, augment=distil.augment)
+        job = replace(job, options=how)
+    decided = job.decide(job.options.allocator(Budget.flops(budget)))
+    return job.cut(decided.knowing(*facts)).program
 
 
 def traced(model: nn.Module) -> ExportedProgram:
@@ -222,18 +236,23 @@ def trained(
     """Distilled, if training was asked for."""
     if not options.train_minutes:
         return small
-    return training(setting, options, batch_training=batch_training)(small)
+    distil, facts = training(setting, options, batch_training=batch_training)
+    start = gp.State(small).knowing(*facts)
+    return gp.Pipeline((distil,), given=tuple(start.facts)).run(start).program
 
 
-def training(setting: Setting, options: argparse.Namespace, *, batch_training: bool) -> Distil:
+def training(
+    setting: Setting, options: argparse.Namespace, *, batch_training: bool
+) -> tuple[Distil, tuple[Teacher, Calibration]]:
+    """The pass that trains, and what it needs to know."""
     more = options.train_samples
-    return Distil(
-        dense=setting.program,
+    data = calibrate(setting.train, setting.program, more) if more else setting.data
+    distil = Distil(
         batch_training=batch_training,
-        data=calibrate(setting.train, setting.program, more) if more else setting.data,
         effort=Effort(seconds=60 * options.train_minutes),
         augment=AUGMENT if more else AUGMENT + FEW_IMAGES,
     )
+    return distil, (Teacher(setting.program), data)
 
 
 def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Methods:
@@ -274,17 +293,18 @@ def random_plans(
     few = scored(setting, calibrate(setting.train, setting.program, FEW))
     decision = Allocate(budget=Budget.flops(budget), method="uniform").run(job.seen)
 
-    def repaired(on: Job, plan: gp.Plan) -> Decision:
+    def repaired(on: Job, plan: gp.Plan) -> tuple[Decision, Repaired]:
         seen = on.seen[Observations]
-        return replace(decision, plan=plan, repaired=repair(seen, seen.analysis.kept(plan.keep)))
+        cut = Cut.keeping(seen.analysis, plan.keep)
+        return replace(decision, plan=plan), repair(seen, cut)
 
     plans = [random_plan(job.seen, decision, budget, seed * draws + i) for i in range(draws)]
-    ranked = sorted((repaired(few, plan) for plan in plans), key=lambda each: each.repaired.error)
+    ranked = sorted((repaired(few, plan) for plan in plans), key=lambda each: each[1].error)
     best = min(
-        (repaired(job, each.plan) for each in ranked[:FINALISTS]),
-        key=lambda each: each.repaired.error,
+        (repaired(job, each.plan) for each, _ in ranked[:FINALISTS]),
+        key=lambda each: each[1].error,
     )
-    return job.cut(job.seen.knowing(best)).program
+    return job.cut(job.seen.knowing(*best)).program
 
 
 def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -> gp.Plan:

@@ -33,7 +33,8 @@ from graphprune.models import cifar_resnet
 from graphprune.passes import Allocate
 from graphprune.passes.latency import Latency, ProfileLatency, workload
 from graphprune.plan.budget import Budget
-from graphprune.workflow.job import Job, Options
+from graphprune.workflow.job import Job
+from graphprune.workflow.options import Options
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latency_accuracy.json"
 

@@ -130,6 +130,7 @@ def run_graphprune(name: str, *, onnx: bool) -> None:
     from graphprune import compress
     from graphprune.analysis.analyse import analyse
     from graphprune.analysis.frozen import unknown_operators
+    from graphprune.cut.cut import Cut
     from graphprune.ir.trace import trace
     from graphprune.rebuild.rebuild import rebuild
     from graphprune.report.inspection import describe
@@ -160,7 +161,7 @@ def run_graphprune(name: str, *, onnx: bool) -> None:
         flops_got=round(budget["reached"] / budget["dense"], 5),
         oracle=f"{oracle['max_error']:.1e}",
     )
-    rebuilt = rebuild(model, analysis, analysis.kept(result.plan.keep), result.program)
+    rebuilt = rebuild(model, Cut.from_plan(result.plan, analysis), result.program)
     emit(
         stage="onnx" if onnx else "",
         back="own class" if rebuilt.own_class else "GraphModule",

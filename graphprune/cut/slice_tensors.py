@@ -85,6 +85,17 @@ def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
             out = out.index_select(dim, index)
     if out.shape == tensor.shape:
         return tensor
+    return _like(out, tensor)
+
+
+def _like(value: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """The value in the memory format, the class and with the attributes of another tensor.
+
+    Training loops mark parameters by attributes, such as ``_no_weight_decay``.
+    """
+    if value.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        value = value.contiguous(memory_format=torch.channels_last)
     if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(out, requires_grad=tensor.requires_grad)
-    return out
+        value = torch.nn.Parameter(value, requires_grad=tensor.requires_grad)
+    vars(value).update(vars(tensor))
+    return value

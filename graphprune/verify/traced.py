@@ -20,7 +20,7 @@ from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import call_arguments, grown_shapes, input_names, output_names, unlift
 from graphprune.ir.program import user_inputs as example_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode
-from graphprune.ops.fixed_random import FixedRandom
+from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.pipeline import RunFact
 
@@ -184,7 +184,7 @@ def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator)
 def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
     args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
     buffers = {id(buffer): (buffer, buffer.clone()) for buffer in model.buffers()}
-    with evaluation_mode(model), torch.no_grad(), FixedRandom():
+    with evaluation_mode(model), torch.no_grad(), fix_random_numbers(program.graph):
         try:
             return pytree.tree_leaves(model(*args, **kwargs))
         finally:
@@ -194,7 +194,7 @@ def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]
 
 def _of_program(graph: Any, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
     args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
-    with torch.no_grad(), FixedRandom():
+    with torch.no_grad(), fix_random_numbers(program.graph):
         return pytree.tree_leaves(graph(*args, **kwargs))
 
 
