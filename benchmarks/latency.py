@@ -32,6 +32,7 @@ import copy
 import csv
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +181,10 @@ class Net:
         how = ProfileLatency(
             threads=self.options.threads,
             rounds=self.options.rounds // 4,
-            progress=lambda text: print(self.name, text, flush=True),
         )
-        table = how.run(self.state)
+        table = how.run(
+            replace(self.state, progress=lambda text: print(self.name, text, flush=True))
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(table.to_json(), "utf-8")
         return table

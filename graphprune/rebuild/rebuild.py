@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import fx, nn
+from torch._ops import HigherOrderOperator
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import VerifyError, first_line
@@ -75,8 +76,8 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
     if model is None or baked:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+    graph = unlift(small)
     try:
-        graph = unlift(small)
         shrunk = shrink_module(model, cut, state(graph))
         max_error = ClassComparison(model, cut.analysis, small).error(cut, graph)
     except (*FORWARD_ERRORS, VerifyError) as problem:
@@ -130,6 +131,9 @@ class ClassComparison:
                 are, and so does everything if nothing finite comes of it.
             grow: by how much symbolic sizes are larger.
         """
+        branches = [n for n in graph.graph.nodes if isinstance(n.target, HigherOrderOperator)]
+        if branches:  # in a dispatch mode it would spoil what torch compiled for the user's module
+            raise VerifyError(f"its code calls {branches[0].target}, which isn't run in float64")
         tensors = {
             name: value
             for name, value in tensors.items()
