@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share. ``reading.py`` makes something of their text."""
+"""Arguments and options that several commands share. ``option_values.py`` makes something of their text."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from graphprune.ops.fixed_random import drawing
 from graphprune.ops.float64 import Double, widen
 from graphprune.verify.oracle import error, growths, native_inputs, run
 
-from .fixed_random import held_model
+from .fixed_random import with_fixed_random
 from .ort_session import cannot_run, runtime_errors, session
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_onnx(
     runner, interpreter = session(model), _Untouched(unlift(program))
     if drawing(program.graph):
         _run_session(runner, native_inputs(program, 0, seed))  # as it is, it must run as well
-        runner = session(held_model(model))
+        runner = session(with_fixed_random(model))
     worst = 0.0
     for grow in growths(program):
         inputs = native_inputs(program, grow, seed + grow)

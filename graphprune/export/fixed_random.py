@@ -17,10 +17,10 @@ from graphprune.ops.fixed_random import MIDDLE, NORMAL
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["held_model"]
+__all__ = ["with_fixed_random"]
 
 
-def held_model(model: bytes | str | Path) -> bytes:
+def with_fixed_random(model: bytes | str | Path) -> bytes:
     """A model that draws no random numbers; what is drawn from a distribution of one's own still is.
 
     Args:
@@ -62,8 +62,8 @@ def _like(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     value = onnx.numpy_helper.from_array(np.array([_drawn(node)], dtype=np.float32))
     return [
         onnx.helper.make_node("Shape", [source], [f"{out}_shape"]),
-        onnx.helper.make_node("ConstantOfShape", [f"{out}_shape"], [f"{out}_held"], value=value),
-        _typed(node, f"{out}_held", source),
+        onnx.helper.make_node("ConstantOfShape", [f"{out}_shape"], [f"{out}_fixed"], value=value),
+        _typed(node, f"{out}_fixed", source),
     ]
 
 
@@ -73,11 +73,11 @@ def _of_shape(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
 
     given, (out,) = _attributes(node), node.output
     value = onnx.numpy_helper.from_array(np.full(given["shape"], _drawn(node), dtype=np.float32))
-    constant = onnx.helper.make_node("Constant", [], [f"{out}_held"], value=value)
+    constant = onnx.helper.make_node("Constant", [], [f"{out}_fixed"], value=value)
     return [
         constant,
         onnx.helper.make_node(
-            "Cast", [f"{out}_held"], [out], to=given.get("dtype", onnx.TensorProto.FLOAT)
+            "Cast", [f"{out}_fixed"], [out], to=given.get("dtype", onnx.TensorProto.FLOAT)
         ),
     ]
 
@@ -91,8 +91,8 @@ def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     return [
         onnx.helper.make_node("Constant", [], [f"{out}_middle"], value=value),
         onnx.helper.make_node("CastLike", [f"{out}_middle", source], [f"{out}_typed"]),
-        onnx.helper.make_node("Greater", [source, f"{out}_typed"], [f"{out}_held"]),
-        _typed(node, f"{out}_held", source),
+        onnx.helper.make_node("Greater", [source, f"{out}_typed"], [f"{out}_fixed"]),
+        _typed(node, f"{out}_fixed", source),
     ]
 
 

@@ -1,15 +1,15 @@
-"""Interface: what a model is called from outside, where its file says more than a program holds."""
+"""IONames: what a model is called from outside, where its file says more than a program holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Interface"]
+__all__ = ["IONames"]
 
 
 @dataclass(frozen=True)
-class Interface:
+class IONames:
     """Names of an ONNX model, to be kept when it leaves again.
 
     Attributes:

@@ -16,7 +16,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError, first_line
-from graphprune.export.io_names import Interface
+from graphprune.export.io_names import IONames
 from graphprune.ir.trace import trace
 
 from . import factories
@@ -45,13 +45,13 @@ class Loaded:
         model: a module, with ``inputs``; or ``None``.
         program: a program with its own example inputs; or ``None``.
         inputs: examples for the module.
-        interface: names that the way out should keep, where the file has such.
+        io_names: names that the way out should keep, where the file has such.
     """
 
     model: torch.nn.Module | None = None
     program: ExportedProgram | None = None
     inputs: tuple[Any, ...] = field(default=())
-    interface: Interface | None = None
+    io_names: IONames | None = None
 
 
 def load(
@@ -90,7 +90,7 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
         )
     if path.suffix == ".onnx":
         imported = import_onnx(path, [parse_input(text) for text in inputs])
-        return Loaded(program=imported.program, interface=imported.interface)
+        return Loaded(program=imported.program, io_names=imported.io_names)
     if archive is not None and archive.is_program:
         if inputs:
             raise LoadError(

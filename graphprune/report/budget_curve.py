@@ -1,4 +1,4 @@
-"""Front: what a network loses at each of several budgets. Plain data; JSON, CSV, a picture."""
+"""BudgetCurve: what a network loses at each of several budgets. Plain data; JSON, CSV, a picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphprune.errors import LoadError, OptionError, OutputError
 from graphprune.io.strict_json import expect, finite, parsed, shown
 from graphprune.plan.budget import parse_amount
 
-__all__ = ["FORMAT", "Front", "Point", "draw", "shares"]
+__all__ = ["FORMAT", "BudgetCurve", "Point", "draw", "shares"]
 
 FORMAT = "graphprune.front/1"
 
@@ -50,7 +50,7 @@ COLUMNS = tuple(field.name for field in fields(Point))
 
 
 @dataclass(frozen=True)
-class Front:
+class BudgetCurve:
     """Points, and what they belong to.
 
     Attributes:
@@ -61,10 +61,10 @@ class Front:
     of: dict[str, Any]
     points: tuple[Point, ...] = ()
 
-    def with_point(self, point: Point) -> Front:
+    def with_point(self, point: Point) -> BudgetCurve:
         """The front with one point more."""
         others = [p for p in self.points if p.asked != point.asked]
-        return Front(self.of, tuple(sorted([*others, point], key=lambda p: p.asked)))
+        return BudgetCurve(self.of, tuple(sorted([*others, point], key=lambda p: p.asked)))
 
     def to_json(self) -> str:
         """One JSON document with a ``format`` key."""
@@ -79,7 +79,7 @@ class Front:
         return out.getvalue()
 
     @staticmethod
-    def from_json(text: str) -> Front:
+    def from_json(text: str) -> BudgetCurve:
         """Read a front that an earlier run left.
 
         Raises:
@@ -95,7 +95,7 @@ class Front:
         _check(
             isinstance(data["of"], dict) and isinstance(data["points"], list), "a front has points"
         )
-        return Front(data["of"], tuple(map(_point, data["points"])))
+        return BudgetCurve(data["of"], tuple(map(_point, data["points"])))
 
 
 def _point(value: Any) -> Point:
@@ -137,7 +137,7 @@ def shares(text: str) -> tuple[float, ...]:
     return tuple(sorted(set(found)))
 
 
-def draw(front: Front, path: Path) -> None:
+def draw(front: BudgetCurve, path: Path) -> None:
     """A picture of the front.
 
     Raises:

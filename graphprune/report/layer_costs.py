@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.frozen import operator_of
 from graphprune.ir.nodes import bind, source_line
 
-from .report import LAYERS, Curve, LayerCost
+from .report import LAYERS, DistortionCurve, LayerCost
 
 if TYPE_CHECKING:
     from torch import fx
@@ -105,7 +105,7 @@ def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
 
 def curves(
     chosen: Mapping[str, NDArray[np.float64]], groups: Sequence[GroupPlan]
-) -> tuple[Curve, ...]:
+) -> tuple[DistortionCurve, ...]:
     """The curves that widths were chosen by, thinned out; the ends and the choice stay.
 
     Args:
@@ -120,7 +120,9 @@ def curves(
         curve = chosen[group.id]
         spread = np.linspace(0, group.width, min(most, group.width + 1)).round().astype(int)
         widths = sorted({*spread.tolist(), len(group.keep)})
-        found.append(Curve(group.id, tuple(widths), tuple(_short(curve[w]) for w in widths)))
+        found.append(
+            DistortionCurve(group.id, tuple(widths), tuple(_short(curve[w]) for w in widths))
+        )
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["FORMAT", "LAYERS", "Curve", "GroupWidth", "LayerCost", "Report", "Size"]
+__all__ = ["FORMAT", "LAYERS", "DistortionCurve", "GroupWidth", "LayerCost", "Report", "Size"]
 
 FORMAT = "graphprune.report/1"
 
@@ -70,7 +70,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
-class Curve:
+class DistortionCurve:
     """What cutting one group costs, by the criterion; the scale is the same for all groups.
 
     Attributes:
@@ -147,7 +147,7 @@ class Report:
     recovery: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerCost, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[DistortionCurve, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

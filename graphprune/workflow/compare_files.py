@@ -16,7 +16,7 @@ from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.export.check import onnx_tolerance, run_onnx
-from graphprune.export.fixed_random import held_model
+from graphprune.export.fixed_random import with_fixed_random
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.pt2 import load_program
@@ -30,13 +30,13 @@ from .write import ONNX, PROGRAM
 if TYPE_CHECKING:
     from graphprune.plan.plan import Plan
 
-__all__ = ["FORMAT", "Check", "Comparison", "compare"]
+__all__ = ["FORMAT", "Comparison", "FileCheck", "compare"]
 
 FORMAT = "graphprune.verify/1"
 
 
 @dataclass(frozen=True)
-class Check:
+class FileCheck:
     """One file against the dense model.
 
     Attributes:
@@ -75,7 +75,7 @@ class Comparison:
     masked: bool
     own_weights: int
     retrained: bool
-    checks: tuple[Check, ...]
+    checks: tuple[FileCheck, ...]
 
     @property
     def ok(self) -> bool:
@@ -135,7 +135,7 @@ def compare(
         )
     own = _own(cut, weights)
     masked = Masked(cut, own if retrained else None)
-    checks: list[Check] = []
+    checks: list[FileCheck] = []
     for file in files:
         notify(file.name)
         checks.append(_check(dense, masked, file))
@@ -179,7 +179,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
+def _check(dense: ExportedProgram, masked: Masked, file: Path) -> FileCheck:
     """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
     is_onnx = file.suffix == ".onnx"
     tolerance = onnx_tolerance(dense) if is_onnx else TOLERANCE
@@ -193,17 +193,17 @@ def _check(dense: ExportedProgram, masked: Masked, file: Path) -> Check:
         try:
             got = _tensors(small(inputs))
         except ExportError as failure:
-            return Check(file.name, None, tolerance, failure.message)
+            return FileCheck(file.name, None, tolerance, failure.message)
         except FORWARD_ERRORS as failure:  # other inputs, in number or in shape
-            return Check(file.name, None, tolerance, first_line(failure))
+            return FileCheck(file.name, None, tolerance, first_line(failure))
         if len(got) != len(expected):
             reason = f"{len(got)} outputs, not {len(expected)}"
-            return Check(file.name, None, tolerance, reason)
+            return FileCheck(file.name, None, tolerance, reason)
         worst = max(worst, error(got, expected))
     if not math.isfinite(worst):
         reason = "outputs differ in shape, or in where they are NaN"
-        return Check(file.name, None, tolerance, reason)
-    return Check(file.name, worst, tolerance, "")
+        return FileCheck(file.name, None, tolerance, reason)
+    return FileCheck(file.name, worst, tolerance, "")
 
 
 def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
@@ -212,7 +212,7 @@ def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 
 def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
-    model = held_model(file) if drawing(dense.graph) else file
+    model = with_fixed_random(file) if drawing(dense.graph) else file
     return lambda inputs: run_onnx(model, inputs)
 
 

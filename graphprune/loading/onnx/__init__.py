@@ -1,6 +1,6 @@
 """ONNX in: a file becomes an ExportedProgram of ATen calls, which the passes then see.
 
-``reading`` turns bytes into a checked graph, ``operators`` is the table of ONNX operators (one
+``read_graph`` turns bytes into a checked graph, ``operators`` is the table of ONNX operators (one
 entry each, in the files beside it), ``network`` runs them as an ``nn.Module``, and ``program``
 exports that with the file's own dynamic dimensions.
 """

@@ -16,7 +16,7 @@ from graphprune.loading.argument_names import distinct, named
 
 from . import layers, pointwise, pooling, reductions, shapes
 from .operators import OPERATORS, Node
-from .reading import Graph
+from .read_graph import Graph
 from .values import MAX_KNOWN, Known, Value
 
 __all__ = ["Network"]

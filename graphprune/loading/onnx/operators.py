@@ -12,7 +12,7 @@ from typing import Any
 
 from graphprune.errors import InternalError, LoadError
 
-__all__ = ["OPERATORS", "Node", "Operator", "operator", "refuse"]
+__all__ = ["OPERATORS", "Node", "OnnxOperator", "operator", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ Compute = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Operator:
+class OnnxOperator:
     """One table entry.
 
     Attributes:
@@ -60,7 +60,7 @@ class Operator:
     sizes: tuple[int, ...] = ()
 
 
-OPERATORS: dict[str, Operator] = {}
+OPERATORS: dict[str, OnnxOperator] = {}
 
 
 def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Compute]:
@@ -70,7 +70,7 @@ def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Co
         for name in names:
             if name in OPERATORS:
                 raise InternalError(f"the ONNX operator {name} has two entries")
-            OPERATORS[name] = Operator(compute, sizes)
+            OPERATORS[name] = OnnxOperator(compute, sizes)
         return compute
 
     return enter

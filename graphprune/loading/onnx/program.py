@@ -13,14 +13,14 @@ from torch.export import Dim, ExportedProgram
 
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
 from graphprune.export.check import check_onnx
-from graphprune.export.io_names import Interface
+from graphprune.export.io_names import IONames
 from graphprune.ir.nodes import shape
 from graphprune.ir.trace import FORWARD_ERRORS, quiet
 from graphprune.loading.argument_names import identifiers
 
 from .network import Network
 from .pointwise import DTYPES
-from .reading import Graph, read_graph
+from .read_graph import Graph, read_graph
 
 __all__ = ["MAX_ELEMENTS", "Imported", "import_onnx"]
 
@@ -37,11 +37,11 @@ class Imported:
 
     Attributes:
         program: the same as ATen calls.
-        interface: names, opset and dynamic dimensions, for the way out.
+        io_names: names, opset and dynamic dimensions, for the way out.
     """
 
     program: ExportedProgram
-    interface: Interface
+    io_names: IONames
 
 
 def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
@@ -67,7 +67,7 @@ def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
         if isinstance(name, str) and name
     }
     names = tuple(each.name for each in graph.inputs)
-    return Imported(program, Interface(names, graph.outputs, dims, graph.opset))
+    return Imported(program, IONames(names, graph.outputs, dims, graph.opset))
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:

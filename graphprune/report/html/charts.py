@@ -10,7 +10,7 @@ from graphprune.report.report import Report
 from .accuracies import Accuracies
 from .figure import RUNS, Figure, layout, plain, short
 
-__all__ = ["MOST", "accuracies", "costs", "curves", "fits", "front", "widths"]
+__all__ = ["MOST", "accuracies", "costs", "curves", "fits", "pareto_front", "widths"]
 
 MOST = 400
 """Most groups, or layers, that a chart shows: the first ones."""
@@ -118,7 +118,7 @@ def fits(report: Report) -> Figure:
     )
 
 
-def front(points: Sequence[Mapping[str, Any]], *, least: float | None = None) -> Figure:
+def pareto_front(points: Sequence[Mapping[str, Any]], *, least: float | None = None) -> Figure:
     """Accuracy by cost of all that was tried.
 
     Args:

@@ -31,7 +31,7 @@ def figures(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
         for i, (name, report) in enumerate(reports.items())
         if (accuracy := _accuracy(report, measured.get(name))) is not None
     ]
-    return [*made, charts.front(points)] if points else made
+    return [*made, charts.pareto_front(points)] if points else made
 
 
 def content(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -> dict[str, Any]:

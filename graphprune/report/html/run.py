@@ -46,7 +46,7 @@ def figures(report: Report, accuracies: Accuracies | None) -> list[Figure]:
     made += [charts.fits(report)] if report.recovery.get("fits") else []
     if report.search:
         least = report.search["dense"] - report.search["max_drop"]
-        made.append(charts.front(report.search["probes"], least=least))
+        made.append(charts.pareto_front(report.search["probes"], least=least))
     if accuracies is not None:
         made.append(charts.accuracies({report.model: accuracies}))
     return made

@@ -9,7 +9,15 @@ from typing import Any
 
 from graphprune.errors import LoadError
 from graphprune.io.strict_json import parsed
-from graphprune.report.report import FORMAT, LAYERS, Curve, GroupWidth, LayerCost, Report, Size
+from graphprune.report.report import (
+    FORMAT,
+    LAYERS,
+    DistortionCurve,
+    GroupWidth,
+    LayerCost,
+    Report,
+    Size,
+)
 
 __all__ = ["MAX_BYTES", "read"]
 
@@ -195,7 +203,7 @@ def _report(data: dict[str, Any]) -> Report:
     made["before"], made["after"] = Size(**data["before"]), Size(**data["after"])
     made["groups"] = tuple(GroupWidth(**_tuples(entry)) for entry in data["groups"])
     made["layers"] = tuple(LayerCost(**_tuples(entry)) for entry in data["layers"])
-    made["curves"] = tuple(Curve(**_tuples(entry)) for entry in data["curves"])
+    made["curves"] = tuple(DistortionCurve(**_tuples(entry)) for entry in data["curves"])
     return Report(**made)
 
 

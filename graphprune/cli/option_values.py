@@ -14,11 +14,20 @@ if TYPE_CHECKING:
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.plan.plan import Plan
 
-__all__ = ["Source", "budgets", "latency_table", "numbers", "plan", "rounding", "sizes", "sources"]
+__all__ = [
+    "ModelSource",
+    "budgets",
+    "latency_table",
+    "numbers",
+    "plan",
+    "rounding",
+    "sizes",
+    "sources",
+]
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model comes from, as the user wrote it.
 
     Attributes:
