@@ -1,4 +1,4 @@
-"""IONames: what a model is called from outside, where its file says more than a program holds."""
+"""Names of an ONNX model's inputs, outputs and dynamic axes, which a program can't hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["IONames"]
 
 @dataclass(frozen=True)
 class IONames:
-    """Names of an ONNX model, to be kept when it leaves again.
+    """Names and opset of an ONNX model, to be kept when it is exported again.
 
     Attributes:
         inputs: names, in order.

@@ -36,7 +36,7 @@ class Node:
     opset: int
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute, or the default."""
+        """Return an attribute, or the default."""
         return self.attributes.get(name, default)
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ Compute = Callable[..., Any]
 
 @dataclass(frozen=True)
 class OnnxOperator:
-    """One table entry.
+    """How one ONNX operator is computed: an entry of the table.
 
     Attributes:
         compute: ``(node, *inputs) -> result``, or a tuple of results.
@@ -77,7 +77,7 @@ def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Co
 
 
 def refuse(node: Node, what: str) -> LoadError:
-    """The error for a form of an operator that isn't supported."""
+    """Make the error for a form of an operator that isn't supported."""
     return LoadError(
         f"{node}: {what} is not supported",
         hint="export the model again, or bring it as .pt2 or as PyTorch code",

@@ -1,4 +1,4 @@
-"""An ONNX graph exported to an ExportedProgram, with its dynamic dimensions."""
+"""Export an ONNX graph to an ExportedProgram, with its dynamic dimensions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .read_graph import Graph, read_graph
 __all__ = ["MAX_ELEMENTS", "Imported", "import_onnx"]
 
 MAX_ELEMENTS = 1 << 28
-"""Elements of one result on the example inputs; a hostile file states larger ones at no cost."""
+"""Most elements of one result on the example inputs; a hostile file states larger ones at no cost."""
 
 BATCH = 2
 """Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
@@ -33,11 +33,11 @@ BATCH = 2
 
 @dataclass(frozen=True)
 class Imported:
-    """An ONNX model.
+    """A program that was read from an ONNX file.
 
     Attributes:
-        program: the same as ATen calls.
-        io_names: names, opset and dynamic dimensions, for the way out.
+        program: the model as ATen calls.
+        io_names: names, dynamic dimensions and opset, to keep when it is exported again.
     """
 
     program: ExportedProgram
@@ -45,7 +45,7 @@ class Imported:
 
 
 def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
-    """Read an ONNX file, and prove that what was read computes the same as onnxruntime does.
+    """Read an ONNX file, and check that the program computes the same as onnxruntime.
 
     Args:
         path: the file; weights that it keeps in other files must lie beside it or below.
@@ -109,7 +109,7 @@ def _examples(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor
 
 
 def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The given examples, with the batch doubled where it is 1 and may vary."""
+    """Check the given examples, and double the batch where it is 1 and may vary."""
     if len(given) != len(graph.inputs):
         raise LoadError(f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}")
     found = []
@@ -134,7 +134,7 @@ def _dtype(graph: Graph, name: str, kind: int) -> torch.dtype:
 
 
 def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
-    """With every dimension dynamic that the file names, or else fewer."""
+    """Export with every dimension dynamic that the file names, or else with fewer."""
     failure: BaseException | None = None
     for dims in _attempts(graph):
         try:
@@ -150,7 +150,7 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
 
 
 def _attempts(graph: Graph) -> list[Any]:
-    """Dynamic dimensions to try: all that have no number, only the batch, none."""
+    """List the dynamic dimensions to try: all that have no number, only the batch, none."""
     named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
     symbols = dict(zip(named, identifiers(named), strict=True))
     dims = {name: Dim(symbols[name], min=1) for name in named}
