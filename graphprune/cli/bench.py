@@ -1,4 +1,4 @@
-"""``graphprune bench``."""
+"""The command ``graphprune bench``: time ONNX models in onnxruntime, in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``graphprune compress``."""
+"""The command ``graphprune compress``: cut a model to a budget and write the result."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def _check_pairs(
     opset: str,
     fp16: str,
 ) -> None:
-    """Options that mean nothing alone.
+    """Refuse options that mean nothing without another.
 
     Raises:
         OptionError: with both names.
@@ -259,7 +259,7 @@ def _check_pairs(
 
 
 def _teller(*, quiet: bool) -> Callable[[Probe], None]:
-    """Shows each probe of a search as soon as it is known."""
+    """Make a function that shows each probe of a search as soon as it is known."""
     return (lambda _: None) if quiet else render.probe
 
 
@@ -277,7 +277,7 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
 
 
 def _told(result: Result, name: str, file: Path, loaded: float) -> Result:
-    """The result, whose report knows the file it came from."""
+    """Add the file that the model came from to the result's report."""
     seconds = {"load": loaded, **result.report.seconds}
     source = {"file": file.name, "bytes": file.stat().st_size}
     report = replace(result.report, model=name, source=source, seconds=seconds)

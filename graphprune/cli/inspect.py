@@ -1,4 +1,4 @@
-"""``graphprune inspect``."""
+"""The command ``graphprune inspect``: show the groups of a model, and what is frozen and why."""
 
 from __future__ import annotations
 

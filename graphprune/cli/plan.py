@@ -1,4 +1,4 @@
-"""``graphprune plan``."""
+"""The command ``graphprune plan``: decide which channels to keep."""
 
 from __future__ import annotations
 

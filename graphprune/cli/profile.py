@@ -1,4 +1,4 @@
-"""``graphprune profile``."""
+"""The command ``graphprune profile``: measure the latency of a model's operators."""
 
 from __future__ import annotations
 

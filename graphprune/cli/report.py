@@ -1,4 +1,4 @@
-"""``graphprune report``."""
+"""The command ``graphprune report``: make the HTML page of one run or several."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def report(
 
 
 def _beside(path: Path) -> Path:
-    """The page of a folder, or of the folder that a report.json is in.
+    """Find the page of a folder, or of the folder that a report.json is in.
 
     Raises:
         LoadError: if there is no such thing.
@@ -94,7 +94,7 @@ def _beside(path: Path) -> Path:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """What the folders are called, each with as much of its path as tells it from the others."""
+    """Name each folder by as much of its path as tells it from the others."""
     paths = [(f if f.is_dir() else f.parent).absolute().parts for f in folders]
     for depth in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-depth:]) for parts in paths]

@@ -1,4 +1,4 @@
-"""``graphprune sweep``."""
+"""The command ``graphprune sweep``: find out what a model loses at several budgets."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sweep(
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """What a model loses at each of several budgets: predicted, and measured with --val."""
+    """Show what a model loses at each of several budgets: predicted, and measured with --val."""
     from graphprune.report.budget_curve import shares
 
     source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
@@ -119,7 +119,7 @@ def _hash(data: bytes) -> str:
 
 
 class _Folder:
-    """Where a sweep keeps its points; each is on disk before the next is begun."""
+    """The folder of a sweep: each point is on disk before the next one is begun."""
 
     def __init__(self, path: Path, of: dict[str, Any], *, force: bool) -> None:
         from graphprune.report.budget_curve import BudgetCurve
@@ -140,11 +140,11 @@ class _Folder:
 
     @property
     def known(self) -> set[float]:
-        """Budgets that are done."""
+        """Budgets that are done already."""
         return {point.asked for point in self.curve.points}
 
     def add(self, point: Any) -> None:
-        """Keep a point."""
+        """Store one more point in the folder."""
         from graphprune.io.files import write_bytes
 
         self.curve = self.curve.with_point(point)

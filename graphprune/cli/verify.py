@@ -1,4 +1,4 @@
-"""``graphprune verify``."""
+"""The command ``graphprune verify``: compare a smaller model with the dense one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def verify(
 
 
 def _plan(path: Path | None, b: Path) -> Plan | None:
-    """The plan that was named, or the one beside B."""
+    """Read the plan that was named, or the one beside B."""
     if path is not None:
         return option_values.plan(path)
     if not b.exists():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graphprune.errors import LoadError
+from graphprune.errors import LoadError, OptionError
 
 from .ort_session import Runtime, Timed, feed, session
 from .timing import Ratio, Spread, interleaved
@@ -80,8 +80,12 @@ def bench(
         dims: sizes of other dynamic axes, by name.
         progress: called with what is being timed.
 
+    Returns:
+        The latencies, and what they were measured with.
+
     Raises:
         LoadError: if a model isn't there, or an input's size isn't known.
+        OptionError: if a number is too small, or onnxruntime lacks the provider.
         ExportError: if onnxruntime can't run it.
     """
     import onnxruntime
@@ -90,7 +94,9 @@ def bench(
         if not path.is_file():
             raise LoadError(f"no such file: {path}")
     if rounds < 1 or warmup < 0 or min(batches) < 1:
-        raise LoadError("rounds and batch sizes must be at least 1")
+        raise OptionError(
+            "rounds and batch sizes must be at least 1", options=("rounds", "warmup", "batch")
+        )
     timings: list[Timing] = []
     for batch in batches:
         for count in threads:

@@ -1,7 +1,8 @@
 """Replace what an ONNX model draws at random by fixed numbers, to compare it with PyTorch.
 
-The numbers are those of ``ops/fixed_random.py``. What PyTorch draws as 0 or 1 becomes a comparison with a uniform number, or an operator of its own.
-``onnx`` is imported in the functions that need it, so that importing graphprune stays quick.
+The numbers are those of ``ops/fixed_random.py``. What PyTorch draws as 0 or 1 becomes a
+comparison with a uniform number, or an operator of its own. ``onnx`` is imported in the functions
+that need it, so that importing graphprune stays quick.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphprune.errors import ExportError, LoadError, innermost
+from graphprune.errors import ExportError, LoadError, OptionError, innermost
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -43,7 +43,7 @@ class Runtime:
         """Complete the provider's name.
 
         Raises:
-            LoadError: if the installed onnxruntime lacks it, or there are no threads.
+            OptionError: if the installed onnxruntime lacks it, or there are no threads.
         """
         import onnxruntime
 
@@ -51,12 +51,13 @@ class Runtime:
         names = {name.removesuffix(_SUFFIX).lower(): name for name in known}
         wanted = self.provider.removesuffix(_SUFFIX).lower()
         if wanted not in names:
-            raise LoadError(
+            raise OptionError(
                 f"this onnxruntime has no execution provider {self.provider!r}",
                 hint=f"one of {', '.join(known)}",
+                options=("provider",),
             )
         if self.threads < 1:
-            raise LoadError("at least one thread is needed")
+            raise OptionError("at least one thread is needed", options=("threads",))
         object.__setattr__(self, "provider", names[wanted])
 
 

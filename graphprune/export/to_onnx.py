@@ -232,4 +232,5 @@ def _check_model(
         raise ExportError(
             f"this model can't be expressed in opset {opset}, only in {versions[0]}",
             hint="ask for another opset, or for none",
+            options=("opset",),
         )

@@ -125,7 +125,7 @@ def _of_timm(library: ModuleType, arch: _Name) -> Any:
 def _of_transformers(library: ModuleType, arch: _Name) -> Any:
     folder = Path(arch.name)
     if not (folder / "config.json").is_file():
-        raise LoadError(f"{folder} holds no config.json")
+        raise LoadError(f"{folder} holds no config.json", options=("arch",))
     # Local, and never with code that comes with the model.
     config = library.AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False

@@ -241,10 +241,16 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
         count *= size
     if not 0 < count <= _MAX_INPUT:
         raise LoadError(
-            f"can't read {text!r:.80} as an input shape", hint="write 1x3x224x224, or 1x128:int64"
+            f"can't read {text!r:.80} as an input shape",
+            hint="write 1x3x224x224, or 1x128:int64",
+            options=("input",),
         )
     if dtype and dtype not in _DTYPES:
-        raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
+        raise LoadError(
+            f"unknown dtype {dtype!r:.80}",
+            hint=f"one of {', '.join(_DTYPES)}",
+            options=("input",),
+        )
     kind = _DTYPES.get(dtype, kind)
     generator = torch.Generator().manual_seed(0)
     if kind.is_floating_point:

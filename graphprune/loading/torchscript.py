@@ -84,7 +84,10 @@ class Script(nn.Module):
     def _compute(self, *inputs: Any) -> Any:
         first, *places = self._graph.inputs()
         if len(places) != len(inputs):
-            raise LoadError(f"the TorchScript model takes {len(places)} inputs, not {len(inputs)}")
+            raise LoadError(
+                f"the TorchScript model takes {len(places)} inputs, not {len(inputs)}",
+                options=("input",),
+            )
         values: dict[str, Any] = {first.debugName(): self}
         values |= {p.debugName(): x for p, x in zip(places, inputs, strict=True)}
         _run(self._graph.nodes(), values)

@@ -1,4 +1,4 @@
-"""Check: does a smaller model on disk compute what the dense one and a plan say it should?"""
+"""Check that a smaller model on disk computes what the dense one and a plan say it should."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FORMAT = "graphprune.verify/1"
 
 @dataclass(frozen=True)
 class FileCheck:
-    """One file against the dense model.
+    """The comparison of one file with the dense model.
 
     Attributes:
         file: its name.
@@ -60,7 +60,7 @@ class FileCheck:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The checks of all files of a smaller model.
+    """The comparison of all files of a smaller model with the dense one.
 
     Attributes:
         model: the dense model.
@@ -83,7 +83,7 @@ class Comparison:
         return all(check.ok for check in self.checks)
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key."""
+        """Write one JSON document with a ``format`` key."""
         data = asdict(self)
         for entry, check in zip(data["checks"], self.checks, strict=True):
             entry["ok"] = check.ok
@@ -145,7 +145,7 @@ def compare(
 
 
 def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
-    """Tensors of the exported program among the files, by name."""
+    """Read the tensors of the exported program among the files, by name."""
     return {
         name: tensor
         for file in files
@@ -155,7 +155,10 @@ def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
 
 
 def _own(cut: Cut, weights: Mapping[str, torch.Tensor]) -> Tensors:
-    """Dense tensors with other values in the kept rows, where the smaller model has others."""
+    """Find the weights of the smaller model that are not the dense ones, as dense tensors.
+
+    The kept rows hold the smaller model's values, the others the dense model's.
+    """
     return {
         name: tensor
         for name, tensor in cut.spread(weights).items()

@@ -1,4 +1,4 @@
-"""Result: a smaller model with its plan, its report and its ONNX file."""
+"""The result of a compression: a smaller model with its plan, its report and its ONNX file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Result:
         """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
 
         Input and output names are those of the dense program; a dynamic batch axis is called
-        ``batch``. With an ``io_names``, names, dynamic axes and the opset are its own; an
+        ``batch``. With ``io_names``, names, dynamic axes and the opset are its own; an
         opset that can't express the model is left for torch's own, and a note says so.
 
         Args:
@@ -103,9 +103,11 @@ class Result:
 def _onnx(
     result: Result, folded: ExportedProgram, wanted: int | None
 ) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
-    """A checked ONNX model, its error, and what the user should know of it."""
-    face = result.io_names
-    names = IONames(input_names(result.dense), output_names(result.dense)) if face is None else face
+    """Export a checked ONNX model; return it with its error and what the user should know of it."""
+    given = result.io_names
+    names = (
+        IONames(input_names(result.dense), output_names(result.dense)) if given is None else given
+    )
     notes: tuple[str, ...] = ()
     for opset in dict.fromkeys((wanted or names.opset, None)):
         try:

@@ -81,7 +81,7 @@ def report(run: Report, folder: Path | None) -> None:
 
 
 def probe(tried: Probe) -> None:
-    """One row of a search, on stderr, as soon as it is known."""
+    """Print one row of a search, on stderr, as soon as it is known."""
     cells = [
         text.rjust(width)
         for text, width in zip(_probe(asdict(tried)), (16, 14, 17, 14, 8), strict=True)

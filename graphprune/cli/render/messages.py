@@ -1,4 +1,4 @@
-"""Print documents as they are, errors, and bugs."""
+"""Print documents as they are, and errors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ __all__ = ["bug", "document", "failure"]
 
 
 def document(text: str) -> None:
-    """A document as it is, on stdout."""
+    """Print a document as it is, on stdout."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
 def failure(error: GraphpruneError) -> None:
-    """An error the user can act on, on stderr."""
+    """Print an error that the user can act on, on stderr.
+
+    The arguments that it concerns are shown as flags.
+    """
     out = console(to_stderr=True)
     where = f" ({error.where})" if error.where else ""
     line(out, f"error[{error.code}]: ", f"{error.message}{where}", style="bold red")
@@ -33,7 +36,7 @@ def failure(error: GraphpruneError) -> None:
 
 
 def bug(error: Exception) -> None:
-    """An error that is ours, on stderr."""
+    """Print an error that is a bug in graphprune, on stderr."""
     sys.stderr.write("".join(traceback.format_exception(error)))
     sys.stderr.write(
         "internal error: this is a bug in graphprune, please report it with the lines above\n"

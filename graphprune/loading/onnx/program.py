@@ -111,7 +111,10 @@ def _examples(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor
 def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Check the given examples, and double the batch where it is 1 and may vary."""
     if len(given) != len(graph.inputs):
-        raise LoadError(f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}")
+        raise LoadError(
+            f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}",
+            options=("input",),
+        )
     found = []
     for each, x in zip(graph.inputs, given, strict=True):
         pairs = list(zip(each.dims, x.shape, strict=False))
@@ -120,6 +123,7 @@ def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor,
             raise LoadError(
                 f"input {each.name!a:.80} has the shape {wanted}",
                 hint="state sizes for what is open, and the file's own for the rest",
+                options=("input",),
             )
         made = x.to(_dtype(graph, each.name, each.type))
         single = x.dim() > 0 and x.shape[0] == 1 and not isinstance(each.dims[0], int)

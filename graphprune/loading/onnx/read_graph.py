@@ -1,7 +1,7 @@
 """Read the bytes of an ONNX file into a checked graph.
 
-Nothing in the file is believed before it is checked. Sizes that the file states are compared with the bytes that are there, so memory is bounded by the
-size of the files. Weights stored outside the file must lie in its folder or below.
+Nothing in the file is believed before it is checked. Sizes that the file states are compared with
+the bytes that are there, so memory is bounded by the size of the files. Weights stored outside the file must lie in its folder or below.
 """
 
 from __future__ import annotations
