@@ -55,7 +55,6 @@ _FLAGS = {
     "calibration": "--data",
     "onnx": "--no-onnx",
     "plot": "--no-plot",
-    "latency_table": "--table",
 }
 """Library arguments whose flags have other names."""
 
