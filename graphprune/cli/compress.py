@@ -213,7 +213,7 @@ _DEFAULTS = {
 
 
 def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
-    """The budgets, or the drop of accuracy, as keyword arguments.
+    """Collect the budgets, or the allowed drop of accuracy, as keyword arguments.
 
     Raises:
         OptionError: unless there is either, and it can be read.
@@ -264,7 +264,7 @@ def _teller(*, quiet: bool) -> Callable[[Probe], None]:
 
 
 def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
-    """Keyword arguments for a plan; nothing else may ask for widths.
+    """Read a plan as keyword arguments; nothing else may ask for widths.
 
     Raises:
         OptionError: if an option would be ignored, or the plan can't be read.

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["CORRUPTIONS", "Corrupted", "robustness", "takes_images"]
 
 NOISE = 0.4
-"""Standard deviation of the added noise, in units."""
+"""Standard deviation of the added noise, in units (see above)."""
 BLUR = 48
 """Ratio of the images' mean side to the blur's standard deviation, which is at least half a pixel."""
 BRIGHTER = 0.6
-"""Amount that is added to every pixel, in units."""
+"""Amount that is added to every pixel, in units (see above)."""
 CONTRAST = 0.4
 """Share that is left of a pixel's distance from its image's mean."""
 BLOCK = 2

@@ -124,7 +124,7 @@ def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Ten
 
 
 class _Untouched(fx.Interpreter):
-    """Runs a graph on copies of its buffers, which the graph may write into."""
+    """An interpreter that runs a graph on copies of its buffers, which the graph may write into."""
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return a parameter itself, and a copy of a buffer."""

@@ -40,7 +40,7 @@ class Runtime:
     provider: str = CPU
 
     def __post_init__(self) -> None:
-        """Complete the provider's name.
+        """Complete the provider's name, and check it and the number of threads.
 
         Raises:
             OptionError: if the installed onnxruntime lacks it, or there are no threads.

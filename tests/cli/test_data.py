@@ -165,7 +165,7 @@ def test_wrong_distillation(cli: Cli, small: Sequence[str], options: list[str], 
 def test_wrong_effort(cli: Cli, small: Sequence[str], folder: Path, options: list[str]) -> None:
     found = cli("compress", *small, "--flops", "0.5", "--dry-run", "--data", folder, *options)
     assert found.code == 2
-    assert found.err.startswith("error[GP004]: ")
+    assert found.err.startswith("error[GP010]: ")
 
 
 @pytest.fixture(scope="module")

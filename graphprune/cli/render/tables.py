@@ -1,4 +1,4 @@
-"""Tables that several commands print: widths of groups, and channels that stay."""
+"""Print tables that several commands share: widths of groups, and channels that can't be cut."""
 
 from __future__ import annotations
 
