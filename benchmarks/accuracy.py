@@ -1,4 +1,4 @@
-"""Accuracy without training, and after the same short training: graphprune and Torch-Pruning.
+"""Compare the accuracy of graphprune and Torch-Pruning, without training and after the same short training.
 
     python benchmarks/accuracy.py --data-dir ../shared/data
     python benchmarks/accuracy.py --data-dir ../shared/data --budgets 0.5 --train-minutes 5
@@ -126,20 +126,20 @@ class Setting:
         return torch.cat([batch[0] for batch in self.data.batches])
 
     def outputs(self, model: Network) -> torch.Tensor:
-        """Of the validation images."""
+        """Compute a model's outputs on the validation images."""
         with torch.no_grad():
             return torch.cat([model(x) for x in self.val[0].split(BATCH)])
 
     @cached_property
     def dense(self) -> torch.Tensor:
-        """What the dense network makes of them."""
+        """The dense network's outputs on the validation images."""
         return self.outputs(self.model)
 
     def accuracy(self, outputs: torch.Tensor) -> float:
         return float((outputs.argmax(1) == self.val[1]).double().mean())
 
     def error(self, outputs: torch.Tensor) -> float:
-        """Squared difference to the dense outputs, over their variance."""
+        """Compute the squared difference to the dense outputs, over their variance."""
         wrong = (outputs.double() - self.dense.double()).square().mean()
         return float(wrong / self.dense.double().var(correction=0))
 
@@ -164,7 +164,7 @@ def prepare(name: str, options: argparse.Namespace, seed: int) -> Setting:
 
 
 def drawn_labels(source: Images, samples: int) -> torch.Tensor:
-    """Labels of the images that ``calibration`` draws; none of them is unreadable here."""
+    """Return the labels of the images that ``calibration`` draws; none of them is unreadable here."""
     labels = source.labels()
     names = sorted(labels)
     order = np.random.default_rng(source.seed).permutation(len(names))[:samples]
@@ -176,11 +176,11 @@ def drawn_labels(source: Images, samples: int) -> torch.Tensor:
 Row = dict[str, Any]
 
 Methods = Iterator[tuple[str, Callable[[], ExportedProgram]]]
-"""Name -> what compresses. Nothing runs before it is called."""
+"""Name of a method -> what compresses with it. Nothing runs before it is called."""
 
 
 def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Methods:
-    """All methods, with the training that was asked for.
+    """List all methods, with the training that was asked for.
 
     BatchNorm trains on its stored statistics where they were just made right.
     """
@@ -212,7 +212,7 @@ def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Met
 
 
 def ours(setting: Setting, budget: float, options: argparse.Namespace) -> ExportedProgram:
-    """As ``gp.compress`` does it; its training may have more images than its repair."""
+    """Compress as ``gp.compress`` does; training may have more images than the refit."""
     job, facts = scored(setting, setting.data), ()
     if options.train_minutes:
         distil, facts = training(setting, options, batch_training=False)
@@ -233,7 +233,7 @@ def trained(
     *,
     batch_training: bool = True,
 ) -> ExportedProgram:
-    """Distilled, if training was asked for."""
+    """Distil a compressed model, if training was asked for."""
     if not options.train_minutes:
         return small
     distil, facts = training(setting, options, batch_training=batch_training)
@@ -274,41 +274,41 @@ def scored(setting: Setting, data: Calibration) -> Job:
 
 
 def global_magnitude(job: Job, budget: float) -> ExportedProgram:
-    """One threshold on squared norms over their group's mean, as in Torch-Pruning; then our repair."""
-    found = CRITERIA["l2"](job.seen[Analysis])
+    """Cut at one threshold on squared norms over their group's mean, as Torch-Pruning does; then refit as we do."""
+    found = CRITERIA["l2"](job.scored[Analysis])
     scores = additive({name: v / max(v.mean(), 1e-12) for name, v in found.values.items()})
     decision = Allocate(budget=Budget.flops(budget), method="global_threshold").run(
-        job.seen.knowing(scores)
+        job.scored.knowing(scores)
     )
-    return job.cut(job.seen.knowing(decision)).program
+    return job.cut(job.scored.knowing(decision)).program
 
 
 def random_plans(
     setting: Setting, job: Job, budget: float, seed: int, draws: int
 ) -> ExportedProgram:
-    """The best of some random plans at the budget, each repaired, by held-out output error.
+    """Find the best of some random plans at the budget, each refitted, by held-out output error.
 
     All are repaired on ``FEW`` images, the best ``FINALISTS`` of them on all.
     """
     few = scored(setting, calibrate(setting.train, setting.program, FEW))
-    decision = Allocate(budget=Budget.flops(budget), method="uniform").run(job.seen)
+    decision = Allocate(budget=Budget.flops(budget), method="uniform").run(job.scored)
 
     def repaired(on: Job, plan: gp.Plan) -> tuple[Decision, Repaired]:
-        seen = on.seen[Observations]
+        seen = on.scored[Observations]
         cut = Cut.keeping(seen.analysis, plan.keep)
         return replace(decision, plan=plan), repair(seen, cut)
 
-    plans = [random_plan(job.seen, decision, budget, seed * draws + i) for i in range(draws)]
+    plans = [random_plan(job.scored, decision, budget, seed * draws + i) for i in range(draws)]
     ranked = sorted((repaired(few, plan) for plan in plans), key=lambda each: each[1].error)
     best = min(
         (repaired(job, each.plan) for each, _ in ranked[:FINALISTS]),
         key=lambda each: each[1].error,
     )
-    return job.cut(job.seen.knowing(*best)).program
+    return job.cut(job.scored.knowing(*best)).program
 
 
 def random_plan(start: gp.State, decision: Decision, budget: float, seed: int) -> gp.Plan:
-    """Channels in the criterion's order, at random densities scaled to the budget."""
+    """Draw a plan: channels in the criterion's order, at random densities scaled to the budget."""
     analysis, scores = start[Analysis], start[Scores]
     density = np.random.default_rng(seed).uniform(0.05, 1, len(analysis.groups))
     bound = decision.budgets[0].bound
@@ -403,7 +403,7 @@ def show(row: Row) -> None:
 
 
 def page(rows: Sequence[Row]) -> str:
-    """The page for the documentation."""
+    """Write the page for the documentation."""
     compared = [row for row in rows if not row["method"].startswith("allocate ")]
     sizes = [
         " or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")
@@ -480,7 +480,7 @@ def page(rows: Sequence[Row]) -> str:
 
 
 def onnx_section(rows: Sequence[Row]) -> list[str]:
-    """What `onnx_pruning.py` measured."""
+    """Write the section on what `onnx_pruning.py` measured."""
     lines = [
         "## onnxsim",
         "",

@@ -1,4 +1,4 @@
-"""How the time of the analysis grows with the size of the graph.
+"""Measure how the time of the analysis grows with the size of the graph.
 
     python benchmarks/analysis.py
 
@@ -44,7 +44,7 @@ from graphprune.analysis.analyse import analyse
 RESULTS = Path(__file__).parent / "results"
 NODES = (250, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 FIT_FROM = 1_000
-"""Smallest graph in the fit; below, constant costs tell more than growth."""
+"""Nodes of the smallest graph in the fit; below, constant costs hide the growth."""
 aten = torch.ops.aten
 
 
@@ -68,7 +68,7 @@ class Row(NamedTuple):
 
 
 class Net:
-    """A graph in the making, as ``torch.export`` would write it: tensors are ``get_attr``."""
+    """A graph that is being built as ``torch.export`` would write it: tensors are ``get_attr``."""
 
     def __init__(self) -> None:
         self.graph, self.root = fx.Graph(), torch.nn.Module()
@@ -101,7 +101,7 @@ class Net:
     def conv(
         self, x: fx.Node, out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1
     ) -> fx.Node:
-        """Convolution and batch normalisation."""
+        """Add a convolution and a batch normalisation."""
         name = f"conv{len(self.graph.nodes)}"
         weight = self.tensor(f"{name}_weight", out, channels(x) // groups, kernel, kernel)
         pad = [kernel // 2] * 2
@@ -131,7 +131,7 @@ def channels(x: fx.Node) -> int:
 
 
 def residual(nodes: int) -> fx.GraphModule:
-    """Basic blocks in three stages."""
+    """Build basic blocks in three stages."""
     net = Net()
     x = net.relu(net.conv(net.input(1, 3, 32, 32), 64, 3))
     for width, share in ((64, 1 / 3), (128, 2 / 3), (256, 1)):
@@ -156,12 +156,12 @@ def in_turn(nodes: int, *blocks: Callable[[Net, fx.Node], fx.Node]) -> fx.GraphM
 
 
 def concat(nodes: int) -> fx.GraphModule:
-    """Dense blocks with transitions."""
+    """Build dense blocks with transitions."""
     return in_turn(nodes, dense_block)
 
 
 def shuffle(nodes: int) -> fx.GraphModule:
-    """Shuffle block and grouped bottleneck in turn."""
+    """Build shuffle blocks and grouped bottlenecks in turn."""
     return in_turn(nodes, shuffle_block, grouped_block)
 
 
@@ -214,7 +214,7 @@ def measure(family: str, nodes: int) -> Row:
 
 
 def exponent(rows: list[Row]) -> float:
-    """The ``p`` of ``cpu ~ nodes ** p``, by least squares on logarithms."""
+    """Fit the ``p`` of ``cpu ~ nodes ** p`` by least squares on logarithms."""
     large = [row for row in rows if row.nodes >= FIT_FROM]
     if len(large) < 2:
         return float("nan")

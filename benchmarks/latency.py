@@ -1,4 +1,4 @@
-"""Latency plans against FLOPs plans, measured in onnxruntime.
+"""Compare plans for latency with plans for FLOPs, measured in onnxruntime.
 
     PYTHONPATH=. python benchmarks/latency.py resnet50 mobilenet_v2 resnet34
     PYTHONPATH=. python benchmarks/latency.py resnet50 --plans 6 --rounds 10
@@ -75,7 +75,7 @@ COLUMNS = (
 )
 BUDGET = 0.5
 STEPS = 8
-"""Bisections of Torch-Pruning's ratio, and of the FLOPs plan of a given time."""
+"""Steps of bisection of Torch-Pruning's ratio, and of the FLOPs plan of a given time."""
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 class Net:
-    """One network, its table, and what is measured of it."""
+    """One network, its latency table, and what is measured of it."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.name, self.options = name, options
@@ -116,7 +116,7 @@ class Net:
         self.dense = self.analysis.widths.tolist()
 
     def plans(self) -> None:
-        """Predicted and measured times of random plans."""
+        """Measure and predict the latency of random plans."""
         generator = np.random.default_rng(1)
         names = [f"random {number}" for number in range(self.options.plans)]
         if all(map(self._known, names)):
@@ -129,7 +129,7 @@ class Net:
             self._write(name, each, Spread.of(seconds))
 
     def race(self) -> None:
-        """The plans of one budget against each other, in turn."""
+        """Time the plans of one budget against each other, in turn."""
         if self._known("torch-pruning"):
             return
         contenders = self._contenders()
@@ -228,7 +228,7 @@ class Net:
 
 
 def torch_pruned(model: nn.Module, example: torch.Tensor) -> bytes:
-    """Torch-Pruning's cut to the budget, by bisection of its ratio, as ONNX."""
+    """Cut with Torch-Pruning to the budget, by bisection of its ratio, and export as ONNX."""
     import torch_pruning
 
     def pruned(ratio: float) -> nn.Module:
@@ -258,7 +258,7 @@ def torch_pruned(model: nn.Module, example: torch.Tensor) -> bytes:
 def flops_of_latency(
     decide: Callable[[float], Decision], latency: Latency, dense: Sequence[int]
 ) -> tuple[float, Decision]:
-    """The largest share of the FLOPs whose plan is predicted to meet the latency budget."""
+    """Find the largest share of the FLOPs whose plan is predicted to meet the latency budget."""
     low, high = 0.0, 1.0
     best: tuple[float, Decision] | None = None
     for _ in range(STEPS):
@@ -279,7 +279,7 @@ def flops_of_latency(
 
 
 def serialised(program: torch.export.ExportedProgram) -> bytes:
-    """As an ONNX file, BatchNorm folded."""
+    """Export a program as an ONNX file, BatchNorm folded."""
     return to_onnx(
         fold_batchnorm(program),
         input_names=input_names(program),
@@ -288,7 +288,7 @@ def serialised(program: torch.export.ExportedProgram) -> bytes:
 
 
 def read() -> list[dict[str, str]]:
-    """The rows that are there."""
+    """Read the rows that are there."""
     if not TABLE.is_file():
         return []
     with TABLE.open(newline="", encoding="utf-8") as file:
@@ -296,7 +296,7 @@ def read() -> list[dict[str, str]]:
 
 
 def write(rows: Sequence[Mapping[str, str]]) -> None:
-    """All rows, in one step."""
+    """Write all rows in one step."""
     TABLE.parent.mkdir(exist_ok=True)
     partial = TABLE.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
@@ -307,7 +307,7 @@ def write(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def report(rows: Sequence[Mapping[str, str]]) -> None:
-    """What was measured, in a few lines for each network."""
+    """Describe what was measured, in a few lines for each network."""
     for net in dict.fromkeys(row["net"] for row in rows):
         own = {row["model"]: row for row in rows if row["net"] == net}
         print(f"\n{net}")
@@ -331,7 +331,7 @@ def report(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def plot(rows: Sequence[Mapping[str, str]]) -> None:
-    """Predicted against measured, a panel for each net, as ``docs/img/latency.png``."""
+    """Plot predicted against measured latency, a panel for each net, as ``docs/img/latency.png``."""
     nets = list(dict.fromkeys(row["net"] for row in rows if row["model"].startswith("random")))
     if not nets:
         return

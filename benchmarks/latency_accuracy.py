@@ -1,4 +1,4 @@
-"""What a latency budget is worth in accuracy: ResNet-56 at equal latency, planned by time and by FLOPs.
+"""Measure what a latency budget costs in accuracy: ResNet-56 at equal latency, planned by time and by FLOPs.
 
     PYTHONPATH=. python benchmarks/latency_accuracy.py --data-dir ../shared/data
 
@@ -50,9 +50,9 @@ def main() -> None:
     table = gp.profile(setting.model, example, how=ProfileLatency(rounds=10))
     how = Options(latency_table=table)
     job = Job.begin(setting.model, example, None, setting.data, options.samples, how, None)
-    analysis = job.seen[Analysis]
+    analysis = job.scored[Analysis]
     share, _ = flops_of_latency(
-        lambda share: Allocate(budget=Budget.flops(share)).run(job.seen),
+        lambda share: Allocate(budget=Budget.flops(share)).run(job.scored),
         Latency(workload(analysis), table),
         analysis.widths.tolist(),
     )
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def runner(program: torch.export.ExportedProgram) -> Timed:
-    """The program in onnxruntime."""
+    """Open the program in onnxruntime."""
     of = session(serialised(program), Runtime(1))
     return Timed(of, feed(of))
 

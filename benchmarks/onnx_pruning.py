@@ -1,4 +1,4 @@
-"""Half of the FLOPs, from ONNX file to ONNX file, without training: graphprune and onnxsim.
+"""Cut half of the FLOPs, from ONNX file to ONNX file, without training: graphprune and onnxsim.
 
     python benchmarks/onnx_pruning.py --data-dir ../shared/data
 
@@ -43,11 +43,11 @@ from graphprune.models import cifar_resnet
 
 RESULTS = Path(__file__).resolve().parent / "results" / "onnx_pruning.json"
 STEPS = 12
-"""Bisections of the sparsity: to 0.0002 of the channels."""
+"""Steps of bisection of the sparsity: to 0.0002 of the channels."""
 
 
 def export(model: torch.nn.Module, path: Path) -> onnx.ModelProto:
-    """The dense network as an ONNX file with BatchNorm fused by onnxsim."""
+    """Export the dense network as an ONNX file with BatchNorm fused by onnxsim."""
     batch = torch.export.Dim("batch")
     torch.onnx.export(
         model,
@@ -62,7 +62,7 @@ def export(model: torch.nn.Module, path: Path) -> onnx.ModelProto:
 
 
 def weights(model: onnx.ModelProto) -> dict[str, list[tuple[int, ...]]]:
-    """Shapes of the weights, by kind of operator, in the order of the graph."""
+    """List the shapes of the weights, by kind of operator, in the order of the graph."""
     shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
     found: dict[str, list[tuple[int, ...]]] = {}
     for node in model.graph.node:
@@ -72,7 +72,7 @@ def weights(model: onnx.ModelProto) -> dict[str, list[tuple[int, ...]]]:
 
 
 def macs(model: onnx.ModelProto) -> int:
-    """Multiply-accumulates of a batch of one: positions of the output times elements of the weight."""
+    """Count the multiply-accumulates of a batch of one: positions of the output times elements of the weight."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -96,7 +96,7 @@ def macs(model: onnx.ModelProto) -> int:
 
 
 def accuracy(model: onnx.ModelProto, setting: Setting) -> float:
-    """Top-1 on the validation images, in onnxruntime on one thread."""
+    """Measure top-1 accuracy on the validation images, in onnxruntime on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
@@ -111,7 +111,7 @@ def accuracy(model: onnx.ModelProto, setting: Setting) -> float:
 def bisected(
     prune: Callable[[float], onnx.ModelProto], bound: float
 ) -> tuple[onnx.ModelProto, float, float]:
-    """The model pruned least that has at most ``bound`` MACs, its sparsity, seconds of that call."""
+    """Find the least pruned model that has at most ``bound`` MACs, its sparsity, and the seconds of that call."""
     low, high = 0.0, 0.99
     best: tuple[onnx.ModelProto, float, float] | None = None
     for _ in range(STEPS):
@@ -129,7 +129,7 @@ def bisected(
 
 
 def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """The rows of one network."""
+    """Measure the rows of one network."""
     setting = prepare(name, options, seed=0)
     dense = export(setting.model, folder / "dense.onnx")
     total, shapes = macs(dense), weights(dense)["Conv"]
@@ -186,7 +186,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[s
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """Format the rows as Markdown."""
     lines = [
         "| network | method | FLOPs | top-1 (dense) | convolutions cut | seconds |",
         "| --- | --- | --- | --- | --- | --- |",

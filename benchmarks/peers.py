@@ -1,4 +1,4 @@
-"""Torch-Pruning as its users drive it, to a budget of FLOPs.
+"""Run Torch-Pruning as its users do, to a budget of FLOPs.
 
 It fails on the padded shortcuts of these ResNets (the pruned model raises), so it is told to leave the
 residual stream whole and prunes the channels inside the blocks; graphprune is told nothing.
@@ -22,7 +22,7 @@ from graphprune.models.cifar_resnet import BasicBlock, CifarResNet
 
 METHODS = ("magnitude", "taylor", "hessian")
 STEPS = 12
-"""Bisections of the ratio: to 0.0002 of all channels."""
+"""Steps of bisection of the ratio: to 0.0002 of all channels."""
 
 BATCH = 64
 
@@ -30,7 +30,7 @@ BATCH = 64
 def pruned(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, method: str, budget: float
 ) -> nn.Module:
-    """The model with the fewest channels removed that meets the budget, a share of its FLOPs."""
+    """Find the model with the fewest channels removed that meets the budget, a share of its FLOPs."""
     importance = _importance(model, images, labels, method)
     example = images[:2]
     dense = macs(model, example)
@@ -51,7 +51,7 @@ def pruned(
 
 
 def reestimate(model: nn.Module, images: torch.Tensor) -> nn.Module:
-    """A copy whose BatchNorm statistics are averages over the images."""
+    """Copy a model and set its BatchNorm statistics to averages over the images."""
     small = copy.deepcopy(model)
     for layer in small.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -65,7 +65,7 @@ def reestimate(model: nn.Module, images: torch.Tensor) -> nn.Module:
 
 
 def stream(model: nn.Module) -> list[nn.Module]:
-    """Layers that write to the residual stream."""
+    """List the layers that write to the residual stream."""
     blocks = [layer.conv2 for layer in model.modules() if isinstance(layer, BasicBlock)]
     return [model.conv1, *blocks] if isinstance(model, CifarResNet) else []
 

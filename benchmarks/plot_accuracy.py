@@ -37,7 +37,7 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     "torch-pruning taylor": {"color": "#8a8a8a", "marker": "^", "linestyle": "--"},
     "torch-pruning hessian": {"color": "#8a8a8a", "marker": "D", "linestyle": ":"},
 }
-"""Method -> how its line looks, in the order of the legend."""
+"""Method -> style of its line, in the order of the legend."""
 
 LABELS = {
     "graphprune": "graphprune, with --data",
@@ -55,7 +55,7 @@ LABELS = {
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the picture.
+    """Draw accuracy over FLOPs.
 
     Args:
         rows: the rows of ``accuracy.py``: ``flops`` and ``accuracy`` are fractions.
@@ -94,7 +94,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Draw the rows that are known."""
+    """Draw the rows that were measured."""
     plot(list(json.loads(RESULTS.read_text("utf-8")).values()), PLOT)
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of a whole compression: ResNet-56 for CIFAR to half its FLOPs, by the CLI.
+"""Measure time and memory of a whole compression: ResNet-56 for CIFAR to half its FLOPs, by the CLI.
 
     python benchmarks/resnet56_cli.py --checkpoint resnet56.pt
     python benchmarks/resnet56_cli.py --checkpoint resnet50.pt --arch torchvision:resnet50 \
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ARCH = "graphprune.models.cifar_resnet:resnet56"
 _BYTES = 1 if sys.platform == "darwin" else 1024
-"""Unit of ``ru_maxrss``."""
+"""Bytes in the unit of ``ru_maxrss``."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""graphprune and Torch-Pruning over a list of published architectures.
+"""Compare graphprune and Torch-Pruning on a list of published architectures.
 
     python benchmarks/zoo.py
     python benchmarks/zoo.py --only 'timm:*' --tools graphprune --onnx
@@ -110,19 +110,19 @@ _KIBI = 2**20 if sys.platform == "darwin" else 2**10
 """Units of ``ru_maxrss`` in a MiB."""
 
 _MARK = "zoo-record "
-"""Starts each line a worker means for the table; libraries print to stdout too."""
+"""Start of each line that a worker prints for the table; libraries print to stdout too."""
 
 # In a worker -------------------------------------------------------------------------------------
 
 
 def emit(**fields: Any) -> None:
-    """Hand fields of the row to the parent, as soon as they are known."""
+    """Send fields of the row to the parent as soon as they are known."""
     spent = {"peak_mb": peak_mb(), "total_s": round(time.process_time(), 1)}
     print(_MARK + json.dumps(fields | spent), flush=True)
 
 
 def peak_mb() -> int:
-    """The most memory that this process held so far."""
+    """Return the most memory that this process has held, in MiB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIBI)
 
 
@@ -215,7 +215,7 @@ def run_data(name: str, *, onnx: bool) -> None:
 
 
 def alike(inputs: torch.Tensor) -> torch.Tensor:
-    """Other inputs: normal ones, or the same tokens in another order."""
+    """Make other inputs: normal ones, or the same tokens in another order."""
     if inputs.is_floating_point():
         return torch.randn(inputs.shape)
     return inputs.flatten()[torch.randperm(inputs.numel())].reshape(inputs.shape)
@@ -240,7 +240,7 @@ def run_torch_pruning(name: str, *, onnx: bool) -> None:
 
 
 def torch_pruned(model: nn.Module, inputs: torch.Tensor, *, everywhere: bool) -> nn.Module:
-    """A pruned copy. ``everywhere``: channels of all groups compete with each other."""
+    """Prune a copy with Torch-Pruning. ``everywhere``: channels of all groups compete with each other."""
     import torch_pruning
 
     small = copy.deepcopy(model)
@@ -266,7 +266,7 @@ def shapes(tensors: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
 
 
 def classifiers(model: nn.Module, results: Sequence[torch.Tensor]) -> list[nn.Module]:
-    """Layers as wide as there are classes (or words): the last axis, of images the second."""
+    """List layers as wide as there are classes (or words): the last axis, of images the second."""
     widths = {result.shape[1 if result.ndim == 4 else -1] for result in results}
     return [
         layer for layer in model.modules()
@@ -276,7 +276,7 @@ def classifiers(model: nn.Module, results: Sequence[torch.Tensor]) -> list[nn.Mo
 
 
 def macs(model: nn.Module, inputs: torch.Tensor) -> float:
-    """Multiply-accumulates of one call. Fused attention is taken apart, to be counted."""
+    """Count the multiply-accumulates of one call. Fused attention is taken apart, to be counted."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -287,7 +287,7 @@ def macs(model: nn.Module, inputs: torch.Tensor) -> float:
 
 
 def changed(model: nn.Module, small: nn.Module) -> float:
-    """Share of the parameters that lie in tensors whose shape is another now."""
+    """Compute the share of the parameters in tensors whose shape has changed."""
     dense = dict(model.named_parameters())
     now = {name: parameter.shape for name, parameter in small.named_parameters()}
     total = sum(parameter.numel() for parameter in dense.values())
@@ -307,7 +307,7 @@ _WORKERS = {
 
 
 def measure(name: str, tool: str, limit: int, *, onnx: bool) -> dict[str, Any]:
-    """One model, one tool, one process: the tool's columns of the row."""
+    """Measure one model with one tool in one process: the tool's columns of the row."""
     command = [sys.executable, __file__, "--worker", name, "--tools", tool, "--limit", str(limit)]
     done = subprocess.run(command + ["--onnx"] * onnx, capture_output=True, check=False)
     error, reason = failure(done.returncode, done.stderr.decode())
@@ -334,7 +334,7 @@ def measure(name: str, tool: str, limit: int, *, onnx: bool) -> dict[str, Any]:
 
 
 def failure(code: int, log: str) -> tuple[str, str]:
-    """Class and first line of what ended a process."""
+    """Return class and first line of the error that ended a process."""
     if code == 0:
         return "", ""
     if code < 0:
@@ -360,7 +360,7 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
 
 def write(path: Path, models: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """The rows in the order of the list of models, whole after each model."""
+    """Write the rows in the order of the list of models, whole after each model."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = ("model", *(column for tool in COLUMNS.values() for column in tool))
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The architectures of the zoo, by name, with random weights; nothing is downloaded."""
+"""Build the architectures of the zoo, by name, with random weights; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 BATCH = 2
 
 _libraries: list[torch.library.Library] = []
-"""Operators stay declared as long as their library lives."""
+"""Libraries of declared operators, which stay declared as long as these live."""
 
 
 def _tokens() -> torch.Tensor:
@@ -81,7 +81,7 @@ def import_torchvision() -> None:
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """The model in evaluation mode, and its input."""
+    """Build the model in evaluation mode, and its input."""
     from graphprune.models.randomize import randomize_batchnorm
 
     kind, _, which = name.partition(":")
@@ -144,7 +144,7 @@ def _transformers(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def _ultralytics(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """A detector as it is for inference: decoded boxes, and the maps that they are made of."""
+    """Build a detector as it is for inference: decoded boxes, and the maps that they are made of."""
     import ultralytics
 
     kind = ultralytics.RTDETR if name.startswith("rtdetr") else ultralytics.YOLO
@@ -171,7 +171,7 @@ MONAI: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     ),
     "densenet121": ("DenseNet121", (3, 1, 2), {}),
 }
-"""Name -> class, arguments, options; of volumes with one channel."""
+"""Name -> class, arguments, options; networks for volumes with one channel."""
 
 
 def _monai(name: str) -> tuple[nn.Module, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Make ``docs/zoo.md`` and ``results/zoo.json`` of what ``zoo.py`` measured.
+"""Write ``docs/zoo.md`` and ``results/zoo.json`` from what ``zoo.py`` measured.
 
 python benchmarks/zoo_table.py
 """
@@ -17,7 +17,7 @@ PROVEN = 1e-8
 """Largest relative error of the oracle, in float64, that counts as proven."""
 
 SAME = 0.0005
-"""Shares of parameters that differ by less are the same."""
+"""Largest difference between shares of parameters that count as the same."""
 
 Row = Mapping[str, str]
 
@@ -51,7 +51,7 @@ def reached(row: Row) -> bool:
 
 
 def repaired(row: Row) -> bool:
-    """At the budget, with no larger an error than that of the cut alone."""
+    """Whether a model meets the budget with no larger an error than that of the cut alone."""
     return (
         bool(row.get("data_error"))
         and float(row["data_flops"]) <= float(row["flops_asked"])
@@ -64,14 +64,14 @@ def proven(row: Row) -> bool:
 
 
 def below(row: Row, column: str = "prunable") -> bool:
-    """Torch-Pruning works, and reaches more of the parameters."""
+    """Whether Torch-Pruning works and reaches more of the parameters."""
     if row["tp_works"] != "y" or not row["tp_prunable"]:
         return False
     return float(row.get(column) or row["prunable"] or 0) < float(row["tp_prunable"]) - SAME
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """The figures that the targets of the project are about."""
+    """Compute the figures that the targets of the project are about."""
     seconds = sorted(float(row["analysis_s"]) for row in rows if row["analysis_s"])
     compared = [row for row in rows if row["tp_works"] == "y" and row["tp_prunable"]]
     return {
@@ -97,7 +97,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def document(rows: Sequence[Row]) -> str:
-    """The page in Markdown."""
+    """Write the page in Markdown."""
     found = summary(rows)
     of = f"of {found['models']}"
     facts = [

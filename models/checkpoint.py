@@ -1,4 +1,4 @@
-"""What the training scripts write: a state dict, and beside it how it came about."""
+"""Write what the training scripts leave: a state dict, and beside it how it was trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["write"]
 
 
 def write(model: nn.Module, out: Path, record: Mapping[str, object]) -> None:
-    """Write the state dict, and a JSON file of the same name.
+    """Write a state dict, and a JSON file of the same name.
 
     Args:
         model: the trained network.

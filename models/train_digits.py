@@ -55,7 +55,7 @@ def train(data: Split, *, epochs: int = 40, seed: int = 0) -> DigitsNet:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the script.
+    """Train the network for digits and store its checkpoint.
 
     Args:
         argv: command line arguments; those of the process by default.

@@ -33,17 +33,17 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "vgg": {"image_size": 32},
     "vit": {},
 }
-"""Networks and the options of their `build`, over its defaults."""
+"""Networks, and the options of their `build` that differ from its defaults."""
 
 RATES = {"densenet": 5e-3, "mobilenetv2": 5e-3, "vgg": 3e-3, "vit": 1e-3}
-"""Highest rates of AdamW."""
+"""Highest learning rate of AdamW, by network."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BATCH = 128
 
 
 def load_zip(path: Path, limit: int | None = None) -> Split:
-    """Return images of an archive, normalised, with their classes.
+    """Read the images of an archive, normalised, with their classes.
 
     Args:
         path: one folder of RGB images of one size for each class.
@@ -100,7 +100,7 @@ def train(name: str, data: Split, *, epochs: int, seed: int = 0) -> nn.Module:
 
 
 def _changed(images: Tensor) -> Tensor:
-    """Half of the images mirrored, and all of a batch shifted by up to 4 pixels."""
+    """Mirror half of the images, and shift all of a batch by up to 4 pixels."""
     mirrored = (torch.rand(len(images)) < 0.5).view(-1, 1, 1, 1)
     images = torch.where(mirrored, images.flip(3), images)
     padded = nn.functional.pad(images, (4, 4, 4, 4))
@@ -109,7 +109,7 @@ def _changed(images: Tensor) -> Tensor:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the script.
+    """Train and store the network that the command line names.
 
     Args:
         argv: command line arguments; those of the process by default.

@@ -103,7 +103,7 @@ def test_nothing_imports_the_folders_by_their_short_names() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("folder", ["cli", "report", "report/html", "workflow"])
+@pytest.mark.parametrize("folder", ["cli", "cli/render", "report", "report/html", "workflow"])
 def test_every_module_has_tests_in_a_file_of_its_name(folder: str) -> None:
     modules = {path.stem.strip("_") for path in (ROOT / "graphprune" / folder).glob("*.py")}
     tests = {path.stem for path in (ROOT / "tests" / folder).glob("test_*.py")}

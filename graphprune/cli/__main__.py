@@ -1,4 +1,4 @@
-"""The entry point: runs a command and turns whatever it raises into an exit code."""
+"""Run a command, and turn whatever it raises into an exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from .app import app
 __all__ = ["main"]
 
 BUG = 3
+"""Exit code of an error that is a bug in graphprune."""
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The command table."""
+"""The table of commands of ``graphprune``."""
 
 from __future__ import annotations
 

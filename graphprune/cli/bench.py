@@ -1,4 +1,4 @@
-"""``graphprune bench``."""
+"""The command ``graphprune bench``: time ONNX models in onnxruntime, in turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, reading, render
+from . import option_values, options, render
 from .progress import working
 
 __all__ = ["bench"]
@@ -46,8 +46,11 @@ def bench(
     quiet: options.Quiet = False,
 ) -> None:
     """Time ONNX models in onnxruntime, taking turns."""
-    sizes, counts = reading.numbers("--batch", batch), reading.numbers("--threads", threads)
-    named = reading.sizes("--dim", dims or [])
+    sizes, counts = (
+        option_values.numbers("--batch", batch),
+        option_values.numbers("--threads", threads),
+    )
+    named = option_values.sizes("--dim", dims or [])
     with working(verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts)) as progress:
         from graphprune.export.bench import bench as run
 

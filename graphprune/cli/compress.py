@@ -1,4 +1,4 @@
-"""``graphprune compress``."""
+"""The command ``graphprune compress``: cut a model to a budget and write the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from graphprune.errors import OptionError, OutputError
 
-from . import options, output, processes, reading, render
+from . import option_values, options, output, processes, render
 from .progress import working
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def compress(
     quiet: options.Quiet = False,
 ) -> None:
     """Cut a model to a budget, prove that the result is right, and write it."""
-    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
     limits: dict[str, Any] = {
         "score": score or None,
         "allocate": allocate,
-        "round_to": reading.rounding(round_to),
+        "round_to": option_values.rounding(round_to),
         "min_channels": min_channels,
         "max_cut": max_cut,
         "protect": tuple(protect or ()),
@@ -116,7 +116,7 @@ def compress(
         how = _given(plan, limits, max_drop or "".join(budgets.values()))
     else:
         how = _wanted(budgets, max_drop) | limits
-    how["latency_table"] = reading.latency_table(latency_table)
+    how["latency_table"] = option_values.latency_table(latency_table)
     _check_pairs(
         max_drop=max_drop,
         val=val,
@@ -147,7 +147,7 @@ def compress(
         from graphprune.workflow import budget_sweep, write
 
         how["recover"] = recover or None
-        how |= reading.sources(data, val, mean, std, size, samples, seed)
+        how |= option_values.sources(data, val, mean, std, size, samples, seed)
         unfinished = out.with_name(f".{out.name}.distil") if folder and out else None
         if distil:
             how |= {
@@ -173,7 +173,7 @@ def compress(
             result = api.compress(
                 dense, found.inputs, **how, strict_ops=strict_ops, progress=progress
             )
-        result = replace(_told(result, name, source.file, loaded), interface=found.interface)
+        result = replace(_told(result, name, source.file, loaded), io_names=found.io_names)
         if folder:
             result = write.write(
                 result,
@@ -213,13 +213,13 @@ _DEFAULTS = {
 
 
 def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
-    """The budgets, or the drop of accuracy, as keyword arguments.
+    """Collect the budgets, or the allowed drop of accuracy, as keyword arguments.
 
     Raises:
         OptionError: unless there is either, and it can be read.
     """
     if not max_drop:
-        return reading.budgets(**budgets)
+        return option_values.budgets(**budgets)
     given = [f"--{name}" for name, amount in budgets.items() if amount]
     if given:
         raise OptionError(f"--max-drop decides the budget; leave out {', '.join(given)}")
@@ -240,7 +240,7 @@ def _check_pairs(
     opset: str,
     fp16: str,
 ) -> None:
-    """Options that mean nothing alone.
+    """Refuse options that mean nothing without another.
 
     Raises:
         OptionError: with both names.
@@ -259,12 +259,12 @@ def _check_pairs(
 
 
 def _teller(*, quiet: bool) -> Callable[[Probe], None]:
-    """Shows each probe of a search as soon as it is known."""
+    """Make a function that shows each probe of a search as soon as it is known."""
     return (lambda _: None) if quiet else render.probe
 
 
 def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
-    """Keyword arguments for a plan; nothing else may ask for widths.
+    """Read a plan as keyword arguments; nothing else may ask for widths.
 
     Raises:
         OptionError: if an option would be ignored, or the plan can't be read.
@@ -273,11 +273,11 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
     if budget or ignored:
         names = ["a budget"] * bool(budget) + [f"--{n.replace('_', '-')}" for n in ignored]
         raise OptionError(f"--plan decides already; leave out {', '.join(names)}")
-    return {"plan": reading.plan(path)}
+    return {"plan": option_values.plan(path)}
 
 
 def _told(result: Result, name: str, file: Path, loaded: float) -> Result:
-    """The result, whose report knows the file it came from."""
+    """Add the file that the model came from to the result's report."""
     seconds = {"load": loaded, **result.report.seconds}
     source = {"file": file.name, "bytes": file.stat().st_size}
     report = replace(result.report, model=name, source=source, seconds=seconds)

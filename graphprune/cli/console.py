@@ -1,4 +1,4 @@
-"""Tables and lines: Rich's on a terminal, the same in plain fixed width anywhere else."""
+"""Print tables and lines: with Rich on a terminal, in plain fixed width anywhere else."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["console", "line", "table"]
 
 _PLAIN_WIDTH = 10_000
+"""Columns of a console that isn't a terminal, so that nothing is wrapped."""
 
 
 def console(*, to_stderr: bool = False) -> Console:
-    """What prints to stdout or stderr. Where nobody sees a terminal's edge, nothing is wrapped."""
+    """Open what prints to stdout or stderr; off a terminal, nothing is wrapped."""
     from rich.console import Console
 
     stream = sys.stderr if to_stderr else sys.stdout
@@ -26,7 +27,7 @@ def console(*, to_stderr: bool = False) -> Console:
 
 
 def line(out: Console, label: str, message: str, *, style: str = "") -> None:
-    """A line; the label in that style."""
+    """Print a line; its label has a style."""
     from rich.text import Text
 
     out.print(Text.assemble((label, style), printable(message)), soft_wrap=True)
@@ -35,13 +36,13 @@ def line(out: Console, label: str, message: str, *, style: str = "") -> None:
 def table(
     out: Console, titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]
 ) -> None:
-    """A table, without a head if no column has a title.
+    """Print a table, without a head if no column has a title.
 
     Args:
-        out: where to.
+        out: the console to print to.
         titles: of the columns.
         rows: their cells.
-        right: columns that end in line.
+        right: numbers of the columns that are aligned on the right.
     """
     from rich.table import Table
     from rich.text import Text

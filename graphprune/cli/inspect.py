@@ -1,4 +1,4 @@
-"""``graphprune inspect``."""
+"""The command ``graphprune inspect``: show the groups of a model, and what is frozen and why."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, reading, render
+from . import option_values, options, render
 from .progress import working
 
 __all__ = ["inspect"]
@@ -28,7 +28,7 @@ def inspect(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the groups of channels that can be cut, what they cost, and what is frozen and why."""
-    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
         from graphprune import api

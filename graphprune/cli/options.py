@@ -1,4 +1,7 @@
-"""Arguments and options that several commands share. ``reading.py`` makes something of their text."""
+"""Declare the arguments and options that several commands share.
+
+``option_values.py`` turns their text into values.
+"""
 
 from __future__ import annotations
 
@@ -52,13 +55,12 @@ _FLAGS = {
     "calibration": "--data",
     "onnx": "--no-onnx",
     "plot": "--no-plot",
-    "latency_table": "--table",
 }
-"""Arguments of the library whose flags have other names."""
+"""Library arguments whose flags have other names."""
 
 
 def flag(argument: str) -> str:
-    """The flag of an argument of the library: ``--round-to`` for ``round_to``."""
+    """Name the flag of a library argument: ``--round-to`` for ``round_to``."""
     return _FLAGS.get(argument, f"--{argument.replace('_', '-')}")
 
 

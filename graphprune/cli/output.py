@@ -1,4 +1,4 @@
-"""Writing results so that a kill at any moment leaves the old one or the new one, whole.
+"""Write results so that a kill at any moment leaves the old one or the new one, whole.
 
 Everything goes into a hidden sibling first, ``.<name>.partial-<random>``, which is renamed into
 place when it is complete and on disk. An existing folder is exchanged with it in one step where
@@ -34,7 +34,7 @@ _RENAME_EXCHANGE = 2
 
 @contextmanager
 def new_folder(path: Path, *, force: bool) -> Generator[Path]:
-    """A folder to fill; it appears at ``path`` when the block ends, and not if it fails.
+    """Make a folder to fill; it appears at ``path`` when the block ends, and not if it fails.
 
     Args:
         path: where it shall be.
@@ -61,7 +61,11 @@ def new_folder(path: Path, *, force: bool) -> Generator[Path]:
 
 @contextmanager
 def new_file(path: Path, *, force: bool) -> Generator[Callable[[str], None]]:
-    """As ``new_folder``, for one text file.
+    """Make a text file to fill; it appears at ``path`` when the block ends, and not if it fails.
+
+    Args:
+        path: where it shall be.
+        force: replace a file that is there already.
 
     Yields:
         A function that takes the text.
@@ -98,7 +102,7 @@ def _target(path: Path) -> Path:
 
 
 def _kind(path: Path) -> int | None:
-    """The file mode, of a symbolic link its own; ``None`` if there is nothing."""
+    """Return the file mode, of a symbolic link its own; ``None`` if there is nothing."""
     with _reported(path):
         try:
             return path.lstat().st_mode
@@ -107,7 +111,7 @@ def _kind(path: Path) -> int | None:
 
 
 def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
-    """Raise unless ``target`` is a folder that may be replaced."""
+    """Raise an error unless ``target`` is a folder that may be replaced."""
     if target.is_symlink() or not target.is_dir():
         raise OutputError(f"{shown} is in the way, and not a folder")
     if not force:
@@ -125,7 +129,7 @@ def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
 
 @contextmanager
 def _partial(target: Path, shown: Path, make: Callable[[Path], object]) -> Generator[Path]:
-    """A new hidden sibling, removed at the end if it is still there."""
+    """Make a hidden sibling, which is removed at the end if it is still there."""
     missing = [parent for parent in target.parents if not parent.exists()]
     partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
     lock = -1
@@ -216,7 +220,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Make sure that a file, or a folder and its files, is on disk."""
+    """Flush a file, or a folder and its files, to disk."""
     if not path.is_dir():
         _sync_file(path)
         return

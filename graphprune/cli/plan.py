@@ -1,4 +1,4 @@
-"""``graphprune plan``."""
+"""The command ``graphprune plan``: decide which channels to keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, output, reading, render
+from . import option_values, options, output, render
 from .progress import working
 
 __all__ = ["plan"]
@@ -60,11 +60,11 @@ def plan(
 
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
-    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
-    asked = reading.budgets(
+    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
+    asked = option_values.budgets(
         flops=flops, params=params, latency=latency, memory=memory, size=file_size
     )
-    table = reading.latency_table(latency_table)
+    table = option_values.latency_table(latency_table)
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
@@ -77,13 +77,13 @@ def plan(
         allocator = Allocate(
             budget=budgets(asked),
             method=allocate,
-            round_to=reading.rounding(round_to),
+            round_to=option_values.rounding(round_to),
             min_channels=min_channels,
             max_cut=max_cut,
             protect=tuple(protect or ()),
             keep_class=keep_class,
         )
-        seen = reading.sources(data, "", mean, std, size, samples, seed)
+        seen = option_values.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()
         decision = api.decide(
             dense,

@@ -1,4 +1,4 @@
-"""Several processes, as ``torchrun`` starts them: all compute, the first one writes."""
+"""Join the processes that ``torchrun`` starts: all compute, the first one writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ __all__ = ["join"]
 
 
 def join() -> int:
-    """Join the other processes, if there are any, and return this one's number.
+    """Join the other processes, if there are any.
+
+    Returns:
+        The number of this one.
 
     ``torchrun`` says in the environment who is there. On CUDA they talk by nccl, else by gloo.
     """

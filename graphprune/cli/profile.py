@@ -1,4 +1,4 @@
-"""``graphprune profile``."""
+"""The command ``graphprune profile``: measure the latency of a model's operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from graphprune.errors import OptionError
 
-from . import options, output, reading, render
+from . import option_values, options, output, render
 from .progress import working
 
 __all__ = ["profile"]
@@ -67,7 +67,7 @@ def profile(
 
     The table serves --latency and --round-to auto, on this machine or another.
     """
-    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     if out.suffix != ".json":
         raise OptionError("a latency table is a .json file", hint="-o table.json")

@@ -1,4 +1,4 @@
-"""Progress and logs, on stderr."""
+"""Show progress and logs on stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("graphprune")
 
 @contextmanager
 def working(*, verbose: int, quiet: bool, stages: int) -> Generator[Callable[[str], None]]:
-    """The time in which a command computes.
+    """Show progress while a command computes.
 
     Whatever user code prints meanwhile goes to stderr: stdout holds the result alone.
 

@@ -1,4 +1,4 @@
-"""``graphprune report``."""
+"""The command ``graphprune report``: make the HTML page of one run or several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from graphprune.errors import LoadError, OutputError
 
-from . import options, output, reading, render
+from . import option_values, options, output, render
 from .progress import working
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def report(
     if out is None and len(folders) > 1:
         raise OutputError("no place to write to", hint="-o FILE")
     target = out or _beside(folders[0])
-    found = reading.sources("", val, mean, std, size, 0, 0)
+    found = option_values.sources("", val, mean, std, size, 0, 0)
     with (
         output.new_file(target, force=force or out is None) as write,
         working(verbose=verbose, quiet=quiet, stages=len(folders) + 1) as progress,
     ):
         from graphprune.report.html import one, several
-        from graphprune.report.html.reading import read
+        from graphprune.report.html.read_report import read
 
         names = _names(folders)
         reports = {name: read(folder) for name, folder in zip(names, folders, strict=True)}
@@ -83,7 +83,7 @@ def report(
 
 
 def _beside(path: Path) -> Path:
-    """The page of a folder, or of the folder that a report.json is in.
+    """Find the page of a folder, or of the folder that a report.json is in.
 
     Raises:
         LoadError: if there is no such thing.
@@ -94,7 +94,7 @@ def _beside(path: Path) -> Path:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """What the folders are called, each with as much of its path as tells it from the others."""
+    """Name each folder by as much of its path as tells it from the others."""
     paths = [(f if f.is_dir() else f.parent).absolute().parts for f in folders]
     for depth in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-depth:]) for parts in paths]

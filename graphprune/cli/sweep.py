@@ -1,4 +1,4 @@
-"""``graphprune sweep``."""
+"""The command ``graphprune sweep``: find out what a model loses at several budgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from graphprune.errors import OptionError, OutputError
 
-from . import options, reading, render
+from . import option_values, options, render
 from .progress import working
 
 __all__ = ["sweep"]
@@ -62,16 +62,16 @@ def sweep(
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """What a model loses at each of several budgets: predicted, and measured with --val."""
+    """Show what a model loses at each of several budgets: predicted, and measured with --val."""
     from graphprune.report.budget_curve import shares
 
-    source = reading.Source(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
     wanted = shares(flops)
-    table = reading.latency_table(latency_table)
+    table = option_values.latency_table(latency_table)
     how: dict[str, Any] = {
         "score": score or None,
         "allocate": allocate,
-        "round_to": reading.rounding(round_to),
+        "round_to": option_values.rounding(round_to),
         "keep_class": keep_class,
         "strict_ops": strict_ops,
         "allow_inexact": allow_inexact,
@@ -96,7 +96,7 @@ def sweep(
         missing = [share for share in wanted if share not in folder.known]
         if missing:
             dense, examples, _ = source.load()
-            seen = reading.sources(data, val, mean, std, size, samples, seed)
+            seen = option_values.sources(data, val, mean, std, size, samples, seed)
             budget_sweep.sweep(
                 dense,
                 examples,
@@ -109,9 +109,9 @@ def sweep(
             )
         folder.finish(plot=not no_plot)
     if as_json:
-        render.document(folder.front.to_json())
+        render.document(folder.curve.to_json())
     else:
-        render.front(folder.front, out)
+        render.budget_curve(folder.curve, out)
 
 
 def _hash(data: bytes) -> str:
@@ -119,20 +119,20 @@ def _hash(data: bytes) -> str:
 
 
 class _Folder:
-    """Where a sweep keeps its points; each is on disk before the next is begun."""
+    """The folder of a sweep: each point is on disk before the next one is begun."""
 
     def __init__(self, path: Path, of: dict[str, Any], *, force: bool) -> None:
-        from graphprune.report.budget_curve import Front
+        from graphprune.report.budget_curve import BudgetCurve
 
-        self.path, self.front = path, Front(of)
+        self.path, self.curve = path, BudgetCurve(of)
         try:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "front.json"
             if stored.exists() and not force:
-                self.front = Front.from_json(stored.read_text("utf-8"))
+                self.curve = BudgetCurve.from_json(stored.read_text("utf-8"))
         except OSError as error:
             raise OutputError(f"can't write to {path}: {error.strerror}") from error
-        if self.front.of != of:
+        if self.curve.of != of:
             raise OptionError(
                 f"{path} holds a sweep of another model, or with other options",
                 hint="--force begins anew; or choose another folder",
@@ -140,21 +140,21 @@ class _Folder:
 
     @property
     def known(self) -> set[float]:
-        """Budgets that are done."""
-        return {point.asked for point in self.front.points}
+        """Budgets that are done already."""
+        return {point.asked for point in self.curve.points}
 
     def add(self, point: Any) -> None:
-        """Keep a point."""
+        """Store one more point in the folder."""
         from graphprune.io.files import write_bytes
 
-        self.front = self.front.with_point(point)
-        write_bytes(self.path / "front.json", self.front.to_json().encode())
+        self.curve = self.curve.with_point(point)
+        write_bytes(self.path / "front.json", self.curve.to_json().encode())
 
     def finish(self, *, plot: bool) -> None:
         """Write the table and the picture."""
         from graphprune.io.files import write_bytes
         from graphprune.report.budget_curve import draw
 
-        write_bytes(self.path / "front.csv", self.front.to_csv().encode())
+        write_bytes(self.path / "front.csv", self.curve.to_csv().encode())
         if plot:
-            draw(self.front, self.path / "front.png")
+            draw(self.curve, self.path / "front.png")

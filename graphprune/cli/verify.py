@@ -1,4 +1,4 @@
-"""``graphprune verify``."""
+"""The command ``graphprune verify``: compare a smaller model with the dense one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from graphprune.errors import LoadError
 
-from . import options, reading, render
+from . import option_values, options, render
 from .progress import working
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def verify(
 
     Without a plan the two are compared as they are. Exit code 1 if they differ.
     """
-    source = reading.Source(a, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(a, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
@@ -74,10 +74,10 @@ def verify(
 
 
 def _plan(path: Path | None, b: Path) -> Plan | None:
-    """The plan that was named, or the one beside B."""
+    """Read the plan that was named, or the one beside B."""
     if path is not None:
-        return reading.plan(path)
+        return option_values.plan(path)
     if not b.exists():
         raise LoadError(f"no such file: {b}")
     beside = (b if b.is_dir() else b.parent) / "plan.json"
-    return reading.plan(beside) if beside.is_file() else None
+    return option_values.plan(beside) if beside.is_file() else None

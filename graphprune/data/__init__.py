@@ -1,12 +1,14 @@
-"""Data in: images, files of tensors or the user's own code become inputs of a program.
+"""Read calibration and labelled data: images, files of tensors, or the user's own code.
 
 ========================  ====================================================================
 ``files``                 the files of a folder or of a zip archive
 ``images``                images from either, with labels from the folders they lie in
 ``arrays``                ``.npy``, ``.npz``, ``.safetensors``
-``source``                what calibration data may be; ``calibrate``
+``source``                which of these a user named; inputs from Python
+``calibration``           inputs in batches that a program accepts
 ``labelled``              accuracy on inputs with labels
-``corruptions``           the same on images made worse
+``corruptions``           accuracy on corrupted images
+``classes``               how many classes a classifier has
 ========================  ====================================================================
 """
 

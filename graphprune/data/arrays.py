@@ -1,4 +1,4 @@
-"""Tensors from ``.npy``, ``.npz`` and ``.safetensors`` files."""
+"""Read input tensors from ``.npy``, ``.npz`` and ``.safetensors`` files."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ __all__ = ["Arrays"]
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
 MAX_BYTES = 2**34
-"""An array that unpacks to more is not read from an archive; an ``.npy`` file is only mapped."""
+"""Most bytes that an archive may unpack to; an ``.npy`` file is only mapped."""
 
 LABELS = "y"
-"""The array of labels in a file of inputs with labels."""
+"""Name of the array of labels in a file of inputs with labels."""
 
 _ONLY = "x"
-"""What the one input may be called whatever the model calls it."""
+"""Name that a model's only input may have in a file, whatever the model calls it."""
 
 _CHUNK = 256
-"""Samples handed on at a time."""
+"""Samples that are passed on at a time."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A file of input tensors, each ``[n, ...]``, called as the model's inputs are.
+    """A file of input tensors, each ``[n, ...]``, named as the model's inputs are.
 
     One array alone, or one called ``x``, may be the input of a model that has one. Floats are
     cast to the type that the model takes.
@@ -52,7 +52,7 @@ class Arrays:
     seed: int = 0
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
-        """As many samples as asked for, drawn by the seed.
+        """Take as many samples as asked for, drawn by the seed.
 
         Raises:
             LoadError: if the file can't be read, or doesn't hold the model's inputs.
@@ -66,7 +66,7 @@ class Arrays:
         return gather(items, program, samples=samples, source=source)
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
-        """Inputs, and their labels ``[n]`` from the array ``y``, a few samples at a time.
+        """Iterate over inputs and their labels ``[n]`` from the array ``y``, a few samples at a time.
 
         Raises:
             LoadError: if there are no labels, or not one for each sample.
@@ -113,7 +113,7 @@ def _length(columns: tuple[torch.Tensor, ...], path: Path) -> int:
 
 
 def _like(row: tuple[torch.Tensor, ...], program: ExportedProgram) -> tuple[torch.Tensor, ...]:
-    """Floats in the type that the program takes; of anything else nothing is lost silently."""
+    """Cast floats to the type that the program takes; other types stay, so that nothing is lost silently."""
     wanted = [x.dtype if isinstance(x, torch.Tensor) else None for x in user_inputs(program)]
     return tuple(
         x.to(kind) if kind is not None and kind.is_floating_point and x.is_floating_point() else x

@@ -1,4 +1,4 @@
-"""Calibration data: unlabelled inputs that show what a network's values look like in use."""
+"""Put unlabelled inputs into batches: calibration data shows a network's values in use."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from graphprune.pipeline import RunFact
 __all__ = ["BATCH", "Calibration", "batch_size", "batched", "dynamic_batch", "gather"]
 
 BATCH = 64
-"""Most samples in a batch, where the program's batch axis is dynamic ..."""
+"""Most samples in a batch, if the program's batch axis is dynamic."""
 
 BATCHES = 10
-"""... and least number of batches, if there are as many samples: some are kept aside."""
+"""Least number of batches, if there are as many samples: some batches are held out."""
 
 
 _WHOLE = (
@@ -39,7 +39,7 @@ class Calibration(RunFact):
         source: where they come from, for the report.
         skipped: how many items could not be read.
         notes: what the user should know of how they were read.
-        whole: each batch is an item as it was given, for a model whose inputs don't all have the batch first.
+        whole: whether each batch is an item as it was given, for a model whose inputs don't all have the batch first.
     """
 
     batches: tuple[tuple[Any, ...], ...]
@@ -50,13 +50,16 @@ class Calibration(RunFact):
 
     @property
     def samples(self) -> int:
-        """Samples in all batches."""
+        """The number of samples in all batches."""
         return len(self.batches) if self.whole else sum(_length(batch) for batch in self.batches)
 
     def split(self, held_out: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Numbers of the batches to fit on, and of those kept aside (the last ones).
+        """Divide the numbers of the batches into those to fit on, and those held out (the last ones).
 
         Both are all batches if there is only one.
+
+        Args:
+            held_out: share of the batches that is held out, 0 to 1.
         """
         count = len(self.batches)
         aside = max(1, round(count * held_out))
@@ -96,6 +99,7 @@ def gather(
         raise LoadError(
             f"too few calibration samples: the program takes batches of {size}",
             hint="give more, or a model whose batch axis is dynamic",
+            options=("calibration",),
         )
     if dynamic_batch(program) and len(batches) < BATCHES:
         have = sum(map(_length, batches))
@@ -105,7 +109,11 @@ def gather(
 
 def _some(batches: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
     if not batches:
-        raise LoadError("the calibration data is empty", hint="give at least one input")
+        raise LoadError(
+            "the calibration data is empty",
+            hint="give at least one input",
+            options=("calibration",),
+        )
     return batches
 
 
@@ -125,12 +133,12 @@ def dynamic_batch(program: ExportedProgram) -> bool:
 
 
 def batch_size(program: ExportedProgram) -> int:
-    """How many samples to give the program at a time."""
+    """Return how many samples to give the program at a time."""
     return BATCH if dynamic_batch(program) else _length(user_inputs(program))
 
 
 def batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[Any, ...]]:
-    """Batches of ``size`` samples; the last one may be smaller.
+    """Regroup items into batches of ``size`` samples; the last one may be smaller.
 
     Args:
         items: flat inputs, each tensor ``[n, ...]`` with an ``n`` of the item's own.
@@ -155,7 +163,7 @@ def batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[Any, 
 def _taken(
     data: Iterable[Any], program: ExportedProgram, samples: int
 ) -> Iterator[tuple[Any, ...]]:
-    """Checked items, flat, until there are enough samples."""
+    """Iterate over checked, flat items until there are enough samples."""
     have = 0
     for item in data:
         leaves = _checked(item, program)
@@ -173,7 +181,7 @@ def _checked(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
 
 
 def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
-    """Inputs in calling order; those of a mapping by name, whatever its order."""
+    """Flatten inputs into calling order; those of a mapping by name, whatever its order."""
     if not isinstance(item, Mapping):
         return tuple(pytree.tree_leaves(item))
     names = input_names(program)
@@ -216,6 +224,7 @@ def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str])
             f"the model takes {len(examples)} inputs ({', '.join(names)}), "
             f"the calibration data has {len(leaves)}",
             hint="labels don't belong in it",
+            options=("calibration",),
         )
     for name, got, want in zip(names, leaves, examples, strict=True):
         if not isinstance(want, torch.Tensor):

@@ -15,10 +15,10 @@ __all__ = ["class_count"]
 
 
 def class_count(program: ExportedProgram) -> int:
-    """Classes of a classifier: the columns of its one output ``[n, classes]``.
+    """Count the classes of a classifier: the columns of its one output ``[n, classes]``.
 
     Raises:
-        OptionError: if its output is another.
+        OptionError: if the model has another output.
     """
     (result,) = program.graph.find_nodes(op="output")
     leaves = pytree.tree_leaves(result.args)
@@ -26,4 +26,4 @@ def class_count(program: ExportedProgram) -> int:
     values = [leaf.meta["val"] for leaf in leaves if leaf is not None and leaf.name in names]
     if len(values) == 1 and values[0].ndim == 2 and isinstance(values[0].shape[1], int):
         return values[0].shape[1]
-    raise OptionError("accuracy is known for models with one output [n, classes]")
+    raise OptionError("accuracy is known for models with one output [n, classes]", options=("val",))

@@ -1,4 +1,4 @@
-"""Corruptions: labelled images made worse, to see how well accuracy holds.
+"""Corrupt labelled images, to measure how well a model's accuracy holds.
 
 Simple relatives of the corruptions of Hendrycks and Dietterich, "Benchmarking Neural Network
 Robustness to Common Corruptions and Perturbations" (ICLR 2019, arXiv:1903.12261), each at one
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["CORRUPTIONS", "Corrupted", "robustness", "takes_images"]
 
 NOISE = 0.4
-"""Standard deviation of the noise that is added."""
+"""Standard deviation of the added noise, in units (see above)."""
 BLUR = 48
-"""The blur's standard deviation is the images' mean side over this, and at least half a pixel."""
+"""Ratio of the images' mean side to the blur's standard deviation, which is at least half a pixel."""
 BRIGHTER = 0.6
-"""What is added everywhere."""
+"""Amount that is added to every pixel, in units (see above)."""
 CONTRAST = 0.4
-"""What is left of the distance from each image's mean."""
+"""Share that is left of a pixel's distance from its image's mean."""
 BLOCK = 2
-"""Side of the blocks of pixels that get their mean."""
+"""Side, in pixels, of the blocks that are replaced by their mean."""
 
 Corruption = Callable[[Tensor, Tensor, Generator], Tensor]
-"""Images ``[n, c, h, w]``, the unit ``[c, 1, 1]`` and a source of randomness -> images."""
+"""A function: images ``[n, c, h, w]``, the unit ``[c, 1, 1]``, a generator of random numbers -> images."""
 
 
 def _noise(images: Tensor, unit: Tensor, random: Generator) -> Tensor:
@@ -86,17 +86,17 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "contrast": _flatten,
     "pixelate": _pixelate,
 }
-"""By the names they have in a report."""
+"""All corruptions, by the names they have in a report."""
 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """A source whose images are corrupted; other inputs are as they were.
+    """A data source whose images are corrupted; other inputs stay as they were.
 
     Attributes:
         source: of the inputs and labels.
-        corruption: what happens to the images.
-        seed: of its randomness; each reading begins anew.
+        corruption: what is done to the images.
+        seed: of its random numbers, which begin anew whenever the data is read.
     """
 
     source: Source
@@ -104,11 +104,11 @@ class Corrupted:
     seed: int = 0
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
-        """As the source's: corruptions are for judging, not for looking at."""
+        """Take the source's inputs unchanged: corruptions are for evaluation only."""
         return self.source.calibration(program, samples)
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
-        """Corrupted inputs and their labels."""
+        """Iterate over corrupted inputs and their labels."""
         random = torch.Generator().manual_seed(self.seed)
         units: list[Tensor | None] = []
         for *inputs, labels in batched(self.source.labelled(program), BATCH):
@@ -141,7 +141,7 @@ def takes_images(program: ExportedProgram) -> bool:
 
 
 def robustness(program: ExportedProgram, data: Source) -> dict[str, float]:
-    """Accuracy under each corruption, 0 to 1; nothing for a model that takes no images.
+    """Measure accuracy under each corruption, 0 to 1; none for a model that takes no images.
 
     Raises:
         LoadError: as ``accuracy``.

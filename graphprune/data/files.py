@@ -1,4 +1,4 @@
-"""The files of a folder or of a zip archive, read one at a time."""
+"""Read the files of a folder or of a zip archive, one at a time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from graphprune.errors import LoadError
 __all__ = ["MAX_BYTES", "UNREADABLE", "list_files", "reader"]
 
 MAX_BYTES = 2**26
-"""A file that is larger is not read: what a zip archive unpacks to may be any size."""
+"""Most bytes of one file: what a zip archive unpacks to may be any size."""
 
 UNREADABLE = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError)
-"""What reading one file can raise: broken, encrypted, or packed in an unknown way."""
+"""Errors that reading one file can raise: broken, encrypted, or packed in an unknown way."""
 
 
 def list_files(path: Path, suffixes: Sequence[str]) -> list[str]:
-    """Names of the files with one of the suffixes, sorted, relative to the root, with slashes.
+    """List the files with one of the suffixes, sorted, relative to the root, with slashes.
 
     Hidden files, and what macOS adds to archives, are left out.
 
@@ -44,7 +44,10 @@ def list_files(path: Path, suffixes: Sequence[str]) -> list[str]:
 
 @contextmanager
 def reader(path: Path) -> Generator[Callable[[str], bytes]]:
-    """A function that reads a file by its name; it raises one of ``UNREADABLE``."""
+    """Open a folder or archive, and yield a function that reads a file by its name.
+
+    The function raises one of ``UNREADABLE``.
+    """
     if path.is_dir():
         yield lambda name: _read_file(path / name)
         return
@@ -53,7 +56,7 @@ def reader(path: Path) -> Generator[Callable[[str], bytes]]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Files below a folder. Links to folders are followed, each folder once."""
+    """Iterate over the files below a folder. Links to folders are followed, each folder once."""
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

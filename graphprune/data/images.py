@@ -1,4 +1,4 @@
-"""Images from a folder or a zip archive of one, as the tensors that a program takes."""
+"""Read images from a folder or a zip archive, as the tensors that a program takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Images", "images"]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Channels of the input -> mode of Pillow."""
+"""Channels of the input -> Pillow's image mode."""
 
 # What decoding a broken file raises in Pillow 10 to 13.
 _BROKEN = (*UNREADABLE, SyntaxError, ValueError, IndexError, TypeError, struct.error, zlib.error)
@@ -37,7 +37,7 @@ _BROKEN = (*UNREADABLE, SyntaxError, ValueError, IndexError, TypeError, struct.e
 
 @dataclass(frozen=True)
 class Images:
-    """Images of a folder, of whatever depth, or of a zip archive of one.
+    """Images of a folder, nested or not, or of a zip archive of one.
 
     An image is scaled to cover the size, its centre is cropped, pixels become 0 to 1, then
     ``(pixel - mean) / std``. Files that can't be read are skipped and counted, among them images
@@ -58,7 +58,7 @@ class Images:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values that can't be meant.
+        """Refuse invalid values.
 
         Raises:
             OptionError: with the option's name.
@@ -69,7 +69,7 @@ class Images:
             raise OptionError("an image has at least 1 pixel", options=("image_size",))
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
-        """As many as asked for, drawn by the seed.
+        """Take as many images as asked for, drawn by the seed.
 
         Raises:
             LoadError: if there is no readable image, or the program doesn't take images.
@@ -85,7 +85,7 @@ class Images:
         return replace(found, source=source, skipped=len(skipped), notes=notes)
 
     def labels(self) -> dict[str, int]:
-        """File -> class: the number of its folder, in alphabetical order.
+        """Map each file to its class: the number of its folder, in alphabetical order.
 
         Folders that hold all images are not classes.
 
@@ -102,10 +102,11 @@ class Images:
         raise LoadError(
             f"{self.path.name} has no folder for each class",
             hint="labels are the folders' places in alphabetical order",
+            options=("val",),
         )
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
-        """Every readable image ``[1, c, h, w]`` with its label ``[1]``.
+        """Iterate over every readable image ``[1, c, h, w]`` with its label ``[1]``.
 
         Raises:
             LoadError: if there aren't as many folders as the model has classes.
@@ -114,7 +115,8 @@ class Images:
         if (found := len(set(labels.values()))) != class_count(program):
             raise LoadError(
                 f"{self.path.name} has folders for {found} classes, the model has "
-                f"{class_count(program)}"
+                f"{class_count(program)}",
+                options=("val",),
             )
         for name, image in self._read(list(labels), program, []):
             yield image, torch.tensor([labels[name]])
@@ -128,7 +130,7 @@ class Images:
     def _read(
         self, names: Sequence[str], program: ExportedProgram, skipped: list[str]
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Names and images ``[1, c, h, w]``; names of unreadable ones are added to ``skipped``."""
+        """Iterate over names and images ``[1, c, h, w]``; unreadable names are added to ``skipped``."""
         example = _image_input(program)
         channels, height, width = example.shape[1:]
         mean, std = (_per_channel(v, channels) for v in (self.mean or (0.0,), self.std or (1.0,)))
@@ -157,7 +159,7 @@ def images(
     size: int | tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Images:
-    """Calibration images, for ``compress(..., calibration=gp.images(...))``.
+    """Name a folder of calibration images, for ``compress(..., calibration=gp.images(...))``.
 
     Args:
         path: a folder of images, nested or not, or a zip archive of one.
@@ -167,7 +169,7 @@ def images(
         seed: draws which images are taken; the same seed draws the same ones.
 
     Raises:
-        OptionError: if a value can't be meant.
+        OptionError: if a value is invalid.
     """
     pair = (size, size) if isinstance(size, int) else size
     return Images(Path(path), tuple(mean), tuple(std), pair, seed)
@@ -197,7 +199,7 @@ def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:
 
 
 def _decode(data: bytes, mode: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Pixels ``[h, w, c]``."""
+    """Decode an image to pixels ``[h, w, c]``."""
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Accuracy on inputs with labels."""
+"""Measure a classifier's accuracy on inputs with labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["accuracy"]
 
 
 def accuracy(program: ExportedProgram, data: Source) -> float:
-    """Share of the samples whose largest output is that of their label, 0 to 1.
+    """Measure the share of samples whose largest output is that of their label, 0 to 1.
 
     The data is read anew each time, so it need not fit into memory.
 
@@ -32,17 +32,20 @@ def accuracy(program: ExportedProgram, data: Source) -> float:
     """
     classes = class_count(program)
     module, size = unlift(program), batch_size(program)
-    right = seen = 0
+    right = total = 0
     for *inputs, labels in batched(data.labelled(program), size):
         if not bool(((labels >= 0) & (labels < classes)).all()):
-            raise LoadError(f"a label is not one of the {classes} classes, 0 to {classes - 1}")
+            raise LoadError(
+                f"a label is not one of the {classes} classes, 0 to {classes - 1}",
+                options=("val",),
+            )
         fill = 0 if dynamic_batch(program) else size - len(labels)
         filled = [torch.cat([x, x[:1].expand(fill, *x.shape[1:])]) for x in inputs]
         with torch.no_grad():
             args, kwargs = call_arguments(program, filled)
             logits = pytree.tree_leaves(module(*args, **kwargs))[0]
         right += int((logits[: len(labels)].argmax(1) == labels).sum())
-        seen += len(labels)
-    if seen == 0:
-        raise LoadError("the labelled data is empty")
-    return right / seen
+        total += len(labels)
+    if total == 0:
+        raise LoadError("the labelled data is empty", options=("val",))
+    return right / total

@@ -1,4 +1,4 @@
-"""What calibration data may be: a folder, a file, an archive, a callable, batches in memory."""
+"""Find inputs where the user says they are: a folder, a file, an archive, a callable, memory."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ __all__ = ["Code", "Source", "calibrate", "open_source"]
 
 @runtime_checkable
 class Source(Protocol):
-    """Somewhere that inputs come from."""
+    """A source of inputs for a program, and of labels for them if it has any."""
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
-        """Inputs for a program, as many as asked for or as there are."""
+        """Take inputs for a program, as many as asked for or as there are."""
         ...
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
-        """Flat inputs and, last, their labels ``[n]``; from the beginning at each call."""
+        """Iterate over flat inputs and, last, their labels ``[n]``, from the beginning at each call."""
         ...
 
 
 @dataclass(frozen=True)
 class Code:
-    """Inputs that the user's own code makes: the first ones that it yields.
+    """A callable of the user's own that yields inputs.
 
     Attributes:
         name: ``package.module:callable``; called without arguments, it returns an iterable.
@@ -48,7 +48,7 @@ class Code:
     name: str
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
-        """The first samples.
+        """Take the first samples that the code yields.
 
         Raises:
             LoadError: if the code fails, or yields something else than the model's inputs.
@@ -56,7 +56,7 @@ class Code:
         return gather(self._items(), program, samples=samples, source=self.name)
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
-        """All inputs and labels; each item is ``(inputs, labels)``.
+        """Iterate over all inputs and labels; each item is ``(inputs, labels)``.
 
         Raises:
             LoadError: if the code fails, or yields something else.
@@ -89,7 +89,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Source:
-    """The source that a user named.
+    """Open the data source that a user named.
 
     Args:
         text: a folder of images or a zip archive of one; a file of tensors (``.npy``, ``.npz``,
@@ -118,7 +118,7 @@ def open_source(
 def calibrate(
     data: Calibration | Source | Iterable[Any] | str | Path, program: ExportedProgram, samples: int
 ) -> Calibration:
-    """Inputs for a program from whatever the user gave.
+    """Collect calibration inputs for a program, from whatever the user gave.
 
     Args:
         data: as in ``open_source``, or an iterable of inputs, or what an earlier call returned.

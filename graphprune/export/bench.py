@@ -1,4 +1,4 @@
-"""Bench: ONNX models timed against each other in onnxruntime, in turn."""
+"""Time ONNX models against each other in onnxruntime, in turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graphprune.errors import LoadError
+from graphprune.errors import LoadError, OptionError
 
 from .ort_session import Runtime, Timed, feed, session
 from .timing import Ratio, Spread, interleaved
@@ -19,14 +19,14 @@ FORMAT = "graphprune.bench/1"
 
 @dataclass(frozen=True)
 class Timing:
-    """One model at one batch size and number of threads.
+    """The latency of one model at one batch size and number of threads.
 
     Attributes:
         file: the model.
         batch: samples per run.
-        threads: per operator.
-        seconds: per run.
-        ratio: of its runs to those of the first model.
+        threads: that one operator may use.
+        seconds: of a run.
+        ratio: of its latency to that of the first model, round by round.
     """
 
     file: str
@@ -38,10 +38,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All timings of a run.
+    """The latencies of several models.
 
     Attributes:
-        provider: of execution.
+        provider: onnxruntime's execution provider.
         rounds: how often each model ran.
         onnxruntime: its version.
         timings: in the order of batch sizes, threads, models.
@@ -53,7 +53,7 @@ class Benchmark:
     timings: tuple[Timing, ...]
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key; times are in seconds."""
+        """Write one JSON document with a ``format`` key; times are in seconds."""
         return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
 
 
@@ -73,15 +73,19 @@ def bench(
     Args:
         models: files; ratios are to the first.
         batches: sizes of dynamic leading axes.
-        threads: per operator; all models are timed at every pair of the two.
-        provider: of execution, by name.
+        threads: that one operator may use; all models are timed at every pair of the two.
+        provider: name of onnxruntime's execution provider.
         rounds: runs of each model that count.
         warmup: runs before that.
         dims: sizes of other dynamic axes, by name.
         progress: called with what is being timed.
 
+    Returns:
+        The latencies, and what they were measured with.
+
     Raises:
         LoadError: if a model isn't there, or an input's size isn't known.
+        OptionError: if a number is too small, or onnxruntime lacks the provider.
         ExportError: if onnxruntime can't run it.
     """
     import onnxruntime
@@ -90,7 +94,9 @@ def bench(
         if not path.is_file():
             raise LoadError(f"no such file: {path}")
     if rounds < 1 or warmup < 0 or min(batches) < 1:
-        raise LoadError("rounds and batch sizes must be at least 1")
+        raise OptionError(
+            "rounds and batch sizes must be at least 1", options=("rounds", "warmup", "batch")
+        )
     timings: list[Timing] = []
     for batch in batches:
         for count in threads:

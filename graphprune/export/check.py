@@ -1,4 +1,4 @@
-"""ONNX models run in onnxruntime, and against PyTorch.
+"""Run ONNX models in onnxruntime, and compare them with PyTorch.
 
 ``onnxruntime`` is imported in the functions that need it, so that importing graphprune stays quick.
 """
@@ -20,7 +20,7 @@ from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.verify.oracle import error, native_inputs, run, size_growths
 
-from .fixed_random import held_model
+from .fixed_random import with_fixed_random
 from .ort_session import cannot_run, runtime_errors, session
 
 if TYPE_CHECKING:
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["ONNX_TOLERANCE", "check_onnx", "onnx_tolerance", "run_onnx"]
 
 ONNX_TOLERANCE = 1e-4
-"""Relative error in float32. Two backends that sum in another order differ by 1e-7 to 1e-5 on
-deep networks; a wrong weight or attribute by 1e-2 or more."""
+"""Largest relative error in float32: two backends that sum in another order differ by 1e-7 to 1e-5
+on deep networks; a wrong weight or attribute by 1e-2 or more.
+"""
 
 _COARSE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""The same for 16-bit floats: some twenty of their roundings, which are 1e-3 and 8e-3 each."""
+"""Largest relative error of 16-bit floats: some twenty of their roundings, 1e-3 and 8e-3 each."""
 
 
 def onnx_tolerance(program: ExportedProgram) -> float:
-    """How far onnxruntime may be from PyTorch, by the coarsest numbers in the program."""
+    """Choose the largest error of onnxruntime against PyTorch, by the coarsest numbers in the program."""
     tensors = (*program.state_dict.values(), *user_inputs(program))
     found = {value.dtype for value in tensors if isinstance(value, torch.Tensor)}
     return max([ONNX_TOLERANCE, *(_COARSE[dtype] for dtype in found if dtype in _COARSE)])
@@ -50,9 +51,9 @@ def check_onnx(
     *,
     tolerance: float | None = None,
 ) -> float:
-    """Run an ONNX model in onnxruntime against its program in PyTorch, on the CPU.
+    """Compare an ONNX model in onnxruntime with its program in PyTorch, on the CPU.
 
-    Random numbers are held in both (``onnx_held.py``, ``randomness.py``).
+    Random numbers are fixed in both (``export/fixed_random.py``, ``ops/fixed_random.py``).
 
     Args:
         model: a serialised model, or the path of one.
@@ -72,7 +73,7 @@ def check_onnx(
     runner, interpreter = session(model), _Untouched(unlift(program))
     if random_calls(program.graph):
         _run_session(runner, native_inputs(program, 0, seed))  # as it is, it must run as well
-        runner = session(held_model(model))
+        runner = session(with_fixed_random(model))
     worst = 0.0
     for grow in size_growths(program):
         inputs = native_inputs(program, grow, seed + grow)
@@ -87,12 +88,13 @@ def check_onnx(
         raise ExportError(
             f"the ONNX model differs from PyTorch by {worst:.1e} (tolerance {tolerance:.0e})",
             hint=_advice(program, seed, tolerance),
+            options=("opset", "onnx"),
         )
     return worst
 
 
 def _advice(program: ExportedProgram, seed: int, tolerance: float) -> str:
-    """What to do about a difference; it may be that single precision doesn't determine the outputs."""
+    """Say what to do about a difference; single precision may not determine the outputs."""
     graph, inputs = unlift(program), native_inputs(program, 0, seed)
     exact = run(Float64Interpreter(graph), [to_float64(x) for x in inputs], rounded=True)
     own = error(run(_Untouched(graph), inputs, rounded=True), exact)
@@ -122,10 +124,10 @@ def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Ten
 
 
 class _Untouched(fx.Interpreter):
-    """Runs a graph on copies of its buffers, which a graph may write into."""
+    """An interpreter that runs a graph on copies of its buffers, which the graph may write into."""
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """A parameter itself, a copy of a buffer."""
+        """Return a parameter itself, and a copy of a buffer."""
         value = super().get_attr(target, args, kwargs)
         stays = isinstance(value, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
         return value if stays else value.clone()
@@ -144,7 +146,7 @@ def _run_session(runner: onnxruntime.InferenceSession, inputs: Sequence[Any]) ->
 
 
 def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative error; of integers, where near ties go either way, the share that differs."""
+    """Compute the relative error; of integers, where near ties go either way, the share that differs."""
     if is_continuous(expected) or got.shape != expected.shape:
         return error([got], [expected])
     return float((got != expected).double().mean()) if expected.numel() else 0.0

@@ -1,7 +1,8 @@
-"""ONNX models whose random operators give the stand-ins of ``randomness.py``, to be compared.
+"""Replace what an ONNX model draws at random by fixed numbers, to compare it with PyTorch.
 
-What PyTorch draws as 0 or 1 becomes a comparison with a uniform number, or an operator of its own.
-``onnx`` is imported in the functions that need it, so that importing graphprune stays quick.
+The numbers are those of ``ops/fixed_random.py``. What PyTorch draws as 0 or 1 becomes a
+comparison with a uniform number, or an operator of its own. ``onnx`` is imported in the functions
+that need it, so that importing graphprune stays quick.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from graphprune.ops.fixed_random import MIDDLE, NORMAL
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["held_model"]
+__all__ = ["with_fixed_random"]
 
 
-def held_model(model: bytes | str | Path) -> bytes:
-    """A model that draws no random numbers; what is drawn from a distribution of one's own still is.
+def with_fixed_random(model: bytes | str | Path) -> bytes:
+    """Make a copy of an ONNX model that draws no random numbers.
+
+    Operators that draw from a distribution they are given, such as Multinomial, stay as they are.
 
     Args:
         model: a serialised model, or the path of one.
+
+    Returns:
+        The serialised copy.
     """
     import onnx
 
@@ -46,7 +52,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _drawn(node: onnx.NodeProto) -> float:
-    """The value in the place of a number that a node draws."""
+    """Compute the fixed number in place of one that a node draws."""
     given = _attributes(node)
     if node.op_type.startswith("RandomNormal"):
         return given.get("mean", 0.0) + NORMAL * given.get("scale", 1.0)
@@ -55,35 +61,35 @@ def _drawn(node: onnx.NodeProto) -> float:
 
 
 def _like(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
-    """As many as another tensor has."""
+    """Make as many fixed numbers as another tensor has."""
     import onnx
 
     (out,), (source,) = node.output, node.input
     value = onnx.numpy_helper.from_array(np.array([_drawn(node)], dtype=np.float32))
     return [
         onnx.helper.make_node("Shape", [source], [f"{out}_shape"]),
-        onnx.helper.make_node("ConstantOfShape", [f"{out}_shape"], [f"{out}_held"], value=value),
-        _typed(node, f"{out}_held", source),
+        onnx.helper.make_node("ConstantOfShape", [f"{out}_shape"], [f"{out}_fixed"], value=value),
+        _typed(node, f"{out}_fixed", source),
     ]
 
 
 def _of_shape(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
-    """As many as are stated."""
+    """Make fixed numbers of a stated shape."""
     import onnx
 
     given, (out,) = _attributes(node), node.output
     value = onnx.numpy_helper.from_array(np.full(given["shape"], _drawn(node), dtype=np.float32))
-    constant = onnx.helper.make_node("Constant", [], [f"{out}_held"], value=value)
+    constant = onnx.helper.make_node("Constant", [], [f"{out}_fixed"], value=value)
     return [
         constant,
         onnx.helper.make_node(
-            "Cast", [f"{out}_held"], [out], to=given.get("dtype", onnx.TensorProto.FLOAT)
+            "Cast", [f"{out}_fixed"], [out], to=given.get("dtype", onnx.TensorProto.FLOAT)
         ),
     ]
 
 
 def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
-    """1 where it is likelier than 0."""
+    """Make 1 where that is likelier than 0."""
     import onnx
 
     (out,), (source,) = node.output, node.input
@@ -91,13 +97,13 @@ def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     return [
         onnx.helper.make_node("Constant", [], [f"{out}_middle"], value=value),
         onnx.helper.make_node("CastLike", [f"{out}_middle", source], [f"{out}_typed"]),
-        onnx.helper.make_node("Greater", [source, f"{out}_typed"], [f"{out}_held"]),
-        _typed(node, f"{out}_held", source),
+        onnx.helper.make_node("Greater", [source, f"{out}_typed"], [f"{out}_fixed"]),
+        _typed(node, f"{out}_fixed", source),
     ]
 
 
 def _dropout(node: onnx.NodeProto, known: dict[str, Any]) -> list[onnx.NodeProto]:
-    """All kept and scaled, or nothing, by which is likelier; one that is off stays."""
+    """Keep and scale all or nothing, whichever is likelier; dropout that is off stays."""
     import onnx
 
     ratio, training = (known.get(name) for name in (*node.input[1:], "", "")[:2])
@@ -116,7 +122,7 @@ def _dropout(node: onnx.NodeProto, known: dict[str, Any]) -> list[onnx.NodeProto
 
 
 def _typed(node: onnx.NodeProto, value: str, source: str) -> onnx.NodeProto:
-    """Of the type that the node states, or else of its operand's."""
+    """Cast to the type that the node states, or else to its operand's."""
     import onnx
 
     kind = _attributes(node).get("dtype")

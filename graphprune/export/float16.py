@@ -1,4 +1,4 @@
-"""Half precision: an ONNX model whose weights and arithmetic are float16."""
+"""Convert an ONNX model to weights and arithmetic in float16."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["HALF_TOLERANCE", "to_half"]
 
 HALF_TOLERANCE = 2e-2
-"""Relative error: some twenty roundings of float16, which are 1e-3 each."""
+"""Largest relative error: some twenty roundings of float16, which are 1e-3 each."""
 
 
 def to_half(model: onnx.ModelProto) -> bytes:
-    """The model in float16, with the inputs and outputs it had.
+    """Convert a model to float16; its inputs and outputs stay as they were.
 
     The conversion is onnxruntime's own, which leaves operators that have no float16 kernel as
     they are.

@@ -1,16 +1,16 @@
-"""Interface: what a model is called from outside, where its file says more than a program holds."""
+"""Names of an ONNX model's inputs, outputs and dynamic axes, which a program can't hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Interface"]
+__all__ = ["IONames"]
 
 
 @dataclass(frozen=True)
-class Interface:
-    """Names of an ONNX model, to be kept when it leaves again.
+class IONames:
+    """Names and opset of an ONNX model, to be kept when it is exported again.
 
     Attributes:
         inputs: names, in order.

@@ -1,9 +1,9 @@
-"""Older ONNX operator sets: a model written anew in the set that its consumers know.
+"""Rewrite an ONNX model in an older operator set, for software that knows no newer one.
 
 torch.onnx writes opset 18 or newer, and the converters of the ``onnx`` package turn back at operators
 that only gained types, such as Relu. Between two sets an operator keeps its meaning or changes its
-form: sizes that are inputs now were attributes once. The result is held against the schemas of the
-older set, and the caller compares what it computes.
+form: sizes that are inputs now were attributes once. The result is checked against the schemas of
+the older set, and the caller compares what it computes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["OLDEST_WRITTEN", "lowered"]
 
 OLDEST_WRITTEN = 18
-"""The oldest set that torch.onnx writes itself."""
+"""The oldest operator set that torch.onnx writes itself."""
 
 _BECAME_INPUTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     # operator: (since which set, the attributes that became inputs 1, 2, ...)
@@ -43,11 +43,11 @@ _BECAME_INPUTS: Mapping[str, tuple[int, tuple[str, ...]]] = {
 }
 _SCALARS = {"min", "max", "value", "k"}
 _IMPLIED = {("Reshape", "allowzero"), ("Split", "num_outputs")}
-"""What the older set infers: the number of outputs; that a size of 0, of an empty batch, is copied."""
+"""Attributes that the older set infers: the number of outputs; that a size of 0, of an empty batch, is copied."""
 
 
 def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The model in an older operator set; not yet checked.
+    """Rewrite a model in an older operator set; the result is not checked yet.
 
     Raises:
         ExportError: if an operator isn't in that set, or is used in a form that isn't.
@@ -141,4 +141,5 @@ def _cannot(name: str, opset: int, why: str) -> ExportError:
     return ExportError(
         f"this model can't be expressed in opset {opset}: {name} {why}",
         hint="ask for another opset, or for none",
+        options=("opset",),
     )

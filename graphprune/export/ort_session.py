@@ -1,4 +1,4 @@
-"""onnxruntime: sessions with a given number of threads and provider, and inputs to run them on.
+"""Open onnxruntime sessions with given threads and provider, and make inputs to run them on.
 
 ``onnxruntime`` is imported in the functions that need it, so that importing graphprune stays quick.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphprune.errors import ExportError, LoadError, innermost
+from graphprune.errors import ExportError, LoadError, OptionError, innermost
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CPU", "Runtime", "Timed", "cannot_run", "feed", "runtime_errors", "session"]
 
 CPU = "CPUExecutionProvider"
+"""The execution provider that every onnxruntime has."""
 
 _SUFFIX = "ExecutionProvider"
 
@@ -32,17 +33,17 @@ class Runtime:
 
     Attributes:
         threads: that one operator may use.
-        provider: name of an execution provider; ``cuda`` means ``CUDAExecutionProvider``.
+        provider: name of onnxruntime's execution provider; ``cuda`` means ``CUDAExecutionProvider``.
     """
 
     threads: int = 1
     provider: str = CPU
 
     def __post_init__(self) -> None:
-        """Complete the provider's name.
+        """Complete the provider's name, and check it and the number of threads.
 
         Raises:
-            LoadError: if the installed onnxruntime lacks it, or there are no threads.
+            OptionError: if the installed onnxruntime lacks it, or there are no threads.
         """
         import onnxruntime
 
@@ -50,19 +51,20 @@ class Runtime:
         names = {name.removesuffix(_SUFFIX).lower(): name for name in known}
         wanted = self.provider.removesuffix(_SUFFIX).lower()
         if wanted not in names:
-            raise LoadError(
+            raise OptionError(
                 f"this onnxruntime has no execution provider {self.provider!r}",
                 hint=f"one of {', '.join(known)}",
+                options=("provider",),
             )
         if self.threads < 1:
-            raise LoadError("at least one thread is needed")
+            raise OptionError("at least one thread is needed", options=("threads",))
         object.__setattr__(self, "provider", names[wanted])
 
 
 def session(
     model: bytes | str | Path, runtime: Runtime | None = None, *, profile: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session on a serialised model, or on a file of one.
+    """Open a session on a serialised model, or on a file of one.
 
     Args:
         model: what to run.
@@ -96,7 +98,7 @@ def feed(
     dims: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Inputs of the shapes a session takes: normal floats, and zeros of other types.
+    """Make inputs of the shapes that a session takes: normal floats, and zeros of other types.
 
     Args:
         of: the session.
@@ -124,13 +126,16 @@ def feed(
 
 
 class Timed:
-    """A session with inputs that runs once when called, and says how many seconds that took."""
+    """A session with inputs that runs once when called, and returns the seconds that took."""
 
     def __init__(self, of: onnxruntime.InferenceSession, inputs: Mapping[str, Any]) -> None:
         self.session, self.inputs = of, dict(inputs)
 
     def __call__(self) -> float:
-        """Run.
+        """Run the session once.
+
+        Returns:
+            The seconds it took.
 
         Raises:
             ExportError: if onnxruntime can't.
@@ -144,14 +149,14 @@ class Timed:
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises; its errors share no class of their own."""
+    """List the classes of onnxruntime's errors, which share no base class."""
     states = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     found = (value for value in vars(states).values() if isinstance(value, type))
     return tuple(value for value in found if issubclass(value, Exception))
 
 
 def cannot_run(failure: Exception) -> ExportError:
-    """The error to raise for one of onnxruntime's."""
+    """Make the error to raise for one of onnxruntime's."""
     return ExportError(
         f"onnxruntime can't run the ONNX model: {innermost(failure)}",
         hint="try another opset, or leave out the ONNX file",
@@ -176,7 +181,7 @@ def _length(
 
 
 def _dtype(kind: str) -> np.dtype[Any]:
-    """The numpy type of ``tensor(float)`` and the like."""
+    """Find the numpy type of ``tensor(float)`` and the like."""
     name = kind.removeprefix("tensor(").removesuffix(")")
     known = {"float": "float32", "double": "float64", "bool": "bool"}
     try:

@@ -1,4 +1,4 @@
-"""Timing: what takes turns is slowed down alike, so ratios and medians survive a noisy machine.
+"""Time functions in turn: what slows down one slows down all, so ratios and medians survive noise.
 
 Plain arithmetic on a function that runs something and says how many seconds it took; a test
 passes one of its own.
@@ -14,12 +14,12 @@ import numpy as np
 __all__ = ["Ratio", "Spread", "fastest", "interleaved"]
 
 Runner = Callable[[], float]
-"""Runs something once and returns the seconds it took."""
+"""A function that runs something once and returns the seconds it took."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What repeated runs took.
+    """Median and quartiles of the seconds that repeated runs took.
 
     Attributes:
         median: seconds.
@@ -37,7 +37,7 @@ class Spread:
 
     @staticmethod
     def of(seconds: Sequence[float]) -> Spread:
-        """Quartiles of some runs.
+        """Compute the quartiles of some runs, in seconds.
 
         >>> Spread.of([1.0, 2.0, 3.0, 4.0, 100.0]).median
         3.0
@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long one of two takes, run by run.
+    """How many times as long one function takes as another, round by round.
 
     A disturbance that outlasts one round slows down both, and leaves their ratio alone.
 
@@ -64,7 +64,7 @@ class Ratio:
 
     @staticmethod
     def of(seconds: Sequence[float], base: Sequence[float]) -> Ratio:
-        """Ratios of runs to those of ``base`` in the same rounds."""
+        """Compute the ratios of runs to those of ``base`` in the same rounds."""
         spread = Spread.of((np.asarray(seconds) / np.asarray(base)).tolist())
         return Ratio(spread.median, spread.low, spread.high)
 
@@ -76,7 +76,7 @@ def interleaved(
     warmup: int = 2,
     tell: Callable[[int], object] = lambda _: None,
 ) -> list[list[float]]:
-    """Run all in turn, again and again, every other round backwards.
+    """Run all functions in turn, again and again, every other round backwards.
 
     Args:
         runners: what to run.
@@ -100,7 +100,7 @@ def interleaved(
 
 
 def fastest(seconds: Sequence[float]) -> float:
-    """The time of an undisturbed run: a tenth of the runs are faster.
+    """Estimate the time of an undisturbed run: a tenth of the runs are faster.
 
     Whatever disturbs a run makes it slower, and on a shared machine that may be most of them; the
     least of all would be more of an accident.

@@ -1,7 +1,7 @@
-"""Export: an ONNX model of a program, and what ``onnx.checker`` says of it.
+"""Convert a program to an ONNX model, and check it with ``onnx.checker``.
 
-``onnx`` is imported in the functions that need it, so that importing graphprune stays quick. How the model
-computes is checked in ``onnx_check.py``.
+``onnx`` is imported in the functions that need it, so that importing graphprune stays quick. What the model
+computes is checked in ``check.py``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "to_onnx"]
 
 MAX_BYTES = 2**31 - 2**24
-"""Protobuf holds 2 GiB in one message; some of it is left for the graph itself."""
+"""Most bytes of weights: protobuf holds 2 GiB in one message, some of it for the graph itself."""
 
 _OUTPUT = "graphprune.output."
-"""Outputs are called this while a model is converted; no operator is."""
+"""Prefix of the outputs' names while a model is converted; no operator has it."""
 
 # The exporter logs what it can't know matters: torchvision is absent, a version is converted.
 _LOGGERS = ("torch.onnx", "onnxscript")
@@ -100,7 +100,7 @@ def to_onnx(
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """No log lines and no warnings that a user can't act on."""
+    """Suppress log lines and warnings that a user can't act on."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -127,7 +127,7 @@ def _check_size(program: ExportedProgram) -> None:
 
 
 def _of_tensors(names: Sequence[str], specs: Sequence[Any], kind: Any) -> list[str]:
-    """The names of those inputs or outputs that are tensors; ONNX has no others."""
+    """Select the names of inputs or outputs that are tensors; ONNX has no others."""
     arguments = [spec.arg for spec in specs if spec.kind is kind]
     if len(names) != len(arguments):
         raise ExportError(f"{len(names)} names for {len(arguments)} inputs or outputs")
@@ -136,7 +136,7 @@ def _of_tensors(names: Sequence[str], specs: Sequence[Any], kind: Any) -> list[s
 
 
 def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """The names, with a number where one is taken: what is returned twice, or as it came in."""
+    """Number names that are taken: of what is returned twice, or as it came in."""
     found: list[str] = []
     for name in names:
         choices = (name, *(f"{name}_{i}" for i in range(2, len(names) + len(taken) + 2)))
@@ -147,7 +147,7 @@ def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
 def _dim_names(
     program: ExportedProgram, names: Sequence[str], given: Mapping[tuple[int, int], str]
 ) -> dict[str, str]:
-    """The program's symbol -> the name to show."""
+    """Map each symbol of the program to the name to show."""
     found: dict[str, str] = {}
     order = list(program_inputs(program))
     dims = [
@@ -232,4 +232,5 @@ def _check_model(
         raise ExportError(
             f"this model can't be expressed in opset {opset}, only in {versions[0]}",
             hint="ask for another opset, or for none",
+            options=("opset",),
         )

@@ -45,7 +45,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Store tensors and plain values; a kill at any moment leaves the old file or the new one.
+    """Store tensors and plain values in a file.
+
+    A kill at any moment leaves the old file or the new one.
 
     Raises:
         OutputError: if it can't be written.

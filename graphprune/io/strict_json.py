@@ -1,4 +1,4 @@
-"""Strict reading of JSON that others wrote: what isn't exactly right is refused."""
+"""Read JSON that others wrote strictly: what isn't exactly right is refused."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["expect", "finite", "is_index", "parsed", "shown"]
 _LARGEST = 1e300
 
 _SHOWN = 40
-"""Characters of what a file says that an error repeats."""
+"""Most characters of a file's content that an error repeats."""
 
 
 def parsed(text: str, limit: int, kind: type[GraphpruneError], what: str) -> Any:
-    """JSON without repeated keys and without NaN or Infinity.
+    """Parse JSON without repeated keys and without NaN or Infinity.
 
     Args:
         text: the document.
         limit: characters it may have.
-        kind: of error.
-        what: it should be, for the message.
+        kind: class of the error.
+        what: name of the document, for the message.
 
     Raises:
         GraphpruneError: of that kind.
@@ -36,7 +36,13 @@ def parsed(text: str, limit: int, kind: type[GraphpruneError], what: str) -> Any
 
 
 def expect(condition: bool, kind: type[GraphpruneError], message: str, hint: str) -> None:
-    """Refuse.
+    """Raise an error unless a condition holds.
+
+    Args:
+        condition: what must hold.
+        kind: class of the error.
+        message: what is wrong.
+        hint: what to do about it.
 
     Raises:
         GraphpruneError: of that kind, unless the condition holds.
@@ -46,7 +52,7 @@ def expect(condition: bool, kind: type[GraphpruneError], message: str, hint: str
 
 
 def shown(value: Any) -> str:
-    """What a file says, as an error may repeat it: short, and safe for a terminal."""
+    """Shorten a file's content as an error may repeat it, safe for a terminal."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"
     text = value if isinstance(value, str) else repr(value)
@@ -55,12 +61,12 @@ def shown(value: Any) -> str:
 
 
 def finite(value: Any) -> bool:
-    """Whether it is a number that arithmetic can take; JSON can write 1e999."""
+    """Whether a value is a number that arithmetic can take; JSON can write 1e999."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def is_index(value: Any) -> bool:
-    """Whether it is an integer, at least 0."""
+    """Whether a value is an integer of at least 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

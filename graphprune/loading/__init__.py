@@ -1,1 +1,5 @@
-"""Read models from files: programs, ONNX, state dicts, TorchScript."""
+"""Read model files: programs, ONNX, state dicts, TorchScript. How is a file read, and what is refused?
+
+The folder isn't called ``load``: ``graphprune.load`` is a public function, which a subpackage of
+that name would replace.
+"""

@@ -1,4 +1,4 @@
-"""Names for the arguments of a ``forward`` that is put together at run time.
+"""Make argument names for a ``forward`` that is put together at run time.
 
 torch.export names the inputs of a program after the arguments of ``forward``.
 """
@@ -15,7 +15,7 @@ __all__ = ["distinct", "identifiers", "named"]
 
 
 def named(run: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
-    """A function of any number of positional arguments, which are said to have these names."""
+    """Wrap a function so that its positional arguments have the given names."""
 
     def call(*inputs: Any) -> Any:
         return run(*inputs)
@@ -27,7 +27,7 @@ def named(run: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
 
 
 def identifiers(names: Iterable[str]) -> list[str]:
-    """Names as Python can have them for arguments, all different.
+    """Turn names into valid Python argument names, all different.
 
     >>> identifiers(["x", "input.1", "0", "x"])
     ['x', 'input_1', 'x_0', 'x_2']
@@ -41,7 +41,7 @@ def identifiers(names: Iterable[str]) -> list[str]:
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """The same names, later ones numbered where a name comes again."""
+    """Number repeated names, so that all are different."""
     given = list(names)
     taken, found, seen = set(given), [], set[str]()
     for name in given:

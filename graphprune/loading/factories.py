@@ -1,4 +1,4 @@
-"""Architectures: from the name of an architecture to a module, and weights put into it."""
+"""Build a module from the name of its architecture, and load weights into it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONSTRUCTION_ERRORS = (
 
 @dataclass(frozen=True)
 class _Name:
-    """``library:name(key=value)`` taken apart."""
+    """An architecture's name, ``library:name(key=value)``, in its parts."""
 
     library: str
     name: str
@@ -40,7 +40,7 @@ class _Name:
 
 
 def build(arch: str) -> torch.nn.Module:
-    """Make the module that ``arch`` names.
+    """Build the module that ``arch`` names.
 
     Args:
         arch: ``package.module:Class``, ``torchvision:resnet50``, ``timm:convnext_tiny`` or
@@ -125,7 +125,7 @@ def _of_timm(library: ModuleType, arch: _Name) -> Any:
 def _of_transformers(library: ModuleType, arch: _Name) -> Any:
     folder = Path(arch.name)
     if not (folder / "config.json").is_file():
-        raise LoadError(f"{folder} holds no config.json")
+        raise LoadError(f"{folder} holds no config.json", options=("arch",))
     # Local, and never with code that comes with the model.
     config = library.AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
@@ -140,7 +140,7 @@ def _of_transformers(library: ModuleType, arch: _Name) -> Any:
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """The object behind ``package.module:attribute``.
+    """Import the object that ``package.module:attribute`` names.
 
     Raises:
         LoadError: if there is none, or it isn't callable.
@@ -158,7 +158,7 @@ def resolve(name: str) -> Callable[..., Any]:
 
 
 def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:
-    """Example inputs where the architecture says what it takes, else ``None``."""
+    """Make example inputs if the architecture says what it takes, else return ``None``."""
     library = arch.partition(":")[0]
     if library == "timm":
         size = getattr(model, "default_cfg", {}).get("input_size")
@@ -170,7 +170,7 @@ def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:
 
 
 def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
-    """Put a state dict into a module.
+    """Load the values of a state dict into a module.
 
     Args:
         model: changed in place.
@@ -221,7 +221,7 @@ def _state_dict(content: Any, file: str) -> Mapping[str, Any]:
 
 
 def only(found: Mapping[str, Any], what: str, file: str) -> Any:
-    """The one thing of its kind in a file; ``None`` if there is none.
+    """Return the only entry of its kind in a file, or ``None`` if there is none.
 
     Raises:
         LoadError: if there are several.
@@ -235,7 +235,7 @@ def only(found: Mapping[str, Any], what: str, file: str) -> Any:
 
 
 def _unwrapped(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without the prefix that all names have, where only what is left is the module's."""
+    """Remove the prefix that all names have, if only the names without it are the module's."""
     shorter = state
     while own.keys().isdisjoint(shorter):
         heads = {name.partition(".")[0] for name in shorter}
@@ -252,7 +252,7 @@ def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
 def _tied(
     model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Values of tensors that a file leaves out because they are the same as others in it."""
+    """Find the values of tensors that a file leaves out because they are tied to others in it."""
     tensors = dict(model.named_parameters(remove_duplicate=False))
     tensors |= dict(model.named_buffers(remove_duplicate=False))
     present = {id(tensors[name]): state[name] for name in state if name in tensors}

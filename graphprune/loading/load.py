@@ -1,4 +1,4 @@
-"""Load: a file on disk becomes a module or a program. The only place that reads model files.
+"""Read a model file into a module or a program. No other module reads model files.
 
 Nothing is unpickled and no code of the file is run unless the user says so: ``torch.load`` runs
 with ``weights_only=True`` everywhere but behind ``trust_pickle``.
@@ -16,7 +16,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError, first_line
-from graphprune.export.io_names import Interface
+from graphprune.export.io_names import IONames
 from graphprune.ir.trace import trace
 
 from . import factories
@@ -34,24 +34,24 @@ _DTYPES = {
 }  # fmt: skip
 
 _MAX_INPUT = 1 << 30
-"""Elements of an example input: a slip in its shape is told from a lack of memory."""
+"""Most elements of an example input: a mistake in its shape is told from a lack of memory."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file holds.
+    """The content of a model file: a module or a program.
 
     Attributes:
         model: a module, with ``inputs``; or ``None``.
         program: a program with its own example inputs; or ``None``.
         inputs: examples for the module.
-        interface: names that the way out should keep, where the file has such.
+        io_names: names to keep when the model is exported to ONNX again, if the file has such.
     """
 
     model: torch.nn.Module | None = None
     program: ExportedProgram | None = None
     inputs: tuple[Any, ...] = field(default=())
-    interface: Interface | None = None
+    io_names: IONames | None = None
 
 
 def load(
@@ -90,7 +90,7 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
         )
     if path.suffix == ".onnx":
         imported = import_onnx(path, [parse_input(text) for text in inputs])
-        return Loaded(program=imported.program, interface=imported.interface)
+        return Loaded(program=imported.program, io_names=imported.io_names)
     if archive is not None and archive.is_program:
         if inputs:
             raise LoadError(
@@ -119,7 +119,7 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
 
 
 def _module(content: Any, path: Path) -> torch.nn.Module | None:
-    """The module that was pickled, alone or in a checkpoint of a training run."""
+    """Return the module that was pickled, alone or in a checkpoint of a training run."""
     if isinstance(content, torch.nn.Module):
         return content
     values = content if isinstance(content, dict) else {}
@@ -154,10 +154,13 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Tensors and plain values that ``artifacts.write_checkpoint`` stored; ``None`` without a file.
+    """Read tensors and plain values that ``io.files.write_checkpoint`` stored.
+
+    Returns:
+        The content; ``None`` if there is no such file.
 
     Raises:
-        LoadError: if it is something else.
+        LoadError: if the file holds something else.
     """
     if not path.is_file():
         return None
@@ -182,7 +185,7 @@ def check_finite(
     buffers: Iterable[tuple[str, torch.Tensor]],
     file: str,
 ) -> None:
-    """Refuse weights that aren't numbers: what is computed with them proves nothing.
+    """Refuse weights that are NaN or infinite: what is computed with them proves nothing.
 
     Buffers may be infinite, since masks of attention are. On the meta device there are no values.
 
@@ -220,7 +223,7 @@ def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -
 
 
 def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """A random tensor of a shape written as ``1x3x32x32`` or ``1x128:int64``.
+    """Make a random tensor of a shape written as ``1x3x32x32`` or ``1x128:int64``.
 
     Args:
         text: the shape.
@@ -238,10 +241,16 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
         count *= size
     if not 0 < count <= _MAX_INPUT:
         raise LoadError(
-            f"can't read {text!r:.80} as an input shape", hint="write 1x3x224x224, or 1x128:int64"
+            f"can't read {text!r:.80} as an input shape",
+            hint="write 1x3x224x224, or 1x128:int64",
+            options=("input",),
         )
     if dtype and dtype not in _DTYPES:
-        raise LoadError(f"unknown dtype {dtype!r:.80}", hint=f"one of {', '.join(_DTYPES)}")
+        raise LoadError(
+            f"unknown dtype {dtype!r:.80}",
+            hint=f"one of {', '.join(_DTYPES)}",
+            options=("input",),
+        )
     kind = _DTYPES.get(dtype, kind)
     generator = torch.Generator().manual_seed(0)
     if kind.is_floating_point:

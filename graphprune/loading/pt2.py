@@ -1,8 +1,8 @@
-"""Programs: ``.pt2`` files of torch.export, read without running what they hold.
+"""Read ``.pt2`` programs of torch.export without running the code that they may hold.
 
 ``torch.export.load`` unpickles what it can't read otherwise, evaluates expressions, and compiles
 names into Python code. So a file is taken apart first, everything in it that could end up in code
-is held against a short list of what torch writes (``harmless.py``), and a clean copy is what torch gets to read.
+is compared with a short list of what torch writes (``pt2_safety.py``), and a clean copy is what torch gets to read.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ READ_ERRORS = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What torch raises on files that are damaged, apart from ``pickle.UnpicklingError``."""
+"""Errors that torch raises for damaged files, apart from ``pickle.UnpicklingError``."""
 
 _PARTS = re.compile(
     r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/model\.json"
@@ -96,7 +96,7 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
 
 
 def _tie(tensors: dict[str, Any]) -> None:
-    """Make one object again of tensors that share their memory; a file keeps only the latter."""
+    """Make tensors that share their memory one object again; a file keeps only the shared memory."""
     found: dict[Any, torch.Tensor] = {}
     for name, tensor in tensors.items():
         if tensor.numel():
@@ -105,7 +105,7 @@ def _tie(tensors: dict[str, Any]) -> None:
 
 
 def _try_out(program: ExportedProgram) -> None:
-    """Run it once: torch checks the parts of a program, not whether they fit together."""
+    """Run the program once: torch checks the parts of a program, not whether they fit together."""
     if program.example_inputs is not None:
         args, kwargs = program.example_inputs
         module = copy.deepcopy(program.module())  # it may write into its buffers
@@ -114,7 +114,7 @@ def _try_out(program: ExportedProgram) -> None:
 
 
 def unpickled(file: Path | io.BytesIO, *, trust_pickle: bool = False) -> Any:
-    """``torch.load`` on the CPU, of weights only unless the file is trusted.
+    """Unpickle a file with ``torch.load`` on the CPU, weights only unless the file is trusted.
 
     Raises:
         UnpicklingError: if there is more in it than weights.
@@ -126,7 +126,7 @@ def unpickled(file: Path | io.BytesIO, *, trust_pickle: bool = False) -> Any:
 
 
 def _clean(archive: Archive) -> io.BytesIO:
-    """A copy with nothing in it that torch would unpickle, evaluate or compile unchecked."""
+    """Copy an archive, with nothing in it that torch would unpickle, evaluate or compile unchecked."""
     names = sorted(name for name in archive.names if not _IGNORED.fullmatch(name))
     if unknown := [name for name in names if not _PARTS.fullmatch(name)]:
         raise _dangerous(archive, f"an entry {unknown[0]!a:.80}")
@@ -160,7 +160,7 @@ def _check_pickle(archive: Archive, name: str, data: bytes) -> None:
 
 
 def _checked(archive: Archive, name: str, data: bytes) -> Any:
-    """A JSON document of the archive, in which every string has been looked at."""
+    """Parse a JSON document of the archive and check every string in it."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Strings in a ``.pt2`` file: whether what torch makes of them runs no code but operators.
+"""Check strings of a ``.pt2`` file: what torch makes of them must run no code but operators.
 
 torch.export evaluates expressions and compiles names into Python code.
 """
@@ -35,7 +35,7 @@ _FUNCTIONS = {
 }  # fmt: skip
 _POWERS = {"Pow", "PowByNatural", "FloatPow"}
 _LARGEST = 64
-"""Of an exponent, and of the product of those around one another."""
+"""Largest exponent, and largest product of nested exponents."""
 _SAFE_NODES = (
     ast.Expression,
     ast.Call,
@@ -62,7 +62,10 @@ _SAFE_NODES = (
 
 
 def members(document: Any) -> Iterator[tuple[str, Any]]:
-    """All members of all objects. Metadata is cut down to what is known, on the way."""
+    """Iterate over the members of all JSON objects in a document.
+
+    Metadata is reduced, in place, to what is known.
+    """
     open_ = [document]
     while open_:
         current = open_.pop()
@@ -76,7 +79,7 @@ def members(document: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _notes(metadata: dict[str, Any]) -> dict[str, str]:
-    """Where a call comes from: lines of code without their text, and modules."""
+    """Keep of a call's metadata the source lines, without their text, and the modules."""
     found: dict[str, str] = {}
     if isinstance(trace := metadata.get("stack_trace"), str):
         found["stack_trace"] = "\n".join(_FRAME.findall(trace))
@@ -86,7 +89,7 @@ def _notes(metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def strings(document: Any) -> Iterator[tuple[str, str]]:
-    """Every string but free text, with the key it stands under; keys are strings too."""
+    """Iterate over every string but free text, with the key it stands under; keys are strings too."""
     for key, value in members(document):
         yield "a name", key
         for item in value if isinstance(value, list) else [value]:
@@ -95,7 +98,7 @@ def strings(document: Any) -> Iterator[tuple[str, str]]:
 
 
 def is_harmless(key: str, value: str) -> bool:
-    """Whether what torch makes of a string, under this key, can be nothing but what torch writes itself."""
+    """Whether a string under this key has a form that torch writes itself, and runs no other code."""
     match key:
         case "target":
             return bool(_TARGET.fullmatch(value)) and not any(
@@ -130,7 +133,7 @@ def _is_expression(text: str) -> bool:
 
 
 def _degree(tree: ast.AST) -> int:
-    """The largest product of exponents that stand around one another: towers of powers take forever."""
+    """Find the largest product of nested exponents: towers of powers take forever."""
     largest, open_ = 1, [(tree, 1)]
     while open_:
         node, around = open_.pop()
@@ -144,7 +147,7 @@ def _degree(tree: ast.AST) -> int:
 
 
 def _power(node: ast.AST) -> tuple[ast.AST, int] | None:
-    """Base and size of the exponent, where a call or an operator is a power."""
+    """Split a power, a call or an operator, into its base and the size of its exponent."""
     match node:
         case ast.BinOp(left=base, op=ast.Pow(), right=exponent):
             return base, max(abs(_number(exponent) or 1), 1)
@@ -177,7 +180,7 @@ def _is_safe(node: ast.AST) -> bool:
 
 
 def _number(node: ast.AST) -> int | None:
-    """The integer that an exponent is; other exponents are refused."""
+    """Read the integer that an exponent is; other exponents are refused."""
     match node:
         case ast.Constant(value=int(value)):
             return value

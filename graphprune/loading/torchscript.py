@@ -1,4 +1,4 @@
-"""TorchScript: an archive of torch.jit becomes a module that torch.export can capture.
+"""Turn a TorchScript archive into a module that torch.export can capture.
 
 A TorchScript graph calls ATen operators already, so they are called one by one, as they stand.
 Loading an archive may run the code in it; the caller decides whether that is wanted.
@@ -72,7 +72,7 @@ def load_script(path: Path) -> Script:
 
 
 class Script(nn.Module):
-    """Runs the graph of a scripted or traced module, operator by operator."""
+    """A module that runs the graph of a scripted or traced module, operator by operator."""
 
     def __init__(self, scripted: torch.jit.ScriptModule) -> None:
         super().__init__()
@@ -84,7 +84,10 @@ class Script(nn.Module):
     def _compute(self, *inputs: Any) -> Any:
         first, *places = self._graph.inputs()
         if len(places) != len(inputs):
-            raise LoadError(f"the TorchScript model takes {len(places)} inputs, not {len(inputs)}")
+            raise LoadError(
+                f"the TorchScript model takes {len(places)} inputs, not {len(inputs)}",
+                options=("input",),
+            )
         values: dict[str, Any] = {first.debugName(): self}
         values |= {p.debugName(): x for p, x in zip(places, inputs, strict=True)}
         _run(self._graph.nodes(), values)
@@ -93,7 +96,7 @@ class Script(nn.Module):
 
 
 def _copy(source: nn.Module, target: nn.Module, done: dict[Any, nn.Parameter]) -> None:
-    """Parameters, buffers and submodules under their own names; what is one stays one."""
+    """Copy parameters, buffers and submodules under their own names; tied tensors stay tied."""
     vars(target)["scripted"] = source  # not a submodule: constants are read off it
     for name, tensor in source.named_parameters(recurse=False):
         key = tensor.data_ptr(), tensor.shape, tensor.stride()
@@ -162,7 +165,7 @@ def _decided(node: Any, condition: Any) -> bool:
 
 
 def _computed(node: Any, inputs: list[Any]) -> Sequence[Any]:
-    """An ATen operator, or plain arithmetic where no tensor is among the operands."""
+    """Run an ATen operator, or plain arithmetic where no tensor is among the operands."""
     kind: str = node.kind()
     found: Any
     if kind in _ALWAYS:

@@ -1,4 +1,4 @@
-"""Zip archives, as torch writes them, read with nothing believed.
+"""Read zip archives as torch writes them; every size that they state is checked.
 
 torch stores its entries uncompressed, so an archive that would unpack to more than its own size
 isn't one of torch's. Memory is bounded by the size of the file.
@@ -33,7 +33,7 @@ _ERRORS = (
 
 @dataclass(frozen=True)
 class Archive:
-    """The entries of an archive, without the folder that torch puts them all in.
+    """The entries of a zip archive, without the folder that torch puts them all in.
 
     Attributes:
         path: of the file.
@@ -46,7 +46,7 @@ class Archive:
     names: frozenset[str]
 
     def read(self, name: str) -> bytes:
-        """One entry.
+        """Read one entry of the archive.
 
         Raises:
             LoadError: if it is damaged.
@@ -73,10 +73,10 @@ class Archive:
 
 
 def open_archive(path: Path) -> Archive | None:
-    """The archive, or ``None`` if the file isn't one.
+    """Open a zip archive that torch wrote; ``None`` if the file is no zip archive.
 
     Raises:
-        LoadError: if it isn't one that torch could have written.
+        LoadError: if it is a zip archive that torch can't have written.
     """
     try:
         if not zipfile.is_zipfile(path):

@@ -1,1 +1,1 @@
-"""What a run found, as plain data, as text and as a page."""
+"""Report what a run found: as plain data, as text and as an HTML page. What does a number mean?"""

@@ -1,4 +1,4 @@
-"""Front: what a network loses at each of several budgets. Plain data; JSON, CSV, a picture."""
+"""Record what a network loses at each of several budgets: plain data, JSON, CSV, a picture."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from graphprune.errors import LoadError, OptionError, OutputError
 from graphprune.io.strict_json import expect, finite, parsed, shown
 from graphprune.plan.budget import parse_amount
 
-__all__ = ["FORMAT", "Front", "Point", "draw", "shares"]
+__all__ = ["FORMAT", "BudgetCurve", "Point", "draw", "shares"]
 
 FORMAT = "graphprune.front/1"
 
 MAX_BYTES = 1 << 24
+"""Most characters of a stored budget curve."""
 
 _STEPS = 7
-"""Budgets between two ends, if nothing else is said."""
+"""Number of budgets in a range that doesn't state one."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +48,32 @@ class Point:
 
 
 COLUMNS = tuple(field.name for field in fields(Point))
+"""Names of a point's fields, which are the columns of the CSV table."""
 
 
 @dataclass(frozen=True)
-class Front:
-    """Points, and what they belong to.
+class BudgetCurve:
+    """What one model loses at each of several budgets.
 
     Attributes:
-        of: what a point depends on, such as the hash of the model and the options.
+        of: what all points depend on, such as the hash of the model and the options.
         points: by budget, ascending.
     """
 
     of: dict[str, Any]
     points: tuple[Point, ...] = ()
 
-    def with_point(self, point: Point) -> Front:
-        """The front with one point more."""
+    def with_point(self, point: Point) -> BudgetCurve:
+        """Add a point, in the place of an earlier one of the same budget."""
         others = [p for p in self.points if p.asked != point.asked]
-        return Front(self.of, tuple(sorted([*others, point], key=lambda p: p.asked)))
+        return BudgetCurve(self.of, tuple(sorted([*others, point], key=lambda p: p.asked)))
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key."""
+        """Write one JSON document with a ``format`` key."""
         return json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n"
 
     def to_csv(self) -> str:
-        """One row per point."""
+        """Write a table with one row for each point."""
         out = io.StringIO()
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -79,23 +81,24 @@ class Front:
         return out.getvalue()
 
     @staticmethod
-    def from_json(text: str) -> Front:
-        """Read a front that an earlier run left.
+    def from_json(text: str) -> BudgetCurve:
+        """Read a budget curve that an earlier run wrote.
 
         Raises:
-            LoadError: if it isn't one.
+            LoadError: if the text isn't one.
         """
-        data = parsed(text, MAX_BYTES, LoadError, "the front")
+        data = parsed(text, MAX_BYTES, LoadError, "the budget curve")
         _check(
             isinstance(data, dict)
             and set(data) == {"format", "of", "points"}
             and data["format"] == FORMAT,
-            f"this is no front of the format {FORMAT}",
+            f"this is no budget curve of the format {FORMAT}",
         )
         _check(
-            isinstance(data["of"], dict) and isinstance(data["points"], list), "a front has points"
+            isinstance(data["of"], dict) and isinstance(data["points"], list),
+            "a budget curve has points",
         )
-        return Front(data["of"], tuple(map(_point, data["points"])))
+        return BudgetCurve(data["of"], tuple(map(_point, data["points"])))
 
 
 def _point(value: Any) -> Point:
@@ -112,7 +115,7 @@ def _check(condition: bool, message: str) -> None:
 
 
 def shares(text: str) -> tuple[float, ...]:
-    """Shares of the dense FLOPs: ``0.3..0.9`` (seven of them), ``0.3..0.9:13`` or ``0.3,0.5``.
+    """Parse shares of the dense FLOPs: ``0.3..0.9`` (seven of them), ``0.3..0.9:13`` or ``0.3,0.5``.
 
     Raises:
         OptionError: if it can't be read.
@@ -126,19 +129,24 @@ def shares(text: str) -> tuple[float, ...]:
         ends, _, count = text.partition(":")
         first, last = (parse_amount(end) for end in ends.split("..", 1))
         if count and (not count.isdecimal() or not 2 <= int(count) <= 1000):
-            raise OptionError(f"can't read the number of budgets {count!r}", hint="0.3..0.9:13")
+            raise OptionError(
+                f"can't read the number of budgets {count!r}",
+                hint="0.3..0.9:13",
+                options=("flops",),
+            )
         steps = int(count or _STEPS)
         found = [round(first + (last - first) * i / (steps - 1), 6) for i in range(steps)]
     if not all(0 < share <= 1 for share in found):
         raise OptionError(
             "budgets of a sweep are shares of the dense FLOPs, above 0, up to 1",
             hint="0.3..0.9, or 30%..90%",
+            options=("flops",),
         )
     return tuple(sorted(set(found)))
 
 
-def draw(front: Front, path: Path) -> None:
-    """A picture of the front.
+def draw(curve: BudgetCurve, path: Path) -> None:
+    """Draw a budget curve as a PNG picture.
 
     Raises:
         OutputError: without matplotlib.
@@ -158,12 +166,12 @@ def draw(front: Front, path: Path) -> None:
             ("latency", "predicted latency (ms)"),
             ("accuracy", "accuracy"),
         )
-        if any(getattr(p, name) is not None for p in front.points)
+        if any(getattr(p, name) is not None for p in curve.points)
     ]
     figure = figures.Figure(figsize=(4.5, 2.6 * max(len(rows), 1)), layout="constrained")
     for number, (name, label) in enumerate(rows, 1):
         axes = figure.add_subplot(len(rows), 1, number)
-        known = [p for p in front.points if p.flops is not None and getattr(p, name) is not None]
+        known = [p for p in curve.points if p.flops is not None and getattr(p, name) is not None]
         _plot(axes, [p.flops for p in known], [getattr(p, name) for p in known])
         axes.set(xlabel="FLOPs, share of dense", ylabel=label)
     figure.savefig(path, dpi=120, format="png", metadata={"Software": None})

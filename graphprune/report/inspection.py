@@ -1,4 +1,4 @@
-"""Inspection: what an analysis found, as plain data for people and programs."""
+"""Describe what an analysis found, as plain data for people and programs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class GroupView:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A model before anything is decided. Every number that is printed is a field of this.
+    """What is known of a model before anything is decided.
+
+    Every number that ``graphprune inspect`` prints is a field of this.
 
     Attributes:
         model: its class.
@@ -54,7 +56,7 @@ class Inspection:
         prunable_params: share of the parameters that lie in a group.
         prunable_macs: share of the MACs that a group can shrink.
         groups: in model order.
-        frozen: channels that can't be cut and why; see ``explain.Frozen``.
+        frozen: channels that can't be cut and why; see ``analysis.frozen.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
     """
 
@@ -68,12 +70,12 @@ class Inspection:
     unknown_operators: tuple[Mapping[str, Any], ...]
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key."""
+        """Write one JSON document with a ``format`` key."""
         return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
 
 
 def describe(analysis: Analysis, model: str) -> Inspection:
-    """What an analysis found.
+    """Describe what an analysis found.
 
     Args:
         analysis: of the dense program.
@@ -82,7 +84,7 @@ def describe(analysis: Analysis, model: str) -> Inspection:
     widths = analysis.widths.tolist()
     costs = analysis.costs
     dense = size(analysis, widths)
-    held = frozen(analysis)
+    entries = frozen(analysis)
     groups = tuple(
         GroupView(
             group.id,
@@ -100,23 +102,23 @@ def describe(analysis: Analysis, model: str) -> Inspection:
         prunable_params=_share(costs.params, widths),
         prunable_macs=_share(costs.macs, widths),
         groups=groups,
-        frozen=tuple(asdict(f) for f in held),
-        unknown_operators=unknown(analysis, held),
+        frozen=tuple(asdict(f) for f in entries),
+        unknown_operators=unknown(analysis, entries),
     )
 
 
 def size(analysis: Analysis, widths: Sequence[int]) -> Size:
-    """What the program costs at some widths, one for each group."""
+    """Compute what the program costs at some widths, one for each group."""
     names = ("macs", "params", "weight_bytes", "activation_bytes")
     return Size(*(getattr(analysis.costs, name).at(widths) for name in names))
 
 
-def unknown(analysis: Analysis, held: Sequence[Frozen]) -> tuple[Mapping[str, Any], ...]:
-    """Calls without a rule, each with the share of the dense MACs that it locks."""
+def unknown(analysis: Analysis, entries: Sequence[Frozen]) -> tuple[Mapping[str, Any], ...]:
+    """List calls without a rule, each with the share of the dense MACs that it locks."""
     found: dict[tuple[str, str], float] = {}
     for node in unknown_operators(analysis):
         found.setdefault((str(node.target), source_line(node) or node.name), 0.0)
-    for entry in held:
+    for entry in entries:
         if entry.unknown and (key := (entry.operator, entry.where)) in found:
             found[key] = min(found[key] + entry.macs_share, 1.0)
     return tuple(
@@ -126,7 +128,7 @@ def unknown(analysis: Analysis, held: Sequence[Frozen]) -> tuple[Mapping[str, An
 
 
 def _share(cost: Polynomial, widths: Sequence[int], group: int | None = None) -> float:
-    """Share of a cost in the terms with a group, or with any group."""
+    """Compute the share of a cost in the terms with a group, or with any group."""
     whole = cost.at(widths)
     parts = {
         key: value

@@ -1,4 +1,4 @@
-"""Anatomy: the calls of a network that cost something, and the groups that they join.
+"""List the layers that cost something with the groups they join, and the curves of groups.
 
 Plain data for the report. Its size is bounded, whatever the network's: ``report.LAYERS`` and the
 constants here.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.frozen import operator_of
 from graphprune.ir.nodes import bind, source_line
 
-from .report import LAYERS, Curve, LayerCost
+from .report import LAYERS, DistortionCurve, LayerCost
 
 if TYPE_CHECKING:
     from torch import fx
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 __all__ = ["CURVE", "POINTS", "curves", "layers"]
 
 POINTS = 8192
-"""Most points of all curves of a report together, or three for each group ..."""
+"""Most points of all curves of a report together; each group has at least three."""
 
 CURVE = 33
-"""... and most points of one."""
+"""Most points of one curve, but for the one that was chosen."""
 
 
 def layers(
-    analysis: Analysis, after: Sequence[int], held: Sequence[Frozen]
+    analysis: Analysis, after: Sequence[int], frozen: Sequence[Frozen]
 ) -> tuple[LayerCost, ...]:
-    """Every call that multiplies, in program order.
+    """List every call that multiplies, in program order.
 
     Args:
         analysis: of the dense program.
         after: the width that each group keeps.
-        held: what is frozen, as the report lists it.
+        frozen: channels that can't be cut, as the report lists them.
     """
     numbers: dict[str, list[int]] = {}
-    for number, entry in enumerate(held):
+    for number, entry in enumerate(frozen):
         for axis in entry.axes:
             numbers.setdefault(axis, []).append(number)
     found = [
@@ -84,7 +84,7 @@ def _layer(
 
 
 def _weight(node: fx.Node) -> str:
-    """Name of the first stored tensor that a call reads, its weight by convention; or ``""``."""
+    """Find the name of the first stored tensor that a call reads, its weight by convention; or ``""``."""
     arguments = bind(node)
     weight = arguments.get("weight")
     others = (a for a in arguments.values() if getattr(a, "op", "") == "get_attr")
@@ -93,7 +93,7 @@ def _weight(node: fx.Node) -> str:
 
 
 def _place(node: fx.Node) -> str:
-    """The name of a call without a weight, after the module that makes it, if that is known."""
+    """Name a call without a weight after the module that makes it, if that is known."""
     stack = node.meta.get("nn_module_stack") or {}
     path = next((str(path) for path, _ in reversed(stack.values())), "")
     return f"{path}.{node.name}" if path else node.name
@@ -105,8 +105,8 @@ def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
 
 def curves(
     chosen: Mapping[str, NDArray[np.float64]], groups: Sequence[GroupPlan]
-) -> tuple[Curve, ...]:
-    """The curves that widths were chosen by, thinned out; the ends and the choice stay.
+) -> tuple[DistortionCurve, ...]:
+    """Sample the curves that widths were chosen by; the ends and the choice stay.
 
     Args:
         chosen: group id -> ``[width + 1]``, the distortion by the number of channels kept.
@@ -120,10 +120,12 @@ def curves(
         curve = chosen[group.id]
         spread = np.linspace(0, group.width, min(most, group.width + 1)).round().astype(int)
         widths = sorted({*spread.tolist(), len(group.keep)})
-        found.append(Curve(group.id, tuple(widths), tuple(_short(curve[w]) for w in widths)))
+        found.append(
+            DistortionCurve(group.id, tuple(widths), tuple(_short(curve[w]) for w in widths))
+        )
     return tuple(found)
 
 
 def _short(value: float) -> float:
-    """Six digits: the rest is noise in a picture."""
+    """Round to six digits: the rest is noise in a picture."""
     return float(f"{value:.6g}")

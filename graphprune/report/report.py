@@ -1,4 +1,4 @@
-"""Report: what was asked, what was done, and what was checked. Plain data, JSON."""
+"""The report of a run: what was asked, what was done and what was checked. Plain data, JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["FORMAT", "LAYERS", "Curve", "GroupWidth", "LayerCost", "Report", "Size"]
+__all__ = ["FORMAT", "LAYERS", "DistortionCurve", "GroupWidth", "LayerCost", "Report", "Size"]
 
 FORMAT = "graphprune.report/1"
 
@@ -17,7 +17,7 @@ LAYERS = 2000
 
 @dataclass(frozen=True)
 class Size:
-    """What a model costs: per sample, where its batch is dynamic.
+    """The costs of a model, per sample if its batch is dynamic.
 
     Attributes:
         macs: multiply-accumulates; FLOPs are twice as many.
@@ -34,7 +34,14 @@ class Size:
 
 @dataclass(frozen=True)
 class GroupWidth:
-    """One group's channels before and after."""
+    """The channels of one group before and after.
+
+    Attributes:
+        id: its name.
+        before: channels in the dense model.
+        after: channels that are kept.
+        axes: parameter axes it lies in, ``name:dim``.
+    """
 
     id: str
     before: int
@@ -70,7 +77,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
-class Curve:
+class DistortionCurve:
     """What cutting one group costs, by the criterion; the scale is the same for all groups.
 
     Attributes:
@@ -86,7 +93,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole run. Every number that is printed is a field of this.
+    """Everything that a run was asked for, did and checked.
+
+    Every number that ``graphprune compress`` prints is a field of this.
 
     Attributes:
         model: what was compressed.
@@ -99,7 +108,7 @@ class Report:
         groups: widths.
         inexact: ``group``, ``operator`` and ``where`` of every statistic that lost channels which
             zero parameters don't silence; see ``allow_inexact``.
-        frozen: channels that can't be cut and why; see ``explain.Frozen``.
+        frozen: channels that can't be cut and why; see ``analysis.frozen.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
         oracle: error against the masked original in float64, and the tolerance.
         eager: whether the user's class came back, and why not.
@@ -112,14 +121,14 @@ class Report:
             ``fp16_tolerance``, if that was asked for; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written, but for the report itself.
-        recovery: ``method``, relative squared error of the outputs on data kept aside ``before``
+        recovery: ``method``, relative squared error of the outputs on held-out data ``before``
             and ``after``, and how many ``layers`` were looked at and ``refitted``; empty
             without calibration data. ``fits`` has an entry for each layer that was looked at:
-            its squared error on the data kept aside ``before`` and ``after``, and whether it was
+            its squared error on the held-out data ``before`` and ``after``, and whether it was
             ``refitted``. ``left``: names of the weights that lost inputs and can't be refitted.
         settings: ``score`` and ``recover``, by name.
         layers: what costs MACs, in program order; at most ``LAYERS`` of them.
-        curves: what the widths were chosen by, thinned out; none if a plan was given.
+        curves: distortion by width of each group, sampled; none if a plan was given.
         notes: what the user should know.
         seconds: per stage.
         versions: of graphprune and torch.
@@ -147,13 +156,13 @@ class Report:
     recovery: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerCost, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[DistortionCurve, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key, one line for each entry of a list."""
+        """Write one JSON document with a ``format`` key, one line for each entry of a list."""
         content = {"format": FORMAT} | asdict(self)
         lines = [f"  {json.dumps(key)}: {_laid_out(value)}" for key, value in content.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"

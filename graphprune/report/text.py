@@ -1,4 +1,4 @@
-"""Wording: how numbers, names and findings are written, on a terminal and in a page alike."""
+"""Format numbers, names and findings, alike on a terminal and in a page."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = [
 ]
 
 SHOWN = 3
-"""So many names of several."""
+"""Most names of several that a sentence spells out."""
 
 
 def amount(value: float) -> str:
-    """Four digits and a unit: ``4.481 M``; the space stays where there is no unit."""
+    """Format a number with four digits and a unit: ``4.481 M``; the space stays without a unit."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
             return f"{value / size:.4g} {unit}"
@@ -30,17 +30,17 @@ def amount(value: float) -> str:
 
 
 def change(before: float, after: float) -> str:
-    """``-50.1%``, or nothing where there is no change."""
+    """Format a relative change, ``-50.1%``; nothing where there is none."""
     return f"{after / before - 1:+.1%}" if before and after != before else ""
 
 
 def share(before: float, after: float) -> float:
-    """How much of something is gone, 0 to 1."""
+    """Compute the share of something that is gone, 0 to 1."""
     return min(max(1 - after / before, 0.0), 1.0) if before else 0.0
 
 
 def target(asked: float, bound: float, dense: float, *, met: bool) -> str:
-    """A budget and whether it is met: ``target <= 50.0% met``."""
+    """Format a budget and whether it is met: ``target <= 50.0% met``."""
     goal = f"{asked:.1%}" if asked <= 1 else f"{amount(bound)} ({bound / dense:.1%})"
     return f"target <= {goal} {'met' if met else 'MISSED'}"
 
@@ -52,11 +52,11 @@ COSTS = {
     "memory": "memory (bytes)",
     "size": "ONNX file (bytes)",
 }
-"""What a budget may bound, as people read it."""
+"""Names of the costs that a budget may bound, as people read them."""
 
 
 def targets(found: Sequence[Mapping[str, Any]]) -> str:
-    """``Report.budgets``: one as ``target`` says it, several with the names of their costs."""
+    """Format ``Report.budgets``: one as ``target`` does, several with the names of their costs."""
     said = [target(each["asked"], each["bound"], each["dense"], met=each["met"]) for each in found]
     if len(said) == 1:
         return said[0]
@@ -65,7 +65,7 @@ def targets(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from files: spell out what could move a cursor or turn the line around."""
+    """Spell out characters that could move a cursor or turn a line around: names come from files."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 

@@ -1,1 +1,1 @@
-"""A model from file to files: the stages in order."""
+"""Run the stages in order, from a model to files. What happens in ``gp.compress``, and when?"""

@@ -1,4 +1,4 @@
-"""The smallest network whose measured accuracy stays within a given drop of the dense one's."""
+"""Find the smallest network whose measured accuracy drops by at most a given amount."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from graphprune.errors import InfeasibleBudgetError, OptionError
 __all__ = ["Probe", "Smallest", "parse_drop", "smallest"]
 
 FINEST = 1 / 64
-"""Budgets, as shares of the dense cost, are told apart to this."""
+"""Smallest difference between budgets that are told apart, as a share of the dense cost."""
 
 LEAST = 1 / 64
-"""The smallest budget that is tried."""
+"""The smallest budget that is tried, as a share of the dense cost."""
 
 Made = TypeVar("Made")
 
@@ -40,7 +40,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Smallest(Generic[Made]):
-    """What the search found.
+    """The smallest result that holds, and all that was tried.
 
     Attributes:
         made: the result of the smallest probe that holds.
@@ -63,7 +63,7 @@ def smallest(
     max_drop: float,
     tell: Callable[[Probe], None] = lambda _: None,
 ) -> Smallest[Made]:
-    """Bisect the budget. Every probe is a whole compression, measured.
+    """Bisect the budget for the smallest result that holds; each probe is a whole compression.
 
     Accuracy needn't fall steadily with the budget; the result is the smallest network *seen* to
     hold, and the one between it and the next budget that failed, to 1/64 of the dense FLOPs.
@@ -122,10 +122,10 @@ def _probe(
 
 
 def parse_drop(text: str | float) -> float:
-    """``1%`` or ``0.01``: points of accuracy, as a share from 0 to 1.
+    """Parse a drop of accuracy, ``1%`` or ``0.01``, as a share from 0 to 1.
 
     Raises:
-        OptionError: if it isn't one.
+        OptionError: if the text isn't one.
 
     >>> parse_drop("1%")
     0.01
@@ -135,8 +135,10 @@ def parse_drop(text: str | float) -> float:
         value = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
     except ValueError as error:
         raise OptionError(
-            f"can't read {text!r} as a drop of accuracy", hint="1%, or 0.01"
+            f"can't read {text!r} as a drop of accuracy", hint="1%, or 0.01", options=("max_drop",)
         ) from error
     if not 0 <= value < 1:
-        raise OptionError("a drop of accuracy lies between 0% and 100%", hint="1%, or 0.01")
+        raise OptionError(
+            "a drop of accuracy lies between 0% and 100%", hint="1%, or 0.01", options=("max_drop",)
+        )
     return value

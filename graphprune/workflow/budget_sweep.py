@@ -1,4 +1,4 @@
-"""Several budgets of one model, which is traced and scored once: a search, and a front."""
+"""Try several budgets on a model that is traced and scored once: a search, and a budget curve."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def compress_within(
     tell: Callable[[Probe], None] = lambda _: None,
     **options: Any,
 ) -> Result:
-    """Make a classifier as small as it can be while its accuracy drops by at most so much.
+    """Make a classifier as small as possible while its accuracy drops by at most a given amount.
 
     Args:
         model: as in ``compress``.
@@ -78,7 +78,7 @@ def compress_within(
         cost = result.report.after.macs / result.report.before.macs
         return cost, accuracy(result.program, source)
 
-    dense = accuracy(job.seen.program, source)
+    dense = accuracy(job.scored.program, source)
     found = smallest(made, measure, dense=dense, max_drop=allowed, tell=tell)
     search = {
         "max_drop": allowed,
@@ -108,7 +108,7 @@ def sweep(
     allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Point, ...]:
-    """What a model loses at each of several budgets of FLOPs.
+    """Find out what a model loses at each of several budgets of FLOPs.
 
     Args:
         model: as in ``compress``, and so are all arguments that aren't named here.
@@ -128,6 +128,9 @@ def sweep(
         allow_inexact: as in ``compress``.
         progress: as in ``compress``.
 
+    Returns:
+        One point for each budget, in the order given.
+
     Raises:
         GraphpruneError: as ``compress``, but a budget that no plan meets is a point of its own.
     """
@@ -144,7 +147,7 @@ def sweep(
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
     found: list[Point] = []
     for share in budgets:
-        job.seen.tell(f"budget-{share:g}")
+        job.scored.tell(f"budget-{share:g}")
         try:
             decided = job.decide(how.allocator(Budget.flops(share)))
         except InfeasibleBudgetError:

@@ -1,4 +1,4 @@
-"""Summary: the report of a run, put together from what its stages found."""
+"""Build the report of a run from what its stages found."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build_report(
     seconds: Mapping[str, float],
     settings: Mapping[str, str],
 ) -> Report:
-    """The report of a run, without what is known only once files are written.
+    """Build the report of a run, without what is known only once files are written.
 
     Args:
         model: name of what was compressed.
@@ -59,7 +59,7 @@ def build_report(
     analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
     plan, allocation = decision.plan, decision.allocation
     data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
-    held = frozen(analysis)
+    frozen_channels = frozen(analysis)
     budgets = tuple(asdict(each) | {"met": each.met} for each in decision.budgets)
     after = [len(group.keep) for group in plan.groups]
     cut_inexactly = _cut_inexactly(analysis, plan)
@@ -77,8 +77,8 @@ def build_report(
         },
         groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
         inexact=cut_inexactly,
-        frozen=tuple(asdict(f) for f in held),
-        unknown_operators=unknown(analysis, held),
+        frozen=tuple(asdict(f) for f in frozen_channels),
+        unknown_operators=unknown(analysis, frozen_channels),
         oracle={
             "max_error": verdict.max_error,
             "tolerance": verdict.tolerance,
@@ -97,7 +97,7 @@ def build_report(
         else {},
         recovery=asdict(recovered) if recovered else {},
         settings=settings,
-        layers=layers(analysis, after, held),
+        layers=layers(analysis, after, frozen_channels),
         curves=curves(decision.curves, plan.groups),
         notes=(
             *decided[Scores].notes,

@@ -1,4 +1,4 @@
-"""Check: does a smaller model on disk compute what the dense one and a plan say it should?"""
+"""Check that a smaller model on disk computes what the dense one and a plan say it should."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.export.check import onnx_tolerance, run_onnx
-from graphprune.export.fixed_random import held_model
+from graphprune.export.fixed_random import with_fixed_random
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.pt2 import load_program
@@ -30,14 +30,14 @@ from .write import ONNX, PROGRAM
 if TYPE_CHECKING:
     from graphprune.plan.plan import Plan
 
-__all__ = ["FORMAT", "Check", "Comparison", "compare"]
+__all__ = ["FORMAT", "Comparison", "FileCheck", "compare"]
 
 FORMAT = "graphprune.verify/1"
 
 
 @dataclass(frozen=True)
-class Check:
-    """One file against the dense model.
+class FileCheck:
+    """The comparison of one file with the dense model.
 
     Attributes:
         file: its name.
@@ -60,7 +60,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The checks of all files of a smaller model.
+    """The comparison of all files of a smaller model with the dense one.
 
     Attributes:
         model: the dense model.
@@ -75,7 +75,7 @@ class Comparison:
     masked: bool
     own_weights: int
     retrained: bool
-    checks: tuple[Check, ...]
+    checks: tuple[FileCheck, ...]
 
     @property
     def ok(self) -> bool:
@@ -83,7 +83,7 @@ class Comparison:
         return all(check.ok for check in self.checks)
 
     def to_json(self) -> str:
-        """One JSON document with a ``format`` key."""
+        """Write one JSON document with a ``format`` key."""
         data = asdict(self)
         for entry, check in zip(data["checks"], self.checks, strict=True):
             entry["ok"] = check.ok
@@ -135,7 +135,7 @@ def compare(
         )
     own = _own(cut, weights)
     masked = MaskedInterpreter(cut, own if retrained else None)
-    checks: list[Check] = []
+    checks: list[FileCheck] = []
     for file in files:
         notify(file.name)
         checks.append(_check(dense, masked, file))
@@ -145,7 +145,7 @@ def compare(
 
 
 def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
-    """Tensors of the exported program among the files, by name."""
+    """Read the tensors of the exported program among the files, by name."""
     return {
         name: tensor
         for file in files
@@ -155,7 +155,10 @@ def _weights(files: Sequence[Path]) -> Mapping[str, torch.Tensor]:
 
 
 def _own(cut: Cut, weights: Mapping[str, torch.Tensor]) -> Tensors:
-    """Dense tensors with other values in the kept rows, where the smaller model has others."""
+    """Find the weights of the smaller model that are not the dense ones, as dense tensors.
+
+    The kept rows hold the smaller model's values, the others the dense model's.
+    """
     return {
         name: tensor
         for name, tensor in cut.spread(weights).items()
@@ -179,7 +182,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _check(dense: ExportedProgram, masked: MaskedInterpreter, file: Path) -> Check:
+def _check(dense: ExportedProgram, masked: MaskedInterpreter, file: Path) -> FileCheck:
     """Compare one file, as it is, on random inputs; in two batch sizes where those can vary."""
     is_onnx = file.suffix == ".onnx"
     tolerance = onnx_tolerance(dense) if is_onnx else TOLERANCE
@@ -193,17 +196,17 @@ def _check(dense: ExportedProgram, masked: MaskedInterpreter, file: Path) -> Che
         try:
             got = _tensors(small(inputs))
         except ExportError as failure:
-            return Check(file.name, None, tolerance, failure.message)
+            return FileCheck(file.name, None, tolerance, failure.message)
         except FORWARD_ERRORS as failure:  # other inputs, in number or in shape
-            return Check(file.name, None, tolerance, first_line(failure))
+            return FileCheck(file.name, None, tolerance, first_line(failure))
         if len(got) != len(expected):
             reason = f"{len(got)} outputs, not {len(expected)}"
-            return Check(file.name, None, tolerance, reason)
+            return FileCheck(file.name, None, tolerance, reason)
         worst = max(worst, error(got, expected))
     if not math.isfinite(worst):
         reason = "outputs differ in shape, or in where they are NaN"
-        return Check(file.name, None, tolerance, reason)
-    return Check(file.name, worst, tolerance, "")
+        return FileCheck(file.name, None, tolerance, reason)
+    return FileCheck(file.name, worst, tolerance, "")
 
 
 def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
@@ -212,7 +215,7 @@ def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 
 def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
-    model = held_model(file) if random_calls(dense.graph) else file
+    model = with_fixed_random(file) if random_calls(dense.graph) else file
     return lambda inputs: run_onnx(model, inputs)
 
 

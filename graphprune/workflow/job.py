@@ -1,4 +1,4 @@
-"""Job: a model on its way from a module to a smaller one, stage by stage.
+"""Take a model from a module to a smaller one, stage by stage.
 
     load -> trace -> analyse -> score -> allocate -> cut -> verify -> recover -> fold -> export -> report
 
@@ -40,22 +40,22 @@ from .result import Result
 __all__ = ["Data", "Job", "traced"]
 
 Data = Calibration | Source | Iterable[Any]
-"""Calibration data: see ``graphprune.compress``."""
+"""What may be given as calibration data: see ``graphprune.compress``."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model, analysed and scored.
+    """A model that is analysed and scored, on which budgets can be tried.
 
     Attributes:
         model: what the user brought.
         options: how to compress it.
-        seen: the dense program, with all facts that need no budget.
+        scored: the dense program, with all facts that need no budget.
     """
 
     model: torch.nn.Module | ExportedProgram
     options: Options
-    seen: State
+    scored: State
 
     @classmethod
     def begin(
@@ -74,7 +74,7 @@ class Job:
             LoadError: if the model can't run on the inputs, or holds NaN or Inf, or the data isn't
                 what it takes.
             TraceError: if torch.export can't capture it.
-            OptionError: if an option can't be meant.
+            OptionError: if an option is invalid.
         """
         state = traced(model, args, kwargs, progress)
         if calibration is not None:
@@ -96,7 +96,7 @@ class Job:
         Raises:
             InfeasibleBudgetError: if no plan meets the budgets.
         """
-        state = self.seen
+        state = self.scored
         if isinstance(decider, Allocate) and decider.keep_class:
             state = state.knowing(*self._constraints)
         passes = self.options.deciding(decider, state)
@@ -104,12 +104,12 @@ class Job:
 
     @cached_property
     def _constraints(self) -> tuple[ClassConstraints, ...]:
-        """What the code of the model's class can follow, if there is one."""
+        """Find what the code of the model's class can follow, if there is one."""
         if not isinstance(self.model, torch.nn.Module):
             return ()
-        self.seen.tell("class")
+        self.scored.tell("class")
         found = class_constraints(
-            self.model, self.seen.program, self.seen[Analysis], self.seen.progress
+            self.model, self.scored.program, self.scored[Analysis], self.scored.progress
         )
         return (found,)
 
@@ -131,14 +131,14 @@ class Job:
             rebuilt,
             seconds={**done.seconds, "rebuild": seconds},
             settings={
-                "score": self.options.score_name(self.seen),
-                "recover": self.options.recovery(self.seen) or "none",
+                "score": self.options.score_name(self.scored),
+                "recover": self.options.recovery(self.scored) or "none",
             },
         )
         return Result(rebuilt.model, done[Decision].plan, report, done.program, decided.program)
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:
-        """The smaller model, as the user's class where its code follows, and the time it took."""
+        """Rebuild the smaller model, as the user's class where its code follows, and time it."""
         done.tell("rebuild")
         start = time.perf_counter()
         eager = self.model if isinstance(self.model, torch.nn.Module) else None
@@ -156,7 +156,7 @@ def traced(
     kwargs: Mapping[str, Any] | None,
     progress: Progress | None,
 ) -> State:
-    """The model as a program of finite numbers, compared with it. Errors: as ``Job.begin``."""
+    """Trace the model to a program of finite numbers, and compare the two. Errors: as ``Job.begin``."""
     start = time.perf_counter()
     check_finite(model.named_parameters(), model.named_buffers(), type(model).__name__)
     if isinstance(model, ExportedProgram):
@@ -171,7 +171,7 @@ def traced(
 
 
 def _with_data(state: State, data: Data, samples: int) -> State:
-    """The state with calibration data."""
+    """Add calibration data to the state."""
     state.tell("data")
     start = time.perf_counter()
     state = state.knowing(calibrate(data, state.program, samples))

@@ -39,7 +39,10 @@ _NEEDS_DATA = "give inputs of the model; a few hundred unlabelled ones suffice"
 
 @dataclass(frozen=True)
 class Options:
-    """How to compress, whatever the budget. The fields are arguments of ``graphprune.compress``."""
+    """How to compress, whatever the budget.
+
+    The fields are arguments of ``graphprune.compress``.
+    """
 
     latency_table: LatencyTable | ProfileLatency | None = None
     score: str | Criterion | None = None
@@ -57,13 +60,13 @@ class Options:
     allow_inexact: bool = False
 
     def check(self, state: State) -> None:
-        """Refuse options that can't be meant, before any work.
+        """Refuse invalid options before any work.
 
         Args:
             state: the dense program, with its calibration data if there is any.
 
         Raises:
-            OptionError: with the option's name.
+            OptionError: if an option is invalid or doesn't fit the model.
         """
         self.criterion(state)
         self.recovery(state)
@@ -72,7 +75,7 @@ class Options:
             check_names(self.augment, user_inputs(state.program))
 
     def allocator(self, *budgets: Budget) -> Allocate:
-        """The pass that chooses the widths."""
+        """Make the pass that chooses the widths."""
         return Allocate(
             budget=budgets,
             method=self.allocate,
@@ -84,22 +87,24 @@ class Options:
         )
 
     def score_name(self, state: State) -> str:
-        """The criterion's name: by default ``obs`` with calibration data, ``l2`` without."""
+        """Return the criterion's name: by default ``obs`` with calibration data, ``l2`` without."""
         if self.score is None:
             return "l2" if state.get(Calibration) is None else "obs"
         return self.score if isinstance(self.score, str) else type(self.score).__name__
 
     def criterion(self, state: State) -> Criterion:
-        """What scores the channels."""
+        """Return the criterion that scores the channels."""
         if self.score is not None and not isinstance(self.score, str):
             return self.score
         name = self.score_name(state)
         if name not in CRITERIA:
-            raise OptionError(f"no criterion {name!r}", hint=f"one of {', '.join(CRITERIA)}")
+            raise OptionError(
+                f"no criterion {name!r}", hint=f"one of {', '.join(CRITERIA)}", options=("score",)
+            )
         return CRITERIA[name]
 
     def deciding(self, decider: Allocate | Given, state: State) -> tuple[AnalysisPass, ...]:
-        """The passes that lead to a decision, scores given."""
+        """List the passes that lead to a decision, scores given."""
         if isinstance(decider, Given):
             return (decider,)
         how = Choose(decider) if self.recovery(state) == "ls" else decider
@@ -108,7 +113,10 @@ class Options:
         return (how,)
 
     def cutting(self, state: State) -> tuple[TransformPass, ...]:
-        """The passes that cut and recover. Training is judged on data that no fit has seen."""
+        """List the passes that cut and recover.
+
+        Training is judged on data that no fit has used.
+        """
         method = self.recovery(state)
         match method:
             case None:
@@ -128,14 +136,18 @@ class Options:
         return *cutting, training
 
     def recovery(self, state: State) -> Recovery | None:
-        """How to recover: by default by least squares, if there is calibration data."""
+        """Return how to recover: by default by least squares, if there is calibration data."""
         name, known = self.recover, state.get(Calibration) is not None
         if name is None:
             return "ls" if known else None
         if name == "none":
             return None
         if name not in get_args(Recovery):
-            raise OptionError(f"no way to recover {name!r}", hint="one of ls, bn, merge, none")
+            raise OptionError(
+                f"no way to recover {name!r}",
+                hint="one of ls, bn, merge, none",
+                options=("recover",),
+            )
         if name == "merge":
             return "merge"
         if not known:

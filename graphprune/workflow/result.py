@@ -1,4 +1,4 @@
-"""Result: a smaller model with its plan, its report and its ONNX file."""
+"""The result of a compression: a smaller model with its plan, its report and its ONNX file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from graphprune.errors import ExportError
 from graphprune.export.check import check_onnx, onnx_tolerance
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
-from graphprune.export.io_names import Interface
+from graphprune.export.io_names import IONames
 from graphprune.export.to_onnx import to_onnx
 from graphprune.io.files import write_bytes
 from graphprune.ir.program import input_names, output_names
@@ -38,7 +38,7 @@ class Result:
         report: everything measured on the way.
         program: the smaller model as an ExportedProgram, BatchNorm unfolded.
         dense: the program it was cut from.
-        interface: names to keep in ONNX, where the dense model came from there.
+        io_names: names to keep in ONNX, where the dense model came from there.
     """
 
     model: torch.nn.Module
@@ -46,7 +46,7 @@ class Result:
     report: Report
     program: ExportedProgram
     dense: ExportedProgram
-    interface: Interface | None = None
+    io_names: IONames | None = None
 
     def export_onnx(
         self, path: str | Path, *, opset: int | None = None, fp16: str | Path | None = None
@@ -54,7 +54,7 @@ class Result:
         """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
 
         Input and output names are those of the dense program; a dynamic batch axis is called
-        ``batch``. With an ``interface``, names, dynamic axes and the opset are its own; an
+        ``batch``. With ``io_names``, names, dynamic axes and the opset are its own; an
         opset that can't express the model is left for torch's own, and a note says so.
 
         Args:
@@ -103,10 +103,10 @@ class Result:
 def _onnx(
     result: Result, folded: ExportedProgram, wanted: int | None
 ) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
-    """A checked ONNX model, its error, and what the user should know of it."""
-    face = result.interface
+    """Export a checked ONNX model; return it with its error and what the user should know of it."""
+    given = result.io_names
     names = (
-        Interface(input_names(result.dense), output_names(result.dense)) if face is None else face
+        IONames(input_names(result.dense), output_names(result.dense)) if given is None else given
     )
     notes: tuple[str, ...] = ()
     for opset in dict.fromkeys((wanted or names.opset, None)):

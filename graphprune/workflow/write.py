@@ -1,4 +1,4 @@
-"""Artifacts: what a compression leaves on disk.
+"""Write what a compression leaves on disk.
 
 Torch is imported where it is used, so that the file names can be read without it.
 """
@@ -39,13 +39,17 @@ SAFETENSORS = "model.safetensors"
 PROGRAM = "model.pt2"
 """The smaller model as an exported program: needs no user code to be loaded."""
 ONNX = "model.onnx"
+"""The smaller model as ONNX, BatchNorm folded."""
 HALF = "model.fp16.onnx"
 """The ONNX file in float16, if asked for."""
 PLAN = "plan.json"
+"""The channels that are kept, as JSON."""
 REPORT = "report.json"
+"""The report of the run, as JSON."""
 PAGE = "report.html"
 """The report for people: one file that opens offline."""
 FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE)
+"""All files that a compression may write."""
 
 
 def write(
@@ -132,7 +136,10 @@ def _weights(result: Result) -> bytes:
 
 
 def _safetensors(result: Result) -> bytes:
-    """Tensors that are one are stored once, under the first name; ``load_model`` knows that."""
+    """Write the state dict as safetensors; tied tensors are stored once, under the first name.
+
+    ``load_model`` of safetensors ties them again.
+    """
     from safetensors.torch import save
 
     state, seen = {}, set[tuple[int, object, object]]()

@@ -57,7 +57,7 @@ def test_other_dynamic_axes_need_a_size(tmp_path: Path, cli: Callable[..., Ran])
     model = save(tmp_path / "a.onnx", ["n", "length", 4])
     refused = cli("bench", model, "--rounds", 1)
     assert refused.code == 2
-    assert "--dim length=128" in refused.err
+    assert "length=128 (--dim)" in refused.err
     assert cli("bench", model, "--rounds", 1, "--dim", "length=7").code == 0
 
 

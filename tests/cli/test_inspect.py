@@ -48,4 +48,4 @@ def test_a_frozen_axis_is_explained_too(cli: Cli, small: Sequence[str]) -> None:
 
 
 def test_what_there_is_nothing_to_say_of_is_refused(cli: Cli, small: Sequence[str]) -> None:
-    expect(cli("inspect", *small, "--why", "nobody"), 2, "error[GP004]: ", "nobody")
+    expect(cli("inspect", *small, "--why", "nobody"), 2, "error[GP010]: ", "nobody")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import inspect
 import re
 from collections.abc import Callable
@@ -9,13 +11,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 
 from graphprune.cli import options
+from graphprune.cli.app import app
 from graphprune.cli.compress import compress
 from graphprune.cli.plan import plan
 from graphprune.passes import CRITERIA
 from graphprune.passes.solver import ALLOCATORS
 from tests.cli.conftest import Ran
+from tests.sources import files, parsed
 
 
 def help_of(option: Any) -> str:
@@ -34,7 +39,7 @@ def test_every_allocator_is_named() -> None:
     assert {*ALLOCATORS} <= {*re.findall(r"[a-z_-]+", help_of(options.Allocator))}
 
 
-@pytest.mark.parametrize("option", options.__all__)
+@pytest.mark.parametrize("option", [name for name in options.__all__ if name != "flag"])
 def test_an_option_says_what_it_does(option: str) -> None:
     assert len(help_of(getattr(options, option)).split()) >= 2
 
@@ -62,3 +67,17 @@ def test_the_size_of_the_file_and_of_images_are_two_options(
         "can't read --image-size"
         in cli("compress", *model, "--flops", "0.5", "--image-size", "8,8,8").err
     )
+
+
+def test_every_argument_that_an_error_names_has_a_flag() -> None:
+    """`options=("round_to",)` of an error is shown as `--round-to`, which some command must have."""
+    named: set[str] = set()
+    for path in files():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.keyword) and node.arg == "options":
+                with contextlib.suppress(ValueError):
+                    named |= {*ast.literal_eval(node.value)}
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    flags = {flag for command in commands for option in command.params for flag in option.opts}
+    assert len(named) > 10
+    assert {options.flag(name) for name in named} <= flags

@@ -54,7 +54,7 @@ def test_a_profile_serves_plan_and_sweep(cli: Callable[..., Ran], tmp_path: Path
 
 def test_a_table_is_a_json_file(cli: Cli, tmp_path: Path) -> None:
     found = cli("profile", *DIGITS, "-o", tmp_path / "table.txt")
-    expect(found, 2, "error[GP004]: a latency table is a .json file", "-o table.json")
+    expect(found, 2, "error[GP010]: a latency table is a .json file", "-o table.json")
     expect(cli("profile", "nowhere.pt", "-o", tmp_path / "t.json"), 2, "error[GP001]: no such file")
     assert list(tmp_path.iterdir()) == []
 

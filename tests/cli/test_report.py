@@ -70,7 +70,7 @@ def test_what_can_t_be_done_is_said(out: Path, cli: Cli, tmp_path: Path) -> None
         ((tmp_path / "none",), "GP001"),
         ((tmp_path,), "GP001"),
         ((out, "-o", tmp_path / "a.html", "--val", tmp_path / "none.npz"), "GP001"),
-        ((out, "-o", tmp_path / "a.html", "--mean", "0.5"), "GP004"),
+        ((out, "-o", tmp_path / "a.html", "--mean", "0.5"), "GP010"),
     ):
         found = cli("report", *args)
         assert found.code == 2, found

@@ -159,6 +159,6 @@ def test_options_of_images(folder: Path, program: ExportedProgram) -> None:
         gp.images(folder, std=(1, 0, 1))
     with pytest.raises(OptionError, match="2 values"):
         gp.images(folder, mean=(1, 2)).calibration(program, 1)
-    assert "no --mean" in gp.images(folder).calibration(program, 1).notes[0]
+    assert "no mean and std given" in gp.images(folder).calibration(program, 1).notes[0]
     with pytest.raises(OptionError, match="for images"):
         open_source("x.npz", mean=(1,))

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from graphprune.errors import LoadError
+from graphprune.errors import LoadError, OptionError
 from graphprune.export.bench import bench
 from tests.export.helpers import affine, converted
 
@@ -35,7 +35,7 @@ def test_every_model_is_timed_at_every_pair_and_told(model: Path) -> None:
 
 def test_what_is_refused(model: Path) -> None:
     for options in ({"rounds": 0}, {"warmup": -1}, {"batches": (1, 0)}):
-        with pytest.raises(LoadError, match="must be at least 1"):
+        with pytest.raises(OptionError, match="must be at least 1"):
             bench([model], **options)
     with pytest.raises(LoadError, match="no such file"):
         bench([model, model.with_name("b.onnx")])

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.export.check import run_onnx
-from graphprune.export.fixed_random import held_model
+from graphprune.export.fixed_random import with_fixed_random
 from graphprune.ops.fixed_random import MIDDLE, NORMAL
 
 pytestmark = pytest.mark.onnx
@@ -55,21 +55,21 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_drawn_becomes_a_known_number(name: str) -> None:
     (kind, inputs, stored), given, expected = CASES[name]
-    held = held_model(model_of(kind, inputs, stored, **given))
-    first, copied = run_onnx(held, [X])
+    fixed = with_fixed_random(model_of(kind, inputs, stored, **given))
+    first, copied = run_onnx(fixed, [X])
     torch.testing.assert_close(first, expected)
     assert torch.equal(copied, X)
-    assert torch.equal(first, run_onnx(held, [X])[0])
+    assert torch.equal(first, run_onnx(fixed, [X])[0])
 
 
 def test_the_type_is_the_one_that_is_stated() -> None:
-    held = held_model(model_of("RandomUniformLike", ["x"], {}, dtype=TensorProto.DOUBLE))
-    assert run_onnx(held, [X])[0].dtype == torch.float64
+    fixed = with_fixed_random(model_of("RandomUniformLike", ["x"], {}, dtype=TensorProto.DOUBLE))
+    assert run_onnx(fixed, [X])[0].dtype == torch.float64
 
 
 def test_a_file_is_read_and_left_as_it_is(tmp_path: Path) -> None:
     data = model_of("RandomNormalLike", ["x"], {})
     (tmp_path / "a.onnx").write_bytes(data)
-    held = onnx.load_from_string(held_model(tmp_path / "a.onnx"))
+    fixed = onnx.load_from_string(with_fixed_random(tmp_path / "a.onnx"))
     assert (tmp_path / "a.onnx").read_bytes() == data
-    assert not any(node.op_type.startswith("Random") for node in held.graph.node)
+    assert not any(node.op_type.startswith("Random") for node in fixed.graph.node)

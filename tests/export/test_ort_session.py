@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from graphprune.errors import ExportError, LoadError
+from graphprune.errors import ExportError, LoadError, OptionError
 from graphprune.export.ort_session import CPU, Runtime, Timed, feed, session
 
 pytestmark = pytest.mark.onnx
@@ -39,10 +39,10 @@ def test_a_provider_goes_by_its_short_name(name: str) -> None:
 
 
 def test_providers_and_threads_that_there_are_not() -> None:
-    with pytest.raises(LoadError, match="no execution provider 'abacus'") as failure:
+    with pytest.raises(OptionError, match="no execution provider 'abacus'") as failure:
         Runtime(1, "abacus")
     assert CPU in failure.value.hint
-    with pytest.raises(LoadError, match="at least one thread"):
+    with pytest.raises(OptionError, match="at least one thread"):
         Runtime(0)
 
 
@@ -59,7 +59,8 @@ def test_inputs_have_the_shapes_and_types_that_are_asked_for() -> None:
     assert feed(runner, dims={"n": 7, "length": 5})["x0"].shape == (7, 3, 5)
     with pytest.raises(LoadError, match="axis 2 of the input x0 is dynamic: length") as failure:
         feed(runner)
-    assert failure.value.hint == "--dim length=128 gives it a size"
+    assert failure.value.hint == "give it a size: length=128"
+    assert failure.value.options == ("dim",)
 
 
 def test_texts_cannot_be_made_up() -> None:

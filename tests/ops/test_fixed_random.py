@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import graphprune as gp
 from graphprune.errors import ExportError
 from graphprune.export.check import check_onnx, run_onnx
-from graphprune.export.fixed_random import held_model
+from graphprune.export.fixed_random import with_fixed_random
 from graphprune.ir.trace import trace
 from graphprune.ops.fixed_random import FixedRandom, random_calls
 from graphprune.workflow.compare_files import compare
@@ -125,7 +125,7 @@ def test_a_held_onnx_model_computes_what_a_held_network_does(tmp_path: Path) -> 
     gp.compress(model, (x,), flops=1.0).export_onnx(path)
     with FixedRandom():
         expected = model(x)
-    (held,), (drawn,) = run_onnx(held_model(path), [x]), run_onnx(path, [x])
+    (held,), (drawn,) = run_onnx(with_fixed_random(path), [x]), run_onnx(path, [x])
     assert torch.allclose(held, expected, atol=1e-5)
     assert not torch.allclose(drawn, expected, atol=1e-2)
 

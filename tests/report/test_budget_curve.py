@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from graphprune.errors import LoadError, OptionError, OutputError
-from graphprune.report.budget_curve import COLUMNS, Front, Point, draw, shares
+from graphprune.report.budget_curve import COLUMNS, BudgetCurve, Point, draw, shares
 
 
 @pytest.mark.parametrize(
@@ -31,22 +31,22 @@ def test_what_is_no_range(text: str) -> None:
         shares(text)
 
 
-FRONT = Front({"model": "sha256:0"}, (Point(0.1), Point(0.5, 0.49, 0.6, 1.25, None, 0.9)))
+CURVE = BudgetCurve({"model": "sha256:0"}, (Point(0.1), Point(0.5, 0.49, 0.6, 1.25, None, 0.9)))
 
 
 def test_a_point_takes_the_place_of_the_one_of_its_budget() -> None:
-    found = FRONT.with_point(Point(0.3, 0.29)).with_point(Point(0.1, 0.09))
+    found = CURVE.with_point(Point(0.3, 0.29)).with_point(Point(0.1, 0.09))
     assert [(p.asked, p.flops) for p in found.points] == [(0.1, 0.09), (0.3, 0.29), (0.5, 0.49)]
-    assert len(FRONT.points) == 2
+    assert len(CURVE.points) == 2
 
 
-def test_a_front_comes_back_from_its_file() -> None:
-    assert Front.from_json(FRONT.to_json()) == FRONT
-    assert json.loads(FRONT.to_json())["format"] == "graphprune.front/1"
+def test_a_budget_curve_comes_back_from_its_file() -> None:
+    assert BudgetCurve.from_json(CURVE.to_json()) == CURVE
+    assert json.loads(CURVE.to_json())["format"] == "graphprune.front/1"
 
 
 def test_the_table_has_a_row_for_each_point_and_gaps_where_nothing_is_known() -> None:
-    first, second = csv.DictReader(FRONT.to_csv().splitlines())
+    first, second = csv.DictReader(CURVE.to_csv().splitlines())
     assert tuple(first) == COLUMNS
     assert [*first.values()] == ["0.1", "", "", "", "", ""]
     assert [*second.values()] == ["0.5", "0.49", "0.6", "1.25", "", "0.9"]
@@ -59,21 +59,21 @@ def test_the_table_has_a_row_for_each_point_and_gaps_where_nothing_is_known() ->
         {"of": []},
         {"points": {}},
         {"points": [{"asked": 0.5}]},
-        {"points": [json.loads(FRONT.to_json())["points"][0] | {"asked": None}]},
-        {"points": [json.loads(FRONT.to_json())["points"][0] | {"flops": "half"}]},
+        {"points": [json.loads(CURVE.to_json())["points"][0] | {"asked": None}]},
+        {"points": [json.loads(CURVE.to_json())["points"][0] | {"flops": "half"}]},
         {"more": 1},
     ],
 )
-def test_what_is_no_front_is_refused_with_the_way_out(change: dict[str, object]) -> None:
+def test_what_is_no_budget_curve_is_refused_with_the_way_out(change: dict[str, object]) -> None:
     with pytest.raises(LoadError) as failure:
-        Front.from_json(json.dumps(json.loads(FRONT.to_json()) | change))
-    assert "--force" in failure.value.hint
+        BudgetCurve.from_json(json.dumps(json.loads(CURVE.to_json()) | change))
+    assert "remove the folder" in failure.value.hint
 
 
 def test_a_picture_of_what_is_known(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    for front in (FRONT, Front({})):
-        draw(front, tmp_path / "front.png")
+    for curve in (CURVE, BudgetCurve({})):
+        draw(curve, tmp_path / "front.png")
         assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -82,6 +82,6 @@ def test_without_matplotlib_the_way_round_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(OutputError, match="needs matplotlib") as failure:
-        draw(FRONT, tmp_path / "front.png")
-    assert "--no-plot" in failure.value.hint
+        draw(CURVE, tmp_path / "front.png")
+    assert failure.value.options == ("plot",)
     assert list(tmp_path.iterdir()) == []

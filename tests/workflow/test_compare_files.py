@@ -12,7 +12,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import LoadError, MismatchError
-from graphprune.workflow.compare_files import Check, Comparison, compare
+from graphprune.workflow.compare_files import Comparison, FileCheck, compare
 from graphprune.workflow.write import PROGRAM, write
 from tests import nets
 
@@ -108,9 +108,12 @@ def test_a_plan_of_another_architecture_is_refused(
 
 
 def test_the_document_says_of_each_file_and_of_all_whether_it_is_right() -> None:
-    good, bad = Check("a.pt2", 1e-12, 1e-9, ""), Check("b.onnx", None, 1e-4, "2 outputs, not 1")
+    good, bad = (
+        FileCheck("a.pt2", 1e-12, 1e-9, ""),
+        FileCheck("b.onnx", None, 1e-4, "2 outputs, not 1"),
+    )
     document = json.loads(Comparison("Net", True, 0, False, (good, bad)).to_json())
     assert document["format"] == "graphprune.verify/1"
     assert document["ok"] is False
     assert [check["ok"] for check in document["checks"]] == [True, False]
-    assert not Check("a.pt2", 1e-8, 1e-9, "").ok
+    assert not FileCheck("a.pt2", 1e-8, 1e-9, "").ok

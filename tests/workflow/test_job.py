@@ -42,11 +42,11 @@ def test_a_model_is_traced_and_scored_once_for_all_budgets(net: nets.Net) -> Non
 
 def test_a_decision_leaves_what_was_seen_as_it_is(net: nets.Net) -> None:
     job = begin(net)
-    before = dict(job.seen.facts)
+    before = dict(job.scored.facts)
     decided = job.decide(job.options.allocator(gp.Budget.params(0.5)))
     assert Decision in decided.facts
-    assert decided[Analysis] is job.seen[Analysis]
-    assert dict(job.seen.facts) == before
+    assert decided[Analysis] is job.scored[Analysis]
+    assert dict(job.scored.facts) == before
 
 
 def test_data_decides_how_channels_are_ranked_and_weights_recovered(net: nets.Net) -> None:

@@ -11,7 +11,7 @@ import torch
 
 import graphprune as gp
 from graphprune.errors import ExportError
-from graphprune.export.io_names import Interface
+from graphprune.export.io_names import IONames
 from tests import nets
 
 pytestmark = pytest.mark.onnx
@@ -50,7 +50,7 @@ def test_float16_is_a_second_file_with_a_check_of_its_own(
 def test_names_and_opset_are_those_of_the_model_it_came_from(
     result: gp.Result, tmp_path: Path
 ) -> None:
-    named = replace(result, interface=Interface(("image",), ("classes",), opset=17))
+    named = replace(result, io_names=IONames(("image",), ("classes",), opset=17))
     named.export_onnx(tmp_path / "a.onnx")
     model = onnx.load(tmp_path / "a.onnx")
     assert [value.name for value in model.graph.input] == ["image"]
@@ -61,7 +61,7 @@ def test_names_and_opset_are_those_of_the_model_it_came_from(
 def test_an_opset_that_can_not_be_had_is_left_with_a_note_or_refused_if_asked_for(
     result: gp.Result, tmp_path: Path
 ) -> None:
-    old = replace(result, interface=Interface(("image",), ("classes",), opset=1))
+    old = replace(result, io_names=IONames(("image",), ("classes",), opset=1))
     done = old.export_onnx(tmp_path / "a.onnx")
     assert any("another opset than the model's 1" in note for note in done.report.notes)
     with pytest.raises(ExportError):

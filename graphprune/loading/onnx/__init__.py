@@ -1,8 +1,8 @@
-"""ONNX in: a file becomes an ExportedProgram of ATen calls, which the passes then see.
+"""Import ONNX: a file becomes an ExportedProgram of ATen calls. How is an ONNX operator read?
 
-``reading`` turns bytes into a checked graph, ``operators`` is the table of ONNX operators (one
+``read_graph`` turns bytes into a checked graph, ``operators`` is the table of ONNX operators (one
 entry each, in the files beside it), ``network`` runs them as an ``nn.Module``, and ``program``
-exports that with the file's own dynamic dimensions.
+exports the module with the file's own dynamic dimensions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Convolutions, matrix products, normalisations."""
+"""Compute ONNX convolutions, matrix products and normalisations with ATen calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose
 def padding(
     node: Node, x: torch.Tensor, kernel: list[int], strides: list[int], dilations: list[int]
 ) -> tuple[list[int], list[int]]:
-    """Padding before and after each spatial axis, explicit or by ``auto_pad``."""
+    """Compute the padding before and after each spatial axis, explicit or by ``auto_pad``."""
     rank, mode = len(kernel), node.get("auto_pad", b"NOTSET").decode()
     if mode == "NOTSET":
         pads = list(node.get("pads", [0] * (2 * rank)))
@@ -45,14 +45,14 @@ def is_one_sided(before: list[Any], after: list[Any]) -> bool:
 
 
 def _both_sides(before: list[int], after: list[int]) -> list[int]:
-    """As ``F.pad`` takes them: the last axis first."""
+    """Order padding as ``F.pad`` takes it: the last axis first."""
     pairs = zip(reversed(before), reversed(after), strict=True)
     return [amount for pair in pairs for amount in pair]
 
 
 @operator("Conv")
 def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torch.Tensor:
-    """``weight``: ``[out, in / groups, *kernel]``."""
+    """Compute a convolution; ``weight``: ``[out, in / groups, *kernel]``."""
     data, w = tensor(x), tensor(weight)
     rank = w.dim() - 2
     if rank not in _CONVOLUTIONS:
@@ -67,7 +67,7 @@ def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torc
 
 @operator("ConvTranspose")
 def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torch.Tensor:
-    """``weight``: ``[in, out / groups, *kernel]``."""
+    """Compute a transposed convolution; ``weight``: ``[in, out / groups, *kernel]``."""
     data, w = tensor(x), tensor(weight)
     rank = w.dim() - 2
     if rank not in _TRANSPOSED or "output_shape" in node.attributes:
@@ -88,7 +88,7 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
 
 @operator("Gemm")
 def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> torch.Tensor:
-    """``alpha * A' @ B' + beta * C``; a linear layer, as exporters write it."""
+    """Compute ``alpha * A' @ B' + beta * C``: a linear layer, as exporters write it."""
     left, right = tensor(a), tensor(b)
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     left = left.t() if node.get("transA", 0) else left
@@ -105,13 +105,13 @@ def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> torch.Tensor
 
 @operator("MatMul")
 def matmul(node: Node, a: Value, b: Value) -> torch.Tensor:
-    """As ``numpy.matmul``."""
+    """Multiply matrices as ``numpy.matmul`` does."""
     return torch.matmul(tensor(a), tensor(b))
 
 
 @operator("Einsum")
 def einsum(node: Node, *inputs: Value) -> torch.Tensor:
-    """By its equation."""
+    """Sum products by an einsum equation."""
     return torch.einsum(node.get("equation", b"").decode(), *map(tensor, inputs))
 
 
@@ -119,7 +119,7 @@ def einsum(node: Node, *inputs: Value) -> torch.Tensor:
 def batch_normalization(
     node: Node, x: Value, scale: Value, bias: Value, mean: Value, var: Value
 ) -> torch.Tensor:
-    """In inference, with the stored statistics."""
+    """Normalise channels with stored statistics, as in inference."""
     if node.get("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
         raise refuse(node, "training mode")
     if not node.get("spatial", 1):
@@ -143,7 +143,7 @@ def batch_normalization(
 
 @operator("InstanceNormalization")
 def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torch.Tensor:
-    """Over the spatial axes of each channel."""
+    """Normalise over the spatial axes of each channel."""
     return F.instance_norm(
         tensor(x), weight=tensor(scale), bias=tensor(bias), eps=node.get("epsilon", 1e-5)
     )
@@ -151,7 +151,7 @@ def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> t
 
 @operator("GroupNormalization")
 def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torch.Tensor:
-    """One scale for each channel, since opset 21."""
+    """Normalise groups of channels, with one scale for each channel (since opset 21)."""
     if node.opset < 21:
         raise refuse(node, "the form of opset 18, with a scale for each group,")
     return F.group_norm(
@@ -163,7 +163,7 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> torc
 def layer_normalization(
     node: Node, x: Value, scale: Value, bias: Value | None = None
 ) -> torch.Tensor:
-    """Over all axes from ``axis`` on."""
+    """Normalise over all axes from ``axis`` on."""
     if len([name for name in node.outputs if name]) > 1:
         raise refuse(node, "an output of mean or deviation")
     value = tensor(x)
@@ -175,7 +175,7 @@ def layer_normalization(
 
 @operator("RMSNormalization")
 def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
-    """Over all axes from ``axis`` on."""
+    """Divide by the root mean square over all axes from ``axis`` on."""
     value, weight = tensor(x), tensor(scale)
     shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
     return F.rms_norm(value, shape, weight, node.get("epsilon", 1e-5))
@@ -183,7 +183,7 @@ def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
 
 @operator("LpNormalization")
 def lp_normalization(node: Node, x: Value) -> torch.Tensor:
-    """Divided by the 1- or 2-norm over one axis."""
+    """Divide by the 1- or 2-norm over one axis."""
     value = tensor(x)
     norm = torch.linalg.vector_norm(value, node.get("p", 2), node.get("axis", -1), keepdim=True)
     return value / norm
@@ -193,7 +193,7 @@ def lp_normalization(node: Node, x: Value) -> torch.Tensor:
 def attention(
     node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value
 ) -> torch.Tensor:
-    """Scaled dot products of heads, ``[batch, heads, tokens, dim]``."""
+    """Compute scaled dot-product attention of heads, ``[batch, heads, tokens, dim]``."""
     query, key, value = tensor(q), tensor(k), tensor(v)
     known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
     if more or query.dim() != 4 or set(node.attributes) - known:

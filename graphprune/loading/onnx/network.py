@@ -1,4 +1,4 @@
-"""An ONNX graph as an ``nn.Module`` that calls ATen operators, one node after another."""
+"""Run an ONNX graph as an ``nn.Module`` that calls ATen operators, one node after another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from graphprune.loading.argument_names import distinct, named
 
 from . import layers, pointwise, pooling, reductions, shapes
 from .operators import OPERATORS, Node
-from .reading import Graph
+from .read_graph import Graph
 from .values import MAX_KNOWN, Known, Value
 
 __all__ = ["Network"]
@@ -36,7 +36,7 @@ _ERRORS = (
 
 
 class Network(nn.Module):
-    """Computes what an ONNX graph does.
+    """A module that computes what an ONNX graph computes.
 
     Floating-point weights are parameters, under their own names as far as these are possible
     in PyTorch, whether initialisers or ``Constant`` nodes hold them; statistics of
@@ -44,8 +44,8 @@ class Network(nn.Module):
 
     Args:
         graph: what to compute.
-        title: what to call the file where a line of code would be shown: the call that stands
-            third in the graph is ``title:3``.
+        title: name of the file, shown where a source line would be: the third call of the
+            graph is ``title:3``.
     """
 
     def __init__(self, graph: Graph, title: str) -> None:
@@ -75,7 +75,7 @@ class Network(nn.Module):
         return results[0] if len(results) == 1 else tuple(results)
 
     def _store(self, graph: Graph) -> None:
-        """Weights become parameters and buffers, small integers known numbers."""
+        """Register weights as parameters and buffers, and small integers as known numbers."""
         constants = {
             node.outputs[0]: _constant(node) for node in graph.nodes if node.operator == "Constant"
         }
@@ -126,7 +126,7 @@ def _constant(node: Node) -> NDArray[Any]:
 
 
 def _readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
-    """Names that are read as tensors, and those that are statistics of a normalisation.
+    """Find the names that are read as tensors, and those that are statistics of a normalisation.
 
     Exporters store equal tensors once and hand them out by ``Identity``.
     """
@@ -143,7 +143,7 @@ def _readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
 
 
 def _number(array: NDArray[Any], *, floats: bool) -> Known | None:
-    """The array as known numbers, if it is made of integers, or of floats where these may be."""
+    """Convert an array to known numbers, if it is made of integers, or of floats where these may be."""
     if array.size > MAX_KNOWN or array.dtype.kind not in ("iubf" if floats else "iub"):
         return None
     items = np.empty(array.shape, dtype=object)
@@ -180,7 +180,7 @@ def _get(module: nn.Module, path: str) -> torch.Tensor:
 
 
 def _paths(names: list[str]) -> list[str]:
-    """A path in a module for each name: dots stay where no other name is in the way."""
+    """Choose a path in a module for each name: dots stay where no other name is in the way."""
     parts = [
         [re.sub(r"\W", "_", part) or "_" for part in re.sub(r"^\W+", "", name).split(".")]
         for name in names
@@ -194,7 +194,7 @@ def _paths(names: list[str]) -> list[str]:
 
 
 def _own(part: str) -> str:
-    """A name that is no attribute of every module, such as ``forward`` or ``training``."""
+    """Change a name that is an attribute of every module, such as ``forward`` or ``training``."""
     return part + "_" if hasattr(nn.Module, part) or part in _RESERVED else part
 
 

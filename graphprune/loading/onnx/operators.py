@@ -12,7 +12,7 @@ from typing import Any
 
 from graphprune.errors import InternalError, LoadError
 
-__all__ = ["OPERATORS", "Node", "Operator", "operator", "refuse"]
+__all__ = ["OPERATORS", "Node", "OnnxOperator", "operator", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Node:
     opset: int
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute, or the default."""
+        """Return an attribute, or the default."""
         return self.attributes.get(name, default)
 
     def __str__(self) -> str:
@@ -47,8 +47,8 @@ Compute = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Operator:
-    """One table entry.
+class OnnxOperator:
+    """How one ONNX operator is computed: an entry of the table.
 
     Attributes:
         compute: ``(node, *inputs) -> result``, or a tuple of results.
@@ -60,7 +60,7 @@ class Operator:
     sizes: tuple[int, ...] = ()
 
 
-OPERATORS: dict[str, Operator] = {}
+OPERATORS: dict[str, OnnxOperator] = {}
 
 
 def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Compute]:
@@ -70,14 +70,14 @@ def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Co
         for name in names:
             if name in OPERATORS:
                 raise InternalError(f"the ONNX operator {name} has two entries")
-            OPERATORS[name] = Operator(compute, sizes)
+            OPERATORS[name] = OnnxOperator(compute, sizes)
         return compute
 
     return enter
 
 
 def refuse(node: Node, what: str) -> LoadError:
-    """The error for a form of an operator that isn't supported."""
+    """Make the error for a form of an operator that isn't supported."""
     return LoadError(
         f"{node}: {what} is not supported",
         hint="export the model again, or bring it as .pt2 or as PyTorch code",

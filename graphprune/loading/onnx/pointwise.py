@@ -1,4 +1,4 @@
-"""Element-wise operators: of tensors, and of numbers known while the graph is read."""
+"""Compute element-wise ONNX operators: on tensors, and on numbers known while the graph is read."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DTYPES = {
     11: torch.float64,
     16: torch.bfloat16,
 }
-"""ONNX's number of a type -> torch's."""
+"""ONNX's number of an element type -> torch's type."""
 
 
 def _divided(a: Any, b: Any) -> Any:
-    """Integers are divided as ONNX does, towards zero; sizes are never negative."""
+    """Divide as ONNX does, integers towards zero; sizes are never negative."""
     if isinstance(a, float) or isinstance(b, float):
         return a / b
     plain = isinstance(a, int) and isinstance(b, int)
@@ -104,19 +104,19 @@ def _combined(node: Node, a: Value, b: Value) -> Value:
 
 @operator(*_BINARY)
 def binary(node: Node, *inputs: Value) -> Value:
-    """Two operands or, for ``Max``, ``Min`` and ``Sum``, any number; broadcast as in numpy."""
+    """Combine two operands or, for ``Max``, ``Min`` and ``Sum``, any number; broadcast as in numpy."""
     return reduce(lambda a, b: _combined(node, a, b), inputs)
 
 
 @operator("Mean")
 def mean(node: Node, *inputs: Value) -> torch.Tensor:
-    """The mean of several tensors, element by element."""
+    """Average several tensors, element by element."""
     return reduce(python.add, [operand(x, inputs) for x in inputs]) / len(inputs)
 
 
 @operator("Mod")
 def mod(node: Node, a: Value, b: Value) -> Value:
-    """``fmod=0``: the sign of the divisor, as in Python."""
+    """Compute the remainder with the sign of the divisor, as in Python (``fmod=0``)."""
     if node.get("fmod", 0):
         raise refuse(node, "fmod=1")
     if isinstance(a, Known) and isinstance(b, Known):
@@ -144,7 +144,7 @@ _UNARY_NUMBERS: dict[str, Callable[[Any], Any]] = {
 
 @operator(*_UNARY)
 def unary(node: Node, x: Value) -> Value:
-    """One operand."""
+    """Apply a function to each element."""
     if isinstance(x, Known) and node.operator in _UNARY_NUMBERS:
         items = np.frompyfunc(_UNARY_NUMBERS[node.operator], 1, 1)(x.items)
         return Known(np.asarray(items, dtype=object), x.dtype)
@@ -153,7 +153,7 @@ def unary(node: Node, x: Value) -> Value:
 
 @operator("Identity", "Dropout")
 def identity(node: Node, x: Value, *_: Value) -> Value:
-    """The input itself; dropout does nothing in inference."""
+    """Return the input itself; dropout does nothing in inference."""
     if len([name for name in node.outputs if name]) > 1:
         raise refuse(node, "the mask of dropout")
     return x
@@ -161,7 +161,7 @@ def identity(node: Node, x: Value, *_: Value) -> Value:
 
 @operator("Celu", "Elu", "LeakyRelu", "ThresholdedRelu")
 def with_alpha(node: Node, x: Value) -> torch.Tensor:
-    """Activations with one parameter."""
+    """Apply an activation function with one parameter."""
     value = tensor(x)
     match node.operator:
         case "Celu":
@@ -177,7 +177,7 @@ def with_alpha(node: Node, x: Value) -> torch.Tensor:
 
 @operator("Selu")
 def selu(node: Node, x: Value) -> torch.Tensor:
-    """With the constants of its paper, which are ONNX's defaults."""
+    """Apply SELU with the constants of its paper, which are ONNX's defaults."""
     if "alpha" in node.attributes or "gamma" in node.attributes:
         raise refuse(node, "another alpha or gamma")
     return F.selu(tensor(x))
@@ -185,21 +185,21 @@ def selu(node: Node, x: Value) -> torch.Tensor:
 
 @operator("HardSigmoid")
 def hard_sigmoid(node: Node, x: Value) -> torch.Tensor:
-    """``max(0, min(1, alpha * x + beta))``."""
+    """Compute ``max(0, min(1, alpha * x + beta))``."""
     alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
     return torch.clamp(tensor(x) * alpha + beta, 0.0, 1.0)
 
 
 @operator("Gelu")
 def gelu(node: Node, x: Value) -> torch.Tensor:
-    """Exact, or by tanh."""
+    """Apply GELU, exact or approximated by tanh."""
     approximate = node.get("approximate", b"none")
     return F.gelu(tensor(x), approximate=approximate.decode())
 
 
 @operator("PRelu")
 def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
-    """The slope broadcasts against the input; one for each channel is ATen's own form."""
+    """Apply PReLU; the slope broadcasts, and one for each channel is ATen's own form."""
     value, weight = tensor(x), tensor(slope)
     if weight.numel() == 1 or (
         weight.dim() == value.dim() - 1 and weight.numel() == weight.shape[0]
@@ -210,7 +210,7 @@ def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
 
 @operator("Clip", sizes=(1, 2))
 def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
-    """Bounds are inputs since opset 11, attributes before."""
+    """Clamp to bounds, which are inputs since opset 11, attributes before."""
     bounds = [
         floats(node, bound, "a bound")[0] if bound is not None else node.get(name)
         for bound, name in ((low, "min"), (high, "max"))
@@ -228,20 +228,20 @@ def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = No
 
 
 def _at_least(x: Known, bound: float) -> Known:
-    """Numbers, none below the bound."""
+    """Raise known numbers to a lower bound."""
     whole = bound if x.dtype.is_floating_point else int(bound)
     return Known(np.asarray(np.frompyfunc(max, 2, 1)(x.items, whole), object), x.dtype)
 
 
 def _at_most(x: Known, bound: float) -> Known:
-    """Numbers, none above the bound."""
+    """Reduce known numbers to an upper bound."""
     whole = bound if x.dtype.is_floating_point else int(bound)
     return Known(np.asarray(np.frompyfunc(min, 2, 1)(x.items, whole), object), x.dtype)
 
 
 @operator("Where")
 def where(node: Node, condition: Value, a: Value, b: Value) -> Value:
-    """Chooses element by element."""
+    """Choose between two values, element by element."""
     if isinstance(condition, Known) and isinstance(a, Known) and isinstance(b, Known):
         chosen = np.frompyfunc(lambda c, x, y: x if c else y, 3, 1)
         return Known(np.asarray(chosen(condition.items, a.items, b.items), object), a.dtype)
@@ -255,7 +255,7 @@ def where(node: Node, condition: Value, a: Value, b: Value) -> Value:
 
 @operator("Cast")
 def cast(node: Node, x: Value) -> Value:
-    """To another type of number."""
+    """Convert to another element type."""
     dtype = DTYPES.get(node.get("to"))
     if dtype is None:
         raise refuse(node, f"type number {node.get('to')}")
@@ -275,13 +275,13 @@ def cast(node: Node, x: Value) -> Value:
 
 @operator("CastLike")
 def cast_like(node: Node, x: Value, like: Value) -> torch.Tensor:
-    """To the type of another value."""
+    """Convert to the element type of another value."""
     return tensor(x).to(like.dtype)
 
 
 @operator("Softmax", "LogSoftmax")
 def softmax(node: Node, x: Value) -> torch.Tensor:
-    """Over one axis; before opset 13 over all axes from there on."""
+    """Apply softmax over one axis; before opset 13 over all axes from there on."""
     value = tensor(x)
     compute = torch.softmax if node.operator == "Softmax" else torch.log_softmax
     if node.opset >= 13:

@@ -1,4 +1,4 @@
-"""Pooling, resizing, and channels moved into space and back."""
+"""Compute ONNX pooling, resizing, and moves of channels into space and back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _pads(before: list[int], after: list[int]) -> list[int]:
 
 @operator("MaxPool")
 def max_pool(node: Node, x: Value) -> torch.Tensor:
-    """The largest value in each window."""
+    """Take the largest value in each window."""
     value, kernel = tensor(x), list(node.get("kernel_shape"))
     rank = len(kernel)
     if rank not in _MAX or len([name for name in node.outputs if name]) > 1:
@@ -42,7 +42,7 @@ def max_pool(node: Node, x: Value) -> torch.Tensor:
 
 @operator("AveragePool")
 def average_pool(node: Node, x: Value) -> torch.Tensor:
-    """The mean of each window."""
+    """Average the values in each window."""
     value, kernel = tensor(x), list(node.get("kernel_shape"))
     rank = len(kernel)
     strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
@@ -59,21 +59,21 @@ def average_pool(node: Node, x: Value) -> torch.Tensor:
 
 @operator("GlobalAveragePool")
 def global_average_pool(node: Node, x: Value) -> torch.Tensor:
-    """The mean over all spatial axes, which stay with size 1."""
+    """Average over all spatial axes, which stay with size 1."""
     value = tensor(x)
     return value.mean(list(range(2, value.dim())), keepdim=True)
 
 
 @operator("GlobalMaxPool")
 def global_max_pool(node: Node, x: Value) -> torch.Tensor:
-    """The maximum over all spatial axes, which stay with size 1."""
+    """Take the maximum over all spatial axes, which stay with size 1."""
     value = tensor(x)
     return value.amax(list(range(2, value.dim())), keepdim=True)
 
 
 @operator("DepthToSpace")
 def depth_to_space(node: Node, x: Value) -> torch.Tensor:
-    """Blocks of channels become squares of pixels."""
+    """Move blocks of channels into squares of pixels."""
     value, b = tensor(x), node.get("blocksize")
     if node.get("mode", b"DCR") == b"CRD":
         return F.pixel_shuffle(value, b)
@@ -84,7 +84,7 @@ def depth_to_space(node: Node, x: Value) -> torch.Tensor:
 
 @operator("SpaceToDepth")
 def space_to_depth(node: Node, x: Value) -> torch.Tensor:
-    """Squares of pixels become blocks of channels."""
+    """Move squares of pixels into blocks of channels."""
     value, b = tensor(x), node.get("blocksize")
     n, c, h, w = value.shape
     blocks = value.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4)
@@ -93,7 +93,7 @@ def space_to_depth(node: Node, x: Value) -> torch.Tensor:
 
 @operator("Resize", "Upsample", sizes=(1, 2, 3))
 def resize(node: Node, x: Value, *rest: Value | None) -> torch.Tensor:
-    """Spatial axes resized, in the ways that PyTorch and ONNX have in common."""
+    """Resize spatial axes, in the ways that PyTorch and ONNX have in common."""
     value = tensor(x)
     target = _target(node, value, rest)
     mode = node.get("mode", b"nearest").decode()
@@ -114,7 +114,7 @@ def resize(node: Node, x: Value, *rest: Value | None) -> torch.Tensor:
 
 
 def _target(node: Node, value: torch.Tensor, rest: tuple[Value | None, ...]) -> dict[str, Any]:
-    """``size`` or ``scale_factor`` of the spatial axes."""
+    """Read ``size`` or ``scale_factor`` of the spatial axes."""
     scales = rest[0] if node.operator == "Upsample" or node.opset < 11 else (*rest, None, None)[1]
     sizes = (*rest, None, None, None)[2]
     rank, axes = value.dim(), node.get("axes")

@@ -1,4 +1,4 @@
-"""An ONNX graph exported to an ExportedProgram, with its dynamic dimensions."""
+"""Export an ONNX graph to an ExportedProgram, with its dynamic dimensions."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch.export import Dim, ExportedProgram
 
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
 from graphprune.export.check import check_onnx
-from graphprune.export.io_names import Interface
+from graphprune.export.io_names import IONames
 from graphprune.ir.nodes import shape
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.argument_names import identifiers
 
 from .network import Network
 from .pointwise import DTYPES
-from .reading import Graph, read_graph
+from .read_graph import Graph, read_graph
 
 __all__ = ["MAX_ELEMENTS", "Imported", "import_onnx"]
 
 MAX_ELEMENTS = 1 << 28
-"""Elements of one result on the example inputs; a hostile file states larger ones at no cost."""
+"""Most elements of one result on the example inputs; a hostile file states larger ones at no cost."""
 
 BATCH = 2
 """Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
@@ -38,19 +38,19 @@ _HANDS_ON = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Uns
 
 @dataclass(frozen=True)
 class Imported:
-    """An ONNX model.
+    """A program that was read from an ONNX file.
 
     Attributes:
-        program: the same as ATen calls.
-        interface: names, opset and dynamic dimensions, for the way out.
+        program: the model as ATen calls.
+        io_names: names, dynamic dimensions and opset, to keep when it is exported again.
     """
 
     program: ExportedProgram
-    interface: Interface
+    io_names: IONames
 
 
 def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
-    """Read an ONNX file, and prove that what was read computes the same as onnxruntime does.
+    """Read an ONNX file, and check that the program computes the same as onnxruntime.
 
     Args:
         path: the file; weights that it keeps in other files must lie beside it or below.
@@ -72,7 +72,7 @@ def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
         if isinstance(name, str) and name
     }
     names = tuple(each.name for each in graph.inputs)
-    return Imported(program, Interface(names, graph.outputs, dims, graph.opset))
+    return Imported(program, IONames(names, graph.outputs, dims, graph.opset))
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
@@ -133,9 +133,12 @@ def _rows_looked_up(graph: Graph) -> dict[str, int]:
 
 
 def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The given examples, with the batch doubled where it is 1 and may vary."""
+    """Check the given examples, and double the batch where it is 1 and may vary."""
     if len(given) != len(graph.inputs):
-        raise LoadError(f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}")
+        raise LoadError(
+            f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}",
+            options=("input",),
+        )
     found = []
     for each, x in zip(graph.inputs, given, strict=True):
         pairs = list(zip(each.dims, x.shape, strict=False))
@@ -144,6 +147,7 @@ def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor,
             raise LoadError(
                 f"input {each.name!a:.80} has the shape {wanted}",
                 hint="state sizes for what is open, and the file's own for the rest",
+                options=("input",),
             )
         made = x.to(_dtype(graph, each.name, each.type))
         single = x.dim() > 0 and x.shape[0] == 1 and not isinstance(each.dims[0], int)
@@ -158,7 +162,7 @@ def _dtype(graph: Graph, name: str, kind: int) -> torch.dtype:
 
 
 def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
-    """With every dimension dynamic that the file names, or else fewer."""
+    """Export with every dimension dynamic that the file names, or else with fewer."""
     failure: BaseException | None = None
     for dims in _attempts(graph):
         try:
@@ -174,7 +178,7 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
 
 
 def _attempts(graph: Graph) -> list[Any]:
-    """Dynamic dimensions to try, best first.
+    """List the dynamic dimensions to try, best first.
 
     All that have no number; the same with bounds that torch infers, as a strided convolution needs
     a least size; only the batch; none.

@@ -1,4 +1,4 @@
-"""Operators that sum up axes: means, maxima, norms, positions."""
+"""Compute ONNX operators that reduce axes: sums, means, maxima, norms, indices of extremes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REDUCTIONS: dict[str, _Reduce] = {
 
 @operator(*_REDUCTIONS, sizes=(1,))
 def reduction(node: Node, x: Value, axes: Value | None = None) -> Value:
-    """Over the given axes, or over all."""
+    """Reduce the given axes, or all of them."""
     if isinstance(x, Known) and node.operator == "ReduceProd" and x.items.ndim == 1:
         product = math.prod(x.items.tolist())
         shape = (1,) if node.get("keepdims", 1) else ()
@@ -54,7 +54,7 @@ def reduction(node: Node, x: Value, axes: Value | None = None) -> Value:
 
 @operator("ArgMax", "ArgMin")
 def position(node: Node, x: Value) -> torch.Tensor:
-    """The index of the largest or smallest element."""
+    """Find the index of the largest or smallest element."""
     if node.get("select_last_index", 0):
         raise refuse(node, "select_last_index")
     compute: Any = torch.argmax if node.operator == "ArgMax" else torch.argmin
@@ -63,7 +63,7 @@ def position(node: Node, x: Value) -> torch.Tensor:
 
 @operator("TopK", sizes=(1,))
 def top_k(node: Node, x: Value, k: Value | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest or smallest elements and their places."""
+    """Find the largest or smallest elements and their indices."""
     count = node.get("k") if k is None else int(integers(node, k, "the number")[0])
     found = torch.topk(
         tensor(x),

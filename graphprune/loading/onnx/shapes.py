@@ -1,4 +1,4 @@
-"""Sizes, and operators that move elements without computing on them."""
+"""Compute ONNX operators on sizes, and those that move elements without computing on them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def _shape(x: Value) -> list[Any]:
 
 @operator("Shape")
 def shape(node: Node, x: Value) -> Known:
-    """The sizes of a value, or a slice of them."""
+    """Return the sizes of a value, or a slice of them."""
     return known(_shape(x)[node.get("start", 0) : node.get("end")])
 
 
 @operator("Size")
 def size(node: Node, x: Value) -> Known:
-    """The number of elements."""
+    """Count the elements of a value."""
     return known(math.prod(_shape(x)))
 
 
 @operator("Reshape", sizes=(1,))
 def reshape(node: Node, x: Value, to: Value) -> Value:
-    """``0`` copies a size, ``-1`` is what is left."""
+    """Give a value a new shape; ``0`` copies a size, ``-1`` is what is left."""
     sizes = integers(node, to, "the new shape")
     if isinstance(x, Known):
         return Known(x.items.reshape([int(n) for n in sizes]), x.dtype)
@@ -44,7 +44,7 @@ def reshape(node: Node, x: Value, to: Value) -> Value:
 
 @operator("Flatten")
 def flatten(node: Node, x: Value) -> torch.Tensor:
-    """To two axes."""
+    """Flatten a value to two axes."""
     value = tensor(x)
     axis = node.get("axis", 1)
     axis = axis + value.dim() if axis < 0 else axis
@@ -55,7 +55,7 @@ def flatten(node: Node, x: Value) -> torch.Tensor:
 
 @operator("Transpose")
 def transpose(node: Node, x: Value) -> Value:
-    """Axes in another order; reversed by default."""
+    """Permute the axes; by default, reverse them."""
     order = node.get("perm", list(reversed(range(len(_shape(x))))))
     if isinstance(x, Known):
         return Known(x.items.transpose(order), x.dtype)
@@ -64,7 +64,7 @@ def transpose(node: Node, x: Value) -> Value:
 
 @operator("Squeeze", sizes=(1,))
 def squeeze(node: Node, x: Value, axes: Value | None = None) -> Value:
-    """Axes of size 1 removed."""
+    """Remove axes of size 1."""
     chosen = axes_of(node, axes)
     if isinstance(x, Known):
         return Known(x.items.squeeze(None if chosen is None else tuple(chosen)), x.dtype)
@@ -76,7 +76,7 @@ def squeeze(node: Node, x: Value, axes: Value | None = None) -> Value:
 
 @operator("Unsqueeze", sizes=(1,))
 def unsqueeze(node: Node, x: Value, axes: Value | None = None) -> Value:
-    """New axes of size 1, at these places of the result."""
+    """Insert axes of size 1, at these places of the result."""
     chosen = axes_of(node, axes) or []
     rank = len(_shape(x)) + len(chosen)
     places = sorted(axis % rank for axis in chosen)
@@ -89,7 +89,7 @@ def unsqueeze(node: Node, x: Value, axes: Value | None = None) -> Value:
 
 @operator("Concat")
 def concat(node: Node, *inputs: Value) -> Value:
-    """Along one axis."""
+    """Concatenate values along one axis."""
     axis = node.get("axis", 1)
     if all(isinstance(x, Known) for x in inputs):
         items = np.concatenate([x.items for x in inputs if isinstance(x, Known)], axis)
@@ -99,7 +99,7 @@ def concat(node: Node, *inputs: Value) -> Value:
 
 @operator("Split", sizes=(1,))
 def split(node: Node, x: Value, parts: Value | None = None) -> tuple[Value, ...]:
-    """Into parts of given sizes, or as many as there are outputs."""
+    """Split into parts of given sizes, or into as many as there are outputs."""
     axis, whole = node.get("axis", 0), _shape(x)[node.get("axis", 0)]
     sizes = integers(node, parts, "sizes") if parts is not None else node.get("split")
     if sizes is None:
@@ -114,7 +114,7 @@ def split(node: Node, x: Value, parts: Value | None = None) -> tuple[Value, ...]
 
 @operator("Slice", sizes=(1, 2, 3, 4))
 def slice_(node: Node, x: Value, *rest: Value | None) -> Value:
-    """Ranges of some axes; inputs since opset 10, attributes before."""
+    """Take ranges of some axes, which are inputs since opset 10, attributes before."""
     given = [
         None if v is None else integers(node, v, "a range")
         for v in (*rest, None, None, None, None)[:4]
@@ -147,7 +147,7 @@ def slice_(node: Node, x: Value, *rest: Value | None) -> Value:
 
 @operator("Gather")
 def gather(node: Node, x: Value, indices: Value) -> Value:
-    """Rows of one axis, in the shape of the indices."""
+    """Take entries of one axis, in the shape of the indices."""
     axis = node.get("axis", 0)
     if isinstance(x, Known) and isinstance(indices, Known):
         places = np.asarray(indices.items, dtype=np.int64)
@@ -170,7 +170,7 @@ def gather(node: Node, x: Value, indices: Value) -> Value:
 
 @operator("GatherElements")
 def gather_elements(node: Node, x: Value, indices: Value) -> torch.Tensor:
-    """One element for each index, along one axis."""
+    """Take one element for each index, along one axis."""
     return torch.gather(tensor(x), node.get("axis", 0), tensor(indices))
 
 
@@ -191,7 +191,7 @@ def expand(node: Node, x: Value, to: Value) -> Value:
 
 @operator("Tile", sizes=(1,))
 def tile(node: Node, x: Value, repeats: Value) -> torch.Tensor:
-    """Repeated along each axis."""
+    """Repeat a value along each axis."""
     return tensor(x).repeat(integers(node, repeats, "the number of repeats"))
 
 
@@ -203,7 +203,7 @@ def pad(
     fill: Value | None = None,
     axes: Value | None = None,
 ) -> torch.Tensor:
-    """Rows added around; negative amounts remove them."""
+    """Add rows around a value; negative amounts remove them."""
     value, mode = tensor(x), node.get("mode", b"constant").decode()
     amounts = list(node.get("pads", ())) if pads is None else integers(node, pads, "the padding")
     chosen = list(range(value.dim())) if axes is None else axes_of(node, axes) or []
@@ -223,7 +223,7 @@ def pad(
 
 @operator("ConstantOfShape", sizes=(0,))
 def constant_of_shape(node: Node, to: Value) -> Value:
-    """One number everywhere, float32 zero by default."""
+    """Fill a shape with one number, float32 zero by default."""
     sizes = integers(node, to, "the shape")
     value = node.get("value", np.zeros(1, np.float32)).reshape(-1)
     dtype = torch.from_numpy(value.copy()).dtype
@@ -236,7 +236,7 @@ def constant_of_shape(node: Node, to: Value) -> Value:
 
 @operator("Range", sizes=(0, 1, 2))
 def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
-    """From ``start`` to below ``limit``."""
+    """Count from ``start`` to below ``limit``."""
     bounds = [integers(node, v, "a bound")[0] for v in (start, limit, delta)]
     a, b, step = bounds
     if all(isinstance(n, int) for n in bounds) and step and abs((b - a) // step) <= MAX_KNOWN:
@@ -246,7 +246,7 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
 
 @operator("CumSum", sizes=(1,))
 def cumsum(node: Node, x: Value, axis: Value) -> torch.Tensor:
-    """Sums of all elements up to each."""
+    """Sum up the elements before and at each position."""
     if node.get("exclusive", 0) or node.get("reverse", 0):
         raise refuse(node, "exclusive or reverse")
     return torch.cumsum(tensor(x), int(integers(node, axis, "the axis")[0]))
@@ -254,7 +254,7 @@ def cumsum(node: Node, x: Value, axis: Value) -> torch.Tensor:
 
 @operator("Trilu", sizes=(1,))
 def trilu(node: Node, x: Value, k: Value | None = None) -> torch.Tensor:
-    """The triangle above or below a diagonal."""
+    """Keep the triangle above or below a diagonal."""
     diagonal = 0 if k is None else int(integers(node, k, "the diagonal")[0])
     compute = torch.triu if node.get("upper", 1) else torch.tril
     return compute(tensor(x), diagonal)

@@ -1,4 +1,4 @@
-"""The two kinds of values in an ONNX graph: tensors, and numbers known while it is read.
+"""Values of an ONNX graph: tensors, and numbers that are known while it is read.
 
 ONNX computes sizes with the same operators as activations: ``Shape``, ``Gather``, ``Concat``,
 ``Reshape``. Numbers are kept out of the network: a ``Known`` is an array of Python numbers, of
@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 MAX_KNOWN = 1 << 16
-"""Elements of a Known: sizes and axes are few; what is larger is a tensor."""
+"""Most elements of a ``Known``: sizes and axes are few; what is larger is a tensor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """An array of numbers.
+    """An array of numbers that are known while the graph is read.
 
     Attributes:
         items: Python numbers or symbolic integers, dtype ``object``, of the value's own shape.
-        dtype: what it is in the ONNX graph.
-        stored: the same as a tensor of the network, where it is one.
+        dtype: element type in the ONNX graph.
+        stored: the tensor of the network with the same numbers, if there is one.
     """
 
     items: NDArray[Any]
@@ -51,12 +51,12 @@ class Known:
 
     @property
     def scalar(self) -> Any:
-        """The only number, for an array that has one element."""
+        """The only number of an array that has one element."""
         return self.items.reshape(-1)[0]
 
     @property
     def symbolic(self) -> bool:
-        """Whether a size is in it that isn't a plain number."""
+        """Whether one of the numbers is a symbolic size."""
         return any(not isinstance(n, int | float) for n in self.items.reshape(-1))
 
 
@@ -64,14 +64,19 @@ Value: TypeAlias = "torch.Tensor | Known"
 
 
 def known(values: Any, dtype: torch.dtype = torch.int64) -> Known:
-    """A ``Known`` of a nested list of numbers."""
+    """Make a ``Known`` from a nested list of numbers."""
     items = np.empty(np.shape(values), dtype=object)
     items[...] = values
     return Known(items, dtype)
 
 
 def integers(node: Node, value: Value | None, what: str) -> list[Any]:
-    """A list of sizes, axes or indices, each an int or a symbolic one.
+    """Read a list of sizes, axes or indices, each an int or a symbolic one.
+
+    Args:
+        node: the call that needs them, for the message.
+        value: what is read.
+        what: name of the numbers, for the message.
 
     Raises:
         LoadError: if it depends on the model's inputs.
@@ -85,7 +90,7 @@ def integers(node: Node, value: Value | None, what: str) -> list[Any]:
 
 
 def floats(node: Node, value: Value | None, what: str) -> list[float]:
-    """A list of plain numbers.
+    """Read a list of plain numbers.
 
     Raises:
         LoadError: if it depends on the model's inputs.
@@ -96,7 +101,7 @@ def floats(node: Node, value: Value | None, what: str) -> list[float]:
 
 
 def axes_of(node: Node, value: Value | None) -> list[int] | None:
-    """Axes as an input (new opsets) or an attribute (old ones)."""
+    """Read axes from an input (new opsets) or an attribute (old ones)."""
     if value is not None:
         return [int(n) for n in integers(node, value, "axes")]
     axes = node.get("axes")
@@ -104,7 +109,7 @@ def axes_of(node: Node, value: Value | None) -> list[int] | None:
 
 
 def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
-    """A value as a tensor."""
+    """Convert a value to a tensor."""
     if isinstance(value, torch.Tensor):
         return value
     if value.stored is not None:
@@ -120,7 +125,7 @@ def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
 
 
 def operand(value: Value, others: Sequence[Value]) -> Any:
-    """A value for broadcasting arithmetic: a number where that is the same, else a tensor."""
+    """Convert a value for broadcasting: to a number where that is the same, else to a tensor."""
     if isinstance(value, torch.Tensor):
         return value
     ranks = [other.dim() for other in others if isinstance(other, torch.Tensor)]

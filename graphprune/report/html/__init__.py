@@ -1,4 +1,4 @@
-"""Page: a report as one HTML file that opens offline.
+"""Make the HTML page of a report, one file that opens offline. What does the page show, and is it safe?
 
 ``one`` shows a run, ``several`` compares runs. Both take reports and nothing else, so a page can
 be made again from ``report.json``. The same reports give the same bytes.
@@ -21,7 +21,7 @@ __all__ = ["Accuracies", "one", "several"]
 
 
 def one(report: Report, accuracies: Accuracies | None = None) -> str:
-    """The page of one run.
+    """Make the page of one run.
 
     Args:
         report: of the run.
@@ -34,7 +34,7 @@ def one(report: Report, accuracies: Accuracies | None = None) -> str:
 def several(
     reports: Mapping[str, Report], accuracies: Mapping[str, Accuracies] | None = None
 ) -> str:
-    """A page that compares runs side by side.
+    """Make a page that compares runs side by side.
 
     Args:
         reports: name to show -> report, at least one.

@@ -1,4 +1,4 @@
-"""Accuracies: what a page is told of a model's answers on labelled data."""
+"""A model's accuracy on labelled data, clean and corrupted, as the page is told of it."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Accuracies:
 
     @property
     def mean(self) -> float | None:
-        """Mean over the corruptions."""
+        """The mean accuracy over the corruptions."""
         return sum(self.corrupted.values()) / len(self.corrupted) if self.corrupted else None

@@ -1,4 +1,4 @@
-"""Charts: widths, curves, refitted layers, and what a search found."""
+"""Draw charts of widths, curves, refitted layers, and of what a search found."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from graphprune.report.report import Report
 from .accuracies import Accuracies
 from .figure import RUNS, Figure, layout, plain, short
 
-__all__ = ["MOST", "accuracies", "costs", "curves", "fits", "front", "widths"]
+__all__ = ["MOST", "accuracies", "costs", "curves", "fits", "pareto_front", "widths"]
 
 MOST = 400
 """Most groups, or layers, that a chart shows: the first ones."""
 
 _BAR = 20
 _ABOVE = 1.6
-"""Curves are drawn up to this many times the largest distortion that was chosen."""
+"""Ratio of the highest point drawn to the largest distortion that was chosen."""
 
 
 def widths(report: Report) -> Figure:
-    """Channels of each group before and after."""
+    """Draw the channels of each group before and after."""
     groups = report.groups[:MOST]
     data = [
         _bars("before", "var(--before)", [group.before for group in groups])
@@ -54,7 +54,7 @@ def widths(report: Report) -> Figure:
 
 
 def curves(report: Report) -> Figure:
-    """Distortion of each group by the share of its channels kept, and the choice."""
+    """Draw each group's distortion by the share of its channels kept, and the choice."""
     known = {group.id: group for group in report.groups}
     shown = [(curve, known[curve.group]) for curve in report.curves[:MOST] if curve.group in known]
     lines = [
@@ -103,7 +103,7 @@ def curves(report: Report) -> Figure:
 
 
 def fits(report: Report) -> Figure:
-    """The share of each layer's error that is left after the refit."""
+    """Draw the share of each layer's error that is left after the refit."""
     shown = [fit for fit in report.recovery.get("fits", ()) if fit["before"] > 0][:MOST]
     bars = _bars("left", "var(--after)", [fit["after"] / fit["before"] for fit in shown])
     bars |= {
@@ -118,8 +118,8 @@ def fits(report: Report) -> Figure:
     )
 
 
-def front(points: Sequence[Mapping[str, Any]], *, least: float | None = None) -> Figure:
-    """Accuracy by cost of all that was tried.
+def pareto_front(points: Sequence[Mapping[str, Any]], *, least: float | None = None) -> Figure:
+    """Draw accuracy by cost of all that was tried, and the Pareto front.
 
     Args:
         points: each with ``cost``, a share of the dense MACs, and ``accuracy``, 0 to 1, or
@@ -192,7 +192,7 @@ def front(points: Sequence[Mapping[str, Any]], *, least: float | None = None) ->
 
 
 def accuracies(measured: Mapping[str, Accuracies]) -> Figure:
-    """Accuracy of each run, clean and under each corruption."""
+    """Draw the accuracy of each run, clean and under each corruption."""
     names = ["clean", *dict.fromkeys(n for m in measured.values() for n in m.corrupted)]
     data = [
         {
@@ -221,7 +221,7 @@ def accuracies(measured: Mapping[str, Accuracies]) -> Figure:
 
 
 def costs(reports: Mapping[str, Report]) -> Figure:
-    """Each run's MACs and parameters as shares of its dense model's."""
+    """Draw each run's costs as shares of its dense model's."""
     data = [
         {
             "type": "bar",
@@ -274,7 +274,7 @@ def _rows(
     most: float | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """A layout with one row for each name, the first at the top."""
+    """Make a layout with one row for each name, the first at the top."""
     return layout(
         _BAR * len(names) + 80,
         bargap=0.25,

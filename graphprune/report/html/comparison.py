@@ -1,4 +1,4 @@
-"""Comparison: what the page of several runs says."""
+"""Collect what the page that compares several runs says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["content", "figures"]
 
 
 def figures(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -> list[Figure]:
-    """The charts that there are data for."""
+    """Draw the charts that there are data for."""
     made = [charts.costs(reports)]
     if measured:
         made.append(charts.accuracies(measured))
@@ -31,11 +31,11 @@ def figures(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
         for i, (name, report) in enumerate(reports.items())
         if (accuracy := _accuracy(report, measured.get(name))) is not None
     ]
-    return [*made, charts.front(points)] if points else made
+    return [*made, charts.pareto_front(points)] if points else made
 
 
 def content(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -> dict[str, Any]:
-    """What the template shows."""
+    """Collect what the page's template shows."""
     names = list(dict.fromkeys(group.id for r in reports.values() for group in r.groups))
     widths = {name: {group.id: group for group in r.groups} for name, r in reports.items()}
     return {
@@ -57,5 +57,5 @@ def content(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
 
 
 def _accuracy(report: Report, measured: Accuracies | None) -> float | None:
-    """As measured now, or else as the search of the run measured it."""
+    """Return the accuracy measured now, or else the one that the run's search measured."""
     return measured.clean if measured is not None else report.search.get("accuracy")

@@ -1,4 +1,4 @@
-"""Coupling: the groups of a network as a graph, joined by the layers between them.
+"""Draw the groups of a network as a graph, joined by the layers between them.
 
 A layer leads from each group that it sums over to each that its result has. Frozen channels are
 nodes too, one for each reason. From left to right a node stands one step after the last node
@@ -30,7 +30,7 @@ _COLUMN, _ROW = 62, 40
 
 
 def graph(report: Report) -> nx.DiGraph[Hashable]:
-    """Groups by name and frozen channels by number, in program order.
+    """Build the graph of groups, by name, and frozen channels, by number, in program order.
 
     An edge has ``layers``, the layers that lead from one to the other.
     """
@@ -53,7 +53,7 @@ def _joined(layer: LayerCost) -> Iterator[tuple[Hashable, Hashable]]:
 
 
 def positions(found: nx.DiGraph[Hashable]) -> dict[Hashable, tuple[int, float]]:
-    """Node -> column from the left, and height from -1, the top, to 1."""
+    """Place each node: column from the left, and height from -1, the top, to 1."""
     order = {node: i for i, node in enumerate(found)}
     column: dict[Hashable, int] = {}
     for node in found:
@@ -70,7 +70,7 @@ def positions(found: nx.DiGraph[Hashable]) -> dict[Hashable, tuple[int, float]]:
 
 
 def figure(report: Report) -> Figure:
-    """The graph, coloured by the share of channels that were cut."""
+    """Draw the graph, coloured by the share of channels that were cut."""
     whole = graph(report)
     shown = whole.subgraph(list(whole)[:MOST]).copy()
     # A subgraph has its nodes in another order.
@@ -187,7 +187,7 @@ def _groups(report: Report, places: dict[Hashable, tuple[int, float]]) -> dict[s
 
 
 def _side(place: tuple[int, float]) -> str:
-    """Labels of neighbouring columns stand on different sides: they are wider than a column."""
+    """Choose the side of a label: those of neighbouring columns differ, as labels are wider than a column."""
     return "top center" if place[0] % 2 else "bottom center"
 
 

@@ -1,4 +1,4 @@
-r"""Document: templates, charts, style and script in one file that loads nothing.
+r"""Fill a template with charts, style and script: one HTML file that loads nothing.
 
 Names that come from a model's file are hostile. In the document Jinja escapes whatever is put
 into a template, and ``printable`` spells out control and direction characters. Charts are JSON in
@@ -102,7 +102,7 @@ def _read(name: str) -> str:
 
 @cache
 def _plotly() -> tuple[str, str]:
-    """plotly.js, and the same packed: 1.9 MB in place of 4.8. The page unpacks it itself."""
+    """Read plotly.js, plain and packed: 1.9 MB in place of 4.8. The page unpacks it itself."""
     script = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     packed = base64.b64encode(zlib.compress(script, 9))
     return script.decode("utf-8"), packed.decode("ascii")

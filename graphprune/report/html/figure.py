@@ -1,4 +1,4 @@
-"""Figure: a chart as plain data for plotly.js, and what all charts have in common.
+"""Describe charts as plain data for plotly.js.
 
 Colours are written ``var(--name)``, and the page puts in what its style sheet says: so one figure
 serves light and dark. Sizes are in pixels.
@@ -44,7 +44,7 @@ class Figure:
 
 
 def layout(height: int, **more: Any) -> dict[str, Any]:
-    """A layout without what distracts; the page adds fonts and colours."""
+    """Make a plotly layout without distractions; the page adds fonts and colours."""
     return {
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
@@ -55,10 +55,10 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """A text as plotly shall show it: it reads tags and entities in whatever it draws."""
+    """Escape a text for plotly, which reads tags and entities in whatever it draws."""
     return html.escape(printable(text), quote=False)
 
 
 def short(name: str, most: int = _LABEL) -> str:
-    """The end of a name, where module paths differ, as plotly shall show it."""
+    """Shorten a name to its end, where module paths differ, and escape it for plotly."""
     return plain(name if len(name) <= most else f"…{name[1 - most :]}")

@@ -1,4 +1,4 @@
-"""Run: what the page of one run says, in words and tables."""
+"""Collect what the page of one run says, in words and tables."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LISTED = 1000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was compared.
+    """One comparison of the run, and its verdict.
 
     Attributes:
-        what: with what.
+        what: names of the two sides.
         error: relative; ``None`` where nothing was compared.
         tolerance: largest error that is right; ``None`` likewise.
         ok: the verdict; ``None`` where nothing was compared.
-        more: in words.
+        more: details in words.
     """
 
     what: str
@@ -39,21 +39,21 @@ class Check:
 
 
 def figures(report: Report, accuracies: Accuracies | None) -> list[Figure]:
-    """The charts that a run has something for."""
+    """Draw the charts that a run has data for."""
     made = [coupling.figure(report), charts.widths(report)]
     made += treemap.figures(report) if report.layers else ()
     made += [charts.curves(report)] if report.curves else []
     made += [charts.fits(report)] if report.recovery.get("fits") else []
     if report.search:
         least = report.search["dense"] - report.search["max_drop"]
-        made.append(charts.front(report.search["probes"], least=least))
+        made.append(charts.pareto_front(report.search["probes"], least=least))
     if accuracies is not None:
         made.append(charts.accuracies({report.model: accuracies}))
     return made
 
 
 def content(report: Report, accuracies: Accuracies | None) -> dict[str, Any]:
-    """What the template shows."""
+    """Collect what the page's template shows."""
     done = checks(report)
     return {
         "report": report,
@@ -75,7 +75,7 @@ def content(report: Report, accuracies: Accuracies | None) -> dict[str, Any]:
 
 
 def checks(report: Report) -> list[Check]:
-    """Everything that was compared, and what wasn't and why."""
+    """List everything that was compared, and what wasn't and why."""
     batches = " and ".join(str(b) for b in sorted(set(report.oracle["batches"])))
     tolerance = report.oracle["tolerance"]
     found = [
@@ -128,7 +128,7 @@ def _folded(report: Report) -> str:
 
 
 def settings(report: Report) -> list[tuple[str, str]]:
-    """How the widths were chosen and the weights came about."""
+    """Describe how the widths were chosen and the weights came about."""
     rows = [
         ("score", report.settings.get("score", "unknown")),
         ("allocation", text.allocation(report.allocation)),
@@ -172,7 +172,7 @@ def _unknown(entry: Mapping[str, Any]) -> str:
 
 
 def _touched(report: Report) -> Mapping[str, tuple[float, float]]:
-    """Group -> MACs before and after of the layers that have it on either side."""
+    """Map each group to the MACs, before and after, of the layers that have it on either side."""
     found = {group.id: (0.0, 0.0) for group in report.groups}
     for layer in report.layers:
         for name in {*layer.reads, *layer.makes} & found.keys():
@@ -182,7 +182,7 @@ def _touched(report: Report) -> Mapping[str, tuple[float, float]]:
 
 
 def _of_file(report: Report) -> Sequence[Any]:
-    """Name and bytes of the dense file and of the one that takes its place, if there are both."""
+    """Return name and bytes of the dense file and of the one in its place, if there are both."""
     name = "model.pt2" if str(report.source.get("file")).endswith(".pt2") else "model.pt"
     if not report.source or name not in report.files:
         return ()

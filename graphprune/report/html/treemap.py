@@ -1,4 +1,4 @@
-"""Treemap: where the multiply-accumulates are, by module path."""
+"""Draw where the multiply-accumulates are, as nested boxes by module path."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .figure import CUT, Figure, layout, plain, short
 __all__ = ["figures"]
 
 DEEPEST = 32
-"""Parts of a module path that are boxes of their own; what follows is one name."""
+"""Most parts of a module path that are boxes of their own; what follows is one name."""
 
 
 @dataclass
 class _Box:
-    """A module, or at the leaves a layer."""
+    """A module or, at the leaves, a layer."""
 
     name: str
     before: float = 0.0
@@ -29,7 +29,7 @@ class _Box:
 
 
 def figures(report: Report) -> tuple[Figure, Figure]:
-    """Before and after; tiles are coloured by the share of their MACs that is gone."""
+    """Draw the MACs before and after; tiles are coloured by the share that is gone."""
     tree = _tree(report.model, report.layers)
     return (
         _figure("macs-before", "MACs of each layer of the dense model", tree, lambda b: b.before),
@@ -56,7 +56,7 @@ def _count(box: _Box, layer: LayerCost) -> None:
 
 
 def _joined(box: _Box) -> _Box:
-    """Without boxes that hold nothing but one other."""
+    """Leave out boxes that hold nothing but one other."""
     parts = [_joined(part) for part in box.parts.values()]
     if len(parts) == 1:
         (only,) = parts

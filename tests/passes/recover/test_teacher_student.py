@@ -55,7 +55,7 @@ def cut(
 ) -> tuple[ExportedProgram, State]:
     """The dense program, and the state after cutting and repairing it."""
     job = Job.begin(net, inputs, None, data, 64, Options(), None)
-    return job.seen.program, job.cut(job.decide(Options().allocator(Budget.flops(flops))))
+    return job.scored.program, job.cut(job.decide(Options().allocator(Budget.flops(flops))))
 
 
 @pytest.fixture(scope="module")

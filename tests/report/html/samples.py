@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from graphprune.report.report import Curve, GroupWidth, LayerCost, Report, Size
+from graphprune.report.report import DistortionCurve, GroupWidth, LayerCost, Report, Size
 
 HOSTILE = (
     "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)><b>&lt;%{customdata[0]}"
@@ -113,8 +113,8 @@ def full(**changes: Any) -> Report:
             ),
         ),
         curves=(
-            Curve("stem", (0, 12, 16), (3.0, 0.4, 0.0)),
-            Curve("block.a", (0, 8, 32), (1.0, 0.3, 0.0)),
+            DistortionCurve("stem", (0, 12, 16), (3.0, 0.4, 0.0)),
+            DistortionCurve("block.a", (0, 8, 32), (1.0, 0.3, 0.0)),
         ),
         notes=("calibration was short",),
         versions={"graphprune": "0.1.0", "torch": "2.13.0"},

@@ -8,7 +8,7 @@ import pytest
 
 from graphprune.report.html import charts
 from graphprune.report.html.accuracies import Accuracies
-from graphprune.report.report import Curve, GroupWidth
+from graphprune.report.report import DistortionCurve, GroupWidth
 from tests.report.html.samples import full
 
 
@@ -33,7 +33,7 @@ def test_curves_are_drawn_by_the_share_kept_with_the_choice_marked() -> None:
 
 
 def test_a_curve_of_a_group_that_is_not_listed_is_left_out() -> None:
-    stray = (*full().curves, Curve("nobody", (0, 1), (1.0, 0.0)))
+    stray = (*full().curves, DistortionCurve("nobody", (0, 1), (1.0, 0.0)))
     assert len(charts.curves(full(curves=stray)).data) == 3
 
 
@@ -51,7 +51,7 @@ def test_a_front_joins_what_nothing_beats() -> None:
         {"cost": 0.3, "accuracy": 0.7, "holds": False},
         {"cost": None, "accuracy": None},
     ]
-    line, marks = charts.front(points).data
+    line, marks = charts.pareto_front(points).data
     assert (line["x"], line["y"]) == ([0.3, 0.5], [0.7, 0.9])
     assert marks["x"] == [0.5, 0.6, 0.3]
     assert marks["marker"]["symbol"] == ["circle", "x", "x"]
@@ -59,7 +59,7 @@ def test_a_front_joins_what_nothing_beats() -> None:
 
 @pytest.mark.parametrize(("least", "count"), [(None, 0), (0.9, 1)])
 def test_the_accuracy_that_is_asked_for_is_a_line(least: float | None, count: int) -> None:
-    shapes = charts.front([{"cost": 0.5, "accuracy": 0.9}], least=least).layout["shapes"]
+    shapes = charts.pareto_front([{"cost": 0.5, "accuracy": 0.9}], least=least).layout["shapes"]
     assert [shape["y0"] for shape in shapes] == [least] * count
 
 

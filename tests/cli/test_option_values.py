@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from graphprune.cli import reading
+from graphprune.cli import option_values
 from graphprune.errors import LoadError, OptionError
 from tests.cli.conftest import Ran, expect
 
@@ -66,48 +66,51 @@ def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) ->
 
 def test_a_folder_stands_for_the_program_in_it(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"")
-    assert reading.Source(tmp_path, "", (), False).file == tmp_path / "model.pt2"
-    assert reading.Source(tmp_path / "net.pt", "", (), False).file == tmp_path / "net.pt"
+    assert option_values.ModelSource(tmp_path, "", (), False).file == tmp_path / "model.pt2"
+    assert option_values.ModelSource(tmp_path / "net.pt", "", (), False).file == tmp_path / "net.pt"
     with pytest.raises(LoadError, match=r"no such file: nowhere\.pt"):
-        _ = reading.Source(Path("nowhere.pt"), "", (), False).file
+        _ = option_values.ModelSource(Path("nowhere.pt"), "", (), False).file
 
 
 def test_budgets_are_those_that_are_given() -> None:
-    assert reading.budgets(flops="0.5", params="", size="5MB") == {"flops": "0.5", "size": "5MB"}
+    assert option_values.budgets(flops="0.5", params="", size="5MB") == {
+        "flops": "0.5",
+        "size": "5MB",
+    }
     with pytest.raises(OptionError, match="give a budget"):
-        reading.budgets(flops="", params="")
+        option_values.budgets(flops="", params="")
 
 
 @pytest.mark.parametrize(("text", "found"), [("8", 8), ("auto", "auto"), ("-1", -1)])
 def test_roundings(text: str, found: int | str) -> None:
-    assert reading.rounding(text) == found
+    assert option_values.rounding(text) == found
 
 
 def test_numbers_and_sizes() -> None:
-    assert reading.numbers("--batch", "1,8") == [1, 8]
-    assert reading.sizes("--dim", ["length=128", "a=b=2"]) == {"length": 128, "a=b": 2}
+    assert option_values.numbers("--batch", "1,8") == [1, 8]
+    assert option_values.sizes("--dim", ["length=128", "a=b=2"]) == {"length": 128, "a=b": 2}
     for text in ("", "1,", "0", "1,-1", "1.5"):
         with pytest.raises(OptionError, match="--batch"):
-            reading.numbers("--batch", text)
+            option_values.numbers("--batch", text)
     for pair in ("length", "=3", "length=", "length=many"):
         with pytest.raises(OptionError, match="--dim"):
-            reading.sizes("--dim", [pair])
+            option_values.sizes("--dim", [pair])
 
 
 def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (4, 4)).save(tmp_path / name / "image.png")
-    found = reading.sources(str(tmp_path), str(tmp_path), "0.5", "0.2,0.2,0.2", "8", 7, 3)
+    found = option_values.sources(str(tmp_path), str(tmp_path), "0.5", "0.2,0.2,0.2", "8", 7, 3)
     assert {*found} == {"calibration", "val", "samples"}
     assert found["samples"] == 7
-    assert reading.sources("", "", "", "", "", 7, 3) == {}
+    assert option_values.sources("", "", "", "", "", 7, 3) == {}
     with pytest.raises(OptionError, match="need --data or --val"):
-        reading.sources("", "", "", "", "8", 7, 3)
+        option_values.sources("", "", "", "", "8", 7, 3)
 
 
 def test_a_latency_table_that_is_none_is_refused(tmp_path: Path) -> None:
-    assert reading.latency_table(None) is None
+    assert option_values.latency_table(None) is None
     (tmp_path / "table.json").write_text("{}")
     with pytest.raises(LoadError):
-        reading.latency_table(tmp_path / "table.json")
+        option_values.latency_table(tmp_path / "table.json")

@@ -1,4 +1,4 @@
-"""Reading: reports from files, which may say anything."""
+"""Read reports from files, which may contain anything."""
 
 from __future__ import annotations
 
@@ -9,22 +9,33 @@ from typing import Any
 
 from graphprune.errors import LoadError
 from graphprune.io.strict_json import parsed
-from graphprune.report.report import FORMAT, LAYERS, Curve, GroupWidth, LayerCost, Report, Size
+from graphprune.report.report import (
+    FORMAT,
+    LAYERS,
+    DistortionCurve,
+    GroupWidth,
+    LayerCost,
+    Report,
+    Size,
+)
 
 __all__ = ["MAX_BYTES", "read"]
 
 MAX_BYTES = 1 << 26
-"""Of a report as text; those of the largest networks that were tried have less than a million."""
+"""Most characters of a report; those of the largest networks that were tried have less than a million."""
 
 _LARGEST = 1e300
 
 Shape = Any
-"""A type, where numbers aren't negative; ``[shape]``: a list of such; a mapping of names: exactly these keys; ``{str: shape}``: any
-keys; ``(shape, ...)``: one of these; ``{}``: an empty object."""
+"""What a value must look like.
+
+A type, where numbers aren't negative; ``[shape]``: a list of such; a mapping of names: exactly
+these keys; ``{str: shape}``: any keys; ``(shape, ...)``: one of these; ``{}``: an empty object.
+"""
 
 _NUMBER = float
 _SIGNED = complex
-"""Of a number: it may be negative, as a drop that is a gain."""
+"""Shape of a number that may be negative, as a drop that is a gain."""
 _NAMES, _NUMBERS = [str], {str: _NUMBER}
 _COST = {"macs": _NUMBER, "params": _NUMBER, "weight_bytes": _NUMBER, "activation_bytes": _NUMBER}
 _MAYBE = (_NUMBER, None)
@@ -115,7 +126,7 @@ _SHAPES: Mapping[str, Shape] = {
 
 
 def read(path: Path) -> Report:
-    """The report in an output folder.
+    """Read the report in an output folder.
 
     Args:
         path: the folder, or a report.json.
@@ -177,7 +188,7 @@ def _is_one(value: Any, kind: type | None) -> bool:
 
 
 def _is_consistent(report: Report) -> bool:
-    """What the pages divide by, or look up."""
+    """Whether the pages can divide by, or look up, what they need to."""
     return (
         all(1 <= group.after <= group.before for group in report.groups)
         and all(len(curve.widths) == len(curve.distortion) for curve in report.curves)
@@ -195,7 +206,7 @@ def _report(data: dict[str, Any]) -> Report:
     made["before"], made["after"] = Size(**data["before"]), Size(**data["after"])
     made["groups"] = tuple(GroupWidth(**_tuples(entry)) for entry in data["groups"])
     made["layers"] = tuple(LayerCost(**_tuples(entry)) for entry in data["layers"])
-    made["curves"] = tuple(Curve(**_tuples(entry)) for entry in data["curves"])
+    made["curves"] = tuple(DistortionCurve(**_tuples(entry)) for entry in data["curves"])
     return Report(**made)
 
 

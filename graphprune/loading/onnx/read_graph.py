@@ -1,7 +1,7 @@
-"""Bytes to a checked graph. Nothing in the file is believed before it is checked.
+"""Read the bytes of an ONNX file into a checked graph.
 
-Sizes that the file states are held against the bytes that are there, so memory is bounded by the
-size of the files. Weights stored outside the file must lie in its folder or below.
+Nothing in the file is believed before it is checked. Sizes that the file states are compared with
+the bytes that are there, so memory is bounded by the size of the files. Weights stored outside the file must lie in its folder or below.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "Graph", "Input", "read_graph"]
 
 MAX_BYTES = 2**31 - 2**24
-"""Of the file and its external weights together: what one protobuf message holds."""
+"""Most bytes of the file and its external weights together: what one protobuf message holds."""
 
 MAX_NODES = 1 << 20
-"""Calls in a graph, after local functions are written out."""
+"""Most calls in a graph, after local functions are inlined."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of the graph.
+    """One input of an ONNX graph.
 
     Attributes:
         name: in the file.
@@ -49,7 +49,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model, read and checked.
+    """An ONNX model that was read and checked.
 
     Attributes:
         nodes: calls, each after those that it reads.
@@ -69,7 +69,7 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Read an ONNX file.
+    """Read an ONNX file and check all that it states.
 
     Raises:
         LoadError: if it isn't one, states what isn't so, or holds what isn't supported.
@@ -115,7 +115,7 @@ def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
 
 
 def _take_in(model: onnx.ModelProto, path: Path) -> None:
-    """Put weights that are stored outside the file into the model."""
+    """Load weights that are stored outside the file into the model."""
     import onnx
 
     left = MAX_BYTES - path.stat().st_size
@@ -144,7 +144,7 @@ def _bytes_of(tensor: onnx.TensorProto) -> int:
 
 
 def _external(tensor: onnx.TensorProto, size: int, path: Path) -> bytes:
-    """The bytes of one tensor, from a file in the model's folder."""
+    """Read the bytes of one tensor from a file in the model's folder."""
     name = f"tensor {tensor.name!a:.80}"
     entries = {entry.key: entry.value for entry in tensor.external_data}
     place = PurePosixPath(entries.get("location", "").replace("\\", "/"))
@@ -185,7 +185,7 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Local functions written out, unless that makes far too many calls."""
+    """Inline local functions, unless that makes far too many calls."""
     if not model.functions:
         return model
     from onnx import inliner
@@ -247,7 +247,7 @@ def _attribute(proto: onnx.AttributeProto) -> Any:
 
 
 def _supported(model: onnx.ModelProto) -> None:
-    """All operators without an entry are named at once."""
+    """Refuse operators without a table entry; all of them are named at once."""
     missing: dict[str, str] = {}
     for node in model.graph.node:
         own = node.domain in {"", "ai.onnx"}

@@ -1,4 +1,4 @@
-"""What the text of arguments and options says: models, data, plans, tables, numbers."""
+"""Turn the text of arguments and options into models, data, plans, tables and numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ if TYPE_CHECKING:
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.plan.plan import Plan
 
-__all__ = ["Source", "budgets", "latency_table", "numbers", "plan", "rounding", "sizes", "sources"]
+__all__ = [
+    "ModelSource",
+    "budgets",
+    "latency_table",
+    "numbers",
+    "plan",
+    "rounding",
+    "sizes",
+    "sources",
+]
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model comes from, as the user wrote it.
 
     Attributes:
@@ -45,7 +54,10 @@ class Source:
         return self.path / "model.pt2" if self.path.is_dir() else self.path
 
     def load(self) -> tuple[Any, tuple[Any, ...], str]:
-        """The module or program, its example inputs, and a name to show.
+        """Load the module or program.
+
+        Returns:
+            It, its example inputs, and a name to show.
 
         Raises:
             LoadError: if it can't be read.
@@ -56,7 +68,7 @@ class Source:
         return found.program, (), self.file.name
 
     def read(self) -> Loaded:
-        """What the file holds.
+        """Read what the file holds.
 
         Raises:
             LoadError: if it can't be read.
@@ -80,7 +92,7 @@ class Source:
 
 
 def budgets(**amounts: str) -> dict[str, Any]:
-    """The budgets as keyword arguments.
+    """Select the budgets that were given, as keyword arguments.
 
     Raises:
         OptionError: unless there is one, and all can be read.
@@ -92,7 +104,7 @@ def budgets(**amounts: str) -> dict[str, Any]:
 
 
 def rounding(text: str) -> int | Literal["auto"]:
-    """Read the argument of ``--round-to``.
+    """Parse the value of ``--round-to``.
 
     Raises:
         OptionError: if it can't be read.
@@ -118,7 +130,7 @@ def latency_table(path: Path | None) -> LatencyTable | None:
 def sources(
     data: str, val: str, mean: str, std: str, size: str, samples: int, seed: int
 ) -> dict[str, Any]:
-    """The calibration and validation data as keyword arguments. Nothing of it is read yet.
+    """Find the calibration and validation data, as keyword arguments. None of it is read yet.
 
     Raises:
         LoadError: if there is no such data.
@@ -155,7 +167,7 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """Read a list of numbers, as ``1,8``.
+    """Parse a list of numbers, such as ``1,8``.
 
     Raises:
         OptionError: unless there are some, all at least 1.
@@ -170,7 +182,7 @@ def numbers(option: str, text: str) -> list[int]:
 
 
 def sizes(option: str, pairs: list[str]) -> dict[str, int]:
-    """``NAME=N`` each, as a table.
+    """Parse pairs ``NAME=N`` into a table.
 
     Raises:
         OptionError: if one can't be read.
@@ -203,7 +215,7 @@ def plan(path: Path) -> Plan:
 
 
 def _text(path: Path, limit: int, kind: type[GraphpruneError]) -> str:
-    """A text file that may be read whole.
+    """Read a text file that may be read whole.
 
     Raises:
         GraphpruneError: of that kind.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graphprune.errors import LoadError
 from graphprune.report.html import one, several
-from graphprune.report.html.reading import read
+from graphprune.report.html.read_report import read
 from graphprune.report.report import Report
 from tests.report.html.samples import full, poisoned
 

@@ -1,0 +1,28 @@
+"""Print what the commands have to say: what does a command write on stdout or stderr?
+
+One function for each kind of result. Results are tables on stdout, or one JSON document there;
+errors and probes of a search go to stderr.
+"""
+
+from __future__ import annotations
+
+from .compression import decision, probe, report
+from .inspection import chain, inspection
+from .measurements import accuracies, benchmark, budget_curve, comparison, latency_table
+from .messages import bug, document, failure
+
+__all__ = [
+    "accuracies",
+    "benchmark",
+    "budget_curve",
+    "bug",
+    "chain",
+    "comparison",
+    "decision",
+    "document",
+    "failure",
+    "inspection",
+    "latency_table",
+    "probe",
+    "report",
+]

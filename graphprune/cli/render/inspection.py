@@ -1,0 +1,72 @@
+"""Print what ``graphprune inspect`` found, and why channels are coupled or frozen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from graphprune.cli.console import console, table
+from graphprune.report.text import amount
+
+from .messages import document
+from .tables import first_axes, frozen_channels
+
+if TYPE_CHECKING:
+    from graphprune.analysis.why import ExplanationStep
+    from graphprune.report.inspection import Inspection
+
+__all__ = ["chain", "inspection"]
+
+
+def inspection(view: Inspection) -> None:
+    """Print what ``graphprune inspect`` found."""
+    out = console()
+    table(
+        out,
+        ["", ""],
+        [
+            ["model", view.model],
+            ["MACs", amount(view.dense.macs)],
+            ["FLOPs", amount(view.flops)],
+            ["parameters", amount(view.dense.params)],
+            ["prunable parameters", f"{view.prunable_params:.1%}"],
+            ["prunable MACs", f"{view.prunable_macs:.1%}"],
+        ],
+        right=(),
+    )
+    table(
+        out,
+        ["group", "width", "axes", "of MACs", "such as"],
+        [
+            [
+                g.id,
+                str(g.width),
+                str(len(g.axes)),
+                f"{g.macs_share:.1%}",
+                first_axes(g.axes) + (f" (inexact: {first_axes(g.inexact)})" if g.inexact else ""),
+            ]
+            for g in view.groups
+        ],
+        right=(1, 2, 3),
+    )
+    frozen_channels(out, view.frozen, view.unknown_operators)
+
+
+def chain(name: str, steps: Sequence[ExplanationStep], *, as_json: bool) -> None:
+    """Print the chain that ``graphprune inspect --why`` found."""
+    if as_json:
+        document(
+            json.dumps(
+                {
+                    "format": "graphprune.why/1",
+                    "name": name,
+                    "steps": [asdict(step) for step in steps],
+                },
+                indent=2,
+            )
+        )
+        return
+    rows = [[step.says, step.operator, step.where] for step in steps]
+    table(console(), [name, "operator", "where"], rows, right=())
