@@ -27,7 +27,7 @@ __all__ = ["Choose"]
 ROUNDS = 4
 """How often the curves are corrected, at most."""
 
-GAIN, SEEN = 0.005, 3e-4
+LEAST_SHARE, LEAST_GAIN = 0.005, 3e-4
 """A plan isn't repaired that promises to lower the error by a smaller share than the first, or by less than the
 second: by 0.03 % of the variance of the outputs."""
 
@@ -63,7 +63,7 @@ class Choose(AnalysisPass):
             InfeasibleBudgetError: if the limits don't allow the budget.
         """
         scores = state[Scores]
-        tried = _Tried(state)
+        tried = _TriedPlans(state)
         for name, curves in (scores.variants or {"": scores.curves}).items():
             tried.add(name, tried.plan(self.allocate, curves))
         if scores.variants and self.allocate.method == DynamicProgramming.name:
@@ -71,7 +71,7 @@ class Choose(AnalysisPass):
             self._corrected(tried, scores)
         return tried.best()
 
-    def _threshold(self, tried: _Tried, scores: Scores) -> None:
+    def _threshold(self, tried: _TriedPlans, scores: Scores) -> None:
         *_, (name, curves) = scores.variants.items()
         try:
             found = tried.plan(replace(self.allocate, method=GlobalThreshold.name), curves)
@@ -79,22 +79,24 @@ class Choose(AnalysisPass):
             return
         tried.add(f"{name} threshold", found)
 
-    def _corrected(self, tried: _Tried, scores: Scores) -> None:
+    def _corrected(self, tried: _TriedPlans, scores: Scores) -> None:
         for number in range(1, ROUNDS + 1):
             curves = tried.corrected(scores.variants)
             if curves is None:
                 return
             found = tried.plan(self.allocate, curves)
-            hopeless = found.allocation.distortion > tried.least() - max(GAIN * tried.least(), SEEN)
+            hopeless = found.allocation.distortion > tried.lowest_error() - max(
+                LEAST_SHARE * tried.lowest_error(), LEAST_GAIN
+            )
             if hopeless or not tried.add(f"corrected ({number})", found):
                 return
 
 
-class _Tried:
+class _TriedPlans:
     """The plans so far with the errors of their repaired networks, and the best of these."""
 
     def __init__(self, state: State) -> None:
-        self._state, self._seen = state, state[Observations]
+        self._state, self._observations = state, state[Observations]
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
         self._best: tuple[Decision, Repaired] | None = None
@@ -108,15 +110,15 @@ class _Tried:
         """Repair a plan, unless it was tried before."""
         if found.plan in self._plans:
             return False
-        cut = Cut.of(self._seen.analysis, found.plan.keep)
-        repaired = repair(self._seen, cut, stage=f"choose {name}".rstrip())
-        if self._best is None or repaired.error < self.least():
+        cut = Cut.of(self._observations.analysis, found.plan.keep)
+        repaired = repair(self._observations, cut, stage=f"choose {name}".rstrip())
+        if self._best is None or repaired.error < self.lowest_error():
             self._best = found, repaired
         self._plans.append(found.plan)
         self._errors[name] = repaired.error
         return True
 
-    def least(self) -> float:
+    def lowest_error(self) -> float:
         """The lowest error."""
         return min(self._errors.values())
 

@@ -14,14 +14,14 @@ from graphprune.passes.solver import Allocation
 from graphprune.pipeline import RunFact
 from graphprune.plan.plan import GroupPlan, Plan
 
-__all__ = ["ROUNDING", "Decision", "Met", "make_plan"]
+__all__ = ["ROUNDING", "BudgetStatus", "Decision", "make_plan"]
 
 ROUNDING = 1 + 1e-9
 """Sums of times are rounded: a budget holds to this factor."""
 
 
 @dataclass(frozen=True)
-class Met:
+class BudgetStatus:
     """A budget, and what the plan makes of it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Decision(RunFact):
 
     plan: Plan
     allocation: Allocation
-    budgets: tuple[Met, ...]
+    budgets: tuple[BudgetStatus, ...]
     notes: tuple[str, ...] = ()
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 

@@ -21,7 +21,7 @@ from graphprune.passes import (
     Recover,
     check_names,
 )
-from graphprune.passes.allocate.given_plan import Given
+from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.pipeline import AnalysisPass, State, TransformPass
 from graphprune.plan.budget import Budget
@@ -98,9 +98,9 @@ class Options:
             raise OptionError(f"no criterion {name!r}", hint=f"one of {', '.join(CRITERIA)}")
         return CRITERIA[name]
 
-    def deciding(self, decider: Allocate | Given, state: State) -> tuple[AnalysisPass, ...]:
+    def deciding(self, decider: Allocate | GivenPlan, state: State) -> tuple[AnalysisPass, ...]:
         """The passes that lead to a decision, scores given."""
-        if isinstance(decider, Given):
+        if isinstance(decider, GivenPlan):
             return (decider,)
         how = Choose(decider) if self.recovery(state) == "ls" else decider
         if decider.needs_table and not isinstance(self.latency_table, LatencyTable):

@@ -14,18 +14,18 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.frozen import frozen
 from graphprune.analysis.groups import Group
 from graphprune.errors import InfeasibleBudgetError, OptionError
-from graphprune.passes.decision import ROUNDING, Decision, Met, make_plan
+from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import (
     ALLOCATORS,
     Allocation,
     Allocator,
+    EqualWidths,
     ErdosRenyiKernel,
     JointlyInfeasible,
     PQIndex,
     Problem,
-    Ties,
     allocate,
     approach,
 )
@@ -128,7 +128,7 @@ class Allocate(AnalysisPass):
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
-        widths, ties = self._widths(analysis, table, state.get(ClassConstraints))
+        widths, equal = self._widths(analysis, table, state.get(ClassConstraints))
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
@@ -139,10 +139,10 @@ class Allocate(AnalysisPass):
                 hint="a budget of another kind",
             )
         asked = [
-            Met(b.cost, b.amount, d, b.absolute(d), 0.0)
+            BudgetStatus(b.cost, b.amount, d, b.absolute(d), 0.0)
             for b, d in zip(self.budgets, dense, strict=True)
         ]
-        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, ties)
+        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, equal)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
@@ -166,12 +166,12 @@ class Allocate(AnalysisPass):
         costs: Sequence[Cost],
         widths: Sequence[NDArray[np.int64]],
         curves: Sequence[NDArray[np.float64]],
-        asked: Sequence[Met],
-        ties: Ties,
+        asked: Sequence[BudgetStatus],
+        equal: EqualWidths,
     ) -> Allocation:
         """One level per group within all budgets."""
         allocator = self._allocator(
-            [analysis.groups[first] for first in ties.firsts], analysis, scores
+            [analysis.groups[first] for first in equal.firsts], analysis, scores
         )
         parts = [
             (number, factors)
@@ -179,7 +179,7 @@ class Allocate(AnalysisPass):
             for factors in cost.factors(widths)
         ]
         problems = [
-            ties.merged(
+            equal.merged(
                 Problem(
                     tuple(widths),
                     tuple(np.asarray(c, dtype=np.float64) for c in curves),
@@ -195,21 +195,21 @@ class Allocate(AnalysisPass):
             if len(problems) == 1 and exact:
                 found = allocator(problems[0])
                 fills = asked[0].cost in ("macs", "params")
-                return ties.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
+                return equal.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
 
             def ratios(levels: Levels) -> NDArray[np.float64]:
-                chosen = [int(w[i]) for w, i in zip(widths, ties.spread(levels), strict=True)]
+                chosen = [int(w[i]) for w, i in zip(widths, equal.spread(levels), strict=True)]
                 reached = [cost.at(chosen) / a.bound for cost, a in zip(costs, asked, strict=True)]
                 return np.array([reached[number] for number, _ in parts])
 
-            return ties.whole(allocate(problems, allocator, None if exact else ratios))
+            return equal.whole(allocate(problems, allocator, None if exact else ratios))
         except JointlyInfeasible as error:
             raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
 
     def _check_each(
         self,
         analysis: Analysis,
-        asked: Sequence[Met],
+        asked: Sequence[BudgetStatus],
         parts: Sequence[tuple[int, object]],
         problems: Sequence[Problem],
     ) -> None:
@@ -224,9 +224,9 @@ class Allocate(AnalysisPass):
         analysis: Analysis,
         table: LatencyTable | None,
         constraints: ClassConstraints | None,
-    ) -> tuple[list[NDArray[np.int64]], Ties]:
+    ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
         """Candidate widths of every group, alike in groups that are one."""
-        found, ties = self.limits.widths(analysis, constraints)
+        found, equal = self.limits.widths(analysis, constraints)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
         if self.round_to == "auto" or timed:
@@ -238,7 +238,7 @@ class Allocate(AnalysisPass):
                 )
             latency = Latency(workload(analysis, table.batch), table)
             found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
-        return ties.common(found), ties
+        return equal.common(found), equal
 
     def _allocator(self, groups: Sequence[Group], analysis: Analysis, scores: Scores) -> Allocator:
         if self.method == PQIndex.name:
@@ -249,7 +249,9 @@ class Allocate(AnalysisPass):
             return ErdosRenyiKernel(erk_scale=scale)
         return ALLOCATORS[self.method]()
 
-    def _infeasible(self, analysis: Analysis, asked: Met, smallest: float) -> InfeasibleBudgetError:
+    def _infeasible(
+        self, analysis: Analysis, asked: BudgetStatus, smallest: float
+    ) -> InfeasibleBudgetError:
         held = "; ".join(
             f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
             f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
@@ -263,7 +265,7 @@ class Allocate(AnalysisPass):
         )
 
     def _jointly(
-        self, asked: Sequence[Met], numbers: Sequence[int], ratios: NDArray[np.float64]
+        self, asked: Sequence[BudgetStatus], numbers: Sequence[int], ratios: NDArray[np.float64]
     ) -> InfeasibleBudgetError:
         """Budgets that can be met one by one, but not together."""
         worst = [
@@ -281,7 +283,7 @@ class Allocate(AnalysisPass):
         )
 
 
-def _rounded(asked: Met) -> float:
+def _rounded(asked: BudgetStatus) -> float:
     """A bound on sums of times, which are rounded; other costs are whole numbers."""
     return asked.bound * (ROUNDING if asked.cost == "latency" else 1)
 

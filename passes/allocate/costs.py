@@ -50,7 +50,7 @@ class Cost(Protocol):
 
 
 @dataclass(frozen=True)
-class Largest:
+class LargestPolynomial:
     """The largest of some polynomials.
 
     Attributes:
@@ -74,7 +74,7 @@ class Largest:
 
 
 @dataclass(frozen=True)
-class Microseconds:
+class LatencyCost:
     """Latency, in the unit of budgets."""
 
     latency: Latency = field(repr=False)
@@ -112,19 +112,19 @@ def cost_of(
     """
     if name in ("macs", "params"):
         polynomial: Polynomial = getattr(analysis.costs, name)
-        return Largest((polynomial,))
+        return LargestPolynomial((polynomial,))
     if name == "latency":
         if table is None:
             raise OptionError(
                 "a latency budget needs a latency table", hint="graphprune profile MODEL"
             )
-        return Microseconds(Latency(workload(analysis, table.batch), table))
+        return LatencyCost(Latency(workload(analysis, table.batch), table))
     if name == "memory":
         weights = folded_bytes(analysis)
-        return Largest(tuple(total([weights, live]) for live in peaks(analysis)))
+        return LargestPolynomial(tuple(total([weights, live]) for live in peaks(analysis)))
     if name == "size":
         weights, graph = folded_bytes(analysis), _graph_bytes(program)
-        return Largest((total([weights, Polynomial.constant(graph)]),))
+        return LargestPolynomial((total([weights, Polynomial.constant(graph)]),))
     raise OptionError(f"no cost {name!r}", hint="one of macs, params, latency, memory, size")
 
 

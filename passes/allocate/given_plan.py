@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.errors import PlanError
 from graphprune.ir.program import fingerprint
-from graphprune.passes.decision import Decision, Met, make_plan
+from graphprune.passes.decision import BudgetStatus, Decision, make_plan
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import Allocation
 from graphprune.pipeline import AnalysisPass, State
@@ -23,11 +23,11 @@ from graphprune.report.text import COSTS
 
 from .costs import Cost, cost_of
 
-__all__ = ["Given"]
+__all__ = ["GivenPlan"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given(AnalysisPass):
+class GivenPlan(AnalysisPass):
     """Take the widths and channels of a plan.
 
     Given: a plan made for this architecture. Result: a decision with its costs on this
@@ -69,7 +69,7 @@ class Given(AnalysisPass):
         widths = [len(group.keep) for group in plan.groups]
         table = state.get(LatencyTable)
         met = [
-            _met(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
+            _status(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
             for b in asked
             if b.cost != "latency" or table is not None
         ]
@@ -78,7 +78,7 @@ class Given(AnalysisPass):
         )
         if not met:
             met = [
-                _met(
+                _status(
                     Budget("macs", 1.0),
                     cost_of("macs", analysis, state.program, None),
                     analysis.widths,
@@ -97,8 +97,8 @@ class Given(AnalysisPass):
         return Decision(plan, allocation, tuple(met), tuple(notes))
 
 
-def _met(
+def _status(
     budget: Budget, cost: Cost, dense: Sequence[int] | NDArray[np.int64], widths: Sequence[int]
-) -> Met:
+) -> BudgetStatus:
     whole = cost.at(dense)
-    return Met(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))
+    return BudgetStatus(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))

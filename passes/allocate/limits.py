@@ -14,7 +14,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.equal_splits import equal_pieces
 from graphprune.analysis.groups import Group
 from graphprune.errors import OptionError
-from graphprune.passes.solver import Ties
+from graphprune.passes.solver import EqualWidths
 from graphprune.rebuild.class_constraints import ClassConstraints
 
 __all__ = ["Limits"]
@@ -45,7 +45,7 @@ class Limits:
 
     def widths(
         self, analysis: Analysis, constraints: ClassConstraints | None = None
-    ) -> tuple[list[NDArray[np.int64]], Ties]:
+    ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
         """Candidate widths of every group, ascending up to the dense one; and groups that are one.
 
         With ``round_to="auto"`` they aren't rounded yet, as that takes a latency table.
@@ -62,13 +62,13 @@ class Limits:
                 )
         if not self.keep_class:
             found = [self._candidates(group) for group in analysis.groups]
-            return found, Ties.of(range(len(found)))
+            return found, EqualWidths.of(range(len(found)))
         whole = constraints.whole if constraints else frozenset[str]()
         found = [
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
-        return found, Ties.of(constraints.firsts if constraints else equal_pieces(analysis))
+        return found, EqualWidths.of(constraints.firsts if constraints else equal_pieces(analysis))
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)

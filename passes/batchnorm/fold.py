@@ -35,7 +35,7 @@ from graphprune.ops.norm import BATCH_NORM
 
 from .sites import Site, Sites
 
-__all__ = ["affine", "fold", "fold_batchnorm", "foldable", "grouped"]
+__all__ = ["fold", "fold_batchnorm", "foldable", "grouped", "scale_and_shift"]
 
 
 def fold_batchnorm(program: ExportedProgram) -> ExportedProgram:
@@ -87,7 +87,7 @@ def _batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def _apply(module: fx.GraphModule, site: Site) -> None:
-    scale, shift = affine(site.bn, state(module))
+    scale, shift = scale_and_shift(site.bn, state(module))
     for layer in site.layers:
         _rewrite(module, layer, _fold_after if site.after else _fold_before, scale, shift)
     value = bind(site.bn)["input"]
@@ -98,7 +98,7 @@ def _apply(module: fx.GraphModule, site: Site) -> None:
         _drop_if_unused(module, node)
 
 
-def affine(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def scale_and_shift(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Scale and shift ``[channels]`` of a BN, in float64.
 
     Args:

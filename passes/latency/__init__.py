@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from .measure import Measure, measure
-from .operators import Operator, Workload, workload
+from .operators import KernelCall, Workload, workload
 from .predict import Latency
 from .profiling import ProfileLatency, slim_onnx
 
 __all__ = [
+    "KernelCall",
     "Latency",
     "Measure",
-    "Operator",
     "ProfileLatency",
     "Workload",
     "measure",

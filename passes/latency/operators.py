@@ -23,7 +23,7 @@ from graphprune.plan.latency_table import Kernel
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution
 
-__all__ = ["Operator", "Workload", "workload"]
+__all__ = ["KernelCall", "Workload", "workload"]
 
 aten = torch.ops.aten
 
@@ -34,7 +34,7 @@ POOLS: dict[Any, str] = {
 
 
 @dataclass(frozen=True)
-class Operator:
+class KernelCall:
     """One run of a kernel.
 
     Attributes:
@@ -59,7 +59,7 @@ class Workload:
         others: how often each operator without a kernel occurs.
     """
 
-    operators: tuple[Operator, ...]
+    operators: tuple[KernelCall, ...]
     bytes: Polynomial
     macs: Polynomial
     others: Mapping[str, int]
@@ -72,10 +72,10 @@ def workload(analysis: Analysis, batch: int = 1) -> Workload:
         analysis: of the dense program.
         batch: samples per run, where the program's batch is dynamic.
     """
-    return _Reader(analysis, batch).read()
+    return _WorkloadBuilder(analysis, batch).build()
 
 
-class _Reader:
+class _WorkloadBuilder:
     """Walks a graph in order."""
 
     def __init__(self, analysis: Analysis, batch: int) -> None:
@@ -83,9 +83,9 @@ class _Reader:
         self.exported = Exported(analysis)
         self.fusion = Fusion(self.exported)
 
-    def read(self) -> Workload:
+    def build(self) -> Workload:
         """All calls."""
-        found: list[Operator] = []
+        found: list[KernelCall] = []
         written: list[Polynomial] = []
         macs: list[Polynomial] = []
         others: dict[str, int] = {}
@@ -108,7 +108,7 @@ class _Reader:
                 macs.append(share.scaled(self.batch if self.analysis.costs.batch > 1 else 1))
         return Workload(tuple(found), total(written), total(macs), others)
 
-    def _operator(self, node: fx.Node) -> Operator | None:
+    def _operator(self, node: fx.Node) -> KernelCall | None:
         """The kernel of a call, if there is one for it."""
         form, handler = form_of(node), None
         if is_convolution(node):
@@ -125,15 +125,15 @@ class _Reader:
             handler = self._binary
         return None if handler is None else handler(node)
 
-    def _normalisation(self, node: fx.Node) -> Operator | None:
+    def _normalisation(self, node: fx.Node) -> KernelCall | None:
         return self._alone(node, "BatchNormalization")
 
-    def _activated(self, node: fx.Node) -> Operator | None:
+    def _activated(self, node: fx.Node) -> KernelCall | None:
         name, *numbers = activation(node)
         values = tuple(n for n in numbers if not isinstance(n, str))
         return self._alone(node, str(name), (("values", values),) if values else ())
 
-    def _convolution(self, node: fx.Node) -> Operator | None:
+    def _convolution(self, node: fx.Node) -> KernelCall | None:
         call = bind(node)
         source, weight = call["input"], call["weight"]
         sizes = shape(weight)
@@ -163,9 +163,9 @@ class _Reader:
             tuple(sorted(attributes.items())),
             tail,
         )
-        return _narrowed(Operator(node, kernel, (inner, outer)))
+        return _narrowed(KernelCall(node, kernel, (inner, outer)))
 
-    def _linear(self, node: fx.Node) -> Operator:
+    def _linear(self, node: fx.Node) -> KernelCall:
         call = bind(node)
         source, weight = call["input"], call["weight"]
         last = len(shape(source)) - 1
@@ -177,9 +177,9 @@ class _Reader:
             self.fusion.tail(node),
         )
         sizes = self.exported.sizes(weight)
-        return Operator(node, kernel, (sizes[1], sizes[0]))
+        return KernelCall(node, kernel, (sizes[1], sizes[0]))
 
-    def _pool(self, node: fx.Node) -> Operator | None:
+    def _pool(self, node: fx.Node) -> KernelCall | None:
         call, kind = bind(node), POOLS[node.target]
         attributes: dict[str, tuple[int | float, ...]] = {}
         if kind == "mean":
@@ -204,7 +204,7 @@ class _Reader:
                 return None
         return self._alone(node, kind, tuple(sorted(attributes.items())))
 
-    def _binary(self, node: fx.Node) -> Operator | None:
+    def _binary(self, node: fx.Node) -> KernelCall | None:
         """An addition or product whose operands have a width in the same place."""
         call = bind(node)
         operands = call["self"], call["other"]
@@ -223,7 +223,7 @@ class _Reader:
         node: fx.Node,
         kind: str,
         attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = (),
-    ) -> Operator | None:
+    ) -> KernelCall | None:
         """An operator that keeps its channels."""
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and traits_of(node).arithmetic:
@@ -239,7 +239,7 @@ class _Reader:
             (shape(source)[axis],),
             (("axis", (axis,)), *attributes),
         )
-        return Operator(node, kernel, (sizes[axis],))
+        return KernelCall(node, kernel, (sizes[axis],))
 
     def _shape(self, node: fx.Node, width: int) -> tuple[int, ...]:
         sizes = self._batched(node)
@@ -274,7 +274,7 @@ def _padding(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -
     return _each(padding, len(kernel)) * 2
 
 
-def _narrowed(operator: Operator) -> Operator:
+def _narrowed(operator: KernelCall) -> KernelCall:
     """One width instead of two, where they are the same channels, as in a depthwise layer."""
     inner, outer = operator.widths
     dense_in, dense_out = operator.kernel.widths

@@ -15,7 +15,7 @@ from graphprune.errors import MismatchError
 from graphprune.passes.solver import Factor
 from graphprune.plan.latency_table import LatencyTable
 
-from .operators import Operator, Workload
+from .operators import KernelCall, Workload
 
 __all__ = ["Latency"]
 
@@ -62,7 +62,7 @@ class Latency:
         return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac)])
 
     def _seconds(
-        self, operator: Operator, widths: Sequence[NDArray[np.float64]]
+        self, operator: KernelCall, widths: Sequence[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
         whole = [np.maximum(np.rint(w).astype(np.int64), 1) for w in widths]
         return self.table.kernels[operator.kernel.key].at(*whole)
@@ -87,7 +87,7 @@ class Latency:
         return all(self._cells(o, widths) <= _CELLS for o in self.work.operators)
 
     @staticmethod
-    def _cells(operator: Operator, widths: Sequence[NDArray[np.int64]]) -> int:
+    def _cells(operator: KernelCall, widths: Sequence[NDArray[np.int64]]) -> int:
         return math.prod(len(widths[g]) for g in _scope(operator))
 
     def factors(self, widths: Sequence[NDArray[np.int64]]) -> tuple[list[Factor], Polynomial]:
@@ -107,7 +107,7 @@ class Latency:
         return tables, total(parts)
 
     def _factor(
-        self, operator: Operator, scope: tuple[int, ...], widths: Sequence[NDArray[np.int64]]
+        self, operator: KernelCall, scope: tuple[int, ...], widths: Sequence[NDArray[np.int64]]
     ) -> Factor:
         axes = dict(zip(scope, np.ix_(*(widths[g].astype(np.float64) for g in scope)), strict=True))
         sizes = [
@@ -118,7 +118,7 @@ class Latency:
         seconds = np.broadcast_to(self._seconds(operator, sizes), shape)
         return Factor(scope, self.table.scale * seconds)
 
-    def _bilinear(self, operator: Operator) -> Polynomial:
+    def _bilinear(self, operator: KernelCall) -> Polynomial:
         grid = self.table.kernels[operator.kernel.key].even
         points = np.stack([a.ravel() for a in np.meshgrid(*grid.axes, indexing="ij")])
         terms = [np.ones(points.shape[1]), *points]
@@ -132,6 +132,6 @@ class Latency:
         return total(parts)
 
 
-def _scope(operator: Operator) -> tuple[int, ...]:
+def _scope(operator: KernelCall) -> tuple[int, ...]:
     """The groups that an operator's widths depend on."""
     return tuple(sorted({g for p in operator.widths for key in p.terms for g in key}))

@@ -7,21 +7,21 @@ from typing import Any
 import torch
 from torch import distributed
 
-__all__ = ["gathered", "mine", "total"]
+__all__ = ["gather_over_processes", "own_batches", "sum_over_processes"]
 
 
 def _active() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def mine(count: int) -> tuple[int, ...]:
+def own_batches(count: int) -> tuple[int, ...]:
     """Numbers of the batches that this process takes, of ``count``; all, if it is alone."""
     if not _active():
         return tuple(range(count))
     return tuple(range(distributed.get_rank(), count, distributed.get_world_size()))
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
+def sum_over_processes(value: torch.Tensor) -> torch.Tensor:
     """The sum over all processes. The argument isn't changed."""
     if not _active():
         return value
@@ -32,7 +32,7 @@ def total(value: torch.Tensor) -> torch.Tensor:
     return summed.to(value.device)
 
 
-def gathered(value: torch.Tensor, dim: int) -> torch.Tensor:
+def gather_over_processes(value: torch.Tensor, dim: int) -> torch.Tensor:
     """The tensors of all processes, one behind the other."""
     if not _active():
         return value

@@ -12,7 +12,7 @@ from graphprune.ir.nodes import bind, is_comparable, shape
 from graphprune.ops import Form, form_of, traits_of
 
 from .layers import Layer
-from .weight_views import Stored
+from .weight_views import StoredTensors
 
 __all__ = ["find_layers"]
 
@@ -23,7 +23,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
     Left out: weights that inputs have a say in, or that are read otherwise too; and layers of complex
     values, or of as many as values say.
     """
-    stored, computed = Stored(module), stored_calls(module)
+    stored, computed = StoredTensors(module), stored_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
         form = _product(node)
@@ -34,7 +34,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         if (
             not is_comparable(value)
             or not _is_weight(weight)
-            or not (weight in computed or stored.own(weight, len(weight.users)))
+            or not (weight in computed or stored.is_exclusive(weight, len(weight.users)))
         ):
             continue
         layer = Layer(
@@ -43,7 +43,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         if form.bias is None or call[form.bias] is None:
             found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
         # One number for each channel by the operator's own terms, or by broadcasting.
-        elif stored.own(bias := call[form.bias], layer.calls) and (
+        elif stored.is_exclusive(bias := call[form.bias], layer.calls) and (
             form.bias == "bias" or _is_per_channel(bias, layer)
         ):
             found.append(replace(layer, bias=bias))
@@ -77,14 +77,14 @@ def _is_product(node: fx.Node, form: Form) -> bool:
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
 
 
-def _with_sum(layer: Layer, stored: Stored) -> Layer:
+def _with_sum(layer: Layer, stored: StoredTensors) -> Layer:
     """A layer without a bias, with that which a sum behind it adds."""
     readers = list(layer.node.users)
     if len(readers) != 1 or traits_of(readers[0]).arithmetic != "sum":
         return layer
     call = bind(readers[0])
     bias = call["other"] if call["self"] is layer.node else call["self"]
-    if call["alpha"] != 1 or not stored.own(bias, 1) or not _is_per_channel(bias, layer):
+    if call["alpha"] != 1 or not stored.is_exclusive(bias, 1) or not _is_per_channel(bias, layer):
         return layer
     return replace(layer, bias=bias, end=readers[0])
 

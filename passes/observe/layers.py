@@ -21,7 +21,15 @@ from graphprune.ir.constant_calls import stored_calls
 from graphprune.ir.nodes import bind, shape
 from graphprune.passes.batchnorm.fold import by_group, from_groups
 
-__all__ = ["Layer", "as_matrix", "from_matrix", "others", "sizes", "staying", "tied"]
+__all__ = [
+    "Layer",
+    "as_matrix",
+    "from_matrix",
+    "kept_channels",
+    "regression_sizes",
+    "tied",
+    "weights_left_out",
+]
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def from_matrix(matrix: Tensor, size: torch.Size, *, transposed: bool) -> Tensor
     return from_groups(wide, size, transposed=transposed)
 
 
-def sizes(layer: Layer) -> tuple[int, int]:
+def regression_sizes(layer: Layer) -> tuple[int, int]:
     """Groups, and unknowns of the regression of one output in one of them."""
     groups, size = int(bind(layer.node).get("groups", 1)), shape(layer.weight)
     inputs = size[0] // groups if layer.transposed else size[1]
@@ -102,7 +110,7 @@ def tied(layers: Iterable[Layer]) -> dict[Layer, tuple[Layer, ...]]:
     return {tie[0]: tuple(tie) for tie in by_weight.values()}
 
 
-def others(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
+def weights_left_out(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
     """Names of the weights that lose inputs, other than those of some calls."""
     analysis, kept = cut.analysis, cut.kept
     computed = stored_calls(analysis.module, larger=True)
@@ -119,12 +127,12 @@ def others(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def staying(layer: Layer, cut: Cut) -> Tensor | None:
+def kept_channels(layer: Layer, cut: Cut) -> Tensor | None:
     """Which channels of a layer's output stay: a mask. ``None`` if other dimensions shrink as well."""
     layout, kept = cut.analysis.layouts[layer.node], cut.kept
     if not isinstance(layout, tuple):
         return None
-    others: list[Axis] = list(layout)
-    own = others.pop(layer.channel)
-    whole = all(bool(kept(axis).all()) for axis in others)
-    return torch.from_numpy(kept(own)) if whole else None  # pyright: ignore[reportUnknownMemberType]
+    other_axes: list[Axis] = list(layout)
+    channels = other_axes.pop(layer.channel)
+    whole = all(bool(kept(axis).all()) for axis in other_axes)
+    return torch.from_numpy(kept(channels)) if whole else None  # pyright: ignore[reportUnknownMemberType]

@@ -11,9 +11,9 @@ from torch import Tensor, fx
 
 from graphprune.verify.oracle import run
 
-from .distributed import total
+from .distributed import sum_over_processes
 from .find_layers import find_layers
-from .layers import Layer, sizes, tied
+from .layers import Layer, regression_sizes, tied
 from .patches import input_rows, sample_rows
 
 __all__ = ["WIDEST", "Listener", "Moments", "input_moments"]
@@ -62,8 +62,8 @@ class Moments:
 
     def everywhere(self) -> Moments:
         """Of the rows of all processes."""
-        count = total(torch.tensor([self.count], dtype=torch.float64))
-        return Moments(total(self.gram), total(self.sum), float(count))
+        count = sum_over_processes(torch.tensor([self.count], dtype=torch.float64))
+        return Moments(sum_over_processes(self.gram), sum_over_processes(self.sum), float(count))
 
     @property
     def mean(self) -> Tensor:
@@ -94,10 +94,13 @@ def input_moments(
         batches: flat inputs.
         per_unknown: rows to sample for each input of a layer.
     """
-    layers = [each for each in find_layers(module) if sizes(each)[1] <= WIDEST]
+    layers = [each for each in find_layers(module) if regression_sizes(each)[1] <= WIDEST]
     listener = Listener(
         module,
-        {each: max(1, round(per_unknown / len(batches) * sizes(each)[1])) for each in layers},
+        {
+            each: max(1, round(per_unknown / len(batches) * regression_sizes(each)[1]))
+            for each in layers
+        },
     )
     with torch.no_grad():
         for number, batch in enumerate(batches):
@@ -137,6 +140,6 @@ class Listener(fx.Interpreter):
 
     def note(self, layer: Layer, rows: Tensor) -> None:
         """Add up what goes into a layer for these rows of its output."""
-        own = Moments.of(input_rows(layer, self.env[layer.value], rows, sizes(layer)[0]))
+        own = Moments.of(input_rows(layer, self.env[layer.value], rows, regression_sizes(layer)[0]))
         first = self._first[layer]
         self.sums[first] = self.sums[first] + own if first in self.sums else own

@@ -19,14 +19,14 @@ from graphprune.ir.nodes import is_comparable
 from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import run
 
-from .distributed import mine, total
+from .distributed import own_batches, sum_over_processes
 from .find_layers import find_layers
-from .layers import Layer, sizes, tied
+from .layers import Layer, regression_sizes, tied
 from .moments import WIDEST, Listener, Moments
 from .patches import output_rows
 from .refit_targets import Target, find_target
 from .row_budget import rows_per_batch
-from .staged_run import Frontier
+from .staged_run import StagedRun
 
 __all__ = ["Observations", "Record"]
 
@@ -92,7 +92,7 @@ class Observations(RunFact):
     @cached_property
     def weights(self) -> dict[Layer, Tensor]:
         """Their dense weights."""
-        run = Frontier(self.analysis.module, [])
+        run = StagedRun(self.analysis.module, [])
         return {layer: run.constant(layer.weight) for layer in self.layers}
 
     @cached_property
@@ -103,12 +103,16 @@ class Observations(RunFact):
     @cached_property
     def fitted(self) -> tuple[int, ...]:
         """Numbers of this process's batches to fit on."""
-        return tuple(sorted(set(self.data.split(HELD_OUT)[0]) & set(mine(len(self.batches)))))
+        return tuple(
+            sorted(set(self.data.split(HELD_OUT)[0]) & set(own_batches(len(self.batches))))
+        )
 
     @cached_property
     def held_out(self) -> tuple[int, ...]:
         """Numbers of this process's batches to judge on."""
-        return tuple(sorted(set(self.data.split(HELD_OUT)[1]) & set(mine(len(self.batches)))))
+        return tuple(
+            sorted(set(self.data.split(HELD_OUT)[1]) & set(own_batches(len(self.batches))))
+        )
 
     @cached_property
     def record(self) -> Record:
@@ -117,7 +121,7 @@ class Observations(RunFact):
         numbers = sorted({*self.fitted, *self.held_out})
         for place, number in enumerate(numbers):
             self.tell("observe", place, len(numbers))
-            watch.see(number)
+            watch.observe_batch(number)
         return watch.record()
 
     @cached_property
@@ -150,7 +154,7 @@ class Observations(RunFact):
                 if compared:
                     wrong += (got.double() - want.double()).square().sum().cpu()
                     spread += (want.double() - want.double().mean()).square().sum().cpu()
-        wrong, spread = total(wrong), total(spread)
+        wrong, spread = sum_over_processes(wrong), sum_over_processes(spread)
         error = float(wrong / spread.clamp_min(1e-30))
         return error if math.isfinite(error) else math.inf
 
@@ -163,7 +167,7 @@ class _Watch(Listener):
         super().__init__(
             module, rows_per_batch(module, layers, observations.data), observations.seed
         )
-        self._seen = observations
+        self._observations = observations
         self._aims: dict[fx.Node, list[Layer]] = {}
         for layer, target in observations.targets.items():
             self._aims.setdefault(target.value, []).append(layer)
@@ -172,11 +176,11 @@ class _Watch(Listener):
         self._targets: dict[tuple[Layer, int], Tensor] = {}
         self._outputs: dict[int, list[Any]] = {}
 
-    def see(self, number: int) -> None:
+    def observe_batch(self, number: int) -> None:
         """One batch."""
         self.number = number
-        outputs = run(self, self._seen.batches[number])
-        if number in self._seen.held_out:
+        outputs = run(self, self._observations.batches[number])
+        if number in self._observations.held_out:
             self._outputs[number] = outputs
 
     def run_node(self, n: fx.Node) -> Any:
@@ -190,19 +194,19 @@ class _Watch(Listener):
     def note(self, layer: Layer, rows: Tensor) -> None:
         """Which rows; their moments, if they have a part in the fit."""
         self._rows[layer, self.number] = rows
-        if layer in self._cut and self.number in self._seen.fitted:
+        if layer in self._cut and self.number in self._observations.fitted:
             super().note(layer, rows)
 
     def record(self) -> Record:
         """All notes, with the sums of all processes."""
         moments: dict[Layer, Moments] = {}
-        for layer in (first for first in self._seen.ties if first in self._cut):
-            own = self.sums.pop(layer, None) or Moments.zero(*sizes(layer))
+        for layer in (first for first in self._observations.ties if first in self._cut):
+            own = self.sums.pop(layer, None) or Moments.zero(*regression_sizes(layer))
             moments[layer] = own.everywhere()
         return Record(moments, self._rows, self._targets, self._outputs)
 
 
-def _may_be_cut(seen: Observations, layer: Layer) -> bool:
+def _may_be_cut(observations: Observations, layer: Layer) -> bool:
     """Whether a group lies on the layer's input side, and its moments fit into memory."""
-    axes = (c.axis for c in seen.analysis.facts[layer.node].contractions)
-    return sizes(layer)[1] <= WIDEST and any(axis.shape[1] for axis in axes)
+    axes = (c.axis for c in observations.analysis.facts[layer.node].contractions)
+    return regression_sizes(layer)[1] <= WIDEST and any(axis.shape[1] for axis in axes)

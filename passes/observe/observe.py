@@ -33,6 +33,6 @@ class Observe(AnalysisPass):
         Raises:
             OptionError: if no output of the model can be compared between networks.
         """
-        seen = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
-        _ = seen.compared, seen.record
-        return seen
+        observations = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
+        _ = observations.compared, observations.record
+        return observations

@@ -17,12 +17,12 @@ from torch import Tensor, fx
 from graphprune.ir.nodes import bind
 from graphprune.ops import is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.batchnorm.fold import affine as affine_of
+from graphprune.passes.batchnorm.fold import scale_and_shift
 
 from .layers import Layer, from_matrix
-from .staged_run import Frontier
+from .staged_run import StagedRun
 
-__all__ = ["Target", "affine", "find_target", "put"]
+__all__ = ["Target", "combined_scale_and_shift", "find_target", "set_weights"]
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,19 @@ def find_target(layer: Layer) -> Target:
     return Target(value, tuple(norms), other, end)
 
 
-def affine(
+def combined_scale_and_shift(
     norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor] | None:
     """``(scale, shift)`` of some BatchNorms in evaluation, ``[channels]`` each, float64."""
     found: tuple[Tensor, Tensor] | None = None
     for norm in norms:
-        scale, shift = affine_of(norm, tensors)
+        scale, shift = scale_and_shift(norm, tensors)
         found = (scale, shift) if found is None else (found[0] * scale, found[1] * scale + shift)
     return found
 
 
-def put(
-    run: Frontier,
+def set_weights(
+    run: StagedRun,
     layer: Layer,
     copies: Mapping[fx.Node, fx.Node],
     norms: tuple[fx.Node, ...],
@@ -97,14 +97,16 @@ def put(
     """
     place = copies.get(layer.weight, layer.weight)
     old = run.constant(place)
-    run.put(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype))
+    run.set_constant(
+        place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype)
+    )
     place = layer.bias
     if place is None and norms:
         place, change = bind(norms[0])["running_mean"], -change
     if place is not None:
         place = copies.get(place, place)
         now = run.constant(place)
-        run.put(place, (now.double() + change.reshape(now.shape)).to(now.dtype))
+        run.set_constant(place, (now.double() + change.reshape(now.shape)).to(now.dtype))
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:
@@ -134,12 +136,12 @@ def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
     if call["alpha"] != 1 or len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
     other = others[0]
-    example, own, mine = (node.meta.get("val") for node in (other, reader, value))
+    example, summed, mine = (node.meta.get("val") for node in (other, reader, value))
     same = (
         isinstance(example, Tensor)
-        and isinstance(own, Tensor)
+        and isinstance(summed, Tensor)
         and isinstance(mine, Tensor)
-        and example.shape == own.shape == mine.shape
+        and example.shape == summed.shape == mine.shape
     )
     return (
         other

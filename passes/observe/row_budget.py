@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from graphprune.data.calibration import Calibration
 from graphprune.ir.nodes import shape
 
-from .layers import Layer, sizes
+from .layers import Layer, regression_sizes
 from .moments import WIDEST
 
 __all__ = ["rows_per_batch"]
@@ -78,7 +78,7 @@ def _positions(layer: Layer) -> int:
 
 
 def _wanted(layer: Layer, samples: int) -> int:
-    groups, unknowns = sizes(layer)
+    groups, unknowns = regression_sizes(layer)
     wanted = max(
         min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns
     )

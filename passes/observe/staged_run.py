@@ -18,10 +18,10 @@ from graphprune.ir.program import state
 
 from .weight_views import base_of, part_of
 
-__all__ = ["Frontier"]
+__all__ = ["StagedRun"]
 
 
-class Frontier:
+class StagedRun:
     """The values between what has been run and what hasn't.
 
     A layer can be changed when everything before it has run, on every batch, with the changes
@@ -105,14 +105,14 @@ class Frontier:
                 self._known[node] = evaluate(node, self.constant)
         return self._known[node]
 
-    def put(self, node: fx.Node, value: torch.Tensor) -> None:
+    def set_constant(self, node: fx.Node, value: torch.Tensor) -> None:
         """Give such a node another value, which nothing that has run knows of."""
         if node.op == "get_attr":
             self.tensors[str(node.target)] = value
         else:
             self._known[node] = value
 
-    def settle(self, node: fx.Node) -> None:
+    def write_back(self, node: fx.Node) -> None:
         """Write the value that a part of a stored tensor was given into that tensor."""
         base = base_of(node)
         if base is None or base is node or node not in self._known:
@@ -120,9 +120,9 @@ class Frontier:
         whole = self.constant(base).clone()
         if (part := part_of(whole, node)) is not None:
             part.copy_(self._known[node])
-            self.put(base, whole)
+            self.set_constant(base, whole)
 
-    def fork(self) -> Frontier:
+    def fork(self) -> StagedRun:
         """A second frontier at the same place, which shares no memory with this one."""
         twin = copy.copy(self)
         twin.tensors, twin._known, twin._done = (
@@ -133,14 +133,14 @@ class Frontier:
         twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
         return twin
 
-    def moved(self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]) -> Frontier:
+    def moved(self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]) -> StagedRun:
         """A second frontier at the same place of another graph, in which what has been run is the same.
 
         Args:
             module: the other graph.
             copies: its node for each node of this graph whose value it computes.
         """
-        twin, values = Frontier(module, []), self.fork()._values
+        twin, values = StagedRun(module, []), self.fork()._values
         twin._done = {copies[node] for node in self._done if node in copies}
         twin._values = [{copies[node]: value for node, value in each.items()} for each in values]
         return twin

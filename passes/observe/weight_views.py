@@ -18,7 +18,7 @@ from graphprune.ir.constant_calls import stored_calls
 from graphprune.ir.nodes import evaluate
 from graphprune.ir.program import state
 
-__all__ = ["Stored", "base_of", "part_of", "seen"]
+__all__ = ["StoredTensors", "base_of", "part_of", "view_of"]
 
 
 def base_of(node: fx.Node) -> fx.Node | None:
@@ -40,7 +40,7 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
         node: with a base; see ``base_of``.
     """
     with torch.no_grad():
-        part = seen(node, tensor)
+        part = view_of(node, tensor)
     if not isinstance(part, Tensor) or part.dtype != tensor.dtype:
         return None
     shared = part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
@@ -50,12 +50,12 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
     return part if shared and not repeated else None
 
 
-def seen(node: fx.Node, tensor: Tensor) -> Any:
+def view_of(node: fx.Node, tensor: Tensor) -> Any:
     """What a node with a base sees of a tensor in the place of the stored one."""
-    return tensor if node.op == "get_attr" else evaluate(node, partial(seen, tensor=tensor))
+    return tensor if node.op == "get_attr" else evaluate(node, partial(view_of, tensor=tensor))
 
 
-class Stored:
+class StoredTensors:
     """The tensors of a graph, and what reads them.
 
     Args:
@@ -75,7 +75,7 @@ class Stored:
             self._readings[id(tensor)] += [node for user in node.users if user not in self._bases]
         self._counts: dict[int, Tensor] = {}
 
-    def own(self, node: Any, calls: int) -> bool:
+    def is_exclusive(self, node: Any, calls: int) -> bool:
         """Whether it is a stored tensor or a part of one, which so many calls read and nothing else."""
         if node not in self._bases:
             return False

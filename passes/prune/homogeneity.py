@@ -13,7 +13,7 @@ from graphprune.ir.nodes import is_continuous, shape
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Double, wide_type
 
-__all__ = ["unscaled"]
+__all__ = ["non_homogeneous_groups"]
 
 FACTOR = 1024.0
 """Large, so that what saturates does, and a power of two, so that nothing rounds."""
@@ -21,7 +21,7 @@ FACTOR = 1024.0
 TOLERANCE = 1e-9
 
 
-def unscaled(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
+def non_homogeneous_groups(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
     """Ids of the groups whose channels meet a call that isn't positively homogeneous.
 
     Every call that hands channels on is tried in float64 on random values: does scaling those of
@@ -32,13 +32,13 @@ def unscaled(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
         analysis: of the dense program.
         folded: calls that count as part of the one before, and aren't tried.
     """
-    run = _Trying(analysis, folded)
+    run = _HomogeneityTest(analysis, folded)
     with torch.no_grad():
         run.run(*_inputs(analysis), enable_io_processing=False)
     return frozenset(run.found)
 
 
-class _Trying(Double):
+class _HomogeneityTest(Double):
     def __init__(self, analysis: Analysis, folded: frozenset[fx.Node]) -> None:
         super().__init__(analysis.module)
         self._folded = folded

@@ -34,11 +34,11 @@ from graphprune.ir.program import relift, state, unlift
 from graphprune.ir.tensors import set_tensor
 from graphprune.passes.decision import Decision
 from graphprune.passes.score.interpreter import rows_of
-from graphprune.passes.score.producers import Units
+from graphprune.passes.score.producers import FilterFinder
 from graphprune.pipeline import Pipeline, RunFact, State, TransformPass
 from graphprune.verify.oracle import Verdict
 
-from .homogeneity import unscaled
+from .homogeneity import non_homogeneous_groups
 from .prune import Prune
 
 __all__ = ["Merge", "Merged", "merge"]
@@ -90,9 +90,9 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
         were merged.
     """
     analysis = cut.analysis
-    units = Units(analysis)
-    held = unscaled(analysis, units.folded)
-    current = _Current(analysis, tensors)
+    units = FilterFinder(analysis)
+    held = non_homogeneous_groups(analysis, units.folded)
+    current = _MergedTensors(analysis, tensors)
     counts: dict[str, int] = {}
     for group in analysis.groups:
         kept = cut.channels(group)
@@ -112,7 +112,7 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
     return current.tensors, Merged(counts)
 
 
-class _Current:
+class _MergedTensors:
     """Tensors as they are after the groups so far."""
 
     def __init__(self, analysis: Analysis, tensors: Tensors) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Distance", "Outputs", "sums"]
+__all__ = ["Distance", "Outputs", "moment_sums"]
 
 Outputs = list[Tensor]
 """Floating-point outputs of a program, flat."""
@@ -36,7 +36,7 @@ class Distance:
 
     @classmethod
     def of(cls, batches: Sequence[Tensor]) -> Distance:
-        """Measure the scales; given the ``sums`` of the dense values of each batch."""
+        """Measure the scales; given the ``moment_sums`` of the dense values of each batch."""
         count, total, squares = torch.stack(list(batches)).sum(0).T
         mean, energy = total / count, squares / count
         variance = energy - mean.square()
@@ -59,7 +59,7 @@ class Distance:
         return torch.stack(each).mean()
 
 
-def sums(values: Sequence[Tensor]) -> Tensor:
+def moment_sums(values: Sequence[Tensor]) -> Tensor:
     """``[len(values), 3]``, float64: how many numbers, their sum, and that of their squares."""
     rows = [(x.numel(), float(x.double().sum()), float(x.double().square().sum())) for x in values]
     return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 3)

@@ -19,7 +19,7 @@ from graphprune.ir.program import fingerprint, unlift, user_inputs
 from graphprune.pipeline import RunFact, State, TransformPass
 
 from .augment import check_names
-from .distance import Distance, Outputs, sums
+from .distance import Distance, Outputs, moment_sums
 from .effort import Effort
 from .optimizers import RATES, optimizers
 from .recover import with_tensors
@@ -115,7 +115,7 @@ class Distil(TransformPass):
         for x in (data.batches[i] for i in aside):
             outputs, inside = pair.wanted(x)
             held_out.append((x, outputs))
-            spread.append((sums(outputs), sums(inside)))
+            spread.append((moment_sums(outputs), moment_sums(inside)))
         distance, inside = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(data, numbers, size, self.seed)
         measured = [data.batches[i] for i in numbers[: -(-MEASURED // batch_size(dense))]]
@@ -134,13 +134,18 @@ class Distil(TransformPass):
             progress=state.progress,
             begun=begun,
         )
-        held = loop.run()
-        found = Distilled(held.first, min(held.best, held.first), held.step, held.seconds)
-        if not held.best < held.first:
+        trained = loop.run()
+        found = Distilled(
+            trained.first_error,
+            min(trained.best_error, trained.first_error),
+            trained.step,
+            trained.seconds,
+        )
+        if not trained.best_error < trained.first_error:
             return state.program, (found,)
-        trained = dict(student.named_parameters(remove_duplicate=False))
-        trained |= dict(student.named_buffers(remove_duplicate=False))
-        return with_tensors(state.program, trained), (found,)
+        tensors = dict(student.named_parameters(remove_duplicate=False))
+        tensors |= dict(student.named_buffers(remove_duplicate=False))
+        return with_tensors(state.program, tensors), (found,)
 
     def _settings(self) -> Settings:
         return Settings(self.effort, self.augment, self.batch_training, self.seed)

@@ -19,20 +19,20 @@ from torch import Tensor, fx
 from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
 from graphprune.passes.observe import (
-    Frontier,
     Layer,
     Observations,
-    Stored,
-    affine,
+    StagedRun,
+    StoredTensors,
+    combined_scale_and_shift,
     input_rows,
+    kept_channels,
     output_rows,
-    put,
-    staying,
+    set_weights,
 )
-from graphprune.passes.observe.distributed import total
+from graphprune.passes.observe.distributed import sum_over_processes
 from graphprune.pipeline import RunFact
 
-from .normal_equations import Rows, times
+from .normal_equations import Rows, apply_weight
 from .ridge import Fit, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
@@ -79,16 +79,16 @@ def repair(
     """
     module, copies = cut.module, cut.copies
     used = sorted({*observations.held_out, *(observations.fitted if refitting else ())})
-    run = Frontier(module, [observations.batches[b] for b in used], tensors)
-    known, stored = dict(like.fits) if like else {}, Stored(module)
+    run = StagedRun(module, [observations.batches[b] for b in used], tensors)
+    known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[layer.node] for layer in observations.layers}
     for layer, tie in observations.ties.items() if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
-        channels = [rows for each in tie if (rows := staying(each, cut)) is not None]
+        channels = [rows for each in tie if (rows := kept_channels(each, cut)) is not None]
         if len(channels) == len(tie) and all(
-            stored.own(copies[n], layer.calls) for n in layer.places
+            stored.is_exclusive(copies[n], layer.calls) for n in layer.places
         ):
             problem = _Problem(observations, tie, channels[0], run, copies, used)
             if run.reach(problem.needed(), ahead):
@@ -102,16 +102,16 @@ def repair(
 class _Problem:
     """The regression of one weight, in the calls that share it, whose ``channels`` stay."""
 
-    seen: Observations
+    observations: Observations
     tie: tuple[Layer, ...]
     channels: Tensor
-    run: Frontier
+    run: StagedRun
     copies: Mapping[fx.Node, fx.Node]
     numbers: list[int]
 
     def needed(self) -> list[fx.Node]:
         """What is multiplied with the weight, and what is added behind."""
-        others = [self.seen.targets[each].other for each in self.tie]
+        others = [self.observations.targets[each].other for each in self.tie]
         return [
             self.copies[node]
             for node in (*(each.value for each in self.tie), *others)
@@ -124,7 +124,7 @@ class _Problem:
         Args:
             known: how to fit all rows; ``None``: find out on those kept aside.
         """
-        tensors, layer, targets = self.run.tensors, self.tie[0], self.seen.targets
+        tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
         stored = self.run.constant(self.copies[layer.weight])
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
         weight = layer.matrix(stored, groups)
@@ -133,7 +133,7 @@ class _Problem:
             if layer.bias is None
             else self.run.constant(self.copies[layer.bias]).double()
         ).flatten()
-        behind = affine(targets[layer].norms, tensors)
+        behind = combined_scale_and_shift(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
         free = layer.bias is not None or behind is not None
         rows = {
@@ -146,11 +146,11 @@ class _Problem:
             (bias * scale + shift).reshape(groups, -1),
         )
         middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
-        level = level + times(start, middle)
+        level = level + apply_weight(start, middle)
         if known is None:
             fitted, aside = (
                 list(chain(*(rows[b] for b in numbers)))
-                for numbers in (self.seen.fitted, self.seen.held_out)
+                for numbers in (self.observations.fitted, self.observations.held_out)
             )
             fit = refit(
                 fitted,
@@ -161,15 +161,17 @@ class _Problem:
                 rectified=all(targets[each].rectified for each in self.tie),
             )
         else:
-            known = replace(known, bias=known.bias + times(known.weight, middle))  # as of such rows
+            known = replace(
+                known, bias=known.bias + apply_weight(known.weight, middle)
+            )  # as of such rows
             fit = refit_like(known, every, start, level, free_bias=free)
-        fit = replace(fit, bias=fit.bias - times(fit.weight, middle))
+        fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
         if fit.ridge:
             self._store(fit, weight, bias, scale, shift)
         return fit
 
     def _rows(self, layer: Layer, place: int, number: int, groups: int) -> Rows:
-        record, target = self.seen.record, self.seen.targets[layer]
+        record, target = self.observations.record, self.observations.targets[layer]
         rows = record.rows[layer, number]
         value = self.run.values(self.copies[layer.value])[place]
         inputs = input_rows(layer, value, rows, groups)
@@ -188,9 +190,11 @@ class _Problem:
         rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
         weight = torch.where(rows[0], fit.weight / rows[1], old)
         layer = self.tie[0]
-        put(self.run, layer, self.copies, self.seen.targets[layer].norms, weight, change)
+        set_weights(
+            self.run, layer, self.copies, self.observations.targets[layer].norms, weight, change
+        )
         for place in layer.places:
-            self.run.settle(self.copies[place])
+            self.run.write_back(self.copies[place])
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
@@ -202,7 +206,7 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
     for each in rows:
         summed += each.inputs.sum(1, dtype=torch.float64)
         count += each.inputs.shape[1]
-    middle = (total(summed) / total(count).clamp_min(1)).float()
+    middle = (sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)).float()
     for each in rows:
         each.inputs.sub_(middle[:, None])
     return middle.double()

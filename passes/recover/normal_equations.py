@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from graphprune.passes.observe import Moments
-from graphprune.passes.observe.distributed import gathered, total
+from graphprune.passes.observe.distributed import gather_over_processes, sum_over_processes
 
-__all__ = ["Normal", "Rows", "normal_equations", "times"]
+__all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rows:
     base: Tensor
 
 
-class Normal(Protocol):
+class NormalEquations(Protocol):
     """The left side of the equations, over the rows of all processes."""
 
     def factor(self, ridge: float) -> Tensor | None:
@@ -56,7 +56,7 @@ class Normal(Protocol):
 
 def normal_equations(
     rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
-) -> Normal:
+) -> NormalEquations:
     """Of some rows, about their mean if the bias is free.
 
     Args:
@@ -65,7 +65,9 @@ def normal_equations(
         bias: ``[g, o]``.
         free_bias: whether the bias may change.
     """
-    count = float(total(weight.new_tensor([sum(each.inputs.shape[1] for each in rows)])))
+    count = float(
+        sum_over_processes(weight.new_tensor([sum(each.inputs.shape[1] for each in rows)]))
+    )
     make = _ByRow if 0 < count < weight.shape[2] else _ByInput
     return make.of(rows, weight, bias, free_bias=free_bias)
 
@@ -102,7 +104,7 @@ class _ByInput:
             aim = each.targets - each.base
             cross += aim.transpose(1, 2) @ each.inputs
             summed += aim.sum(1, dtype=torch.float64)
-        return total(cross) / self.count, total(summed) / self.count
+        return sum_over_processes(cross) / self.count, sum_over_processes(summed) / self.count
 
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
@@ -113,7 +115,7 @@ class _ByInput:
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
         right = right + self._penalty(ridge)[:, :, None] * self.weight
         new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
-        return new, centre - times(new, self.mean) if self.free_bias else self.bias
+        return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
 
     def _penalty(self, ridge: float) -> Tensor:
         """``[g, 1]``: the ridge in the unit of the covariance."""
@@ -143,7 +145,7 @@ class _ByRow:
         return cls(weight, bias, free_bias, inputs, products, mean[:, 0].double())
 
     def factor(self, ridge: float) -> Tensor | None:
-        """As of ``Normal``."""
+        """As of ``NormalEquations``."""
         energy = self.products.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
         return _factor(self.products, ridge * energy / self.inputs.shape[2] + 1e-12)
 
@@ -155,16 +157,16 @@ class _ByRow:
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """As of ``Normal``."""
+        """As of ``NormalEquations``."""
         wanted, centre = aim
         got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
         rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
         share = torch.cholesky_solve(rest, factor).transpose(1, 2) / max(wanted.shape[1], 1)
         new = self.weight + (share.float() @ self.inputs).double()
-        return new, centre - times(new, self.mean) if self.free_bias else self.bias
+        return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
 
 
-def times(weight: Tensor, inputs: Tensor) -> Tensor:
+def apply_weight(weight: Tensor, inputs: Tensor) -> Tensor:
     """``[g, o]`` of one row of inputs ``[g, u]``."""
     return (weight @ inputs[:, :, None])[:, :, 0]
 
@@ -179,4 +181,4 @@ def _factor(matrix: Tensor, penalty: Tensor) -> Tensor | None:
 def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
     """``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
     none = like.new_zeros(len(like), 0, like.shape[1], dtype=torch.float32)
-    return gathered(torch.cat([none, *parts], 1), 1)
+    return gather_over_processes(torch.cat([none, *parts], 1), 1)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.ir.trainable import trainable_graph
-from graphprune.passes.observe import Stored, input_moments, seen
+from graphprune.passes.observe import StoredTensors, input_moments, view_of
 
 from .muon import Metric, Muon
 
@@ -58,11 +58,11 @@ def optimizers(
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)
     found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
-    stored, shared_out = Stored(graph), defaultdict[nn.Parameter, list[Metric]](list)
+    stored, shared_out = StoredTensors(graph), defaultdict[nn.Parameter, list[Metric]](list)
     for layer, moments in found.items():
         weight = weights.get(layer.name)
-        if weight is not None and stored.own(layer.weight, layer.calls):
-            own = partial(seen, layer.weight)
+        if weight is not None and stored.is_exclusive(layer.weight, layer.calls):
+            own = partial(view_of, layer.weight)
             shared_out[weight].append(Metric.of(weight, moments, own, transposed=layer.transposed))
     metrics = {
         weight: parts

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from graphprune.cut.cut import Cut
 from graphprune.ir.program import relift, unlift
 from graphprune.ir.tensors import fill
-from graphprune.passes.observe import Observations, others
+from graphprune.passes.observe import Observations, weights_left_out
 from graphprune.pipeline import RunFact, State, TransformPass
 
 from .batchnorm import reestimate
@@ -84,18 +84,18 @@ class Recover(TransformPass):
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Recovered]]:
         """Repair, and compare on the batches kept aside."""
-        seen, cut = state[Observations], state[Cut]
-        before = repair(seen, cut, refitting=False)
+        observations, cut = state[Observations], state[Cut]
+        before = repair(observations, cut, refitting=False)
         after = self._repaired(state, before)
-        looked = {each.node for layer, _ in after.fits for each in seen.ties[layer]}
-        left = others(cut, looked) if self.method == "ls" else ()
+        looked = {each.node for layer, _ in after.fits for each in observations.ties[layer]}
+        left = weights_left_out(cut, looked) if self.method == "ls" else ()
         if after.error >= before.error:
             return state.program, (
                 Recovered(self.method, before.error, before.error, 0, len(after.fits), left=left),
             )
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
-        final = repair(seen, cut, like=after) if again else after
+        final = repair(observations, cut, like=after) if again else after
         fits = tuple(
             LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0) for layer, fit in after.fits
         )
@@ -105,10 +105,15 @@ class Recover(TransformPass):
 
     def _repaired(self, state: State, before: Repaired) -> Repaired:
         """The repaired network that the batches kept aside judge: they have no part in it."""
-        seen, cut = state[Observations], state[Cut]
+        observations, cut = state[Observations], state[Cut]
         if self.method == "bn":
-            return repair(seen, cut, tensors=reestimate(seen, cut, before.tensors), refitting=False)
-        return state.get(Repaired) or repair(seen, cut)
+            return repair(
+                observations,
+                cut,
+                tensors=reestimate(observations, cut, before.tensors),
+                refitting=False,
+            )
+        return state.get(Repaired) or repair(observations, cut)
 
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from graphprune.passes.observe.distributed import total
+from graphprune.passes.observe.distributed import sum_over_processes
 
 from .normal_equations import Rows, normal_equations
 
@@ -93,7 +93,7 @@ def refit(
     for number in range(ROUNDS):
         if factor is None:
             break
-        aim = normal.aim([_excused(each, *new) for each in fitted])
+        aim = normal.aim([_clamped_targets(each, *new) for each in fitted])
         new = normal.solve(aim, factor, best.ridge)
         after = _error(held_out, *new, rectified=True)
         if after < best.after:
@@ -121,7 +121,9 @@ def refit_like(
         return known
     new = normal.solve(normal.aim(rows), factor, known.ridge)
     for _ in range(known.rounds):
-        new = normal.solve(normal.aim([_excused(each, *new) for each in rows]), factor, known.ridge)
+        new = normal.solve(
+            normal.aim([_clamped_targets(each, *new) for each in rows]), factor, known.ridge
+        )
     return replace(known, weight=new[0], bias=new[1])
 
 
@@ -129,7 +131,7 @@ def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
     return rows.inputs @ weight.float().transpose(1, 2) + bias.float()[:, None] + rows.base
 
 
-def _excused(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
+def _clamped_targets(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
     """Where the target is negative, any negative prediction is right."""
     aim = torch.minimum(_predicted(rows, weight, bias), rows.targets.new_zeros(()))
     return Rows(rows.inputs, torch.where(rows.targets < 0, aim, rows.targets), rows.base)
@@ -137,7 +139,7 @@ def _excused(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
 
 def _energy(rows: Sequence[Rows]) -> float:
     return float(
-        total(
+        sum_over_processes(
             sum(
                 (each.targets.double().square().sum().reshape(1) for each in rows),
                 torch.zeros(1, dtype=torch.float64),
@@ -153,4 +155,4 @@ def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, rectified: boo
         if rectified:
             got, want = got.relu(), want.relu()
         wrong += (got - want).double().square().sum()
-    return float(total(wrong))
+    return float(sum_over_processes(wrong))

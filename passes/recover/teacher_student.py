@@ -23,7 +23,7 @@ from graphprune.ir.program import fingerprint, unlift
 from graphprune.ir.program import state as tensors_of
 from graphprune.ir.tensors import fill
 from graphprune.ir.trainable import obeying
-from graphprune.passes.observe import Observations, staying
+from graphprune.passes.observe import Observations, kept_channels
 from graphprune.pipeline import RunFact, State
 
 __all__ = ["Inner", "Pair", "Teacher", "Values"]
@@ -60,7 +60,7 @@ class Inner:
     rows: Tensor
     depth: int
 
-    def staying(self, value: Tensor) -> Tensor:
+    def kept_part(self, value: Tensor) -> Tensor:
         """The channels of the dense value that the smaller network has."""
         if len(self.rows) == value.shape[self.channel]:
             return value
@@ -93,12 +93,16 @@ class Pair:
                 outputs than the dense one.
         """
         teacher = unlift(dense)
-        seen, cut = state.get(Observations), state.get(Cut)
+        observations, cut = state.get(Observations), state.get(Cut)
         small = unlift(state.program)
-        if seen and cut and fingerprint(teacher) == fingerprint(seen.analysis.module):
+        if (
+            observations
+            and cut
+            and fingerprint(teacher) == fingerprint(observations.analysis.module)
+        ):
             student, copies = cut.graph()
-            own = dict(zip(_read(seen.analysis.module), _read(teacher), strict=True))
-            inner = _inner(seen, cut, own, copies)
+            own = dict(zip(_read(observations.analysis.module), _read(teacher), strict=True))
+            inner = _inner(observations, cut, own, copies)
         else:
             student, inner = small, ()
         fill(student, tensors_of(small))
@@ -128,12 +132,12 @@ class Pair:
         with torch.no_grad():
             outputs, inside = self.dense(*inputs)
         return outputs, [
-            each.staying(value) for each, value in zip(self.inner, inside, strict=True)
+            each.kept_part(value) for each, value in zip(self.inner, inside, strict=True)
         ]
 
 
 def _inner(
-    seen: Observations,
+    observations: Observations,
     cut: Cut,
     dense: Mapping[fx.Node, fx.Node],
     small: Mapping[fx.Node, fx.Node],
@@ -141,19 +145,19 @@ def _inner(
     """Values that layers aim at, or the ReLUs behind them, each once; not the outputs themselves.
 
     Args:
-        seen: names them, in its own graph.
+        observations: names them, in its own graph.
         cut: what is removed.
         dense: from its nodes to those of the dense network.
         small: to those of the smaller one.
     """
-    done = set(_leaves(seen.analysis.module))
+    done = set(_leaves(observations.analysis.module))
     found: dict[fx.Node, tuple[int, Tensor]] = {}
-    for layer, target in seen.targets.items():
-        rows = staying(layer, cut)
+    for layer, target in observations.targets.items():
+        rows = kept_channels(layer, cut)
         if rows is not None and target.end not in done:
             done.add(target.end)
             found[target.end] = layer.channel, rows.nonzero().flatten()
-    depths = _depths(seen.analysis.module, found)
+    depths = _depths(observations.analysis.module, found)
     return tuple(
         Inner(dense[node], small[node], channel, rows, depths[node])
         for node, (channel, rows) in found.items()

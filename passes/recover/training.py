@@ -22,7 +22,7 @@ from .distance import Distance, Outputs
 from .effort import Effort
 from .teacher_student import Pair
 
-__all__ = ["Held", "Loop", "Settings"]
+__all__ = ["BestWeights", "Loop", "Settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,14 @@ class Settings:
 
 
 @dataclass
-class Held:
+class BestWeights:
     """What a killed run must not lose.
 
     Attributes:
         step: steps done.
         seconds: spent on them.
-        first: held-out error before the first step.
-        best: the lowest since.
+        first_error: held-out error before the first step.
+        best_error: the lowest since.
         evaluated: share of the effort at the last evaluation.
         weights: of the best student.
         alike: whether all values inside count alike by now.
@@ -67,8 +67,8 @@ class Held:
 
     step: int = 0
     seconds: float = 0.0
-    first: float = math.inf
-    best: float = math.inf
+    first_error: float = math.inf
+    best_error: float = math.inf
     evaluated: float = 0.0
     weights: dict[str, Tensor] = field(default_factory=dict)
     alike: bool = False
@@ -107,34 +107,36 @@ class Loop:
     progress: Callable[[str], Any] | None
     begun: float
 
-    def run(self) -> Held:
+    def run(self) -> BestWeights:
         """Train until the effort is spent; the student ends with the best weights."""
         for group in self._groups():
             group["initial_lr"] = group["lr"]
-        held = self._resumed() or self._evaluated(Held(seconds=time.perf_counter() - self.begun))
+        so_far = self._resumed() or self._evaluated(
+            BestWeights(seconds=time.perf_counter() - self.begun)
+        )
         with torch.random.fork_rng(devices=[]):
-            while (share := self.settings.effort.share(held.step, held.seconds)) < 1:
+            while (share := self.settings.effort.share(so_far.step, so_far.seconds)) < 1:
                 start = time.perf_counter()
-                self._step(held, share)
-                held.step += 1
-                held.seconds += time.perf_counter() - start
-                share = self.settings.effort.share(held.step, held.seconds)
-                if share >= 1 or share - held.evaluated >= 1 / EVALUATIONS:
-                    first_look = not held.evaluated
-                    held.evaluated = share
-                    held = self._evaluated(held, may_restart=first_look)
-        self.student.load_state_dict(held.weights)
-        return held
+                self._step(so_far, share)
+                so_far.step += 1
+                so_far.seconds += time.perf_counter() - start
+                share = self.settings.effort.share(so_far.step, so_far.seconds)
+                if share >= 1 or share - so_far.evaluated >= 1 / EVALUATIONS:
+                    first_look = not so_far.evaluated
+                    so_far.evaluated = share
+                    so_far = self._evaluated(so_far, may_restart=first_look)
+        self.student.load_state_dict(so_far.weights)
+        return so_far
 
-    def _step(self, held: Held, share: float) -> None:
-        torch.manual_seed(self.settings.seed + held.step)  # for dropout
-        generator = torch.Generator().manual_seed(self.settings.seed + held.step)
-        inputs = augment(self.settings.augment, self.draw(held.step), generator)
+    def _step(self, so_far: BestWeights, share: float) -> None:
+        torch.manual_seed(self.settings.seed + so_far.step)  # for dropout
+        generator = torch.Generator().manual_seed(self.settings.seed + so_far.step)
+        inputs = augment(self.settings.augment, self.draw(so_far.step), generator)
         for group in self._groups():
             group["lr"] = group["initial_lr"] * _schedule(share)
         self.student.train(self.settings.batch_training)
         self.student.zero_grad()
-        self._loss(inputs, self.inside if held.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
+        self._loss(inputs, self.inside if so_far.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -158,7 +160,7 @@ class Loop:
     def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
-    def _evaluated(self, held: Held, *, may_restart: bool = False) -> Held:
+    def _evaluated(self, so_far: BestWeights, *, may_restart: bool = False) -> BestWeights:
         """Look at the held-out error, keep the best, write a checkpoint; begin anew if it has gone astray."""
         start = time.perf_counter()
         self.student.eval()
@@ -167,19 +169,22 @@ class Loop:
                 float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out
             ]
         error = sum(errors) / len(errors)
-        if held.step == 0:
-            held.first = error
-        if error < held.best or not held.weights:  # an error that isn't a number is no best
-            held.best = error
-            held.weights = copy.deepcopy(self.student.state_dict())
-        if may_restart and self.deep != self.inside and not error < ASTRAY * held.first:
-            held.alike = True
-            self.student.load_state_dict(held.weights)
+        if so_far.step == 0:
+            so_far.first_error = error
+        # An error that isn't a number is never the best.
+        if error < so_far.best_error or not so_far.weights:
+            so_far.best_error = error
+            so_far.weights = copy.deepcopy(self.student.state_dict())
+        if may_restart and self.deep != self.inside and not error < ASTRAY * so_far.first_error:
+            so_far.alike = True
+            self.student.load_state_dict(so_far.weights)
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        held.seconds += time.perf_counter() - start
-        done = min(1.0, self.settings.effort.share(held.step, held.seconds))
-        logger.info("distil: %d steps, %.0f s, held-out error %.4f", held.step, held.seconds, error)
+        so_far.seconds += time.perf_counter() - start
+        done = min(1.0, self.settings.effort.share(so_far.step, so_far.seconds))
+        logger.info(
+            "distil: %d steps, %.0f s, held-out error %.4f", so_far.step, so_far.seconds, error
+        )
         if self.progress is not None:
             self.progress(f"distil {done:4.0%} error {error:.4f}")
         if self.checkpoint is not None:
@@ -187,22 +192,22 @@ class Loop:
                 self.checkpoint,
                 {
                     "identity": self.identity,
-                    "held": vars(held),
+                    "progress": vars(so_far),
                     "weights": self.student.state_dict(),
                     "optimizers": [each.state_dict() for each in self.optimizers],
                 },
             )
-        return held
+        return so_far
 
-    def _resumed(self) -> Held | None:
+    def _resumed(self) -> BestWeights | None:
         """The state of a killed run, if it was this one."""
         found = read_checkpoint(self.checkpoint) if self.checkpoint is not None else None
-        if found is None or found.get("identity") != self.identity:
+        if found is None or "progress" not in found or found["identity"] != self.identity:
             return None
         self.student.load_state_dict(found["weights"])
         for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        return Held(**found["held"])
+        return BestWeights(**found["progress"])
 
 
 def _schedule(share: float) -> float:

@@ -17,16 +17,16 @@ from graphprune.data.calibration import Calibration
 from graphprune.ir.nodes import arguments, bind
 from graphprune.ops.facts import Contraction
 
-from .interpreter import Running, pieces, rows_of
+from .interpreter import CopyingInterpreter, chunks, rows_of
 
-__all__ = ["Reading", "read", "readings"]
+__all__ = ["ActivationTap", "find_taps", "run_taps"]
 
-PIECE = 16
+CHUNK = 16
 """Samples per forward pass, where the batch is dynamic."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class ActivationTap:
     """One call that contracts a group, and the operand that brings the activations.
 
     Attributes:
@@ -48,11 +48,11 @@ class Reading:
     moving: bool
 
 
-See = Callable[[Reading, torch.Tensor, torch.Tensor, int], None]
+OnTap = Callable[[ActivationTap, torch.Tensor, torch.Tensor, int], None]
 """Takes a reading, its activations, its weight, and the number of samples."""
 
 
-def readings(analysis: Analysis) -> tuple[Reading, ...]:
+def find_taps(analysis: Analysis) -> tuple[ActivationTap, ...]:
     """All readings of all groups, in the order of the calls.
 
     Where the activations are no operand of the call, as within a recurrent layer, there is none.
@@ -63,40 +63,46 @@ def readings(analysis: Analysis) -> tuple[Reading, ...]:
         for node, facts in analysis.facts.items()
         for contraction in facts.contractions
         for group in _groups(analysis, contraction)
-        if (found := _reading(analysis, node, contraction, group, inputs)) is not None
+        if (found := _tap(analysis, node, contraction, group, inputs)) is not None
     )
 
 
-def read(
-    analysis: Analysis, wanted: tuple[Reading, ...], data: Calibration, samples: int, see: See
+def run_taps(
+    analysis: Analysis,
+    wanted: tuple[ActivationTap, ...],
+    data: Calibration,
+    samples: int,
+    on_tap: OnTap,
 ) -> None:
     """Run the graph on the data, and show each wanted reading of each piece.
 
     Nothing is stored, so that memory is bounded by one piece.
     """
-    run = _Reader(analysis, wanted, see)
+    run = _TapRunner(analysis, wanted, on_tap)
     with torch.no_grad():
-        for count, inputs in pieces(analysis, data, samples, PIECE):
+        for count, inputs in chunks(analysis, data, samples, CHUNK):
             run.count = count
             run.outputs(inputs)
 
 
-class _Reader(Running):
-    def __init__(self, analysis: Analysis, wanted: tuple[Reading, ...], see: See) -> None:
+class _TapRunner(CopyingInterpreter):
+    def __init__(
+        self, analysis: Analysis, wanted: tuple[ActivationTap, ...], on_tap: OnTap
+    ) -> None:
         super().__init__(analysis)
         self.count = 0
-        self._see = see
-        self._wanted: dict[fx.Node, list[Reading]] = {}
-        for reading in wanted:
-            self._wanted.setdefault(reading.node, []).append(reading)
+        self._on_tap = on_tap
+        self._wanted: dict[fx.Node, list[ActivationTap]] = {}
+        for tap in wanted:
+            self._wanted.setdefault(tap.node, []).append(tap)
 
     def run_node(self, n: fx.Node) -> Any:
         """A call; what it reads is shown first."""
         if n in self._wanted:
             values = arguments(n, self.env.__getitem__)
-            for reading in self._wanted[n]:
-                x, weight = reading.activations.operand(values), reading.weight.operand(values)
-                self._see(reading, x, weight, self.count)
+            for tap in self._wanted[n]:
+                x, weight = tap.activations.operand(values), tap.weight.operand(values)
+                self._on_tap(tap, x, weight, self.count)
         return super().run_node(n)
 
 
@@ -107,13 +113,13 @@ def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
             yield analysis.groups[number]
 
 
-def _reading(
+def _tap(
     analysis: Analysis,
     node: fx.Node,
     contraction: Contraction,
     group: Group,
     inputs: frozenset[fx.Node],
-) -> Reading | None:
+) -> ActivationTap | None:
     weight_rows = rows_of(analysis.labels.resolve(contraction.axis), group)
     own = contraction.operand(bind(node))
     for name, item, operand in _candidates(node, contraction):
@@ -123,7 +129,7 @@ def _reading(
         for dim, axis in enumerate(layout):
             rows = rows_of(analysis.labels.resolve(axis), group)
             if rows is not None and weight_rows is not None:
-                return Reading(
+                return ActivationTap(
                     node,
                     group,
                     Contraction(name, dim, axis, item),

@@ -29,7 +29,7 @@ class BatchNormScale:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups."""
         scales = {
             node.args[1].target

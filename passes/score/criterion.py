@@ -87,11 +87,11 @@ class Criterion(Protocol):
 
     needs_data: ClassVar[bool]
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Score the channels of all groups, reducing over all parameters of each.
 
         Args:
             analysis: of the dense program.
-            seen: measurements on calibration data, and the data itself, if there are any.
+            observations: measurements on calibration data, and the data itself, if there are any.
         """
         ...

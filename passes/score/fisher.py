@@ -12,7 +12,7 @@ from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
 from .gradients import Probes
-from .interpreter import required
+from .interpreter import required_data
 
 __all__ = ["GroupFisher"]
 
@@ -38,7 +38,7 @@ class GroupFisher:
     needs_data: ClassVar[bool] = True
     probes: Probes = field(default_factory=Probes)
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups.
 
         Raises:
@@ -46,7 +46,9 @@ class GroupFisher:
         """
         total = np.zeros(len(analysis.labels))
         samples = 0
-        for count, gradient in self.probes.of_gates(analysis, required(seen, "fisher")):
+        for count, gradient in self.probes.of_gates(
+            analysis, required_data(observations, "fisher")
+        ):
             total += gradient.numpy() ** 2
             samples += count
         return additive({g.id: total[g.labels] / 2 / max(samples, 1) for g in analysis.groups})

@@ -37,11 +37,11 @@ from graphprune.errors import OptionError
 from graphprune.ir.nodes import arguments, placed
 from graphprune.ops.facts import Contraction
 
-from .interpreter import Running, pieces
+from .interpreter import CopyingInterpreter, chunks
 
 __all__ = ["Gated", "Probes"]
 
-PIECE = 4
+CHUNK = 4
 """Samples per backward pass, where the batch is dynamic."""
 
 
@@ -71,7 +71,7 @@ class Probes:
         leaves = {key: t.detach().clone().requires_grad_() for key, t in parameters.items()}
         tensors = {name: leaves[id(t)] for name, t in analysis.tensors.items() if id(t) in leaves}
         for count, found in self._gradients(
-            Running(analysis, tensors), analysis, data, list(leaves.values())
+            CopyingInterpreter(analysis, tensors), analysis, data, list(leaves.values())
         ):
             yield count, dict(zip(leaves, found, strict=True))
 
@@ -82,10 +82,14 @@ class Probes:
             yield count, found[0]
 
     def _gradients(
-        self, run: Running, analysis: Analysis, data: Calibration, leaves: Sequence[torch.Tensor]
+        self,
+        run: CopyingInterpreter,
+        analysis: Analysis,
+        data: Calibration,
+        leaves: Sequence[torch.Tensor],
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         generator = torch.Generator().manual_seed(self.seed)
-        for count, inputs in pieces(analysis, data, self.samples, PIECE):
+        for count, inputs in chunks(analysis, data, self.samples, CHUNK):
             # Graphs overwrite values in place; autograd keeps what it needs of them.
             with torch.enable_grad(), allow_mutation_on_saved_tensors():
                 values = [
@@ -122,7 +126,7 @@ def _projected(
     return gradients
 
 
-class Gated(Running):
+class Gated(CopyingInterpreter):
     """Multiplies every contracted operand by gates, one for each label.
 
     A gate at 1 changes nothing; one at 0 removes its channels exactly as the oracle does, in

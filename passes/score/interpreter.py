@@ -18,12 +18,12 @@ from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
-__all__ = ["Running", "pieces", "required", "rows_of"]
+__all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]
 
 _NARROW = (torch.float16, torch.bfloat16)
 
 
-class Running(fx.Interpreter):
+class CopyingInterpreter(fx.Interpreter):
     """Runs the graph of an analysis on copies of its tensors; 16-bit floats as 32-bit ones.
 
     Args:
@@ -61,22 +61,22 @@ class Running(fx.Interpreter):
         return super().call_function(target, args, kwargs)
 
 
-def required(seen: Observations | None, criterion: str) -> Calibration:
+def required_data(observations: Observations | None, criterion: str) -> Calibration:
     """The data, for a criterion that can't do without.
 
     Raises:
         OptionError: if there is none.
     """
-    if seen is None:
+    if observations is None:
         raise OptionError(
             f"{criterion} needs calibration data",
             hint="give inputs of the model; a few hundred unlabelled ones suffice",
             options=("calibration",),
         )
-    return seen.data
+    return observations.data
 
 
-def pieces(
+def chunks(
     analysis: Analysis, data: Calibration, samples: int, size: int
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """The first samples of the data, a few at a time, with their number.

@@ -29,7 +29,7 @@ class LayerAdaptive:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups."""
         energy = Magnitude(p=2)(analysis).values
         return additive({name: _score(values) for name, values in energy.items()})

@@ -32,7 +32,7 @@ class Magnitude:
     needs_data: ClassVar[bool] = False
     p: int = 2
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups; each group's own sum, not normalised."""
         return Scores({g.id: self._score(analysis, g) for g in analysis.groups})
 

@@ -20,12 +20,12 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.ops.facts import axes_of
-from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
+from graphprune.passes.observe import Layer, Observations, StagedRun, regression_sizes, set_weights
 
 from .criterion import Scores
-from .obs import Reader, Sweep, find_readers, sweep
+from .obs import BackwardElimination, ReaderLayer, eliminate_backwards, find_readers
 
-__all__ = ["Curve", "measure"]
+__all__ = ["MeasuredCurve", "measure"]
 
 SHARES = (0.75, 0.5, 0.25)
 """Widths at which a group is measured, as shares of its own."""
@@ -35,7 +35,7 @@ FLOOR, CEILING = 1e-12, 1e6
 
 
 @dataclass(frozen=True)
-class Curve:
+class MeasuredCurve:
     """What is known of one group.
 
     Attributes:
@@ -48,7 +48,7 @@ class Curve:
     local: NDArray[np.float64]
     measured: Mapping[int, float]
 
-    def ratios(self) -> list[tuple[int, float]]:
+    def log_ratios(self) -> list[tuple[int, float]]:
         """Channels gone, and the logarithm of measured error over local error there."""
         return [
             (gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
@@ -57,17 +57,17 @@ class Curve:
 
     def scaled(self, share: float) -> NDArray[np.float64]:
         """The local curve times its mean ratio to the power of ``share``."""
-        ratios = [ratio for _, ratio in self.ratios()]
-        factor = np.exp(share * float(np.mean(ratios))) if ratios else 1.0
+        log_ratios = [ratio for _, ratio in self.log_ratios()]
+        factor = np.exp(share * float(np.mean(log_ratios))) if log_ratios else 1.0
         return self.by_width(self.local * factor)
 
-    def through(self) -> NDArray[np.float64]:
+    def interpolated(self) -> NDArray[np.float64]:
         """Through the measured points; between them the local curve gives the shape."""
-        points = self.ratios()
+        points = self.log_ratios()
         if not points:
             return self.by_width(self.local)
-        gone, ratios = zip(*points, strict=True)
-        factor = np.exp(np.interp(np.arange(len(self.local)), gone, ratios))
+        gone, log_ratios = zip(*points, strict=True)
+        factor = np.exp(np.interp(np.arange(len(self.local)), gone, log_ratios))
         return self.by_width(self.local * factor)
 
     @staticmethod
@@ -77,39 +77,41 @@ class Curve:
         return rising[::-1].copy()
 
 
-def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
+def measure(observations: Observations, fallback: Scores) -> dict[str, MeasuredCurve]:
     """The curves of all groups.
 
     Args:
-        seen: measurements of the dense network.
+        observations: measurements of the dense network.
         fallback: orders groups that no layer reads, such as the inner axis of ``q kᵀ``.
 
     Returns:
         Group id -> curve.
     """
-    readers = find_readers(seen)
-    place = {node: i for i, node in enumerate(seen.analysis.module.graph.nodes)}
-    numbers = list(seen.held_out)
-    run = Frontier(seen.analysis.module, [seen.batches[b] for b in numbers])
-    found: dict[str, Curve] = {}
-    touched = _touched(seen.analysis) if not all(readers.values()) else {}
+    readers = find_readers(observations)
+    place = {node: i for i, node in enumerate(observations.analysis.module.graph.nodes)}
+    numbers = list(observations.held_out)
+    run = StagedRun(observations.analysis.module, [observations.batches[b] for b in numbers])
+    found: dict[str, MeasuredCurve] = {}
+    touched = _touched(observations.analysis) if not all(readers.values()) else {}
     first = {
         name: min((r.layer.node for r in own), key=place.__getitem__) if own else touched[name]
         for name, own in readers.items()
     }
-    for number, group in enumerate(sorted(seen.analysis.groups, key=lambda g: place[first[g.id]])):
-        seen.tell("score", number, len(seen.analysis.groups))
+    for number, group in enumerate(
+        sorted(observations.analysis.groups, key=lambda g: place[first[g.id]])
+    ):
+        observations.tell("score", number, len(observations.analysis.groups))
         run.advance(first[group.id])
         if not readers[group.id]:
-            found[group.id] = _without_reader(seen, run, group, fallback)
+            found[group.id] = _without_reader(observations, run, group, fallback)
             continue
-        result = sweep(seen, group, readers[group.id], _points(group))
+        result = eliminate_backwards(observations, group, readers[group.id], _points(group))
         errors = {
-            group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
+            group.width - left: _suffix_error(observations, run, readers[group.id], result, left)
             for left in result.refits
         }
-        found[group.id] = Curve(result.order, result.curve, errors)
-    return {group.id: found[group.id] for group in seen.analysis.groups}
+        found[group.id] = MeasuredCurve(result.order, result.curve, errors)
+    return {group.id: found[group.id] for group in observations.analysis.groups}
 
 
 def _points(group: Group) -> tuple[int, ...]:
@@ -118,36 +120,44 @@ def _points(group: Group) -> tuple[int, ...]:
 
 
 def _suffix_error(
-    seen: Observations, run: Frontier, readers: tuple[Reader, ...], result: Sweep, left: int
+    observations: Observations,
+    run: StagedRun,
+    readers: tuple[ReaderLayer, ...],
+    result: BackwardElimination,
+    left: int,
 ) -> float:
     """Error of the outputs when the readers have their refitted weights."""
     rest = run.fork()
     for reader, weight in zip(readers, result.refits[left], strict=True):
-        _put(seen, rest, reader.layer, weight)
-    outputs = dict(zip(seen.held_out, rest.outputs(), strict=True))
-    return seen.error(outputs)
+        _set_weights(observations, rest, reader.layer, weight)
+    outputs = dict(zip(observations.held_out, rest.outputs(), strict=True))
+    return observations.error(outputs)
 
 
-def _put(seen: Observations, run: Frontier, layer: Layer, weight: torch.Tensor) -> None:
+def _set_weights(
+    observations: Observations, run: StagedRun, layer: Layer, weight: torch.Tensor
+) -> None:
     """Give a layer other weights, and its output the mean that it had."""
-    groups, _ = sizes(layer)
-    mean = seen.record.moments[layer].mean
+    groups, _ = regression_sizes(layer)
+    mean = observations.record.moments[layer].mean
     lost = (layer.matrix(run.constant(layer.weight), groups) - weight) @ mean[:, :, None]
-    put(run, layer, {}, seen.targets[layer].norms, weight, lost.flatten())
+    set_weights(run, layer, {}, observations.targets[layer].norms, weight, lost.flatten())
 
 
-def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: Scores) -> Curve:
+def _without_reader(
+    observations: Observations, run: StagedRun, group: Group, fallback: Scores
+) -> MeasuredCurve:
     """By the fallback's order and shape, at the measured scale: of the network without the channels."""
     order = tuple(int(c) for c in fallback.order(group.id)[::-1])
     shape = fallback.curve(group.id)[::-1][:-1]
     errors: dict[int, float] = {}
     for left in _points(group):
-        cut = Cut.of(seen.analysis, {group.id: sorted(order[group.width - left :])})
+        cut = Cut.of(observations.analysis, {group.id: sorted(order[group.width - left :])})
         rest = run.moved(cut.module, cut.copies)
-        errors[group.width - left] = seen.error(
-            dict(zip(seen.held_out, rest.outputs(), strict=True))
+        errors[group.width - left] = observations.error(
+            dict(zip(observations.held_out, rest.outputs(), strict=True))
         )
-    return Curve(order, shape, errors)
+    return MeasuredCurve(order, shape, errors)
 
 
 def _touched(analysis: Analysis) -> dict[str, fx.Node]:

@@ -31,22 +31,22 @@ class OptimalBrainSurgeon:
 
     needs_data: ClassVar[bool] = True
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups. ``values`` are ranks: they order the channels of one group.
 
         Raises:
             OptionError: without data.
         """
-        if seen is None:
+        if observations is None:
             raise OptionError("obs needs calibration data", hint="l2 needs none")
-        curves = measure(seen, Magnitude()(analysis))
+        curves = measure(observations, Magnitude()(analysis))
         values = {}
         for name, curve in curves.items():
             values[name] = np.empty(len(curve.order))
             values[name][list(curve.order)] = np.arange(1, len(curve.order) + 1)
         variants = {
             "measured": {name: curve.scaled(1.0) for name, curve in curves.items()},
-            "points": {name: curve.through() for name, curve in curves.items()},
+            "points": {name: curve.interpolated() for name, curve in curves.items()},
             "balanced": {name: curve.scaled(0.5) for name, curve in curves.items()},
             "local": {name: curve.scaled(0.0) for name, curve in curves.items()},
         }

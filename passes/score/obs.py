@@ -21,11 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphprune.analysis.groups import Group
-from graphprune.passes.observe import Layer, Observations, affine, sizes
+from graphprune.passes.observe import (
+    Layer,
+    Observations,
+    combined_scale_and_shift,
+    regression_sizes,
+)
 
 from .interpreter import by_channel
 
-__all__ = ["Reader", "Sweep", "find_readers", "sweep"]
+__all__ = ["BackwardElimination", "ReaderLayer", "eliminate_backwards", "find_readers"]
 
 RIDGE = 1e-3
 """Added to the covariance, in units of its mean diagonal."""
@@ -38,7 +43,7 @@ PACKED = 0.2
 
 
 @dataclass(frozen=True)
-class Reader:
+class ReaderLayer:
     """A layer that reads a group.
 
     Attributes:
@@ -52,7 +57,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class BackwardElimination:
     """What one sweep over a group found.
 
     Attributes:
@@ -68,13 +73,13 @@ class Sweep:
     refits: Mapping[int, tuple[Tensor, ...]]
 
 
-def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
+def find_readers(observations: Observations) -> dict[str, tuple[ReaderLayer, ...]]:
     """Group id -> the layers with moments that contract its channels."""
-    analysis = seen.analysis
-    found: dict[str, list[Reader]] = {group.id: [] for group in analysis.groups}
-    for layer in seen.record.moments:
+    analysis = observations.analysis
+    found: dict[str, list[ReaderLayer]] = {group.id: [] for group in analysis.groups}
+    for layer in observations.record.moments:
         (contraction,) = analysis.facts[layer.node].contractions
-        inputs = sizes(layer)[1] // math.prod(seen.weights[layer].shape[2:])
+        inputs = regression_sizes(layer)[1] // math.prod(observations.weights[layer].shape[2:])
         axis = analysis.labels.resolve(contraction.axis)[:inputs]  # alike in all groups of a layer
         row, column = np.nonzero(axis)
         labels = axis[row, column]
@@ -83,22 +88,24 @@ def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
             group, here = analysis.groups[number], numbers == number
             rows = by_channel(group, labels[here], row[here])
             if rows is not None:
-                found[group.id].append(Reader(layer, rows))
+                found[group.id].append(ReaderLayer(layer, rows))
     return {name: tuple(readers) for name, readers in found.items()}
 
 
 class _State:
     """A reader's weights and inverse covariance while channels go."""
 
-    def __init__(self, seen: Observations, reader: Reader) -> None:
-        layer, weight = reader.layer, seen.weights[reader.layer]
-        groups, unknowns = sizes(layer)
+    def __init__(self, observations: Observations, reader: ReaderLayer) -> None:
+        layer, weight = reader.layer, observations.weights[reader.layer]
+        groups, unknowns = regression_sizes(layer)
         taps = math.prod(weight.shape[2:])
-        covariance = seen.record.moments[layer].covariance
+        covariance = observations.record.moments[layer].covariance
         spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
         penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
         self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
-        behind = affine(seen.targets[layer].norms, seen.analysis.tensors)
+        behind = combined_scale_and_shift(
+            observations.targets[layer].norms, observations.analysis.tensors
+        )
         self.scale = None if behind is None else behind[0].reshape(groups, -1, 1)
         self.weight = layer.matrix(weight, groups).clone()
         if self.scale is not None:
@@ -144,7 +151,7 @@ class _State:
         self.inverse = self.inverse[:, stay[:, None], stay]
         self.gone = torch.zeros(len(stay), dtype=torch.bool)
 
-    def unscaled(self) -> Tensor:
+    def unscaled_weight(self) -> Tensor:
         """The weight as the layer has it."""
         weight = self.weight.new_zeros(*self.weight.shape[:2], self.unknowns)
         weight[:, :, self.left] = self.weight
@@ -154,18 +161,21 @@ class _State:
         return weight / safe
 
 
-def sweep(
-    seen: Observations, group: Group, readers: tuple[Reader, ...], points: tuple[int, ...] = ()
-) -> Sweep:
+def eliminate_backwards(
+    observations: Observations,
+    group: Group,
+    readers: tuple[ReaderLayer, ...],
+    points: tuple[int, ...] = (),
+) -> BackwardElimination:
     """Remove a group's channels one after the other, the cheapest first.
 
     Args:
-        seen: measurements of the dense network.
+        observations: measurements of the dense network.
         group: the group.
         readers: the layers that read it.
         points: numbers of channels left at which the refitted weights are wanted.
     """
-    states = [_State(seen, reader) for reader in readers]
+    states = [_State(observations, reader) for reader in readers]
     left = torch.arange(group.width)
     order: list[int] = []
     curve = [0.0]
@@ -182,5 +192,5 @@ def sweep(
         order += gone.tolist()
         left = left[~torch.isin(left, gone)]
         if stops and len(left) <= stops[0]:
-            refits[stops.pop(0)] = tuple(state.unscaled() for state in states)
-    return Sweep((*order, *left.tolist()), np.asarray(curve), refits)
+            refits[stops.pop(0)] = tuple(state.unscaled_weight() for state in states)
+    return BackwardElimination((*order, *left.tolist()), np.asarray(curve), refits)

@@ -20,16 +20,16 @@ from graphprune.analysis.groups import Group
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.batchnorm.fold import affine, grouped
+from graphprune.passes.batchnorm.fold import grouped, scale_and_shift
 from graphprune.passes.batchnorm.sites import Sites
 
 from .interpreter import rows_of
 
-__all__ = ["Unit", "Units", "gram"]
+__all__ = ["FilterFinder", "Filters", "gram"]
 
 
 @dataclass(frozen=True)
-class Unit:
+class Filters:
     """The channels of a group as one layer makes them.
 
     Attributes:
@@ -42,7 +42,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Units:
+class FilterFinder:
     """Finds the units of groups.
 
     Attributes:
@@ -60,7 +60,7 @@ class Units:
         for bn in module.graph.find_nodes(op="call_function", target=BATCH_NORM):
             site = sites.of(bn)
             if site is not None and not site.after:
-                found[site.layers[0]] = (bn, *affine(bn, self.analysis.tensors))
+                found[site.layers[0]] = (bn, *scale_and_shift(bn, self.analysis.tensors))
         return found
 
     @property
@@ -82,7 +82,7 @@ class Units:
 
     def of(
         self, group: Group, tensors: Mapping[str, torch.Tensor] | None = None
-    ) -> tuple[list[Unit], list[torch.Tensor]]:
+    ) -> tuple[list[Filters], list[torch.Tensor]]:
         """The units of a group, and the other stored values along its channels.
 
         Args:
@@ -94,7 +94,7 @@ class Units:
             tensor that holds something of the channels and isn't contracted over them.
         """
         values = {**self.analysis.tensors, **(tensors or {})}
-        units: list[Unit] = []
+        units: list[Filters] = []
         used, contracted = set[str](), self._contracted(group)
         for node, rows in self._producers(group):
             units.append(self._unit(node, rows, values))
@@ -113,7 +113,7 @@ class Units:
         ]
         return units, others
 
-    def rows(self, group: Group) -> list[Unit]:
+    def rows(self, group: Group) -> list[Filters]:
         """Units to compare: of the layers, or of other tensors where no layer produces the group.
 
         Failing that too, of the tensors that are contracted.
@@ -129,7 +129,7 @@ class Units:
                 .flatten(1)
                 for o in group.occurrences
             ]
-        return units or [Unit(w, w.new_zeros(len(w), 1)) for w in others]
+        return units or [Filters(w, w.new_zeros(len(w), 1)) for w in others]
 
     def _producers(self, group: Group) -> Iterator[tuple[fx.Node, NDArray[np.int64]]]:
         """Layers with the group on their outputs but not, uncontracted, on their inputs."""
@@ -158,7 +158,7 @@ class Units:
 
     def _unit(
         self, node: fx.Node, rows: NDArray[np.int64], values: Mapping[str, torch.Tensor]
-    ) -> Unit:
+    ) -> Filters:
         call = bind(node)
         weights = grouped(node, values[call["weight"].target].detach().double())
         weights = weights.flatten(2).flatten(0, 1)
@@ -170,7 +170,7 @@ class Units:
             scale, shift = scale.to(weights), shift.to(weights)
             weights, biases = weights * scale[:, None], biases * scale + shift
         index = torch.from_numpy(rows).to(weights.device)
-        return Unit(weights[index].flatten(1), biases[index])
+        return Filters(weights[index].flatten(1), biases[index])
 
 
 def gram(rows: torch.Tensor) -> NDArray[np.float64]:

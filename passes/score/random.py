@@ -22,7 +22,7 @@ class Random:
     needs_data: ClassVar[bool] = False
     seed: int = 0
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups."""
         generator = np.random.default_rng(self.seed)
         return Scores({g.id: generator.random(g.width) for g in analysis.groups})

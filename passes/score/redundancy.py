@@ -13,7 +13,7 @@ from graphprune.analysis.groups import Group
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
-from .producers import Unit, Units, gram
+from .producers import FilterFinder, Filters, gram
 
 __all__ = ["GeometricMedian", "Spline"]
 
@@ -31,12 +31,12 @@ class GeometricMedian:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups."""
-        units = Units(analysis)
+        units = FilterFinder(analysis)
         return Scores({g.id: self._score(units, g) for g in analysis.groups})
 
-    def _score(self, units: Units, group: Group) -> NDArray[np.float64]:
+    def _score(self, units: FilterFinder, group: Group) -> NDArray[np.float64]:
         inner = sum(
             (gram(unit.weights) for unit in units.rows(group)),
             start=np.zeros((group.width, group.width)),
@@ -64,12 +64,12 @@ class Spline:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups; constant units score 0."""
-        units = Units(analysis)
+        units = FilterFinder(analysis)
         return Scores({g.id: self._score(units.rows(g), g.width) for g in analysis.groups})
 
-    def _score(self, units: list[Unit], width: int) -> NDArray[np.float64]:
+    def _score(self, units: list[Filters], width: int) -> NDArray[np.float64]:
         distances, energy = np.zeros((width, width)), np.zeros(width)
         for unit in units:
             inner = gram(unit.weights)

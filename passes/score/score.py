@@ -39,14 +39,14 @@ class Score(AnalysisPass):
         Raises:
             OptionError: if the criterion needs calibration data and there is none.
         """
-        seen = state.get(Observations)
-        if self.criterion.needs_data and seen is None:
+        observations = state.get(Observations)
+        if self.criterion.needs_data and observations is None:
             raise OptionError(
                 f"{self.criterion} needs calibration data",
                 hint="give inputs of the model; a few hundred unlabelled ones suffice",
                 options=("calibration",),
             )
-        scores = self.criterion(state[Analysis], seen)
+        scores = self.criterion(state[Analysis], observations)
         if scores.readers:
             return scores
         return replace(scores, readers=count_readers(state[Analysis]))

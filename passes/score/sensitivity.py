@@ -21,7 +21,7 @@ from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
 from .gradients import Probes
-from .interpreter import required
+from .interpreter import required_data
 from .magnitude import parameters, per_channel
 
 __all__ = ["Connection", "OptimalBrainDamage", "Taylor"]
@@ -40,7 +40,7 @@ class Sensitivity(ABC):
     needs_data: ClassVar[bool] = True
     probes: Probes = field(default_factory=Probes)
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups.
 
         Raises:
@@ -49,7 +49,7 @@ class Sensitivity(ABC):
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         number = 0
         for count, gradients in self.probes.of_parameters(
-            analysis, required(seen, type(self).__name__)
+            analysis, required_data(observations, type(self).__name__)
         ):
             number += 1
             for group in analysis.groups:

@@ -15,7 +15,7 @@ from graphprune.ir.nodes import bind, shape
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
-from .interpreter import Running
+from .interpreter import CopyingInterpreter
 from .magnitude import parameters, per_channel
 
 __all__ = ["SynapticFlow"]
@@ -42,7 +42,7 @@ class SynapticFlow:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Scores of all groups."""
         leaves: dict[int, torch.Tensor] = {}
         for tensor in analysis.tensors.values():
@@ -57,7 +57,7 @@ class SynapticFlow:
         with torch.enable_grad(), allow_mutation_on_saved_tensors():
             values = [
                 v.sum()
-                for v in Running(analysis, given).outputs(_ones(analysis))
+                for v in CopyingInterpreter(analysis, given).outputs(_ones(analysis))
                 if isinstance(v, torch.Tensor) and v.requires_grad
             ]
             wanted = list(leaves.values())

@@ -27,7 +27,7 @@ from .baselines import (
 from .cost_tables import Factor
 from .curve_correction import Correction, correct
 from .dp import DynamicProgramming
-from .equal_widths import Ties
+from .equal_widths import EqualWidths
 from .local_search import approach
 from .multi_budget import JointlyInfeasible, allocate
 from .problem import Allocation, Infeasible, Problem
@@ -38,6 +38,7 @@ __all__ = [
     "Allocator",
     "Correction",
     "DynamicProgramming",
+    "EqualWidths",
     "ErdosRenyiKernel",
     "Factor",
     "GlobalThreshold",
@@ -46,7 +47,6 @@ __all__ = [
     "PQIndex",
     "Problem",
     "RandomSearch",
-    "Ties",
     "Uniform",
     "allocate",
     "approach",

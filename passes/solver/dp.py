@@ -10,7 +10,7 @@ import numpy as np
 from .local_search import polish
 from .problem import Allocation, Infeasible
 from .relaxation import Relaxation, grid
-from .solve import Effort, affordable, bounded, embedded, solve
+from .solve import SearchLimits, affordable, bounded, embedded, solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ _RECENT = 3
 
 
 @dataclass(frozen=True)
-class DynamicProgramming(Effort):
+class DynamicProgramming(SearchLimits):
     """Least distortion within the budget, with a certified optimality gap.
 
     The costs of groups multiply, so that a knapsack on separate costs would be wrong. Given

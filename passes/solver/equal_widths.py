@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from .cost_tables import Array
     from .problem import Allocation, Levels
 
-__all__ = ["Ties"]
+__all__ = ["EqualWidths"]
 
 
 @dataclass(frozen=True)
-class Ties:
+class EqualWidths:
     """Which groups are one.
 
     Attributes:
@@ -37,7 +37,7 @@ class Ties:
     classes: tuple[int, ...]
 
     @classmethod
-    def of(cls, firsts: Iterable[int]) -> Ties:
+    def of(cls, firsts: Iterable[int]) -> EqualWidths:
         """Ties of groups that state the first group of their class, or anything else alike in it."""
         numbers: dict[int, int] = {}
         return cls(tuple(numbers.setdefault(first, len(numbers)) for first in firsts))

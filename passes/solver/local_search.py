@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["approach", "fill", "polish"]
 
-_SWEEPS = 50
+_ROUNDS = 50
 _REACH = 16
 _EXCHANGES = 20_000_000  # looked at per sweep, about a second
 _TIE = 1e-9
@@ -36,7 +36,7 @@ def polish(problem: Problem, levels: Levels) -> Levels:
     """
     reach = int(_EXCHANGES**0.5 / len(levels) / 2)
     point = _Point(problem, levels, min(max(reach, 1), _REACH))
-    for _ in range(_SWEEPS):
+    for _ in range(_ROUNDS):
         moved = point.move()
         for group in range(len(problem.sizes)):
             moved |= point.exchange(group)

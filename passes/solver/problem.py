@@ -24,7 +24,7 @@ __all__ = ["Allocation", "Infeasible", "Problem"]
 Levels = tuple[int, ...]
 
 _CHEAPEST_CELLS = 20_000_000
-_DESCENT_SWEEPS = 100
+_DESCENT_ROUNDS = 100
 
 
 class Infeasible(Exception):  # noqa: N818 - a condition the caller reports, not a defect
@@ -144,7 +144,7 @@ class Problem:
 
     def _descend(self) -> Levels:
         levels = [0] * len(self.sizes)
-        for _ in range(_DESCENT_SWEEPS):
+        for _ in range(_DESCENT_ROUNDS):
             before = tuple(levels)
             for group, size in enumerate(self.sizes):
                 along = np.zeros(size)

@@ -7,15 +7,15 @@ from hypothesis import assume, given, settings
 
 from graphprune.passes.solver import Problem
 from graphprune.passes.solver.elimination import Elimination
-from graphprune.passes.solver.pareto_labels import LabelSearch
+from graphprune.passes.solver.pareto_search import ParetoSearch
 from graphprune.passes.solver.relaxation import Relaxation
 from tests.passes.solver.structures import ROUNDING, SMALL, WEIGHTS, brute_force, chain
 
 
-def search(problem: Problem, weight: float, keep: int) -> LabelSearch:
+def search(problem: Problem, weight: float, keep: int) -> ParetoSearch:
     relaxation = Relaxation(problem, (0,) * len(problem.sizes))
     elimination = Elimination.plan(relaxation.sizes, relaxation.factors, 10_000)
-    return LabelSearch(problem, relaxation, elimination, weight, keep)
+    return ParetoSearch(problem, relaxation, elimination, weight, keep)
 
 
 def dearest(problem: Problem) -> float:
