@@ -1,4 +1,4 @@
-"""Choose: several plans, each repaired, and the one whose output is nearest."""
+"""The pass that makes several plans, repairs each, and keeps the one with the least output error."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ from .solver import DynamicProgramming, GlobalThreshold, correct
 __all__ = ["Choose"]
 
 ROUNDS = 4
-"""How often the curves are corrected, at most."""
+"""Most corrections of the curves by what the plans before turned out to cost."""
 
 LEAST_SHARE, LEAST_GAIN = 0.005, 3e-4
-"""A plan isn't repaired that promises to lower the error by a smaller share than the first, or by less than the
-second: by 0.03 % of the variance of the outputs."""
+"""A plan is repaired only if it promises to lower the error by at least this share of the lowest so far (0.5 %),
+and by at least this much (0.03 % of the variance of the outputs)."""
 
 Curves = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Choose(AnalysisPass):
-    """Allocate by every variant of the curves, repair each plan, keep the best.
+    """Make a plan from every variant of the distortion curves, repair each, and keep the best.
 
     The distortions of single groups don't quite add up. The error of the repaired network's
-    output on data kept aside does count them together, and it needs no labels.
+    output on held-out data counts them together, and it needs no labels.
 
     With ``dp`` that is the beginning. What the plans turned out to cost corrects the curves, and
     the best plan by those is repaired as well, until none promises to be better. So that the plans
     to learn from differ, one more is a threshold on the last variant, which looks at no costs.
 
     Given: scores with variants, and measurements. Result: a decision with its repaired weights.
+    Without variants there is one plan, which is repaired and taken.
 
     Attributes:
-        allocate: makes the plans.
+        allocate: the pass that makes the plans, with its budget and limits.
     """
 
     name: ClassVar[str] = "choose"
@@ -57,7 +58,7 @@ class Choose(AnalysisPass):
     allocate: Allocate
 
     def run(self, state: State) -> tuple[Decision, Repaired]:
-        """Allocate, repair and compare.
+        """Allocate by each variant, repair each plan, and compare the errors.
 
         Raises:
             InfeasibleBudgetError: if the limits don't allow the budget.
@@ -93,7 +94,7 @@ class Choose(AnalysisPass):
 
 
 class _TriedPlans:
-    """The plans so far with the errors of their repaired networks, and the best of these."""
+    """Plans tried so far, the errors of their repaired networks, and the best of them."""
 
     def __init__(self, state: State) -> None:
         self._state, self._observations = state, state[Observations]
@@ -102,12 +103,12 @@ class _TriedPlans:
         self._best: tuple[Decision, Repaired] | None = None
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
-        """A plan by some curves."""
+        """Make a plan from distortion curves."""
         known = self._state.knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
     def add(self, name: str, found: Decision) -> bool:
-        """Repair a plan, unless it was tried before."""
+        """Repair a plan and note its error; return False if it was tried before."""
         if found.plan in self._plans:
             return False
         cut = Cut.of(self._observations.analysis, found.plan.keep)
@@ -119,11 +120,11 @@ class _TriedPlans:
         return True
 
     def lowest_error(self) -> float:
-        """The lowest error."""
+        """Return the lowest error of a repaired network so far."""
         return min(self._errors.values())
 
     def best(self) -> tuple[Decision, Repaired]:
-        """The plan with the lowest error and its weights, and a note on all of them."""
+        """Return the plan with the lowest error, its repaired weights, and a note on all plans."""
         assert self._best is not None, "nothing was tried"
         decision, repaired = self._best
         name = min(self._errors, key=self._errors.__getitem__)
@@ -132,7 +133,7 @@ class _TriedPlans:
         return replace(decision, notes=(*decision.notes, *([note] if name else []))), repaired
 
     def corrected(self, variants: Mapping[str, Curves]) -> Curves | None:
-        """The variant that explains the errors best, corrected by them; ``None`` if none can be."""
+        """Return the variant that explains the errors best, corrected by them; ``None`` if none can be."""
         groups = [g.id for g in self._plans[0].groups]
         errors = np.array(list(self._errors.values()))
         found: list[tuple[float, Curves]] = []

@@ -1,4 +1,4 @@
-"""Allocate: how many channels each group keeps."""
+"""The pass that chooses how many channels each group keeps."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ __all__ = ["Allocate"]
 
 
 SLACK = 0.005
-"""A budget is used to within this share of the dense cost ..."""
+"""Share of the dense cost that a plan may leave unused of its budget, if using it costs more than ``PRICE``."""
 
 PRICE = 1.05
-"""... unless that takes more than this much distortion: where single channels are dear, the
-plans that fill the budget may be far worse than the best one below it."""
+"""Factor by which the distortion may rise when a plan is moved up to its budget. Where single channels cost
+much, the plans that fill the budget may be far worse than the best one below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +56,16 @@ class Allocate(AnalysisPass):
     """Choose the widths with the least distortion whose costs meet all budgets.
 
     Given: curves of the groups, and a latency table where a budget or rounding needs one. Result:
-    a plan, never over budget.
+    a decision with a plan that is never over budget. Within the budgets already, nothing is cut.
 
     Attributes:
-        budget: the bounds.
+        budget: one budget, or several of different costs, all of which are met.
         method: name of an allocator; ``dp`` is exact where the network allows it.
-        round_to: widths are multiples of this, or stay whole. Unit: channels. ``"auto"``: those
-            of the latency table than which no wider one is as fast.
-        min_channels: no group keeps fewer.
-        max_cut: no group loses a larger share of its channels.
-        protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
+        round_to: widths are multiples of this, or dense. Unit: channels. ``"auto"``: widths that
+            are faster than every wider one, by the latency table.
+        min_channels: fewest channels that a group keeps.
+        max_cut: largest share of its channels that a group loses, 0 to 1.
+        protect: patterns of groups or parameters that stay whole, such as ``layer1.*``.
         keep_class: choose widths that the code of the model's class follows: those of the
             ``ClassConstraints`` in the state, or at least equal pieces where it splits evenly.
     """
@@ -82,7 +82,7 @@ class Allocate(AnalysisPass):
     keep_class: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse options that can't be meant.
+        """Refuse options that contradict themselves or are out of range.
 
         Raises:
             OptionError: with the option's name.
@@ -98,12 +98,12 @@ class Allocate(AnalysisPass):
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """All of them."""
+        """The budgets, as a tuple also where there is one."""
         return self.budget if isinstance(self.budget, tuple) else (self.budget,)
 
     @property
     def limits(self) -> Limits:
-        """On the widths."""
+        """The limits on the widths that the options state."""
         return Limits(
             round_to=self.round_to,
             min_channels=self.min_channels,
@@ -114,15 +114,15 @@ class Allocate(AnalysisPass):
 
     @property
     def needs_table(self) -> bool:
-        """Whether a latency table is needed."""
+        """Whether the pass needs a latency table in the state."""
         return self.round_to == "auto" or any(b.cost == "latency" for b in self.budgets)
 
     def run(self, state: State) -> Decision:
-        """Allocate.
+        """Choose the widths, and make a plan of the channels that score highest.
 
         Raises:
             InfeasibleBudgetError: if the limits don't allow the budgets.
-            OptionError: if the model has nothing of what a budget bounds.
+            OptionError: if the model's cost is 0 in what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
         analysis, scores = state[Analysis], state[Scores]
@@ -169,7 +169,7 @@ class Allocate(AnalysisPass):
         asked: Sequence[BudgetStatus],
         equal: EqualWidths,
     ) -> Allocation:
-        """One level per group within all budgets."""
+        """Choose one level per group within all budgets."""
         allocator = self._allocator(
             [analysis.groups[first] for first in equal.firsts], analysis, scores
         )
@@ -213,7 +213,7 @@ class Allocate(AnalysisPass):
         parts: Sequence[tuple[int, object]],
         problems: Sequence[Problem],
     ) -> None:
-        """Refuse a budget that can't be met even alone."""
+        """Refuse a budget that no choice of widths meets, even alone."""
         for (number, _), problem in zip(parts, problems, strict=True):
             smallest = problem.smallest_cost()
             if smallest > problem.budget:
@@ -225,7 +225,7 @@ class Allocate(AnalysisPass):
         table: LatencyTable | None,
         constraints: ClassConstraints | None,
     ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
-        """Candidate widths of every group, alike in groups that are one."""
+        """Return the candidate widths of every group, and which groups must have equal widths."""
         found, equal = self.limits.widths(analysis, constraints)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
@@ -267,7 +267,7 @@ class Allocate(AnalysisPass):
     def _jointly(
         self, asked: Sequence[BudgetStatus], numbers: Sequence[int], ratios: NDArray[np.float64]
     ) -> InfeasibleBudgetError:
-        """Budgets that can be met one by one, but not together."""
+        """Make the error for budgets that can be met one by one, but not together."""
         worst = [
             max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
             for number in range(len(asked))
@@ -284,12 +284,12 @@ class Allocate(AnalysisPass):
 
 
 def _rounded(asked: BudgetStatus) -> float:
-    """A bound on sums of times, which are rounded; other costs are whole numbers."""
+    """Return the bound, with room for rounding where costs are sums of times; others are whole numbers."""
     return asked.bound * (ROUNDING if asked.cost == "latency" else 1)
 
 
 def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
-    """The allocation moved up to the budget, if that is cheap."""
+    """Move an allocation up to the budget, if that raises the distortion little."""
     levels = approach(problem, found.levels, min(problem.budget, dense) - SLACK * dense)
     if problem.distortion(levels) > PRICE * found.distortion:
         return found
@@ -297,7 +297,7 @@ def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
 
 
 def _erk_density(analysis: Analysis, group: Group) -> float:
-    """Erdős-Rényi-kernel density of the group's first weight: sum over product of its sizes."""
+    """Return the Erdős-Rényi-kernel density of the group's first weight: sum over product of its sizes."""
     shapes = (analysis.tensors[o.tensor].shape for o in group.occurrences)
     first = next((shape for shape in shapes if len(shape) > 1), (group.width,))
     return sum(first) / math.prod(first)

@@ -1,4 +1,4 @@
-"""Costs as functions of the widths: what a budget can bound."""
+"""Costs that a budget can bound, as functions of the widths: MACs, parameters, latency, memory, file size."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ Widths = Sequence[NDArray[np.int64]]
 
 
 class Cost(Protocol):
-    """A number that a network costs, as a function of the widths of its groups."""
+    """A cost of a network, as a function of the widths of its groups."""
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """What it is when group ``g`` keeps ``widths[g]`` channels."""
+        """Return the cost when group ``g`` keeps ``widths[g]`` channels."""
         ...
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """Sums of tables over candidate widths per group; the cost is the largest of the sums."""
+        """Return sums of tables over candidate widths per group; the cost is the largest of the sums."""
         ...
 
     def is_exact(self, candidates: Widths) -> bool:
-        """Whether it is, or the tables only come near it."""
+        """Whether the tables add up to the cost exactly, and not only nearly."""
         ...
 
 
 @dataclass(frozen=True)
 class LargestPolynomial:
-    """The largest of some polynomials.
+    """A cost that is the largest of some polynomials in the widths.
 
     Attributes:
-        parts: at least one.
+        parts: the polynomials, at least one.
     """
 
     parts: tuple[Polynomial, ...]
@@ -75,7 +75,7 @@ class LargestPolynomial:
 
 @dataclass(frozen=True)
 class LatencyCost:
-    """Latency, in the unit of budgets."""
+    """Predicted latency in microseconds, the unit of budgets."""
 
     latency: Latency = field(repr=False)
 
@@ -97,13 +97,13 @@ class LatencyCost:
 def cost_of(
     name: str, analysis: Analysis, program: ExportedProgram, table: LatencyTable | None
 ) -> Cost:
-    """The cost that a budget names.
+    """Return the cost that a budget names.
 
     Args:
         name: ``macs``, ``params``, ``latency``, ``memory`` or ``size``.
-        analysis: of the dense program.
-        program: the dense one.
-        table: for the latency.
+        analysis: the analysis of the dense program.
+        program: the dense program.
+        table: measured kernels, for the latency; unit: seconds.
 
     Raises:
         OptionError: if there is no such cost, or the latency has no table.
@@ -129,7 +129,7 @@ def cost_of(
 
 
 def _graph_bytes(program: ExportedProgram) -> int:
-    """What an ONNX file holds beside the weights."""
+    """Return the bytes of an ONNX file that aren't weights."""
     folded = fold_batchnorm(program)
     model = to_onnx(folded, input_names=input_names(program), output_names=output_names(program))
     stored = (t for t in model.graph.initializer if t.name in folded.state_dict)
@@ -137,7 +137,7 @@ def _graph_bytes(program: ExportedProgram) -> int:
 
 
 def folded_bytes(analysis: Analysis) -> Polynomial:
-    """Bytes of the weights once BatchNorm is folded."""
+    """Return the bytes of the weights after BatchNorm folding."""
     exported = Exported(analysis)
     parts = [analysis.costs.weight_bytes]
     biased: set[fx.Node] = set()
@@ -159,11 +159,11 @@ def folded_bytes(analysis: Analysis) -> Polynomial:
 
 
 def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
-    """Bytes of the values that are alive while a call runs, per sample; those that may be largest.
+    """Return the bytes of activations alive during each call that may be the peak, per sample.
 
-    A value lives from the call that makes it to the last one that reads it. What only looks at
-    it differently, or computes each element in its place, needs no memory of its own. Constants
-    aren't counted; inputs are.
+    A value is alive from the call that makes it to the last one that reads it. Views and
+    element-wise operators computed in place need no memory of their own. Constants aren't
+    counted; inputs are.
     """
     exported = Exported(analysis)
     place: dict[fx.Node, fx.Node] = {}
@@ -195,7 +195,7 @@ def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
 
 
 def _undominated(parts: Sequence[Polynomial]) -> tuple[Polynomial, ...]:
-    """Those that some widths may make the largest; no coefficient is negative."""
+    """Leave out polynomials that are never the largest; no coefficient is negative."""
     kept: list[Polynomial] = []
     for part in sorted(parts, key=lambda p: -sum(p.terms.values())):
         if not any(

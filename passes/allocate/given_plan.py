@@ -1,4 +1,4 @@
-"""Given: a plan that was made before takes the place of a decision."""
+"""The pass that applies a plan made before, in place of choosing one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ __all__ = ["GivenPlan"]
 
 @dataclass(frozen=True, kw_only=True)
 class GivenPlan(AnalysisPass):
-    """Take the widths and channels of a plan.
+    """Take the kept channels of a plan that was made before.
 
     Given: a plan made for this architecture. Result: a decision with its costs on this
-    program, and the score it removes. Without a budget of its own the plan is held against
-    the dense MACs.
+    program, and the score it removes. A plan without a budget is compared with the dense MACs.
 
     Attributes:
-        plan: what to apply.
+        plan: the plan to apply.
     """
 
     name: ClassVar[str] = "given-plan"
@@ -44,11 +43,11 @@ class GivenPlan(AnalysisPass):
     plan: Plan
 
     def run(self, state: State) -> Decision:
-        """Check the plan and work out what it costs.
+        """Check the plan against this network, and compute its costs.
 
         Raises:
             MismatchError: if it was made for another architecture.
-            PlanError: if its budget can't be meant.
+            PlanError: if its budget names an unknown cost.
         """
         analysis, scores = state[Analysis], state[Scores]
         self.plan.check(

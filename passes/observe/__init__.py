@@ -1,4 +1,9 @@
-"""What the dense network does on calibration data: moments, targets, errors."""
+"""Observation of the dense network on calibration data: what do its layers read and compute?
+
+``observations`` holds what is measured: moments of the layers' inputs, targets, held-out outputs.
+``layers`` sees every layer as a linear regression, ``staged_run`` runs a graph up to a layer whose
+weights can then be changed. Criteria and recovery build on both.
+"""
 
 from __future__ import annotations
 

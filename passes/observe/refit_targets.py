@@ -1,8 +1,8 @@
-"""What a layer's output is for: the value in which its error counts.
+"""The target of a layer's refit: the value after the layer in which its error is measured.
 
-A BatchNorm behind the layer is an affine map of its channels; a sum behind that adds a shortcut;
-a ReLU behind that forgets what is negative. A refit that knows them makes up for the error of
-the shortcut too, and spends nothing on values that nobody sees. Found by following the graph as
+A BatchNorm after the layer is an affine map of its channels, a sum after that adds a shortcut, and
+a ReLU after that drops what is negative. A refit that knows them compensates the error of the
+shortcut too, and spends nothing on values that the ReLU drops. Found by following the graph as
 long as a value has one reader, whatever the network.
 """
 
@@ -27,14 +27,14 @@ __all__ = ["Target", "combined_scale_and_shift", "find_target", "set_weights"]
 
 @dataclass(frozen=True)
 class Target:
-    """Where the error of a layer counts.
+    """The value in which the error of a layer is measured.
 
     Attributes:
         value: the node whose dense value is to be reached: the layer, its last BatchNorm, or
-            the sum behind them. Its shape is that of the layer's output.
+            the sum after them. Its shape is that of the layer's output.
         norms: the BatchNorm calls between the layer and ``value``.
         other: the other operand of the sum, computed before the layer; ``None`` if no sum.
-        end: the ReLU that is all that reads ``value``, or ``value``.
+        end: the ReLU that alone reads ``value``; without one, ``value``.
     """
 
     value: fx.Node
@@ -44,12 +44,12 @@ class Target:
 
     @property
     def rectified(self) -> bool:
-        """Whether all that reads ``value`` is one ReLU."""
+        """Whether a ReLU alone reads ``value``."""
         return self.end is not self.value
 
 
 def find_target(layer: Layer) -> Target:
-    """Follow a layer's output to where its error counts: its own, where calls share the weight."""
+    """Find the target of a layer; where calls share the weight, it is the layer's own output."""
     value, norms, alone = layer.end, list[fx.Node](), layer.calls == 1
     while (reader := _only_reader(value)) is not None:
         if is_identity(reader):
@@ -69,7 +69,7 @@ def find_target(layer: Layer) -> Target:
 def combined_scale_and_shift(
     norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor] | None:
-    """``(scale, shift)`` of some BatchNorms in evaluation, ``[channels]`` each, float64."""
+    """Combine BatchNorms in evaluation mode: scale and shift ``[channels]``, float64; ``None`` of none."""
     found: tuple[Tensor, Tensor] | None = None
     for norm in norms:
         scale, shift = scale_and_shift(norm, tensors)
@@ -85,15 +85,16 @@ def set_weights(
     weight: Tensor,
     change: Tensor,
 ) -> None:
-    """Give a layer other weights, and its output another mean, if anything behind it holds one.
+    """Set a layer's weight, and shift its output by its bias or by a BatchNorm's running mean.
 
     Args:
-        run: what to change.
+        run: the run whose values are set.
         layer: the layer.
-        copies: the graph's node for each node of the layer's graph, where these aren't the same.
-        norms: BatchNorms behind it; without a bias the running mean of the first takes the change.
-        weight: ``[groups, out, u]``.
-        change: ``[groups * out]``, what to add to the layer's output.
+        copies: node of the layer's graph -> node of the run's graph, where these differ.
+        norms: BatchNorms after the layer; without a bias the running mean of the first takes the
+            change, and without both it is dropped.
+        weight: ``[groups, out / groups, u]``.
+        change: ``[out]``, what to add to the layer's output.
     """
     place = copies.get(layer.weight, layer.weight)
     old = run.constant(place)
@@ -115,7 +116,7 @@ def _only_reader(value: fx.Node) -> fx.Node | None:
 
 
 def _is_frozen(norm: fx.Node) -> bool:
-    """Whether a BatchNorm uses stored statistics that are its own."""
+    """Whether a BatchNorm uses stored statistics that nothing else reads."""
     call = bind(norm)
     stored = [call[n] for n in ("weight", "bias", "running_mean", "running_var")]
     present = [node for node in stored if node is not None]
@@ -127,7 +128,7 @@ def _is_frozen(norm: fx.Node) -> bool:
 
 
 def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
-    """The other operand of a plain sum, if it is an activation that stands before the layer."""
+    """Return the other operand of a plain sum, if it is an activation computed before the layer."""
     if traits_of(reader).arithmetic != "sum":
         return None
     call = bind(reader)
