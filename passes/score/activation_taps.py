@@ -1,4 +1,4 @@
-"""What the layers that read a group see: the activation at each contraction of its channels."""
+"""Activations of a group where layers read them: at each contraction of the group's channels."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .interpreter import CopyingInterpreter, chunks, rows_of
 __all__ = ["ActivationTap", "find_taps", "run_taps"]
 
 CHUNK = 16
-"""Samples per forward pass, where the batch is dynamic."""
+"""Samples per forward pass, where the batch size is dynamic."""
 
 
 @dataclass(frozen=True)
 class ActivationTap:
-    """One call that contracts a group, and the operand that brings the activations.
+    """One call that contracts a group, and the operand that holds the activations.
 
     Attributes:
         node: the call.
-        group: whose channels are contracted.
-        activations: that operand, and its dimension that holds the channels.
-        rows: ``[width, m]``: the rows of it that go with each channel.
-        weight: the other operand, which the contraction names.
-        weight_rows: ``[width, k]``: its rows.
-        moving: the other operand comes from the inputs as well.
+        group: the group whose channels are contracted.
+        activations: the operand with the activations, and its channel dimension.
+        rows: ``[width, m]``, indices of its rows that belong to each channel.
+        weight: the other operand, as the contraction names it.
+        weight_rows: ``[width, k]``, indices of the other operand's rows of each channel.
+        moving: whether the other operand depends on the inputs as well.
     """
 
     node: fx.Node
@@ -49,13 +49,13 @@ class ActivationTap:
 
 
 OnTap = Callable[[ActivationTap, torch.Tensor, torch.Tensor, int], None]
-"""Takes a reading, its activations, its weight, and the number of samples."""
+"""Callback that takes a tap, its activations, its weight, and the number of samples."""
 
 
 def find_taps(analysis: Analysis) -> tuple[ActivationTap, ...]:
-    """All readings of all groups, in the order of the calls.
+    """Find the taps of all groups, in the order of the calls.
 
-    Where the activations are no operand of the call, as within a recurrent layer, there is none.
+    A call whose activations aren't an operand, as within a recurrent layer, has no tap.
     """
     inputs = _from_inputs(analysis.module)
     return tuple(
@@ -74,9 +74,9 @@ def run_taps(
     samples: int,
     on_tap: OnTap,
 ) -> None:
-    """Run the graph on the data, and show each wanted reading of each piece.
+    """Run the graph on the data chunk by chunk, and call ``on_tap`` for each wanted tap.
 
-    Nothing is stored, so that memory is bounded by one piece.
+    Nothing is stored, so that memory is bounded by one chunk.
     """
     run = _TapRunner(analysis, wanted, on_tap)
     with torch.no_grad():
@@ -86,6 +86,8 @@ def run_taps(
 
 
 class _TapRunner(CopyingInterpreter):
+    """Interpreter that calls back at each tap."""
+
     def __init__(
         self, analysis: Analysis, wanted: tuple[ActivationTap, ...], on_tap: OnTap
     ) -> None:
@@ -97,7 +99,7 @@ class _TapRunner(CopyingInterpreter):
             self._wanted.setdefault(tap.node, []).append(tap)
 
     def run_node(self, n: fx.Node) -> Any:
-        """A call; what it reads is shown first."""
+        """Call back for the taps of a call, then run it."""
         if n in self._wanted:
             values = arguments(n, self.env.__getitem__)
             for tap in self._wanted[n]:
@@ -144,7 +146,7 @@ def _tap(
 def _candidates(
     node: fx.Node, contraction: Contraction
 ) -> Iterator[tuple[str, int | None, fx.Node]]:
-    """The other tensor operands; of lists, those of the one that the contraction is in."""
+    """Yield the other tensor operands; of lists, those of the list that the contraction is in."""
     for name, value in bind(node).items():
         if isinstance(value, fx.Node) and name != contraction.argument:
             yield name, None, value
@@ -157,7 +159,7 @@ def _candidates(
 
 
 def _from_inputs(module: fx.GraphModule) -> frozenset[fx.Node]:
-    """The nodes whose values depend on an input."""
+    """Return the nodes whose values depend on an input."""
     found: set[fx.Node] = set()
     for node in module.graph.nodes:
         if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):

@@ -1,4 +1,4 @@
-"""Criteria that look at activations alone, where the next layers read them."""
+"""Criteria from activations, where the next layers read them: variance, and rank of feature maps."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["ActivationVariance", "FeatureRank"]
 
 @dataclass(frozen=True)
 class ActivationVariance:
-    """``Var(h_c) * |W[:, c]|^2``, summed over all layers that read the channel.
+    """Variance of a channel times the squared norm of the weights that read it, summed over layers.
 
-    It is the mean squared error of those layers' outputs if the channel is replaced by its
+    ``Var(h_c) * |W[:, c]|^2`` is the mean squared error of those layers' outputs if the channel is replaced by its
     mean, as long as channels don't vary together.
 
     Source: An et al. 2024 (FLAP, arXiv:2312.11983, section 3.2) and Berisha et al. 2025
@@ -33,17 +33,17 @@ class ActivationVariance:
     different groups are on the scale of the layers' own outputs.
 
     Attributes:
-        samples: how many of the calibration samples to use at most.
+        samples: most calibration samples to use.
     """
 
     needs_data: ClassVar[bool] = True
     samples: int = 1024
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
+        """Score all groups; those whose readers have no tap, by L2 magnitude.
 
         Raises:
-            OptionError: if there is no data.
+            OptionError: if there is no calibration data.
         """
         wanted = find_taps(analysis)
         moments = {id(tap): _Moments() for tap in wanted}
@@ -63,7 +63,7 @@ class ActivationVariance:
 
 
 class _Moments:
-    """Running sums over samples and positions, of values less those of the first piece's mean."""
+    """Running sums over samples and positions, of values less the mean of the first chunk."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -74,7 +74,7 @@ class _Moments:
         self.norms = torch.zeros(())
 
     def add(self, tap: ActivationTap, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
-        """Take in a piece."""
+        """Add the activations of a chunk of ``count`` samples."""
         rows = x.movedim(tap.activations.dim, 0).flatten(1).double()
         if not self.count:
             self.centre = rows.mean(1, keepdim=True)
@@ -87,7 +87,7 @@ class _Moments:
         self.samples += count
 
     def score(self, tap: ActivationTap) -> NDArray[np.float64]:
-        """``[width]``."""
+        """Return the score of each channel, ``[width]``."""
         mean = self.sums / max(self.count, 1)
         variance = (self.squares / max(self.count, 1) - mean.square()).clamp_min(0)
         ours = variance.cpu().numpy()[tap.rows]
@@ -107,18 +107,18 @@ class FeatureRank:
     bounded by the size of the map, so scores compare within a group only.
 
     Attributes:
-        samples: how many of the calibration samples to use at most: ranks vary little between
-            samples, and take a singular value decomposition each.
+        samples: most calibration samples to use; ranks vary little between samples, and each takes
+            a singular value decomposition.
     """
 
     needs_data: ClassVar[bool] = True
     samples: int = 64
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
+        """Score all groups; those whose readers have no tap, by L2 magnitude.
 
         Raises:
-            OptionError: if there is no data.
+            OptionError: if there is no calibration data.
         """
         wanted = find_taps(analysis)
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
@@ -143,7 +143,7 @@ class FeatureRank:
 
 
 def _maps(tap: ActivationTap, x: torch.Tensor, count: int) -> torch.Tensor:
-    """``[width, samples, rows, columns]``: the last axis is the columns, all others the rows."""
+    """Reshape activations to maps ``[width, samples, rows, columns]``; the last axis is the columns."""
     maps = x.movedim(tap.activations.dim, 0)[torch.from_numpy(tap.rows)]
     width, several = maps.shape[:2]
     rest = maps.shape[2:]
@@ -156,7 +156,7 @@ def _maps(tap: ActivationTap, x: torch.Tensor, count: int) -> torch.Tensor:
 def _filled(
     analysis: Analysis, values: dict[str, NDArray[np.float64]]
 ) -> tuple[dict[str, NDArray[np.float64]], tuple[str, ...]]:
-    """Scores of all groups: those given, the others by L2 magnitude; and a note of them."""
+    """Score the groups without values by L2 magnitude, and add a note that names them."""
     without = [g.id for g in analysis.groups if g.id not in values]
     if not without:
         return values, ()

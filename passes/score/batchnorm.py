@@ -1,4 +1,4 @@
-"""BatchNorm scale."""
+"""Criterion by BatchNorm scales (network slimming)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BatchNormScale"]
 
 @dataclass(frozen=True)
 class BatchNormScale:
-    """Sum of ``|gamma|`` over the BatchNorms a channel passes.
+    """Sum of the absolute BatchNorm scales ``|gamma|`` that a channel passes.
 
     Source: Liu et al. 2017 (Slimming, arXiv:1708.06519, section 3).
 
@@ -30,7 +30,7 @@ class BatchNormScale:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Scores of all groups."""
+        """Score all groups."""
         scales = {
             node.args[1].target
             for node in analysis.facts

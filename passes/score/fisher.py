@@ -1,4 +1,4 @@
-"""Group Fisher information."""
+"""Criterion by group Fisher information: second-order change of the loss."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class GroupFisher:
     on one scale.
 
     Attributes:
-        probes: random projections of the outputs.
+        probes: random projections of the outputs, whose gradients are used.
     """
 
     needs_data: ClassVar[bool] = True
     probes: Probes = field(default_factory=Probes)
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Scores of all groups.
+        """Score all groups.
 
         Raises:
-            OptionError: if there is no data, or gradients aren't finite.
+            OptionError: if there is no calibration data, or gradients aren't finite.
         """
         total = np.zeros(len(analysis.labels))
         samples = 0

@@ -1,4 +1,4 @@
-"""Gradients without labels.
+"""Gradients of random projections of the outputs, which need no labels.
 
 There are no labels, so there is no training loss. What pruning must keep is the network's
 output ``f(x)``, and criteria need to know how far it moves. So the loss of sample ``n`` is the
@@ -16,8 +16,8 @@ the signs are independent with mean 0 and variance 1,
 This is the same for any network and any number of outputs: nothing is assumed about classes,
 and the gradient of a network that is sure of its predictions doesn't vanish, as that of the
 cross-entropy against them does. All elements of all floating-point outputs count alike. Cross
-terms between samples have mean 0, so that a whole piece of a batch takes one backward pass;
-small pieces give more independent draws for the same work.
+terms between samples have mean 0, so that a whole chunk of a batch takes one backward pass;
+small chunks give more independent draws for the same work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .interpreter import CopyingInterpreter, chunks
 __all__ = ["Gated", "Probes"]
 
 CHUNK = 4
-"""Samples per backward pass, where the batch is dynamic."""
+"""Samples per backward pass, where the batch size is dynamic."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Probes:
     """Random projections of the outputs, and their gradients.
 
     Attributes:
-        samples: how many of the calibration samples to use at most.
-        draws: random projections of each.
-        seed: of the random signs.
+        samples: most calibration samples to use.
+        draws: random projections of each sample.
+        seed: seed of the random signs.
     """
 
     samples: int = 256
@@ -62,7 +62,7 @@ class Probes:
     def of_parameters(
         self, analysis: Analysis, data: Calibration
     ) -> Iterator[tuple[int, dict[int, torch.Tensor]]]:
-        """Per projection of a piece: its samples, and gradients by ``id`` of the parameter."""
+        """Yield, per projection of a chunk, its number of samples and gradients by ``id`` of the parameter."""
         parameters = {
             id(t): t
             for t in analysis.tensors.values()
@@ -76,7 +76,7 @@ class Probes:
             yield count, dict(zip(leaves, found, strict=True))
 
     def of_gates(self, analysis: Analysis, data: Calibration) -> Iterator[tuple[int, torch.Tensor]]:
-        """Per projection of a piece: its samples, and gradients ``[labels]`` of `Gated`."""
+        """Yield, per projection of a chunk, its number of samples and gradients ``[labels]`` of `Gated`."""
         gates = torch.ones(len(analysis.labels), dtype=torch.float64, requires_grad=True)
         for count, found in self._gradients(Gated(analysis, gates), analysis, data, [gates]):
             yield count, found[0]
@@ -127,13 +127,13 @@ def _projected(
 
 
 class Gated(CopyingInterpreter):
-    """Multiplies every contracted operand by gates, one for each label.
+    """Interpreter that multiplies every contracted operand by gates, one for each label.
 
     A gate at 1 changes nothing; one at 0 removes its channels exactly as the oracle does, in
     all layers that read the group at once.
 
     Args:
-        analysis: whose graph to run.
+        analysis: the analysis whose graph is run.
         gates: ``[labels]``.
     """
 
@@ -144,7 +144,7 @@ class Gated(CopyingInterpreter):
         self._gates = gates
 
     def run_node(self, n: fx.Node) -> Any:
-        """A call whose contracted operands are gated first."""
+        """Multiply the contracted operands of a call by their gates, then run it."""
         facts = self._facts.get(n)
         if facts is None or not facts.contractions:
             return super().run_node(n)

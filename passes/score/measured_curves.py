@@ -1,8 +1,9 @@
-"""Curves of groups, on the scale of the network's output.
+"""Distortion curves of groups, measured on the scale of the network's output.
 
-A sweep gives the shape of a curve in the unit of the readers' outputs; how much that matters at
-the end is measured: cut one group, refit its readers, run the rest of the network, and compare
-its outputs with the dense ones on data kept aside. A few widths of each group suffice.
+Backward elimination (``obs``) gives the shape of a curve in the unit of the readers' outputs. How
+much that matters at the end is measured: cut one group, refit its readers, run the rest of the
+network, and compare its outputs with the dense ones on held-out data. A few widths of each group
+suffice.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from .obs import BackwardElimination, ReaderLayer, eliminate_backwards, find_rea
 __all__ = ["MeasuredCurve", "measure"]
 
 SHARES = (0.75, 0.5, 0.25)
-"""Widths at which a group is measured, as shares of its own."""
+"""Widths at which a group is measured, as shares of its dense width."""
 
 FLOOR, CEILING = 1e-12, 1e6
-"""Errors below are none, and those above are all the same."""
+"""Range of measured errors: below the first they count as none, above the second all alike."""
 
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """What is known of one group.
+    """Distortion of one group: the local error, and the network's error at a few widths.
 
     Attributes:
         order: channels in the order of removal.
-        local: ``[width]``: error in the readers' outputs, when so many channels have gone.
-        measured: channels gone -> relative squared error of the network's outputs.
+        local: ``[width]``, squared error in the readers' outputs by number of channels removed.
+        measured: channels removed -> relative squared error of the network's outputs.
     """
 
     order: tuple[int, ...]
@@ -49,20 +50,20 @@ class MeasuredCurve:
     measured: Mapping[int, float]
 
     def log_ratios(self) -> list[tuple[int, float]]:
-        """Channels gone, and the logarithm of measured error over local error there."""
+        """Return numbers of channels removed, each with the logarithm of measured over local error."""
         return [
             (gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
             for gone, error in sorted(self.measured.items())
         ]
 
     def scaled(self, share: float) -> NDArray[np.float64]:
-        """The local curve times its mean ratio to the power of ``share``."""
+        """Return the local curve times its mean ratio of measured to local error to the power ``share``."""
         log_ratios = [ratio for _, ratio in self.log_ratios()]
         factor = np.exp(share * float(np.mean(log_ratios))) if log_ratios else 1.0
         return self.by_width(self.local * factor)
 
     def interpolated(self) -> NDArray[np.float64]:
-        """Through the measured points; between them the local curve gives the shape."""
+        """Return the curve through the measured points, with the local curve's shape between them."""
         points = self.log_ratios()
         if not points:
             return self.by_width(self.local)
@@ -72,17 +73,17 @@ class MeasuredCurve:
 
     @staticmethod
     def by_width(lost: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``[width + 1]`` by channels kept, made non-increasing; keeping none is worse still."""
+        """Turn errors by channels removed into ``[width + 1]`` by channels kept, made non-increasing."""
         rising = np.maximum.accumulate(np.append(lost, 2 * lost[-1] + FLOOR))
         return rising[::-1].copy()
 
 
 def measure(observations: Observations, fallback: Scores) -> dict[str, MeasuredCurve]:
-    """The curves of all groups.
+    """Measure the distortion curves of all groups.
 
     Args:
         observations: measurements of the dense network.
-        fallback: orders groups that no layer reads, such as the inner axis of ``q kᵀ``.
+        fallback: scores that order groups which no layer reads, such as the inner axis of ``q kᵀ``.
 
     Returns:
         Group id -> curve.
@@ -126,7 +127,7 @@ def _suffix_error(
     result: BackwardElimination,
     left: int,
 ) -> float:
-    """Error of the outputs when the readers have their refitted weights."""
+    """Measure the error of the network's outputs with the readers' refitted weights."""
     rest = run.fork()
     for reader, weight in zip(readers, result.refits[left], strict=True):
         _set_weights(observations, rest, reader.layer, weight)
@@ -137,7 +138,7 @@ def _suffix_error(
 def _set_weights(
     observations: Observations, run: StagedRun, layer: Layer, weight: torch.Tensor
 ) -> None:
-    """Give a layer other weights, and its output the mean that it had."""
+    """Set a layer's weight, and keep the mean of its output."""
     groups, _ = regression_sizes(layer)
     mean = observations.record.moments[layer].mean
     lost = (layer.matrix(run.constant(layer.weight), groups) - weight) @ mean[:, :, None]
@@ -147,7 +148,7 @@ def _set_weights(
 def _without_reader(
     observations: Observations, run: StagedRun, group: Group, fallback: Scores
 ) -> MeasuredCurve:
-    """By the fallback's order and shape, at the measured scale: of the network without the channels."""
+    """Measure a group that no layer reads: the fallback's order and shape, at the measured scale."""
     order = tuple(int(c) for c in fallback.order(group.id)[::-1])
     shape = fallback.curve(group.id)[::-1][:-1]
     errors: dict[int, float] = {}
@@ -161,7 +162,7 @@ def _without_reader(
 
 
 def _touched(analysis: Analysis) -> dict[str, fx.Node]:
-    """Group id -> the first call that a cut changes, of those that inputs have a say in; or the output."""
+    """Return group id -> the first call that a cut changes and that depends on inputs; or the output."""
     *nodes, output = analysis.module.graph.nodes
     found: dict[str, fx.Node] = {}
     for node in nodes:

@@ -1,6 +1,6 @@
-"""What makes the channels of a group: the weights and biases of its units, BatchNorm folded in.
+"""Filters that produce the channels of a group: weights and biases, with BatchNorm folded in.
 
-A unit is ``x -> w . x + b`` for each layer that produces the channel. A BatchNorm that would
+A filter is ``x -> w . x + b`` in each layer that produces the channel. A BatchNorm that would
 fold into that layer scales ``w`` and shifts ``b``.
 """
 
@@ -30,11 +30,11 @@ __all__ = ["FilterFinder", "Filters", "gram"]
 
 @dataclass(frozen=True)
 class Filters:
-    """The channels of a group as one layer makes them.
+    """Filters of one layer for the channels of a group.
 
     Attributes:
         weights: ``[width, features]``, float64.
-        biases: ``[width, m]``, float64; m rows of the layer's output go with a channel.
+        biases: ``[width, m]``, float64; a channel has m rows of the layer's output.
     """
 
     weights: torch.Tensor
@@ -43,17 +43,17 @@ class Filters:
 
 @dataclass(frozen=True)
 class FilterFinder:
-    """Finds the units of groups.
+    """Finder of the filters that produce a group's channels.
 
     Attributes:
-        analysis: of the dense program.
+        analysis: the analysis of the dense program.
     """
 
     analysis: Analysis
 
     @cached_property
     def _affines(self) -> dict[fx.Node, tuple[fx.Node, torch.Tensor, torch.Tensor]]:
-        """Layer -> the BatchNorm that folds into it, its scale and shift."""
+        """Layer -> the BatchNorm that folds into it, with its scale and shift."""
         module = self.analysis.module
         sites = Sites(module)
         found: dict[fx.Node, tuple[fx.Node, torch.Tensor, torch.Tensor]] = {}
@@ -65,11 +65,11 @@ class FilterFinder:
 
     @property
     def folded(self) -> frozenset[fx.Node]:
-        """The calls of BatchNorm that are part of a unit."""
+        """BatchNorm calls that are folded into filters."""
         return frozenset(bn for bn, _, _ in self._affines.values())
 
     def _contracted(self, group: Group) -> set[tuple[str, int]]:
-        """Axes of stored tensors that are contracted over the group's channels."""
+        """Return the axes of stored tensors that are contracted over the group's channels."""
         labels = self.analysis.labels
         return {
             (str(operand.target), contraction.dim)
@@ -83,21 +83,21 @@ class FilterFinder:
     def of(
         self, group: Group, tensors: Mapping[str, torch.Tensor] | None = None
     ) -> tuple[list[Filters], list[torch.Tensor]]:
-        """The units of a group, and the other stored values along its channels.
+        """Return the filters of a group, and the other stored values along its channels.
 
         Args:
-            group: of the analysis.
-            tensors: values in place of the stored ones.
+            group: a group of the analysis.
+            tensors: values in place of the stored ones, by name.
 
         Returns:
-            One unit for each layer that produces the group; and ``[width, n]`` of each other
-            tensor that holds something of the channels and isn't contracted over them.
+            The filters of each layer that produces the group; and ``[width, n]`` of each other
+            tensor that has the channels on an axis and isn't contracted over them.
         """
         values = {**self.analysis.tensors, **(tensors or {})}
-        units: list[Filters] = []
+        filters: list[Filters] = []
         used, contracted = set[str](), self._contracted(group)
         for node, rows in self._producers(group):
-            units.append(self._unit(node, rows, values))
+            filters.append(self._filters_of(node, rows, values))
             used |= {str(n.target) for n in node.all_input_nodes if n.op == "get_attr"}
             if node in self._affines:
                 bn = self._affines[node][0]
@@ -111,15 +111,15 @@ class FilterFinder:
             for o in group.occurrences
             if o.tensor not in used and (o.tensor, o.dim) not in contracted
         ]
-        return units, others
+        return filters, others
 
-    def rows(self, group: Group) -> list[Filters]:
-        """Units to compare: of the layers, or of other tensors where no layer produces the group.
+    def comparable(self, group: Group) -> list[Filters]:
+        """Return the filters to compare; where no layer produces the group, rows of its other tensors.
 
-        Failing that too, of the tensors that are contracted.
+        If there are none either, rows of the tensors that are contracted.
         """
-        units, others = self.of(group)
-        if not units and not others:
+        filters, others = self.of(group)
+        if not filters and not others:
             tensors = self.analysis.tensors
             others = [
                 tensors[o.tensor]
@@ -129,10 +129,10 @@ class FilterFinder:
                 .flatten(1)
                 for o in group.occurrences
             ]
-        return units or [Filters(w, w.new_zeros(len(w), 1)) for w in others]
+        return filters or [Filters(w, w.new_zeros(len(w), 1)) for w in others]
 
     def _producers(self, group: Group) -> Iterator[tuple[fx.Node, NDArray[np.int64]]]:
-        """Layers with the group on their outputs but not, uncontracted, on their inputs."""
+        """Yield the layers with the group on their outputs but not, uncontracted, on their inputs."""
         labels = self.analysis.labels
         for node, facts in self.analysis.facts.items():
             form = form_of(node)
@@ -156,7 +156,7 @@ class FilterFinder:
             if found and (read or not passed):
                 yield node, found[0]
 
-    def _unit(
+    def _filters_of(
         self, node: fx.Node, rows: NDArray[np.int64], values: Mapping[str, torch.Tensor]
     ) -> Filters:
         call = bind(node)
@@ -174,5 +174,5 @@ class FilterFinder:
 
 
 def gram(rows: torch.Tensor) -> NDArray[np.float64]:
-    """``[n, n]``: inner products of rows."""
+    """Return the Gram matrix of rows: inner products ``[n, n]``."""
     return (rows @ rows.T).cpu().numpy()

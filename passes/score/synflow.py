@@ -1,4 +1,4 @@
-"""Synaptic flow."""
+"""Criterion by synaptic flow (SynFlow), for networks at initialisation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHIFTS = ("bias", "running_mean")
 
 @dataclass(frozen=True)
 class SynapticFlow:
-    """Data-free, for nets at initialisation: sum of ``|w * dR/dw|``.
+    """Synaptic flow ``|w * dR/dw|`` summed over a channel; data-free, for networks at initialisation.
 
     ``R`` is the sum of the outputs of the network with the absolute values of its parameters,
     on inputs of ones. So that ``R`` is the product of the parameters that the source defines,
@@ -43,7 +43,7 @@ class SynapticFlow:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Scores of all groups."""
+        """Score all groups."""
         leaves: dict[int, torch.Tensor] = {}
         for tensor in analysis.tensors.values():
             if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
@@ -95,7 +95,7 @@ def _stand_in(tensor: torch.Tensor, leaf: torch.Tensor | None, role: str) -> tor
 
 
 def _roles(module: fx.GraphModule) -> dict[str, str]:
-    """Tensor name -> what the schema of the call that reads it calls it."""
+    """Return tensor name -> its argument name in the schema of the call that reads it."""
     return {
         str(value.target): name
         for node in module.graph.nodes
@@ -105,7 +105,7 @@ def _roles(module: fx.GraphModule) -> dict[str, str]:
 
 
 def _ones(analysis: Analysis) -> tuple[Any, ...]:
-    """Inputs of ones, shaped as the examples."""
+    """Make inputs of ones in the shapes of the example inputs."""
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
