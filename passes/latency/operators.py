@@ -1,6 +1,6 @@
-"""What onnxruntime will run of a program: kernels, with their widths as polynomials.
+"""List the kernels that onnxruntime runs of a program, with their widths as polynomials.
 
-The program is the dense one, BatchNorm unfolded; what folds when it is exported costs nothing.
+The program is the dense one before BatchNorm folding; a BatchNorm that will fold costs nothing.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ POOLS: dict[Any, str] = {
     aten.adaptive_avg_pool2d.default: "mean", aten.avg_pool2d.default: "AveragePool",
     aten.max_pool2d.default: "MaxPool", aten.mean.dim: "mean",
 }  # fmt: skip
+"""Pooling operator -> the kind of its kernel."""
 
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One run of a kernel.
+    """One run of a kernel, with its widths as functions of the widths of the groups.
 
     Attributes:
-        node: the call that the others were fused into.
-        kernel: what runs.
-        widths: its widths as functions of the widths of the groups; one for each of the kernel's.
+        node: the call that others were fused into.
+        kernel: the kernel that runs.
+        widths: polynomials in the widths of the groups, one for each width of the kernel.
     """
 
     node: fx.Node
@@ -50,13 +51,13 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class Workload:
-    """All that runs.
+    """All operators that run in a network, with and without a kernel that can be timed.
 
     Attributes:
-        operators: with a kernel of their own.
-        bytes: written by other operators.
-        macs: of other operators, per run.
-        others: how often each operator without a kernel occurs.
+        operators: operators with a kernel of their own.
+        bytes: bytes written by the other operators, per run.
+        macs: multiply-accumulates of the other operators, per run.
+        others: how often each operator without a kernel occurs, by name.
     """
 
     operators: tuple[KernelCall, ...]
@@ -66,17 +67,17 @@ class Workload:
 
 
 def workload(analysis: Analysis, batch: int = 1) -> Workload:
-    """Find the kernels of a program.
+    """List the kernels of a program, and what its other operators cost.
 
     Args:
-        analysis: of the dense program.
+        analysis: the analysis of the dense program.
         batch: samples per run, where the program's batch is dynamic.
     """
     return _WorkloadBuilder(analysis, batch).build()
 
 
 class _WorkloadBuilder:
-    """Walks a graph in order."""
+    """Builder of a ``Workload``, from the calls of a graph in order."""
 
     def __init__(self, analysis: Analysis, batch: int) -> None:
         self.analysis, self.batch = analysis, batch
@@ -84,7 +85,7 @@ class _WorkloadBuilder:
         self.fusion = Fusion(self.exported)
 
     def build(self) -> Workload:
-        """All calls."""
+        """Return the workload of all calls."""
         found: list[KernelCall] = []
         written: list[Polynomial] = []
         macs: list[Polynomial] = []
@@ -109,7 +110,7 @@ class _WorkloadBuilder:
         return Workload(tuple(found), total(written), total(macs), others)
 
     def _operator(self, node: fx.Node) -> KernelCall | None:
-        """The kernel of a call, if there is one for it."""
+        """Return the kernel of a call, or ``None`` if there is none for it."""
         form, handler = form_of(node), None
         if is_convolution(node):
             handler = self._convolution
@@ -205,7 +206,7 @@ class _WorkloadBuilder:
         return self._alone(node, kind, tuple(sorted(attributes.items())))
 
     def _binary(self, node: fx.Node) -> KernelCall | None:
-        """An addition or product whose operands have a width in the same place."""
+        """Return the kernel of an addition or product whose operands have a width on the same axis."""
         call = bind(node)
         operands = call["self"], call["other"]
         kind = "Add" if traits_of(node).arithmetic == "sum" else "Mul"
@@ -224,7 +225,7 @@ class _WorkloadBuilder:
         kind: str,
         attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = (),
     ) -> KernelCall | None:
-        """An operator that keeps its channels."""
+        """Return the kernel of an operator that keeps its channels."""
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and traits_of(node).arithmetic:
             source = max(node.all_input_nodes, key=lambda operand: math.prod(shape(operand)))
@@ -250,7 +251,7 @@ class _WorkloadBuilder:
         return (self.batch if isinstance(first, torch.SymInt) else first, *shape(node)[1:])
 
     def _written(self, node: fx.Node) -> Polynomial:
-        """Bytes that a call writes in a run."""
+        """Return the bytes that a call writes in a run."""
         example = self.analysis.costs.batch
         grows = example > 1 and any(
             isinstance(size, torch.SymInt) for size in node.meta["val"].shape
@@ -259,13 +260,13 @@ class _WorkloadBuilder:
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:
-    """One number for every axis, where a list of one, or a number, stands for all."""
+    """Expand a number, or a list of one, to one number for every axis."""
     values = tuple(value) if isinstance(value, list | tuple) else (value,)
     return values * count if len(values) == 1 else values
 
 
 def _padding(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """Zeros before each axis, then after each."""
+    """Return the padding before each axis, then after each."""
     if padding == "valid":
         return (0,) * (2 * len(kernel))
     if padding == "same":
@@ -275,7 +276,7 @@ def _padding(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -
 
 
 def _narrowed(operator: KernelCall) -> KernelCall:
-    """One width instead of two, where they are the same channels, as in a depthwise layer."""
+    """Give a kernel one width instead of two where they are the same channels, as in a depthwise layer."""
     inner, outer = operator.widths
     dense_in, dense_out = operator.kernel.widths
     if (

@@ -1,4 +1,4 @@
-"""Predict: a latency table and a program's kernels as a function of the widths of its groups."""
+"""Predict the latency of a network from the widths of its groups, by a table of measured kernels."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .operators import KernelCall, Workload
 __all__ = ["Latency"]
 
 _CELLS = 4_000_000
-"""Entries of one cost table; a kernel whose width is a sum of many groups would need more."""
+"""Most entries of one cost table; a kernel whose width is a sum of many groups would need more."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Microseconds per run, as a function of the widths of the groups.
+    """Predicted latency of a run in seconds, as a function of the widths of the groups.
 
     Attributes:
-        work: what the dense program runs.
-        table: what that takes.
+        work: the operators of the dense program.
+        table: measured seconds of each kernel.
 
     Raises:
         MismatchError: if the table lacks one of the kernels.
@@ -48,7 +48,7 @@ class Latency:
             )
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """Seconds when group ``g`` keeps ``widths[g]`` channels."""
+        """Predict the seconds of a run when group ``g`` keeps ``widths[g]`` channels."""
         parts = [
             float(self._seconds(o, [np.array(p.at(widths)) for p in o.widths]))
             for o in self.work.operators
@@ -57,7 +57,7 @@ class Latency:
 
     @cached_property
     def _others(self) -> Polynomial:
-        """Operators without a kernel."""
+        """Seconds of the operators without a kernel."""
         table, work = self.table, self.work
         return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac)])
 
@@ -70,7 +70,7 @@ class Latency:
     def fast(
         self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Candidate widths of a group than which no wider one is as fast, the others being dense."""
+        """Return the candidate widths of a group that are faster than every wider one, other groups dense."""
         total_seconds = np.zeros(len(candidates))
         for operator in self.work.operators:
             if any(group in key for p in operator.widths for key in p.terms):
@@ -83,7 +83,7 @@ class Latency:
         return candidates[total_seconds < np.append(later[1:], np.inf)]
 
     def is_exact(self, widths: Sequence[NDArray[np.int64]]) -> bool:
-        """Whether `factors` are the latency itself."""
+        """Whether `factors` give the latency exactly, and not only nearly."""
         return all(self._cells(o, widths) <= _CELLS for o in self.work.operators)
 
     @staticmethod
@@ -91,7 +91,7 @@ class Latency:
         return math.prod(len(widths[g]) for g in _scope(operator))
 
     def factors(self, widths: Sequence[NDArray[np.int64]]) -> tuple[list[Factor], Polynomial]:
-        """The latency as cost tables over candidate widths, and as a polynomial.
+        """Return the latency as cost tables over candidate widths, plus a polynomial in the widths.
 
         A kernel whose table would have too many entries, where its width is a sum over many
         groups, is replaced by the nearest function ``a + b x + c y + d x y`` of its widths, which
@@ -133,5 +133,5 @@ class Latency:
 
 
 def _scope(operator: KernelCall) -> tuple[int, ...]:
-    """The groups that an operator's widths depend on."""
+    """Return the groups that a kernel's widths depend on."""
     return tuple(sorted({g for p in operator.widths for key in p.terms for g in key}))

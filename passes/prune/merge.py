@@ -103,7 +103,7 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
         source, factor = np.zeros(len(gone), dtype=np.int64), np.zeros(len(gone))
         if _is_stored(analysis, group):
             found, others = filters.of(group, current.tensors)
-            joined = [torch.cat([unit.weights, unit.biases], 1) for unit in found]
+            joined = [torch.cat([layer.weights, layer.biases], 1) for layer in found]
             if joined and not others and group.id not in inhomogeneous:
                 source, factor = _by_angle(torch.cat(joined, 1), kept, gone)
             elif joined or others:
@@ -183,9 +183,9 @@ Choice = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Per removed channel, the kept one it is merged into, and the factor; 0 where it is dropped."""
 
 
-def _by_angle(units: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int64]) -> Choice:
+def _by_angle(rows: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int64]) -> Choice:
     """Match each removed channel with the kept one at the smallest angle, if that is below 90 degrees."""
-    inner, size = _inner(units, gone, kept), _squares(units, kept)
+    inner, size = _inner(rows, gone, kept), _squares(rows, kept)
     alike = np.divide(inner, np.sqrt(size), out=np.zeros_like(inner), where=size > 0)
     best = alike.argmax(1)
     chosen = np.take_along_axis(inner, best[:, None], 1)[:, 0]

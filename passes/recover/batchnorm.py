@@ -23,12 +23,15 @@ __all__ = ["reestimate"]
 def reestimate(
     observations: Observations, cut: Cut, tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Tensors whose running statistics are those of the cut network, front to back.
+    """Re-estimate the running statistics of all BatchNorms, front to back.
 
     Args:
-        observations: has the data; only the batches to fit on are used.
-        cut: what is removed.
-        tensors: of the cut network.
+        observations: hold the calibration data, of which the fitted batches are used.
+        cut: which channels are removed.
+        tensors: tensors of the cut network by name.
+
+    Returns:
+        All tensors of the cut network by name.
     """
     run = StagedRun(cut.module, [observations.batches[b] for b in observations.fitted], tensors)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
@@ -44,7 +47,7 @@ def reestimate(
 
 
 def _statistics(values: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance of each channel, over batches and processes."""
+    """Return mean and unbiased variance of each channel, over batches and processes."""
     others = [dim for dim in range(values[0].ndim) if dim != 1]
     summed = sum_over_processes(torch.stack([v.double().sum(others) for v in values]).sum(0))
     squares = sum_over_processes(

@@ -1,8 +1,8 @@
 """Refit the layers of a cut network, front to back, towards the dense network's values.
 
 Each layer sees the inputs that the cut network really has, with all refits before it; its target
-is the dense value where its error counts (``graphprune.passes.observe.refit_targets``), less what a
-shortcut adds: so each refit makes up for the errors before it, those of the shortcut included.
+is the dense value after it (``graphprune.passes.observe.refit_targets``), less what a shortcut adds. So
+each refit compensates the errors before it, those of the shortcut included.
 
 Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 """
@@ -38,17 +38,17 @@ from .ridge import Fit, refit, refit_like
 __all__ = ["Repaired", "repair"]
 
 SMALLEST_SCALE = 1e-6
-"""A channel that a BatchNorm scales by less keeps its weights: it says nothing."""
+"""Least BatchNorm scale of a channel that is refitted; below, its weights don't matter and stay."""
 
 
 @dataclass(frozen=True)
 class Repaired(RunFact):
-    """A cut network with other weights.
+    """Tensors of a cut network whose layers were refitted, and its error.
 
     Attributes:
         tensors: all parameters and buffers by name.
         error: relative squared error of the outputs on the held-out batches.
-        fits: what became of each layer, in graph order.
+        fits: the fit of each layer, in graph order.
     """
 
     tensors: Mapping[str, Tensor]
@@ -65,17 +65,17 @@ def repair(
     like: Repaired | None = None,
     stage: str = "recover",
 ) -> Repaired:
-    """Refit every layer of the network that ``cut`` leaves, if its weight is stored in there.
+    """Refit every layer of the cut network whose weight is stored, front to back.
 
     Args:
-        observations: of the dense network.
-        cut: what is removed.
+        observations: measurements of the dense network.
+        cut: which channels are removed.
         tensors: weights of the cut network to start from; default: the dense ones, sliced.
         refitting: with False nothing is refitted, and only the error is measured.
-        like: a repair of the same network. With it the batches kept aside are fitted as well,
-            with the strengths that it found best on them; the error that is returned is then no
-            longer that of unseen data.
-        stage: what to call this when telling how far it is.
+        like: a repair of the same network. With it the held-out batches are fitted as well, with
+            the ridge strengths that it found best on them; the error that is returned is then no
+            longer that of held-out data.
+        stage: name of this stage in progress messages.
     """
     module, copies = cut.module, cut.copies
     used = sorted({*observations.held_out, *(observations.fitted if refitting else ())})
@@ -100,7 +100,7 @@ def repair(
 
 @dataclass(frozen=True)
 class _Problem:
-    """The regression of one weight, in the calls that share it, whose ``channels`` stay."""
+    """Regression of one weight over the calls that share it, whose ``channels`` are kept."""
 
     observations: Observations
     tie: tuple[Layer, ...]
@@ -110,7 +110,7 @@ class _Problem:
     numbers: list[int]
 
     def needed(self) -> list[fx.Node]:
-        """What is multiplied with the weight, and what is added behind."""
+        """Return the nodes whose values the regression needs: inputs of the layer, and shortcuts."""
         others = [self.observations.targets[each].other for each in self.tie]
         return [
             self.copies[node]
@@ -119,10 +119,11 @@ class _Problem:
         ]
 
     def solve(self, known: Fit | None) -> Fit:
-        """Refit, and put the new weights where the network reads them.
+        """Refit the weight, and store it where the network reads it.
 
         Args:
-            known: how to fit all rows; ``None``: find out on those kept aside.
+            known: a fit whose strength and rounds are used on all rows; ``None``: choose them on
+                the held-out rows.
         """
         tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
         stored = self.run.constant(self.copies[layer.weight])
@@ -183,7 +184,7 @@ class _Problem:
         return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """What a BatchNorm scales to nothing keeps its weights."""
+        """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""
         alive = scale.abs() > SMALLEST_SCALE
         safe = torch.where(alive, scale, 1.0)
         change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
@@ -198,9 +199,9 @@ class _Problem:
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
-    """Take the mean, over all processes, from the inputs, in place: ``[g, u]``.
+    """Subtract the mean over all processes from the inputs, in place, and return it: ``[g, u]``.
 
-    In float32 what varies would be lost beside a mean that is far larger.
+    In float32 a variance would be lost beside a mean that is far larger.
     """
     summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
     for each in rows:
@@ -213,5 +214,5 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:
-    """``[n, g * o]`` as ``[g, n, o]``."""
+    """Reshape rows ``[n, g * o]`` to ``[g, n, o]``."""
     return rows.reshape(len(rows), groups, -1).transpose(0, 1)

@@ -1,7 +1,7 @@
-"""The equations of a least-squares problem with a ridge, anchored at old weights.
+"""Normal equations of ridge regression that is anchored at the old weights.
 
-``n`` rows of ``u`` inputs give ``u`` equations for the weights, or as well ``n`` for what each row
-contributes to their change: the smaller system is solved. Both have the same solution.
+``n`` rows of ``u`` inputs give ``u`` equations for the weights (primal), or ``n`` for what each row
+contributes to their change (dual). The smaller system is solved; both have the same solution.
 
 Source: Saunders, Gammerman, Vovk 1998 (ridge regression in dual variables, ICML, section 2).
 """
@@ -23,12 +23,12 @@ __all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
 
 @dataclass(frozen=True)
 class Rows:
-    """A sample of rows of one batch, for a layer of ``g`` groups.
+    """Sample of rows of one batch, for a layer of ``g`` groups.
 
     Attributes:
         inputs: ``[g, n, u]``, float32.
         targets: ``[g, n, o]``: what ``inputs @ weightᵀ + bias + base`` should be.
-        base: ``[g, n, o]``: what is added behind the layer, such as a shortcut; or 0.
+        base: ``[g, n, o]``: what is added after the layer, such as a shortcut; or 0.
     """
 
     inputs: Tensor
@@ -37,30 +37,30 @@ class Rows:
 
 
 class NormalEquations(Protocol):
-    """The left side of the equations, over the rows of all processes."""
+    """Left side of the normal equations, over the rows of all processes."""
 
     def factor(self, ridge: float) -> Tensor | None:
-        """Cholesky factor of the regularised left side; ``None`` if it isn't positive."""
+        """Return the Cholesky factor of the regularised left side; ``None`` if it isn't positive definite."""
         ...
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """The right side, for these targets, and their mean ``[g, o]``."""
+        """Return the right side for the targets of rows, and the targets' mean ``[g, o]``."""
         ...
 
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """Weights ``[g, o, u]`` and bias ``[g, o]`` for a right side."""
+        """Solve for weights ``[g, o, u]`` and bias ``[g, o]``, given a right side."""
         ...
 
 
 def normal_equations(
     rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
 ) -> NormalEquations:
-    """Of some rows, about their mean if the bias is free.
+    """Set up the normal equations of rows, about their mean if the bias is free.
 
     Args:
-        rows: those of this process.
+        rows: rows of this process.
         weight: ``[g, o, u]``, where the ridge is anchored.
         bias: ``[g, o]``.
         free_bias: whether the bias may change.
@@ -74,7 +74,7 @@ def normal_equations(
 
 @dataclass(frozen=True)
 class _ByInput:
-    """One equation for each input."""
+    """Normal equations with one equation for each input (primal)."""
 
     weight: Tensor
     bias: Tensor
@@ -85,7 +85,7 @@ class _ByInput:
 
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByInput:
-        """Sums over the rows of all processes; about the mean, if the bias is free."""
+        """Sum the moments of the rows of all processes, about the mean if the bias is free."""
         found = Moments.zero(len(weight), weight.shape[2], weight.device)
         for each in rows:
             found += Moments.of(each.inputs)
@@ -94,11 +94,11 @@ class _ByInput:
         return cls(weight, bias, free_bias, covariance, found.mean, max(found.count, 1.0))
 
     def factor(self, ridge: float) -> Tensor | None:
-        """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""
+        """Return the Cholesky factor of the regularised covariance; ``None`` if it isn't positive definite."""
         return _factor(self.covariance, self._penalty(ridge))
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """The right side: mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
+        """Return the mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
         cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         for each in rows:
             aim = each.targets - each.base
@@ -109,7 +109,7 @@ class _ByInput:
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """Weights and bias for a right side."""
+        """Solve for weights and bias; see ``NormalEquations``."""
         cross, centre = aim
         fixed = centre if self.free_bias else self.bias
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
@@ -118,14 +118,17 @@ class _ByInput:
         return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
 
     def _penalty(self, ridge: float) -> Tensor:
-        """``[g, 1]``: the ridge in the unit of the covariance."""
+        """Return the ridge in the unit of the covariance, ``[g, 1]``."""
         spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
         return ridge * spread + 1e-12
 
 
 @dataclass(frozen=True)
 class _ByRow:
-    """One equation for each row; ``inputs`` ``[g, n, u]`` and ``products`` ``[g, n, n]`` are of all processes."""
+    """Normal equations with one equation for each row (dual).
+
+    ``inputs`` ``[g, n, u]`` and their Gram matrix ``products`` ``[g, n, n]`` are of all processes.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -136,7 +139,7 @@ class _ByRow:
 
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByRow:
-        """The rows of all processes; about the mean, if the bias is free."""
+        """Gather the rows of all processes, about the mean if the bias is free."""
         inputs = _joined([each.inputs for each in rows], weight[:, 0])
         mean = inputs.mean(1, keepdim=True)
         if free_bias:
@@ -145,19 +148,19 @@ class _ByRow:
         return cls(weight, bias, free_bias, inputs, products, mean[:, 0].double())
 
     def factor(self, ridge: float) -> Tensor | None:
-        """As of ``NormalEquations``."""
+        """Return the Cholesky factor of the regularised Gram matrix; ``None`` if it isn't positive definite."""
         energy = self.products.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
         return _factor(self.products, ridge * energy / self.inputs.shape[2] + 1e-12)
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """What is wanted of each row ``[g, n, o]``, and its mean."""
+        """Return the targets of each row ``[g, n, o]``, and their mean."""
         wanted = _joined([each.targets - each.base for each in rows], self.bias).double()
         return wanted, wanted.mean(1)
 
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """As of ``NormalEquations``."""
+        """Solve for weights and bias; see ``NormalEquations``."""
         wanted, centre = aim
         got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
         rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
@@ -167,18 +170,18 @@ class _ByRow:
 
 
 def apply_weight(weight: Tensor, inputs: Tensor) -> Tensor:
-    """``[g, o]`` of one row of inputs ``[g, u]``."""
+    """Multiply a weight ``[g, o, u]`` with one row of inputs ``[g, u]``: ``[g, o]``."""
     return (weight @ inputs[:, :, None])[:, :, 0]
 
 
 def _factor(matrix: Tensor, penalty: Tensor) -> Tensor | None:
-    """Cholesky factor of ``[g, m, m]`` with ``[g, 1]`` added to the diagonal; ``None`` if it isn't positive."""
+    """Factor ``[g, m, m]`` plus ``[g, 1]`` on the diagonal by Cholesky; ``None`` if it isn't positive definite."""
     added = torch.diag_embed(penalty.expand(matrix.shape[:2]))
     factor, failed = torch.linalg.cholesky_ex(matrix + added)
     return None if bool(failed.any()) else factor
 
 
 def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
-    """``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
+    """Concatenate rows ``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
     none = like.new_zeros(len(like), 0, like.shape[1], dtype=torch.float32)
     return gather_over_processes(torch.cat([none, *parts], 1), 1)

@@ -1,4 +1,4 @@
-"""The training loop of distillation: seeded, best-so-far, resumable after a kill."""
+"""The training loop of distillation: seeded, keeps the best weights, resumes after a kill."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ __all__ = ["BestWeights", "Loop", "Settings"]
 logger = logging.getLogger(__name__)
 
 EVALUATIONS = 10
-"""How often the held-out error is looked at, and a checkpoint written."""
+"""Evaluations of the held-out error in a run; at each a checkpoint is written."""
 
 INNER = 3.0
-"""Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/recovery.md``."""
+"""Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/experiments.md``."""
 
-ASTRAY = 2.0
-"""Training by depth is given up where the held-out error is so many times that of the start when it is first
-looked at. What was tried: ``docs/recovery.md``."""
+DIVERGED = 2.0
+"""Ratio of the held-out error at the first evaluation to that at the start, from which on weights by depth are
+given up and training starts again without them. What was tried: ``docs/experiments.md``."""
 
 _WARM_UP = 0.05
-"""Share of the effort in which the rate rises."""
+"""Share of the effort during which the learning rate rises."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: see ``Distil``; ``inner`` is the weight of values inside."""
+    """Settings of training: those of ``Distil``, and ``inner``, the weight of values inside."""
 
     effort: Effort
     augment: tuple[str, ...]
@@ -53,16 +53,16 @@ class Settings:
 
 @dataclass
 class BestWeights:
-    """What a killed run must not lose.
+    """Best weights so far and the progress of training, which a checkpoint keeps.
 
     Attributes:
         step: steps done.
-        seconds: spent on them.
+        seconds: seconds spent.
         first_error: held-out error before the first step.
-        best_error: the lowest since.
+        best_error: lowest held-out error so far.
         evaluated: share of the effort at the last evaluation.
-        weights: of the best student.
-        alike: whether all values inside count alike by now.
+        weights: state dict of the student with the lowest error.
+        alike: whether weights by depth were given up, and all values inside count alike.
     """
 
     step: int = 0
@@ -76,22 +76,22 @@ class BestWeights:
 
 @dataclass(frozen=True)
 class Loop:
-    """Everything that stays the same while the student is trained.
+    """Training loop, with everything that stays the same while the student is trained.
 
     Attributes:
         pair: the dense network and the student, whose weights change.
         draw: number of a step -> flat inputs.
         held_out: inputs and dense outputs that aren't trained on.
-        distance: of outputs.
-        inside: of values inside, all alike.
-        deep: of values inside by their depth: what training begins with. Where that leads it astray, it begins
-            anew with ``inside``, in what is left of the effort.
+        distance: distance of outputs.
+        inside: distance of values inside, all of the same weight.
+        deep: distance of values inside, weighted by their depth, with which training starts. If the held-out
+            error diverges (``DIVERGED``), it starts again with ``inside``, in what is left of the effort.
         settings: how to train.
-        optimizers: of the student; the rates that they have are their highest.
-        checkpoint: where to keep the state; ``None``: nowhere.
-        identity: a checkpoint of another run is not resumed.
-        progress: told how far it is.
-        begun: when the time began to run, by ``time.perf_counter``.
+        optimizers: optimisers of the student; their learning rates are the highest of the schedule.
+        checkpoint: file to write checkpoints to; ``None``: no checkpoints.
+        identity: hash of the run; a checkpoint of another run is not resumed.
+        progress: called with how far training is.
+        begun: when the pass began, by ``time.perf_counter``.
     """
 
     pair: Pair
@@ -142,7 +142,7 @@ class Loop:
             optimizer.step()
 
     def _loss(self, inputs: Sequence[Any], distance: Distance) -> Tensor:
-        """The error of the outputs, and the mean of those of the values inside."""
+        """Return the error of the outputs plus the weighted mean error of the values inside."""
         wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
         error = self.distance.between(got, wanted)
@@ -154,14 +154,14 @@ class Loop:
 
     @property
     def student(self) -> fx.GraphModule:
-        """What is trained."""
+        """Student network, whose weights are trained."""
         return self.pair.small
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
     def _evaluated(self, so_far: BestWeights, *, may_restart: bool = False) -> BestWeights:
-        """Look at the held-out error, keep the best, write a checkpoint; begin anew if it has gone astray."""
+        """Measure the held-out error, keep the best weights, write a checkpoint; start again if it diverges."""
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
@@ -175,7 +175,7 @@ class Loop:
         if error < so_far.best_error or not so_far.weights:
             so_far.best_error = error
             so_far.weights = copy.deepcopy(self.student.state_dict())
-        if may_restart and self.deep != self.inside and not error < ASTRAY * so_far.first_error:
+        if may_restart and self.deep != self.inside and not error < DIVERGED * so_far.first_error:
             so_far.alike = True
             self.student.load_state_dict(so_far.weights)
             for optimizer in self.optimizers:
@@ -200,7 +200,7 @@ class Loop:
         return so_far
 
     def _resumed(self) -> BestWeights | None:
-        """The state of a killed run, if it was this one."""
+        """Load the progress of a killed run, if it was this one."""
         found = read_checkpoint(self.checkpoint) if self.checkpoint is not None else None
         if found is None or "progress" not in found or found["identity"] != self.identity:
             return None
@@ -211,6 +211,6 @@ class Loop:
 
 
 def _schedule(share: float) -> float:
-    """A short rise, then half a cosine: Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5."""
+    """Return the learning rate's factor: a short linear rise, then half a cosine; Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5."""
     rise = min(1.0, (share + 1e-3) / _WARM_UP)
     return rise * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

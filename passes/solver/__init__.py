@@ -1,7 +1,7 @@
-"""Allocation: choose the width of every group, so that the cost meets the budget.
+"""Solver of the allocation problem: which width of every group meets the budget at least distortion?
 
 Pure numpy and networkx: a `Problem` is made of arrays, and any allocator in `ALLOCATORS`
-turns it into an `Allocation`.
+turns it into an `Allocation`. The README of this folder gives the reading order.
 
 Example:
     >>> import numpy as np

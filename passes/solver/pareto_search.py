@@ -1,9 +1,9 @@
-"""Closing the gap: dynamic programming over Pareto-optimal (cost, distortion) labels.
+"""Close the optimality gap by dynamic programming over Pareto-optimal (cost, distortion) states.
 
-A label is a partial choice with its true cost, so that a complete one is never over budget
-by rounding. A label is dropped when another one with the same separator levels is at least
+A state (a Pareto label) is a partial choice with its true cost, so that a complete one is never over budget
+by rounding. A state is dropped when another one with the same separator levels is at least
 as good in both respects, or when the Lagrangian bound of its completions is above a
-ceiling. Where more labels than may be kept are left, those of the best bounds stay, and
+ceiling. Where more states than may be kept are left, those of the best bounds stay, and
 the best bound among the dropped ones is remembered: the outcome is certified all the same.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ParetoSearch"]
 
 _ROUNDING = 1e-9
-# Pairs of labels looked at: in all, the share of what is left that one combination may use,
+# Pairs of states looked at: in all, the share of what is left that one combination may use,
 # and how many it may use in any case.
 _PRODUCTS = 5_000_000
 _PRODUCT_SHARE = 20
@@ -41,11 +41,11 @@ class _States:
     """Partial choices for a bucket and all below it, at fixed separator levels.
 
     Attributes:
-        costs: true cost of each label.
+        costs: true cost of each state.
         distortions: of the groups chosen so far.
-        excess: Lagrangian value of each label, less the least one possible.
-        choices: [labels, 1 + children]: level of the bucket's variable, then the position
-            of each child's label.
+        excess: Lagrangian value of each state, less the least one possible.
+        choices: [states, 1 + children]: level of the bucket's variable, then the position
+            of each child's state.
     """
 
     costs: Array
@@ -75,7 +75,7 @@ class _States:
         return _States(self.costs, self.distortions, self.excess + excess, self.choices)
 
     def times(self, child: _States, allowed: float) -> _States:
-        """Combine with each label of a child while the excess is allowed."""
+        """Combine with each state of a child while the excess is allowed."""
         order = np.argsort(child.excess, kind="stable")
         counts = np.searchsorted(child.excess[order], allowed - self.excess, side="right")
         mine = np.repeat(np.arange(len(counts)), counts)
@@ -89,12 +89,12 @@ class _States:
         )
 
     def pairs(self, child: _States, allowed: float) -> int:
-        """Return how many labels `times` would make."""
+        """Return how many states `times` would make."""
         ascending = np.sort(child.excess)
         return int(np.searchsorted(ascending, allowed - self.excess, side="right").sum())
 
     def pareto(self) -> _States:
-        """Drop labels that another one matches or beats in both cost and distortion."""
+        """Drop states that another one matches or beats in both cost and distortion."""
         order = np.lexsort((self.distortions, self.costs))
         ordered = self.distortions[order]
         cheaper = np.minimum.accumulate(np.concatenate([[np.inf], ordered[:-1]]))
@@ -119,7 +119,7 @@ class ParetoSearch:
             relaxation: of it, with one level per interval.
             elimination: for the relaxation's factors.
             weight: price of cost.
-            keep: labels kept per bucket and separator levels.
+            keep: states kept per bucket and separator levels.
         """
         self._problem, self._relaxation, self._elimination = problem, relaxation, elimination
         self._keep = keep
@@ -136,7 +136,7 @@ class ParetoSearch:
         self._states: list[dict[tuple[int, ...], _States]] = []
 
     def _cost_rooms(self) -> list[Array]:
-        """Return per bucket and separator levels what its labels may cost at most."""
+        """Return per bucket and separator levels what its states may cost at most."""
         moves = self._relaxation.moves
         messages = self._elimination.collect(moves, 1.0)
         beliefs = dict(self._elimination.beliefs(moves, 1.0, messages))
@@ -172,7 +172,7 @@ class ParetoSearch:
     def _bucket_states(
         self, bucket: Bucket, at: tuple[int, ...], reduced: Array, slack: float
     ) -> _States | None:
-        """Return the labels of a bucket at the separator levels `at`."""
+        """Return the states of a bucket at the separator levels `at`."""
         costs = self._relaxation.moves[bucket.variable].copy()
         for table in bucket.tables:
             costs += sliced(table, at)
@@ -197,7 +197,7 @@ class ParetoSearch:
         here: dict[int, int],
         window: tuple[float, float],
     ) -> _States | None:
-        """Combine with the labels of all children at the levels `here`."""
+        """Combine with the states of all children at the levels `here`."""
         for child in children:
             separator = self._elimination.buckets[child].separator
             other = self._states[child].get(tuple(here[group] for group in separator))
@@ -208,7 +208,7 @@ class ParetoSearch:
         return states if len(states.costs) else None
 
     def _product(self, states: _States, child: _States, window: tuple[float, float]) -> _States:
-        """Combine with each label of a child, of as many labels as can be afforded."""
+        """Combine with each state of a child, of as many states as can be afforded."""
         lowest, slack = window
         most = max(_LEAST_PRODUCTS, self._products // _PRODUCT_SHARE)
         while (count := states.pairs(child, slack - lowest)) > most:
@@ -220,7 +220,7 @@ class ParetoSearch:
         return states.times(child, slack - lowest)
 
     def _thinned(self, states: _States, lowest: float, keep: int) -> _States:
-        """Keep the labels of least excess, and the bound of the others."""
+        """Keep the states of least excess, and the bound of the others."""
         if len(states.costs) <= keep:
             return states
         order = np.argsort(states.excess, kind="stable")
@@ -242,7 +242,7 @@ class ParetoSearch:
         return None
 
     def _traced(self, picks: dict[int, int]) -> Levels:
-        """Follow the choices of complete labels down from the roots."""
+        """Follow the choices of complete states down from the roots."""
         levels = [0] * len(self._problem.sizes)
         for index in reversed(range(len(self._states))):
             bucket = self._elimination.buckets[index]

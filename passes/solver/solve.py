@@ -1,4 +1,4 @@
-"""Solve one problem with few enough levels: bound, start points, local search, closing."""
+"""Solve a problem of few levels: lower bound, start points, local search, closing the gap."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STARTS = 2
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """How much work to spend.
+    """Limits on the work of a search.
 
     Attributes:
         cells: table cells per exact elimination.
-        labels: labels kept per bucket and separator levels when closing the gap.
-        label_cells: table cells, at most, for which the gap is closed by labels.
-        prices: prices tried per bound.
-        sweeps: message-passing sweeps per price, where elimination is too large.
+        states: Pareto states kept per bucket and separator levels when closing the gap.
+        state_cells: most table cells for which the gap is closed by Pareto states.
+        prices: most prices tried per bound.
+        iterations: message-passing iterations per price, where elimination is too large.
         tolerance: relative gap that need not be closed.
     """
 
@@ -70,7 +70,7 @@ def bounded(
 
     Args:
         problem: whose widest levels are over the budget.
-        relaxation: of the problem.
+        relaxation: relaxation of the problem.
         known: levels near the optimum, at least one of them within the budget.
         limits: how much work to spend.
     """

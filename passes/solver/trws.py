@@ -1,4 +1,4 @@
-"""A lower bound for groups too entangled to eliminate: tree-reweighted message passing.
+"""Lower bound by tree-reweighted message passing, for groups too entangled to eliminate.
 
 In a net like DenseNet every group meets all later ones, and the tables of exact elimination
 would be too large. The sum is then decomposed along its pairs (Lagrangian decomposition),
@@ -30,7 +30,7 @@ _SETTLED = 1e-6
 
 
 class Messages:
-    """Bounds the minimum of unary and pairwise tables from below.
+    """Solver that bounds the minimum of unary and pairwise tables from below.
 
     Messages are kept between calls, so that a nearby weight starts close to its optimum.
     Any messages give a valid bound.

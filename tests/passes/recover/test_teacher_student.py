@@ -158,9 +158,9 @@ def test_what_goes_astray_begins_anew_with_all_values_alike(
     def same(left: list[Tensor], right: list[Tensor]) -> bool:
         return all(map(torch.equal, left, right))
 
-    monkeypatch.setattr(training, "ASTRAY", math.inf)
+    monkeypatch.setattr(training, "DIVERGED", math.inf)
     plain = trained()
-    monkeypatch.setattr(training, "ASTRAY", 0.0)  # whatever it does
+    monkeypatch.setattr(training, "DIVERGED", 0.0)  # whatever it does
     anew = trained()
     assert not same(anew, plain)
     news: list[str] = []

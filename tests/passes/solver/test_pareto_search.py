@@ -1,4 +1,4 @@
-"""The search over labels: exact where all are kept, and honest where they are not."""
+"""The search over states: exact where all are kept, and honest where they are not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dearest(problem: Problem) -> float:
 
 @settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS)
-def test_all_labels_find_the_best_choice_at_any_price(problem: Problem, weight: float) -> None:
+def test_all_states_find_the_best_choice_at_any_price(problem: Problem, weight: float) -> None:
     assume(problem.feasible(problem.cheapest))
     levels, floor = search(problem, weight, 10_000).run(dearest(problem))
     assert levels is not None
@@ -37,7 +37,7 @@ def test_all_labels_find_the_best_choice_at_any_price(problem: Problem, weight: 
 
 @settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS)
-def test_one_label_finds_what_it_can_and_says_what_it_missed(
+def test_one_state_finds_what_it_can_and_says_what_it_missed(
     problem: Problem, weight: float
 ) -> None:
     assume(problem.feasible(problem.cheapest))
