@@ -1,4 +1,4 @@
-"""Layers as regressions, targets, the frontier, and what is recorded."""
+"""Layers as regressions, targets, staged runs, and what is recorded."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ def test_affine_is_the_batchnorm() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETS | HELD))
-def test_the_frontier_computes_what_the_net_does(name: str) -> None:
+def test_a_staged_run_computes_what_the_net_does(name: str) -> None:
     torch.manual_seed(0)
     net = (NETS | HELD)[name]().eval()
     program = trace(net, net.inputs(), net.keywords())
