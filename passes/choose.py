@@ -41,9 +41,9 @@ class Choose(AnalysisPass):
     The distortions of single groups don't quite add up. The error of the repaired network's
     output on held-out data counts them together, and it needs no labels.
 
-    With ``dp`` that is the beginning. What the plans turned out to cost corrects the curves, and
-    the best plan by those is repaired as well, until none promises to be better. So that the plans
-    to learn from differ, one more is a threshold on the last variant, which looks at no costs.
+    With ``dp`` more plans follow. The measured errors correct the curves, and the best plan by the
+    corrected curves is repaired as well, until none promises to be better. So that the plans to
+    learn from differ, one more is made by a threshold on the last variant, which ignores costs.
 
     Given: scores with variants, and measurements. Result: a decision with its repaired weights.
     Without variants there is one plan, which is repaired and taken.

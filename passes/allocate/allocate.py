@@ -252,7 +252,7 @@ class Allocate(AnalysisPass):
     def _infeasible(
         self, analysis: Analysis, asked: BudgetStatus, smallest: float
     ) -> InfeasibleBudgetError:
-        held = "; ".join(
+        reasons = "; ".join(
             f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
             f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
             for f in frozen(analysis)[:5]
@@ -261,7 +261,7 @@ class Allocate(AnalysisPass):
             f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
             f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
             smallest=smallest,
-            hint=f"{self.limits.hint()}frozen: {held or 'nothing'}",
+            hint=f"{self.limits.hint()}frozen: {reasons or 'nothing'}",
         )
 
     def _jointly(

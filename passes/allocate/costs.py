@@ -60,15 +60,15 @@ class LargestPolynomial:
     parts: tuple[Polynomial, ...]
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """See `Cost`."""
+        """Return the cost at widths; see `Cost`."""
         return max(part.at(widths) for part in self.parts)
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """See `Cost`."""
+        """Return the cost as sums of tables; see `Cost`."""
         return [polynomial_factors(candidates, part.terms) for part in self.parts]
 
     def is_exact(self, candidates: Widths) -> bool:
-        """See `Cost`."""
+        """Whether the tables are exact; see `Cost`."""
         del candidates
         return True
 
@@ -80,17 +80,17 @@ class LatencyCost:
     latency: Latency = field(repr=False)
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """See `Cost`."""
+        """Return the cost at widths; see `Cost`."""
         return 1e6 * self.latency.at(widths)
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """See `Cost`."""
+        """Return the cost as sums of tables; see `Cost`."""
         tables, rest = self.latency.factors(candidates)
         scaled = [Factor(f.scope, 1e6 * f.table) for f in tables]
         return [absorb([*scaled, *polynomial_factors(candidates, rest.scaled(1e6).terms)])]
 
     def is_exact(self, candidates: Widths) -> bool:
-        """See `Cost`."""
+        """Whether the tables are exact; see `Cost`."""
         return self.latency.is_exact(candidates)
 
 

@@ -219,7 +219,7 @@ def _bias_name(weight: str) -> str:
 
 
 def _free_name(module: fx.GraphModule, wanted: str) -> str:
-    """Return the name, with a number behind it if it is taken."""
+    """Return the name, followed by a number if it is taken."""
     owner, attribute = _owner(module, wanted)
     path = wanted[: len(wanted) - len(attribute)]
     name, number = attribute, 0
@@ -270,5 +270,5 @@ def _remove(module: fx.GraphModule, name: str) -> None:
 
 
 def _is_empty(module: nn.Module) -> bool:
-    held = (module.parameters(), module.buffers(), module.children())
-    return not any(True for values in held for _ in values)
+    contents = (module.parameters(), module.buffers(), module.children())
+    return not any(True for values in contents for _ in values)

@@ -175,7 +175,7 @@ def _memory(node: fx.Node) -> set[fx.Node]:
     found, todo = {node}, [node]
     while todo:
         current = todo.pop()
-        if form_of(current) is not None:  # what is computed with weights is written anew
+        if form_of(current) is not None:  # a layer writes its result into new memory
             continue
         fresh = [n for n in current.all_input_nodes if n not in found]
         found.update(fresh)

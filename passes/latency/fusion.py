@@ -29,18 +29,18 @@ class Fusion:
     def tail(self, node: fx.Node) -> tuple[tuple[str | float, ...], ...]:
         """Return what is fused into a layer: a sum, an activation, or both, each the only reader of the one before."""
         tail: list[tuple[str | float, ...]] = []
-        seen = {node}
+        chain = {node}
         for follower in self._followers(node):
             if follower.target in ACTIVATIONS:
                 tail.append(activation(follower))
             elif (
-                traits_of(follower).arithmetic == "sum" and not tail and self._adds(follower, seen)
+                traits_of(follower).arithmetic == "sum" and not tail and self._adds(follower, chain)
             ):
                 tail.append(("Add",))
             else:
                 break
             self.fused.add(follower)
-            seen.add(follower)
+            chain.add(follower)
             if follower.target in ACTIVATIONS:
                 break
         return tuple(tail)
@@ -54,13 +54,13 @@ class Fusion:
             if not self.exported.is_free(node) or traits_of(node).view:
                 yield node
 
-    def _adds(self, node: fx.Node, seen: set[fx.Node]) -> bool:
+    def _adds(self, node: fx.Node, chain: set[fx.Node]) -> bool:
         """Whether a sum is fused into this layer: it is into the first operand that is a layer."""
         call = bind(node)
         first, second = call["self"], call["other"]
         if not isinstance(second, fx.Node) or shape(first) != shape(second):
             return False
-        return self._layer(first) in seen or self._layer(first) is None
+        return self._layer(first) in chain or self._layer(first) is None
 
     def _layer(self, node: fx.Node) -> fx.Node | None:
         """Return the convolution that computes a value, if nothing else reads or changes it."""

@@ -141,12 +141,12 @@ class _WorkloadBuilder:
         spatial = len(sizes) - 2
         if len(shape(source)) != len(sizes):  # without a batch axis
             return None
-        dilation = _each(call["dilation"], spatial)
+        dilation = _per_axis(call["dilation"], spatial)
         inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
         own = self.exported.sizes(weight)[1]
         attributes = {
             "kernel": sizes[2:],
-            "stride": _each(call["stride"], spatial),
+            "stride": _per_axis(call["stride"], spatial),
             "dilation": dilation,
             "padding": _padding(call["padding"], sizes[2:], dilation),
             # Either the number of groups is fixed, or the channels in each of them.
@@ -190,18 +190,20 @@ class _WorkloadBuilder:
                 3,
             ]:
                 return None
-            if "output_size" in call and set(_each(call["output_size"], 2)) != {1}:
+            if "output_size" in call and set(_per_axis(call["output_size"], 2)) != {1}:
                 return None
         else:
-            size = _each(call["kernel_size"], 2)
-            padding = _each(call["padding"], 2)
+            size = _per_axis(call["kernel_size"], 2)
+            padding = _per_axis(call["padding"], 2)
             attributes = {
                 "kernel": size,
-                "stride": _each(call["stride"] or size, 2),
+                "stride": _per_axis(call["stride"] or size, 2),
                 "padding": (*padding, *padding),
                 "ceil_mode": (int(call["ceil_mode"]),),
             }
-            if node.target is aten.max_pool2d.default and set(_each(call["dilation"], 2)) != {1}:
+            if node.target is aten.max_pool2d.default and set(_per_axis(call["dilation"], 2)) != {
+                1
+            }:
                 return None
         return self._alone(node, kind, tuple(sorted(attributes.items())))
 
@@ -259,7 +261,7 @@ class _WorkloadBuilder:
         return self.exported.bytes(node).scaled(self.batch / example if grows else 1)
 
 
-def _each(value: Any, count: int) -> tuple[int, ...]:
+def _per_axis(value: Any, count: int) -> tuple[int, ...]:
     """Expand a number, or a list of one, to one number for every axis."""
     values = tuple(value) if isinstance(value, list | tuple) else (value,)
     return values * count if len(values) == 1 else values
@@ -272,7 +274,7 @@ def _padding(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -
     if padding == "same":
         both = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return (*(b // 2 for b in both), *(b - b // 2 for b in both))
-    return _each(padding, len(kernel)) * 2
+    return _per_axis(padding, len(kernel)) * 2
 
 
 def _narrowed(operator: KernelCall) -> KernelCall:

@@ -57,7 +57,7 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
 def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     """Take the patches under the kernel of a convolution: ``[rows, taps, in]``."""
     call, kernel = bind(layer.node), _kernel(layer)
-    stride, dilation = (_each(call[name], layer.spatial) for name in ("stride", "dilation"))
+    stride, dilation = (_per_axis(call[name], layer.spatial) for name in ("stride", "dilation"))
     value = functional.pad(value, _padding(call["padding"], kernel, dilation))
     places = [
         (size - (k - 1) * d - 1) // s + 1
@@ -75,7 +75,7 @@ def _reaching(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     """Take the inputs of each tap of a transposed convolution: ``[rows, taps, in]``, 0 where there is none."""
     call, kernel, inner = bind(layer.node), _kernel(layer), value.shape[2:]
     stride, dilation, padding, extra = (
-        _each(call[name], layer.spatial)
+        _per_axis(call[name], layer.spatial)
         for name in ("stride", "dilation", "padding", "output_padding")
     )
     places = [
@@ -109,7 +109,8 @@ def _places(rows: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
     return [index[:, None] for index in torch.unravel_index(rows, shape)]
 
 
-def _each(value: list[int], dims: int) -> list[int]:
+def _per_axis(value: list[int], dims: int) -> list[int]:
+    """Expand a list of one number to one number for every axis."""
     return list(value) * dims if len(value) == 1 else list(value)
 
 
@@ -117,7 +118,7 @@ def _padding(padding: str | list[int], kernel: list[int], dilation: list[int]) -
     """Return padding as ``functional.pad`` takes it: last dimension first, both sides."""
     if padding == "valid":
         return [0] * (2 * len(kernel))
-    if isinstance(padding, str):  # "same": what is odd goes behind
+    if isinstance(padding, str):  # "same": an odd one is added at the end
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-    return [p for p in reversed(_each(padding, len(kernel))) for _ in range(2)]
+    return [p for p in reversed(_per_axis(padding, len(kernel))) for _ in range(2)]

@@ -88,7 +88,7 @@ class Distil(TransformPass):
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse unknown optimisers.
+        """Refuse optimisers that are unknown.
 
         Raises:
             OptionError: with the option's name.

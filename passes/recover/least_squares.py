@@ -134,9 +134,9 @@ class _Problem:
             if layer.bias is None
             else self.run.constant(self.copies[layer.bias]).double()
         ).flatten()
-        behind = combined_scale_and_shift(targets[layer].norms, tensors)
-        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
-        free = layer.bias is not None or behind is not None
+        affine = combined_scale_and_shift(targets[layer].norms, tensors)
+        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
+        free = layer.bias is not None or affine is not None
         rows = {
             number: [self._rows(each, place, number, groups) for each in self.tie]
             for place, number in enumerate(self.numbers)

@@ -1,7 +1,7 @@
 """Ridge regression of one layer: anchored at the old weights, with a choice of strength, and ReLU-aware.
 
 Source: the refit of a layer's weights on the cut network's inputs towards the dense network's
-outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU behind
+outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU after
 the layer is treated as in Zhang, Zou, He, Sun 2015 (arXiv:1505.06798, section 3.2): where the
 dense value is negative, any negative value will do.
 """

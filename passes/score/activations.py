@@ -46,7 +46,7 @@ class ActivationVariance:
             OptionError: if there is no calibration data.
         """
         wanted = find_taps(analysis)
-        moments = {id(tap): _Moments() for tap in wanted}
+        moments = {id(tap): _VarianceSums() for tap in wanted}
         run_taps(
             analysis,
             wanted,
@@ -62,7 +62,7 @@ class ActivationVariance:
         return additive(found, notes)
 
 
-class _Moments:
+class _VarianceSums:
     """Running sums over samples and positions, of values less the mean of the first chunk."""
 
     def __init__(self) -> None:
@@ -161,5 +161,5 @@ def _filled(
     if not without:
         return values, ()
     magnitude = Magnitude(p=2)(analysis).values
-    note = f"no layer is seen to read it, scored by L2 magnitude: {', '.join(without)}"
+    note = f"no activations where layers read it, scored by L2 magnitude: {', '.join(without)}"
     return {g.id: values.get(g.id, magnitude[g.id]) for g in analysis.groups}, (note,)

@@ -30,7 +30,7 @@ class BatchNormScale:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups."""
+        """Score the channels of all groups."""
         scales = {
             node.args[1].target
             for node in analysis.facts

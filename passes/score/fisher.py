@@ -39,7 +39,7 @@ class GroupFisher:
     probes: Probes = field(default_factory=Probes)
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups.
+        """Score the channels of all groups.
 
         Raises:
             OptionError: if there is no calibration data, or gradients aren't finite.

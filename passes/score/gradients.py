@@ -2,7 +2,7 @@
 
 There are no labels, so there is no training loss. What pruning must keep is the network's
 output ``f(x)``, and criteria need to know how far it moves. So the loss of sample ``n`` is the
-projection of its output onto a random vector of signs, ``L_n = <e_n, f(x_n)>``, drawn anew for
+projection of its output onto a random vector of signs, ``L_n = <e_n, f(x_n)>``, drawn again for
 each sample. Its gradient is ``J_n^T e_n`` with the Jacobian ``J_n`` of the output, and since
 the signs are independent with mean 0 and variance 1,
 

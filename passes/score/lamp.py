@@ -30,7 +30,7 @@ class LayerAdaptive:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups."""
+        """Score the channels of all groups."""
         energy = Magnitude(p=2)(analysis).values
         return additive({name: _score(values) for name, values in energy.items()})
 

@@ -45,12 +45,12 @@ class Magnitude:
 
 def parameters(analysis: Analysis, group: Group) -> Iterator[tuple[torch.nn.Parameter, Occurrence]]:
     """Yield the parameters that a group occurs in, each axis once, whatever names the tensor has."""
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     for where in group.occurrences:
         tensor = analysis.tensors[where.tensor]
         key = (id(tensor), where.dim)
-        if isinstance(tensor, torch.nn.Parameter) and key not in seen:
-            seen.add(key)
+        if isinstance(tensor, torch.nn.Parameter) and key not in visited:
+            visited.add(key)
             yield tensor, where
 
 

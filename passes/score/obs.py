@@ -102,10 +102,10 @@ class _State:
         spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
         penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
         self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
-        behind = combined_scale_and_shift(
+        affine = combined_scale_and_shift(
             observations.targets[layer].norms, observations.analysis.tensors
         )
-        self.scale = None if behind is None else behind[0].reshape(groups, -1, 1)
+        self.scale = None if affine is None else affine[0].reshape(groups, -1, 1)
         self.weight = layer.matrix(weight, groups).clone()
         if self.scale is not None:
             self.weight *= self.scale

@@ -23,6 +23,6 @@ class Random:
     seed: int = 0
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups."""
+        """Score the channels of all groups."""
         generator = np.random.default_rng(self.seed)
         return Scores({g.id: generator.random(g.width) for g in analysis.groups})

@@ -32,7 +32,7 @@ class GeometricMedian:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups."""
+        """Score the channels of all groups."""
         finder = FilterFinder(analysis)
         return Scores({g.id: self._score(finder, g) for g in analysis.groups})
 
@@ -65,7 +65,7 @@ class Spline:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups; constant units score 0."""
+        """Score the channels of all groups; constant units score 0."""
         finder = FilterFinder(analysis)
         return Scores({g.id: self._score(finder.comparable(g), g.width) for g in analysis.groups})
 

@@ -43,7 +43,7 @@ class SynapticFlow:
     needs_data: ClassVar[bool] = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
-        """Score all groups."""
+        """Score the channels of all groups."""
         leaves: dict[int, torch.Tensor] = {}
         for tensor in analysis.tensors.values():
             if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():

@@ -91,7 +91,7 @@ class Relaxation:
     def __init__(
         self, problem: Problem, centre: Levels, starts: Sequence[Index] | None = None
     ) -> None:
-        """Relax `problem`.
+        """Relax a problem around a centre.
 
         Args:
             problem: with all its levels.
