@@ -36,8 +36,8 @@ class Analyse(AnalysisPass):
         Raises:
             UnsupportedOpError: under ``strict_ops``, naming all operators without a rule.
         """
-        found = analyse(state.program, allow_inexact=self.allow_inexact)
-        unknown = unknown_operators(found)
+        analysis = analyse(state.program, allow_inexact=self.allow_inexact)
+        unknown = unknown_operators(analysis)
         if unknown and self.strict_ops:
             calls = sorted({f"{n.target} ({source_line(n) or n.name})" for n in unknown})
             raise UnsupportedOpError(
@@ -45,4 +45,4 @@ class Analyse(AnalysisPass):
                 hint="add a rule (docs/adding-an-op.md), or accept frozen channels",
                 options=("strict_ops",),
             )
-        return found
+        return analysis

@@ -75,21 +75,21 @@ class Choose(AnalysisPass):
     def _threshold(self, tried: _TriedPlans, scores: Scores) -> None:
         *_, (name, curves) = scores.variants.items()
         try:
-            found = tried.plan(replace(self.allocate, method=GlobalThreshold.name), curves)
+            decision = tried.plan(replace(self.allocate, method=GlobalThreshold.name), curves)
         except InfeasibleBudgetError:  # of budgets that only just go together it may find no plan
             return
-        tried.add(f"{name} threshold", found)
+        tried.add(f"{name} threshold", decision)
 
     def _corrected(self, tried: _TriedPlans, scores: Scores) -> None:
         for number in range(1, ROUNDS + 1):
             curves = tried.corrected(scores.variants)
             if curves is None:
                 return
-            found = tried.plan(self.allocate, curves)
-            hopeless = found.allocation.distortion > tried.lowest_error() - max(
+            decision = tried.plan(self.allocate, curves)
+            hopeless = decision.allocation.distortion > tried.lowest_error() - max(
                 LEAST_SHARE * tried.lowest_error(), LEAST_GAIN
             )
-            if hopeless or not tried.add(f"corrected ({number})", found):
+            if hopeless or not tried.add(f"corrected ({number})", decision):
                 return
 
 
@@ -107,15 +107,15 @@ class _TriedPlans:
         known = self._state.knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
-    def add(self, name: str, found: Decision) -> bool:
+    def add(self, name: str, decision: Decision) -> bool:
         """Repair a plan and note its error; return False if it was tried before."""
-        if found.plan in self._plans:
+        if decision.plan in self._plans:
             return False
-        cut = Cut.of(self._observations.analysis, found.plan.keep)
+        cut = Cut.of(self._observations.analysis, decision.plan.keep)
         repaired = repair(self._observations, cut, stage=f"choose {name}".rstrip())
         if self._best is None or repaired.error < self.lowest_error():
-            self._best = found, repaired
-        self._plans.append(found.plan)
+            self._best = decision, repaired
+        self._plans.append(decision.plan)
         self._errors[name] = repaired.error
         return True
 

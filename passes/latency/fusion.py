@@ -27,7 +27,10 @@ class Fusion:
         self.fused: set[fx.Node] = set()
 
     def tail(self, node: fx.Node) -> tuple[tuple[str | float, ...], ...]:
-        """Return what is fused into a layer: a sum, an activation, or both, each the only reader of the one before."""
+        """Return what is fused into a layer: a sum, an activation, or both.
+
+        Each must be the only reader of the value before it.
+        """
         tail: list[tuple[str | float, ...]] = []
         chain = {node}
         for follower in self._followers(node):

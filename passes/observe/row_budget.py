@@ -16,7 +16,7 @@ from .moments import WIDEST
 __all__ = ["rows_per_batch"]
 
 ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
-"""Rows to sample of a layer: 64 positions of each sample, up to 65,536 rows in all, unless the next two ask for more."""
+"""Rows to sample of a layer: 64 positions of each sample, up to 65,536 rows in all; more only to reach the least."""
 
 FEWEST, ROWS_PER_UNKNOWN = 16, 64
 """Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown of the regression."""

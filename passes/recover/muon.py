@@ -29,7 +29,8 @@ DAMPING = 1e-2
 """Damping added to the second moment's diagonal, in units of its mean."""
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the Newton-Schulz iteration by Jordan et al.: five rounds bring singular values from 0.01 on to between 0.7 and 1.2."""
+"""Coefficients of the Newton-Schulz iteration by Jordan et al.: five rounds bring singular values of at least
+0.01 to between 0.7 and 1.2."""
 
 _ROUNDS = 5
 

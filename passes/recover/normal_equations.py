@@ -86,12 +86,12 @@ class _ByInput:
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByInput:
         """Sum the moments of the rows of all processes, about the mean if the bias is free."""
-        found = Moments.zero(len(weight), weight.shape[2], weight.device)
+        moments = Moments.zero(len(weight), weight.shape[2], weight.device)
         for each in rows:
-            found += Moments.of(each.inputs)
-        found = found.everywhere()
-        covariance = found.covariance if free_bias else found.second
-        return cls(weight, bias, free_bias, covariance, found.mean, max(found.count, 1.0))
+            moments += Moments.of(each.inputs)
+        moments = moments.everywhere()
+        covariance = moments.covariance if free_bias else moments.second
+        return cls(weight, bias, free_bias, covariance, moments.mean, max(moments.count, 1.0))
 
     def factor(self, ridge: float) -> Tensor | None:
         """Return the Cholesky factor of the regularised covariance; ``None`` if it isn't positive definite."""

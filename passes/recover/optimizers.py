@@ -57,9 +57,9 @@ def optimizers(
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)
-    found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
+    measured = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
     stored, shared_out = StoredTensors(graph), defaultdict[nn.Parameter, list[Metric]](list)
-    for layer, moments in found.items():
+    for layer, moments in measured.items():
         weight = weights.get(layer.name)
         if weight is not None and stored.is_exclusive(layer.weight, layer.calls):
             own = partial(view_of, layer.weight)

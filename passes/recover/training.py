@@ -211,6 +211,9 @@ class Loop:
 
 
 def _schedule(share: float) -> float:
-    """Return the learning rate's factor: a short linear rise, then half a cosine; Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5."""
+    """Return the learning rate's factor: a short linear rise, then half a cosine.
+
+    Source: Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5.
+    """
     rise = min(1.0, (share + 1e-3) / _WARM_UP)
     return rise * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

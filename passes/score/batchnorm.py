@@ -39,10 +39,10 @@ class BatchNormScale:
         scores = dict(Magnitude(p=1)(analysis).values)
         without: list[str] = []
         for group in analysis.groups:
-            found = [o for o in group.occurrences if o.tensor in scales]
-            if found:
+            passed = [o for o in group.occurrences if o.tensor in scales]
+            if passed:
                 tensors = analysis.tensors
-                parts = [per_channel(tensors[o.tensor].detach().abs().double(), o) for o in found]
+                parts = [per_channel(tensors[o.tensor].detach().abs().double(), o) for o in passed]
                 scores[group.id] = sum(parts[1:], parts[0])
             else:
                 without.append(group.id)
