@@ -17,7 +17,7 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.trace import trace
 from graphprune.ir.trainable import trainable_graph
 from graphprune.loading.load import load as load_file
-from graphprune.passes.allocate.given_plan import Given
+from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.plan.budget import budgets
 from graphprune.plan.latency_table import LatencyTable
@@ -135,12 +135,12 @@ def compress(
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
     )
-    decider: Allocate | Given
+    decider: Allocate | GivenPlan
     asked = {"flops": flops, "params": params, "latency": latency, "memory": memory, "size": size}
     if plan is None:
         decider = options.allocator(*budgets(asked))
     elif all(amount is None for amount in asked.values()):
-        decider = Given(plan=plan)
+        decider = GivenPlan(plan=plan)
     else:
         raise OptionError("give a budget or a plan, not both")
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)

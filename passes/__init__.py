@@ -1,16 +1,19 @@
-"""The passes, in the order a compression runs them.
+"""The passes of a compression, in the order in which they run.
+
+A pass reads facts and the program from the state, and adds facts or returns another program
+(``graphprune.pipeline``).
 
 ========================  ====================================================================
-``Analyse``               groups, costs, what is frozen
-``Observe``               what the dense network does on calibration data
+``Analyse``               groups of channels, costs, frozen channels
+``Observe``               measurements of the dense network on calibration data
 ``Score``                 importance of each channel, by a criterion
 ``Allocate``              widths within the budget: the ``Decision`` with its plan
-``Choose``                the same for several plans, by the repaired network's error
-``Prune``                 the smaller program, proven against the masked original
+``Choose``                several plans, of which the repaired network with the least error is taken
+``Prune``                 the smaller program, verified against the masked original
 ``Merge``                 in place of ``Prune``: removed channels merged into kept ones, data-free
-``Recover``               other weights, so that it computes what the dense one does
-``Distil``                weights trained for a short while towards the dense program's outputs
-``FoldBatchNorm``         for deployment: no BatchNorm left that could fold
+``Recover``               layers refitted by least squares, or BatchNorm re-estimated
+``Distil``                knowledge distillation: weights trained towards the dense outputs
+``FoldBatchNorm``         BatchNorm folded into neighbouring layers, for deployment
 ========================  ====================================================================
 """
 
@@ -74,4 +77,4 @@ ALL_PASSES = {
         FoldBatchNorm,
     )
 }
-"""Passes by name."""
+"""All passes by their ``name``, in the order in which a compression runs them."""

@@ -1,4 +1,4 @@
-"""Analyse: the groups of channels, their costs and what is frozen, as a pass."""
+"""The pass that finds the groups of channels, their costs and what is frozen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ __all__ = ["Analyse"]
 
 @dataclass(frozen=True)
 class Analyse(AnalysisPass):
-    """Find the groups, their costs, and what is frozen.
+    """Find the groups of channels that must be cut together, their costs, and what is frozen.
+
+    Given: a program. Result: its ``Analysis``. The program isn't changed.
 
     Attributes:
         strict_ops: refuse operators without a rule instead of freezing what they touch.
@@ -29,13 +31,13 @@ class Analyse(AnalysisPass):
     allow_inexact: bool = False
 
     def run(self, state: State) -> Analysis:
-        """Analyse.
+        """Analyse the program in the state.
 
         Raises:
             UnsupportedOpError: under ``strict_ops``, naming all operators without a rule.
         """
-        found = analyse(state.program, allow_inexact=self.allow_inexact)
-        unknown = unknown_operators(found)
+        analysis = analyse(state.program, allow_inexact=self.allow_inexact)
+        unknown = unknown_operators(analysis)
         if unknown and self.strict_ops:
             calls = sorted({f"{n.target} ({source_line(n) or n.name})" for n in unknown})
             raise UnsupportedOpError(
@@ -43,4 +45,4 @@ class Analyse(AnalysisPass):
                 hint="add a rule (docs/adding-an-op.md), or accept frozen channels",
                 options=("strict_ops",),
             )
-        return found
+        return analysis

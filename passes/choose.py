@@ -1,4 +1,4 @@
-"""Choose: several plans, each repaired, and the one whose output is nearest."""
+"""The pass that makes several plans, repairs each, and keeps the one with the least output error."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ from .solver import DynamicProgramming, GlobalThreshold, correct
 __all__ = ["Choose"]
 
 ROUNDS = 4
-"""How often the curves are corrected, at most."""
+"""Most corrections of the curves by what the plans before turned out to cost."""
 
-GAIN, SEEN = 0.005, 3e-4
-"""A plan isn't repaired that promises to lower the error by a smaller share than the first, or by less than the
-second: by 0.03 % of the variance of the outputs."""
+LEAST_SHARE, LEAST_GAIN = 0.005, 3e-4
+"""A plan is repaired only if it promises to lower the error by at least this share of the lowest so far (0.5 %),
+and by at least this much (0.03 % of the variance of the outputs)."""
 
 Curves = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Choose(AnalysisPass):
-    """Allocate by every variant of the curves, repair each plan, keep the best.
+    """Make a plan from every variant of the distortion curves, repair each, and keep the best.
 
     The distortions of single groups don't quite add up. The error of the repaired network's
-    output on data kept aside does count them together, and it needs no labels.
+    output on held-out data counts them together, and it needs no labels.
 
-    With ``dp`` that is the beginning. What the plans turned out to cost corrects the curves, and
-    the best plan by those is repaired as well, until none promises to be better. So that the plans
-    to learn from differ, one more is a threshold on the last variant, which looks at no costs.
+    With ``dp`` more plans follow. The measured errors correct the curves, and the best plan by the
+    corrected curves is repaired as well, until none promises to be better. So that the plans to
+    learn from differ, one more is made by a threshold on the last variant, which ignores costs.
 
     Given: scores with variants, and measurements. Result: a decision with its repaired weights.
+    Without variants there is one plan, which is repaired and taken.
 
     Attributes:
-        allocate: makes the plans.
+        allocate: the pass that makes the plans, with its budget and limits.
     """
 
     name: ClassVar[str] = "choose"
@@ -57,13 +58,13 @@ class Choose(AnalysisPass):
     allocate: Allocate
 
     def run(self, state: State) -> tuple[Decision, Repaired]:
-        """Allocate, repair and compare.
+        """Allocate by each variant, repair each plan, and compare the errors.
 
         Raises:
             InfeasibleBudgetError: if the limits don't allow the budget.
         """
         scores = state[Scores]
-        tried = _Tried(state)
+        tried = _TriedPlans(state)
         for name, curves in (scores.variants or {"": scores.curves}).items():
             tried.add(name, tried.plan(self.allocate, curves))
         if scores.variants and self.allocate.method == DynamicProgramming.name:
@@ -71,57 +72,59 @@ class Choose(AnalysisPass):
             self._corrected(tried, scores)
         return tried.best()
 
-    def _threshold(self, tried: _Tried, scores: Scores) -> None:
+    def _threshold(self, tried: _TriedPlans, scores: Scores) -> None:
         *_, (name, curves) = scores.variants.items()
         try:
-            found = tried.plan(replace(self.allocate, method=GlobalThreshold.name), curves)
+            decision = tried.plan(replace(self.allocate, method=GlobalThreshold.name), curves)
         except InfeasibleBudgetError:  # of budgets that only just go together it may find no plan
             return
-        tried.add(f"{name} threshold", found)
+        tried.add(f"{name} threshold", decision)
 
-    def _corrected(self, tried: _Tried, scores: Scores) -> None:
+    def _corrected(self, tried: _TriedPlans, scores: Scores) -> None:
         for number in range(1, ROUNDS + 1):
             curves = tried.corrected(scores.variants)
             if curves is None:
                 return
-            found = tried.plan(self.allocate, curves)
-            hopeless = found.allocation.distortion > tried.least() - max(GAIN * tried.least(), SEEN)
-            if hopeless or not tried.add(f"corrected ({number})", found):
+            decision = tried.plan(self.allocate, curves)
+            hopeless = decision.allocation.distortion > tried.lowest_error() - max(
+                LEAST_SHARE * tried.lowest_error(), LEAST_GAIN
+            )
+            if hopeless or not tried.add(f"corrected ({number})", decision):
                 return
 
 
-class _Tried:
-    """The plans so far with the errors of their repaired networks, and the best of these."""
+class _TriedPlans:
+    """Plans tried so far, the errors of their repaired networks, and the best of them."""
 
     def __init__(self, state: State) -> None:
-        self._state, self._seen = state, state[Observations]
+        self._state, self._observations = state, state[Observations]
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
         self._best: tuple[Decision, Repaired] | None = None
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
-        """A plan by some curves."""
+        """Make a plan from distortion curves."""
         known = self._state.knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
-    def add(self, name: str, found: Decision) -> bool:
-        """Repair a plan, unless it was tried before."""
-        if found.plan in self._plans:
+    def add(self, name: str, decision: Decision) -> bool:
+        """Repair a plan and note its error; return False if it was tried before."""
+        if decision.plan in self._plans:
             return False
-        cut = Cut.keeping(self._seen.analysis, found.plan.keep)
-        repaired = repair(self._seen, cut, stage=f"choose {name}".rstrip())
-        if self._best is None or repaired.error < self.least():
-            self._best = found, repaired
-        self._plans.append(found.plan)
+        cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
+        repaired = repair(self._observations, cut, stage=f"choose {name}".rstrip())
+        if self._best is None or repaired.error < self.lowest_error():
+            self._best = decision, repaired
+        self._plans.append(decision.plan)
         self._errors[name] = repaired.error
         return True
 
-    def least(self) -> float:
-        """The lowest error."""
+    def lowest_error(self) -> float:
+        """Return the lowest error of a repaired network so far."""
         return min(self._errors.values())
 
     def best(self) -> tuple[Decision, Repaired]:
-        """The plan with the lowest error and its weights, and a note on all of them."""
+        """Return the plan with the lowest error, its repaired weights, and a note on all plans."""
         assert self._best is not None, "nothing was tried"
         decision, repaired = self._best
         name = min(self._errors, key=self._errors.__getitem__)
@@ -130,7 +133,7 @@ class _Tried:
         return replace(decision, notes=(*decision.notes, *([note] if name else []))), repaired
 
     def corrected(self, variants: Mapping[str, Curves]) -> Curves | None:
-        """The variant that explains the errors best, corrected by them; ``None`` if none can be."""
+        """Return the variant that explains the errors best, corrected by them; ``None`` if none can be."""
         groups = [g.id for g in self._plans[0].groups]
         errors = np.array(list(self._errors.values()))
         found: list[tuple[float, Curves]] = []

@@ -1,4 +1,4 @@
-"""A plan, how it was reached, and what of the budgets it uses."""
+"""The decision of an allocation: a plan, how it was reached, and how much of each budget it uses."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from graphprune.passes.solver import Allocation
 from graphprune.pipeline import RunFact
 from graphprune.plan.plan import GroupPlan, Plan
 
-__all__ = ["ROUNDING", "Decision", "Met", "make_plan"]
+__all__ = ["ROUNDING", "BudgetStatus", "Decision", "make_plan"]
 
 ROUNDING = 1 + 1e-9
-"""Sums of times are rounded: a budget holds to this factor."""
+"""Factor by which a cost may exceed its budget, because sums of times are rounded."""
 
 
 @dataclass(frozen=True)
-class Met:
-    """A budget, and what the plan makes of it.
+class BudgetStatus:
+    """A budget, and the cost that the plan reaches.
 
     Attributes:
-        cost: which cost it bounds.
-        asked: as in ``Budget.amount``.
-        dense: cost of the dense network.
-        bound: the budget in the same unit.
-        reached: what the plan costs.
+        cost: name of the cost that is bounded: ``macs``, ``params``, ``latency``, ``memory`` or ``size``.
+        asked: the budget as it was given, see ``Budget.amount``.
+        dense: cost of the dense network: multiply-accumulates, parameters, microseconds or bytes.
+        bound: the budget in that unit.
+        reached: cost of the plan in that unit.
     """
 
     cost: str
@@ -46,19 +46,19 @@ class Met:
 
 @dataclass(frozen=True)
 class Decision(RunFact):
-    """A plan and how it was reached.
+    """A plan, and how it was reached.
 
     Attributes:
         plan: the kept channels.
-        allocation: the optimiser's figures: distortion, lower bound, gap.
-        budgets: what was asked, and what was reached; at least one.
-        notes: what the user should know of it.
+        allocation: the allocator's figures: distortion, lower bound, gap.
+        budgets: each budget with the cost reached; at least one.
+        notes: remarks for the user.
         curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
     """
 
     plan: Plan
     allocation: Allocation
-    budgets: tuple[Met, ...]
+    budgets: tuple[BudgetStatus, ...]
     notes: tuple[str, ...] = ()
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
@@ -69,13 +69,13 @@ def make_plan(
     budget: Mapping[str, float],
     predicted: Mapping[str, float] | None = None,
 ) -> Plan:
-    """A plan with its predicted costs; groups absent from ``keep`` stay whole.
+    """Make a plan with its predicted costs; groups absent from ``keep`` stay whole.
 
     Args:
-        analysis: of the dense program.
-        keep: kept channels by group.
-        budget: what was asked.
-        predicted: costs beside MACs and parameters.
+        analysis: the analysis of the dense program.
+        keep: group id -> indices of the kept channels.
+        budget: cost -> amount asked for, see ``Budget.amount``.
+        predicted: cost -> predicted value, of costs other than MACs and parameters.
     """
     groups = tuple(
         GroupPlan(

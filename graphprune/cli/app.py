@@ -10,6 +10,7 @@ from . import render
 from .bench import bench
 from .compress import compress
 from .inspect import inspect
+from .passes import passes
 from .plan import plan
 from .profile import profile
 from .report import report
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (inspect, plan, compress, verify, report, bench, profile, sweep):
     app.command(no_args_is_help=True)(command)
+app.command()(passes)
 
 
 def _version(asked: bool) -> None:

@@ -26,7 +26,7 @@ from graphprune.data.calibration import Calibration
 from graphprune.ir.trace import trace
 from graphprune.loading.load import check_finite
 from graphprune.passes import Allocate, Analyse, Decision, Observe, Score, Teacher
-from graphprune.passes.allocate.given_plan import Given
+from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
@@ -90,7 +90,7 @@ class Job:
         passes.append(Score(options.criterion(state)))
         return cls(model, options, Pipeline(passes, given=tuple(state.facts)).run(state))
 
-    def decide(self, decider: Allocate | Given) -> State:
+    def decide(self, decider: Allocate | GivenPlan) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.
 
         Raises:
@@ -119,7 +119,7 @@ class Job:
         decided = decided.knowing(Teacher(decided.program))
         return Pipeline(passes, given=tuple(decided.facts)).run(decided)
 
-    def result(self, decider: Allocate | Given) -> Result:
+    def result(self, decider: Allocate | GivenPlan) -> Result:
         """Decide, cut, rebuild the user's class, and report."""
         decided = self.decide(decider)
         done = self.cut(decided)

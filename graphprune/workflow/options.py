@@ -21,7 +21,7 @@ from graphprune.passes import (
     Recover,
     check_names,
 )
-from graphprune.passes.allocate.given_plan import Given
+from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.pipeline import AnalysisPass, State, TransformPass
 from graphprune.plan.budget import Budget
@@ -103,9 +103,9 @@ class Options:
             )
         return CRITERIA[name]
 
-    def deciding(self, decider: Allocate | Given, state: State) -> tuple[AnalysisPass, ...]:
-        """List the passes that lead to a decision, scores given."""
-        if isinstance(decider, Given):
+    def deciding(self, decider: Allocate | GivenPlan, state: State) -> tuple[AnalysisPass, ...]:
+        """The passes that lead to a decision, scores given."""
+        if isinstance(decider, GivenPlan):
             return (decider,)
         how = Choose(decider) if self.recovery(state) == "ls" else decider
         if decider.needs_table and not isinstance(self.latency_table, LatencyTable):

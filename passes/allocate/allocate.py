@@ -1,4 +1,4 @@
-"""Allocate: how many channels each group keeps."""
+"""The pass that chooses how many channels each group keeps."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.frozen import frozen
 from graphprune.analysis.groups import Group
 from graphprune.errors import InfeasibleBudgetError, OptionError
-from graphprune.passes.decision import ROUNDING, Decision, Met, make_plan
+from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import (
     ALLOCATORS,
     Allocation,
     Allocator,
+    EqualWidths,
     ErdosRenyiKernel,
     JointlyInfeasible,
     PQIndex,
     Problem,
-    Ties,
     allocate,
     approach,
 )
@@ -45,11 +45,11 @@ __all__ = ["Allocate"]
 
 
 SLACK = 0.005
-"""A budget is used to within this share of the dense cost ..."""
+"""Share of the dense cost that a plan may leave unused of its budget, if using it costs more than ``PRICE``."""
 
 PRICE = 1.05
-"""... unless that takes more than this much distortion: where single channels are dear, the
-plans that fill the budget may be far worse than the best one below it."""
+"""Factor by which the distortion may rise when a plan is moved up to its budget. Where single channels cost
+much, the plans that fill the budget may be far worse than the best one below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +57,16 @@ class Allocate(AnalysisPass):
     """Choose the widths with the least distortion whose costs meet all budgets.
 
     Given: curves of the groups, and a latency table where a budget or rounding needs one. Result:
-    a plan, never over budget.
+    a decision with a plan that is never over budget. Within the budgets already, nothing is cut.
 
     Attributes:
-        budget: the bounds.
+        budget: one budget, or several of different costs, all of which are met.
         method: name of an allocator; ``dp`` is exact where the network allows it.
-        round_to: widths are multiples of this, or stay whole. Unit: channels. ``"auto"``: those
-            of the latency table than which no wider one is as fast.
-        min_channels: no group keeps fewer.
-        max_cut: no group loses a larger share of its channels.
-        protect: patterns of groups or parameters to leave whole, as ``layer1.*``.
+        round_to: widths are multiples of this, or dense. Unit: channels. ``"auto"``: widths that
+            are faster than every wider one, by the latency table.
+        min_channels: fewest channels that a group keeps.
+        max_cut: largest share of its channels that a group loses, 0 to 1.
+        protect: patterns of groups or parameters that stay whole, such as ``layer1.*``.
         keep_class: choose widths that the code of the model's class follows: those of the
             ``ClassConstraints`` in the state, or at least equal pieces where it splits evenly.
     """
@@ -83,7 +83,7 @@ class Allocate(AnalysisPass):
     keep_class: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse options that can't be meant.
+        """Refuse options that contradict themselves or are out of range.
 
         Raises:
             OptionError: with the option's name.
@@ -99,12 +99,12 @@ class Allocate(AnalysisPass):
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """All of them."""
+        """The budgets, as a tuple also where there is one."""
         return self.budget if isinstance(self.budget, tuple) else (self.budget,)
 
     @property
     def limits(self) -> Limits:
-        """On the widths."""
+        """The limits on the widths that the options state."""
         return Limits(
             round_to=self.round_to,
             min_channels=self.min_channels,
@@ -115,21 +115,21 @@ class Allocate(AnalysisPass):
 
     @property
     def needs_table(self) -> bool:
-        """Whether a latency table is needed."""
+        """Whether the pass needs a latency table in the state."""
         return self.round_to == "auto" or any(b.cost == "latency" for b in self.budgets)
 
     def run(self, state: State) -> Decision:
-        """Allocate.
+        """Choose the widths, and make a plan of the channels that score highest.
 
         Raises:
             InfeasibleBudgetError: if the limits don't allow the budgets.
-            OptionError: if the model has nothing of what a budget bounds.
+            OptionError: if the model's cost is 0 in what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
-        widths, ties = self._widths(analysis, table, state.get(ClassConstraints))
+        widths, equal = self._widths(analysis, table, state.get(ClassConstraints))
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
@@ -140,10 +140,10 @@ class Allocate(AnalysisPass):
                 hint="a budget of another kind",
             )
         asked = [
-            Met(b.cost, b.amount, d, b.absolute(d), 0.0)
+            BudgetStatus(b.cost, b.amount, d, b.absolute(d), 0.0)
             for b, d in zip(self.budgets, dense, strict=True)
         ]
-        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, ties)
+        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, equal)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
@@ -168,12 +168,12 @@ class Allocate(AnalysisPass):
         costs: Sequence[Cost],
         widths: Sequence[NDArray[np.int64]],
         curves: Sequence[NDArray[np.float64]],
-        asked: Sequence[Met],
-        ties: Ties,
+        asked: Sequence[BudgetStatus],
+        equal: EqualWidths,
     ) -> Allocation:
-        """One level per group within all budgets."""
+        """Choose one level per group within all budgets."""
         allocator = self._allocator(
-            [analysis.groups[first] for first in ties.firsts], analysis, scores
+            [analysis.groups[first] for first in equal.firsts], analysis, scores
         )
         parts = [
             (number, factors)
@@ -181,7 +181,7 @@ class Allocate(AnalysisPass):
             for factors in cost.factors(widths)
         ]
         problems = [
-            ties.merged(
+            equal.merged(
                 Problem(
                     tuple(widths),
                     tuple(np.asarray(c, dtype=np.float64) for c in curves),
@@ -197,25 +197,25 @@ class Allocate(AnalysisPass):
             if len(problems) == 1 and exact:
                 found = allocator(problems[0])
                 fills = asked[0].cost in ("macs", "params")
-                return ties.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
+                return equal.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
 
             def ratios(levels: Levels) -> NDArray[np.float64]:
-                chosen = [int(w[i]) for w, i in zip(widths, ties.spread(levels), strict=True)]
+                chosen = [int(w[i]) for w, i in zip(widths, equal.spread(levels), strict=True)]
                 reached = [cost.at(chosen) / a.bound for cost, a in zip(costs, asked, strict=True)]
                 return np.array([reached[number] for number, _ in parts])
 
-            return ties.whole(allocate(problems, allocator, None if exact else ratios))
+            return equal.whole(allocate(problems, allocator, None if exact else ratios))
         except JointlyInfeasible as error:
             raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
 
     def _check_each(
         self,
         analysis: Analysis,
-        asked: Sequence[Met],
+        asked: Sequence[BudgetStatus],
         parts: Sequence[tuple[int, object]],
         problems: Sequence[Problem],
     ) -> None:
-        """Refuse a budget that can't be met even alone."""
+        """Refuse a budget that no choice of widths meets, even alone."""
         for (number, _), problem in zip(parts, problems, strict=True):
             smallest = problem.smallest_cost()
             if smallest > problem.budget:
@@ -226,9 +226,9 @@ class Allocate(AnalysisPass):
         analysis: Analysis,
         table: LatencyTable | None,
         constraints: ClassConstraints | None,
-    ) -> tuple[list[NDArray[np.int64]], Ties]:
-        """Candidate widths of every group, alike in groups that are one."""
-        found, ties = self.limits.widths(analysis, constraints)
+    ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
+        """Return the candidate widths of every group, and which groups must have equal widths."""
+        found, equal = self.limits.widths(analysis, constraints)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
         if self.round_to == "auto" or timed:
@@ -240,7 +240,7 @@ class Allocate(AnalysisPass):
                 )
             latency = Latency(workload(analysis, table.batch), table)
             found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
-        return ties.common(found), ties
+        return equal.common(found), equal
 
     def _allocator(self, groups: Sequence[Group], analysis: Analysis, scores: Scores) -> Allocator:
         if self.method == PQIndex.name:
@@ -251,8 +251,10 @@ class Allocate(AnalysisPass):
             return ErdosRenyiKernel(erk_scale=scale)
         return ALLOCATORS[self.method]()
 
-    def _infeasible(self, analysis: Analysis, asked: Met, smallest: float) -> InfeasibleBudgetError:
-        held = "; ".join(
+    def _infeasible(
+        self, analysis: Analysis, asked: BudgetStatus, smallest: float
+    ) -> InfeasibleBudgetError:
+        reasons = "; ".join(
             f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
             f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
             for f in frozen(analysis)[:5]
@@ -261,13 +263,13 @@ class Allocate(AnalysisPass):
             f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
             f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
             smallest=smallest,
-            hint=f"{self.limits.hint()}frozen: {held or 'nothing'}",
+            hint=f"{self.limits.hint()}frozen: {reasons or 'nothing'}",
         )
 
     def _jointly(
-        self, asked: Sequence[Met], numbers: Sequence[int], ratios: NDArray[np.float64]
+        self, asked: Sequence[BudgetStatus], numbers: Sequence[int], ratios: NDArray[np.float64]
     ) -> InfeasibleBudgetError:
-        """Budgets that can be met one by one, but not together."""
+        """Make the error for budgets that can be met one by one, but not together."""
         worst = [
             max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
             for number in range(len(asked))
@@ -301,13 +303,13 @@ def _silent(
     return tuple(notes)
 
 
-def _rounded(asked: Met) -> float:
-    """A bound on sums of times, which are rounded; other costs are whole numbers."""
+def _rounded(asked: BudgetStatus) -> float:
+    """Return the bound, with room for rounding where costs are sums of times; others are whole numbers."""
     return asked.bound * (ROUNDING if asked.cost == "latency" else 1)
 
 
 def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
-    """The allocation moved up to the budget, if that is cheap."""
+    """Move an allocation up to the budget, if that raises the distortion little."""
     levels = approach(problem, found.levels, min(problem.budget, dense) - SLACK * dense)
     if problem.distortion(levels) > PRICE * found.distortion:
         return found
@@ -315,7 +317,7 @@ def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
 
 
 def _erk_density(analysis: Analysis, group: Group) -> float:
-    """Erdős-Rényi-kernel density of the group's first weight: sum over product of its sizes."""
+    """Return the Erdős-Rényi-kernel density of the group's first weight: sum over product of its sizes."""
     shapes = (analysis.tensors[o.tensor].shape for o in group.occurrences)
     first = next((shape for shape in shapes if len(shape) > 1), (group.width,))
     return sum(first) / math.prod(first)

@@ -1,4 +1,4 @@
-"""Costs as functions of the widths: what a budget can bound."""
+"""Costs that a budget can bound, as functions of the widths: MACs, parameters, latency, memory, file size."""
 
 from __future__ import annotations
 
@@ -34,76 +34,76 @@ Widths = Sequence[NDArray[np.int64]]
 
 
 class Cost(Protocol):
-    """A number that a network costs, as a function of the widths of its groups."""
+    """A cost of a network, as a function of the widths of its groups."""
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """What it is when group ``g`` keeps ``widths[g]`` channels."""
+        """Return the cost when group ``g`` keeps ``widths[g]`` channels."""
         ...
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """Sums of tables over candidate widths per group; the cost is the largest of the sums."""
+        """Return sums of tables over candidate widths per group; the cost is the largest of the sums."""
         ...
 
     def is_exact(self, candidates: Widths) -> bool:
-        """Whether it is, or the tables only come near it."""
+        """Whether the tables add up to the cost exactly, and not only nearly."""
         ...
 
 
 @dataclass(frozen=True)
-class Largest:
-    """The largest of some polynomials.
+class LargestPolynomial:
+    """A cost that is the largest of some polynomials in the widths.
 
     Attributes:
-        parts: at least one.
+        parts: the polynomials, at least one.
     """
 
     parts: tuple[Polynomial, ...]
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """See `Cost`."""
+        """Return the cost at widths; see `Cost`."""
         return max(part.at(widths) for part in self.parts)
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """See `Cost`."""
+        """Return the cost as sums of tables; see `Cost`."""
         return [polynomial_factors(candidates, part.terms) for part in self.parts]
 
     def is_exact(self, candidates: Widths) -> bool:
-        """See `Cost`."""
+        """Whether the tables are exact; see `Cost`."""
         del candidates
         return True
 
 
 @dataclass(frozen=True)
-class Microseconds:
-    """Latency, in the unit of budgets."""
+class LatencyCost:
+    """Predicted latency in microseconds, the unit of budgets."""
 
     latency: Latency = field(repr=False)
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """See `Cost`."""
+        """Return the cost at widths; see `Cost`."""
         return 1e6 * self.latency.at(widths)
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """See `Cost`."""
+        """Return the cost as sums of tables; see `Cost`."""
         tables, rest = self.latency.factors(candidates)
         scaled = [Factor(f.scope, 1e6 * f.table) for f in tables]
         return [absorb([*scaled, *polynomial_factors(candidates, rest.scaled(1e6).terms)])]
 
     def is_exact(self, candidates: Widths) -> bool:
-        """See `Cost`."""
+        """Whether the tables are exact; see `Cost`."""
         return self.latency.is_exact(candidates)
 
 
 def cost_of(
     name: str, analysis: Analysis, program: ExportedProgram, table: LatencyTable | None
 ) -> Cost:
-    """The cost that a budget names.
+    """Return the cost that a budget names.
 
     Args:
         name: ``macs``, ``params``, ``latency``, ``memory`` or ``size``.
-        analysis: of the dense program.
-        program: the dense one.
-        table: for the latency.
+        analysis: the analysis of the dense program.
+        program: the dense program.
+        table: measured kernels, for the latency; unit: seconds.
 
     Raises:
         OptionError: if there is no such cost, or the latency has no table.
@@ -112,24 +112,24 @@ def cost_of(
     """
     if name in ("macs", "params"):
         polynomial: Polynomial = getattr(analysis.costs, name)
-        return Largest((polynomial,))
+        return LargestPolynomial((polynomial,))
     if name == "latency":
         if table is None:
             raise OptionError(
                 "a latency budget needs a latency table", hint="graphprune profile MODEL"
             )
-        return Microseconds(Latency(workload(analysis, table.batch), table))
+        return LatencyCost(Latency(workload(analysis, table.batch), table))
     if name == "memory":
         weights = folded_bytes(analysis)
-        return Largest(tuple(total([weights, live]) for live in peaks(analysis)))
+        return LargestPolynomial(tuple(total([weights, live]) for live in peaks(analysis)))
     if name == "size":
         weights, graph = folded_bytes(analysis), _graph_bytes(program)
-        return Largest((total([weights, Polynomial.constant(graph)]),))
+        return LargestPolynomial((total([weights, Polynomial.constant(graph)]),))
     raise OptionError(f"no cost {name!r}", hint="one of macs, params, latency, memory, size")
 
 
 def _graph_bytes(program: ExportedProgram) -> int:
-    """What an ONNX file holds beside the weights."""
+    """Return the bytes of an ONNX file that aren't weights."""
     folded = fold_batchnorm(program)
     model = to_onnx(folded, input_names=input_names(program), output_names=output_names(program))
     stored = (t for t in model.graph.initializer if t.name in folded.state_dict)
@@ -137,7 +137,7 @@ def _graph_bytes(program: ExportedProgram) -> int:
 
 
 def folded_bytes(analysis: Analysis) -> Polynomial:
-    """Bytes of the weights once BatchNorm is folded."""
+    """Return the bytes of the weights after BatchNorm folding."""
     exported = Exported(analysis)
     parts = [analysis.costs.weight_bytes]
     biased: set[fx.Node] = set()
@@ -159,11 +159,11 @@ def folded_bytes(analysis: Analysis) -> Polynomial:
 
 
 def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
-    """Bytes of the values that are alive while a call runs, per sample; those that may be largest.
+    """Return the bytes of activations alive during each call that may be the peak, per sample.
 
-    A value lives from the call that makes it to the last one that reads it. What only looks at
-    it differently, or computes each element in its place, needs no memory of its own. Constants
-    aren't counted; inputs are.
+    A value is alive from the call that makes it to the last one that reads it. Views and
+    element-wise operators computed in place need no memory of their own. Constants aren't
+    counted; inputs are.
     """
     exported = Exported(analysis)
     place: dict[fx.Node, fx.Node] = {}
@@ -195,7 +195,7 @@ def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
 
 
 def _undominated(parts: Sequence[Polynomial]) -> tuple[Polynomial, ...]:
-    """Those that some widths may make the largest; no coefficient is negative."""
+    """Leave out polynomials that are never the largest; no coefficient is negative."""
     kept: list[Polynomial] = []
     for part in sorted(parts, key=lambda p: -sum(p.terms.values())):
         if not any(

@@ -1,4 +1,4 @@
-"""Given: a plan that was made before takes the place of a decision."""
+"""The pass that applies a plan made before, in place of choosing one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.errors import PlanError
 from graphprune.ir.program import fingerprint
-from graphprune.passes.decision import Decision, Met, make_plan
+from graphprune.passes.decision import BudgetStatus, Decision, make_plan
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import Allocation
 from graphprune.pipeline import AnalysisPass, State
@@ -23,19 +23,18 @@ from graphprune.report.text import COSTS
 
 from .costs import Cost, cost_of
 
-__all__ = ["Given"]
+__all__ = ["GivenPlan"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given(AnalysisPass):
-    """Take the widths and channels of a plan.
+class GivenPlan(AnalysisPass):
+    """Take the kept channels of a plan that was made before.
 
     Given: a plan made for this architecture. Result: a decision with its costs on this
-    program, and the score it removes. Without a budget of its own the plan is held against
-    the dense MACs.
+    program, and the score it removes. A plan without a budget is compared with the dense MACs.
 
     Attributes:
-        plan: what to apply.
+        plan: the plan to apply.
     """
 
     name: ClassVar[str] = "given-plan"
@@ -44,11 +43,11 @@ class Given(AnalysisPass):
     plan: Plan
 
     def run(self, state: State) -> Decision:
-        """Check the plan and work out what it costs.
+        """Check the plan against this network, and compute its costs.
 
         Raises:
             MismatchError: if it was made for another architecture.
-            PlanError: if its budget can't be meant.
+            PlanError: if its budget names an unknown cost.
         """
         analysis, scores = state[Analysis], state[Scores]
         self.plan.check(
@@ -69,7 +68,7 @@ class Given(AnalysisPass):
         widths = [len(group.keep) for group in plan.groups]
         table = state.get(LatencyTable)
         met = [
-            _met(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
+            _status(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
             for b in asked
             if b.cost != "latency" or table is not None
         ]
@@ -78,7 +77,7 @@ class Given(AnalysisPass):
         )
         if not met:
             met = [
-                _met(
+                _status(
                     Budget("macs", 1.0),
                     cost_of("macs", analysis, state.program, None),
                     analysis.widths,
@@ -97,8 +96,8 @@ class Given(AnalysisPass):
         return Decision(plan, allocation, tuple(met), tuple(notes))
 
 
-def _met(
+def _status(
     budget: Budget, cost: Cost, dense: Sequence[int] | NDArray[np.int64], widths: Sequence[int]
-) -> Met:
+) -> BudgetStatus:
     whole = cost.at(dense)
-    return Met(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))
+    return BudgetStatus(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))

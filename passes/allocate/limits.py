@@ -1,4 +1,4 @@
-"""Limits: which widths each group may have, and which groups have to agree."""
+"""Limits on the widths: which ones each group may have, and which groups must have equal ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.equal_splits import equal_splits
 from graphprune.analysis.groups import Group
 from graphprune.errors import OptionError
-from graphprune.passes.solver import Ties
+from graphprune.passes.solver import EqualWidths
 from graphprune.rebuild.class_constraints import ClassConstraints
 
 __all__ = ["Limits"]
@@ -22,7 +22,7 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the user wants of the widths; the attributes are those of ``Allocate``."""
+    """The user's limits on the widths; the attributes are those of ``Allocate``."""
 
     round_to: int | Literal["auto"]
     min_channels: int
@@ -31,7 +31,7 @@ class Limits:
     keep_class: bool
 
     def __post_init__(self) -> None:
-        """Refuse limits that can't be meant.
+        """Refuse limits that are out of range.
 
         Raises:
             OptionError: with the option's name.
@@ -45,13 +45,14 @@ class Limits:
 
     def widths(
         self, analysis: Analysis, constraints: ClassConstraints | None = None
-    ) -> tuple[list[NDArray[np.int64]], Ties]:
-        """Candidate widths of every group, ascending up to the dense one; and groups that are one.
+    ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
+        """Return the candidate widths of every group, and which groups must have equal widths.
 
-        With ``round_to="auto"`` they aren't rounded yet, as that takes a latency table.
+        Widths ascend up to the dense one. With ``round_to="auto"`` they aren't rounded yet, as
+        that takes a latency table.
 
         Raises:
-            OptionError: if nothing has the name of what is to be protected.
+            OptionError: if a pattern of ``protect`` matches no group and no parameter.
         """
         for pattern in self.protect:
             if not any(_matches(group, pattern) for group in analysis.groups):
@@ -62,13 +63,13 @@ class Limits:
                 )
         if not self.keep_class:
             found = [self._candidates(group) for group in analysis.groups]
-            return found, Ties.of(range(len(found)))
+            return found, EqualWidths.of(range(len(found)))
         whole = constraints.whole if constraints else frozenset[str]()
         found = [
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
-        return found, Ties.of(constraints.firsts if constraints else equal_splits(analysis))
+        return found, EqualWidths.of(constraints.firsts if constraints else equal_splits(analysis))
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
@@ -81,7 +82,7 @@ class Limits:
         return widths[fits]
 
     def hint(self) -> str:
-        """What could be relaxed, by the names of the options; empty if there is nothing."""
+        """Return which limits could be relaxed, by the names of the options; empty if there are none."""
         set_ = {
             "protect": self.protect,
             "round_to": self.round_to != 1 and self.round_to,

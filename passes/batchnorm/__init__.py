@@ -1,1 +1,4 @@
-"""Fold batch normalisation into neighbouring layers."""
+"""BatchNorm folding: which BatchNorm can be computed by a neighbouring layer, and by which weights?
+
+``sites`` finds where it can, ``fold`` rewrites the graph, ``fold_batchnorm`` is the pass.
+"""

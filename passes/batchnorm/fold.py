@@ -35,11 +35,11 @@ from graphprune.ops.norm import BATCH_NORM
 
 from .sites import Site, Sites
 
-__all__ = ["affine", "fold", "fold_batchnorm", "foldable", "grouped"]
+__all__ = ["fold", "fold_batchnorm", "foldable", "grouped", "scale_and_shift"]
 
 
 def fold_batchnorm(program: ExportedProgram) -> ExportedProgram:
-    """The program without the BN layers that fold. Names of inputs and parameters stay.
+    """Return the program with BatchNorm folded. Names of inputs and parameters stay.
 
     Args:
         program: an exported program; it is not changed.
@@ -77,7 +77,7 @@ def fold(module: fx.GraphModule) -> tuple[fx.GraphModule, int]:
 
 
 def foldable(module: fx.GraphModule) -> list[fx.Node]:
-    """The BN calls that ``fold`` would fold first; empty once it has run."""
+    """Return the BN calls that ``fold`` would fold first; empty once it has run."""
     sites = Sites(module)
     return [bn for bn in _batch_norms(module) if sites.of(bn) is not None]
 
@@ -87,7 +87,7 @@ def _batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def _apply(module: fx.GraphModule, site: Site) -> None:
-    scale, shift = affine(site.bn, state(module))
+    scale, shift = scale_and_shift(site.bn, state(module))
     for layer in site.layers:
         _rewrite(module, layer, _fold_after if site.after else _fold_before, scale, shift)
     value = bind(site.bn)["input"]
@@ -98,12 +98,12 @@ def _apply(module: fx.GraphModule, site: Site) -> None:
         _drop_if_unused(module, node)
 
 
-def affine(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Scale and shift ``[channels]`` of a BN, in float64.
+def scale_and_shift(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of a BN in evaluation mode, ``[channels]`` each, float64.
 
     Args:
-        bn: a call whose operands are stored tensors.
-        tensors: these, by name.
+        bn: a BN call whose operands are stored tensors.
+        tensors: the stored tensors by name.
     """
     call = bind(bn)
     gamma, beta, mean, var = (
@@ -131,12 +131,12 @@ _Rule = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _fold_before(w: Tensor, b: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """``scale * (W x + b) + shift``; weights ``[groups, out, in, taps]``."""
+    """Fold a BN into the layer before: ``scale * (W x + b) + shift``; weights ``[groups, out, in, taps]``."""
     return w * scale.view(w.shape[0], w.shape[1], 1, 1), b * scale + shift
 
 
 def _fold_after(w: Tensor, b: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """``W (scale * x + shift) + b``; weights ``[groups, out, in, taps]``."""
+    """Fold a BN into a layer after: ``W (scale * x + shift) + b``; weights ``[groups, out, in, taps]``."""
     per_input = (w.shape[0], 1, w.shape[2], 1)
     offset = (w * shift.view(per_input)).sum((2, 3)).flatten()
     return w * scale.view(per_input), b + offset
@@ -161,7 +161,7 @@ def _rewrite(
 
 
 def grouped(layer: fx.Node, weight: Tensor) -> Tensor:
-    """A weight as ``[groups, out channels of each, in channels of each, taps]``."""
+    """Reshape a layer's weight to ``[groups, out / groups, in / groups, taps]``."""
     return by_group(weight, int(bind(layer).get("groups", 1)), transposed=_is_transposed(layer))
 
 
@@ -171,18 +171,24 @@ def _is_transposed(layer: fx.Node) -> bool:
 
 
 def by_group(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:
-    """The same, of ``[out, in / groups, *kernel]`` or, transposed, ``[in, out / groups, *kernel]``."""
+    """Reshape a weight to ``[groups, out / groups, in / groups, taps]``.
+
+    Args:
+        weight: ``[out, in / groups, *kernel]``; of a transposed convolution ``[in, out / groups, *kernel]``.
+        groups: number of groups of the layer.
+        transposed: whether it is a transposed convolution.
+    """
     weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
     return weight.transpose(1, 2) if transposed else weight
 
 
 def from_groups(wide: Tensor, size: Size, *, transposed: bool) -> Tensor:
-    """The weight of this shape that ``by_group`` takes apart."""
+    """Reshape a weight back from what ``by_group`` returns to the shape ``size``."""
     return (wide.transpose(1, 2) if transposed else wide).reshape(size)
 
 
 def _set(module: fx.GraphModule, layer: fx.Node, role: str, tensor: Tensor) -> None:
-    """Give a layer a new weight or bias: in place of the old one, if only it reads that."""
+    """Give a layer a new weight or bias, in place of the old one if no other layer reads that."""
     old, weight = bind(layer)[role], bind(layer)["weight"]
     like = _tensor(module, old or weight)
     if isinstance(like, nn.Parameter):
@@ -200,20 +206,20 @@ def _set(module: fx.GraphModule, layer: fx.Node, role: str, tensor: Tensor) -> N
 
 
 def _uses(module: fx.GraphModule, name: str) -> int:
-    """How many calls read the tensor of that name."""
+    """Count the calls that read the tensor of that name."""
     nodes = module.graph.find_nodes(op="get_attr")
     return len({user for node in nodes if node.target == name for user in node.users})
 
 
 def _bias_name(weight: str) -> str:
-    """``conv.bias`` for ``conv.weight``."""
+    """Name a bias after a weight: ``conv.bias`` for ``conv.weight``."""
     path, _, leaf = weight.rpartition(".")
     leaf = leaf.replace("weight", "bias") if "weight" in leaf else f"{leaf}_bias"
     return f"{path}.{leaf}" if path else leaf
 
 
 def _free_name(module: fx.GraphModule, wanted: str) -> str:
-    """The name itself, or with the first number that makes it new."""
+    """Return the name, followed by a number if it is taken."""
     owner, attribute = _owner(module, wanted)
     path = wanted[: len(wanted) - len(attribute)]
     name, number = attribute, 0
@@ -237,7 +243,7 @@ def _register(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _drop_if_unused(module: fx.GraphModule, node: fx.Node) -> None:
-    """Remove a BN's tensor that nothing reads any more, and its batch counter."""
+    """Remove a BN's tensor that nothing reads any more, and the BN's batch counter."""
     name = str(node.target)
     if _uses(module, name):
         return
@@ -264,5 +270,5 @@ def _remove(module: fx.GraphModule, name: str) -> None:
 
 
 def _is_empty(module: nn.Module) -> bool:
-    held = (module.parameters(), module.buffers(), module.children())
-    return not any(True for values in held for _ in values)
+    contents = (module.parameters(), module.buffers(), module.children())
+    return not any(True for values in contents for _ in values)

@@ -1,4 +1,4 @@
-"""BatchNorm folding as a pass, checked."""
+"""The pass that folds BatchNorm, with a check of the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FoldBatchNorm", "Folded", "count_batchnorms"]
 
 @dataclass(frozen=True)
 class Folded(RunFact):
-    """BatchNorm calls before and after, and the largest relative error in float64."""
+    """Number of BatchNorm calls before and after folding, and the largest relative error in float64."""
 
     before: int
     after: int
@@ -32,8 +32,8 @@ class Folded(RunFact):
 class FoldBatchNorm(TransformPass):
     """Fold BatchNorm into the layer before or after it, wherever that is exact.
 
-    Given: ``conv -> batch_norm``. Result: ``conv`` with other weights. For deployment: what is
-    to be trained further should keep its BatchNorm.
+    Given: ``conv -> batch_norm``. Result: ``conv`` with other weights. Where no BatchNorm folds, the
+    program stays as it is. For deployment: a network to be trained further should keep its BatchNorm.
     """
 
     name: ClassVar[str] = "fold-batchnorm"
@@ -41,10 +41,10 @@ class FoldBatchNorm(TransformPass):
     keeps = (Decision, Verdict)
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Folded]]:
-        """Fold, and compare with the program as it was.
+        """Fold BatchNorm, and compare the outputs with those of the program as it was.
 
         Raises:
-            VerifyError: if the folded program computes something else.
+            VerifyError: if the outputs of the folded program differ.
         """
         before = state.program
         after = fold_batchnorm(before)
@@ -55,11 +55,11 @@ class FoldBatchNorm(TransformPass):
 
 
 def _tolerance(program: ExportedProgram) -> float:
-    """Folding is exact, but new weights are rounded to their dtype: a hundred times its step."""
+    """Return the tolerance: folding is exact, but weights are rounded to their dtype; 100 times its epsilon."""
     steps = [torch.finfo(p.dtype).eps for p in program.parameters() if p.is_floating_point()]
     return 100 * max(steps, default=TOLERANCE)
 
 
 def count_batchnorms(program: ExportedProgram) -> int:
-    """BatchNorm calls in a program."""
+    """Count the BatchNorm calls in a program."""
     return len(unlift(program).graph.find_nodes(op="call_function", target=BATCH_NORM))

@@ -1,4 +1,4 @@
-"""Where BN can fold: into the layer before it, or into all layers after it.
+"""Find where BatchNorm (BN) can fold: into the layer before it, or into all layers after it.
 
 Decided on the graph alone; no module class or name plays a part.
 """
@@ -26,7 +26,7 @@ SCALAR_MODULES = ("_operator", "math", "torch")
 
 @dataclass(frozen=True)
 class Site:
-    """One BN and the layers that take it: the one before it, or all those after it."""
+    """One BN and the layers it folds into: the one before it, or all those after it."""
 
     bn: fx.Node
     layers: tuple[fx.Node, ...]
@@ -34,7 +34,7 @@ class Site:
 
 
 class Sites:
-    """Finds the layers that can take a BN. Stays valid while BN are folded."""
+    """Finder of the layers that a BN can fold into. Stays valid while others are folded."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         tensors = state(module)
@@ -49,7 +49,7 @@ class Sites:
         }  # fmt: skip
 
     def of(self, bn: fx.Node) -> Site | None:
-        """How the BN folds, if it does."""
+        """Return where the BN folds, or ``None`` if it doesn't."""
         call = bind(bn)
         if call["training"] is not False or call["running_mean"] is None:
             return None
@@ -63,14 +63,14 @@ class Sites:
         return Site(bn, after, after=True) if after else None
 
     def _producer(self, value: fx.Node) -> fx.Node | None:
-        """The layer that a value comes from, if it goes nowhere else."""
+        """Return the layer that computes a value, if nothing else reads it."""
         while is_identity(value) and len(_users(value)) == 1:
             value = value.all_input_nodes[0]
         takes = len(_users(value)) == 1 and self._is_plain(value) and _has_axis(value, value)
         return value if takes else None
 
     def _consumers(self, bn: fx.Node) -> tuple[fx.Node, ...]:
-        """All layers that read the BN's result, if they are all that reads it."""
+        """Return the layers that read the BN's result, if nothing but foldable layers does."""
         layers = tuple(_readers(bn))
         for layer in layers:
             if not (self._is_plain(layer) and _has_axis(layer, bn) and _takes_shift(layer)):
@@ -98,7 +98,7 @@ def _users(value: fx.Node) -> list[fx.Node]:
 
 
 def _readers(value: fx.Node) -> Iterator[fx.Node]:
-    """What reads a value, identities looked through."""
+    """Yield the calls that read a value, through identities."""
     for user in _users(value):
         if is_identity(user):
             yield from _readers(user)
@@ -150,7 +150,7 @@ def _overwritten(bn: fx.Node, layers: tuple[fx.Node, ...]) -> bool:
 
 
 def _written(node: fx.Node) -> list[fx.Node]:
-    """The operands that a node may write into."""
+    """Return the operands that a node may write into."""
     if node.op != "call_function":
         return list(node.all_input_nodes) if node.op.startswith("call") else []
     if isinstance(node.target, torch._ops.OpOverload):
@@ -171,11 +171,11 @@ def _written(node: fx.Node) -> list[fx.Node]:
 
 
 def _memory(node: fx.Node) -> set[fx.Node]:
-    """Every earlier value that a value may share memory with, itself included."""
+    """Return every earlier value that a value may share memory with, itself included."""
     found, todo = {node}, [node]
     while todo:
         current = todo.pop()
-        if form_of(current) is not None:  # what is computed with weights is written anew
+        if form_of(current) is not None:  # a layer writes its result into new memory
             continue
         fresh = [n for n in current.all_input_nodes if n not in found]
         found.update(fresh)

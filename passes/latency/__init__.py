@@ -1,16 +1,21 @@
-"""Latency: what onnxruntime runs of a program, measured operator by operator."""
+"""Latency: how long does onnxruntime take for a network of some widths?
+
+``operators`` lists the kernels of a program (``exported`` and ``fusion`` tell what they fuse),
+``measure`` times each at some widths by models from ``branches``, ``profile`` makes the table of
+all, and ``predict`` gives latency as a function of the widths, for budgets. ``profiling`` is the pass.
+"""
 
 from __future__ import annotations
 
 from .measure import Measure, measure
-from .operators import Operator, Workload, workload
+from .operators import KernelCall, Workload, workload
 from .predict import Latency
 from .profiling import ProfileLatency, slim_onnx
 
 __all__ = [
+    "KernelCall",
     "Latency",
     "Measure",
-    "Operator",
     "ProfileLatency",
     "Workload",
     "measure",

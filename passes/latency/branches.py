@@ -2,7 +2,7 @@
 
 A branch holds the kernel's operators and nothing else that is counted. Where a layer in the
 network would read what another layer wrote, so does a branch: what comes before it is called
-``before``, so that its time can be left out.
+``before``, and its time is left out.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _OPSET = 20
 _IR = 10
 
 _VALUE = 0.01
-"""Of all weights: what they are makes no difference to the time."""
+"""Value of all weights, which makes no difference to the time."""
 
 
 def branched(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> bytes:
-    """A serialised model. Names of the operators of point ``i`` begin with ``b<i>_``.
+    """Make a serialised model with a branch for each point; operators of branch ``i`` are named ``b<i>_...``.
 
     Args:
-        kernel: what to run.
-        points: widths, one for each of the kernel's.
+        kernel: the kernel to run.
+        points: widths to run it at, one for each width of the kernel. Unit: channels.
     """
     from onnx import helper
 
@@ -48,7 +48,7 @@ def branched(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> bytes:
 
 
 def weight_bytes(kernel: Kernel, widths: tuple[int, ...]) -> int:
-    """What one branch holds of weights and activations, about."""
+    """Estimate the bytes of weights and activations of one branch."""
     inner, outer = widths[0], widths[-1]
     values = dict(kernel.attributes)
     taps = math.prod(int(k) for k in values.get("kernel", (1,)))
@@ -58,7 +58,7 @@ def weight_bytes(kernel: Kernel, widths: tuple[int, ...]) -> int:
 
 @dataclass
 class _Graph:
-    """A graph in the making."""
+    """Parts of an ONNX graph that is being built."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     inputs: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class _Graph:
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
     def source(self, shape: Sequence[int]) -> str:
-        """An input of a shape; branches share it."""
+        """Return the name of an input of a shape, which branches share."""
         from onnx import TensorProto, helper
 
         name = "x" + "x".join(map(str, shape))
@@ -74,21 +74,21 @@ class _Graph:
         return name
 
     def weight(self, name: str, *shape: int) -> str:
-        """A stored tensor."""
+        """Add a stored tensor, and return its name."""
         from onnx import numpy_helper
 
         self.weights.append(numpy_helper.from_array(np.full(shape, _VALUE, np.float32), name))
         return name
 
     def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """A node named as its result; the name of the result."""
+        """Add a node that is named as its result, and return the name."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
     def end(self, name: str) -> None:
-        """Return a value."""
+        """Make a value an output of the graph."""
         from onnx import TensorProto, helper
 
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -148,7 +148,7 @@ def _linear(
 def _plain(
     graph: _Graph, prefix: str, kernel: Kernel, shape: Sequence[int], values: dict[str, Any]
 ) -> str:
-    """An operator that keeps its channels, after a layer and a pooling that fuse with nothing."""
+    """Add an operator that keeps its channels, after a layer and a pooling that fuse with nothing."""
     source = _layer_before(graph, prefix, shape)
     own = f"{prefix}own"
     if kernel.kind == "BatchNormalization":
@@ -199,7 +199,7 @@ def _activation(graph: _Graph, name: str, source: str, own: str, numbers: Sequen
 
 
 def _layer_before(graph: _Graph, prefix: str, shape: Sequence[int]) -> str:
-    """Something of a shape, in the order in memory that layers leave their results in."""
+    """Add a value of a shape, in the memory layout in which layers leave their results."""
     name = f"before_{prefix}"
     if len(shape) != 4:
         return graph.source(shape)

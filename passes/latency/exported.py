@@ -1,4 +1,4 @@
-"""A network as it will run once it is exported: what costs nothing then, and how large its values are."""
+"""The network as it runs once exported: which calls cost nothing, and how large values are."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ ACTIVATIONS: dict[Any, str] = {
     aten.sigmoid.default: "Sigmoid", aten.silu.default: "Swish", aten.silu_.default: "Swish",
     aten.tanh.default: "Tanh",
 }  # fmt: skip
-"""Operator -> its name in ONNX; ``Swish`` is spelt out."""
+"""Operator -> its name in ONNX; ``Swish`` is exported as ``Sigmoid`` and ``Mul``."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The dense program, BatchNorm unfolded in it.
+    """The dense program as it runs once exported; BatchNorm is not folded in it yet.
 
     Attributes:
-        analysis: of the program.
+        analysis: the analysis of the program.
     """
 
     analysis: Analysis
 
     @cached_property
     def sites(self) -> Sites:
-        """Where BatchNorm folds."""
+        """Finder of the layers that BatchNorm folds into."""
         return Sites(self.analysis.module)
 
     def is_free(self, node: fx.Node) -> bool:
-        """Whether a call does nothing when the network runs."""
+        """Whether a call costs nothing when the exported network runs."""
         if node in self.analysis.constant_calls or not isinstance(
             node.meta.get("val"), torch.Tensor
         ):
@@ -57,7 +57,7 @@ class Exported:
         return node.target is BATCH_NORM and self.sites.of(node) is not None
 
     def sizes(self, node: fx.Node) -> tuple[Polynomial, ...]:
-        """The lengths of a value's or stored tensor's axes."""
+        """Return the axis sizes of a value or stored tensor, as functions of the widths."""
         analysis = self.analysis
         if node.op == "get_attr":
             layout: Any = analysis.axes[str(node.target)]
@@ -66,7 +66,7 @@ class Exported:
         return tuple(analysis.grouping.size(analysis.labels.resolve(axis)) for axis in layout)
 
     def bytes(self, node: fx.Node) -> Polynomial:
-        """Bytes of a value or stored tensor, for the example inputs."""
+        """Return the bytes of a value or stored tensor for the example inputs, as a function of the widths."""
         out = Polynomial.constant(node.meta["val"].element_size())
         for size in self.sizes(node):
             out *= size
@@ -74,7 +74,7 @@ class Exported:
 
 
 def _is_same(node: fx.Node) -> bool:
-    """Whether a call hands its operand on in the same type."""
+    """Whether a call returns its operand unchanged, in the same type."""
     return is_identity(node) and (
         node.all_input_nodes[0].meta["val"].dtype == node.meta["val"].dtype
     )

@@ -1,4 +1,4 @@
-"""Which calls onnxruntime computes in the same breath as the layer before them."""
+"""Find the calls that onnxruntime fuses into the layer before them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ __all__ = ["Fusion", "activation", "is_convolution"]
 
 
 class Fusion:
-    """Walks on from layers, and remembers what has been fused into them.
+    """Finder of the activations and sums that are fused into layers.
 
     Attributes:
-        fused: calls that don't run on their own.
+        exported: the network as it runs once exported.
+        fused: calls found so far that don't run on their own.
     """
 
     def __init__(self, exported: Exported) -> None:
@@ -26,26 +27,29 @@ class Fusion:
         self.fused: set[fx.Node] = set()
 
     def tail(self, node: fx.Node) -> tuple[tuple[str | float, ...], ...]:
-        """What is computed in the same breath: the one reader of the result, and its one reader."""
+        """Return what is fused into a layer: a sum, an activation, or both.
+
+        Each must be the only reader of the value before it.
+        """
         tail: list[tuple[str | float, ...]] = []
-        seen = {node}
+        chain = {node}
         for follower in self._followers(node):
             if follower.target in ACTIVATIONS:
                 tail.append(activation(follower))
             elif (
-                traits_of(follower).arithmetic == "sum" and not tail and self._adds(follower, seen)
+                traits_of(follower).arithmetic == "sum" and not tail and self._adds(follower, chain)
             ):
                 tail.append(("Add",))
             else:
                 break
             self.fused.add(follower)
-            seen.add(follower)
+            chain.add(follower)
             if follower.target in ACTIVATIONS:
                 break
         return tuple(tail)
 
     def _followers(self, node: fx.Node) -> Iterator[fx.Node]:
-        """The chain of single readers, without what folds or does nothing."""
+        """Yield the chain of single readers, without calls that cost nothing."""
         while len(node.users) == 1:
             node = next(iter(node.users))
             if node.op != "call_function":
@@ -53,16 +57,16 @@ class Fusion:
             if not self.exported.is_free(node) or traits_of(node).view:
                 yield node
 
-    def _adds(self, node: fx.Node, seen: set[fx.Node]) -> bool:
-        """Whether a sum is computed with this layer: it is with the first operand that is a layer."""
+    def _adds(self, node: fx.Node, chain: set[fx.Node]) -> bool:
+        """Whether a sum is fused into this layer: it is into the first operand that is a layer."""
         call = bind(node)
         first, second = call["self"], call["other"]
         if not isinstance(second, fx.Node) or shape(first) != shape(second):
             return False
-        return self._layer(first) in seen or self._layer(first) is None
+        return self._layer(first) in chain or self._layer(first) is None
 
     def _layer(self, node: fx.Node) -> fx.Node | None:
-        """The convolution that a value comes from, if nothing else reads it or is done to it."""
+        """Return the convolution that computes a value, if nothing else reads or changes it."""
         while self.exported.is_free(node) and not traits_of(node).view and len(node.users) == 1:
             if node.op != "call_function":
                 return None
@@ -71,13 +75,13 @@ class Fusion:
 
 
 def is_convolution(node: fx.Node) -> bool:
-    """Whether a call is a convolution, not a transposed one."""
+    """Whether a call is a convolution that isn't transposed."""
     form = form_of(node)
     return form is not None and form.kind == "convolution" and not form.transposed
 
 
 def activation(node: fx.Node) -> tuple[str | float, ...]:
-    """Its name in ONNX and its numbers."""
+    """Return the ONNX name of an activation, and its parameters."""
     call = bind(node)
     if ACTIVATIONS[node.target] == "Clip":
         return "Clip", float(call.get("min_val", 0.0)), float(call.get("max_val", 6.0))

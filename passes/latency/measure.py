@@ -1,4 +1,4 @@
-"""Measure: seconds of every branch of a model, of every operator of a network."""
+"""Time kernels and networks in onnxruntime, operator by operator."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .branches import branched, weight_bytes
 __all__ = ["Measure", "measure", "measure_network"]
 
 Measure = Callable[[Kernel, Sequence[tuple[int, ...]]], list[float]]
-"""Seconds of a kernel at some widths."""
+"""Function that returns the seconds of a kernel at each of some widths."""
 
 _ROOM = 2**28
-"""Bytes of weights and activations in one model."""
+"""Most bytes of weights and activations in one model: 256 MiB."""
 
 _LAYOUT = ("ReorderInput", "ReorderOutput")
 _SUFFIX = "_kernel_time"
@@ -30,7 +30,7 @@ _SUFFIX = "_kernel_time"
 def measure(
     kernel: Kernel, points: Sequence[tuple[int, ...]], *, runtime: Runtime, rounds: int
 ) -> list[float]:
-    """Seconds of a kernel at some widths, each the fastest of some rounds.
+    """Time a kernel at some widths, each in the fastest of some rounds; in seconds.
 
     On the CPU, onnxruntime's own profile says what each operator takes; moving a value from one
     layout to another at the ends of a branch isn't counted, as a network doesn't do that
@@ -38,10 +38,10 @@ def measure(
     models of one branch are timed.
 
     Args:
-        kernel: what to run.
-        points: widths.
-        runtime: how.
-        rounds: how often each runs.
+        kernel: the kernel to run.
+        points: widths to run it at. Unit: channels.
+        runtime: execution provider and threads.
+        rounds: how often each point runs.
     """
     if runtime.provider != CPU:
         runners = [_runner(branched(kernel, [point]), runtime) for point in points]
@@ -54,7 +54,7 @@ def measure(
 
 
 def measure_network(model: bytes, runtime: Runtime, *, batch: int, rounds: int) -> float:
-    """Seconds that all operators of a network take together, each at its fastest."""
+    """Time a network: the sum over its operators of each one's fastest round, in seconds."""
     if runtime.provider != CPU:
         return fastest(interleaved([_runner(model, runtime, batch)], rounds=rounds)[0])
     return sum(fastest(each) for each in _profiled(model, runtime, rounds, batch).values())
@@ -66,7 +66,7 @@ def _runner(model: bytes, runtime: Runtime, batch: int = 1) -> Timed:
 
 
 def _parts(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-    """The points in portions that fit into memory."""
+    """Divide the points into parts that fit into memory."""
     parts: list[list[tuple[int, ...]]] = [[]]
     room = _ROOM
     for point in points:
@@ -82,7 +82,7 @@ def _parts(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> list[list[tuple
 def _profiled(
     model: bytes, runtime: Runtime, rounds: int, batch: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds by operator and run, as onnxruntime's profile has them."""
+    """Return seconds by operator and run, read from onnxruntime's profile."""
     with tempfile.TemporaryDirectory() as folder:
         of = session(model, runtime, profile=Path(folder) / "profile")
         interleaved([Timed(of, feed(of, batch=batch))], rounds=rounds, warmup=2)
@@ -99,7 +99,7 @@ def _profiled(
 
 
 def _of_branch(taken: dict[str, list[float]], number: int, rounds: int) -> float:
-    """All operators of a branch in each round, the fastest round."""
+    """Return the seconds of all operators of a branch in its fastest round."""
     own = re.compile(f"b{number}_(?!second_)")
     parts = [seconds for name, seconds in taken.items() if own.match(name)]
     totals = [sum(part[i] for part in parts) for i in range(rounds)]

@@ -1,6 +1,6 @@
-"""What onnxruntime will run of a program: kernels, with their widths as polynomials.
+"""List the kernels that onnxruntime runs of a program, with their widths as polynomials.
 
-The program is the dense one, BatchNorm unfolded; what folds when it is exported costs nothing.
+The program is the dense one before BatchNorm folding; a BatchNorm that will fold costs nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from graphprune.plan.latency_table import Kernel
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution
 
-__all__ = ["Operator", "Workload", "workload"]
+__all__ = ["KernelCall", "Workload", "workload"]
 
 aten = torch.ops.aten
 
@@ -31,16 +31,17 @@ POOLS: dict[Any, str] = {
     aten.adaptive_avg_pool2d.default: "mean", aten.avg_pool2d.default: "AveragePool",
     aten.max_pool2d.default: "MaxPool", aten.mean.dim: "mean",
 }  # fmt: skip
+"""Pooling operator -> the kind of its kernel."""
 
 
 @dataclass(frozen=True)
-class Operator:
-    """One run of a kernel.
+class KernelCall:
+    """One run of a kernel, with its widths as functions of the widths of the groups.
 
     Attributes:
-        node: the call that the others were fused into.
-        kernel: what runs.
-        widths: its widths as functions of the widths of the groups; one for each of the kernel's.
+        node: the call that others were fused into.
+        kernel: the kernel that runs.
+        widths: polynomials in the widths of the groups, one for each width of the kernel.
     """
 
     node: fx.Node
@@ -50,42 +51,42 @@ class Operator:
 
 @dataclass(frozen=True)
 class Workload:
-    """All that runs.
+    """All operators that run in a network, with and without a kernel that can be timed.
 
     Attributes:
-        operators: with a kernel of their own.
-        bytes: written by other operators.
-        macs: of other operators, per run.
-        others: how often each operator without a kernel occurs.
+        operators: operators with a kernel of their own.
+        bytes: bytes written by the other operators, per run.
+        macs: multiply-accumulates of the other operators, per run.
+        others: how often each operator without a kernel occurs, by name.
     """
 
-    operators: tuple[Operator, ...]
+    operators: tuple[KernelCall, ...]
     bytes: Polynomial
     macs: Polynomial
     others: Mapping[str, int]
 
 
 def workload(analysis: Analysis, batch: int = 1) -> Workload:
-    """Find the kernels of a program.
+    """List the kernels of a program, and what its other operators cost.
 
     Args:
-        analysis: of the dense program.
+        analysis: the analysis of the dense program.
         batch: samples per run, where the program's batch is dynamic.
     """
-    return _Reader(analysis, batch).read()
+    return _WorkloadBuilder(analysis, batch).build()
 
 
-class _Reader:
-    """Walks a graph in order."""
+class _WorkloadBuilder:
+    """Builder of a ``Workload``, from the calls of a graph in order."""
 
     def __init__(self, analysis: Analysis, batch: int) -> None:
         self.analysis, self.batch = analysis, batch
         self.exported = Exported(analysis)
         self.fusion = Fusion(self.exported)
 
-    def read(self) -> Workload:
-        """All calls."""
-        found: list[Operator] = []
+    def build(self) -> Workload:
+        """Return the workload of all calls."""
+        found: list[KernelCall] = []
         written: list[Polynomial] = []
         macs: list[Polynomial] = []
         others: dict[str, int] = {}
@@ -108,8 +109,8 @@ class _Reader:
                 macs.append(share.scaled(self.batch if self.analysis.costs.batch > 1 else 1))
         return Workload(tuple(found), total(written), total(macs), others)
 
-    def _operator(self, node: fx.Node) -> Operator | None:
-        """The kernel of a call, if there is one for it."""
+    def _operator(self, node: fx.Node) -> KernelCall | None:
+        """Return the kernel of a call, or ``None`` if there is none for it."""
         form, handler = form_of(node), None
         if is_convolution(node):
             handler = self._convolution
@@ -125,27 +126,27 @@ class _Reader:
             handler = self._binary
         return None if handler is None else handler(node)
 
-    def _normalisation(self, node: fx.Node) -> Operator | None:
+    def _normalisation(self, node: fx.Node) -> KernelCall | None:
         return self._alone(node, "BatchNormalization")
 
-    def _activated(self, node: fx.Node) -> Operator | None:
+    def _activated(self, node: fx.Node) -> KernelCall | None:
         name, *numbers = activation(node)
         values = tuple(n for n in numbers if not isinstance(n, str))
         return self._alone(node, str(name), (("values", values),) if values else ())
 
-    def _convolution(self, node: fx.Node) -> Operator | None:
+    def _convolution(self, node: fx.Node) -> KernelCall | None:
         call = bind(node)
         source, weight = call["input"], call["weight"]
         sizes = shape(weight)
         spatial = len(sizes) - 2
         if len(shape(source)) != len(sizes):  # without a batch axis
             return None
-        dilation = _each(call["dilation"], spatial)
+        dilation = _per_axis(call["dilation"], spatial)
         inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
         own = self.exported.sizes(weight)[1]
         attributes = {
             "kernel": sizes[2:],
-            "stride": _each(call["stride"], spatial),
+            "stride": _per_axis(call["stride"], spatial),
             "dilation": dilation,
             "padding": _padding(call["padding"], sizes[2:], dilation),
             # Either the number of groups is fixed, or the channels in each of them.
@@ -163,9 +164,9 @@ class _Reader:
             tuple(sorted(attributes.items())),
             tail,
         )
-        return _narrowed(Operator(node, kernel, (inner, outer)))
+        return _narrowed(KernelCall(node, kernel, (inner, outer)))
 
-    def _linear(self, node: fx.Node) -> Operator:
+    def _linear(self, node: fx.Node) -> KernelCall:
         call = bind(node)
         source, weight = call["input"], call["weight"]
         last = len(shape(source)) - 1
@@ -177,9 +178,9 @@ class _Reader:
             self.fusion.tail(node),
         )
         sizes = self.exported.sizes(weight)
-        return Operator(node, kernel, (sizes[1], sizes[0]))
+        return KernelCall(node, kernel, (sizes[1], sizes[0]))
 
-    def _pool(self, node: fx.Node) -> Operator | None:
+    def _pool(self, node: fx.Node) -> KernelCall | None:
         call, kind = bind(node), POOLS[node.target]
         attributes: dict[str, tuple[int | float, ...]] = {}
         if kind == "mean":
@@ -189,23 +190,25 @@ class _Reader:
                 3,
             ]:
                 return None
-            if "output_size" in call and set(_each(call["output_size"], 2)) != {1}:
+            if "output_size" in call and set(_per_axis(call["output_size"], 2)) != {1}:
                 return None
         else:
-            size = _each(call["kernel_size"], 2)
-            padding = _each(call["padding"], 2)
+            size = _per_axis(call["kernel_size"], 2)
+            padding = _per_axis(call["padding"], 2)
             attributes = {
                 "kernel": size,
-                "stride": _each(call["stride"] or size, 2),
+                "stride": _per_axis(call["stride"] or size, 2),
                 "padding": (*padding, *padding),
                 "ceil_mode": (int(call["ceil_mode"]),),
             }
-            if node.target is aten.max_pool2d.default and set(_each(call["dilation"], 2)) != {1}:
+            if node.target is aten.max_pool2d.default and set(_per_axis(call["dilation"], 2)) != {
+                1
+            }:
                 return None
         return self._alone(node, kind, tuple(sorted(attributes.items())))
 
-    def _binary(self, node: fx.Node) -> Operator | None:
-        """An addition or product whose operands have a width in the same place."""
+    def _binary(self, node: fx.Node) -> KernelCall | None:
+        """Return the kernel of an addition or product whose operands have a width on the same axis."""
         call = bind(node)
         operands = call["self"], call["other"]
         kind = "Add" if traits_of(node).arithmetic == "sum" else "Mul"
@@ -223,8 +226,8 @@ class _Reader:
         node: fx.Node,
         kind: str,
         attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = (),
-    ) -> Operator | None:
-        """An operator that keeps its channels."""
+    ) -> KernelCall | None:
+        """Return the kernel of an operator that keeps its channels."""
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and traits_of(node).arithmetic:
             source = max(node.all_input_nodes, key=lambda operand: math.prod(shape(operand)))
@@ -239,7 +242,7 @@ class _Reader:
             (shape(source)[axis],),
             (("axis", (axis,)), *attributes),
         )
-        return Operator(node, kernel, (sizes[axis],))
+        return KernelCall(node, kernel, (sizes[axis],))
 
     def _shape(self, node: fx.Node, width: int) -> tuple[int, ...]:
         sizes = self._batched(node)
@@ -250,7 +253,7 @@ class _Reader:
         return (self.batch if isinstance(first, torch.SymInt) else first, *shape(node)[1:])
 
     def _written(self, node: fx.Node) -> Polynomial:
-        """Bytes that a call writes in a run."""
+        """Return the bytes that a call writes in a run."""
         example = self.analysis.costs.batch
         grows = example > 1 and any(
             isinstance(size, torch.SymInt) for size in node.meta["val"].shape
@@ -258,24 +261,24 @@ class _Reader:
         return self.exported.bytes(node).scaled(self.batch / example if grows else 1)
 
 
-def _each(value: Any, count: int) -> tuple[int, ...]:
-    """One number for every axis, where a list of one, or a number, stands for all."""
+def _per_axis(value: Any, count: int) -> tuple[int, ...]:
+    """Expand a number, or a list of one, to one number for every axis."""
     values = tuple(value) if isinstance(value, list | tuple) else (value,)
     return values * count if len(values) == 1 else values
 
 
 def _padding(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """Zeros before each axis, then after each."""
+    """Return the padding before each axis, then after each."""
     if padding == "valid":
         return (0,) * (2 * len(kernel))
     if padding == "same":
         both = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return (*(b // 2 for b in both), *(b - b // 2 for b in both))
-    return _each(padding, len(kernel)) * 2
+    return _per_axis(padding, len(kernel)) * 2
 
 
-def _narrowed(operator: Operator) -> Operator:
-    """One width instead of two, where they are the same channels, as in a depthwise layer."""
+def _narrowed(operator: KernelCall) -> KernelCall:
+    """Give a kernel one width instead of two where they are the same channels, as in a depthwise layer."""
     inner, outer = operator.widths
     dense_in, dense_out = operator.kernel.widths
     if (

@@ -1,4 +1,4 @@
-"""Predict: a latency table and a program's kernels as a function of the widths of its groups."""
+"""Predict the latency of a network from the widths of its groups, by a table of measured kernels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from graphprune.errors import MismatchError
 from graphprune.passes.solver import Factor
 from graphprune.plan.latency_table import LatencyTable
 
-from .operators import Operator, Workload
+from .operators import KernelCall, Workload
 
 __all__ = ["Latency"]
 
 _CELLS = 4_000_000
-"""Entries of one cost table; a kernel whose width is a sum of many groups would need more."""
+"""Most entries of one cost table; a kernel whose width is a sum of many groups would need more."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Microseconds per run, as a function of the widths of the groups.
+    """Predicted latency of a run in seconds, as a function of the widths of the groups.
 
     Attributes:
-        work: what the dense program runs.
-        table: what that takes.
+        work: the operators of the dense program.
+        table: measured seconds of each kernel.
 
     Raises:
         MismatchError: if the table lacks one of the kernels.
@@ -48,7 +48,7 @@ class Latency:
             )
 
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
-        """Seconds when group ``g`` keeps ``widths[g]`` channels."""
+        """Predict the seconds of a run when group ``g`` keeps ``widths[g]`` channels."""
         parts = [
             float(self._seconds(o, [np.array(p.at(widths)) for p in o.widths]))
             for o in self.work.operators
@@ -57,12 +57,12 @@ class Latency:
 
     @cached_property
     def _others(self) -> Polynomial:
-        """Operators without a kernel."""
+        """Seconds of the operators without a kernel."""
         table, work = self.table, self.work
         return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac)])
 
     def _seconds(
-        self, operator: Operator, widths: Sequence[NDArray[np.float64]]
+        self, operator: KernelCall, widths: Sequence[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
         whole = [np.maximum(np.rint(w).astype(np.int64), 1) for w in widths]
         return self.table.kernels[operator.kernel.key].at(*whole)
@@ -70,7 +70,7 @@ class Latency:
     def fast(
         self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Candidate widths of a group than which no wider one is as fast, the others being dense."""
+        """Return the candidate widths of a group that are faster than every wider one, other groups dense."""
         total_seconds = np.zeros(len(candidates))
         for operator in self.work.operators:
             if any(group in key for p in operator.widths for key in p.terms):
@@ -83,15 +83,15 @@ class Latency:
         return candidates[total_seconds < np.append(later[1:], np.inf)]
 
     def is_exact(self, widths: Sequence[NDArray[np.int64]]) -> bool:
-        """Whether `factors` are the latency itself."""
+        """Whether `factors` give the latency exactly, and not only nearly."""
         return all(self._cells(o, widths) <= _CELLS for o in self.work.operators)
 
     @staticmethod
-    def _cells(operator: Operator, widths: Sequence[NDArray[np.int64]]) -> int:
+    def _cells(operator: KernelCall, widths: Sequence[NDArray[np.int64]]) -> int:
         return math.prod(len(widths[g]) for g in _scope(operator))
 
     def factors(self, widths: Sequence[NDArray[np.int64]]) -> tuple[list[Factor], Polynomial]:
-        """The latency as cost tables over candidate widths, and as a polynomial.
+        """Return the latency as cost tables over candidate widths, plus a polynomial in the widths.
 
         A kernel whose table would have too many entries, where its width is a sum over many
         groups, is replaced by the nearest function ``a + b x + c y + d x y`` of its widths, which
@@ -107,7 +107,7 @@ class Latency:
         return tables, total(parts)
 
     def _factor(
-        self, operator: Operator, scope: tuple[int, ...], widths: Sequence[NDArray[np.int64]]
+        self, operator: KernelCall, scope: tuple[int, ...], widths: Sequence[NDArray[np.int64]]
     ) -> Factor:
         axes = dict(zip(scope, np.ix_(*(widths[g].astype(np.float64) for g in scope)), strict=True))
         sizes = [
@@ -118,7 +118,7 @@ class Latency:
         seconds = np.broadcast_to(self._seconds(operator, sizes), shape)
         return Factor(scope, self.table.scale * seconds)
 
-    def _bilinear(self, operator: Operator) -> Polynomial:
+    def _bilinear(self, operator: KernelCall) -> Polynomial:
         grid = self.table.kernels[operator.kernel.key].even
         points = np.stack([a.ravel() for a in np.meshgrid(*grid.axes, indexing="ij")])
         terms = [np.ones(points.shape[1]), *points]
@@ -132,6 +132,6 @@ class Latency:
         return total(parts)
 
 
-def _scope(operator: Operator) -> tuple[int, ...]:
-    """The groups that an operator's widths depend on."""
+def _scope(operator: KernelCall) -> tuple[int, ...]:
+    """Return the groups that a kernel's widths depend on."""
     return tuple(sorted({g for p in operator.widths for key in p.terms for g in key}))

@@ -1,4 +1,4 @@
-"""Profile: a latency table of a program's kernels, and how well it predicts whole networks."""
+"""Measure the latency table of a program's kernels, and how well it predicts whole networks."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from .predict import Latency
 __all__ = ["VISITS", "calibrated", "profile"]
 
 _SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
-"""Of the dense width, of which grids of even widths are made; smaller ones of 8 and 16 are added."""
+"""Shares of the dense width that make up the grid of even widths; 8 and 16 are added."""
 
 _ODD_SHARES = (1 / 8, 1 / 2, 1)
+"""Shares of the dense width that make up the grid of odd widths."""
 
 _ALIKE = 0.03
-"""Odd widths that take less than this much longer are no slower."""
+"""Logarithm of the ratio of times below which odd widths count as no slower than even ones: 3 %."""
 
 VISITS = 5
-"""What is measured is measured at so many times: on a shared machine the state in which a core runs
-half as fast lasts from a tenth of a second to a minute."""
+"""Times at which each kernel is measured, the fastest of which counts: on a shared machine a core runs
+half as fast for a tenth of a second to a minute."""
 
 _REFERENCE = Kernel("linear", (64, 0), (256, 256))
-"""Its time per multiply-accumulate is taken for operators that have no kernel of their own."""
+"""Kernel whose time per multiply-accumulate is taken for operators without a kernel of their own."""
 
 _COPY = Kernel("Relu", (1, 0, 56, 56), (64,), (("axis", (1,)),))
-"""The same, per byte written."""
+"""Kernel whose time per byte written is taken for operators without a kernel of their own."""
 
 
 def profile(
@@ -55,11 +56,11 @@ def profile(
     """Measure every distinct kernel of a program, however many layers share it, once.
 
     Args:
-        work: what the program runs.
-        measure: seconds of a kernel at some widths.
-        runtime: that it measures on.
+        work: the operators of the program.
+        measure: returns the seconds of a kernel at some widths.
+        runtime: execution provider and threads that it measures on.
         batch: samples per run.
-        tell: called with news.
+        tell: called with the progress.
     """
     import onnxruntime
 
@@ -91,13 +92,13 @@ def profile(
 
 
 def _points(widths: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All widths at which a kernel is measured: even, odd, then one of each class."""
+    """List the widths at which a kernel is measured: even, odd, then one of each class."""
     even, odd = [_even(w) for w in widths], [_odd(w) for w in widths]
     return [*product(*even), *product(*odd), *product(*map(_probes, widths))]
 
 
 def _even(width: int) -> tuple[int, ...]:
-    """Widths that divide well, and the dense one."""
+    """Return multiples of 16, 8 or 4, and the dense width."""
     step = next((s for s, least in ((16, 64), (8, 16), (4, 4)) if width >= least), 1)
     multiples = {max(step, round(share * width / step) * step) for share in _SHARES}
     small = {w for w in (8, 16) if w < width}
@@ -110,7 +111,7 @@ def _odd(width: int) -> tuple[int, ...]:
 
 
 def _probes(width: int) -> tuple[int, ...]:
-    """One width of each class, beside each other where the network is wide enough."""
+    """Return one width of each class (power of 2 that divides it), close together where possible."""
     aim = width * 3 // 4
     classes = alignment(np.arange(1, width + 1))
     found: list[int] = []
@@ -121,7 +122,7 @@ def _probes(width: int) -> tuple[int, ...]:
 
 
 def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> KernelTimes:
-    """Grids, and where between them the classes lie."""
+    """Fit the grids of even and odd widths, and how near each class of widths is to either."""
     points = _points(widths)
     even, odd = tuple(_even(w) for w in widths), tuple(_odd(w) for w in widths)
     first = int(np.prod([len(axis) for axis in even]))
@@ -142,12 +143,12 @@ def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> KernelTimes:
 def calibrated(
     table: LatencyTable, work: Workload, networks: Sequence[tuple[Sequence[int], float]]
 ) -> LatencyTable:
-    """The table scaled to whole networks, with what error is left.
+    """Scale a table to whole networks, and note the error that is left.
 
     Args:
-        table: of the kernels alone.
-        work: what the dense program runs.
-        networks: widths of the groups, and the seconds measured.
+        table: the table of the kernels alone.
+        work: the operators of the dense program.
+        networks: widths of the groups, and the seconds measured, of each network.
     """
     plain = Latency(work, replace(table, scale=1.0))
     predicted = np.array([plain.at(widths) for widths, _ in networks])

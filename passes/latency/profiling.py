@@ -1,4 +1,4 @@
-"""Profiling as a pass: a latency table of the network in the state."""
+"""The pass that measures a latency table of the network in the state."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = ["ProfileLatency", "random_widths", "slim_onnx"]
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileLatency(AnalysisPass):
-    """Measure what onnxruntime takes for each operator of the network, and for whole networks.
+    """Time each operator of the network in onnxruntime, and whole networks.
 
     Given: an analysis. Result: a latency table, scaled to the dense network and some random
-    smaller ones, with the error that is left.
+    smaller ones, with the error that is left. The program isn't changed.
 
     Attributes:
-        threads: that one operator may use.
-        provider: of execution, by name.
+        threads: threads that one operator may use.
+        provider: name of the execution provider.
         batch: samples per run, where the network's batch is dynamic.
         rounds: runs of each operator at each width, in each of five visits.
-        networks: smaller networks to measure; each is exported. 0: the table isn't scaled.
-        seed: of their widths.
+        networks: number of smaller networks to measure; each is exported. 0: the table isn't scaled.
+        seed: seed of their widths.
     """
 
     name: ClassVar[str] = "profile-latency"
@@ -53,7 +53,7 @@ class ProfileLatency(AnalysisPass):
     seed: int = 0
 
     def run(self, state: State) -> LatencyTable:
-        """Measure.
+        """Measure the kernels of the network, then whole networks.
 
         Raises:
             LoadError: if this onnxruntime lacks the provider.
@@ -88,7 +88,7 @@ class ProfileLatency(AnalysisPass):
 
 
 def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[int]:
-    """A width for every group, from a quarter of the channels to all; half the time a multiple of 8."""
+    """Draw a width for every group, from a quarter of its channels to all; half the time a multiple of 8."""
     multiple = int(generator.choice([1, 8]))
     found: list[int] = []
     for group in analysis.groups:
@@ -98,7 +98,7 @@ def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[in
 
 
 def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int]) -> bytes:
-    """The network with the first channels of every group, in ONNX; good for timing alone."""
+    """Export the network with the first channels of every group to ONNX, to be timed."""
     keep = {g.id: tuple(range(w)) for g, w in zip(analysis.groups, widths, strict=True)}
     small = Cut.keeping(analysis, keep).program
     return to_onnx(

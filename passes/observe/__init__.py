@@ -1,32 +1,37 @@
-"""What the dense network does on calibration data: moments, targets, errors."""
+"""Observation of the dense network on calibration data: what do its layers read and compute?
+
+``observations`` holds what is measured: moments of the layers' inputs, targets, held-out outputs.
+``layers`` sees every layer as a linear regression, ``staged_run`` runs a graph up to a layer whose
+weights can then be changed. Criteria and recovery build on both.
+"""
 
 from __future__ import annotations
 
-from .layers import Layer, as_matrix, from_matrix, others, sizes, staying
+from .layers import Layer, as_matrix, from_matrix, kept_channels, regression_sizes, weights_left_out
 from .moments import Moments, input_moments
 from .observations import Observations, Record
 from .patches import input_rows, output_rows
-from .refit_targets import Target, affine, put
-from .staged_run import Frontier
-from .weight_views import Stored, seen
+from .refit_targets import Target, combined_scale_and_shift, set_weights
+from .staged_run import StagedRun
+from .weight_views import StoredTensors, view_of
 
 __all__ = [
-    "Frontier",
     "Layer",
     "Moments",
     "Observations",
     "Record",
-    "Stored",
+    "StagedRun",
+    "StoredTensors",
     "Target",
-    "affine",
     "as_matrix",
+    "combined_scale_and_shift",
     "from_matrix",
     "input_moments",
     "input_rows",
-    "others",
+    "kept_channels",
     "output_rows",
-    "put",
-    "seen",
-    "sizes",
-    "staying",
+    "regression_sizes",
+    "set_weights",
+    "view_of",
+    "weights_left_out",
 ]

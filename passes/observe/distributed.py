@@ -1,4 +1,7 @@
-"""Sums over processes: each takes its share of the batches, and all know the totals, or all rows."""
+"""Sums over processes: each takes its share of the batches, and all get the totals, or all rows.
+
+Without ``torch.distributed`` there is one process, and values are returned as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,22 @@ from typing import Any
 import torch
 from torch import distributed
 
-__all__ = ["gathered", "mine", "total"]
+__all__ = ["gather_over_processes", "own_batches", "sum_over_processes"]
 
 
 def _active() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def mine(count: int) -> tuple[int, ...]:
-    """Numbers of the batches that this process takes, of ``count``; all, if it is alone."""
+def own_batches(count: int) -> tuple[int, ...]:
+    """Return the numbers of the batches that this process takes, of ``count`` in all."""
     if not _active():
         return tuple(range(count))
     return tuple(range(distributed.get_rank(), count, distributed.get_world_size()))
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
-    """The sum over all processes. The argument isn't changed."""
+def sum_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all processes (all-reduce). The argument isn't changed."""
     if not _active():
         return value
     summed = value.detach().clone()
@@ -32,8 +35,8 @@ def total(value: torch.Tensor) -> torch.Tensor:
     return summed.to(value.device)
 
 
-def gathered(value: torch.Tensor, dim: int) -> torch.Tensor:
-    """The tensors of all processes, one behind the other."""
+def gather_over_processes(value: torch.Tensor, dim: int) -> torch.Tensor:
+    """Concatenate the tensors of all processes along a dimension (all-gather)."""
     if not _active():
         return value
     parts: list[Any] = [None] * distributed.get_world_size()

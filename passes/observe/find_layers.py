@@ -1,4 +1,4 @@
-"""Which calls of a graph are layers: products of activations with a weight that can be refitted."""
+"""Find the layers of a graph: products of activations with a weight that can be refitted."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from graphprune.ir.nodes import bind, is_comparable, shape
 from graphprune.ops import Form, form_of, traits_of
 
 from .layers import Layer
-from .weight_views import Stored
+from .weight_views import StoredTensors
 
 __all__ = ["find_layers"]
 
 
 def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
-    """The layers of a graph.
+    """Find the layers of a graph whose weights can be refitted, in graph order.
 
-    Left out: weights that inputs have a say in, or that are read otherwise too; and layers of complex
-    values, or of as many as values say.
+    Left out: weights that depend on inputs, or that other calls read too; layers of complex values,
+    and layers whose output size depends on values.
     """
-    stored, computed = Stored(module), constant_calls(module)
+    stored, computed = StoredTensors(module), constant_calls(module)
     found: list[Layer] = []
     for node in module.graph.nodes:
         form = _product(node)
@@ -34,7 +34,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         if (
             not is_comparable(value)
             or not _is_weight(weight)
-            or not (weight in computed or stored.own(weight, len(weight.users)))
+            or not (weight in computed or stored.is_exclusive(weight, len(weight.users)))
         ):
             continue
         layer = Layer(
@@ -43,7 +43,7 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         if form.bias is None or call[form.bias] is None:
             found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
         # One number for each channel by the operator's own terms, or by broadcasting.
-        elif stored.own(bias := call[form.bias], layer.calls) and (
+        elif stored.is_exclusive(bias := call[form.bias], layer.calls) and (
             form.bias == "bias" or _is_per_channel(bias, layer)
         ):
             found.append(replace(layer, bias=bias))
@@ -51,13 +51,13 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
 
 
 def _product(node: fx.Node) -> Form | None:
-    """How a product with a weight names its operands; ``None`` for other calls."""
+    """Return how a product with a weight names its operands; ``None`` for other calls."""
     form = form_of(node)
     return None if form is None or form.kind == "norm" else form
 
 
 def _is_weight(node: fx.Node) -> bool:
-    """Whether all that reads a value are products of one kind, with it as their weight and with one bias."""
+    """Whether a value is read only by products of one kind, as their weight and with the same bias."""
     kinds: set[Any] = set()
     for user in node.users:
         form, call = _product(user), bind(user)
@@ -70,27 +70,27 @@ def _is_weight(node: fx.Node) -> bool:
 
 
 def _is_product(node: fx.Node, form: Form) -> bool:
-    """Whether it is a batch times one matrix, and nothing is scaled."""
+    """Whether a call multiplies a batch with one matrix, and scales nothing."""
     call = bind(node)
     value, weight = (len(shape(call[name])) for name in (form.value, form.weight))
     batched = value == weight if form.kind == "convolution" else weight == 2
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
 
 
-def _with_sum(layer: Layer, stored: Stored) -> Layer:
-    """A layer without a bias, with that which a sum behind it adds."""
+def _with_sum(layer: Layer, stored: StoredTensors) -> Layer:
+    """Give a layer without a bias the one that a sum after it adds, if there is one."""
     readers = list(layer.node.users)
     if len(readers) != 1 or traits_of(readers[0]).arithmetic != "sum":
         return layer
     call = bind(readers[0])
     bias = call["other"] if call["self"] is layer.node else call["self"]
-    if call["alpha"] != 1 or not stored.own(bias, 1) or not _is_per_channel(bias, layer):
+    if call["alpha"] != 1 or not stored.is_exclusive(bias, 1) or not _is_per_channel(bias, layer):
         return layer
     return replace(layer, bias=bias, end=readers[0])
 
 
 def _is_per_channel(bias: fx.Node, layer: Layer) -> bool:
-    """Whether a sum adds one number of it to each channel of the layer's output."""
+    """Whether a bias has one number for each channel of the layer's output."""
     output, size = shape(layer.node), shape(bias)
     return len(size) <= len(output) and (1,) * (len(output) - len(size)) + tuple(size) == tuple(
         n if i == layer.channel % len(output) else 1 for i, n in enumerate(output)

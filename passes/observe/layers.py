@@ -1,4 +1,4 @@
-"""Layers with weights, seen as linear regressions: rows of inputs, a matrix, rows of outputs.
+"""Layers with weights, as linear regressions: rows of inputs, a matrix, rows of outputs.
 
 A convolution at one position is a matrix product with the patch under its kernel (im2col), a
 transposed one with what reaches that position, and a linear layer is one at each of its leading
@@ -21,22 +21,31 @@ from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import bind, shape
 from graphprune.passes.batchnorm.fold import by_group, from_groups
 
-__all__ = ["Layer", "as_matrix", "from_matrix", "others", "sizes", "staying", "tied"]
+__all__ = [
+    "Layer",
+    "as_matrix",
+    "from_matrix",
+    "kept_channels",
+    "regression_sizes",
+    "tied",
+    "weights_left_out",
+]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a convolution or of a matrix product. Calls may share a weight; see ``tied``.
+    """One call of a convolution or matrix product. Calls may share a weight, see ``tied``.
 
     Attributes:
         number: place among the layers, in graph order.
         node: the call.
-        end: the call, or the sum behind it that adds the bias.
-        value: its input.
-        weight: a stored tensor, or a call that computes it from such, ``[out, in / groups, *kernel]``, ...
-        bias: a stored tensor or a part of one, if it has a bias; one number for each channel.
+        end: the call, or the sum after it that adds the bias.
+        value: the call's input.
+        weight: a stored tensor, or a call that computes it from stored ones;
+            ``[out, in / groups, *kernel]``, if transposed ``[in, out / groups, *kernel]``.
+        bias: a stored tensor or a view of one, ``[out]``; ``None`` without a bias.
         spatial: number of spatial dimensions; 0 for a linear layer.
-        transposed: ... or ``[in, out / groups, *kernel]``.
+        transposed: whether the weight has its inputs first, as of a transposed convolution.
     """
 
     number: int
@@ -50,7 +59,7 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """Of the weight, or of the first tensor that it is computed from."""
+        """Name of the weight, or of the first tensor that it is computed from."""
         node = self.weight
         while node.op != "get_attr":
             node = node.all_input_nodes[0]
@@ -58,52 +67,52 @@ class Layer:
 
     @property
     def places(self) -> tuple[fx.Node, ...]:
-        """What a refit gives other values: the weight and, if it has one, the bias."""
+        """Nodes whose values a refit changes: the weight and, if there is one, the bias."""
         return (self.weight,) if self.bias is None else (self.weight, self.bias)
 
     @property
     def calls(self) -> int:
-        """How many share the weight."""
+        """Number of calls that share the weight."""
         return len(self.weight.users)
 
     @property
     def channel(self) -> int:
-        """The channel dimension of the output."""
+        """Channel dimension of the output: 1 for a convolution, -1 for a linear layer."""
         return 1 if self.spatial else -1
 
     def matrix(self, weight: Tensor, groups: int) -> Tensor:
-        """A weight as ``[groups, out / groups, in / groups * kernel]``, float64."""
+        """Return a weight as the regression's matrix ``[groups, out / groups, in / groups * kernel]``, float64."""
         return as_matrix(weight.detach().double(), groups, transposed=self.transposed)
 
 
 def as_matrix(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:
-    """A layer's weight as ``[groups, out / groups, in / groups * kernel]``."""
+    """Reshape a weight to the regression's matrix ``[groups, out / groups, in / groups * kernel]``."""
     return by_group(weight, groups, transposed=transposed).flatten(2)
 
 
 def from_matrix(matrix: Tensor, size: torch.Size, *, transposed: bool) -> Tensor:
-    """The weight of this shape that ``as_matrix`` makes the matrix of."""
+    """Reshape a matrix, as ``as_matrix`` returns it, back to a weight of shape ``size``."""
     wide = matrix.unflatten(2, (-1, math.prod(size[2:])))
     return from_groups(wide, size, transposed=transposed)
 
 
-def sizes(layer: Layer) -> tuple[int, int]:
-    """Groups, and unknowns of the regression of one output in one of them."""
+def regression_sizes(layer: Layer) -> tuple[int, int]:
+    """Return the number of groups, and of unknowns (inputs times kernel elements) in each."""
     groups, size = int(bind(layer.node).get("groups", 1)), shape(layer.weight)
     inputs = size[0] // groups if layer.transposed else size[1]
     return groups, inputs * math.prod(size[2:])
 
 
 def tied(layers: Iterable[Layer]) -> dict[Layer, tuple[Layer, ...]]:
-    """The first of those that share a weight -> all of them."""
+    """Return the first of the layers that share a weight -> all of them."""
     by_weight: dict[fx.Node, list[Layer]] = {}
     for layer in layers:
         by_weight.setdefault(layer.weight, []).append(layer)
     return {tie[0]: tuple(tie) for tie in by_weight.values()}
 
 
-def others(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
-    """Names of the weights that lose inputs, other than those of some calls."""
+def weights_left_out(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
+    """Return the names of weights that lose inputs in calls other than ``nodes``."""
     analysis, kept = cut.analysis, cut.kept
     computed = constant_calls(analysis.module, larger=True)
     found: list[str] = []
@@ -119,12 +128,12 @@ def others(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def staying(layer: Layer, cut: Cut) -> Tensor | None:
-    """Which channels of a layer's output stay: a mask. ``None`` if other dimensions shrink as well."""
+def kept_channels(layer: Layer, cut: Cut) -> Tensor | None:
+    """Return a mask ``[out]`` of the output channels that are kept; ``None`` if other dimensions shrink too."""
     layout, kept = cut.analysis.layouts[layer.node], cut.kept
     if not isinstance(layout, tuple):
         return None
-    others: list[Axis] = list(layout)
-    own = others.pop(layer.channel)
-    whole = all(bool(kept(axis).all()) for axis in others)
-    return torch.from_numpy(kept(own)) if whole else None  # pyright: ignore[reportUnknownMemberType]
+    other_axes: list[Axis] = list(layout)
+    channels = other_axes.pop(layer.channel)
+    whole = all(bool(kept(axis).all()) for axis in other_axes)
+    return torch.from_numpy(kept(channels)) if whole else None  # pyright: ignore[reportUnknownMemberType]

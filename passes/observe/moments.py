@@ -1,4 +1,4 @@
-"""Moments of what goes into layers: sums over sampled rows, batch by batch."""
+"""First and second moments of the layers' inputs, summed over sampled rows, batch by batch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, fx
 
 from graphprune.verify.oracle import run
 
-from .distributed import total
+from .distributed import sum_over_processes
 from .find_layers import find_layers
-from .layers import Layer, sizes, tied
+from .layers import Layer, regression_sizes, tied
 from .patches import input_rows, sample_rows
 
 __all__ = ["WIDEST", "Listener", "Moments", "input_moments"]
 
 WIDEST = 5000
-"""Layers with more inputs have no moments: 200 MB each."""
+"""Most inputs of a layer whose moments are kept: the Gram matrix of 5,000 takes 200 MB."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Moments:
     """First and second moments of a layer's input rows.
 
     Attributes:
-        gram: ``[groups, u, u]``, float64, sum over rows of ``x xᵀ``.
-        sum: ``[groups, u]``, sum of ``x``.
-        count: rows.
+        gram: Gram matrix ``[groups, u, u]``, float64: sum over rows of ``x xᵀ``, ``u`` inputs.
+        sum: ``[groups, u]``, float64, sum over rows of ``x``.
+        count: number of rows.
     """
 
     gram: Tensor
@@ -38,15 +38,15 @@ class Moments:
 
     @classmethod
     def zero(cls, groups: int, unknowns: int, device: torch.device | None = None) -> Moments:
-        """Of no rows."""
+        """Return the moments of no rows, to add others to."""
         gram = torch.zeros(groups, unknowns, unknowns, dtype=torch.float64, device=device)
         return cls(gram, gram[..., 0].clone(), 0.0)
 
     @classmethod
     def of(cls, x: Tensor) -> Moments:
-        """Of some rows ``[groups, rows, u]``.
+        """Compute the moments of rows ``[groups, rows, u]``.
 
-        The product is made about their mean: float32 would lose a variance that is small beside it.
+        The product is computed about the mean: float32 would lose a variance that is small beside it.
         """
         middle = x.mean(1, keepdim=True)
         x, centre, count = x - middle, middle[:, 0].double(), x.shape[1]
@@ -57,27 +57,27 @@ class Moments:
         return cls(gram, rest + centre * count, float(count))
 
     def __add__(self, other: Moments) -> Moments:
-        """Of the rows of both."""
+        """Return the moments of both samples together."""
         return Moments(self.gram + other.gram, self.sum + other.sum, self.count + other.count)
 
     def everywhere(self) -> Moments:
-        """Of the rows of all processes."""
-        count = total(torch.tensor([self.count], dtype=torch.float64))
-        return Moments(total(self.gram), total(self.sum), float(count))
+        """Return the moments of the rows of all processes."""
+        count = sum_over_processes(torch.tensor([self.count], dtype=torch.float64))
+        return Moments(sum_over_processes(self.gram), sum_over_processes(self.sum), float(count))
 
     @property
     def mean(self) -> Tensor:
-        """``[groups, u]``."""
+        """Mean of ``x``, ``[groups, u]``."""
         return self.sum / max(self.count, 1.0)
 
     @property
     def second(self) -> Tensor:
-        """``[groups, u, u]``, mean of ``x xᵀ``."""
+        """Mean of ``x xᵀ``, ``[groups, u, u]``."""
         return self.gram / max(self.count, 1.0)
 
     @property
     def covariance(self) -> Tensor:
-        """``[groups, u, u]``."""
+        """Covariance of ``x``, ``[groups, u, u]``."""
         mean = self.mean
         return self.second - mean[:, :, None] * mean[:, None, :]
 
@@ -85,19 +85,22 @@ class Moments:
 def input_moments(
     module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *, per_unknown: int
 ) -> dict[Layer, Moments]:
-    """Moments of the inputs of the layers of a graph, as it is run; not of those that are too wide.
+    """Measure the moments of the layers' inputs in a graph; layers wider than ``WIDEST`` are left out.
 
-    Calls that share a weight have theirs in common, under the first of them.
+    Calls that share a weight are summed, under the first of them.
 
     Args:
         module: a traced graph; it runs in the mode that it is in, and its buffers may change.
-        batches: flat inputs.
-        per_unknown: rows to sample for each input of a layer.
+        batches: flat inputs of each batch.
+        per_unknown: rows to sample over all batches, for each input of a layer.
     """
-    layers = [each for each in find_layers(module) if sizes(each)[1] <= WIDEST]
+    layers = [each for each in find_layers(module) if regression_sizes(each)[1] <= WIDEST]
     listener = Listener(
         module,
-        {each: max(1, round(per_unknown / len(batches) * sizes(each)[1])) for each in layers},
+        {
+            each: max(1, round(per_unknown / len(batches) * regression_sizes(each)[1]))
+            for each in layers
+        },
     )
     with torch.no_grad():
         for number, batch in enumerate(batches):
@@ -107,16 +110,16 @@ def input_moments(
 
 
 class Listener(fx.Interpreter):
-    """Runs a graph, and adds up the moments of what its layers are given.
+    """Interpreter that adds up the moments of the layers' inputs while it runs a graph.
 
     Args:
         module: the graph.
-        counts: layers, and how many rows of each to look at in a batch.
-        seed: of the sample of rows.
+        counts: rows to sample of each layer in a batch.
+        seed: seed of the sample of rows.
 
     Attributes:
-        number: of the batch that is run.
-        sums: what was added up, of calls that share a weight under the first of them.
+        number: number of the batch that is run.
+        sums: moments so far; of calls that share a weight, under the first of them.
     """
 
     def __init__(self, module: fx.GraphModule, counts: Mapping[Layer, int], seed: int = 0) -> None:
@@ -128,7 +131,7 @@ class Listener(fx.Interpreter):
         self._first = {layer: first for first, tie in tied(counts).items() for layer in tie}
 
     def run_node(self, n: fx.Node) -> Any:
-        """A node; rows of a layer are noted."""
+        """Run a node; of a layer, sample rows and note their inputs."""
         result = super().run_node(n)
         if layer := self._layers.get(n):
             rows = sample_rows(layer, result, self._counts[layer], (self._seed, self.number))
@@ -136,7 +139,7 @@ class Listener(fx.Interpreter):
         return result
 
     def note(self, layer: Layer, rows: Tensor) -> None:
-        """Add up what goes into a layer for these rows of its output."""
-        own = Moments.of(input_rows(layer, self.env[layer.value], rows, sizes(layer)[0]))
+        """Add the moments of a layer's inputs for these rows of its output."""
+        own = Moments.of(input_rows(layer, self.env[layer.value], rows, regression_sizes(layer)[0]))
         first = self._first[layer]
         self.sums[first] = self.sums[first] + own if first in self.sums else own

@@ -1,4 +1,4 @@
-"""Observe: measure the dense network on calibration data, as a pass."""
+"""The pass that measures the dense network on calibration data."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ __all__ = ["Observe"]
 class Observe(AnalysisPass):
     """Measure the dense network on calibration data.
 
+    Given: an analysis and calibration data. Result: ``Observations``. The program isn't changed.
+
     Attributes:
-        seed: of the sample of positions.
+        seed: seed of the sample of positions.
     """
 
     name: ClassVar[str] = "observe"
@@ -28,11 +30,11 @@ class Observe(AnalysisPass):
     seed: int = 0
 
     def run(self, state: State) -> Observations:
-        """One pass over the data.
+        """Run the dense network once over the data.
 
         Raises:
             OptionError: if no output of the model can be compared between networks.
         """
-        seen = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
-        _ = seen.compared, seen.record
-        return seen
+        observations = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
+        _ = observations.compared, observations.record
+        return observations

@@ -1,4 +1,4 @@
-"""Rows of a layer: a sample of positions, what goes into them, and what comes out."""
+"""Rows of a layer: a sample of output positions, the inputs there (im2col), and the outputs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["input_rows", "output_rows", "sample_rows"]
 
 
 def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int]) -> Tensor:
-    """Which rows of a batch to look at: sorted, without repetition.
+    """Draw the rows of a batch to look at: sorted indices, without repetition.
 
     Args:
-        layer: whose output it is.
-        output: its output on the batch.
-        count: how many rows to take, if there are as many.
-        seed: of the sample, and number of the batch: the same rows whichever process asks.
+        layer: the layer.
+        output: the layer's output on the batch.
+        count: number of rows to draw; all, if there are fewer.
+        seed: seed of the sample and number of the batch, so that every process draws the same.
     """
     total = output.numel() // output.shape[layer.channel]
     if count >= total:
@@ -33,19 +33,19 @@ def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int])
 
 
 def output_rows(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
-    """``[rows, channels]`` of a value that is shaped like the layer's output."""
+    """Take rows ``[rows, channels]`` of a value that is shaped like the layer's output."""
     last = value.movedim(layer.channel, -1)
     return last.reshape(-1, last.shape[-1])[rows.to(value.device)].float()
 
 
 def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor:
-    """``[groups, rows, in / groups * kernel]``: what the weights are multiplied with.
+    """Take the inputs that the weights are multiplied with: ``[groups, rows, in / groups * kernel]``.
 
     Args:
-        layer: a layer.
-        value: its input on a batch, padding not applied.
-        rows: rows of its output.
-        groups: the layer's groups; after a cut there may be fewer.
+        layer: the layer.
+        value: the layer's input on a batch, padding not applied.
+        rows: indices of rows of its output.
+        groups: number of groups of the layer; after a cut there may be fewer.
     """
     rows = rows.to(value.device)
     if not layer.spatial:
@@ -55,9 +55,9 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
 
 
 def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
-    """``[rows, taps, in]``: what lies under the kernel of a convolution."""
+    """Take the patches under the kernel of a convolution: ``[rows, taps, in]``."""
     call, kernel = bind(layer.node), _kernel(layer)
-    stride, dilation = (_each(call[name], layer.spatial) for name in ("stride", "dilation"))
+    stride, dilation = (_per_axis(call[name], layer.spatial) for name in ("stride", "dilation"))
     value = functional.pad(value, _padding(call["padding"], kernel, dilation))
     places = [
         (size - (k - 1) * d - 1) // s + 1
@@ -72,10 +72,10 @@ def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
 
 
 def _reaching(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
-    """``[rows, taps, in]``: what a transposed convolution multiplies with each tap, 0 where nothing."""
+    """Take the inputs of each tap of a transposed convolution: ``[rows, taps, in]``, 0 where there is none."""
     call, kernel, inner = bind(layer.node), _kernel(layer), value.shape[2:]
     stride, dilation, padding, extra = (
-        _each(call[name], layer.spatial)
+        _per_axis(call[name], layer.spatial)
         for name in ("stride", "dilation", "padding", "output_padding")
     )
     places = [
@@ -100,24 +100,25 @@ def _kernel(layer: Layer) -> list[int]:
 
 
 def _taps(kernel: list[int], rows: Tensor) -> tuple[Tensor, ...]:
-    """Places in the kernel, one tensor of all taps for each dimension."""
+    """Return the kernel coordinates of all taps, one tensor for each dimension."""
     return torch.unravel_index(torch.arange(math.prod(kernel), device=rows.device), tuple(kernel))
 
 
 def _places(rows: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
-    """``[rows, 1]`` each: the sample, and the place in each dimension of the output."""
+    """Return each row's sample and output coordinates, ``[rows, 1]`` each."""
     return [index[:, None] for index in torch.unravel_index(rows, shape)]
 
 
-def _each(value: list[int], dims: int) -> list[int]:
+def _per_axis(value: list[int], dims: int) -> list[int]:
+    """Expand a list of one number to one number for every axis."""
     return list(value) * dims if len(value) == 1 else list(value)
 
 
 def _padding(padding: str | list[int], kernel: list[int], dilation: list[int]) -> list[int]:
-    """Padding as ``functional.pad`` wants it: last dimension first, both sides."""
+    """Return padding as ``functional.pad`` takes it: last dimension first, both sides."""
     if padding == "valid":
         return [0] * (2 * len(kernel))
-    if isinstance(padding, str):  # "same": what is odd goes behind
+    if isinstance(padding, str):  # "same": an odd one is added at the end
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-    return [p for p in reversed(_each(padding, len(kernel))) for _ in range(2)]
+    return [p for p in reversed(_per_axis(padding, len(kernel))) for _ in range(2)]

@@ -1,8 +1,8 @@
-"""What a layer's output is for: the value in which its error counts.
+"""The target of a layer's refit: the value after the layer in which its error is measured.
 
-A BatchNorm behind the layer is an affine map of its channels; a sum behind that adds a shortcut;
-a ReLU behind that forgets what is negative. A refit that knows them makes up for the error of
-the shortcut too, and spends nothing on values that nobody sees. Found by following the graph as
+A BatchNorm after the layer is an affine map of its channels, a sum after that adds a shortcut, and
+a ReLU after that drops what is negative. A refit that knows them compensates the error of the
+shortcut too, and spends nothing on values that the ReLU drops. Found by following the graph as
 long as a value has one reader, whatever the network.
 """
 
@@ -17,24 +17,24 @@ from torch import Tensor, fx
 from graphprune.ir.nodes import bind
 from graphprune.ops import is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.batchnorm.fold import affine as affine_of
+from graphprune.passes.batchnorm.fold import scale_and_shift
 
 from .layers import Layer, from_matrix
-from .staged_run import Frontier
+from .staged_run import StagedRun
 
-__all__ = ["Target", "affine", "find_target", "put"]
+__all__ = ["Target", "combined_scale_and_shift", "find_target", "set_weights"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the error of a layer counts.
+    """The value in which the error of a layer is measured.
 
     Attributes:
         value: the node whose dense value is to be reached: the layer, its last BatchNorm, or
-            the sum behind them. Its shape is that of the layer's output.
+            the sum after them. Its shape is that of the layer's output.
         norms: the BatchNorm calls between the layer and ``value``.
         other: the other operand of the sum, computed before the layer; ``None`` if no sum.
-        end: the ReLU that is all that reads ``value``, or ``value``.
+        end: the ReLU that alone reads ``value``; without one, ``value``.
     """
 
     value: fx.Node
@@ -44,12 +44,12 @@ class Target:
 
     @property
     def rectified(self) -> bool:
-        """Whether all that reads ``value`` is one ReLU."""
+        """Whether a ReLU alone reads ``value``."""
         return self.end is not self.value
 
 
 def find_target(layer: Layer) -> Target:
-    """Follow a layer's output to where its error counts: its own, where calls share the weight."""
+    """Find the target of a layer; where calls share the weight, it is the layer's own output."""
     value, norms, alone = layer.end, list[fx.Node](), layer.calls == 1
     while (reader := _only_reader(value)) is not None:
         if is_identity(reader):
@@ -66,45 +66,48 @@ def find_target(layer: Layer) -> Target:
     return Target(value, tuple(norms), other, end)
 
 
-def affine(
+def combined_scale_and_shift(
     norms: tuple[fx.Node, ...], tensors: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor] | None:
-    """``(scale, shift)`` of some BatchNorms in evaluation, ``[channels]`` each, float64."""
+    """Combine BatchNorms in evaluation mode: scale and shift ``[channels]``, float64; ``None`` of none."""
     found: tuple[Tensor, Tensor] | None = None
     for norm in norms:
-        scale, shift = affine_of(norm, tensors)
+        scale, shift = scale_and_shift(norm, tensors)
         found = (scale, shift) if found is None else (found[0] * scale, found[1] * scale + shift)
     return found
 
 
-def put(
-    run: Frontier,
+def set_weights(
+    run: StagedRun,
     layer: Layer,
     copies: Mapping[fx.Node, fx.Node],
     norms: tuple[fx.Node, ...],
     weight: Tensor,
     change: Tensor,
 ) -> None:
-    """Give a layer other weights, and its output another mean, if anything behind it holds one.
+    """Set a layer's weight, and shift its output by its bias or by a BatchNorm's running mean.
 
     Args:
-        run: what to change.
+        run: the run whose values are set.
         layer: the layer.
-        copies: the graph's node for each node of the layer's graph, where these aren't the same.
-        norms: BatchNorms behind it; without a bias the running mean of the first takes the change.
-        weight: ``[groups, out, u]``.
-        change: ``[groups * out]``, what to add to the layer's output.
+        copies: node of the layer's graph -> node of the run's graph, where these differ.
+        norms: BatchNorms after the layer; without a bias the running mean of the first takes the
+            change, and without both it is dropped.
+        weight: ``[groups, out / groups, u]``.
+        change: ``[out]``, what to add to the layer's output.
     """
     place = copies.get(layer.weight, layer.weight)
     old = run.constant(place)
-    run.put(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype))
+    run.set_constant(
+        place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype)
+    )
     place = layer.bias
     if place is None and norms:
         place, change = bind(norms[0])["running_mean"], -change
     if place is not None:
         place = copies.get(place, place)
         now = run.constant(place)
-        run.put(place, (now.double() + change.reshape(now.shape)).to(now.dtype))
+        run.set_constant(place, (now.double() + change.reshape(now.shape)).to(now.dtype))
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:
@@ -113,7 +116,7 @@ def _only_reader(value: fx.Node) -> fx.Node | None:
 
 
 def _is_frozen(norm: fx.Node) -> bool:
-    """Whether a BatchNorm uses stored statistics that are its own."""
+    """Whether a BatchNorm uses stored statistics that nothing else reads."""
     call = bind(norm)
     stored = [call[n] for n in ("weight", "bias", "running_mean", "running_var")]
     present = [node for node in stored if node is not None]
@@ -125,7 +128,7 @@ def _is_frozen(norm: fx.Node) -> bool:
 
 
 def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
-    """The other operand of a plain sum, if it is an activation that stands before the layer."""
+    """Return the other operand of a plain sum, if it is an activation computed before the layer."""
     if traits_of(reader).arithmetic != "sum":
         return None
     call = bind(reader)
@@ -134,12 +137,12 @@ def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
     if call["alpha"] != 1 or len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
     other = others[0]
-    example, own, mine = (node.meta.get("val") for node in (other, reader, value))
+    example, summed, mine = (node.meta.get("val") for node in (other, reader, value))
     same = (
         isinstance(example, Tensor)
-        and isinstance(own, Tensor)
+        and isinstance(summed, Tensor)
         and isinstance(mine, Tensor)
-        and example.shape == own.shape == mine.shape
+        and example.shape == summed.shape == mine.shape
     )
     return (
         other

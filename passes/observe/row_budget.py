@@ -1,4 +1,4 @@
-"""How many rows of each layer to look at."""
+"""Number of rows to sample of each layer, within bounds on memory."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch import Tensor, fx
 from graphprune.data.calibration import Calibration
 from graphprune.ir.nodes import shape
 
-from .layers import Layer, sizes
+from .layers import Layer, regression_sizes
 from .moments import WIDEST
 
 __all__ = ["rows_per_batch"]
 
 ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
-"""So many positions of a sample, where there are as many, up to so many rows in all; ..."""
+"""Rows to sample of a layer: 64 positions of each sample, up to 65,536 rows in all; more only to reach the least."""
 
 FEWEST, ROWS_PER_UNKNOWN = 16, 64
-"""... but at least so many of a sample, and so many rows for each unknown of the regression."""
+"""Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown of the regression."""
 
 ROOM = 2**28
-"""Inputs of the rows of one weight hold at most so many numbers: 1 GiB."""
+"""Most numbers that the inputs of one weight's rows hold: 1 GiB in float32."""
 
 TARGETS = 2**30
-"""Targets of the rows of all layers, which are kept, hold at most so many numbers: 4 GiB."""
+"""Most numbers that the targets of all layers' rows hold, since they are kept: 4 GiB in float32."""
 
 
 def rows_per_batch(
     module: fx.GraphModule, layers: Sequence[Layer], data: Calibration
 ) -> dict[Layer, int]:
-    """Rows of each layer's output to look at in a batch, if it has as many.
+    """Return how many rows of each layer's output to sample in a batch; all, if there are fewer.
 
     Args:
-        module: whose layers they are.
-        layers: layers.
-        data: what it is to run on.
+        module: the graph, with example values.
+        layers: layers of the graph.
+        data: the calibration data that the graph will run on.
     """
     wanted = {layer: _wanted(layer, data.samples) for layer in layers}
     most = _most(wanted, data.samples / _samples(module))
@@ -46,11 +46,11 @@ def rows_per_batch(
 
 
 def _most(wanted: Mapping[Layer, int], times: float) -> float:
-    """So many rows of a layer, and no more, that the targets of all fit into memory.
+    """Return the most rows of a layer for which the targets of all layers fit into memory.
 
     Args:
-        wanted: rows of each layer, if it has as many.
-        times: how often it has those of the example inputs.
+        wanted: rows to sample of each layer; all, if there are fewer.
+        times: samples of the data, as a multiple of those of the example inputs.
     """
     there = {layer: min(rows, _positions(layer) * times) for layer, rows in wanted.items()}
     room, width = float(TARGETS), sum(map(_channels, there))
@@ -67,18 +67,18 @@ def _channels(layer: Layer) -> int:
 
 
 def _samples(module: fx.GraphModule) -> int:
-    """In the example inputs."""
+    """Return the number of samples in the example inputs."""
     values = ((n, n.meta.get("val")) for n in module.graph.find_nodes(op="placeholder"))
     return next((shape(n)[0] for n, v in values if isinstance(v, Tensor) and v.ndim), 1)
 
 
 def _positions(layer: Layer) -> int:
-    """Of the layer's output on the example inputs."""
+    """Return the number of rows of the layer's output on the example inputs."""
     return math.prod(shape(layer.node)) // _channels(layer)
 
 
 def _wanted(layer: Layer, samples: int) -> int:
-    groups, unknowns = sizes(layer)
+    groups, unknowns = regression_sizes(layer)
     wanted = max(
         min(ROWS_PER_SAMPLE * samples, ENOUGH), FEWEST * samples, ROWS_PER_UNKNOWN * unknowns
     )

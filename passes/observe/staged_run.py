@@ -1,4 +1,4 @@
-"""Run a graph up to one node after another on all batches, keeping only what is still needed."""
+"""Run a graph in stages, up to one node after another, on all batches, keeping only values still needed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from graphprune.ir.program import state
 
 from .weight_views import base_of, part_of
 
-__all__ = ["Frontier"]
+__all__ = ["StagedRun"]
 
 
-class Frontier:
-    """The values between what has been run and what hasn't.
+class StagedRun:
+    """A graph that is run in stages on all batches, and holds the values that the rest still needs.
 
     A layer can be changed when everything before it has run, on every batch, with the changes
-    made so far: one pass over the graph serves all layers. What is computed from stored tensors
-    alone is computed when it is first wanted.
+    made so far, so that one pass over the graph serves all layers. Calls on stored tensors alone are
+    computed when first asked for.
 
     Args:
         module: an unlifted graph; it isn't changed.
-        batches: flat inputs.
-        tensors: values to use in place of the stored ones. May be changed while it runs.
+        batches: flat inputs of each batch.
+        tensors: values in place of the stored tensors, by name. May be changed between stages.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Frontier:
         ]
 
     def advance(self, until: fx.Node | None = None) -> None:
-        """Run up to a node, which isn't run; to the end if there is none.
+        """Run all calls before a node; all calls, if none is given.
 
         Batch by batch: values that aren't needed beyond the node are those of one batch at a time.
         """
@@ -68,14 +68,14 @@ class Frontier:
         self._run([node for node in self._nodes[:end] if node not in self._done])
 
     def reach(self, nodes: Sequence[fx.Node], unless: Collection[fx.Node]) -> bool:
-        """Run what some nodes' values need, though other calls stand before it.
+        """Run only the calls that some nodes' values depend on, past calls that they don't depend on.
 
         Args:
-            nodes: whose values are wanted.
+            nodes: nodes whose values are wanted.
             unless: calls that mustn't be run yet.
 
         Returns:
-            Whether that was possible; else nothing is run.
+            Whether that was possible; otherwise nothing is run.
         """
         needed: set[fx.Node] = set()
         stack = list(nodes)
@@ -92,11 +92,11 @@ class Frontier:
         return True
 
     def values(self, node: fx.Node) -> list[Any]:
-        """A node's values, one for each batch. Only those that are still needed are there."""
+        """Return a node's value in each batch. Only values that are still needed are there."""
         return [self._value(values, node) for values in self._values]
 
     def constant(self, node: fx.Node) -> Any:
-        """The value of a stored tensor, or of a call that is computed from such alone."""
+        """Return the value of a stored tensor, or of a call on stored tensors alone."""
         if node.op == "get_attr":
             name = str(node.target)
             return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)
@@ -105,25 +105,25 @@ class Frontier:
                 self._known[node] = evaluate(node, self.constant)
         return self._known[node]
 
-    def put(self, node: fx.Node, value: torch.Tensor) -> None:
-        """Give such a node another value, which nothing that has run knows of."""
+    def set_constant(self, node: fx.Node, value: torch.Tensor) -> None:
+        """Set the value of a stored tensor, or of a call on stored tensors, for the calls not yet run."""
         if node.op == "get_attr":
             self.tensors[str(node.target)] = value
         else:
             self._known[node] = value
 
-    def settle(self, node: fx.Node) -> None:
-        """Write the value that a part of a stored tensor was given into that tensor."""
+    def write_back(self, node: fx.Node) -> None:
+        """Write the value that a view of a stored tensor was given into that tensor."""
         base = base_of(node)
         if base is None or base is node or node not in self._known:
             return
         whole = self.constant(base).clone()
         if (part := part_of(whole, node)) is not None:
             part.copy_(self._known[node])
-            self.put(base, whole)
+            self.set_constant(base, whole)
 
-    def fork(self) -> Frontier:
-        """A second frontier at the same place, which shares no memory with this one."""
+    def fork(self) -> StagedRun:
+        """Return a second run at the same stage, which shares no memory with this one."""
         twin = copy.copy(self)
         twin.tensors, twin._known, twin._done = (
             dict(self.tensors),
@@ -133,20 +133,20 @@ class Frontier:
         twin._values = copy.deepcopy(self._values, {id(n): n for n in self._nodes})
         return twin
 
-    def moved(self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]) -> Frontier:
-        """A second frontier at the same place of another graph, in which what has been run is the same.
+    def moved(self, module: fx.GraphModule, copies: Mapping[fx.Node, fx.Node]) -> StagedRun:
+        """Return a second run at the same stage of another graph, in which the calls run so far are the same.
 
         Args:
             module: the other graph.
-            copies: its node for each node of this graph whose value it computes.
+            copies: node of this graph -> node of the other graph with the same value.
         """
-        twin, values = Frontier(module, []), self.fork()._values
+        twin, values = StagedRun(module, []), self.fork()._values
         twin._done = {copies[node] for node in self._done if node in copies}
         twin._values = [{copies[node]: value for node, value in each.items()} for each in values]
         return twin
 
     def outputs(self) -> list[list[Any]]:
-        """For each batch the flat outputs. To be called at the end."""
+        """Run the rest, and return the flat outputs of each batch."""
         self.advance()
         (result,) = self._nodes[-1].args
         return [
@@ -155,7 +155,7 @@ class Frontier:
         ]
 
     def _run(self, nodes: Sequence[fx.Node]) -> None:
-        """Run nodes, and forget what no other one needs any more."""
+        """Run nodes on all batches, and drop values that no other node needs any more."""
         calls = [n for n in nodes if n.op == "call_function" and n not in self._computed]
         self._done.update(n for n in nodes if n.op != "output")
         last = {value: node for node in calls for value in node.all_input_nodes}
@@ -175,7 +175,7 @@ class Frontier:
 
 
 def _depends_on_order(node: fx.Node) -> bool:
-    """Whether a call writes into what others may read: then those before it must have been run."""
+    """Whether a call writes into a value that others may read, so that those before it must run first."""
     if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
         return False
     written = node.args[0]

@@ -1,7 +1,7 @@
-"""Stored tensors, what views make parts of them, and what reads which elements.
+"""Views of stored tensors, and which calls read which elements of them.
 
-Attention over another source splits one stored weight, and weights are transposed, sliced or seen
-in another shape. A part that nothing else reads can be given other values through its views.
+Cross-attention splits one stored weight, and weights are transposed, sliced or reshaped. A part
+that nothing else reads can be given other values through its views.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import evaluate
 from graphprune.ir.program import state
 
-__all__ = ["Stored", "base_of", "part_of", "seen"]
+__all__ = ["StoredTensors", "base_of", "part_of", "view_of"]
 
 
 def base_of(node: fx.Node) -> fx.Node | None:
-    """The stored tensor that a chain of views, each of one value, leads back to."""
+    """Return the stored tensor that a chain of views starts from; ``None`` if it starts elsewhere."""
     while (
         node.op == "call_function"
         and len(node.all_input_nodes) == 1
@@ -33,14 +33,17 @@ def base_of(node: fx.Node) -> fx.Node | None:
 
 
 def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
-    """What views make of a tensor, if that shares the tensor's memory, and each element of it once.
+    """Apply a chain of views to a tensor, if the result is a view that holds each element once.
 
     Args:
-        tensor: to use for the stored one.
-        node: with a base; see ``base_of``.
+        tensor: a tensor in place of the stored one.
+        node: the last view of the chain, see ``base_of``.
+
+    Returns:
+        ``None`` if the result is a copy, has another type, or repeats elements.
     """
     with torch.no_grad():
-        part = seen(node, tensor)
+        part = view_of(node, tensor)
     if not isinstance(part, Tensor) or part.dtype != tensor.dtype:
         return None
     shared = part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
@@ -50,13 +53,13 @@ def part_of(tensor: Tensor, node: fx.Node) -> Tensor | None:
     return part if shared and not repeated else None
 
 
-def seen(node: fx.Node, tensor: Tensor) -> Any:
-    """What a node with a base sees of a tensor in the place of the stored one."""
-    return tensor if node.op == "get_attr" else evaluate(node, partial(seen, tensor=tensor))
+def view_of(node: fx.Node, tensor: Tensor) -> Any:
+    """Apply the views that lead to a node to a tensor in place of the stored one."""
+    return tensor if node.op == "get_attr" else evaluate(node, partial(view_of, tensor=tensor))
 
 
-class Stored:
-    """The tensors of a graph, and what reads them.
+class StoredTensors:
+    """Stored tensors of a graph, and which calls read them.
 
     Args:
         module: the graph.
@@ -75,8 +78,8 @@ class Stored:
             self._readings[id(tensor)] += [node for user in node.users if user not in self._bases]
         self._counts: dict[int, Tensor] = {}
 
-    def own(self, node: Any, calls: int) -> bool:
-        """Whether it is a stored tensor or a part of one, which so many calls read and nothing else."""
+    def is_exclusive(self, node: Any, calls: int) -> bool:
+        """Whether a node is a stored tensor, or a view of one, that ``calls`` calls read and no others."""
         if node not in self._bases:
             return False
         tensor = self._bases[node]
@@ -86,7 +89,7 @@ class Stored:
         return part is not None and bool((part == calls).all())
 
     def _count(self, tensor: Tensor) -> Tensor:
-        """How often each element is read; all of them, where views make a copy or repeat some."""
+        """Count how often each element is read; a view that copies or repeats counts for all elements."""
         if id(tensor) not in self._counts:
             counts = self._counts[id(tensor)] = torch.zeros_like(
                 tensor, dtype=torch.int32, requires_grad=False

@@ -1,1 +1,5 @@
-"""Cut the program by a plan, and merge removed channels into kept ones."""
+"""Pruning: how is a plan applied to the program, and what of the removed channels can be kept?
+
+``prune`` cuts and verifies; ``merge`` adds removed channels to similar kept ones, without data, and
+asks ``homogeneity`` which channels may be scaled.
+"""

@@ -1,4 +1,4 @@
-"""Which calls pass a positive scale of a channel on, found by trying."""
+"""Test which calls are positively homogeneous: scaling a channel scales their result alike."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from graphprune.ir.nodes import is_continuous, shape
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter, float64_type
 
-__all__ = ["unscaled"]
+__all__ = ["non_homogeneous_groups"]
 
 FACTOR = 1024.0
-"""Large, so that what saturates does, and a power of two, so that nothing rounds."""
+"""Scale that is tried: large, so that saturating functions saturate, and a power of two, so that nothing rounds."""
 
 TOLERANCE = 1e-9
+"""Largest error of a scaled result that counts as rounding, relative to its largest element; float64."""
 
 
-def unscaled(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
-    """Ids of the groups whose channels meet a call that isn't positively homogeneous.
+def non_homogeneous_groups(analysis: Analysis, folded: frozenset[fx.Node]) -> frozenset[str]:
+    """Return the ids of groups whose channels pass a call that isn't positively homogeneous.
 
-    Every call that hands channels on is tried in float64 on random values: does scaling those of
+    Every call whose result holds channels of an operand is tried in float64 on random values: does scaling those of
     its operands that hold the channels scale its result? ReLU, pooling, sums and reshapes do;
     GELU, clamps, added constants and products of two activations don't.
 
     Args:
-        analysis: of the dense program.
-        folded: calls that count as part of the one before, and aren't tried.
+        analysis: the analysis of the dense program.
+        folded: BatchNorm calls that count as part of the layer before, and aren't tried.
     """
-    run = _Trying(analysis, folded)
+    run = _HomogeneityTest(analysis, folded)
     with torch.no_grad():
         run.run(*_inputs(analysis), enable_io_processing=False)
     return frozenset(run.found)
 
 
-class _Trying(Float64Interpreter):
+class _HomogeneityTest(Float64Interpreter):
     def __init__(self, analysis: Analysis, folded: frozenset[fx.Node]) -> None:
         super().__init__(analysis.module)
         self._folded = folded
@@ -47,7 +48,7 @@ class _Trying(Float64Interpreter):
         self._generator = torch.Generator().manual_seed(0)
 
     def run_node(self, n: fx.Node) -> Any:
-        """A call, tried first."""
+        """Test a call for homogeneity, then run it."""
         tried = n in self._analysis.facts and n not in self._folded
         passed = self._passed(n) if tried else set[str]()
         if passed and not self._is_homogeneous(n, passed):
@@ -55,7 +56,7 @@ class _Trying(Float64Interpreter):
         return super().run_node(n)
 
     def _passed(self, node: fx.Node) -> set[str]:
-        """Groups that an activation brings and the result still holds."""
+        """Return the groups that an activation operand and the result both hold."""
         brought = [self._groups(n) for n in node.all_input_nodes if n.op != "get_attr"]
         return set().union(*brought) & self._groups(node) - self._contracted(node)
 
@@ -92,7 +93,7 @@ class _Trying(Float64Interpreter):
 
 
 def _times(value: Any, factor: float) -> Any:
-    """A scaled copy: calls may write into their operands."""
+    """Return a scaled copy, since calls may write into their operands."""
     if not isinstance(value, torch.Tensor):
         return value
     return value * factor if is_continuous(value) else value.clone()
@@ -106,7 +107,7 @@ def _is_scaled(plain: Any, scaled: Any) -> bool:
 
 
 def _inputs(analysis: Analysis) -> list[Any]:
-    """Zeros in the shape of the examples: only the shapes of values matter here."""
+    """Make zeros in the shapes of the example inputs: only the shapes of values matter here."""
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")

@@ -1,6 +1,6 @@
-"""Merge: give what removed channels did to kept ones that do nearly the same. Needs no data.
+"""The pass that merges removed channels into kept ones that compute nearly the same, without data.
 
-A removed channel ``r`` whose units are nearly ``a`` times those of a kept one ``k`` carries
+A removed channel ``r`` whose filters are nearly ``a`` times those of a kept one ``k`` carries
 nearly ``a`` times its values, so the layers that read it can read ``k`` instead: ``W[:, k] += a
 W[:, r]``. With ``u`` the weights and biases of all layers that produce a channel, BatchNorm
 folded in, ``a = <u_r, u_k> / |u_k|^2`` leaves the least error, ``|u_r|^2 (1 - cos^2)``. A scale
@@ -34,11 +34,11 @@ from graphprune.ir.program import relift, state, unlift
 from graphprune.ir.tensors import set_tensor
 from graphprune.passes.decision import Decision
 from graphprune.passes.score.interpreter import rows_of
-from graphprune.passes.score.producers import Units
+from graphprune.passes.score.producers import FilterFinder
 from graphprune.pipeline import Pipeline, RunFact, State, TransformPass
 from graphprune.verify.oracle import Verdict
 
-from .homogeneity import unscaled
+from .homogeneity import non_homogeneous_groups
 from .prune import Prune
 
 __all__ = ["Merge", "Merged", "merge"]
@@ -48,7 +48,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Merged(RunFact):
-    """How many removed channels were merged into kept ones, by group id."""
+    """Number of removed channels that were merged into kept ones, by group id."""
 
     channels: Mapping[str, int]
 
@@ -58,7 +58,8 @@ class Merge(TransformPass):
     """Prune, and merge removed channels into kept ones.
 
     Given: a program, its analysis and a decision. Result: the program as `Prune` makes it, with
-    that pass's verdict, and then other values in the layers that read merged channels.
+    that pass's verdict, and then other weights in the layers that read merged channels. A channel
+    that resembles no kept one is dropped, as `Prune` does.
     """
 
     name: ClassVar[str] = "merge"
@@ -66,7 +67,7 @@ class Merge(TransformPass):
     gives = (Cut, Verdict, Merged)
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Cut, Verdict, Merged]]:
-        """Cut, check, merge.
+        """Cut the program, verify it, and merge removed channels.
 
         Raises:
             MismatchError, VerifyError: as `Prune`.
@@ -81,8 +82,8 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
     """Merge removed channels into kept ones, group by group in model order.
 
     Args:
-        cut: what is removed from the dense program.
-        tensors: the dense program's, by name; not changed.
+        cut: which channels are removed from the dense program.
+        tensors: the dense program's tensors by name; not changed.
 
     Returns:
         All tensors by name; those that contract removed channels have other values, and zeros
@@ -90,9 +91,9 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
         were merged.
     """
     analysis = cut.analysis
-    units = Units(analysis)
-    held = unscaled(analysis, units.folded)
-    current = _Current(analysis, tensors)
+    filters = FilterFinder(analysis)
+    inhomogeneous = non_homogeneous_groups(analysis, filters.folded)
+    current = _MergedTensors(analysis, tensors)
     counts: dict[str, int] = {}
     for group in analysis.groups:
         kept = cut.channels(group)
@@ -101,9 +102,9 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
             continue
         source, factor = np.zeros(len(gone), dtype=np.int64), np.zeros(len(gone))
         if _is_stored(analysis, group):
-            found, others = units.of(group, current.tensors)
-            joined = [torch.cat([unit.weights, unit.biases], 1) for unit in found]
-            if joined and not others and group.id not in held:
+            found, others = filters.of(group, current.tensors)
+            joined = [torch.cat([layer.weights, layer.biases], 1) for layer in found]
+            if joined and not others and group.id not in inhomogeneous:
                 source, factor = _by_angle(torch.cat(joined, 1), kept, gone)
             elif joined or others:
                 source, factor = _by_distance([*joined, *others], kept, gone)
@@ -112,8 +113,8 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
     return current.tensors, Merged(counts)
 
 
-class _Current:
-    """Tensors as they are after the groups so far."""
+class _MergedTensors:
+    """All tensors, with the groups so far merged."""
 
     def __init__(self, analysis: Analysis, tensors: Tensors) -> None:
         self.tensors = dict(tensors)
@@ -126,7 +127,7 @@ class _Current:
         source: NDArray[np.int64],
         factor: NDArray[np.float64],
     ) -> None:
-        """Add what reads removed channels, scaled, to what reads the others; then zero it."""
+        """Add weights that read removed channels, scaled, to those that read kept ones; then zero them."""
         done: set[tuple[int, int]] = set()
         for node, facts in self._analysis.facts.items():
             for contraction in facts.contractions:
@@ -169,7 +170,7 @@ class _Current:
 
 
 def _is_stored(analysis: Analysis, group: Group) -> bool:
-    """Whether all that contracts the group is stored, so that it can take over."""
+    """Whether all weights that contract the group are stored, so that they can be changed."""
     return all(
         c.operand(bind(node)).op == "get_attr"
         for node, facts in analysis.facts.items()
@@ -179,12 +180,12 @@ def _is_stored(analysis: Analysis, group: Group) -> bool:
 
 
 Choice = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Per removed channel, the kept one it goes to, and the factor; 0 where it is dropped."""
+"""Per removed channel, the kept one it is merged into, and the factor; 0 where it is dropped."""
 
 
-def _by_angle(units: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int64]) -> Choice:
-    """The kept channel at the smallest angle, where that is below a right one."""
-    inner, size = _inner(units, gone, kept), _squares(units, kept)
+def _by_angle(rows: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int64]) -> Choice:
+    """Match each removed channel with the kept one at the smallest angle, if that is below 90 degrees."""
+    inner, size = _inner(rows, gone, kept), _squares(rows, kept)
     alike = np.divide(inner, np.sqrt(size), out=np.zeros_like(inner), where=size > 0)
     best = alike.argmax(1)
     chosen = np.take_along_axis(inner, best[:, None], 1)[:, 0]
@@ -195,7 +196,7 @@ def _by_angle(units: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int
 def _by_distance(
     parts: list[torch.Tensor], kept: NDArray[np.int64], gone: NDArray[np.int64]
 ) -> Choice:
-    """The kept channel that is nearest in all it holds, where that is nearer than nothing."""
+    """Match each removed channel with the kept one nearest in all parameters, if that is nearer than zero."""
     errors = np.zeros((len(gone), len(kept)))
     for part in parts:
         ours = _squares(part, gone)[:, None]
@@ -216,7 +217,7 @@ def _squares(part: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64]
 
 
 def _with_tensors(small: ExportedProgram, cut: Cut, tensors: Tensors) -> ExportedProgram:
-    """The cut program with the values of dense-shaped tensors, sliced."""
+    """Return the cut program with the values of dense-shaped tensors, sliced."""
     module = unlift(small)
     present = state(module)
     sliced, dense = {**tensors, **cut.sliced(tensors)}, cut.analysis.tensors

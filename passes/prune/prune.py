@@ -1,4 +1,4 @@
-"""Prune: apply a plan, and prove the result."""
+"""The pass that cuts the program by a plan, and verifies the result against the masked original."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Prune(TransformPass):
     """Remove the channels that the plan doesn't keep.
 
     Given: a program, its analysis and a decision. Result: a smaller program that equals the
-    masked original, the cut it came from, and the oracle's verdict.
+    masked original, the cut it came from, and the oracle's verdict. A plan that keeps all channels
+    gives an equal program.
     """
 
     name: ClassVar[str] = "prune"
@@ -29,7 +30,7 @@ class Prune(TransformPass):
     gives = (Cut, Verdict)
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Cut, Verdict]]:
-        """Cut and check.
+        """Cut the program, and compare it with the masked original.
 
         Raises:
             MismatchError: if the plan is for another architecture.

@@ -1,6 +1,9 @@
-"""Recover: give back accuracy with the structure fixed.
+"""Recovery: how does a cut network get its accuracy back, with its structure fixed?
 
-``recover.Recover`` and ``distil.Distil`` are the passes; here is what scores need of it.
+``recover`` is the pass that refits layers by least squares (``least_squares``, ``ridge``,
+``normal_equations``) or re-estimates BatchNorm; ``distil`` the pass that trains by knowledge
+distillation (``teacher_student``, ``distance``, ``training``, ``optimizers``, ``muon``). ``Choose``
+repairs plans by the names exported here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes of inputs that the dense program labels itself, so that few samples go further."""
+"""Data augmentation for distillation: flips, crops and mixup, whose targets the dense program computes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from graphprune.errors import OptionError
 __all__ = ["AUGMENTATIONS", "augment", "check_names"]
 
 _SHIFT = 8
-"""Crops move by up to 1/8 of the image."""
+"""Crops move by up to one part in 8 of the image's height and width."""
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def _flip(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image mirrored left to right, or not."""
+    """Mirror each image left to right, or not, at random."""
     flipped = torch.rand(len(x), generator=generator) < 0.5
     return torch.where(flipped.view(-1, 1, 1, 1).to(x.device), x.flip(3), x)
 
 
 def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by an offset of its own; the border is repeated."""
+    """Move each image by a random offset of its own; the border is repeated."""
     height, width = x.shape[2:]
     down, right = max(1, height // _SHIFT), max(1, width // _SHIFT)
     padded = F.pad(x, (right, right, down, down), mode="replicate")
@@ -39,14 +39,14 @@ def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _mix(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each sample blended with another: Zhang et al., "mixup", ICLR 2018, equation 1."""
+    """Blend each sample with another one: Zhang et al., "mixup", ICLR 2018, equation 1."""
     share = torch.rand(len(x), generator=generator).view(-1, *[1] * (x.ndim - 1)).to(x)
     other = torch.randperm(len(x), generator=generator).to(x.device)
     return share * x + (1 - share) * x[other]
 
 
 AUGMENTATIONS: dict[str, Change] = {"crop": _crop, "flip": _flip, "mix": _mix}
-"""By name. ``flip`` and ``crop`` take images ``[n, c, h, w]``, ``mix`` any floats."""
+"""Augmentations by name; ``flip`` and ``crop`` take images ``[n, c, h, w]``, ``mix`` any floats."""
 
 
 def check_names(names: Sequence[str], inputs: Sequence[Any]) -> None:
@@ -73,7 +73,7 @@ def check_names(names: Sequence[str], inputs: Sequence[Any]) -> None:
 
 
 def augment(names: Sequence[str], inputs: Sequence[Any], generator: torch.Generator) -> list[Any]:
-    """The inputs with all named changes, in the order of the table."""
+    """Return the inputs with all named augmentations, applied in the order of the table."""
     changed = list(inputs)
     for name, change in AUGMENTATIONS.items():
         if name in names:

@@ -14,21 +14,26 @@ from torch import Tensor
 from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.observe import Frontier, Observations
-from graphprune.passes.observe.distributed import total
+from graphprune.passes.observe import Observations, StagedRun
+from graphprune.passes.observe.distributed import sum_over_processes
 
 __all__ = ["reestimate"]
 
 
-def reestimate(seen: Observations, cut: Cut, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors whose running statistics are those of the cut network, front to back.
+def reestimate(
+    observations: Observations, cut: Cut, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Re-estimate the running statistics of all BatchNorms, front to back.
 
     Args:
-        seen: has the data; only the batches to fit on are used.
-        cut: what is removed.
-        tensors: of the cut network.
+        observations: hold the calibration data, of which the fitted batches are used.
+        cut: which channels are removed.
+        tensors: tensors of the cut network by name.
+
+    Returns:
+        All tensors of the cut network by name.
     """
-    run = Frontier(cut.module, [seen.batches[b] for b in seen.fitted], tensors)
+    run = StagedRun(cut.module, [observations.batches[b] for b in observations.fitted], tensors)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         if call["training"] or call["running_mean"] is None:
@@ -42,11 +47,13 @@ def reestimate(seen: Observations, cut: Cut, tensors: Mapping[str, Tensor]) -> d
 
 
 def _statistics(values: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance of each channel, over batches and processes."""
+    """Return mean and unbiased variance of each channel, over batches and processes."""
     others = [dim for dim in range(values[0].ndim) if dim != 1]
-    summed = total(torch.stack([v.double().sum(others) for v in values]).sum(0))
-    squares = total(torch.stack([v.double().square().sum(others) for v in values]).sum(0))
-    count = total(summed.new_tensor([sum(v.numel() / v.shape[1] for v in values)]))
+    summed = sum_over_processes(torch.stack([v.double().sum(others) for v in values]).sum(0))
+    squares = sum_over_processes(
+        torch.stack([v.double().square().sum(others) for v in values]).sum(0)
+    )
+    count = sum_over_processes(summed.new_tensor([sum(v.numel() / v.shape[1] for v in values)]))
     mean = summed / count
     variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
     return mean, variance

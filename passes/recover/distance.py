@@ -1,4 +1,4 @@
-"""How far a student's values are from the dense ones.
+"""The loss of distillation: squared distance of a student's values from the dense ones.
 
 Source: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, section 2.2: the squared error
 of logits. A ResNet-20 cut to half its FLOPs and repaired (83.0 %) came in 400 steps on 1,024 images to
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Distance", "Outputs", "sums"]
+__all__ = ["Distance", "Outputs", "moment_sums"]
 
 Outputs = list[Tensor]
-"""Floating-point outputs of a program, flat."""
+"""Flat floating-point outputs of a program."""
 
 _CONSTANT = 1e-12
-"""What varies by a smaller share of its mean square doesn't: it may all be rounding."""
+"""Least variance of a value, as a share of its mean square; below, it may all be rounding."""
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Of values of two networks, in units of the dense values' variance.
+    """Squared distance between values of two networks, in units of the dense values' variance.
 
     Attributes:
-        scales: what each value's squared error is divided by: its variance over samples and elements;
+        scales: divisor of each value's squared error: its variance over samples and elements,
             infinite if it doesn't vary, so that it counts nothing.
     """
 
@@ -36,7 +36,7 @@ class Distance:
 
     @classmethod
     def of(cls, batches: Sequence[Tensor]) -> Distance:
-        """Measure the scales; given the ``sums`` of the dense values of each batch."""
+        """Compute the scales from the ``moment_sums`` of the dense values of each batch."""
         count, total, squares = torch.stack(list(batches)).sum(0).T
         mean, energy = total / count, squares / count
         variance = energy - mean.square()
@@ -44,7 +44,7 @@ class Distance:
         return cls(tuple(torch.where(varies, variance, torch.inf).tolist()))
 
     def weighted(self, weights: Sequence[float]) -> Distance:
-        """The same distance where some values count more than others, on average as much as before."""
+        """Return this distance with weights on the values, whose mean is scaled to 1."""
         total = sum(weights)
         return replace(
             self,
@@ -54,12 +54,12 @@ class Distance:
         )
 
     def between(self, got: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """Mean squared error, relative to the variance, averaged over values."""
+        """Return the mean squared error relative to the variance, averaged over values."""
         each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
         return torch.stack(each).mean()
 
 
-def sums(values: Sequence[Tensor]) -> Tensor:
-    """``[len(values), 3]``, float64: how many numbers, their sum, and that of their squares."""
+def moment_sums(values: Sequence[Tensor]) -> Tensor:
+    """Return count, sum and sum of squares of each value's elements: ``[len(values), 3]``, float64."""
     rows = [(x.numel(), float(x.double().sum()), float(x.double().square().sum())) for x in values]
     return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 3)

@@ -1,4 +1,4 @@
-"""Distil: train the smaller program for a short while to compute what the dense one does."""
+"""The pass that trains the smaller program by knowledge distillation from the dense one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphprune.ir.program import fingerprint, unlift, user_inputs
 from graphprune.pipeline import RunFact, State, TransformPass
 
 from .augment import check_names
-from .distance import Distance, Outputs, sums
+from .distance import Distance, Outputs, moment_sums
 from .effort import Effort
 from .optimizers import RATES, optimizers
 from .recover import with_tensors
@@ -30,22 +30,22 @@ from .training import Loop, Settings
 __all__ = ["Distil", "Distilled"]
 
 BATCH = 32
-"""Samples in a step, where the program takes any number. The repaired ResNet-20 of ``distance.py`` came to
-84.8 % in 800 steps of 32 images, to 84.5 % in 400 of 64."""
+"""Samples in a step, where the program takes any number. The repaired ResNet-20 of ``distance.py`` reached
+84.8 % in 800 steps of 32 images, and 84.5 % in 400 steps of 64."""
 
 MEASURED = 1024
-"""Samples that the optimiser's metrics are measured on, about."""
+"""Samples, rounded up to whole batches, on which the optimiser's metrics are measured."""
 
 
 @dataclass(frozen=True)
 class Distilled(RunFact):
-    """What distillation did.
+    """Result of distillation: the error before and after, and the work spent.
 
     Attributes:
-        before: held-out squared error in the outputs, relative to the dense outputs' variance.
-        after: the same afterwards; never more than before.
-        steps: taken.
-        seconds: spent.
+        before: held-out squared error of the outputs, relative to the dense outputs' variance.
+        after: that error afterwards; never above ``before``.
+        steps: steps taken.
+        seconds: seconds spent.
     """
 
     before: float
@@ -56,24 +56,24 @@ class Distilled(RunFact):
 
 @dataclass(frozen=True, kw_only=True)
 class Distil(TransformPass):
-    """Train the weights towards what the dense program computes, without labels.
+    """Train the weights towards the dense program's values by knowledge distillation, without labels.
 
     Given: a smaller program with the dense program's inputs and outputs; with the decision that it
     was cut by and the measurements before, values inside are imitated as well as outputs (see
-    ``pair.py``). Result: the same graph with other weights, those with the lowest error of the
+    ``teacher_student.py``). Result: the same graph with other weights, those with the lowest error of the
     outputs on data that wasn't trained on; if none is lower than before, nothing changes.
 
     Steps are seeded: with the same number of threads, the same steps give the same weights. A
     time is not repeatable.
 
     Attributes:
-        effort: steps, or a time.
-        optimizer: ``muon`` or ``adamw``: see ``optimizers.py``.
-        rate: its highest rate; 0: a default.
+        effort: number of steps, or a time.
+        optimizer: ``muon`` or ``adamw``, see ``optimizers.py``.
+        rate: highest learning rate; 0: that of ``optimizers.RATES``.
         augment: names in ``augment.AUGMENTATIONS``; none of them is right for every model.
-        batch_training: BatchNorm uses the batch's statistics, and dropout is on.
-        seed: of the order of samples, and of augmentation.
-        checkpoint: a file that lets a killed run go on; the caller removes it in the end.
+        batch_training: whether BatchNorm uses the batch's statistics, and dropout is on.
+        seed: seed of the order of samples, and of augmentation.
+        checkpoint: file from which a killed run resumes; the caller removes it in the end.
     """
 
     name: ClassVar[str] = "distil"
@@ -88,7 +88,7 @@ class Distil(TransformPass):
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse options that can't be meant.
+        """Refuse optimisers that are unknown.
 
         Raises:
             OptionError: with the option's name.
@@ -97,7 +97,7 @@ class Distil(TransformPass):
             raise OptionError(f"no optimizer {self.optimizer!r}", hint=f"one of {', '.join(RATES)}")
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Distilled]]:
-        """Train.
+        """Train a copy of the program, and return it if its held-out error is lower.
 
         Raises:
             OptionError: if the program has no floating-point output, or another number of outputs
@@ -115,7 +115,7 @@ class Distil(TransformPass):
         for x in (data.batches[i] for i in aside):
             outputs, inside = pair.wanted(x)
             held_out.append((x, outputs))
-            spread.append((sums(outputs), sums(inside)))
+            spread.append((moment_sums(outputs), moment_sums(inside)))
         distance, inside = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(data, numbers, size, self.seed)
         measured = [data.batches[i] for i in numbers[: -(-MEASURED // batch_size(dense))]]
@@ -134,13 +134,18 @@ class Distil(TransformPass):
             progress=state.progress,
             begun=begun,
         )
-        held = loop.run()
-        found = Distilled(held.first, min(held.best, held.first), held.step, held.seconds)
-        if not held.best < held.first:
+        trained = loop.run()
+        found = Distilled(
+            trained.first_error,
+            min(trained.best_error, trained.first_error),
+            trained.step,
+            trained.seconds,
+        )
+        if not trained.best_error < trained.first_error:
             return state.program, (found,)
-        trained = dict(student.named_parameters(remove_duplicate=False))
-        trained |= dict(student.named_buffers(remove_duplicate=False))
-        return with_tensors(state.program, trained), (found,)
+        tensors = dict(student.named_parameters(remove_duplicate=False))
+        tensors |= dict(student.named_buffers(remove_duplicate=False))
+        return with_tensors(state.program, tensors), (found,)
 
     def _settings(self) -> Settings:
         return Settings(self.effort, self.augment, self.batch_training, self.seed)
@@ -156,7 +161,7 @@ class Distil(TransformPass):
             )
 
     def _identity(self, pair: Pair, made: Sequence[torch.optim.Optimizer], state: State) -> str:
-        """Of this run: the program, its weights, the data, the options, the rates, and what each error counts."""
+        """Hash what identifies this run: program, weights, data, options, learning rates, weights of the errors."""
         rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
         digest = hashlib.sha256(
             f"{asdict(self._settings())} {self.optimizer} {rates} {pair.weights} "

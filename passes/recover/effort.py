@@ -1,4 +1,4 @@
-"""How long to train: a number of steps, or a time."""
+"""Effort of training: a number of steps, or a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Effort:
-    """Steps or seconds, whichever isn't 0.
+    """How long to train: a number of steps or seconds, whichever isn't 0.
 
     Attributes:
-        steps: of the optimiser.
-        seconds: of training, evaluations included.
+        steps: steps of the optimiser.
+        seconds: seconds of training, evaluations included.
     """
 
     steps: int = 0
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant.
+        """Refuse efforts that aren't positive, or state both.
 
         Raises:
             OptionError: unless exactly one is positive.
@@ -35,7 +35,7 @@ class Effort:
 
     @classmethod
     def parse(cls, text: str | int) -> Effort:
-        """``2000`` steps, or ``90s``, ``5m``, ``1.5h``.
+        """Parse ``2000`` steps, or a time: ``90s``, ``5m``, ``1.5h``.
 
         Raises:
             OptionError: if it isn't written like that.
@@ -50,5 +50,5 @@ class Effort:
         return cls(seconds=float(number) * _UNITS[unit]) if unit else cls(steps=int(number))
 
     def share(self, steps: int, seconds: float) -> float:
-        """How much of it is spent, from 0; 1 and above: all."""
+        """Return the share of the effort that is spent, from 0; from 1 on, all of it."""
         return steps / self.steps if self.steps else seconds / self.seconds

@@ -1,8 +1,8 @@
 """Refit the layers of a cut network, front to back, towards the dense network's values.
 
 Each layer sees the inputs that the cut network really has, with all refits before it; its target
-is the dense value where its error counts (``graphprune.passes.observe.refit_targets``), less what a
-shortcut adds: so each refit makes up for the errors before it, those of the shortcut included.
+is the dense value after it (``graphprune.passes.observe.refit_targets``), less what a shortcut adds. So
+each refit compensates the errors before it, those of the shortcut included.
 
 Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 """
@@ -19,36 +19,36 @@ from torch import Tensor, fx
 from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
 from graphprune.passes.observe import (
-    Frontier,
     Layer,
     Observations,
-    Stored,
-    affine,
+    StagedRun,
+    StoredTensors,
+    combined_scale_and_shift,
     input_rows,
+    kept_channels,
     output_rows,
-    put,
-    staying,
+    set_weights,
 )
-from graphprune.passes.observe.distributed import total
+from graphprune.passes.observe.distributed import sum_over_processes
 from graphprune.pipeline import RunFact
 
-from .normal_equations import Rows, times
+from .normal_equations import Rows, apply_weight
 from .ridge import Fit, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
 
 SMALLEST_SCALE = 1e-6
-"""A channel that a BatchNorm scales by less keeps its weights: it says nothing."""
+"""Least BatchNorm scale of a channel that is refitted; below, its weights don't matter and stay."""
 
 
 @dataclass(frozen=True)
 class Repaired(RunFact):
-    """A cut network with other weights.
+    """Tensors of a cut network whose layers were refitted, and its error.
 
     Attributes:
         tensors: all parameters and buffers by name.
         error: relative squared error of the outputs on the held-out batches.
-        fits: what became of each layer, in graph order.
+        fits: the fit of each layer, in graph order.
     """
 
     tensors: Mapping[str, Tensor]
@@ -65,30 +65,30 @@ def repair(
     like: Repaired | None = None,
     stage: str = "recover",
 ) -> Repaired:
-    """Refit every layer of the network that ``cut`` leaves, if its weight is stored in there.
+    """Refit every layer of the cut network whose weight is stored, front to back.
 
     Args:
-        observations: of the dense network.
-        cut: what is removed.
+        observations: measurements of the dense network.
+        cut: which channels are removed.
         tensors: weights of the cut network to start from; default: the dense ones, sliced.
         refitting: with False nothing is refitted, and only the error is measured.
-        like: a repair of the same network. With it the batches kept aside are fitted as well,
-            with the strengths that it found best on them; the error that is returned is then no
-            longer that of unseen data.
-        stage: what to call this when telling how far it is.
+        like: a repair of the same network. With it the held-out batches are fitted as well, with
+            the ridge strengths that it found best on them; the error that is returned is then no
+            longer that of held-out data.
+        stage: name of this stage in progress messages.
     """
     module, copies = cut.module, cut.copies
     used = sorted({*observations.held_out, *(observations.fitted if refitting else ())})
-    run = Frontier(module, [observations.batches[b] for b in used], tensors)
-    known, stored = dict(like.fits) if like else {}, Stored(module)
+    run = StagedRun(module, [observations.batches[b] for b in used], tensors)
+    known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[layer.node] for layer in observations.layers}
     for layer, tie in observations.ties.items() if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
         run.advance(copies[layer.node])
-        channels = [rows for each in tie if (rows := staying(each, cut)) is not None]
+        channels = [rows for each in tie if (rows := kept_channels(each, cut)) is not None]
         if len(channels) == len(tie) and all(
-            stored.own(copies[n], layer.calls) for n in layer.places
+            stored.is_exclusive(copies[n], layer.calls) for n in layer.places
         ):
             problem = _Problem(observations, tie, channels[0], run, copies, used)
             if run.reach(problem.needed(), ahead):
@@ -100,18 +100,18 @@ def repair(
 
 @dataclass(frozen=True)
 class _Problem:
-    """The regression of one weight, in the calls that share it, whose ``channels`` stay."""
+    """Regression of one weight over the calls that share it, whose ``channels`` are kept."""
 
-    seen: Observations
+    observations: Observations
     tie: tuple[Layer, ...]
     channels: Tensor
-    run: Frontier
+    run: StagedRun
     copies: Mapping[fx.Node, fx.Node]
     numbers: list[int]
 
     def needed(self) -> list[fx.Node]:
-        """What is multiplied with the weight, and what is added behind."""
-        others = [self.seen.targets[each].other for each in self.tie]
+        """Return the nodes whose values the regression needs: inputs of the layer, and shortcuts."""
+        others = [self.observations.targets[each].other for each in self.tie]
         return [
             self.copies[node]
             for node in (*(each.value for each in self.tie), *others)
@@ -119,12 +119,13 @@ class _Problem:
         ]
 
     def solve(self, known: Fit | None) -> Fit:
-        """Refit, and put the new weights where the network reads them.
+        """Refit the weight, and store it where the network reads it.
 
         Args:
-            known: how to fit all rows; ``None``: find out on those kept aside.
+            known: a fit whose strength and rounds are used on all rows; ``None``: choose them on
+                the held-out rows.
         """
-        tensors, layer, targets = self.run.tensors, self.tie[0], self.seen.targets
+        tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
         stored = self.run.constant(self.copies[layer.weight])
         groups = int(bind(self.copies[layer.node]).get("groups", 1))
         weight = layer.matrix(stored, groups)
@@ -133,9 +134,9 @@ class _Problem:
             if layer.bias is None
             else self.run.constant(self.copies[layer.bias]).double()
         ).flatten()
-        behind = affine(targets[layer].norms, tensors)
-        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if behind is None else behind
-        free = layer.bias is not None or behind is not None
+        affine = combined_scale_and_shift(targets[layer].norms, tensors)
+        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
+        free = layer.bias is not None or affine is not None
         rows = {
             number: [self._rows(each, place, number, groups) for each in self.tie]
             for place, number in enumerate(self.numbers)
@@ -146,11 +147,11 @@ class _Problem:
             (bias * scale + shift).reshape(groups, -1),
         )
         middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
-        level = level + times(start, middle)
+        level = level + apply_weight(start, middle)
         if known is None:
             fitted, aside = (
                 list(chain(*(rows[b] for b in numbers)))
-                for numbers in (self.seen.fitted, self.seen.held_out)
+                for numbers in (self.observations.fitted, self.observations.held_out)
             )
             fit = refit(
                 fitted,
@@ -161,15 +162,17 @@ class _Problem:
                 rectified=all(targets[each].rectified for each in self.tie),
             )
         else:
-            known = replace(known, bias=known.bias + times(known.weight, middle))  # as of such rows
+            known = replace(
+                known, bias=known.bias + apply_weight(known.weight, middle)
+            )  # as of such rows
             fit = refit_like(known, every, start, level, free_bias=free)
-        fit = replace(fit, bias=fit.bias - times(fit.weight, middle))
+        fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
         if fit.ridge:
             self._store(fit, weight, bias, scale, shift)
         return fit
 
     def _rows(self, layer: Layer, place: int, number: int, groups: int) -> Rows:
-        record, target = self.seen.record, self.seen.targets[layer]
+        record, target = self.observations.record, self.observations.targets[layer]
         rows = record.rows[layer, number]
         value = self.run.values(self.copies[layer.value])[place]
         inputs = input_rows(layer, value, rows, groups)
@@ -181,33 +184,35 @@ class _Problem:
         return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """What a BatchNorm scales to nothing keeps its weights."""
+        """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""
         alive = scale.abs() > SMALLEST_SCALE
         safe = torch.where(alive, scale, 1.0)
         change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
         rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
         weight = torch.where(rows[0], fit.weight / rows[1], old)
         layer = self.tie[0]
-        put(self.run, layer, self.copies, self.seen.targets[layer].norms, weight, change)
+        set_weights(
+            self.run, layer, self.copies, self.observations.targets[layer].norms, weight, change
+        )
         for place in layer.places:
-            self.run.settle(self.copies[place])
+            self.run.write_back(self.copies[place])
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
-    """Take the mean, over all processes, from the inputs, in place: ``[g, u]``.
+    """Subtract the mean over all processes from the inputs, in place, and return it: ``[g, u]``.
 
-    In float32 what varies would be lost beside a mean that is far larger.
+    In float32 a variance would be lost beside a mean that is far larger.
     """
     summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
     for each in rows:
         summed += each.inputs.sum(1, dtype=torch.float64)
         count += each.inputs.shape[1]
-    middle = (total(summed) / total(count).clamp_min(1)).float()
+    middle = (sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)).float()
     for each in rows:
         each.inputs.sub_(middle[:, None])
     return middle.double()
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:
-    """``[n, g * o]`` as ``[g, n, o]``."""
+    """Reshape rows ``[n, g * o]`` to ``[g, n, o]``."""
     return rows.reshape(len(rows), groups, -1).transpose(0, 1)

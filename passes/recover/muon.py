@@ -1,4 +1,4 @@
-"""Muon in the metric of the data: steps that move every layer's outputs by an equal share.
+"""Muon in the metric of the data: an optimiser whose steps move every layer's outputs by an equal share.
 
 Muon replaces the momentum of a layer's gradient by the nearest orthogonal matrix: the steepest
 descent among steps of one spectral norm. Here the norm is that of ``D L``, where ``D`` is the step
@@ -23,25 +23,27 @@ from graphprune.passes.observe import Moments, as_matrix, from_matrix
 __all__ = ["Metric", "Muon"]
 
 MOMENTUM = 0.9
+"""Decay of the momentum, with Nesterov's look-ahead."""
 
 DAMPING = 1e-2
-"""Added to the second moment's diagonal, in units of its mean."""
+"""Damping added to the second moment's diagonal, in units of its mean."""
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Jordan et al.: five rounds bring singular values from 0.01 on to between 0.7 and 1.2."""
+"""Coefficients of the Newton-Schulz iteration by Jordan et al.: five rounds bring singular values of at least
+0.01 to between 0.7 and 1.2."""
 
 _ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a layer's step is measured.
+    """Metric in which a layer's step is measured: that of its inputs.
 
     Attributes:
-        inverse: ``[groups, u, u]``, the inverse of ``L``.
+        inverse: ``[groups, u, u]``, inverse of the Cholesky factor ``L``.
         scale: ``[groups, 1, 1]``, root mean square of the layer's outputs without the bias.
-        weight: what the layer sees of a stored tensor: a view, or the tensor itself.
-        transposed: whether that is ``[in, out / groups, *kernel]``.
+        weight: function from a stored tensor to the layer's weight: a view, or the tensor itself.
+        transposed: whether the weight is ``[in, out / groups, *kernel]``.
     """
 
     inverse: Tensor
@@ -58,7 +60,7 @@ class Metric:
         *,
         transposed: bool = False,
     ) -> Metric:
-        """Of a layer with these weights and inputs."""
+        """Compute the metric of a layer from its weight and the moments of its inputs."""
         second = moments.second
         rows = as_matrix(weight(stored.detach()).double(), len(second), transposed=transposed)
         scale = ((rows @ second) * rows).sum(2).mean(1).clamp_min(0).sqrt()
@@ -71,7 +73,7 @@ class Metric:
         )
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The step that a stored tensor's gradient means for the layer's weight, at a rate of 1."""
+        """Return the steepest step of the layer's weight by a stored tensor's gradient, at a rate of 1."""
         own = self.weight(gradient)
         rows = as_matrix(own, len(self.inverse), transposed=self.transposed)
         step = self.scale * orthogonal(rows @ self.inverse.mT) @ self.inverse
@@ -79,10 +81,10 @@ class Metric:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon in the metric of each layer's inputs.
+    """Muon optimiser in the metric of each layer's inputs.
 
     Args:
-        metrics: stored tensors, and those of the layers that share out their elements.
+        metrics: stored tensor -> metrics of the layers whose weights make it up.
         lr: change of a layer's outputs in a step, as a share of their root mean square.
     """
 
@@ -105,7 +107,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """Nearly the nearest matrices with orthonormal rows, or columns: ``[..., m, n]``."""
+    """Return nearly the nearest matrices with orthonormal rows or columns, ``[..., m, n]``."""
     a, b, c = _QUINTIC
     tall = x.shape[-2] > x.shape[-1]
     y = x.mT if tall else x

@@ -1,7 +1,7 @@
-"""The equations of a least-squares problem with a ridge, anchored at old weights.
+"""Normal equations of ridge regression that is anchored at the old weights.
 
-``n`` rows of ``u`` inputs give ``u`` equations for the weights, or as well ``n`` for what each row
-contributes to their change: the smaller system is solved. Both have the same solution.
+``n`` rows of ``u`` inputs give ``u`` equations for the weights (primal), or ``n`` for what each row
+contributes to their change (dual). The smaller system is solved; both have the same solution.
 
 Source: Saunders, Gammerman, Vovk 1998 (ridge regression in dual variables, ICML, section 2).
 """
@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from graphprune.passes.observe import Moments
-from graphprune.passes.observe.distributed import gathered, total
+from graphprune.passes.observe.distributed import gather_over_processes, sum_over_processes
 
-__all__ = ["Normal", "Rows", "normal_equations", "times"]
+__all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A sample of rows of one batch, for a layer of ``g`` groups.
+    """Sample of rows of one batch, for a layer of ``g`` groups.
 
     Attributes:
         inputs: ``[g, n, u]``, float32.
         targets: ``[g, n, o]``: what ``inputs @ weightᵀ + bias + base`` should be.
-        base: ``[g, n, o]``: what is added behind the layer, such as a shortcut; or 0.
+        base: ``[g, n, o]``: what is added after the layer, such as a shortcut; or 0.
     """
 
     inputs: Tensor
@@ -36,43 +36,45 @@ class Rows:
     base: Tensor
 
 
-class Normal(Protocol):
-    """The left side of the equations, over the rows of all processes."""
+class NormalEquations(Protocol):
+    """Left side of the normal equations, over the rows of all processes."""
 
     def factor(self, ridge: float) -> Tensor | None:
-        """Cholesky factor of the regularised left side; ``None`` if it isn't positive."""
+        """Return the Cholesky factor of the regularised left side; ``None`` if it isn't positive definite."""
         ...
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """The right side, for these targets, and their mean ``[g, o]``."""
+        """Return the right side for the targets of rows, and the targets' mean ``[g, o]``."""
         ...
 
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """Weights ``[g, o, u]`` and bias ``[g, o]`` for a right side."""
+        """Solve for weights ``[g, o, u]`` and bias ``[g, o]``, given a right side."""
         ...
 
 
 def normal_equations(
     rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
-) -> Normal:
-    """Of some rows, about their mean if the bias is free.
+) -> NormalEquations:
+    """Set up the normal equations of rows, about their mean if the bias is free.
 
     Args:
-        rows: those of this process.
+        rows: rows of this process.
         weight: ``[g, o, u]``, where the ridge is anchored.
         bias: ``[g, o]``.
         free_bias: whether the bias may change.
     """
-    count = float(total(weight.new_tensor([sum(each.inputs.shape[1] for each in rows)])))
+    count = float(
+        sum_over_processes(weight.new_tensor([sum(each.inputs.shape[1] for each in rows)]))
+    )
     make = _ByRow if 0 < count < weight.shape[2] else _ByInput
     return make.of(rows, weight, bias, free_bias=free_bias)
 
 
 @dataclass(frozen=True)
 class _ByInput:
-    """One equation for each input."""
+    """Normal equations with one equation for each input (primal)."""
 
     weight: Tensor
     bias: Tensor
@@ -83,47 +85,50 @@ class _ByInput:
 
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByInput:
-        """Sums over the rows of all processes; about the mean, if the bias is free."""
-        found = Moments.zero(len(weight), weight.shape[2], weight.device)
+        """Sum the moments of the rows of all processes, about the mean if the bias is free."""
+        moments = Moments.zero(len(weight), weight.shape[2], weight.device)
         for each in rows:
-            found += Moments.of(each.inputs)
-        found = found.everywhere()
-        covariance = found.covariance if free_bias else found.second
-        return cls(weight, bias, free_bias, covariance, found.mean, max(found.count, 1.0))
+            moments += Moments.of(each.inputs)
+        moments = moments.everywhere()
+        covariance = moments.covariance if free_bias else moments.second
+        return cls(weight, bias, free_bias, covariance, moments.mean, max(moments.count, 1.0))
 
     def factor(self, ridge: float) -> Tensor | None:
-        """Cholesky factor of the regularised covariance; ``None`` if it isn't positive."""
+        """Return the Cholesky factor of the regularised covariance; ``None`` if it isn't positive definite."""
         return _factor(self.covariance, self._penalty(ridge))
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """The right side: mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
+        """Return the mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
         cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         for each in rows:
             aim = each.targets - each.base
             cross += aim.transpose(1, 2) @ each.inputs
             summed += aim.sum(1, dtype=torch.float64)
-        return total(cross) / self.count, total(summed) / self.count
+        return sum_over_processes(cross) / self.count, sum_over_processes(summed) / self.count
 
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """Weights and bias for a right side."""
+        """Solve for weights and bias; see ``NormalEquations``."""
         cross, centre = aim
         fixed = centre if self.free_bias else self.bias
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
         right = right + self._penalty(ridge)[:, :, None] * self.weight
         new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
-        return new, centre - times(new, self.mean) if self.free_bias else self.bias
+        return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
 
     def _penalty(self, ridge: float) -> Tensor:
-        """``[g, 1]``: the ridge in the unit of the covariance."""
+        """Return the ridge in the unit of the covariance, ``[g, 1]``."""
         spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
         return ridge * spread + 1e-12
 
 
 @dataclass(frozen=True)
 class _ByRow:
-    """One equation for each row; ``inputs`` ``[g, n, u]`` and ``products`` ``[g, n, n]`` are of all processes."""
+    """Normal equations with one equation for each row (dual).
+
+    ``inputs`` ``[g, n, u]`` and their Gram matrix ``products`` ``[g, n, n]`` are of all processes.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -134,7 +139,7 @@ class _ByRow:
 
     @classmethod
     def of(cls, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool) -> _ByRow:
-        """The rows of all processes; about the mean, if the bias is free."""
+        """Gather the rows of all processes, about the mean if the bias is free."""
         inputs = _joined([each.inputs for each in rows], weight[:, 0])
         mean = inputs.mean(1, keepdim=True)
         if free_bias:
@@ -143,40 +148,40 @@ class _ByRow:
         return cls(weight, bias, free_bias, inputs, products, mean[:, 0].double())
 
     def factor(self, ridge: float) -> Tensor | None:
-        """As of ``Normal``."""
+        """Return the Cholesky factor of the regularised Gram matrix; ``None`` if it isn't positive definite."""
         energy = self.products.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
         return _factor(self.products, ridge * energy / self.inputs.shape[2] + 1e-12)
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-        """What is wanted of each row ``[g, n, o]``, and its mean."""
+        """Return the targets of each row ``[g, n, o]``, and their mean."""
         wanted = _joined([each.targets - each.base for each in rows], self.bias).double()
         return wanted, wanted.mean(1)
 
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """As of ``Normal``."""
+        """Solve for weights and bias; see ``NormalEquations``."""
         wanted, centre = aim
         got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
         rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
         share = torch.cholesky_solve(rest, factor).transpose(1, 2) / max(wanted.shape[1], 1)
         new = self.weight + (share.float() @ self.inputs).double()
-        return new, centre - times(new, self.mean) if self.free_bias else self.bias
+        return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
 
 
-def times(weight: Tensor, inputs: Tensor) -> Tensor:
-    """``[g, o]`` of one row of inputs ``[g, u]``."""
+def apply_weight(weight: Tensor, inputs: Tensor) -> Tensor:
+    """Multiply a weight ``[g, o, u]`` with one row of inputs ``[g, u]``: ``[g, o]``."""
     return (weight @ inputs[:, :, None])[:, :, 0]
 
 
 def _factor(matrix: Tensor, penalty: Tensor) -> Tensor | None:
-    """Cholesky factor of ``[g, m, m]`` with ``[g, 1]`` added to the diagonal; ``None`` if it isn't positive."""
+    """Factor ``[g, m, m]`` plus ``[g, 1]`` on the diagonal by Cholesky; ``None`` if it isn't positive definite."""
     added = torch.diag_embed(penalty.expand(matrix.shape[:2]))
     factor, failed = torch.linalg.cholesky_ex(matrix + added)
     return None if bool(failed.any()) else factor
 
 
 def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
-    """``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
+    """Concatenate rows ``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
     none = like.new_zeros(len(like), 0, like.shape[1], dtype=torch.float32)
-    return gathered(torch.cat([none, *parts], 1), 1)
+    return gather_over_processes(torch.cat([none, *parts], 1), 1)

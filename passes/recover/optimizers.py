@@ -1,4 +1,4 @@
-"""What moves the weights in distillation."""
+"""Optimisers of distillation: Muon in the metric of the data, and AdamW."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.ir.trainable import trainable_graph
-from graphprune.passes.observe import Stored, input_moments, seen
+from graphprune.passes.observe import StoredTensors, input_moments, view_of
 
 from .muon import Metric, Muon
 
 __all__ = ["RATES", "optimizers"]
 
 RATES: Mapping[str, float] = {"muon": 0.12, "adamw": 5e-4}
-"""Optimisers and their highest rates. Muon's is a share of the layers' outputs, and divided by the
-number of layers: what a step does to all of them together. What was tried: ``docs/recovery.md``."""
+"""Optimiser -> its highest learning rate. Muon's is the change of the layers' outputs in a step, as a share of
+them, of all layers together: it is divided by their number. What was tried: ``docs/experiments.md``."""
 
 ALONE = 0.5
-"""Muon's rate is so much of that where outputs alone are compared."""
+"""Share of Muon's rate that is used where only outputs are compared, and no values inside."""
 
 ROWS_PER_UNKNOWN = 8
-"""Rows that a layer's metric is measured on, for each of its inputs."""
+"""Rows sampled for a layer's metric, for each of its inputs."""
 
 
 def optimizers(
@@ -39,16 +39,16 @@ def optimizers(
     *,
     alone: bool,
 ) -> tuple[torch.optim.Optimizer, ...]:
-    """Optimisers for all parameters; nothing is decayed.
+    """Make the optimisers for all parameters, without weight decay.
 
     Args:
         name: ``adamw``; or ``muon`` for tensors all of whose elements are weights of layers, and AdamW
             for the others.
-        rate: highest rate of what ``name`` says; 0: that of ``RATES``.
-        student: what is trained, in the mode that it is trained in.
-        program: the same, whose graph says what the layers are.
-        batches: its inputs; metrics are measured on them.
-        alone: whether outputs alone are compared.
+        rate: highest learning rate of that optimiser; 0: that of ``RATES``.
+        student: the module that is trained, in the mode that it is trained in.
+        program: the student as a program, in whose graph the layers are found.
+        batches: flat inputs on which metrics are measured.
+        alone: whether only outputs are compared, and no values inside.
     """
     others = list(student.parameters())
     if name == "adamw":
@@ -57,12 +57,12 @@ def optimizers(
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     graph = copy.deepcopy(trainable_graph(program)).train(student.training)
-    found = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
-    stored, shared_out = Stored(graph), defaultdict[nn.Parameter, list[Metric]](list)
-    for layer, moments in found.items():
+    measured = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
+    stored, shared_out = StoredTensors(graph), defaultdict[nn.Parameter, list[Metric]](list)
+    for layer, moments in measured.items():
         weight = weights.get(layer.name)
-        if weight is not None and stored.own(layer.weight, layer.calls):
-            own = partial(seen, layer.weight)
+        if weight is not None and stored.is_exclusive(layer.weight, layer.calls):
+            own = partial(view_of, layer.weight)
             shared_out[weight].append(Metric.of(weight, moments, own, transposed=layer.transposed))
     metrics = {
         weight: parts

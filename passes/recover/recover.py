@@ -1,4 +1,4 @@
-"""Recover by least squares or BatchNorm statistics, as a pass."""
+"""The pass that refits the layers of a cut program, or re-estimates its BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from graphprune.cut.cut import Cut
 from graphprune.ir.program import relift, unlift
 from graphprune.ir.tensors import fill_tensors
-from graphprune.passes.observe import Observations, others
+from graphprune.passes.observe import Observations, weights_left_out
 from graphprune.pipeline import RunFact, State, TransformPass
 
 from .batchnorm import reestimate
@@ -23,14 +23,14 @@ __all__ = ["LayerFit", "Recover", "Recovered", "with_tensors"]
 
 @dataclass(frozen=True)
 class LayerFit:
-    """What refitting one layer was worth.
+    """Error of one layer before and after its refit.
 
     Attributes:
-        layer: name of its weight.
-        before: squared error on data kept aside with its old weights, all layers before it
+        layer: name of the layer's weight.
+        before: squared error on held-out data with the old weights, all layers before it
             refitted.
-        after: with its new ones.
-        refitted: whether it has new ones.
+        after: squared error with the new weights.
+        refitted: whether the layer has new weights.
     """
 
     layer: str
@@ -41,17 +41,17 @@ class LayerFit:
 
 @dataclass(frozen=True)
 class Recovered(RunFact):
-    """What recovering was worth.
+    """Result of recovery: the error before and after, and which layers were refitted.
 
     Attributes:
         method: ``"ls"`` or ``"bn"``.
-        before: relative squared error of the outputs on data kept aside, right after the cut.
-        after: at the end; never above ``before``.
-        refitted: layers with new weights.
-        layers: layers looked at.
-        fits: each of them, in graph order, as judged on data kept aside.
-        left: weights that lost inputs, and that can't be refitted: shared, computed and not stored,
-            or of an operator that isn't a layer.
+        before: relative squared error of the outputs on held-out data, right after the cut.
+        after: that error at the end; never above ``before``.
+        refitted: number of layers with new weights.
+        layers: number of layers that were tried.
+        fits: the fit of each of them, in graph order, as judged on held-out data.
+        left: names of weights that lost inputs and can't be refitted: shared, computed and not
+            stored, or of an operator that isn't a layer.
     """
 
     method: str
@@ -65,15 +65,15 @@ class Recovered(RunFact):
 
 @dataclass(frozen=True)
 class Recover(TransformPass):
-    """Give a cut program weights with which it computes what the dense one does.
+    """Refit the weights of a cut program so that it computes what the dense one does.
 
     Given: a cut program, how it was cut, and measurements of the dense program.
     Result: the same program with other weights, or as it was if they are no better.
 
     Attributes:
         method: ``"ls"``: refit all layers; ``"bn"``: only re-estimate BatchNorm statistics.
-        everything: once it is known what is best, fit it again on all data. With False no weight
-            is fitted on the data kept aside, and what follows can be judged on it.
+        everything: once the best strengths are known, fit again on all data. With False no weight
+            is fitted on held-out data, so that later passes can be judged on it.
     """
 
     name: ClassVar[str] = "recover"
@@ -83,19 +83,19 @@ class Recover(TransformPass):
     everything: bool = True
 
     def run(self, state: State) -> tuple[ExportedProgram, tuple[Recovered]]:
-        """Repair, and compare on the batches kept aside."""
-        seen, cut = state[Observations], state[Cut]
-        before = repair(seen, cut, refitting=False)
+        """Refit the program, and compare its error on the held-out batches."""
+        observations, cut = state[Observations], state[Cut]
+        before = repair(observations, cut, refitting=False)
         after = self._repaired(state, before)
-        looked = {each.node for layer, _ in after.fits for each in seen.ties[layer]}
-        left = others(cut, looked) if self.method == "ls" else ()
+        looked = {each.node for layer, _ in after.fits for each in observations.ties[layer]}
+        left = weights_left_out(cut, looked) if self.method == "ls" else ()
         if after.error >= before.error:
             return state.program, (
                 Recovered(self.method, before.error, before.error, 0, len(after.fits), left=left),
             )
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
-        final = repair(seen, cut, like=after) if again else after
+        final = repair(observations, cut, like=after) if again else after
         fits = tuple(
             LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0) for layer, fit in after.fits
         )
@@ -104,15 +104,20 @@ class Recover(TransformPass):
         )
 
     def _repaired(self, state: State, before: Repaired) -> Repaired:
-        """The repaired network that the batches kept aside judge: they have no part in it."""
-        seen, cut = state[Observations], state[Cut]
+        """Return the repaired network that is judged on the held-out batches, which aren't fitted."""
+        observations, cut = state[Observations], state[Cut]
         if self.method == "bn":
-            return repair(seen, cut, tensors=reestimate(seen, cut, before.tensors), refitting=False)
-        return state.get(Repaired) or repair(seen, cut)
+            return repair(
+                observations,
+                cut,
+                tensors=reestimate(observations, cut, before.tensors),
+                refitting=False,
+            )
+        return state.get(Repaired) or repair(observations, cut)
 
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:
-    """The program with other values in its parameters and buffers; see ``fill``."""
+    """Return the program with other values in its parameters and buffers; see ``fill``."""
     module = unlift(program)
     fill_tensors(module, tensors)
     return relift(module, program)

@@ -1,7 +1,7 @@
-"""Least squares for one layer: anchored ridge, a choice of its strength, and values below a ReLU.
+"""Ridge regression of one layer: anchored at the old weights, with a choice of strength, and ReLU-aware.
 
 Source: the refit of a layer's weights on the cut network's inputs towards the dense network's
-outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU behind
+outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU after
 the layer is treated as in Zhang, Zou, He, Sun 2015 (arXiv:1505.06798, section 3.2): where the
 dense value is negative, any negative value will do.
 """
@@ -14,33 +14,33 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from graphprune.passes.observe.distributed import total
+from graphprune.passes.observe.distributed import sum_over_processes
 
 from .normal_equations import Rows, normal_equations
 
 __all__ = ["Fit", "refit", "refit_like"]
 
 RIDGES = (1e-1, 1e-2, 1e-3)
-"""Strengths tried, in units of the mean variance of the inputs."""
+"""Ridge strengths tried, in units of the mean variance of the inputs."""
 
 ROUNDS = 4
-"""Rounds in which targets below a ReLU follow the prediction."""
+"""Most rounds in which negative targets before a ReLU are replaced by the prediction."""
 
 EXACT = 1e-9
-"""A layer whose error is a smaller share of its output's energy is left alone."""
+"""Least error of a layer that is refitted, as a share of its targets' energy."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Weights, and what they are worth.
+    """Fitted weights of a layer, and their error.
 
     Attributes:
         weight: ``[g, o, u]``, float64.
         bias: ``[g, o]``, float64.
-        before: squared error of the old weights on the rows kept aside.
-        after: of these; not above ``before``.
+        before: squared error of the old weights on the held-out rows.
+        after: squared error of these weights; not above ``before``.
         ridge: strength chosen; 0 if the old weights stay.
-        rounds: how often targets below a ReLU followed the prediction.
+        rounds: rounds in which negative targets before a ReLU were replaced.
     """
 
     weight: Tensor
@@ -60,18 +60,18 @@ def refit(
     free_bias: bool,
     rectified: bool,
 ) -> Fit:
-    """The weights with the least squared error, anchored at the old ones.
+    """Fit weights of least squared error, by ridge regression anchored at the old ones.
 
     Minimises ``|X Bᵀ + b + base - T|² + ridge * |B - W|²`` per group, for each strength, and
-    takes what is best on the rows kept aside: if that is the old weights, they stay.
+    takes the best on the held-out rows: if that is the old weights, they stay.
 
     Args:
         fitted: rows to fit.
-        held_out: rows to judge by.
+        held_out: rows to judge by, which aren't fitted.
         weight: ``[g, o, u]``, the old weights.
         bias: ``[g, o]``, the old bias; zeros if there is none.
         free_bias: whether the bias may change.
-        rectified: whether a ReLU follows.
+        rectified: whether a ReLU follows the layer.
     """
     before = _error(held_out, weight, bias, rectified=rectified)
     best = Fit(weight, bias, before, before, 0.0)
@@ -93,7 +93,7 @@ def refit(
     for number in range(ROUNDS):
         if factor is None:
             break
-        aim = normal.aim([_excused(each, *new) for each in fitted])
+        aim = normal.aim([_clamped_targets(each, *new) for each in fitted])
         new = normal.solve(aim, factor, best.ridge)
         after = _error(held_out, *new, rectified=True)
         if after < best.after:
@@ -104,11 +104,11 @@ def refit(
 def refit_like(
     known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
 ) -> Fit:
-    """The same on other rows, with the strength and the rounds of a fit that is known.
+    """Fit other rows with the strength and rounds of a known fit.
 
     Args:
-        known: says how to fit.
-        rows: all rows to fit; none is kept aside.
+        known: the fit whose strength and rounds are used.
+        rows: all rows to fit; none is held out.
         weight: as in ``refit``.
         bias: as in ``refit``.
         free_bias: as in ``refit``.
@@ -121,7 +121,9 @@ def refit_like(
         return known
     new = normal.solve(normal.aim(rows), factor, known.ridge)
     for _ in range(known.rounds):
-        new = normal.solve(normal.aim([_excused(each, *new) for each in rows]), factor, known.ridge)
+        new = normal.solve(
+            normal.aim([_clamped_targets(each, *new) for each in rows]), factor, known.ridge
+        )
     return replace(known, weight=new[0], bias=new[1])
 
 
@@ -129,15 +131,15 @@ def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
     return rows.inputs @ weight.float().transpose(1, 2) + bias.float()[:, None] + rows.base
 
 
-def _excused(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
-    """Where the target is negative, any negative prediction is right."""
+def _clamped_targets(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
+    """Replace negative targets by the prediction where that is negative too, else by 0."""
     aim = torch.minimum(_predicted(rows, weight, bias), rows.targets.new_zeros(()))
     return Rows(rows.inputs, torch.where(rows.targets < 0, aim, rows.targets), rows.base)
 
 
 def _energy(rows: Sequence[Rows]) -> float:
     return float(
-        total(
+        sum_over_processes(
             sum(
                 (each.targets.double().square().sum().reshape(1) for each in rows),
                 torch.zeros(1, dtype=torch.float64),
@@ -153,4 +155,4 @@ def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, rectified: boo
         if rectified:
             got, want = got.relu(), want.relu()
         wrong += (got - want).double().square().sum()
-    return float(total(wrong))
+    return float(sum_over_processes(wrong))

@@ -1,4 +1,4 @@
-"""Which samples are trained on, in which order, and which the training is judged on."""
+"""Samples of distillation: which are trained on, in which order, and which are held out."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from graphprune.data.calibration import Calibration
 __all__ = ["Samples", "split"]
 
 HELD_OUT, MOST_HELD_OUT = 0.125, 512
-"""Share of the calibration data that is not trained on, and how many samples of it at most."""
+"""Share of the calibration data that is held out from training, and the most samples of it."""
 
 
 def split(data: Calibration) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Numbers of the batches to train on, and of those that the training is judged on."""
+    """Return the numbers of the batches to train on, and of those that are held out."""
     return data.split(min(HELD_OUT, MOST_HELD_OUT / data.samples))
 
 
 class Samples:
-    """Draws steps from some of the batches, one pass after another."""
+    """Sampler of training steps from some of the batches, epoch after epoch, in a seeded order."""
 
     def __init__(self, data: Calibration, numbers: Sequence[int], size: int, seed: int) -> None:
         self._batches, self._whole = data.batches, data.whole
@@ -33,7 +33,7 @@ class Samples:
         self._seed = seed
 
     def draw(self, step: int) -> list[Any]:
-        """Flat inputs of a step: so many samples, or a batch that is whole."""
+        """Return the flat inputs of a step: ``size`` samples, or a batch that can't be split."""
         passed, place = divmod(step, len(self._places) // self._size)
         order = _order(self._seed + passed, len(self._places))
         start = place * self._size
@@ -53,7 +53,7 @@ class Samples:
 
 @lru_cache(maxsize=1)
 def _order(seed: int, count: int) -> tuple[int, ...]:
-    """Numbers below the count, in an order of the seed's."""
+    """Return a seeded permutation of the numbers below ``count``."""
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randperm(count, generator=generator).tolist())
 

@@ -1,7 +1,7 @@
-"""A dense network and a smaller one, and the values in which they are compared.
+"""Teacher and student: a dense network and a smaller one, and the values in which they are compared.
 
-Values inside as well as outputs: Romero et al., "FitNets", ICLR 2015, section 2.2, without a map
-between them, since it is known which channels stayed.
+Values inside (hints) as well as outputs: Romero et al., "FitNets", ICLR 2015, section 2.2, without a map
+between them, since it is known which channels were kept.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from graphprune.ir.program import fingerprint, unlift
 from graphprune.ir.program import state as tensors_of
 from graphprune.ir.tensors import fill_tensors
 from graphprune.ir.trainable import as_trainable
-from graphprune.passes.observe import Observations, staying
+from graphprune.passes.observe import Observations, kept_channels
 from graphprune.pipeline import RunFact, State
 
 __all__ = ["Inner", "Pair", "Teacher", "Values"]
 
 STEEPNESS = 6
-"""Power of a value's depth that its error counts with. What was tried: ``docs/recovery.md``."""
+"""Exponent of a value's depth in the weight of its error. What was tried: ``docs/experiments.md``."""
 
 Values = tuple[list[Tensor], list[Tensor]]
-"""What a network of a pair returns: its floating-point outputs, and values inside."""
+"""Floating-point outputs of a network, and its values inside."""
 
 
 @dataclass(frozen=True)
 class Teacher(RunFact):
-    """The program whose values a smaller one is trained towards."""
+    """Dense program towards whose values a smaller one is trained."""
 
     program: ExportedProgram
 
 
 @dataclass(frozen=True)
 class Inner:
-    """A value inside, in both networks.
+    """Value inside both networks in which they are compared.
 
     Attributes:
         dense: its node in the dense network.
-        small: in the smaller one.
+        small: its node in the smaller network.
         channel: the channel dimension.
-        rows: the dense channels that the smaller network has.
-        depth: how many such values lie on the longest way to this one, with itself.
+        rows: indices of the dense channels that the smaller network has.
+        depth: number of such values on the longest path to this one, itself included.
     """
 
     dense: fx.Node
@@ -60,8 +60,8 @@ class Inner:
     rows: Tensor
     depth: int
 
-    def staying(self, value: Tensor) -> Tensor:
-        """The channels of the dense value that the smaller network has."""
+    def kept_part(self, value: Tensor) -> Tensor:
+        """Return the channels of the dense value that the smaller network has."""
         if len(self.rows) == value.shape[self.channel]:
             return value
         return value.index_select(self.channel, self.rows.to(value.device))
@@ -69,12 +69,12 @@ class Inner:
 
 @dataclass(frozen=True)
 class Pair:
-    """Both take flat inputs and return ``Values``.
+    """Teacher and student; both take flat inputs and return ``Values``.
 
     Attributes:
-        dense: not changed, not to be changed.
-        small: a trainable copy, in evaluation mode.
-        inner: what the values inside are.
+        dense: the teacher, which must not be changed.
+        small: the student, a trainable copy in evaluation mode.
+        inner: the values inside that are compared.
     """
 
     dense: fx.GraphModule
@@ -83,22 +83,26 @@ class Pair:
 
     @classmethod
     def of(cls, dense: ExportedProgram, state: State) -> Pair:
-        """The dense program, and the state's.
+        """Pair the dense program with the program in the state.
 
-        Where the state knows how its program was cut from the dense one, all values that a layer's
-        error counts in (``observe/targets.py``) are compared.
+        Where the state knows how its program was cut from the dense one, all targets of layers
+        (``observe/refit_targets.py``) are compared as well as the outputs.
 
         Raises:
             OptionError: if the program has no parameters to train, or no output to imitate, or other
                 outputs than the dense one.
         """
         teacher = unlift(dense)
-        seen, cut = state.get(Observations), state.get(Cut)
+        observations, cut = state.get(Observations), state.get(Cut)
         small = unlift(state.program)
-        if seen and cut and fingerprint(teacher) == fingerprint(seen.analysis.module):
+        if (
+            observations
+            and cut
+            and fingerprint(teacher) == fingerprint(observations.analysis.module)
+        ):
             student, copies = cut.graph()
-            own = dict(zip(_read(seen.analysis.module), _read(teacher), strict=True))
-            inner = _inner(seen, cut, own, copies)
+            own = dict(zip(_read(observations.analysis.module), _read(teacher), strict=True))
+            inner = _inner(observations, cut, own, copies)
         else:
             student, inner = small, ()
         fill_tensors(student, tensors_of(small))
@@ -120,40 +124,40 @@ class Pair:
 
     @property
     def weights(self) -> list[float]:
-        """How much the error of each value inside counts: the more, the deeper the value lies."""
+        """Weight of the error of each value inside, which grows with its depth."""
         return [float(each.depth**STEEPNESS) for each in self.inner]
 
     def wanted(self, inputs: Sequence[Any]) -> Values:
-        """What the smaller network should return."""
+        """Return the dense values that the smaller network should return."""
         with torch.no_grad():
             outputs, inside = self.dense(*inputs)
         return outputs, [
-            each.staying(value) for each, value in zip(self.inner, inside, strict=True)
+            each.kept_part(value) for each, value in zip(self.inner, inside, strict=True)
         ]
 
 
 def _inner(
-    seen: Observations,
+    observations: Observations,
     cut: Cut,
     dense: Mapping[fx.Node, fx.Node],
     small: Mapping[fx.Node, fx.Node],
 ) -> tuple[Inner, ...]:
-    """Values that layers aim at, or the ReLUs behind them, each once; not the outputs themselves.
+    """Find the targets of layers, or the ReLUs after them, each once; outputs are left out.
 
     Args:
-        seen: names them, in its own graph.
-        cut: what is removed.
-        dense: from its nodes to those of the dense network.
-        small: to those of the smaller one.
+        observations: measurements, whose graph has the targets.
+        cut: which channels are removed.
+        dense: node of that graph -> node of the dense network.
+        small: node of that graph -> node of the smaller network.
     """
-    done = set(_leaves(seen.analysis.module))
+    done = set(_leaves(observations.analysis.module))
     found: dict[fx.Node, tuple[int, Tensor]] = {}
-    for layer, target in seen.targets.items():
-        rows = staying(layer, cut)
+    for layer, target in observations.targets.items():
+        rows = kept_channels(layer, cut)
         if rows is not None and target.end not in done:
             done.add(target.end)
             found[target.end] = layer.channel, rows.nonzero().flatten()
-    depths = _depths(seen.analysis.module, found)
+    depths = _depths(observations.analysis.module, found)
     return tuple(
         Inner(dense[node], small[node], channel, rows, depths[node])
         for node, (channel, rows) in found.items()
@@ -161,7 +165,7 @@ def _inner(
 
 
 def _depths(module: fx.GraphModule, counted: Container[fx.Node]) -> dict[fx.Node, int]:
-    """How many of the counted nodes lie on the longest way to each node, with itself."""
+    """Count the given nodes on the longest path to each node, itself included."""
     found: dict[fx.Node, int] = {}
     for node in module.graph.nodes:
         found[node] = max((found[n] for n in node.all_input_nodes), default=0) + (node in counted)
@@ -169,7 +173,7 @@ def _depths(module: fx.GraphModule, counted: Container[fx.Node]) -> dict[fx.Node
 
 
 def _read(module: fx.GraphModule) -> list[fx.Node]:
-    """The nodes; not those of tensors that nothing reads."""
+    """Return the nodes of a graph, without tensors that nothing reads."""
     return [n for n in module.graph.nodes if n.op != "get_attr" or n.users]
 
 
@@ -180,7 +184,7 @@ def _leaves(module: fx.GraphModule) -> list[Any]:
 def _returning(
     module: fx.GraphModule, floats: Sequence[bool], inner: Sequence[fx.Node]
 ) -> fx.GraphModule:
-    """The same graph, changed to take flat inputs and to return ``Values``."""
+    """Change a graph to take flat inputs and to return ``Values``."""
     outputs = [leaf for leaf, is_float in zip(_leaves(module), floats, strict=True) if is_float]
     module.graph.output_node().args = ((outputs, list(inner)),)
     module.graph.set_codegen(CodeGen())

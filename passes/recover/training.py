@@ -1,4 +1,4 @@
-"""The training loop of distillation: seeded, best-so-far, resumable after a kill."""
+"""The training loop of distillation: seeded, keeps the best weights, resumes after a kill."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from .distance import Distance, Outputs
 from .effort import Effort
 from .teacher_student import Pair
 
-__all__ = ["Held", "Loop", "Settings"]
+__all__ = ["BestWeights", "Loop", "Settings"]
 
 logger = logging.getLogger(__name__)
 
 EVALUATIONS = 10
-"""How often the held-out error is looked at, and a checkpoint written."""
+"""Evaluations of the held-out error in a run; at each a checkpoint is written."""
 
 INNER = 3.0
-"""Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/recovery.md``."""
+"""Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/experiments.md``."""
 
-ASTRAY = 2.0
-"""Training by depth is given up where the held-out error is so many times that of the start when it is first
-looked at. What was tried: ``docs/recovery.md``."""
+DIVERGED = 2.0
+"""Ratio of the held-out error at the first evaluation to that at the start, from which on weights by depth are
+given up and training starts again without them. What was tried: ``docs/experiments.md``."""
 
 _WARM_UP = 0.05
-"""Share of the effort in which the rate rises."""
+"""Share of the effort during which the learning rate rises."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: see ``Distil``; ``inner`` is the weight of values inside."""
+    """Settings of training: those of ``Distil``, and ``inner``, the weight of values inside."""
 
     effort: Effort
     augment: tuple[str, ...]
@@ -52,23 +52,23 @@ class Settings:
 
 
 @dataclass
-class Held:
-    """What a killed run must not lose.
+class BestWeights:
+    """Best weights so far and the progress of training, which a checkpoint keeps.
 
     Attributes:
         step: steps done.
-        seconds: spent on them.
-        first: held-out error before the first step.
-        best: the lowest since.
+        seconds: seconds spent.
+        first_error: held-out error before the first step.
+        best_error: lowest held-out error so far.
         evaluated: share of the effort at the last evaluation.
-        weights: of the best student.
-        alike: whether all values inside count alike by now.
+        weights: state dict of the student with the lowest error.
+        alike: whether weights by depth were given up, and all values inside count alike.
     """
 
     step: int = 0
     seconds: float = 0.0
-    first: float = math.inf
-    best: float = math.inf
+    first_error: float = math.inf
+    best_error: float = math.inf
     evaluated: float = 0.0
     weights: dict[str, Tensor] = field(default_factory=dict)
     alike: bool = False
@@ -76,22 +76,22 @@ class Held:
 
 @dataclass(frozen=True)
 class Loop:
-    """Everything that stays the same while the student is trained.
+    """Training loop, with everything that stays the same while the student is trained.
 
     Attributes:
         pair: the dense network and the student, whose weights change.
         draw: number of a step -> flat inputs.
         held_out: inputs and dense outputs that aren't trained on.
-        distance: of outputs.
-        inside: of values inside, all alike.
-        deep: of values inside by their depth: what training begins with. Where that leads it astray, it begins
-            anew with ``inside``, in what is left of the effort.
+        distance: distance of outputs.
+        inside: distance of values inside, all of the same weight.
+        deep: distance of values inside, weighted by their depth, with which training starts. If the held-out
+            error diverges (``DIVERGED``), it starts again with ``inside``, in what is left of the effort.
         settings: how to train.
-        optimizers: of the student; the rates that they have are their highest.
-        checkpoint: where to keep the state; ``None``: nowhere.
-        identity: a checkpoint of another run is not resumed.
-        progress: told how far it is.
-        begun: when the time began to run, by ``time.perf_counter``.
+        optimizers: optimisers of the student; their learning rates are the highest of the schedule.
+        checkpoint: file to write checkpoints to; ``None``: no checkpoints.
+        identity: hash of the run; a checkpoint of another run is not resumed.
+        progress: called with how far training is.
+        begun: when the pass began, by ``time.perf_counter``.
     """
 
     pair: Pair
@@ -107,40 +107,42 @@ class Loop:
     progress: Callable[[str], Any] | None
     begun: float
 
-    def run(self) -> Held:
+    def run(self) -> BestWeights:
         """Train until the effort is spent; the student ends with the best weights."""
         for group in self._groups():
             group["initial_lr"] = group["lr"]
-        held = self._resumed() or self._evaluated(Held(seconds=time.perf_counter() - self.begun))
+        so_far = self._resumed() or self._evaluated(
+            BestWeights(seconds=time.perf_counter() - self.begun)
+        )
         with torch.random.fork_rng(devices=[]):
-            while (share := self.settings.effort.share(held.step, held.seconds)) < 1:
+            while (share := self.settings.effort.share(so_far.step, so_far.seconds)) < 1:
                 start = time.perf_counter()
-                self._step(held, share)
-                held.step += 1
-                held.seconds += time.perf_counter() - start
-                share = self.settings.effort.share(held.step, held.seconds)
-                if share >= 1 or share - held.evaluated >= 1 / EVALUATIONS:
-                    first_look = not held.evaluated
-                    held.evaluated = share
-                    held = self._evaluated(held, may_restart=first_look)
-        self.student.load_state_dict(held.weights)
-        return held
+                self._step(so_far, share)
+                so_far.step += 1
+                so_far.seconds += time.perf_counter() - start
+                share = self.settings.effort.share(so_far.step, so_far.seconds)
+                if share >= 1 or share - so_far.evaluated >= 1 / EVALUATIONS:
+                    first_look = not so_far.evaluated
+                    so_far.evaluated = share
+                    so_far = self._evaluated(so_far, may_restart=first_look)
+        self.student.load_state_dict(so_far.weights)
+        return so_far
 
-    def _step(self, held: Held, share: float) -> None:
-        torch.manual_seed(self.settings.seed + held.step)  # for dropout
-        generator = torch.Generator().manual_seed(self.settings.seed + held.step)
-        inputs = augment(self.settings.augment, self.draw(held.step), generator)
+    def _step(self, so_far: BestWeights, share: float) -> None:
+        torch.manual_seed(self.settings.seed + so_far.step)  # for dropout
+        generator = torch.Generator().manual_seed(self.settings.seed + so_far.step)
+        inputs = augment(self.settings.augment, self.draw(so_far.step), generator)
         for group in self._groups():
             group["lr"] = group["initial_lr"] * _schedule(share)
         self.student.train(self.settings.batch_training)
         self.student.zero_grad()
-        self._loss(inputs, self.inside if held.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
+        self._loss(inputs, self.inside if so_far.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
 
     def _loss(self, inputs: Sequence[Any], distance: Distance) -> Tensor:
-        """The error of the outputs, and the mean of those of the values inside."""
+        """Return the error of the outputs plus the weighted mean error of the values inside."""
         wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
         error = self.distance.between(got, wanted)
@@ -152,14 +154,14 @@ class Loop:
 
     @property
     def student(self) -> fx.GraphModule:
-        """What is trained."""
+        """Student network, whose weights are trained."""
         return self.pair.small
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
-    def _evaluated(self, held: Held, *, may_restart: bool = False) -> Held:
-        """Look at the held-out error, keep the best, write a checkpoint; begin anew if it has gone astray."""
+    def _evaluated(self, so_far: BestWeights, *, may_restart: bool = False) -> BestWeights:
+        """Measure the held-out error, keep the best weights, write a checkpoint; start again if it diverges."""
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
@@ -167,19 +169,22 @@ class Loop:
                 float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out
             ]
         error = sum(errors) / len(errors)
-        if held.step == 0:
-            held.first = error
-        if error < held.best or not held.weights:  # an error that isn't a number is no best
-            held.best = error
-            held.weights = copy.deepcopy(self.student.state_dict())
-        if may_restart and self.deep != self.inside and not error < ASTRAY * held.first:
-            held.alike = True
-            self.student.load_state_dict(held.weights)
+        if so_far.step == 0:
+            so_far.first_error = error
+        # An error that isn't a number is never the best.
+        if error < so_far.best_error or not so_far.weights:
+            so_far.best_error = error
+            so_far.weights = copy.deepcopy(self.student.state_dict())
+        if may_restart and self.deep != self.inside and not error < DIVERGED * so_far.first_error:
+            so_far.alike = True
+            self.student.load_state_dict(so_far.weights)
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        held.seconds += time.perf_counter() - start
-        done = min(1.0, self.settings.effort.share(held.step, held.seconds))
-        logger.info("distil: %d steps, %.0f s, held-out error %.4f", held.step, held.seconds, error)
+        so_far.seconds += time.perf_counter() - start
+        done = min(1.0, self.settings.effort.share(so_far.step, so_far.seconds))
+        logger.info(
+            "distil: %d steps, %.0f s, held-out error %.4f", so_far.step, so_far.seconds, error
+        )
         if self.progress is not None:
             self.progress(f"distil {done:4.0%} error {error:.4f}")
         if self.checkpoint is not None:
@@ -187,25 +192,28 @@ class Loop:
                 self.checkpoint,
                 {
                     "identity": self.identity,
-                    "held": vars(held),
+                    "progress": vars(so_far),
                     "weights": self.student.state_dict(),
                     "optimizers": [each.state_dict() for each in self.optimizers],
                 },
             )
-        return held
+        return so_far
 
-    def _resumed(self) -> Held | None:
-        """The state of a killed run, if it was this one."""
+    def _resumed(self) -> BestWeights | None:
+        """Load the progress of a killed run, if it was this one."""
         found = read_checkpoint(self.checkpoint) if self.checkpoint is not None else None
-        if found is None or found.get("identity") != self.identity:
+        if found is None or "progress" not in found or found["identity"] != self.identity:
             return None
         self.student.load_state_dict(found["weights"])
         for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        return Held(**found["held"])
+        return BestWeights(**found["progress"])
 
 
 def _schedule(share: float) -> float:
-    """A short rise, then half a cosine: Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5."""
+    """Return the learning rate's factor: a short linear rise, then half a cosine.
+
+    Source: Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5.
+    """
     rise = min(1.0, (share + 1e-3) / _WARM_UP)
     return rise * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

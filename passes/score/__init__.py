@@ -1,4 +1,8 @@
-"""Criteria: how much each channel of each group matters."""
+"""Criteria: how much does each channel of each group matter?
+
+``criterion`` holds the interface and ``Scores``; each criterion has a file of its own, and ``score`` is
+the pass that runs one. A criterion that needs calibration data reads it from the observations.
+"""
 
 from __future__ import annotations
 
@@ -55,4 +59,4 @@ CRITERIA: dict[str, Criterion] = {
     "fisher": GroupFisher(),
     "snip": Connection(),
 }
-"""Criteria by the name they have on the command line: first those that need no data."""
+"""Criteria by their name on the command line; the first eight need no calibration data."""

@@ -1,4 +1,4 @@
-"""What the layers that read a group see: the activation at each contraction of its channels."""
+"""Activations of a group where layers read them: at each contraction of the group's channels."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from graphprune.data.calibration import Calibration
 from graphprune.ir.nodes import arguments, bind
 from graphprune.ops.facts import Contraction
 
-from .interpreter import Running, pieces, rows_of
+from .interpreter import CopyingInterpreter, chunks, rows_of
 
-__all__ = ["Reading", "read", "readings"]
+__all__ = ["ActivationTap", "find_taps", "run_taps"]
 
-PIECE = 16
-"""Samples per forward pass, where the batch is dynamic."""
+CHUNK = 16
+"""Samples per forward pass, where the batch size is dynamic."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One call that contracts a group, and the operand that brings the activations.
+class ActivationTap:
+    """One call that contracts a group, and the operand that holds the activations.
 
     Attributes:
         node: the call.
-        group: whose channels are contracted.
-        activations: that operand, and its dimension that holds the channels.
-        rows: ``[width, m]``: the rows of it that go with each channel.
-        weight: the other operand, which the contraction names.
-        weight_rows: ``[width, k]``: its rows.
-        moving: the other operand comes from the inputs as well.
+        group: the group whose channels are contracted.
+        activations: the operand with the activations, and its channel dimension.
+        rows: ``[width, m]``, indices of its rows that belong to each channel.
+        weight: the other operand, as the contraction names it.
+        weight_rows: ``[width, k]``, indices of the other operand's rows of each channel.
+        moving: whether the other operand depends on the inputs as well.
     """
 
     node: fx.Node
@@ -48,14 +48,14 @@ class Reading:
     moving: bool
 
 
-See = Callable[[Reading, torch.Tensor, torch.Tensor, int], None]
-"""Takes a reading, its activations, its weight, and the number of samples."""
+OnTap = Callable[[ActivationTap, torch.Tensor, torch.Tensor, int], None]
+"""Callback that takes a tap, its activations, its weight, and the number of samples."""
 
 
-def readings(analysis: Analysis) -> tuple[Reading, ...]:
-    """All readings of all groups, in the order of the calls.
+def find_taps(analysis: Analysis) -> tuple[ActivationTap, ...]:
+    """Find the taps of all groups, in the order of the calls.
 
-    Where the activations are no operand of the call, as within a recurrent layer, there is none.
+    A call whose activations aren't an operand, as within a recurrent layer, has no tap.
     """
     inputs = _from_inputs(analysis.module)
     return tuple(
@@ -63,40 +63,48 @@ def readings(analysis: Analysis) -> tuple[Reading, ...]:
         for node, facts in analysis.facts.items()
         for contraction in facts.contractions
         for group in _groups(analysis, contraction)
-        if (found := _reading(analysis, node, contraction, group, inputs)) is not None
+        if (found := _tap(analysis, node, contraction, group, inputs)) is not None
     )
 
 
-def read(
-    analysis: Analysis, wanted: tuple[Reading, ...], data: Calibration, samples: int, see: See
+def run_taps(
+    analysis: Analysis,
+    wanted: tuple[ActivationTap, ...],
+    data: Calibration,
+    samples: int,
+    on_tap: OnTap,
 ) -> None:
-    """Run the graph on the data, and show each wanted reading of each piece.
+    """Run the graph on the data chunk by chunk, and call ``on_tap`` for each wanted tap.
 
-    Nothing is stored, so that memory is bounded by one piece.
+    Nothing is stored, so that memory is bounded by one chunk.
     """
-    run = _Reader(analysis, wanted, see)
+    run = _TapRunner(analysis, wanted, on_tap)
     with torch.no_grad():
-        for count, inputs in pieces(analysis, data, samples, PIECE):
+        for count, inputs in chunks(analysis, data, samples, CHUNK):
             run.count = count
             run.outputs(inputs)
 
 
-class _Reader(Running):
-    def __init__(self, analysis: Analysis, wanted: tuple[Reading, ...], see: See) -> None:
+class _TapRunner(CopyingInterpreter):
+    """Interpreter that calls back at each tap."""
+
+    def __init__(
+        self, analysis: Analysis, wanted: tuple[ActivationTap, ...], on_tap: OnTap
+    ) -> None:
         super().__init__(analysis)
         self.count = 0
-        self._see = see
-        self._wanted: dict[fx.Node, list[Reading]] = {}
-        for reading in wanted:
-            self._wanted.setdefault(reading.node, []).append(reading)
+        self._on_tap = on_tap
+        self._wanted: dict[fx.Node, list[ActivationTap]] = {}
+        for tap in wanted:
+            self._wanted.setdefault(tap.node, []).append(tap)
 
     def run_node(self, n: fx.Node) -> Any:
-        """A call; what it reads is shown first."""
+        """Call back for the taps of a call, then run it."""
         if n in self._wanted:
             values = arguments(n, self.env.__getitem__)
-            for reading in self._wanted[n]:
-                x, weight = reading.activations.operand(values), reading.weight.operand(values)
-                self._see(reading, x, weight, self.count)
+            for tap in self._wanted[n]:
+                x, weight = tap.activations.operand(values), tap.weight.operand(values)
+                self._on_tap(tap, x, weight, self.count)
         return super().run_node(n)
 
 
@@ -107,13 +115,13 @@ def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
             yield analysis.groups[number]
 
 
-def _reading(
+def _tap(
     analysis: Analysis,
     node: fx.Node,
     contraction: Contraction,
     group: Group,
     inputs: frozenset[fx.Node],
-) -> Reading | None:
+) -> ActivationTap | None:
     weight_rows = rows_of(analysis.labels.resolve(contraction.axis), group)
     own = contraction.operand(bind(node))
     for name, item, operand in _candidates(node, contraction):
@@ -123,7 +131,7 @@ def _reading(
         for dim, axis in enumerate(layout):
             rows = rows_of(analysis.labels.resolve(axis), group)
             if rows is not None and weight_rows is not None:
-                return Reading(
+                return ActivationTap(
                     node,
                     group,
                     Contraction(name, dim, axis, item),
@@ -138,7 +146,7 @@ def _reading(
 def _candidates(
     node: fx.Node, contraction: Contraction
 ) -> Iterator[tuple[str, int | None, fx.Node]]:
-    """The other tensor operands; of lists, those of the one that the contraction is in."""
+    """Yield the other tensor operands; of lists, those of the list that the contraction is in."""
     for name, value in bind(node).items():
         if isinstance(value, fx.Node) and name != contraction.argument:
             yield name, None, value
@@ -151,7 +159,7 @@ def _candidates(
 
 
 def _from_inputs(module: fx.GraphModule) -> frozenset[fx.Node]:
-    """The nodes whose values depend on an input."""
+    """Return the nodes whose values depend on an input."""
     found: set[fx.Node] = set()
     for node in module.graph.nodes:
         if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):

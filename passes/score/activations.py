@@ -1,4 +1,4 @@
-"""Criteria that look at activations alone, where the next layers read them."""
+"""Criteria from activations, where the next layers read them: variance, and rank of feature maps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .activation_taps import Reading, read, readings
+from .activation_taps import ActivationTap, find_taps, run_taps
 from .criterion import Scores, additive
-from .interpreter import required
+from .interpreter import required_data
 from .magnitude import Magnitude
 
 __all__ = ["ActivationVariance", "FeatureRank"]
@@ -22,9 +22,9 @@ __all__ = ["ActivationVariance", "FeatureRank"]
 
 @dataclass(frozen=True)
 class ActivationVariance:
-    """``Var(h_c) * |W[:, c]|^2``, summed over all layers that read the channel.
+    """Variance of a channel times the squared norm of the weights that read it, summed over layers.
 
-    It is the mean squared error of those layers' outputs if the channel is replaced by its
+    ``Var(h_c) * |W[:, c]|^2`` is the mean squared error of those layers' outputs if the channel is replaced by its
     mean, as long as channels don't vary together.
 
     Source: An et al. 2024 (FLAP, arXiv:2312.11983, section 3.2) and Berisha et al. 2025
@@ -33,37 +33,37 @@ class ActivationVariance:
     different groups are on the scale of the layers' own outputs.
 
     Attributes:
-        samples: how many of the calibration samples to use at most.
+        samples: most calibration samples to use.
     """
 
     needs_data: ClassVar[bool] = True
     samples: int = 1024
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score all groups; those whose readers have no tap, by L2 magnitude.
 
         Raises:
-            OptionError: if there is no data.
+            OptionError: if there is no calibration data.
         """
-        wanted = readings(analysis)
-        moments = {id(reading): _Moments() for reading in wanted}
-        read(
+        wanted = find_taps(analysis)
+        moments = {id(tap): _VarianceSums() for tap in wanted}
+        run_taps(
             analysis,
             wanted,
-            required(seen, "variance"),
+            required_data(observations, "variance"),
             self.samples,
-            lambda reading, x, w, count: moments[id(reading)].add(reading, x, w, count),
+            lambda tap, x, w, count: moments[id(tap)].add(tap, x, w, count),
         )
         values: dict[str, NDArray[np.float64]] = {}
-        for reading in wanted:
-            score = moments[id(reading)].score(reading)
-            values[reading.group.id] = values.get(reading.group.id, 0.0) + score
+        for tap in wanted:
+            score = moments[id(tap)].score(tap)
+            values[tap.group.id] = values.get(tap.group.id, 0.0) + score
         found, notes = _filled(analysis, values)
         return additive(found, notes)
 
 
-class _Moments:
-    """Running sums over samples and positions, of values less those of the first piece's mean."""
+class _VarianceSums:
+    """Running sums over samples and positions, of values less the mean of the first chunk."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -73,25 +73,25 @@ class _Moments:
         self.squares = torch.zeros(())
         self.norms = torch.zeros(())
 
-    def add(self, reading: Reading, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
-        """Take in a piece."""
-        rows = x.movedim(reading.activations.dim, 0).flatten(1).double()
+    def add(self, tap: ActivationTap, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
+        """Add the activations of a chunk of ``count`` samples."""
+        rows = x.movedim(tap.activations.dim, 0).flatten(1).double()
         if not self.count:
             self.centre = rows.mean(1, keepdim=True)
         rows = rows - self.centre
         self.sums = self.sums + rows.sum(1)
         self.squares = self.squares + rows.square().sum(1)
-        norm = weight.double().movedim(reading.weight.dim, 0).flatten(1).square().sum(1)
-        self.norms = self.norms + norm * (1 if reading.moving else count)
+        norm = weight.double().movedim(tap.weight.dim, 0).flatten(1).square().sum(1)
+        self.norms = self.norms + norm * (1 if tap.moving else count)
         self.count += rows.shape[1]
         self.samples += count
 
-    def score(self, reading: Reading) -> NDArray[np.float64]:
-        """``[width]``."""
+    def score(self, tap: ActivationTap) -> NDArray[np.float64]:
+        """Return the score of each channel, ``[width]``."""
         mean = self.sums / max(self.count, 1)
         variance = (self.squares / max(self.count, 1) - mean.square()).clamp_min(0)
-        ours = variance.cpu().numpy()[reading.rows]
-        norms = (self.norms / max(self.samples, 1)).cpu().numpy()[reading.weight_rows]
+        ours = variance.cpu().numpy()[tap.rows]
+        norms = (self.norms / max(self.samples, 1)).cpu().numpy()[tap.weight_rows]
         if ours.shape == norms.shape:
             return (ours * norms).sum(1)
         # In a grouped convolution each group of filters reads rows of its own.
@@ -107,33 +107,33 @@ class FeatureRank:
     bounded by the size of the map, so scores compare within a group only.
 
     Attributes:
-        samples: how many of the calibration samples to use at most: ranks vary little between
-            samples, and take a singular value decomposition each.
+        samples: most calibration samples to use; ranks vary little between samples, and each takes
+            a singular value decomposition.
     """
 
     needs_data: ClassVar[bool] = True
     samples: int = 64
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups; of those that no layer is seen to read, by L2 magnitude.
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score all groups; those whose readers have no tap, by L2 magnitude.
 
         Raises:
-            OptionError: if there is no data.
+            OptionError: if there is no calibration data.
         """
-        wanted = readings(analysis)
+        wanted = find_taps(analysis)
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         shown = dict.fromkeys(totals, 0)
         flat: dict[str, bool] = {}
 
-        def see(reading: Reading, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
-            maps = _maps(reading, x, count)
-            name = reading.group.id
+        def on_tap(tap: ActivationTap, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
+            maps = _maps(tap, x, count)
+            name = tap.group.id
             flat[name] = flat.get(name, True) and min(maps.shape[-2:]) == 1
             ranks = torch.linalg.matrix_rank(maps.float()).double()
             totals[name] += ranks.sum(1).cpu().numpy()
             shown[name] += maps.shape[1]
 
-        read(analysis, wanted, required(seen, "hrank"), self.samples, see)
+        run_taps(analysis, wanted, required_data(observations, "hrank"), self.samples, on_tap)
         found, notes = _filled(
             analysis, {name: totals[name] / count for name, count in shown.items() if count}
         )
@@ -142,9 +142,9 @@ class FeatureRank:
         return Scores(found, (*notes, note) if vectors else notes)
 
 
-def _maps(reading: Reading, x: torch.Tensor, count: int) -> torch.Tensor:
-    """``[width, samples, rows, columns]``: the last axis is the columns, all others the rows."""
-    maps = x.movedim(reading.activations.dim, 0)[torch.from_numpy(reading.rows)]
+def _maps(tap: ActivationTap, x: torch.Tensor, count: int) -> torch.Tensor:
+    """Reshape activations to maps ``[width, samples, rows, columns]``; the last axis is the columns."""
+    maps = x.movedim(tap.activations.dim, 0)[torch.from_numpy(tap.rows)]
     width, several = maps.shape[:2]
     rest = maps.shape[2:]
     batched = bool(rest) and rest[0] == count
@@ -156,10 +156,10 @@ def _maps(reading: Reading, x: torch.Tensor, count: int) -> torch.Tensor:
 def _filled(
     analysis: Analysis, values: dict[str, NDArray[np.float64]]
 ) -> tuple[dict[str, NDArray[np.float64]], tuple[str, ...]]:
-    """Scores of all groups: those given, the others by L2 magnitude; and a note of them."""
+    """Score the groups without values by L2 magnitude, and add a note that names them."""
     without = [g.id for g in analysis.groups if g.id not in values]
     if not without:
         return values, ()
     magnitude = Magnitude(p=2)(analysis).values
-    note = f"no layer is seen to read it, scored by L2 magnitude: {', '.join(without)}"
+    note = f"no activations where layers read it, scored by L2 magnitude: {', '.join(without)}"
     return {g.id: values.get(g.id, magnitude[g.id]) for g in analysis.groups}, (note,)

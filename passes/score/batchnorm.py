@@ -1,4 +1,4 @@
-"""BatchNorm scale."""
+"""Criterion by BatchNorm scales (network slimming)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BatchNormScale"]
 
 @dataclass(frozen=True)
 class BatchNormScale:
-    """Sum of ``|gamma|`` over the BatchNorms a channel passes.
+    """Sum of the absolute BatchNorm scales ``|gamma|`` that a channel passes.
 
     Source: Liu et al. 2017 (Slimming, arXiv:1708.06519, section 3).
 
@@ -29,8 +29,8 @@ class BatchNormScale:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups."""
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups."""
         scales = {
             node.args[1].target
             for node in analysis.facts
@@ -39,10 +39,10 @@ class BatchNormScale:
         scores = dict(Magnitude(p=1)(analysis).values)
         without: list[str] = []
         for group in analysis.groups:
-            found = [o for o in group.occurrences if o.tensor in scales]
-            if found:
+            passed = [o for o in group.occurrences if o.tensor in scales]
+            if passed:
                 tensors = analysis.tensors
-                parts = [per_channel(tensors[o.tensor].detach().abs().double(), o) for o in found]
+                parts = [per_channel(tensors[o.tensor].detach().abs().double(), o) for o in passed]
                 scores[group.id] = sum(parts[1:], parts[0])
             else:
                 without.append(group.id)

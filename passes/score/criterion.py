@@ -1,4 +1,4 @@
-"""The criterion interface."""
+"""The interface of criteria, and the scores they return."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Criterion", "Scores", "additive", "count_readers"]
 
 @dataclass(frozen=True)
 class Scores:
-    """Importance of channels.
+    """Importance scores of all channels, and the distortion curves of all groups.
 
     Attributes:
         values: group id -> ``[width]``, float64, not negative; comparable between groups as far
             as the criterion makes it so.
-        notes: what the user should know of how they came about.
-        readers: group id -> how many layers read the group; 1 where it isn't said.
-        curves: group id -> ``[width + 1]``, for criteria that know the distortion itself; it
-            belongs to the order of the values.
+        notes: remarks for the user on how they were computed.
+        readers: group id -> number of layers that read the group; 1 where it is absent.
+        curves: group id -> ``[width + 1]``, for criteria that measure the distortion itself, when
+            channels are removed in the order of the values.
         variants: other forms of the curves, by name, for ``Choose`` to try.
     """
 
@@ -36,13 +36,13 @@ class Scores:
     variants: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     def order(self, group: str) -> NDArray[np.int64]:
-        """Channels from most to least important; equal ones by number."""
+        """Return the channels from most to least important; equal ones by number."""
         return np.argsort(-self.values[group], kind="stable")
 
     def curve(self, group: str) -> NDArray[np.float64]:
-        """``[width + 1]``: distortion when w channels are kept; 0 at the full width.
+        """Return the distortion ``[width + 1]`` by number of channels kept; 0 at the full width.
 
-        Where the criterion doesn't say, it is the share of the group's score that is removed,
+        Where the criterion gives no curve, it is the share of the group's score that is removed,
         once for each layer that reads the group: a residual stream that feeds ten layers isn't
         cut as lightly as the inside of one block.
         """
@@ -54,12 +54,12 @@ class Scores:
         return np.maximum(1.0 - kept / kept[-1], 0.0) * self.readers.get(group, 1)
 
     def keep(self, group: str, width: int) -> tuple[int, ...]:
-        """The ``width`` most important channels, ascending."""
+        """Return the ``width`` most important channels, ascending."""
         return tuple(sorted(int(i) for i in self.order(group)[:width]))
 
 
 def additive(values: Mapping[str, NDArray[np.float64]], notes: tuple[str, ...] = ()) -> Scores:
-    """Scores that are on one scale in all groups: a curve is the sum of what is removed."""
+    """Make scores that are on one scale in all groups: a curve sums the scores that are removed."""
     curves = {
         name: np.concatenate([np.cumsum(np.sort(v))[::-1], [0.0]]) for name, v in values.items()
     }
@@ -67,7 +67,7 @@ def additive(values: Mapping[str, NDArray[np.float64]], notes: tuple[str, ...] =
 
 
 def count_readers(analysis: Analysis) -> dict[str, int]:
-    """Group id -> number of calls that contract the group's channels."""
+    """Count the calls that contract each group's channels, by group id; at least 1."""
     counts = dict.fromkeys((group.id for group in analysis.groups), 0)
     for facts in analysis.facts.values():
         for contraction in facts.contractions:
@@ -79,19 +79,19 @@ def count_readers(analysis: Analysis) -> dict[str, int]:
 
 
 class Criterion(Protocol):
-    """Scores every channel of every group.
+    """Criterion that scores every channel of every group.
 
     Attributes:
-        needs_data: whether it can't do without calibration data.
+        needs_data: whether it needs calibration data.
     """
 
     needs_data: ClassVar[bool]
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Score the channels of all groups, reducing over all parameters of each.
 
         Args:
-            analysis: of the dense program.
-            seen: measurements on calibration data, and the data itself, if there are any.
+            analysis: the analysis of the dense program.
+            observations: measurements on calibration data, and the data itself, if there are any.
         """
         ...

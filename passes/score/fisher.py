@@ -1,4 +1,4 @@
-"""Group Fisher information."""
+"""Criterion by group Fisher information: second-order change of the loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
 from .gradients import Probes
-from .interpreter import required
+from .interpreter import required_data
 
 __all__ = ["GroupFisher"]
 
@@ -32,21 +32,23 @@ class GroupFisher:
     on one scale.
 
     Attributes:
-        probes: random projections of the outputs.
+        probes: random projections of the outputs, whose gradients are used.
     """
 
     needs_data: ClassVar[bool] = True
     probes: Probes = field(default_factory=Probes)
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups.
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups.
 
         Raises:
-            OptionError: if there is no data, or gradients aren't finite.
+            OptionError: if there is no calibration data, or gradients aren't finite.
         """
         total = np.zeros(len(analysis.labels))
         samples = 0
-        for count, gradient in self.probes.of_gates(analysis, required(seen, "fisher")):
+        for count, gradient in self.probes.of_gates(
+            analysis, required_data(observations, "fisher")
+        ):
             total += gradient.numpy() ** 2
             samples += count
         return additive({g.id: total[g.labels] / 2 / max(samples, 1) for g in analysis.groups})

@@ -1,8 +1,8 @@
-"""Gradients without labels.
+"""Gradients of random projections of the outputs, which need no labels.
 
 There are no labels, so there is no training loss. What pruning must keep is the network's
 output ``f(x)``, and criteria need to know how far it moves. So the loss of sample ``n`` is the
-projection of its output onto a random vector of signs, ``L_n = <e_n, f(x_n)>``, drawn anew for
+projection of its output onto a random vector of signs, ``L_n = <e_n, f(x_n)>``, drawn again for
 each sample. Its gradient is ``J_n^T e_n`` with the Jacobian ``J_n`` of the output, and since
 the signs are independent with mean 0 and variance 1,
 
@@ -16,8 +16,8 @@ the signs are independent with mean 0 and variance 1,
 This is the same for any network and any number of outputs: nothing is assumed about classes,
 and the gradient of a network that is sure of its predictions doesn't vanish, as that of the
 cross-entropy against them does. All elements of all floating-point outputs count alike. Cross
-terms between samples have mean 0, so that a whole piece of a batch takes one backward pass;
-small pieces give more independent draws for the same work.
+terms between samples have mean 0, so that a whole chunk of a batch takes one backward pass;
+small chunks give more independent draws for the same work.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from graphprune.errors import OptionError
 from graphprune.ir.nodes import arguments, split_arguments
 from graphprune.ops.facts import Contraction
 
-from .interpreter import Running, pieces
+from .interpreter import CopyingInterpreter, chunks
 
 __all__ = ["Gated", "Probes"]
 
-PIECE = 4
-"""Samples per backward pass, where the batch is dynamic."""
+CHUNK = 4
+"""Samples per backward pass, where the batch size is dynamic."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Probes:
     """Random projections of the outputs, and their gradients.
 
     Attributes:
-        samples: how many of the calibration samples to use at most.
-        draws: random projections of each.
-        seed: of the random signs.
+        samples: most calibration samples to use.
+        draws: random projections of each sample.
+        seed: seed of the random signs.
     """
 
     samples: int = 256
@@ -62,7 +62,7 @@ class Probes:
     def of_parameters(
         self, analysis: Analysis, data: Calibration
     ) -> Iterator[tuple[int, dict[int, torch.Tensor]]]:
-        """Per projection of a piece: its samples, and gradients by ``id`` of the parameter."""
+        """Yield, per projection of a chunk, its number of samples and gradients by ``id`` of the parameter."""
         parameters = {
             id(t): t
             for t in analysis.tensors.values()
@@ -71,21 +71,25 @@ class Probes:
         leaves = {key: t.detach().clone().requires_grad_() for key, t in parameters.items()}
         tensors = {name: leaves[id(t)] for name, t in analysis.tensors.items() if id(t) in leaves}
         for count, found in self._gradients(
-            Running(analysis, tensors), analysis, data, list(leaves.values())
+            CopyingInterpreter(analysis, tensors), analysis, data, list(leaves.values())
         ):
             yield count, dict(zip(leaves, found, strict=True))
 
     def of_gates(self, analysis: Analysis, data: Calibration) -> Iterator[tuple[int, torch.Tensor]]:
-        """Per projection of a piece: its samples, and gradients ``[labels]`` of `Gated`."""
+        """Yield, per projection of a chunk, its number of samples and gradients ``[labels]`` of `Gated`."""
         gates = torch.ones(len(analysis.labels), dtype=torch.float64, requires_grad=True)
         for count, found in self._gradients(Gated(analysis, gates), analysis, data, [gates]):
             yield count, found[0]
 
     def _gradients(
-        self, run: Running, analysis: Analysis, data: Calibration, leaves: Sequence[torch.Tensor]
+        self,
+        run: CopyingInterpreter,
+        analysis: Analysis,
+        data: Calibration,
+        leaves: Sequence[torch.Tensor],
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         generator = torch.Generator().manual_seed(self.seed)
-        for count, inputs in pieces(analysis, data, self.samples, PIECE):
+        for count, inputs in chunks(analysis, data, self.samples, CHUNK):
             # Graphs overwrite values in place; autograd keeps what it needs of them.
             with torch.enable_grad(), allow_mutation_on_saved_tensors():
                 values = [
@@ -122,14 +126,14 @@ def _projected(
     return gradients
 
 
-class Gated(Running):
-    """Multiplies every contracted operand by gates, one for each label.
+class Gated(CopyingInterpreter):
+    """Interpreter that multiplies every contracted operand by gates, one for each label.
 
     A gate at 1 changes nothing; one at 0 removes its channels exactly as the oracle does, in
     all layers that read the group at once.
 
     Args:
-        analysis: whose graph to run.
+        analysis: the analysis whose graph is run.
         gates: ``[labels]``.
     """
 
@@ -140,7 +144,7 @@ class Gated(Running):
         self._gates = gates
 
     def run_node(self, n: fx.Node) -> Any:
-        """A call whose contracted operands are gated first."""
+        """Multiply the contracted operands of a call by their gates, then run it."""
         facts = self._facts.get(n)
         if facts is None or not facts.contractions:
             return super().run_node(n)

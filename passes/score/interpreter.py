@@ -1,4 +1,4 @@
-"""Running the analysed graph on calibration data, with a hand on its tensors and operands."""
+"""Run the analysed graph on calibration data, with values in place of its stored tensors."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
-__all__ = ["Running", "pieces", "required", "rows_of"]
+__all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]
 
 _NARROW = (torch.float16, torch.bfloat16)
 
 
-class Running(fx.Interpreter):
-    """Runs the graph of an analysis on copies of its tensors; 16-bit floats as 32-bit ones.
+class CopyingInterpreter(fx.Interpreter):
+    """Interpreter that runs a graph on copies of its tensors; 16-bit floats as 32-bit ones.
 
     Args:
-        analysis: whose graph to run.
-        tensors: values in place of the stored ones, by name; gradients reach them.
+        analysis: the analysis whose graph is run.
+        tensors: values in place of the stored ones, by name; gradients flow to them.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Running(fx.Interpreter):
         self._device = next((t.device for t in self._stored.values()), torch.device("cpu"))
 
     def outputs(self, inputs: tuple[Any, ...]) -> list[Any]:
-        """Flat outputs for flat inputs."""
+        """Run the graph on flat inputs, and return its flat outputs."""
         own = [
             _widened(x.to(self._device, copy=True)) if isinstance(x, torch.Tensor) else x
             for x in inputs
@@ -48,7 +48,7 @@ class Running(fx.Interpreter):
         return pytree.tree_leaves(self.run(*own, enable_io_processing=False))
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """A copy, since the graph may write into it."""
+        """Return a copy of a stored tensor, since the graph may write into it."""
         if target in self._given:
             return _widened(self._given[target].clone())
         if target in self._stored:
@@ -56,37 +56,37 @@ class Running(fx.Interpreter):
         return super().get_attr(target, args, kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Types among the arguments are widened as the tensors are."""
+        """Run a call; types among its arguments are widened as the tensors are."""
         args, kwargs = pytree.tree_map(_wide_type, (args, kwargs))
         return super().call_function(target, args, kwargs)
 
 
-def required(seen: Observations | None, criterion: str) -> Calibration:
-    """The data, for a criterion that can't do without.
+def required_data(observations: Observations | None, criterion: str) -> Calibration:
+    """Return the calibration data, for a criterion that needs it.
 
     Raises:
-        OptionError: if there is none.
+        OptionError: if there is no calibration data.
     """
-    if seen is None:
+    if observations is None:
         raise OptionError(
             f"{criterion} needs calibration data",
             hint="give inputs of the model; a few hundred unlabelled ones suffice",
             options=("calibration",),
         )
-    return seen.data
+    return observations.data
 
 
-def pieces(
+def chunks(
     analysis: Analysis, data: Calibration, samples: int, size: int
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """The first samples of the data, a few at a time, with their number.
+    """Yield the first samples of the data in chunks, each with its number of samples.
 
     Args:
-        analysis: says which inputs have a dynamic leading dimension. Batches of programs that
-            have none, or several unlike ones, stay as they are.
-        data: the batches.
-        samples: stop when there are as many.
-        size: how many at a time.
+        analysis: tells which inputs have a dynamic leading dimension. Batches of programs that
+            have none, or several different ones, stay whole.
+        data: the calibration data.
+        samples: number of samples to yield in all.
+        size: most samples of a chunk.
     """
     split = _batched(analysis.module) if not data.whole else [False for _ in data.batches[0]]
     left = samples
@@ -108,7 +108,7 @@ def pieces(
 
 
 def _batched(module: fx.GraphModule) -> list[bool]:
-    """Per input, whether its leading dimension is the dynamic one of the batch."""
+    """Return per input whether its leading dimension is the dynamic batch dimension."""
     leading: list[Any] = []
     for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
@@ -119,7 +119,7 @@ def _batched(module: fx.GraphModule) -> list[bool]:
 
 
 def rows_of(axis: Axis, group: Group) -> NDArray[np.int64] | None:
-    """``[width, m]``: the rows of a resolved axis that go with each channel, if they all occur."""
+    """Return the rows ``[width, m]`` of a resolved axis that belong to each channel, if all channels occur."""
     row, column = np.nonzero(np.isin(axis, group.labels))
     return by_channel(group, axis[row, column], row)
 
@@ -127,7 +127,7 @@ def rows_of(axis: Axis, group: Group) -> NDArray[np.int64] | None:
 def by_channel(
     group: Group, labels: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """``[width, m]``: the rows that carry each channel's label, if all labels occur equally often."""
+    """Return the rows ``[width, m]`` with each channel's label, if all labels occur equally often."""
     names, counts = np.unique(labels, return_counts=True)
     if len(names) != group.width or np.ptp(counts):
         return None

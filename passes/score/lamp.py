@@ -1,4 +1,4 @@
-"""Layer-adaptive magnitude."""
+"""Criterion by layer-adaptive magnitude (LAMP)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["LayerAdaptive"]
 
 @dataclass(frozen=True)
 class LayerAdaptive:
-    """Squared magnitude over the sum of those of the group that are not smaller.
+    """Squared magnitude, divided by the sum of all in the group that are not smaller.
 
     Source: Lee et al. 2021 (LAMP, arXiv:2010.07611, section 2.1), with channels of a group in
     the place of weights of a layer. Made to be compared between groups: the largest channel of
@@ -29,8 +29,8 @@ class LayerAdaptive:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups."""
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups."""
         energy = Magnitude(p=2)(analysis).values
         return additive({name: _score(values) for name, values in energy.items()})
 

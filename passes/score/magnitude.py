@@ -1,4 +1,4 @@
-"""Group magnitude."""
+"""Criterion by magnitude: L1 or L2 norm of all weights of a channel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Magnitude", "parameters", "per_channel"]
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Sum of ``|w| ** p`` over every parameter row that goes with the channel.
+    """Sum of ``|w| ** p`` over every parameter row that belongs to the channel.
 
     For p = 1 this is the filter norm of Li et al. 2017 (arXiv:1608.08710, section 3.1), taken
     over the whole group as in Fang et al. 2023 (DepGraph, arXiv:2301.12900, equation 4).
@@ -32,8 +32,8 @@ class Magnitude:
     needs_data: ClassVar[bool] = False
     p: int = 2
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups; each group's own sum, not normalised."""
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score all groups, each by its own sum, not normalised."""
         return Scores({g.id: self._score(analysis, g) for g in analysis.groups})
 
     def _score(self, analysis: Analysis, group: Group) -> NDArray[np.float64]:
@@ -44,18 +44,18 @@ class Magnitude:
 
 
 def parameters(analysis: Analysis, group: Group) -> Iterator[tuple[torch.nn.Parameter, Occurrence]]:
-    """The parameters a group occurs in, each axis once, whatever names the tensor has."""
-    seen: set[tuple[int, int]] = set()
+    """Yield the parameters that a group occurs in, each axis once, whatever names the tensor has."""
+    visited: set[tuple[int, int]] = set()
     for where in group.occurrences:
         tensor = analysis.tensors[where.tensor]
         key = (id(tensor), where.dim)
-        if isinstance(tensor, torch.nn.Parameter) and key not in seen:
-            seen.add(key)
+        if isinstance(tensor, torch.nn.Parameter) and key not in visited:
+            visited.add(key)
             yield tensor, where
 
 
 def per_channel(values: torch.Tensor, where: Occurrence) -> NDArray[np.float64]:
-    """Sum a tensor over all that belongs to each channel: ``[width]``.
+    """Sum a tensor over the rows of each channel: ``[width]``.
 
     Raises:
         OptionError: if the tensor has no values.

@@ -1,8 +1,9 @@
-"""Curves of groups, on the scale of the network's output.
+"""Distortion curves of groups, measured on the scale of the network's output.
 
-A sweep gives the shape of a curve in the unit of the readers' outputs; how much that matters at
-the end is measured: cut one group, refit its readers, run the rest of the network, and compare
-its outputs with the dense ones on data kept aside. A few widths of each group suffice.
+Backward elimination (``obs``) gives the shape of a curve in the unit of the readers' outputs. How
+much that matters at the end is measured: cut one group, refit its readers, run the rest of the
+network, and compare its outputs with the dense ones on held-out data. A few widths of each group
+suffice.
 """
 
 from __future__ import annotations
@@ -20,96 +21,98 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.ops.facts import axes_of
-from graphprune.passes.observe import Frontier, Layer, Observations, put, sizes
+from graphprune.passes.observe import Layer, Observations, StagedRun, regression_sizes, set_weights
 
 from .criterion import Scores
-from .obs import Reader, Sweep, find_readers, sweep
+from .obs import BackwardElimination, ReaderLayer, eliminate_backwards, find_readers
 
-__all__ = ["Curve", "measure"]
+__all__ = ["MeasuredCurve", "measure"]
 
 SHARES = (0.75, 0.5, 0.25)
-"""Widths at which a group is measured, as shares of its own."""
+"""Widths at which a group is measured, as shares of its dense width."""
 
 FLOOR, CEILING = 1e-12, 1e6
-"""Errors below are none, and those above are all the same."""
+"""Range of measured errors: below the first they count as none, above the second all alike."""
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What is known of one group.
+class MeasuredCurve:
+    """Distortion of one group: the local error, and the network's error at a few widths.
 
     Attributes:
         order: channels in the order of removal.
-        local: ``[width]``: error in the readers' outputs, when so many channels have gone.
-        measured: channels gone -> relative squared error of the network's outputs.
+        local: ``[width]``, squared error in the readers' outputs by number of channels removed.
+        measured: channels removed -> relative squared error of the network's outputs.
     """
 
     order: tuple[int, ...]
     local: NDArray[np.float64]
     measured: Mapping[int, float]
 
-    def ratios(self) -> list[tuple[int, float]]:
-        """Channels gone, and the logarithm of measured error over local error there."""
+    def log_ratios(self) -> list[tuple[int, float]]:
+        """Return numbers of channels removed, each with the logarithm of measured over local error."""
         return [
             (gone, float(np.log(np.clip(error, FLOOR, CEILING) / max(self.local[gone], FLOOR))))
             for gone, error in sorted(self.measured.items())
         ]
 
     def scaled(self, share: float) -> NDArray[np.float64]:
-        """The local curve times its mean ratio to the power of ``share``."""
-        ratios = [ratio for _, ratio in self.ratios()]
-        factor = np.exp(share * float(np.mean(ratios))) if ratios else 1.0
+        """Return the local curve times its mean ratio of measured to local error to the power ``share``."""
+        log_ratios = [ratio for _, ratio in self.log_ratios()]
+        factor = np.exp(share * float(np.mean(log_ratios))) if log_ratios else 1.0
         return self.by_width(self.local * factor)
 
-    def through(self) -> NDArray[np.float64]:
-        """Through the measured points; between them the local curve gives the shape."""
-        points = self.ratios()
+    def interpolated(self) -> NDArray[np.float64]:
+        """Return the curve through the measured points, with the local curve's shape between them."""
+        points = self.log_ratios()
         if not points:
             return self.by_width(self.local)
-        gone, ratios = zip(*points, strict=True)
-        factor = np.exp(np.interp(np.arange(len(self.local)), gone, ratios))
+        gone, log_ratios = zip(*points, strict=True)
+        factor = np.exp(np.interp(np.arange(len(self.local)), gone, log_ratios))
         return self.by_width(self.local * factor)
 
     @staticmethod
     def by_width(lost: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``[width + 1]`` by channels kept, made non-increasing; keeping none is worse still."""
+        """Turn errors by channels removed into ``[width + 1]`` by channels kept, made non-increasing."""
         rising = np.maximum.accumulate(np.append(lost, 2 * lost[-1] + FLOOR))
         return rising[::-1].copy()
 
 
-def measure(seen: Observations, fallback: Scores) -> dict[str, Curve]:
-    """The curves of all groups.
+def measure(observations: Observations, fallback: Scores) -> dict[str, MeasuredCurve]:
+    """Measure the distortion curves of all groups.
 
     Args:
-        seen: measurements of the dense network.
-        fallback: orders groups that no layer reads, such as the inner axis of ``q kᵀ``.
+        observations: measurements of the dense network.
+        fallback: scores that order groups which no layer reads, such as the inner axis of ``q kᵀ``.
 
     Returns:
         Group id -> curve.
     """
-    readers = find_readers(seen)
-    place = {node: i for i, node in enumerate(seen.analysis.module.graph.nodes)}
-    numbers = list(seen.held_out)
-    run = Frontier(seen.analysis.module, [seen.batches[b] for b in numbers])
-    found: dict[str, Curve] = {}
-    touched = _touched(seen.analysis) if not all(readers.values()) else {}
+    readers = find_readers(observations)
+    place = {node: i for i, node in enumerate(observations.analysis.module.graph.nodes)}
+    numbers = list(observations.held_out)
+    run = StagedRun(observations.analysis.module, [observations.batches[b] for b in numbers])
+    found: dict[str, MeasuredCurve] = {}
+    touched = _touched(observations.analysis) if not all(readers.values()) else {}
     first = {
         name: min((r.layer.node for r in own), key=place.__getitem__) if own else touched[name]
         for name, own in readers.items()
     }
-    for number, group in enumerate(sorted(seen.analysis.groups, key=lambda g: place[first[g.id]])):
-        seen.tell("score", number, len(seen.analysis.groups))
+    for number, group in enumerate(
+        sorted(observations.analysis.groups, key=lambda g: place[first[g.id]])
+    ):
+        observations.tell("score", number, len(observations.analysis.groups))
         run.advance(first[group.id])
         if not readers[group.id]:
-            found[group.id] = _without_reader(seen, run, group, fallback)
+            found[group.id] = _without_reader(observations, run, group, fallback)
             continue
-        result = sweep(seen, group, readers[group.id], _points(group))
+        result = eliminate_backwards(observations, group, readers[group.id], _points(group))
         errors = {
-            group.width - left: _suffix_error(seen, run, readers[group.id], result, left)
+            group.width - left: _suffix_error(observations, run, readers[group.id], result, left)
             for left in result.refits
         }
-        found[group.id] = Curve(result.order, result.curve, errors)
-    return {group.id: found[group.id] for group in seen.analysis.groups}
+        found[group.id] = MeasuredCurve(result.order, result.curve, errors)
+    return {group.id: found[group.id] for group in observations.analysis.groups}
 
 
 def _points(group: Group) -> tuple[int, ...]:
@@ -118,40 +121,48 @@ def _points(group: Group) -> tuple[int, ...]:
 
 
 def _suffix_error(
-    seen: Observations, run: Frontier, readers: tuple[Reader, ...], result: Sweep, left: int
+    observations: Observations,
+    run: StagedRun,
+    readers: tuple[ReaderLayer, ...],
+    result: BackwardElimination,
+    left: int,
 ) -> float:
-    """Error of the outputs when the readers have their refitted weights."""
+    """Measure the error of the network's outputs with the readers' refitted weights."""
     rest = run.fork()
     for reader, weight in zip(readers, result.refits[left], strict=True):
-        _put(seen, rest, reader.layer, weight)
-    outputs = dict(zip(seen.held_out, rest.outputs(), strict=True))
-    return seen.error(outputs)
+        _set_weights(observations, rest, reader.layer, weight)
+    outputs = dict(zip(observations.held_out, rest.outputs(), strict=True))
+    return observations.error(outputs)
 
 
-def _put(seen: Observations, run: Frontier, layer: Layer, weight: torch.Tensor) -> None:
-    """Give a layer other weights, and its output the mean that it had."""
-    groups, _ = sizes(layer)
-    mean = seen.record.moments[layer].mean
+def _set_weights(
+    observations: Observations, run: StagedRun, layer: Layer, weight: torch.Tensor
+) -> None:
+    """Set a layer's weight, and keep the mean of its output."""
+    groups, _ = regression_sizes(layer)
+    mean = observations.record.moments[layer].mean
     lost = (layer.matrix(run.constant(layer.weight), groups) - weight) @ mean[:, :, None]
-    put(run, layer, {}, seen.targets[layer].norms, weight, lost.flatten())
+    set_weights(run, layer, {}, observations.targets[layer].norms, weight, lost.flatten())
 
 
-def _without_reader(seen: Observations, run: Frontier, group: Group, fallback: Scores) -> Curve:
-    """By the fallback's order and shape, at the measured scale: of the network without the channels."""
+def _without_reader(
+    observations: Observations, run: StagedRun, group: Group, fallback: Scores
+) -> MeasuredCurve:
+    """Measure a group that no layer reads: the fallback's order and shape, at the measured scale."""
     order = tuple(int(c) for c in fallback.order(group.id)[::-1])
     shape = fallback.curve(group.id)[::-1][:-1]
     errors: dict[int, float] = {}
     for left in _points(group):
-        cut = Cut.keeping(seen.analysis, {group.id: sorted(order[group.width - left :])})
+        cut = Cut.keeping(observations.analysis, {group.id: sorted(order[group.width - left :])})
         rest = run.moved(cut.module, cut.copies)
-        errors[group.width - left] = seen.error(
-            dict(zip(seen.held_out, rest.outputs(), strict=True))
+        errors[group.width - left] = observations.error(
+            dict(zip(observations.held_out, rest.outputs(), strict=True))
         )
-    return Curve(order, shape, errors)
+    return MeasuredCurve(order, shape, errors)
 
 
 def _touched(analysis: Analysis) -> dict[str, fx.Node]:
-    """Group id -> the first call that a cut changes, of those that inputs have a say in; or the output."""
+    """Return group id -> the first call that a cut changes and that depends on inputs; or the output."""
     *nodes, output = analysis.module.graph.nodes
     found: dict[str, fx.Node] = {}
     for node in nodes:

@@ -1,4 +1,4 @@
-"""The default with calibration data: OBS sweeps, at the scale of the network's output."""
+"""Criterion by optimal brain surgeon (OBS), the default with calibration data."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ __all__ = ["OptimalBrainSurgeon"]
 
 @dataclass(frozen=True)
 class OptimalBrainSurgeon:
-    """Channels in the order of an OBS sweep over all readers of their group.
+    """Backward elimination by optimal brain surgeon, over all layers that read a group.
 
-    The curves are the error of the network's output. Which exact form plans best differs from
-    network to network, so there are several variants, between local error (in the readers'
-    outputs) and measured error; ``Choose`` tries the plans they lead to.
+    The curves are the error of the network's output. Which form of them gives the best plan
+    differs from network to network, so there are several variants, between local error (in the
+    readers' outputs) and measured error; ``Choose`` tries the plans that they lead to.
 
     Source: see ``graphprune.passes.score.obs`` and ``graphprune.passes.score.measured_curves``.
     """
 
     needs_data: ClassVar[bool] = True
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups. ``values`` are ranks: they order the channels of one group.
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score all groups; ``values`` are ranks, which order the channels of one group.
 
         Raises:
-            OptionError: without data.
+            OptionError: if there is no calibration data.
         """
-        if seen is None:
+        if observations is None:
             raise OptionError("obs needs calibration data", hint="l2 needs none")
-        curves = measure(seen, Magnitude()(analysis))
+        curves = measure(observations, Magnitude()(analysis))
         values = {}
         for name, curve in curves.items():
             values[name] = np.empty(len(curve.order))
             values[name][list(curve.order)] = np.arange(1, len(curve.order) + 1)
         variants = {
             "measured": {name: curve.scaled(1.0) for name, curve in curves.items()},
-            "points": {name: curve.through() for name, curve in curves.items()},
+            "points": {name: curve.interpolated() for name, curve in curves.items()},
             "balanced": {name: curve.scaled(0.5) for name, curve in curves.items()},
             "local": {name: curve.scaled(0.0) for name, curve in curves.items()},
         }

@@ -1,9 +1,9 @@
-"""Optimal brain surgeon: what is lost when channels go and their readers are refitted.
+"""Optimal brain surgeon: the error when channels are removed and the layers that read them refitted.
 
 For a layer with weight ``W`` and inverse input covariance ``P``, removing the inputs ``S`` and
 refitting the rest raises the squared error of its outputs by ``tr(W_S (P_SS)⁻¹ W_Sᵀ)``; the
-refit is ``W -= W_S (P_SS)⁻¹ P_S``. One greedy sweep, always removing what costs least over all
-readers of the group, gives the order of the channels and the whole curve.
+refit is ``W -= W_S (P_SS)⁻¹ P_S``. One greedy backward elimination, which always removes what costs
+least over all readers of the group, gives the order of the channels and the whole curve.
 
 Source: Hassibi & Stork 1993 (optimal brain surgeon, equations 5 to 7), for blocks of inputs as in
 Kurtic et al. 2023 (ZipLM, arXiv:2302.04089, section 3).
@@ -21,30 +21,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphprune.analysis.groups import Group
-from graphprune.passes.observe import Layer, Observations, affine, sizes
+from graphprune.passes.observe import (
+    Layer,
+    Observations,
+    combined_scale_and_shift,
+    regression_sizes,
+)
 
 from .interpreter import by_channel
 
-__all__ = ["Reader", "Sweep", "find_readers", "sweep"]
+__all__ = ["BackwardElimination", "ReaderLayer", "eliminate_backwards", "find_readers"]
 
 RIDGE = 1e-3
-"""Added to the covariance, in units of its mean diagonal."""
+"""Ridge added to the covariance's diagonal, in units of its mean."""
 
 PORTION = 32
-"""Of ``n`` channels ``n // PORTION``, but at least one, go at a time."""
+"""Share of the remaining channels removed in a step: ``n // 32`` of ``n``, at least one."""
 
 PACKED = 0.2
-"""When so large a share of the inputs has gone, they are no longer carried along."""
+"""Share of the inputs that must be removed before the matrices are reduced to those that remain."""
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A layer that reads a group.
+class ReaderLayer:
+    """Layer that reads a group.
 
     Attributes:
         layer: the layer.
-        rows: ``[width, m]``: rows of its input side that go with each channel, within one of
-            the layer's groups.
+        rows: ``[width, m]``, indices of its inputs that belong to each channel, within one of the
+            layer's groups.
     """
 
     layer: Layer
@@ -52,15 +57,14 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What one sweep over a group found.
+class BackwardElimination:
+    """Result of the backward elimination of a group's channels.
 
     Attributes:
-        order: channels in the order of removal; the last one stays.
-        curve: ``[width]``: squared error in the readers' outputs per row, when so many channels
-            have gone.
-        refits: channels left -> per reader, its refitted weight ``[groups, out, u]`` in its own
-            unit, at some points on the way.
+        order: channels in the order of removal; the last one is kept.
+        curve: ``[width]``, squared error per row in the readers' outputs by number of channels removed.
+        refits: channels left -> refitted weight ``[groups, out / groups, u]`` of each reader, at the
+            numbers asked for.
     """
 
     order: tuple[int, ...]
@@ -68,13 +72,13 @@ class Sweep:
     refits: Mapping[int, tuple[Tensor, ...]]
 
 
-def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
-    """Group id -> the layers with moments that contract its channels."""
-    analysis = seen.analysis
-    found: dict[str, list[Reader]] = {group.id: [] for group in analysis.groups}
-    for layer in seen.record.moments:
+def find_readers(observations: Observations) -> dict[str, tuple[ReaderLayer, ...]]:
+    """Find the layers with moments that read each group, by group id."""
+    analysis = observations.analysis
+    found: dict[str, list[ReaderLayer]] = {group.id: [] for group in analysis.groups}
+    for layer in observations.record.moments:
         (contraction,) = analysis.facts[layer.node].contractions
-        inputs = sizes(layer)[1] // math.prod(seen.weights[layer].shape[2:])
+        inputs = regression_sizes(layer)[1] // math.prod(observations.weights[layer].shape[2:])
         axis = analysis.labels.resolve(contraction.axis)[:inputs]  # alike in all groups of a layer
         row, column = np.nonzero(axis)
         labels = axis[row, column]
@@ -83,23 +87,25 @@ def find_readers(seen: Observations) -> dict[str, tuple[Reader, ...]]:
             group, here = analysis.groups[number], numbers == number
             rows = by_channel(group, labels[here], row[here])
             if rows is not None:
-                found[group.id].append(Reader(layer, rows))
+                found[group.id].append(ReaderLayer(layer, rows))
     return {name: tuple(readers) for name, readers in found.items()}
 
 
 class _State:
-    """A reader's weights and inverse covariance while channels go."""
+    """A reader's weight and inverse covariance while channels are removed."""
 
-    def __init__(self, seen: Observations, reader: Reader) -> None:
-        layer, weight = reader.layer, seen.weights[reader.layer]
-        groups, unknowns = sizes(layer)
+    def __init__(self, observations: Observations, reader: ReaderLayer) -> None:
+        layer, weight = reader.layer, observations.weights[reader.layer]
+        groups, unknowns = regression_sizes(layer)
         taps = math.prod(weight.shape[2:])
-        covariance = seen.record.moments[layer].covariance
+        covariance = observations.record.moments[layer].covariance
         spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
         penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
         self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
-        behind = affine(seen.targets[layer].norms, seen.analysis.tensors)
-        self.scale = None if behind is None else behind[0].reshape(groups, -1, 1)
+        affine = combined_scale_and_shift(
+            observations.targets[layer].norms, observations.analysis.tensors
+        )
+        self.scale = None if affine is None else affine[0].reshape(groups, -1, 1)
         self.weight = layer.matrix(weight, groups).clone()
         if self.scale is not None:
             self.weight *= self.scale
@@ -109,14 +115,14 @@ class _State:
         self.gone = torch.zeros(unknowns, dtype=torch.bool)
 
     def costs(self, channels: Tensor) -> Tensor:
-        """``[channels]``: squared error per row if one of them goes."""
+        """Return the squared error per row ``[channels]`` if one of them is removed."""
         at = self.columns[channels]
         block = self.inverse[:, at[:, :, None], at[:, None, :]]
         weight = self.weight[:, :, at].permute(0, 2, 3, 1)
         return (weight * torch.linalg.solve(block, weight)).sum((0, 2, 3))
 
     def remove(self, channels: Tensor) -> float:
-        """Remove channels, refit, and say what it costs."""
+        """Remove channels, refit the weight, and return the squared error per row that this adds."""
         at = self.columns[channels].reshape(-1)
         weight = self.weight[:, :, at].transpose(1, 2)
         beside = self.inverse[:, :, at]
@@ -133,7 +139,7 @@ class _State:
         return cost
 
     def _drop(self, gone: Tensor) -> None:
-        """Forget rows and columns that have gone, once there are enough of them."""
+        """Drop removed rows and columns from the matrices, once there are enough of them."""
         self.gone[gone] = True
         if int(self.gone.sum()) < PACKED * len(self.gone):
             return
@@ -144,8 +150,8 @@ class _State:
         self.inverse = self.inverse[:, stay[:, None], stay]
         self.gone = torch.zeros(len(stay), dtype=torch.bool)
 
-    def unscaled(self) -> Tensor:
-        """The weight as the layer has it."""
+    def unscaled_weight(self) -> Tensor:
+        """Return the weight in the layer's own unit, without BatchNorm's scale."""
         weight = self.weight.new_zeros(*self.weight.shape[:2], self.unknowns)
         weight[:, :, self.left] = self.weight
         if self.scale is None:
@@ -154,18 +160,21 @@ class _State:
         return weight / safe
 
 
-def sweep(
-    seen: Observations, group: Group, readers: tuple[Reader, ...], points: tuple[int, ...] = ()
-) -> Sweep:
-    """Remove a group's channels one after the other, the cheapest first.
+def eliminate_backwards(
+    observations: Observations,
+    group: Group,
+    readers: tuple[ReaderLayer, ...],
+    points: tuple[int, ...] = (),
+) -> BackwardElimination:
+    """Remove a group's channels one after the other, the one of least error first.
 
     Args:
-        seen: measurements of the dense network.
-        group: the group.
+        observations: measurements of the dense network.
+        group: the group whose channels are removed.
         readers: the layers that read it.
-        points: numbers of channels left at which the refitted weights are wanted.
+        points: numbers of channels left at which refitted weights are returned.
     """
-    states = [_State(seen, reader) for reader in readers]
+    states = [_State(observations, reader) for reader in readers]
     left = torch.arange(group.width)
     order: list[int] = []
     curve = [0.0]
@@ -182,5 +191,5 @@ def sweep(
         order += gone.tolist()
         left = left[~torch.isin(left, gone)]
         if stops and len(left) <= stops[0]:
-            refits[stops.pop(0)] = tuple(state.unscaled() for state in states)
-    return Sweep((*order, *left.tolist()), np.asarray(curve), refits)
+            refits[stops.pop(0)] = tuple(state.unscaled_weight() for state in states)
+    return BackwardElimination((*order, *left.tolist()), np.asarray(curve), refits)

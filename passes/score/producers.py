@@ -1,6 +1,6 @@
-"""What makes the channels of a group: the weights and biases of its units, BatchNorm folded in.
+"""Filters that produce the channels of a group: weights and biases, with BatchNorm folded in.
 
-A unit is ``x -> w . x + b`` for each layer that produces the channel. A BatchNorm that would
+A filter is ``x -> w . x + b`` in each layer that produces the channel. A BatchNorm that would
 fold into that layer scales ``w`` and shifts ``b``.
 """
 
@@ -20,21 +20,21 @@ from graphprune.analysis.groups import Group
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.batchnorm.fold import affine, grouped
+from graphprune.passes.batchnorm.fold import grouped, scale_and_shift
 from graphprune.passes.batchnorm.sites import Sites
 
 from .interpreter import rows_of
 
-__all__ = ["Unit", "Units", "gram"]
+__all__ = ["FilterFinder", "Filters", "gram"]
 
 
 @dataclass(frozen=True)
-class Unit:
-    """The channels of a group as one layer makes them.
+class Filters:
+    """Filters of one layer for the channels of a group.
 
     Attributes:
         weights: ``[width, features]``, float64.
-        biases: ``[width, m]``, float64; m rows of the layer's output go with a channel.
+        biases: ``[width, m]``, float64; a channel has m rows of the layer's output.
     """
 
     weights: torch.Tensor
@@ -42,34 +42,34 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Units:
-    """Finds the units of groups.
+class FilterFinder:
+    """Finder of the filters that produce a group's channels.
 
     Attributes:
-        analysis: of the dense program.
+        analysis: the analysis of the dense program.
     """
 
     analysis: Analysis
 
     @cached_property
     def _affines(self) -> dict[fx.Node, tuple[fx.Node, torch.Tensor, torch.Tensor]]:
-        """Layer -> the BatchNorm that folds into it, its scale and shift."""
+        """Layer -> the BatchNorm that folds into it, with its scale and shift."""
         module = self.analysis.module
         sites = Sites(module)
         found: dict[fx.Node, tuple[fx.Node, torch.Tensor, torch.Tensor]] = {}
         for bn in module.graph.find_nodes(op="call_function", target=BATCH_NORM):
             site = sites.of(bn)
             if site is not None and not site.after:
-                found[site.layers[0]] = (bn, *affine(bn, self.analysis.tensors))
+                found[site.layers[0]] = (bn, *scale_and_shift(bn, self.analysis.tensors))
         return found
 
     @property
     def folded(self) -> frozenset[fx.Node]:
-        """The calls of BatchNorm that are part of a unit."""
+        """BatchNorm calls that are folded into filters."""
         return frozenset(bn for bn, _, _ in self._affines.values())
 
     def _contracted(self, group: Group) -> set[tuple[str, int]]:
-        """Axes of stored tensors that are contracted over the group's channels."""
+        """Return the axes of stored tensors that are contracted over the group's channels."""
         labels = self.analysis.labels
         return {
             (str(operand.target), contraction.dim)
@@ -82,22 +82,22 @@ class Units:
 
     def of(
         self, group: Group, tensors: Mapping[str, torch.Tensor] | None = None
-    ) -> tuple[list[Unit], list[torch.Tensor]]:
-        """The units of a group, and the other stored values along its channels.
+    ) -> tuple[list[Filters], list[torch.Tensor]]:
+        """Return the filters of a group, and the other stored values along its channels.
 
         Args:
-            group: of the analysis.
-            tensors: values in place of the stored ones.
+            group: a group of the analysis.
+            tensors: values in place of the stored ones, by name.
 
         Returns:
-            One unit for each layer that produces the group; and ``[width, n]`` of each other
-            tensor that holds something of the channels and isn't contracted over them.
+            The filters of each layer that produces the group; and ``[width, n]`` of each other
+            tensor that has the channels on an axis and isn't contracted over them.
         """
         values = {**self.analysis.tensors, **(tensors or {})}
-        units: list[Unit] = []
+        filters: list[Filters] = []
         used, contracted = set[str](), self._contracted(group)
         for node, rows in self._producers(group):
-            units.append(self._unit(node, rows, values))
+            filters.append(self._filters_of(node, rows, values))
             used |= {str(n.target) for n in node.all_input_nodes if n.op == "get_attr"}
             if node in self._affines:
                 bn = self._affines[node][0]
@@ -111,15 +111,15 @@ class Units:
             for o in group.occurrences
             if o.tensor not in used and (o.tensor, o.dim) not in contracted
         ]
-        return units, others
+        return filters, others
 
-    def rows(self, group: Group) -> list[Unit]:
-        """Units to compare: of the layers, or of other tensors where no layer produces the group.
+    def comparable(self, group: Group) -> list[Filters]:
+        """Return the filters to compare; where no layer produces the group, rows of its other tensors.
 
-        Failing that too, of the tensors that are contracted.
+        If there are none either, rows of the tensors that are contracted.
         """
-        units, others = self.of(group)
-        if not units and not others:
+        filters, others = self.of(group)
+        if not filters and not others:
             tensors = self.analysis.tensors
             others = [
                 tensors[o.tensor]
@@ -129,10 +129,10 @@ class Units:
                 .flatten(1)
                 for o in group.occurrences
             ]
-        return units or [Unit(w, w.new_zeros(len(w), 1)) for w in others]
+        return filters or [Filters(w, w.new_zeros(len(w), 1)) for w in others]
 
     def _producers(self, group: Group) -> Iterator[tuple[fx.Node, NDArray[np.int64]]]:
-        """Layers with the group on their outputs but not, uncontracted, on their inputs."""
+        """Yield the layers with the group on their outputs but not, uncontracted, on their inputs."""
         labels = self.analysis.labels
         for node, facts in self.analysis.facts.items():
             form = form_of(node)
@@ -156,9 +156,9 @@ class Units:
             if found and (read or not passed):
                 yield node, found[0]
 
-    def _unit(
+    def _filters_of(
         self, node: fx.Node, rows: NDArray[np.int64], values: Mapping[str, torch.Tensor]
-    ) -> Unit:
+    ) -> Filters:
         call = bind(node)
         weights = grouped(node, values[call["weight"].target].detach().double())
         weights = weights.flatten(2).flatten(0, 1)
@@ -170,9 +170,9 @@ class Units:
             scale, shift = scale.to(weights), shift.to(weights)
             weights, biases = weights * scale[:, None], biases * scale + shift
         index = torch.from_numpy(rows).to(weights.device)
-        return Unit(weights[index].flatten(1), biases[index])
+        return Filters(weights[index].flatten(1), biases[index])
 
 
 def gram(rows: torch.Tensor) -> NDArray[np.float64]:
-    """``[n, n]``: inner products of rows."""
+    """Return the Gram matrix of rows: inner products ``[n, n]``."""
     return (rows @ rows.T).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Random scores, the control that every criterion must beat."""
+"""Criterion with random scores, the control that every other one must beat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Random:
     needs_data: ClassVar[bool] = False
     seed: int = 0
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups."""
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups."""
         generator = np.random.default_rng(self.seed)
         return Scores({g.id: generator.random(g.width) for g in analysis.groups})

@@ -1,4 +1,4 @@
-"""Criteria that ask whether other channels of the group could stand in for one."""
+"""Criteria by redundancy: how well could other channels of the group replace one?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphprune.analysis.groups import Group
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
-from .producers import Unit, Units, gram
+from .producers import FilterFinder, Filters, gram
 
 __all__ = ["GeometricMedian", "Spline"]
 
@@ -22,7 +22,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GeometricMedian:
-    """Sum of the distances to all other filters: what lies near their median goes first.
+    """Sum of the distances to all other filters; those near the geometric median are removed first.
 
     Source: He et al. 2019 (FPGM, arXiv:1811.00250, equations 4 to 6). A channel's filter is all
     that makes it: the weights of every layer that produces it, with BatchNorm folded in. Scores
@@ -31,14 +31,14 @@ class GeometricMedian:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups."""
-        units = Units(analysis)
-        return Scores({g.id: self._score(units, g) for g in analysis.groups})
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups."""
+        finder = FilterFinder(analysis)
+        return Scores({g.id: self._score(finder, g) for g in analysis.groups})
 
-    def _score(self, units: Units, group: Group) -> NDArray[np.float64]:
+    def _score(self, finder: FilterFinder, group: Group) -> NDArray[np.float64]:
         inner = sum(
-            (gram(unit.weights) for unit in units.rows(group)),
+            (gram(layer.weights) for layer in finder.comparable(group)),
             start=np.zeros((group.width, group.width)),
         )
         norms = np.diag(inner)
@@ -48,7 +48,7 @@ class GeometricMedian:
 
 @dataclass(frozen=True)
 class Spline:
-    """How far a unit's hyperplane ``w . x + b = 0`` is from the nearest other one that stays.
+    """Distance of a unit's hyperplane ``w . x + b = 0`` from the nearest other one that is kept.
 
     A network of piecewise affine layers is a spline whose pieces these hyperplanes bound; two
     units with the same one bound nothing new. Their distance is
@@ -64,22 +64,22 @@ class Spline:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups; constant units score 0."""
-        units = Units(analysis)
-        return Scores({g.id: self._score(units.rows(g), g.width) for g in analysis.groups})
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups; constant units score 0."""
+        finder = FilterFinder(analysis)
+        return Scores({g.id: self._score(finder.comparable(g), g.width) for g in analysis.groups})
 
-    def _score(self, units: list[Unit], width: int) -> NDArray[np.float64]:
+    def _score(self, filters: list[Filters], width: int) -> NDArray[np.float64]:
         distances, energy = np.zeros((width, width)), np.zeros(width)
-        for unit in units:
-            inner = gram(unit.weights)
+        for layer in filters:
+            inner = gram(layer.weights)
             energy += np.diag(inner)
-            distances += _between(inner, unit.biases.cpu().numpy())
+            distances += _between(inner, layer.biases.cpu().numpy())
         return _one_by_one(distances, energy)
 
 
 def _between(inner: Matrix, biases: Matrix) -> Matrix:
-    """``[width, width]`` distances of one layer's hyperplanes, from inner products."""
+    """Return the distances ``[width, width]`` of one layer's hyperplanes, from inner products."""
     norms = np.sqrt(np.diag(inner))
     safe = np.where(norms > 0, norms, 1.0)
     cosines = np.clip(inner / safe[:, None] / safe, -1, 1)

@@ -1,4 +1,4 @@
-"""Score: how much each channel of each group matters, as a pass."""
+"""The pass that scores how much each channel of each group matters."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _L2 = Magnitude(p=2)
 
 @dataclass(frozen=True)
 class Score(AnalysisPass):
-    """Score the channels of every group.
+    """Score the channels of every group by a criterion.
+
+    Given: an analysis; where ``Observe`` ran before, its measurements are used too. Result:
+    ``Scores``. The program isn't changed.
 
     Attributes:
-        criterion: see ``graphprune.passes.score``.
-
-    Where ``Observe`` ran before, the criterion may use its measurements.
+        criterion: one of ``graphprune.passes.score.CRITERIA``, or your own ``Criterion``.
     """
 
     name: ClassVar[str] = "score"
@@ -34,19 +35,19 @@ class Score(AnalysisPass):
     criterion: Criterion = _L2
 
     def run(self, state: State) -> Scores:
-        """Score.
+        """Score all groups of the analysis in the state.
 
         Raises:
             OptionError: if the criterion needs calibration data and there is none.
         """
-        seen = state.get(Observations)
-        if self.criterion.needs_data and seen is None:
+        observations = state.get(Observations)
+        if self.criterion.needs_data and observations is None:
             raise OptionError(
                 f"{self.criterion} needs calibration data",
                 hint="give inputs of the model; a few hundred unlabelled ones suffice",
                 options=("calibration",),
             )
-        scores = self.criterion(state[Analysis], seen)
+        scores = self.criterion(state[Analysis], observations)
         if scores.readers:
             return scores
         return replace(scores, readers=count_readers(state[Analysis]))

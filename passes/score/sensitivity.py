@@ -1,8 +1,8 @@
-"""Criteria made of parameters and their gradients.
+"""Criteria by sensitivity: products of parameters and their gradients.
 
 All use the label-free loss of `gradients`, and reduce over every parameter row of a group.
 Scores of different groups are on one scale, that of the network's output, so the curves are
-absolute: what is removed adds up.
+absolute: scores of removed channels add up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
 from .gradients import Probes
-from .interpreter import required
+from .interpreter import required_data
 from .magnitude import parameters, per_channel
 
 __all__ = ["Connection", "OptimalBrainDamage", "Taylor"]
@@ -31,25 +31,25 @@ Gradients = dict[int, torch.Tensor]
 
 @dataclass(frozen=True)
 class Sensitivity(ABC):
-    """What the criteria here share: a mean of something over random projections.
+    """Base of the criteria here: the mean of a score over random projections of the outputs.
 
     Attributes:
-        probes: the projections.
+        probes: the random projections.
     """
 
     needs_data: ClassVar[bool] = True
     probes: Probes = field(default_factory=Probes)
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups.
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups.
 
         Raises:
-            OptionError: if there is no data, or gradients aren't finite.
+            OptionError: if there is no calibration data, or gradients aren't finite.
         """
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         number = 0
         for count, gradients in self.probes.of_parameters(
-            analysis, required(seen, type(self).__name__)
+            analysis, required_data(observations, type(self).__name__)
         ):
             number += 1
             for group in analysis.groups:
@@ -60,13 +60,13 @@ class Sensitivity(ABC):
     def share(
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
-        """``[width]``: what one projection says.
+        """Return the scores ``[width]`` by one projection.
 
         Args:
-            analysis: of the dense program.
+            analysis: the analysis of the dense program.
             group: the group to score.
-            gradients: of the projection, by ``id`` of the parameter.
-            count: samples in it.
+            gradients: gradients of the projection, by ``id`` of the parameter.
+            count: number of samples in the projection.
         """
 
 
@@ -78,7 +78,7 @@ class Taylor(Sensitivity):
     arXiv:1906.10771, equations 8 and 9), over all parameters of a group as in Fang et al. 2023
     (DepGraph, arXiv:2301.12900, section 3.3).
 
-    The square is the squared change of the outputs to first order, summed over a piece.
+    The square is the squared change of the outputs to first order, summed over a chunk.
 
     Attributes:
         power: 1 for the absolute value, 2 for the square.
@@ -89,7 +89,7 @@ class Taylor(Sensitivity):
     def share(
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
-        """See `Sensitivity`."""
+        """Return the scores by one projection; see `Sensitivity`."""
         total = sum(
             (
                 per_channel(tensor.detach().double() * gradients[id(tensor)].double(), where)
@@ -111,7 +111,7 @@ class OptimalBrainDamage(Sensitivity):
     def share(
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
-        """See `Sensitivity`."""
+        """Return the scores by one projection; see `Sensitivity`."""
         total = np.zeros(group.width)
         for tensor, where in parameters(analysis, group):
             product = tensor.detach().double() * gradients[id(tensor)].double()
@@ -131,7 +131,7 @@ class Connection(Sensitivity):
     def share(
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
-        """See `Sensitivity`."""
+        """Return the scores by one projection; see `Sensitivity`."""
         total = np.zeros(group.width)
         for tensor, where in parameters(analysis, group):
             product = tensor.detach().double() * gradients[id(tensor)].double()

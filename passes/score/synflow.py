@@ -1,4 +1,4 @@
-"""Synaptic flow."""
+"""Criterion by synaptic flow (SynFlow), for networks at initialisation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphprune.ir.nodes import bind, shape
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
-from .interpreter import Running
+from .interpreter import CopyingInterpreter
 from .magnitude import parameters, per_channel
 
 __all__ = ["SynapticFlow"]
@@ -25,7 +25,7 @@ _SHIFTS = ("bias", "running_mean")
 
 @dataclass(frozen=True)
 class SynapticFlow:
-    """Data-free, for nets at initialisation: sum of ``|w * dR/dw|``.
+    """Synaptic flow ``|w * dR/dw|`` summed over a channel; data-free, for networks at initialisation.
 
     ``R`` is the sum of the outputs of the network with the absolute values of its parameters,
     on inputs of ones. So that ``R`` is the product of the parameters that the source defines,
@@ -42,8 +42,8 @@ class SynapticFlow:
 
     needs_data: ClassVar[bool] = False
 
-    def __call__(self, analysis: Analysis, seen: Observations | None = None) -> Scores:
-        """Scores of all groups."""
+    def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
+        """Score the channels of all groups."""
         leaves: dict[int, torch.Tensor] = {}
         for tensor in analysis.tensors.values():
             if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
@@ -57,7 +57,7 @@ class SynapticFlow:
         with torch.enable_grad(), allow_mutation_on_saved_tensors():
             values = [
                 v.sum()
-                for v in Running(analysis, given).outputs(_ones(analysis))
+                for v in CopyingInterpreter(analysis, given).outputs(_ones(analysis))
                 if isinstance(v, torch.Tensor) and v.requires_grad
             ]
             wanted = list(leaves.values())
@@ -95,7 +95,7 @@ def _stand_in(tensor: torch.Tensor, leaf: torch.Tensor | None, role: str) -> tor
 
 
 def _roles(module: fx.GraphModule) -> dict[str, str]:
-    """Tensor name -> what the schema of the call that reads it calls it."""
+    """Return tensor name -> its argument name in the schema of the call that reads it."""
     return {
         str(value.target): name
         for node in module.graph.nodes
@@ -105,7 +105,7 @@ def _roles(module: fx.GraphModule) -> dict[str, str]:
 
 
 def _ones(analysis: Analysis) -> tuple[Any, ...]:
-    """Inputs of ones, shaped as the examples."""
+    """Make inputs of ones in the shapes of the example inputs."""
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")

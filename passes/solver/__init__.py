@@ -1,7 +1,7 @@
-"""Allocation: choose the width of every group, so that the cost meets the budget.
+"""Solver of the allocation problem: which width of every group meets the budget at least distortion?
 
 Pure numpy and networkx: a `Problem` is made of arrays, and any allocator in `ALLOCATORS`
-turns it into an `Allocation`.
+turns it into an `Allocation`. The README of this folder gives the reading order.
 
 Example:
     >>> import numpy as np
@@ -27,7 +27,7 @@ from .baselines import (
 from .cost_tables import Factor
 from .curve_correction import Correction, correct
 from .dp import DynamicProgramming
-from .equal_widths import Ties
+from .equal_widths import EqualWidths
 from .local_search import approach
 from .multi_budget import JointlyInfeasible, allocate
 from .problem import Allocation, Infeasible, Problem
@@ -38,6 +38,7 @@ __all__ = [
     "Allocator",
     "Correction",
     "DynamicProgramming",
+    "EqualWidths",
     "ErdosRenyiKernel",
     "Factor",
     "GlobalThreshold",
@@ -46,7 +47,6 @@ __all__ = [
     "PQIndex",
     "Problem",
     "RandomSearch",
-    "Ties",
     "Uniform",
     "allocate",
     "approach",

@@ -14,12 +14,12 @@ __all__ = ["ALLOCATORS", "Allocator"]
 
 
 class Allocator(Protocol):
-    """Chooses one width per group. A frozen dataclass whose fields are its options."""
+    """Rule that chooses one width per group. A frozen dataclass whose fields are its options."""
 
     name: ClassVar[str]
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Choose widths within the budget; the same input gives the same output.
+        """Choose widths within the budget; equal inputs give equal outputs.
 
         Raises:
             Infeasible: if no choice of widths meets the budget.
@@ -38,3 +38,4 @@ ALLOCATORS: dict[str, type[Allocator]] = {
         Uniform,
     )
 }
+"""Allocators by their ``name``."""

@@ -1,4 +1,4 @@
-"""Allocation rules to compare with. None exceeds the budget; all are filled up to it."""
+"""Baseline allocators to compare with. None exceeds the budget; all use it up."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Uniform:
-    """The same share of every group's channels."""
+    """Allocator that keeps the same share of every group's channels."""
 
     name: ClassVar[str] = "uniform"
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Allocate; see `Allocator`."""
+        """Choose widths within the budget; see `Allocator`."""
         levels = _proportional(problem, [1.0] * len(problem.sizes))
         return Allocation.of(problem, levels, self.name)
 
 
 @dataclass(frozen=True)
 class ErdosRenyiKernel:
-    """Densities in proportion to a scale per group, at most 1.
+    """Allocator by densities in proportion to a scale per group, at most 1 (ERK).
 
     With `(n_in + n_out + k_h + k_w) / (n_in * n_out * k_h * k_w)` as a layer's scale this is
     ERK (Mocanu et al., *Scalable training of artificial neural networks with adaptive sparse
@@ -51,7 +51,7 @@ class ErdosRenyiKernel:
     erk_scale: tuple[float, ...]
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Allocate; see `Allocator`.
+        """Choose widths within the budget; see `Allocator`.
 
         Raises:
             ValueError: unless there is one positive scale per group.
@@ -62,7 +62,7 @@ class ErdosRenyiKernel:
 
 @dataclass(frozen=True)
 class PQIndex:
-    """Densities in proportion to the least that each group must keep by its PQ-index.
+    """Allocator by densities in proportion to the least that each group must keep by its PQ-index.
 
     Of ``d`` numbers with index ``I``, ``d * (1 - I) ** (p q / (q - p))`` have to stay for the
     others to be negligible: all if they are equal, one if all but one are zero. Source: Diao et
@@ -79,12 +79,12 @@ class PQIndex:
 
     @classmethod
     def of(cls, values: Sequence[Array], p: float = 0.5, q: float = 1.0) -> PQIndex:
-        """Shares from scores of channels, one vector per group."""
+        """Compute the shares from scores of channels, one vector per group."""
         shares = ((1 - pq_index(each, p, q)) ** (p * q / (q - p)) for each in values)
         return cls(tuple(max(share, _ROUNDING) for share in shares))
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Allocate; see `Allocator`.
+        """Choose widths within the budget; see `Allocator`.
 
         Raises:
             ValueError: unless there is one positive share per group.
@@ -94,7 +94,7 @@ class PQIndex:
 
 
 def pq_index(values: Array, p: float = 0.5, q: float = 1.0) -> float:
-    """How unequal numbers are: 0 if all have one size, near 1 if few hold all.
+    """Compute the PQ-index, how unequal numbers are: 0 if all are equal in size, near 1 if few are large.
 
     ``1 - d ** (1/q - 1/p) * |x|_p / |x|_q`` for ``d`` numbers; it doesn't depend on their scale.
     Vectors of zeros count as equal. Source: Diao et al. 2023, definition 3.1.
@@ -119,7 +119,7 @@ def pq_index(values: Array, p: float = 0.5, q: float = 1.0) -> float:
 
 @dataclass(frozen=True)
 class GlobalThreshold:
-    """One threshold on the distortion per channel removed, for all groups.
+    """Allocator by one threshold on the distortion per channel removed, for all groups.
 
     Channels are removed in the order of what their removal adds to the distortion, those of
     one group in the order of its curve, until the budget is met.
@@ -128,7 +128,7 @@ class GlobalThreshold:
     name: ClassVar[str] = "global_threshold"
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Allocate; see `Allocator`."""
+        """Choose widths within the budget; see `Allocator`."""
         density: list[float] = []
         owner: list[int] = []
         for group, (width, curve) in enumerate(zip(problem.widths, problem.curves, strict=True)):
@@ -150,11 +150,11 @@ class GlobalThreshold:
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """The best of some random densities, each scaled to the budget.
+    """Allocator that takes the best of some random densities, each scaled to the budget.
 
     Attributes:
-        draws: how many.
-        seed: of the random numbers.
+        draws: number of random densities.
+        seed: seed of the random numbers.
     """
 
     name: ClassVar[str] = "random_search"
@@ -162,7 +162,7 @@ class RandomSearch:
     seed: int = 0
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Allocate; see `Allocator`.
+        """Choose widths within the budget; see `Allocator`.
 
         Raises:
             ValueError: if there are no draws.

@@ -1,4 +1,4 @@
-"""Curves corrected by plans whose true distortion is known.
+"""Correct distortion curves by plans whose true distortion is known.
 
 The distortions of single groups don't add up to that of a plan. Of some plans the true one is
 known, and for those
@@ -6,7 +6,7 @@ known, and for those
     log E = c + log(sum_g exp(t_g) d_g) + noise
 
 is assumed, with ``d_g`` the distortion of group ``g`` at its width in the plan, and ``t_g`` normal
-around 0. The most probable ``t`` and ``c`` are found by Gauss and Newton's method; curves times
+around 0. The maximum a posteriori ``t`` and ``c`` are found by the Gauss-Newton method; curves times
 ``exp(c + t_g)`` then add up to the known distortions, or nearly.
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Correction", "correct"]
 
 SPREAD = 0.5
-"""Standard deviation of ``t``: how far a curve may be off."""
+"""Prior standard deviation of ``t``, the logarithm of a curve's correction."""
 
 NOISE = 0.03
-"""Standard deviation of the logarithm of a known distortion. Neighbouring plans differ by as much."""
+"""Standard deviation of the logarithm of a known distortion; neighbouring plans differ by as much."""
 
 _STEPS = 100
 _LONGEST = 1.0
@@ -35,12 +35,12 @@ _SETTLED = 1e-9
 
 @dataclass(frozen=True)
 class Correction:
-    """What curves have to be multiplied with.
+    """Factors that correct the curves, and how well they explain the known distortions.
 
     Attributes:
-        factors: ``[groups]``, positive.
-        misfit: twice the negative logarithm of its probability, but for a constant: of several forms
-            of the curves, the one with the least explains the known distortions best.
+        factors: ``[groups]``, positive, one to multiply each curve with.
+        misfit: twice the negative log posterior, up to a constant: of several variants of the
+            curves, the one with the least misfit explains the known distortions best.
     """
 
     factors: Array
@@ -48,11 +48,12 @@ class Correction:
 
 
 def correct(distortions: Array, known: Array) -> Correction:
-    """The most probable factors.
+    """Compute the most probable correction of the curves (maximum a posteriori).
 
     Args:
-        distortions: ``[plans, groups]``, not negative; of each plan some are positive.
-        known: ``[plans]``, positive.
+        distortions: ``[plans, groups]``, each group's distortion by its curve; not negative, and
+            positive for some group of each plan.
+        known: ``[plans]``, true distortion of each plan; positive.
 
     Example:
         >>> plans = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])

@@ -1,4 +1,4 @@
-"""Dynamic programming on the true cost: the default allocator."""
+"""The default allocator: dynamic programming on the true cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from .local_search import polish
 from .problem import Allocation, Infeasible
 from .relaxation import Relaxation, grid
-from .solve import Effort, affordable, bounded, embedded, solve
+from .solve import SearchLimits, affordable, bounded, embedded, solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,8 @@ _RECENT = 3
 
 
 @dataclass(frozen=True)
-class DynamicProgramming(Effort):
-    """Least distortion within the budget, with a certified optimality gap.
+class DynamicProgramming(SearchLimits):
+    """Allocator of least distortion within the budget, with a certified optimality gap.
 
     The costs of groups multiply, so that a knapsack on separate costs would be wrong. Given
     a price for cost, the best widths are found exactly by non-serial dynamic programming
@@ -36,7 +36,7 @@ class DynamicProgramming(Effort):
     lower bound (Everett 1963). Solutions at several prices and of knapsacks on the
     linearised cost, as in SPDY (Frantar and Alistarh 2022), start a local search on the
     true cost. Levels that the bound excludes are dropped, and a dynamic program over
-    Pareto-optimal labels searches what is left. RD-PRUNE (Xu et al., *Efficient Joint
+    Pareto-optimal states searches what is left. RD-PRUNE (Xu et al., *Efficient Joint
     Optimization of Layer-Adaptive Weight Pruning in Deep Neural Networks*, ICCV 2023)
     allocates on distortion curves too, for single weights, whose counts are additive.
 
@@ -47,14 +47,14 @@ class DynamicProgramming(Effort):
     Of equal distortions the one of more cost is preferred, so that the budget is used.
 
     Attributes:
-        rounds: refinements of the grid, and of the intervals, at most.
+        rounds: most refinements of the grid, and of the intervals.
     """
 
     name: ClassVar[str] = "dp"
     rounds: int = 6
 
     def __call__(self, problem: Problem) -> Allocation:
-        """Allocate; see `Allocator`."""
+        """Choose widths within the budget; see `Allocator`."""
         if problem.feasible(problem.dense):
             least = problem.distortion(problem.dense)
             return Allocation.of(problem, problem.dense, self.name, least)

@@ -1,4 +1,4 @@
-"""Groups that must keep equally many channels, allocated as one."""
+"""Merge groups that must keep equally many channels, so that they are allocated as one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .cost_tables import Array
     from .problem import Allocation, Levels
 
-__all__ = ["Ties"]
+__all__ = ["EqualWidths"]
 
 
 @dataclass(frozen=True)
-class Ties:
-    """Which groups are one.
+class EqualWidths:
+    """Classes of groups that must have equal widths.
 
     Attributes:
-        classes: the class of every group; classes are numbered in the order of their first groups.
+        classes: class of every group; classes are numbered in the order of their first groups.
 
     Example:
         >>> Ties((0, 1, 0)).spread((5, 7))
@@ -37,22 +37,22 @@ class Ties:
     classes: tuple[int, ...]
 
     @classmethod
-    def of(cls, firsts: Iterable[int]) -> Ties:
-        """Ties of groups that state the first group of their class, or anything else alike in it."""
+    def of(cls, firsts: Iterable[int]) -> EqualWidths:
+        """Make the classes from the first group of each group's class, or any other key of the class."""
         numbers: dict[int, int] = {}
         return cls(tuple(numbers.setdefault(first, len(numbers)) for first in firsts))
 
     @property
     def firsts(self) -> tuple[int, ...]:
-        """The first group of every class."""
+        """First group of every class."""
         return tuple(self.classes.index(number) for number in range(len(set(self.classes))))
 
     def spread(self, levels: Levels) -> Levels:
-        """Levels of the groups from those of the classes."""
+        """Return the levels of the groups, given those of the classes."""
         return tuple(levels[number] for number in self.classes)
 
     def common(self, widths: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        """Candidate widths of every group, of which only those stay that all groups of its class have."""
+        """Keep only the candidate widths that all groups of a class have."""
         shared = [
             reduce(
                 np.intersect1d,
@@ -63,10 +63,10 @@ class Ties:
         return [shared[number] for number in self.classes]
 
     def merged(self, problem: Problem) -> Problem:
-        """The problem in which every class is one group: distortions add up, costs are those of equal widths.
+        """Return the problem in which every class is one group, with summed distortions.
 
         Args:
-            problem: the groups of a class have the same candidate widths.
+            problem: a problem in which the groups of a class have the same candidate widths.
         """
         curves = [np.zeros(len(problem.widths[first])) for first in self.firsts]
         for group, number in enumerate(self.classes):
@@ -79,7 +79,7 @@ class Ties:
         )
 
     def _merged(self, factor: Factor) -> Factor:
-        """The diagonal of the table, where several of its groups are one."""
+        """Take the diagonal of a table over the groups that are in one class."""
         scope = tuple(sorted({self.classes[group] for group in factor.scope}))
         sizes = dict(
             zip((self.classes[group] for group in factor.scope), factor.table.shape, strict=True)
@@ -91,5 +91,5 @@ class Ties:
         return Factor(scope, table)
 
     def whole(self, found: Allocation) -> Allocation:
-        """An allocation of the merged problem as one of the groups."""
+        """Turn an allocation of the merged problem into one of the groups."""
         return replace(found, levels=self.spread(found.levels))

@@ -1,4 +1,4 @@
-"""The Lagrangian bound: charge for cost instead of bounding it, and find the best price.
+"""Lagrangian relaxation: charge a price for cost instead of bounding it, and find the best price.
 
 For any price (weight) the minimum v of distortion + weight * cost gives the lower bound
 v - weight * budget (Everett, *Generalized Lagrange multiplier method*, Operations Research
@@ -30,7 +30,7 @@ _SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.01)
 
 
 class Solver(Protocol):
-    """Minimises summed tables, exactly or from below."""
+    """Solver that minimises summed tables, exactly or from below."""
 
     def minimise(self, unary: Sequence[Array], weight: float) -> tuple[float, Levels]:
         """Return a lower bound of the minimum, and levels that attain it or come close."""
@@ -43,12 +43,12 @@ class Solver(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Dual:
-    """The best price found for a relaxation.
+    """Best price found for a relaxation, and the lower bound that it gives.
 
     Attributes:
-        relaxation: what was bounded.
-        solver: for the relaxation's factors.
-        budget: absolute.
+        relaxation: the relaxation that was bounded.
+        solver: solver of the relaxation's factors.
+        budget: absolute, in the unit of the cost.
         weight: price per unit of cost.
         bound: no choice within the budget has a smaller distortion.
         points: levels that were best at each price tried.
@@ -62,7 +62,7 @@ class Dual:
     points: tuple[Levels, ...]
 
     def level_bounds(self) -> list[Array]:
-        """Return per group and interval what a choice there within the budget distorts.
+        """Return per group and interval a lower bound of the distortion of a choice there within the budget.
 
         Where this lower bound is above what some choice already reaches, the interval can
         be excluded for good: reduced-cost fixing.
@@ -86,11 +86,11 @@ def ascend(
     """Find the price that gives the best bound.
 
     Args:
-        relaxation: of the problem.
-        solver: for the relaxation's factors.
-        budget: absolute.
-        lines: of some choices of levels, one within and one above the budget among them.
-        steps: how many prices may be tried.
+        relaxation: relaxation of the problem.
+        solver: solver of the relaxation's factors.
+        budget: absolute, in the unit of the cost.
+        lines: lines of some choices of levels, among them one within and one above the budget.
+        steps: most prices to try.
     """
     known = list(lines)
     points: list[Levels] = []

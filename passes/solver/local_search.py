@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["approach", "fill", "polish"]
 
-_SWEEPS = 50
+_ROUNDS = 50
 _REACH = 16
-_EXCHANGES = 20_000_000  # looked at per sweep, about a second
+_EXCHANGES = 20_000_000  # looked at per round, about a second
 _TIE = 1e-9
 _ROUNDING = 1e-15
 _MARGIN = 1e-12
@@ -36,7 +36,7 @@ def polish(problem: Problem, levels: Levels) -> Levels:
     """
     reach = int(_EXCHANGES**0.5 / len(levels) / 2)
     point = _Point(problem, levels, min(max(reach, 1), _REACH))
-    for _ in range(_SWEEPS):
+    for _ in range(_ROUNDS):
         moved = point.move()
         for group in range(len(problem.sizes)):
             moved |= point.exchange(group)
@@ -57,7 +57,7 @@ def fill(problem: Problem, levels: Levels) -> Levels:
 
 
 def approach(problem: Problem, levels: Levels, floor: float) -> Levels:
-    """Spend at least `floor`: the change of one or two groups that does so most cheaply.
+    """Change one or two groups to spend at least `floor`, at the least distortion.
 
     The least distortion may lie well below the budget where single channels are dear. Then
     narrowing one group to widen another uses the budget, at some distortion.

@@ -1,4 +1,4 @@
-"""Several budgets at once, by the allocators that know one.
+"""Allocate under several budgets at once, by allocators that take one.
 
 Budgets are added up with weights: ``sum_k m_k cost_k / budget_k <= 1`` follows from all of them
 for any weights that sum to 1, so the best choice under the sum alone bounds the best choice under
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["JointlyInfeasible", "allocate"]
 
 _STEPS = (16.0, 12.0, 12.0, 8.0, 8.0, 6.0, 6.0, 4.0, 4.0, 2.0)
-"""Powers of the excess by which weights grow, round by round."""
+"""Exponents of the excess by which weights grow, round by round."""
 
 _NEAR = 1.01
-"""An excess that is left to the repair."""
+"""Ratio of cost to budget up to which an excess is left to the repair."""
 
 _REPAIRS = 12
 _MET = 1 + 1e-9
@@ -39,10 +39,10 @@ Ratios = Callable[["Levels"], "Array"]
 
 
 class JointlyInfeasible(Exception):  # noqa: N818 - a condition the caller reports, not a defect
-    """No choice of widths meets all budgets.
+    """Signal that no choice of widths meets all budgets.
 
     Attributes:
-        ratios: cost over budget, one for each, at the choice that comes nearest.
+        ratios: cost over budget of each problem, at the choice that comes nearest.
     """
 
     def __init__(self, ratios: Array) -> None:
@@ -57,9 +57,9 @@ def allocate(
 
     Args:
         problems: the same widths and curves with one cost and its budget each.
-        allocator: for one budget.
-        exact: levels -> cost over budget, one for each problem, where the tables of a problem
-            only come near its cost.
+        allocator: allocator under one budget.
+        exact: levels -> cost over budget of each problem, for problems whose tables only come
+            near their cost.
 
     Returns:
         An allocation; its ``cost`` is the largest cost over budget, at most 1.
@@ -120,7 +120,7 @@ def _surrogate(problems: Sequence[Problem], weights: Array, budget: float) -> Pr
 def _repaired(
     problems: Sequence[Problem], weights: Array, allocator: Allocator, ratios: Ratios, bound: float
 ) -> Allocation | None:
-    """Lower the summed budget until all are met."""
+    """Lower the budget of the weighted sum until all budgets are met."""
     budget = 1.0
     for _ in range(_REPAIRS):
         surrogate = _surrogate(problems, weights, budget)
@@ -138,7 +138,7 @@ def _repaired(
 
 
 def _nearest(problems: Sequence[Problem], weights: Array, ratios: Ratios) -> Levels:
-    """The cheapest choice whose worst ratio is least."""
+    """Return the cheapest choice whose worst ratio of cost to budget is least."""
     tried = [_surrogate(problems, weights, 1.0), *problems]
     return min((p.cheapest for p in tried), key=lambda levels: float(ratios(levels).max()))
 
@@ -152,7 +152,7 @@ def _judged(
 
 
 def _filled(problems: Sequence[Problem], levels: Levels, ratios: Ratios) -> Levels:
-    """Widen single groups, those that gain most first, while all budgets hold."""
+    """Widen single groups, those that gain most first, while all budgets are met."""
     now = list(levels)
     for _ in range(200):
         room = [p.budget - p.cost(now) for p in problems]

@@ -1,4 +1,4 @@
-"""What is allocated: candidate widths, distortion curves, cost factors, and a budget."""
+"""The allocation problem: candidate widths, distortion curves, cost factors, and a budget."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["Allocation", "Infeasible", "Problem"]
 
 Levels = tuple[int, ...]
+"""One level per group: an index into its candidate widths."""
 
 _CHEAPEST_CELLS = 20_000_000
-_DESCENT_SWEEPS = 100
+_DESCENT_ROUNDS = 100
 
 
 class Infeasible(Exception):  # noqa: N818 - a condition the caller reports, not a defect
-    """No choice of widths meets the budget.
+    """Signal that no choice of widths meets the budget.
 
     Attributes:
         smallest: the lowest cost that any choice of widths reaches.
@@ -41,13 +42,13 @@ class Infeasible(Exception):  # noqa: N818 - a condition the caller reports, not
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Choose one width per group: least summed distortion at a cost within the budget.
+    """Problem to choose one width per group: least summed distortion at a cost within the budget.
 
     Attributes:
         widths: per group, candidate widths, ascending; the last is the dense width.
         curves: per group, distortion at each width: >= 0 and non-increasing. Convexity
             is not needed.
-        factors: the cost is their sum.
+        factors: tables whose sum is the cost.
         budget: absolute, in the unit of the cost.
 
     Raises:
@@ -107,7 +108,7 @@ class Problem:
 
     @property
     def dense(self) -> Levels:
-        """The widest level of every group."""
+        """Widest level of every group."""
         return tuple(size - 1 for size in self.sizes)
 
     def cost(self, levels: Sequence[int]) -> float:
@@ -128,7 +129,7 @@ class Problem:
 
     @cached_property
     def cheapest(self) -> Levels:
-        """Levels of lowest cost.
+        """Levels of every group at the lowest cost.
 
         Where every factor is smallest at the narrowest widths, as a polynomial with
         non-negative coefficients is, these are the narrowest widths. Otherwise they are
@@ -144,7 +145,7 @@ class Problem:
 
     def _descend(self) -> Levels:
         levels = [0] * len(self.sizes)
-        for _ in range(_DESCENT_SWEEPS):
+        for _ in range(_DESCENT_ROUNDS):
             before = tuple(levels)
             for group, size in enumerate(self.sizes):
                 along = np.zeros(size)

@@ -1,4 +1,4 @@
-"""Many levels as few: grids of levels, and intervals of levels with a valid lower bound."""
+"""Reduce many levels to few: grids of levels, and intervals of levels with a valid lower bound."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def first_order(problem: Problem, levels: Sequence[int]) -> list[Array]:
 
 @dataclass(frozen=True)
 class Line:
-    """What some choice of levels costs at any price; v is nowhere above it."""
+    """Lagrangian of one choice of levels as a line in the price; the minimum over choices is nowhere above it."""
 
     cost: float
     distortion: float
@@ -70,7 +70,7 @@ class Line:
 
 
 class Relaxation:
-    """A lower bound of a problem's Lagrangian, over intervals of levels.
+    """Lower bound of a problem's Lagrangian, over intervals of levels.
 
     The cost is rewritten exactly around a centre: its value there, plus the change when
     one group alone moves, plus a residual per factor. The residual is of second order: it
@@ -91,7 +91,7 @@ class Relaxation:
     def __init__(
         self, problem: Problem, centre: Levels, starts: Sequence[Index] | None = None
     ) -> None:
-        """Relax `problem`.
+        """Relax a problem around a centre.
 
         Args:
             problem: with all its levels.

@@ -1,4 +1,4 @@
-"""A lower bound for groups too entangled to eliminate: tree-reweighted message passing.
+"""Lower bound by tree-reweighted message passing, for groups too entangled to eliminate.
 
 In a net like DenseNet every group meets all later ones, and the tables of exact elimination
 would be too large. The sum is then decomposed along its pairs (Lagrangian decomposition),
@@ -30,22 +30,22 @@ _SETTLED = 1e-6
 
 
 class Messages:
-    """Bounds the minimum of unary and pairwise tables from below.
+    """Solver that bounds the minimum of unary and pairwise tables from below.
 
     Messages are kept between calls, so that a nearby weight starts close to its optimum.
     Any messages give a valid bound.
     """
 
-    def __init__(self, sizes: tuple[int, ...], factors: Sequence[Factor], sweeps: int) -> None:
+    def __init__(self, sizes: tuple[int, ...], factors: Sequence[Factor], iterations: int) -> None:
         """Sort the tables by group.
 
         Args:
             sizes: number of levels per group.
             factors: tables; one over three or more groups counts with its minimum over all
                 but two of them, which keeps the bound valid.
-            sweeps: over all groups, forth and back, per call at most.
+            iterations: most passes over all groups, forward and backward, per call.
         """
-        self._sizes, self._sweeps = sizes, sweeps
+        self._sizes, self._iterations = sizes, iterations
         terms = absorb(_pairwise(factor) for factor in factors)
         self._alone = [factor for factor in terms if len(factor.scope) < 2]
         pairs = [factor for factor in terms if len(factor.scope) == 2]
@@ -78,10 +78,10 @@ class Messages:
         ]
 
     def _ascend(self, own: Array, back: Array, weight: float) -> float:
-        """Sweep until the bound settles."""
+        """Pass messages forward and backward until the bound settles."""
         forth = weight * self._forth
         best = -np.inf
-        for _ in range(self._sweeps):
+        for _ in range(self._iterations):
             self._forward(own, forth)
             bound = self._backward(own, back)
             settled = bound - best <= _SETTLED * abs(bound)

@@ -47,15 +47,16 @@ class World:
             for number, factors in enumerate(off)
         }
         ranks = {name: np.arange(1.0, WIDTH + 1) for name in ids}
-        seen = Observations(self.analysis, gather([torch.randn(4, WIDTH)], program))
+        observations = Observations(self.analysis, gather([torch.randn(4, WIDTH)], program))
         self.scores = Scores(ranks, curves=variants["0"], variants=variants)
         self.state = State(
-            program, facts={Analysis: self.analysis, Observations: seen, Scores: self.scores}
+            program,
+            facts={Analysis: self.analysis, Observations: observations, Scores: self.scores},
         )
         self.repaired = 0
         monkeypatch.setattr(choose, "repair", self.repair)
 
-    def repair(self, seen: Observations, cut: Cut, *, stage: str) -> Repaired:
+    def repair(self, observations: Observations, cut: Cut, *, stage: str) -> Repaired:
         self.repaired += 1
         widths = [len(cut.channels(g)) for g in self.analysis.groups]
         return Repaired({}, self.cost(self.right, widths), ())

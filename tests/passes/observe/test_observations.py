@@ -1,4 +1,4 @@
-"""Layers as regressions, targets, the frontier, and what is recorded."""
+"""Layers as regressions, targets, staged runs, and what is recorded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from graphprune.ir.nodes import shape
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import (
-    Frontier,
     Moments,
     Observations,
-    Stored,
-    affine,
+    StagedRun,
+    StoredTensors,
+    combined_scale_and_shift,
     from_matrix,
     input_rows,
     output_rows,
@@ -163,8 +163,8 @@ class Slices(nn.Module):
 
 def test_a_part_is_its_layers_own_if_nothing_else_reads_its_elements() -> None:
     module = unlift(trace(Slices(), (torch.randn(2, 6),)))
-    layers, stored = find_layers(module), Stored(module)
-    assert [stored.own(each.weight, 1) for each in layers] == [
+    layers, stored = find_layers(module), StoredTensors(module)
+    assert [stored.is_exclusive(each.weight, 1) for each in layers] == [
         True,
         True,
         False,
@@ -178,10 +178,10 @@ def test_what_a_part_is_given_is_written_into_its_tensor() -> None:
     net = Slices()
     module = unlift(trace(net, (torch.randn(2, 6),)))
     first, *_, last = find_layers(module)
-    run = Frontier(module, [[torch.randn(2, 6)]])
+    run = StagedRun(module, [[torch.randn(2, 6)]])
     for layer in (first, last):
-        run.put(layer.weight, torch.full(shape(layer.weight), 7.0))
-        run.settle(layer.weight)
+        run.set_constant(layer.weight, torch.full(shape(layer.weight), 7.0))
+        run.write_back(layer.weight)
     assert torch.equal(run.tensors["w"], torch.cat([torch.full((4, 6), 7.0), net.w[4:]]))
     assert torch.equal(run.tensors["one"].view(6, 12)[:, ::2], torch.full((6, 6), 7.0))
     assert torch.equal(run.tensors["one"].view(6, 12)[:, 1::2], net.one.view(6, 12)[:, 1::2])
@@ -258,25 +258,27 @@ def shaken(net: nn.Module) -> nn.Module:
 
 def test_a_target_is_the_sum_behind_the_batchnorm() -> None:
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
-    seen = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
-    stem, conv, head = seen.layers
-    assert seen.targets[stem].rectified
-    assert seen.targets[stem].other is None
-    target = seen.targets[conv]
+    observations = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
+    stem, conv, head = observations.layers
+    assert observations.targets[stem].rectified
+    assert observations.targets[stem].other is None
+    target = observations.targets[conv]
     assert target.value.target is torch.ops.aten.add.Tensor
     assert target.other is not None
     assert target.other.target is torch.ops.aten.relu.default
     assert len(target.norms) == 1
     assert target.rectified
-    assert seen.targets[head].value is head.node
-    assert not seen.targets[head].rectified
+    assert observations.targets[head].value is head.node
+    assert not observations.targets[head].rectified
 
 
 def test_affine_is_the_batchnorm() -> None:
     net = shaken(Residual())
     program = trace(net, (torch.randn(2, 3, 8, 8),))
-    seen = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
-    found = affine(seen.targets[seen.layers[1]].norms, seen.analysis.tensors)
+    observations = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
+    found = combined_scale_and_shift(
+        observations.targets[observations.layers[1]].norms, observations.analysis.tensors
+    )
     assert found is not None
     y = torch.randn(2, 8, 5, 5)
     scale, shift = (t.float().view(1, -1, 1, 1) for t in found)
@@ -284,7 +286,7 @@ def test_affine_is_the_batchnorm() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETS | HELD))
-def test_the_frontier_computes_what_the_net_does(name: str) -> None:
+def test_a_staged_run_computes_what_the_net_does(name: str) -> None:
     torch.manual_seed(0)
     net = (NETS | HELD)[name]().eval()
     program = trace(net, net.inputs(), net.keywords())
@@ -293,7 +295,7 @@ def test_the_frontier_computes_what_the_net_does(name: str) -> None:
     leaves = pytree.tree_leaves((args, kwargs))
     with torch.no_grad():
         want = pytree.tree_leaves(program.module()(*args, **kwargs))
-    run = Frontier(module, [leaves, leaves])
+    run = StagedRun(module, [leaves, leaves])
     calls = [node for node in module.graph.nodes if node.op == "call_function"]
     run.advance(calls[len(calls) // 2])
     fork = run.fork()
@@ -325,7 +327,7 @@ def test_what_is_reached_ahead_waits_for_what_others_write(*, writing: bool) -> 
     net = Ahead(writing=writing)
     module = analyse(trace(net, inputs)).module
     first, *_, last = [layer for layer in find_layers(module) if layer.name.endswith("b.weight")]
-    run = Frontier(module, [inputs])
+    run = StagedRun(module, [inputs])
     run.advance(first.node)
     assert not run.reach([last.node], [last.node])
     assert run.reach([last.value], [first.node, last.node]) is not writing
@@ -335,13 +337,13 @@ def test_what_is_reached_ahead_waits_for_what_others_write(*, writing: bool) -> 
 def test_moments_are_those_of_the_dense_inputs() -> None:
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
     data = torch.randn(40, 3, 8, 8)
-    seen = Observations(analyse(program), gather([data], program))
-    head = seen.layers[2]
-    moments = seen.record.moments[head]
-    fitted = torch.cat([seen.batches[b][0] for b in seen.fitted])
+    observations = Observations(analyse(program), gather([data], program))
+    head = observations.layers[2]
+    moments = observations.record.moments[head]
+    fitted = torch.cat([observations.batches[b][0] for b in observations.fitted])
     net = program.module()
     values: list[Tensor] = []
-    hook = torch.fx.Interpreter(seen.analysis.module)
+    hook = torch.fx.Interpreter(observations.analysis.module)
     with torch.no_grad():
         original = hook.run_node
 
@@ -360,8 +362,10 @@ def test_moments_are_those_of_the_dense_inputs() -> None:
     torch.testing.assert_close(
         moments.covariance[0], torch.cov(x.T, correction=0), rtol=1e-3, atol=1e-6
     )
-    assert set(seen.fitted) | set(seen.held_out) == set(range(len(seen.batches)))
-    assert not set(seen.fitted) & set(seen.held_out)
+    assert set(observations.fitted) | set(observations.held_out) == set(
+        range(len(observations.batches))
+    )
+    assert not set(observations.fitted) & set(observations.held_out)
 
 
 @pytest.mark.parametrize("name", ["NormedResidual", "TwoInTwoOut", "HeadsAndGroups", "LinearToMap"])

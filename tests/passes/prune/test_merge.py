@@ -13,9 +13,9 @@ from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Float64Interpreter
 from graphprune.passes import Allocate, Analyse, Decision, Merge, Merged, Score
-from graphprune.passes.prune.homogeneity import unscaled
+from graphprune.passes.prune.homogeneity import non_homogeneous_groups
 from graphprune.passes.prune.merge import merge
-from graphprune.passes.score.producers import Units
+from graphprune.passes.score.producers import FilterFinder
 from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run
 from tests.harness import apply_and_check
@@ -102,7 +102,7 @@ def test_only_equals_merge_behind_other_activations(activation: nn.Module) -> No
     assert difference(net, "a", (COPY,), IMAGES) < EXACT
     program = trace(net, (IMAGES,))
     analysis = analyse(program)
-    assert "a" in unscaled(analysis, Units(analysis).folded)
+    assert "a" in non_homogeneous_groups(analysis, FilterFinder(analysis).folded)
 
 
 def test_a_negative_duplicate_is_dropped() -> None:

@@ -28,7 +28,7 @@ from graphprune.passes.recover.recover import with_tensors
 from graphprune.passes.recover.ridge import refit, refit_like
 from graphprune.passes.score.magnitude import Magnitude
 from graphprune.passes.score.measured_curves import measure
-from graphprune.passes.score.obs import find_readers, sweep
+from graphprune.passes.score.obs import eliminate_backwards, find_readers
 from graphprune.report.text import recovered
 from tests.nets import HELD, NETS
 from tests.passes.observe.test_observations import Residual, shaken
@@ -92,13 +92,13 @@ def test_below_a_relu_any_negative_value_will_do() -> None:
 def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
     analysis = analyse(program)
-    seen = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
+    observations = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
     cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
-    first = repair(seen, cut)
+    first = repair(observations, cut)
     assert any(fit.ridge for _, fit in first.fits)
     for kind in (normal._ByRow, normal._ByInput):
         monkeypatch.setattr(kind, "factor", lambda *_: None)
-    again = repair(seen, cut, like=first)
+    again = repair(observations, cut, like=first)
     torch.testing.assert_close(dict(again.tensors), dict(first.tensors), rtol=1e-5, atol=1e-5)
 
 
@@ -149,9 +149,9 @@ def test_a_channel_that_others_make_up_for_is_lost_without_error() -> None:
         net.stem.bias[4:] = 2 * net.stem.bias[:4]
     program = trace(net, (torch.randn(2, 3, 8, 8),))
     analysis = analyse(program)
-    seen = Observations(analysis, gather([torch.randn(200, 3, 8, 8)], program))
+    observations = Observations(analysis, gather([torch.randn(200, 3, 8, 8)], program))
     stem = next(g for g in analysis.groups if g.id == "stem")
-    result = sweep(seen, stem, find_readers(seen)[stem.id])
+    result = eliminate_backwards(observations, stem, find_readers(observations)[stem.id])
     assert {c % 4 for c in result.order[4:]} == {0, 1, 2, 3}
     assert result.curve[4] < 0.02 * result.curve[5]
 
@@ -174,12 +174,12 @@ def test_a_weight_that_branches_share_is_refitted_once_for_all() -> None:
     torch.manual_seed(0)
     program = trace(Siamese(), (torch.randn(2, 6, 8, 8),))
     analysis = analyse(program)
-    seen = Observations(analysis, gather([torch.randn(300, 6, 8, 8)], program))
+    observations = Observations(analysis, gather([torch.randn(300, 6, 8, 8)], program))
     (group,) = (g for g in analysis.groups if g.id == "a")
-    result = sweep(seen, group, find_readers(seen)[group.id])
+    result = eliminate_backwards(observations, group, find_readers(observations)[group.id])
     assert {c % 4 for c in result.order[4:]} == {0, 1, 2, 3}
     cut = Cut.keeping(analysis, {group.id: sorted(result.order[4:])})
-    plain, repaired = repair(seen, cut, refitting=False), repair(seen, cut)
+    plain, repaired = repair(observations, cut, refitting=False), repair(observations, cut)
     assert [(layer.name, fit.ridge > 0) for layer, fit in repaired.fits][:2] == [
         ("a.weight", False),
         ("b.weight", True),
@@ -202,10 +202,12 @@ def test_the_curve_is_the_least_squares_error() -> None:
     data = torch.randn(500, 10)
     program = trace(net, (data[:2],))
     analysis = analyse(program)
-    seen = Observations(analysis, gather([data], program))
+    observations = Observations(analysis, gather([data], program))
     (group,) = analysis.groups
-    result = sweep(seen, group, find_readers(seen)[group.id], points=(3,))
-    fitted = torch.cat([seen.batches[b][0] for b in seen.fitted])
+    result = eliminate_backwards(
+        observations, group, find_readers(observations)[group.id], points=(3,)
+    )
+    fitted = torch.cat([observations.batches[b][0] for b in observations.fitted])
     hidden = torch.relu(net.a(fitted)).detach().double()
     hidden = hidden - hidden.mean(0)
     target = hidden @ net.b.weight.detach().double().T
@@ -238,12 +240,13 @@ def observed(name: str) -> Observations:
 
 @pytest.mark.parametrize("name", sorted(NETS | HELD))
 def test_every_net_can_be_repaired(name: str) -> None:
-    seen = observed(name)
+    observations = observed(name)
     cut = Cut.keeping(
-        seen.analysis, {g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups}
+        observations.analysis,
+        {g.id: range(max(1, g.width // 2)) for g in observations.analysis.groups},
     )
-    before = repair(seen, cut, refitting=False)
-    after = repair(seen, cut)
+    before = repair(observations, cut, refitting=False)
+    after = repair(observations, cut)
     assert after.tensors.keys() == before.tensors.keys()
     assert all(after.tensors[n].shape == t.shape for n, t in before.tensors.items())
     assert all(bool(t.isfinite().all()) for t in after.tensors.values())
@@ -264,15 +267,20 @@ def test_every_net_can_be_repaired(name: str) -> None:
     ],
 )
 def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None:
-    seen = observed(name)
-    readers, curves = find_readers(seen), measure(seen, Magnitude()(seen.analysis))
-    groups = [g for g in seen.analysis.groups if not readers[g.id]]
+    observations = observed(name)
+    readers, curves = (
+        find_readers(observations),
+        measure(observations, Magnitude()(observations.analysis)),
+    )
+    groups = [g for g in observations.analysis.groups if not readers[g.id]]
     assert groups
     for group in groups:
         curve = curves[group.id]
         for gone, error in curve.measured.items():
-            cut = Cut.keeping(seen.analysis, {group.id: sorted(curve.order[gone:])})
-            assert error == pytest.approx(repair(seen, cut, refitting=False).error, rel=1e-6)
+            cut = Cut.keeping(observations.analysis, {group.id: sorted(curve.order[gone:])})
+            assert error == pytest.approx(
+                repair(observations, cut, refitting=False).error, rel=1e-6
+            )
 
 
 def test_tied_weights_stay_tied() -> None:

@@ -22,7 +22,7 @@ from graphprune.ir.trace import trace
 from graphprune.passes import Distil, Effort
 from graphprune.passes.recover import teacher_student as pairs
 from graphprune.passes.recover import training
-from graphprune.passes.recover.distance import Distance, sums
+from graphprune.passes.recover.distance import Distance, moment_sums
 from graphprune.passes.recover.optimizers import optimizers
 from graphprune.passes.recover.teacher_student import Pair, Teacher
 from graphprune.pipeline import State
@@ -71,7 +71,7 @@ def values(pair: Pair, *inputs: Any) -> tuple[list[Tensor], list[Tensor], list[T
 
 
 def error(got: list[Tensor], wanted: list[Tensor]) -> float:
-    return float(Distance.of([sums(wanted)]).between(got, wanted)) if wanted else 0.0
+    return float(Distance.of([moment_sums(wanted)]).between(got, wanted)) if wanted else 0.0
 
 
 def test_values_are_where_layers_aim(residual: tuple[ExportedProgram, State]) -> None:
@@ -158,9 +158,9 @@ def test_what_goes_astray_begins_anew_with_all_values_alike(
     def same(left: list[Tensor], right: list[Tensor]) -> bool:
         return all(map(torch.equal, left, right))
 
-    monkeypatch.setattr(training, "ASTRAY", math.inf)
+    monkeypatch.setattr(training, "DIVERGED", math.inf)
     plain = trained()
-    monkeypatch.setattr(training, "ASTRAY", 0.0)  # whatever it does
+    monkeypatch.setattr(training, "DIVERGED", 0.0)  # whatever it does
     anew = trained()
     assert not same(anew, plain)
     news: list[str] = []

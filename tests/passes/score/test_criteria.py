@@ -34,10 +34,10 @@ def test_scores_are_finite_and_the_model_untouched(name: str) -> None:
     program = trace(net, net.inputs(), net.keywords())
     analysis = analyse(program)
     inputs = [pytree.tree_leaves((net.inputs(), net.keywords())) for _ in range(2)]
-    seen = Observations(analysis, gather(inputs, program))
+    observations = Observations(analysis, gather(inputs, program))
     before = copy.deepcopy(net.state_dict())
     for criterion in (CRITERIA[n] for n in CRITERIA if n != "obs"):
-        scores = criterion(analysis, seen)
+        scores = criterion(analysis, observations)
         for group in analysis.groups:
             values, curve = scores.values[group.id], scores.curve(group.id)
             assert values.shape == (group.width,)
@@ -95,23 +95,23 @@ def test_missing_data_is_an_error(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["taylor", "obd", "fisher", "snip"])
 def test_gradients_that_are_not_finite_are_an_error(name: str) -> None:
-    analysis, seen = analysed(Plain(), images())
-    seen.batches[0][0].fill_(torch.inf)
+    analysis, observations = analysed(Plain(), images())
+    observations.batches[0][0].fill_(torch.inf)
     with pytest.raises(OptionError, match="finite"):
-        CRITERIA[name](analysis, seen)
+        CRITERIA[name](analysis, observations)
 
 
 @pytest.mark.parametrize("name", [n for n, c in CRITERIA.items() if not c.needs_data])
 def test_criteria_without_data_do_not_look_at_it(name: str) -> None:
     criterion: Criterion = CRITERIA[name]
-    analysis, seen = analysed(Plain(), images())
-    with_data, without = criterion(analysis, seen), criterion(analysis)
+    analysis, observations = analysed(Plain(), images())
+    with_data, without = criterion(analysis, observations), criterion(analysis)
     np.testing.assert_array_equal(with_data.values["a"], without.values["a"])
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_sixteen_bit_models_have_scores(name: str) -> None:
-    analysis, seen = analysed(Plain().to(torch.bfloat16), images(8).to(torch.bfloat16))
-    values = CRITERIA[name](analysis, seen).values["a"]
+    analysis, observations = analysed(Plain().to(torch.bfloat16), images(8).to(torch.bfloat16))
+    values = CRITERIA[name](analysis, observations).values["a"]
     assert np.isfinite(values).all()
     assert values.max() > 0

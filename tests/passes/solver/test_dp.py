@@ -27,8 +27,8 @@ ROUNDING = 1e-9  # sums of a few dozen float64 numbers, in different orders
 HIGHS = 1e-5  # HiGHS accepts 1e-6 of infeasibility in a budget scaled to 1
 EXACT = DynamicProgramming(tolerance=0.0)
 # Too few cells for elimination, and for more than 8 levels per group.
-NARROW = DynamicProgramming(cells=60, label_cells=60)
-THINNED = DynamicProgramming(tolerance=0.0, labels=2)
+NARROW = DynamicProgramming(cells=60, state_cells=60)
+THINNED = DynamicProgramming(tolerance=0.0, states=2)
 PROMISED_USE = 0.005  # of the dense cost may stay unused
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphprune.passes.solver import ALLOCATORS, Problem, Ties
+from graphprune.passes.solver import ALLOCATORS, EqualWidths, Problem
 
 WIDTH = np.array([1, 2, 4])
 
@@ -27,7 +27,7 @@ def test_costs_and_distortions_are_those_of_the_spread_levels(
     curves = [np.sort(rng.random(3))[::-1] for _ in range(4)]
     polynomial = {tuple(sorted(key)): float(value) for key, value in terms}
     problem = Problem.from_polynomial([WIDTH] * 4, curves, polynomial, 1.0)
-    ties = Ties.of(classes)
+    ties = EqualWidths.of(classes)
     merged = ties.merged(problem)
     for levels in itertools.product(range(3), repeat=len(merged.widths)):
         assert merged.cost(levels) == pytest.approx(problem.cost(ties.spread(levels)))
@@ -38,7 +38,7 @@ def test_costs_and_distortions_are_those_of_the_spread_levels(
 def test_an_allocation_is_one_of_the_groups(method: str) -> None:
     curves = [np.array([9.0, 1.0, 0.0]), np.array([2.0, 1.5, 0.0]), np.array([5.0, 4.0, 0.0])]
     problem = Problem.from_polynomial([WIDTH] * 3, curves, {(0, 1): 1.0, (1, 2): 1.0}, 16.0)
-    ties = Ties.of([0, 1, 0])
+    ties = EqualWidths.of([0, 1, 0])
     found = ties.whole(ALLOCATORS[method]()(ties.merged(problem)))
     assert found.levels[0] == found.levels[2]
     assert found.cost == pytest.approx(problem.cost(found.levels))
@@ -46,5 +46,5 @@ def test_an_allocation_is_one_of_the_groups(method: str) -> None:
 
 
 def test_only_common_widths_stay() -> None:
-    found = Ties.of("aba").common([np.array([1, 2, 4]), WIDTH, np.array([2, 3, 4])])
+    found = EqualWidths.of("aba").common([np.array([1, 2, 4]), WIDTH, np.array([2, 3, 4])])
     assert [list(widths) for widths in found] == [[2, 4], [1, 2, 4], [2, 4]]

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from graphprune.passes.solver import Problem
-from graphprune.passes.solver.solve import Effort, affordable, embedded, solve
+from graphprune.passes.solver.solve import SearchLimits, affordable, embedded, solve
 from tests.passes.solver.structures import (
     ROUNDING,
     SMALL,
@@ -17,15 +17,21 @@ from tests.passes.solver.structures import (
     resnet_basic,
 )
 
-EFFORTS = (Effort(), Effort(label_cells=0), Effort(cells=10, sweeps=3, prices=2, labels=1))
+EFFORTS = (
+    SearchLimits(),
+    SearchLimits(state_cells=0),
+    SearchLimits(cells=10, iterations=3, prices=2, states=1),
+)
 
 
 @settings(max_examples=50, deadline=None)
 @given(SMALL, st.sampled_from(EFFORTS))
-def test_the_bound_is_below_and_the_levels_are_within(problem: Problem, effort: Effort) -> None:
+def test_the_bound_is_below_and_the_levels_are_within(
+    problem: Problem, limits: SearchLimits
+) -> None:
     start = problem.cheapest
     assume(problem.feasible(start))
-    levels, bound = solve(problem, start, effort)
+    levels, bound = solve(problem, start, limits)
     best = brute_force(problem)
     assert problem.feasible(levels)
     assert bound <= best + ROUNDING * (1 + best)
@@ -35,15 +41,15 @@ def test_the_bound_is_below_and_the_levels_are_within(problem: Problem, effort: 
 
 def test_more_cells_afford_no_fewer_levels() -> None:
     problem = resnet_basic(3).problem(0, 0.5, seed=0)
-    counts = [affordable(problem, Effort(cells=10**power)) for power in range(2, 8)]
+    counts = [affordable(problem, SearchLimits(cells=10**power)) for power in range(2, 8)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1] == 64
 
 
 def test_what_is_too_entangled_to_eliminate_is_counted_by_its_pairs() -> None:
     problem = densenet((4, 8)).problem(0, 0.5, seed=0)
-    assert 8 <= affordable(problem, Effort(cells=100_000)) <= 64
-    assert affordable(problem, Effort(cells=1)) == 8
+    assert 8 <= affordable(problem, SearchLimits(cells=100_000)) <= 64
+    assert affordable(problem, SearchLimits(cells=1)) == 8
 
 
 def test_levels_of_a_part_are_those_of_the_whole() -> None:

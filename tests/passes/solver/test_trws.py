@@ -22,7 +22,7 @@ from tests.passes.solver.structures import (
 def test_messages_stay_below(problem: Problem, weight: float) -> None:
     cost, distortion = joint(problem)
     total = distortion + weight * cost
-    messages = Messages(problem.sizes, problem.factors, sweeps=20)
+    messages = Messages(problem.sizes, problem.factors, iterations=20)
     slack = ROUNDING * total.max()
     value, levels = messages.minimise(problem.curves, weight)
     assert value <= total.min() + slack

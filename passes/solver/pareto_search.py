@@ -1,9 +1,9 @@
-"""Closing the gap: dynamic programming over Pareto-optimal (cost, distortion) labels.
+"""Close the optimality gap by dynamic programming over Pareto-optimal (cost, distortion) states.
 
-A label is a partial choice with its true cost, so that a complete one is never over budget
-by rounding. A label is dropped when another one with the same separator levels is at least
+A state (a Pareto label) is a partial choice with its true cost, so that a complete one is never over budget
+by rounding. A state is dropped when another one with the same separator levels is at least
 as good in both respects, or when the Lagrangian bound of its completions is above a
-ceiling. Where more labels than may be kept are left, those of the best bounds stay, and
+ceiling. Where more states than may be kept are left, those of the best bounds stay, and
 the best bound among the dropped ones is remembered: the outcome is certified all the same.
 """
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .problem import Levels, Problem
     from .relaxation import Relaxation
 
-__all__ = ["LabelSearch"]
+__all__ = ["ParetoSearch"]
 
 _ROUNDING = 1e-9
-# Pairs of labels looked at: in all, the share of what is left that one combination may use,
+# Pairs of states looked at: in all, the share of what is left that one combination may use,
 # and how many it may use in any case.
 _PRODUCTS = 5_000_000
 _PRODUCT_SHARE = 20
@@ -37,15 +37,15 @@ _LEAST_PRODUCTS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class _Labels:
+class _States:
     """Partial choices for a bucket and all below it, at fixed separator levels.
 
     Attributes:
-        costs: true cost of each label.
+        costs: true cost of each state.
         distortions: of the groups chosen so far.
-        excess: Lagrangian value of each label, less the least one possible.
-        choices: [labels, 1 + children]: level of the bucket's variable, then the position
-            of each child's label.
+        excess: Lagrangian value of each state, less the least one possible.
+        choices: [states, 1 + children]: level of the bucket's variable, then the position
+            of each child's state.
     """
 
     costs: Array
@@ -54,11 +54,11 @@ class _Labels:
     choices: Index
 
     @classmethod
-    def single(cls, cost: float, distortion: float, level: int) -> _Labels:
+    def single(cls, cost: float, distortion: float, level: int) -> _States:
         return cls(np.array([cost]), np.array([distortion]), np.zeros(1), np.array([[level]]))
 
     @classmethod
-    def joined(cls, parts: Sequence[_Labels]) -> _Labels:
+    def joined(cls, parts: Sequence[_States]) -> _States:
         return cls(
             np.concatenate([part.costs for part in parts]),
             np.concatenate([part.distortions for part in parts]),
@@ -66,42 +66,42 @@ class _Labels:
             np.concatenate([part.choices for part in parts]),
         )
 
-    def at(self, index: Index | NDArray[np.bool_]) -> _Labels:
-        return _Labels(
+    def at(self, index: Index | NDArray[np.bool_]) -> _States:
+        return _States(
             self.costs[index], self.distortions[index], self.excess[index], self.choices[index]
         )
 
-    def raised(self, excess: float) -> _Labels:
-        return _Labels(self.costs, self.distortions, self.excess + excess, self.choices)
+    def raised(self, excess: float) -> _States:
+        return _States(self.costs, self.distortions, self.excess + excess, self.choices)
 
-    def times(self, child: _Labels, allowed: float) -> _Labels:
-        """Combine with each label of a child while the excess is allowed."""
+    def times(self, child: _States, allowed: float) -> _States:
+        """Combine with each state of a child while the excess is allowed."""
         order = np.argsort(child.excess, kind="stable")
         counts = np.searchsorted(child.excess[order], allowed - self.excess, side="right")
         mine = np.repeat(np.arange(len(counts)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
         theirs = order[np.arange(len(mine)) - first]
-        return _Labels(
+        return _States(
             self.costs[mine] + child.costs[theirs],
             self.distortions[mine] + child.distortions[theirs],
             self.excess[mine] + child.excess[theirs],
             np.column_stack([self.choices[mine], theirs]),
         )
 
-    def pairs(self, child: _Labels, allowed: float) -> int:
-        """Return how many labels `times` would make."""
+    def pairs(self, child: _States, allowed: float) -> int:
+        """Return how many states `times` would make."""
         ascending = np.sort(child.excess)
         return int(np.searchsorted(ascending, allowed - self.excess, side="right").sum())
 
-    def pareto(self) -> _Labels:
-        """Drop labels that another one matches or beats in both cost and distortion."""
+    def pareto(self) -> _States:
+        """Drop states that another one matches or beats in both cost and distortion."""
         order = np.lexsort((self.distortions, self.costs))
         ordered = self.distortions[order]
         cheaper = np.minimum.accumulate(np.concatenate([[np.inf], ordered[:-1]]))
         return self.at(order[ordered < cheaper])
 
 
-class LabelSearch:
+class ParetoSearch:
     """Search for the best choice within the budget, guided by a price for the cost."""
 
     def __init__(
@@ -119,7 +119,7 @@ class LabelSearch:
             relaxation: of it, with one level per interval.
             elimination: for the relaxation's factors.
             weight: price of cost.
-            keep: labels kept per bucket and separator levels.
+            keep: states kept per bucket and separator levels.
         """
         self._problem, self._relaxation, self._elimination = problem, relaxation, elimination
         self._keep = keep
@@ -133,10 +133,10 @@ class LabelSearch:
         self._rooms = self._cost_rooms()
         self._dropped = np.inf
         self._products = 0
-        self._labels: list[dict[tuple[int, ...], _Labels]] = []
+        self._states: list[dict[tuple[int, ...], _States]] = []
 
     def _cost_rooms(self) -> list[Array]:
-        """Return per bucket and separator levels what its labels may cost at most."""
+        """Return per bucket and separator levels what its states may cost at most."""
         moves = self._relaxation.moves
         messages = self._elimination.collect(moves, 1.0)
         beliefs = dict(self._elimination.beliefs(moves, 1.0, messages))
@@ -157,97 +157,97 @@ class LabelSearch:
         slack = ceiling - self._bound
         self._dropped = slack
         self._products = _PRODUCTS
-        self._labels = []
+        self._states = []
         for index, bucket in enumerate(self._elimination.buckets):
-            found: dict[tuple[int, ...], _Labels] = {}
+            found: dict[tuple[int, ...], _States] = {}
             for at in np.ndindex(*self._rooms[index].shape):
                 reduced = self._reduced[index][(slice(None), *at)]
-                labels = self._bucket_labels(bucket, at, reduced, slack)
-                if labels is not None:
-                    fitting = labels.at(labels.costs <= self._rooms[index][at])
+                states = self._bucket_states(bucket, at, reduced, slack)
+                if states is not None:
+                    fitting = states.at(states.costs <= self._rooms[index][at])
                     found[at] = self._thinned(fitting.pareto(), float(reduced.min()), self._keep)
-            self._labels.append(found)
+            self._states.append(found)
         return self._best(slack), self._bound + self._dropped
 
-    def _bucket_labels(
+    def _bucket_states(
         self, bucket: Bucket, at: tuple[int, ...], reduced: Array, slack: float
-    ) -> _Labels | None:
-        """Return the labels of a bucket at the separator levels `at`."""
+    ) -> _States | None:
+        """Return the states of a bucket at the separator levels `at`."""
         costs = self._relaxation.moves[bucket.variable].copy()
         for table in bucket.tables:
             costs += sliced(table, at)
         curve = self._problem.curves[bucket.variable]
-        parts: list[_Labels] = []
+        parts: list[_States] = []
         for level in np.flatnonzero(reduced <= slack).tolist():
             here = dict(zip(bucket.bag, (level, *at), strict=True))
-            labels = self._combined(
-                _Labels.single(float(costs[level]), float(curve[level]), level),
+            states = self._combined(
+                _States.single(float(costs[level]), float(curve[level]), level),
                 bucket.children,
                 here,
                 (float(reduced[level]), slack),
             )
-            if labels is not None:
-                parts.append(labels.raised(float(reduced[level] - reduced.min())))
-        return _Labels.joined(parts) if parts else None
+            if states is not None:
+                parts.append(states.raised(float(reduced[level] - reduced.min())))
+        return _States.joined(parts) if parts else None
 
     def _combined(
         self,
-        labels: _Labels,
+        states: _States,
         children: Sequence[int],
         here: dict[int, int],
         window: tuple[float, float],
-    ) -> _Labels | None:
-        """Combine with the labels of all children at the levels `here`."""
+    ) -> _States | None:
+        """Combine with the states of all children at the levels `here`."""
         for child in children:
             separator = self._elimination.buckets[child].separator
-            other = self._labels[child].get(tuple(here[group] for group in separator))
+            other = self._states[child].get(tuple(here[group] for group in separator))
             if other is None:
                 return None
-            labels = self._product(labels, other, window).pareto()
-            labels = self._thinned(labels, window[0], self._keep)
-        return labels if len(labels.costs) else None
+            states = self._product(states, other, window).pareto()
+            states = self._thinned(states, window[0], self._keep)
+        return states if len(states.costs) else None
 
-    def _product(self, labels: _Labels, child: _Labels, window: tuple[float, float]) -> _Labels:
-        """Combine with each label of a child, of as many labels as can be afforded."""
+    def _product(self, states: _States, child: _States, window: tuple[float, float]) -> _States:
+        """Combine with each state of a child, of as many states as can be afforded."""
         lowest, slack = window
         most = max(_LEAST_PRODUCTS, self._products // _PRODUCT_SHARE)
-        while (count := labels.pairs(child, slack - lowest)) > most:
-            if len(labels.costs) > len(child.costs):
-                labels = self._thinned(labels, lowest, len(labels.costs) // 2)
+        while (count := states.pairs(child, slack - lowest)) > most:
+            if len(states.costs) > len(child.costs):
+                states = self._thinned(states, lowest, len(states.costs) // 2)
             else:
                 child = self._thinned(child, lowest, len(child.costs) // 2)
         self._products -= count
-        return labels.times(child, slack - lowest)
+        return states.times(child, slack - lowest)
 
-    def _thinned(self, labels: _Labels, lowest: float, keep: int) -> _Labels:
-        """Keep the labels of least excess, and the bound of the others."""
-        if len(labels.costs) <= keep:
-            return labels
-        order = np.argsort(labels.excess, kind="stable")
-        self._dropped = min(self._dropped, lowest + float(labels.excess[order[keep]]))
-        return labels.at(np.sort(order[:keep]))
+    def _thinned(self, states: _States, lowest: float, keep: int) -> _States:
+        """Keep the states of least excess, and the bound of the others."""
+        if len(states.costs) <= keep:
+            return states
+        order = np.argsort(states.excess, kind="stable")
+        self._dropped = min(self._dropped, lowest + float(states.excess[order[keep]]))
+        return states.at(np.sort(order[:keep]))
 
     def _best(self, slack: float) -> Levels | None:
         """Return the complete choice of least distortion within the budget."""
         buckets = self._elimination.buckets
         roots = [index for index, bucket in enumerate(buckets) if not bucket.separator]
-        labels = self._combined(_Labels.single(0.0, 0.0, 0), roots, {}, (0.0, slack))
-        if labels is None:
+        states = self._combined(_States.single(0.0, 0.0, 0), roots, {}, (0.0, slack))
+        if states is None:
             return None
-        for label in np.argsort(labels.distortions, kind="stable"):
-            picks = dict(zip(roots, labels.choices[label, 1:].tolist(), strict=True))
+        for state in np.argsort(states.distortions, kind="stable"):
+            picks = dict(zip(roots, states.choices[state, 1:].tolist(), strict=True))
             levels = self._traced(picks)
             if self._problem.feasible(levels):
                 return levels
         return None
 
     def _traced(self, picks: dict[int, int]) -> Levels:
-        """Follow the choices of complete labels down from the roots."""
+        """Follow the choices of complete states down from the roots."""
         levels = [0] * len(self._problem.sizes)
-        for index in reversed(range(len(self._labels))):
+        for index in reversed(range(len(self._states))):
             bucket = self._elimination.buckets[index]
-            labels = self._labels[index][tuple(levels[g] for g in bucket.separator)]
-            level, *below = labels.choices[picks[index]].tolist()
+            states = self._states[index][tuple(levels[g] for g in bucket.separator)]
+            level, *below = states.choices[picks[index]].tolist()
             levels[bucket.variable] = level
             picks |= zip(bucket.children, below, strict=True)
         return tuple(levels)

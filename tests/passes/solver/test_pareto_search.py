@@ -1,4 +1,4 @@
-"""The search over labels: exact where all are kept, and honest where they are not."""
+"""The search over states: exact where all are kept, and honest where they are not."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from hypothesis import assume, given, settings
 
 from graphprune.passes.solver import Problem
 from graphprune.passes.solver.elimination import Elimination
-from graphprune.passes.solver.pareto_labels import LabelSearch
+from graphprune.passes.solver.pareto_search import ParetoSearch
 from graphprune.passes.solver.relaxation import Relaxation
 from tests.passes.solver.structures import ROUNDING, SMALL, WEIGHTS, brute_force, chain
 
 
-def search(problem: Problem, weight: float, keep: int) -> LabelSearch:
+def search(problem: Problem, weight: float, keep: int) -> ParetoSearch:
     relaxation = Relaxation(problem, (0,) * len(problem.sizes))
     elimination = Elimination.plan(relaxation.sizes, relaxation.factors, 10_000)
-    return LabelSearch(problem, relaxation, elimination, weight, keep)
+    return ParetoSearch(problem, relaxation, elimination, weight, keep)
 
 
 def dearest(problem: Problem) -> float:
@@ -25,7 +25,7 @@ def dearest(problem: Problem) -> float:
 
 @settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS)
-def test_all_labels_find_the_best_choice_at_any_price(problem: Problem, weight: float) -> None:
+def test_all_states_find_the_best_choice_at_any_price(problem: Problem, weight: float) -> None:
     assume(problem.feasible(problem.cheapest))
     levels, floor = search(problem, weight, 10_000).run(dearest(problem))
     assert levels is not None
@@ -37,7 +37,7 @@ def test_all_labels_find_the_best_choice_at_any_price(problem: Problem, weight: 
 
 @settings(max_examples=50, deadline=None)
 @given(SMALL, WEIGHTS)
-def test_one_label_finds_what_it_can_and_says_what_it_missed(
+def test_one_state_finds_what_it_can_and_says_what_it_missed(
     problem: Problem, weight: float
 ) -> None:
     assume(problem.feasible(problem.cheapest))
