@@ -238,7 +238,12 @@ def _is_option(value: Any) -> bool:
     functions = (FunctionType, BuiltinFunctionType, MethodType, partial, torch.Tensor, type)
     if isinstance(value, functions) or not hasattr(value, "__dict__"):
         return False
-    return all(map(_is_option, vars(value).values()))
+    return all(_is_option(each) or _is_plain_mapping(each) for each in vars(value).values())
+
+
+def _is_plain_mapping(value: Any) -> bool:
+    """Whether it is a mapping of plain values, as an object may hold: a plan's budget by cost."""
+    return isinstance(value, Mapping) and all(map(_is_option, (*value, *value.values())))
 
 
 def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:

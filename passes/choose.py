@@ -101,7 +101,8 @@ class _Tried:
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
         """A plan by some curves."""
-        known = self._state.knowing(replace(self._state[Scores], curves=curves))
+        quiet = replace(self._state, progress=None)  # it is a part of this stage
+        known = quiet.knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
     def add(self, name: str, found: Decision) -> bool:

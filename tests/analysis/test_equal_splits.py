@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import graphprune as gp
+from graphprune.analysis.equal_splits import equal_pieces
 from tests import nets
+from tests.analysis.helpers import analysed
 
 
 @pytest.mark.parametrize("name", ["Chunked", "CrossStage", "UnevenSplit", "SplitCatAdd"])
@@ -14,7 +16,7 @@ def test_widths_at_which_the_code_that_splits_still_fits(name: str) -> None:
     torch.manual_seed(0)
     net = nets.NETS[name]()
     free = gp.compress(net, net.inputs(), flops=0.4, score="random")
-    assert "--keep-class" in free.report.eager["reason"]
+    assert "keep_class" in free.report.eager["reason"]
     kept = gp.compress(net, net.inputs(), flops=0.4, score="random", keep_class=True)
     assert type(kept.model) is type(net), kept.report.eager["reason"]
     assert kept.report.after.macs <= 0.4 * kept.report.before.macs
@@ -27,3 +29,25 @@ def test_equal_pieces_are_protected_together() -> None:
     whole = {g.id: g.before == g.after for g in result.report.groups}
     assert whole["b"]
     assert whole["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Chunked", {"a": "a", "a#2": "a", "b": "b", "c": "c"}),
+        ("CrossStage", {"a": "a", "a#2": "a", "b": "b"}),
+        ("UnevenSplit", {"a": "a", "a#2": "a#2", "b": "b", "c": "c"}),
+    ],
+)
+def test_equal_pieces_go_with_the_first_of_them(name: str, expected: dict[str, str]) -> None:
+    analysis = analysed(nets.NETS[name]())
+    ids = [group.id for group in analysis.groups]
+    found = {each: ids[first] for each, first in zip(ids, equal_pieces(analysis), strict=True)}
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["GroupedConv", "SqueezeExcite", "ChunkGate"])
+def test_without_a_split_into_groups_each_is_by_itself(name: str) -> None:
+    """The halves of ``ChunkGate`` are channels of one group, which go together anyway."""
+    analysis = analysed(nets.NETS[name]())
+    assert equal_pieces(analysis) == tuple(range(len(analysis.groups)))
