@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, Labels, plain
@@ -26,7 +27,7 @@ class Scene:
         self.x, self.w = graph.placeholder("x"), graph.placeholder("w")
         self.x.meta["val"], self.w.meta["val"] = torch.zeros(2, 6), torch.zeros(6)
         names = {"x": self.x, "w": self.w}
-        args = fx.map_aggregate(args, lambda a: names.get(a, a) if isinstance(a, str) else a)
+        args = pytree.tree_map(lambda a: names.get(a, a) if isinstance(a, str) else a, args)
         self.node = graph.call_function(operator, args, kwargs)
         self.node.meta["val"] = torch.zeros(2, 6)
         self.channels = self.labels.fresh(6)

@@ -10,8 +10,10 @@ from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import (
     Observations,
+    sizes,
 )
 from graphprune.passes.observe import row_budget as quota
+from graphprune.passes.observe.find_layers import find_layers
 from tests.nets import NETS
 
 
@@ -35,3 +37,39 @@ def test_targets_of_all_layers_together_are_bounded(
     assert all(0 < bounded[key] <= free[key] for key in free)
     monkeypatch.setattr(quota, "TARGETS", sum(free.values()) * 1.01)
     assert held() == free
+
+
+@pytest.mark.parametrize("samples", [1, 40, 3000])
+def test_every_layer_is_looked_at_and_no_more_than_is_there_for(samples: int) -> None:
+    net = NETS["NormedResidual"]().eval()
+    program = trace(net, net.inputs())
+    analysis = analyse(program)
+    data = gather([torch.randn(samples, 3, 8, 8)], program)
+    layers = find_layers(analysis.module)
+    found = quota.rows_per_batch(analysis.module, layers, data)
+    assert found.keys() == set(layers)
+    for layer, rows in found.items():
+        groups, unknowns = sizes(layer)
+        assert rows >= 1
+        assert rows * len(data.batches) * groups * unknowns <= quota.ROOM * 1.01
+        wanted = max(quota.FEWEST * samples, quota.ROWS_PER_UNKNOWN * unknowns)
+        assert rows * len(data.batches) >= min(wanted, quota.ENOUGH) * 0.99
+
+
+def test_calls_that_share_a_weight_share_its_rows() -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self, *, shared: bool) -> None:
+            super().__init__()
+            self.a = torch.nn.Linear(6, 6)
+            self.b = self.a if shared else torch.nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x).relu())
+
+    counts = []
+    for shared in (False, True):
+        program = trace(Twice(shared=shared), (torch.randn(2, 6),))
+        module = analyse(program).module
+        data = gather([torch.randn(100, 6)], program)
+        counts.append(list(quota.rows_per_batch(module, find_layers(module), data).values()))
+    assert counts[1] == pytest.approx([each / 2 for each in counts[0]], rel=0.01)
