@@ -104,7 +104,8 @@ class _TriedPlans:
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
         """Make a plan from distortion curves."""
-        known = self._state.knowing(replace(self._state[Scores], curves=curves))
+        quiet = replace(self._state, progress=None)  # it is a part of this stage
+        known = quiet.knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
     def add(self, name: str, decision: Decision) -> bool:

@@ -11,28 +11,11 @@ import pytest
 from tests.sources import ROOT, files, module_of
 
 REASONS = {
-    "graphprune.analysis.*": "tests/analysis/test_idioms.py and tests/verify/test_random_nets.py "
-    "see what the parts of the analysis find together",
     "graphprune.errors": "tests/cli/test_errors.py shows what a user sees of them",
     "graphprune.export.io_names": "names without behaviour; tests/cli/test_onnx_in.py keeps them",
     "graphprune.loading.onnx.*": "tests/loading/onnx/test_operators.py walks the table of operators",
     "graphprune.models.*": "tests/test_models.py walks the table of networks",
     "graphprune.ops.*": "tests/ops/test_laws.py walks the table of rules",
-    "graphprune.passes.allocate.*": "tests/test_api.py asks for budgets, limits and given plans, "
-    "tests/passes/latency/test_latency.py for several at once",
-    "graphprune.passes.analyse": "tests/test_api.py runs it alone and composed",
-    "graphprune.passes.batchnorm.*": "tests/passes/batchnorm/test_fold.py folds at every site",
-    "graphprune.passes.decision": "a value; tests/test_api.py and tests/plan/test_plan.py read it",
-    "graphprune.passes.latency.*": "tests/passes/latency/test_latency.py measures and predicts",
-    "graphprune.passes.observe.*": "tests/passes/observe/test_observations.py looks at layers, "
-    "targets and runs by stage",
-    "graphprune.passes.prune.*": "tests/passes/prune/test_merge.py merges, tests/test_api.py cuts",
-    "graphprune.passes.recover.*": "tests/passes/recover/test_recover.py repairs layers, "
-    "tests/passes/recover/test_distil.py trains",
-    "graphprune.passes.score.*": "tests/passes/score/test_criteria.py walks the table of criteria, "
-    "tests/passes/score/test_formulas.py compares them with their papers",
-    "graphprune.rebuild.*": "tests/test_api.py gets the user's own class back in every way",
-    "graphprune.verify.*": "tests/verify/test_random_nets.py holds the oracle against cut networks",
     "graphprune.version": "a number",
 }
 """Modules without a test file of their name -> who tests them, or why nobody does."""

@@ -264,6 +264,7 @@ class Allocate(AnalysisPass):
             f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
             smallest=smallest,
             hint=f"{self.limits.hint()}frozen: {reasons or 'nothing'}",
+            options=tuple(self.limits.relaxable),
         )
 
     def _jointly(
@@ -282,6 +283,7 @@ class Allocate(AnalysisPass):
             f"these budgets can't be met together; the nearest plan found has {near}",
             smallest=max(worst),
             hint=f"{self.limits.hint()}raise a budget",
+            options=tuple(self.limits.relaxable),
         )
 
 

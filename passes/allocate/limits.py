@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,16 +81,21 @@ class Limits:
         fits = (widths % self.round_to == 0) | (widths == group.width)
         return widths[fits]
 
-    def hint(self) -> str:
-        """Return which limits could be relaxed, by the names of the options; empty if there are none."""
-        set_ = {
+    @property
+    def relaxable(self) -> dict[str, Any]:
+        """Return which limits could be relaxed, by the names of the options, with their values."""
+        values = {
             "protect": self.protect,
             "round_to": self.round_to != 1 and self.round_to,
             "min_channels": self.min_channels > 1 and self.min_channels,
             "max_cut": self.max_cut < 1 and self.max_cut,
             "keep_class": self.keep_class,
         }
-        limits = [f"{name}={value!r}" for name, value in set_.items() if value]
+        return {name: value for name, value in values.items() if value}
+
+    def hint(self) -> str:
+        """Return the limits that could be relaxed in words; empty if there are none."""
+        limits = [f"{name}={value!r}" for name, value in self.relaxable.items()]
         return f"relax {', '.join(limits)}; " if limits else ""
 
 

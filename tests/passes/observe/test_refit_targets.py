@@ -5,10 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from graphprune.analysis.analyse import analyse
+from graphprune.data.calibration import gather
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
+from graphprune.passes.observe import (
+    Observations,
+    combined_scale_and_shift,
+)
 from graphprune.passes.observe.find_layers import find_layers
 from graphprune.passes.observe.refit_targets import Target, find_target
+from tests.passes.observe.helpers import Residual, shaken
 
 aten = torch.ops.aten
 
@@ -58,3 +65,30 @@ def test_an_activation_before_the_norm_ends_the_way() -> None:
     assert target.value.target is aten.conv2d.default
     assert target.norms == ()
     assert target.other is None
+
+
+def test_a_target_is_the_sum_behind_the_batchnorm() -> None:
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    seen = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
+    stem, conv, head = seen.layers
+    assert seen.targets[stem].rectified
+    assert seen.targets[stem].other is None
+    target = seen.targets[conv]
+    assert target.value.target is torch.ops.aten.add.Tensor
+    assert target.other is not None
+    assert target.other.target is torch.ops.aten.relu.default
+    assert len(target.norms) == 1
+    assert target.rectified
+    assert seen.targets[head].value is head.node
+    assert not seen.targets[head].rectified
+
+
+def test_affine_is_the_batchnorm() -> None:
+    net = shaken(Residual())
+    program = trace(net, (torch.randn(2, 3, 8, 8),))
+    seen = Observations(analyse(program), gather([torch.randn(4, 3, 8, 8)], program))
+    found = combined_scale_and_shift(seen.targets[seen.layers[1]].norms, seen.analysis.tensors)
+    assert found is not None
+    y = torch.randn(2, 8, 5, 5)
+    scale, shift = (t.float().view(1, -1, 1, 1) for t in found)
+    torch.testing.assert_close(net.bn(y).detach(), y * scale + shift, rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -68,3 +69,21 @@ def analysed(net: nn.Module, x: torch.Tensor) -> tuple[Analysis, Observations]:
 
 def images(samples: int = 16, seed: int = 1) -> torch.Tensor:
     return torch.randn(samples, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+EXACT = 1e-5  # float32, sums of a few products
+
+
+ESTIMATE = 0.15  # 1,000 random projections: three standard errors of a chi-square
+
+
+def weights(net: TwoLinears) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(m.weight.detach().double().numpy() for m in (net.a, net.b))
+
+
+def one_sample() -> tuple[TwoLinears, torch.Tensor, np.ndarray, np.ndarray]:
+    """A network of one output, and an input; ``w * dL/dw`` of both layers, but for a sign."""
+    net, x = TwoLinears(), torch.randn(1, 5, generator=torch.Generator().manual_seed(1))
+    a, b = weights(net)
+    into = a * x.double().numpy() * b.T
+    return net, x, into, b[0] * (a @ x[0].double().numpy())

@@ -1,0 +1,91 @@
+"""The sweep: labels flow through every operator until nothing changes any more."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+
+from graphprune.analysis.propagate import Propagation
+from graphprune.axes.labels import FROZEN
+from graphprune.ir.program import unlift
+from graphprune.ir.trace import trace
+from tests import nets
+
+
+def swept(net: nn.Module, *inputs: Tensor, free_inputs: bool = False) -> Propagation:
+    sweep = Propagation(unlift(trace(net, inputs)), free_inputs, allow_inexact=False)
+    sweep.to_fixpoint()
+    return sweep
+
+
+def is_frozen(sweep: Propagation, name: str, dim: int) -> bool:
+    rows = sweep.labels.resolve(sweep.axes[name][dim])
+    return bool((rows == FROZEN).all()) if rows.shape[1] else True
+
+
+def test_a_layer_and_its_reader_share_the_labels_of_what_is_between() -> None:
+    sweep = swept(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4))
+    resolve = sweep.labels.resolve
+    made, read = (resolve(sweep.axes[n][d]) for n, d in (("0.weight", 0), ("2.weight", 1)))
+    assert made.tolist() == read.tolist() == resolve(sweep.axes["0.bias"][0]).tolist()
+    assert len(set(made.ravel().tolist())) == 6
+    assert not is_frozen(sweep, "0.weight", 0)
+
+
+def test_inputs_and_outputs_are_frozen_unless_they_are_free() -> None:
+    net = nn.Linear(4, 6)
+    ends = [("weight", 0), ("weight", 1), ("bias", 0)]
+    for free in (False, True):
+        sweep = swept(net, torch.randn(2, 4), free_inputs=free)
+        assert [is_frozen(sweep, *end) for end in ends] == [not free] * 3
+
+
+def test_a_settled_sweep_finds_nothing_new() -> None:
+    sweep = swept(nets.SqueezeExcite(), *nets.SqueezeExcite().inputs())
+    version, count = sweep.labels.version, len(sweep.labels)
+    sweep.to_fixpoint()
+    assert (sweep.labels.version, len(sweep.labels)) == (version, count)
+
+
+def test_one_tensor_of_two_names_has_one_set_of_labels() -> None:
+    net = nets.TiedWeights()
+    sweep = swept(net, *net.inputs())
+    assert sweep.tensors["a.weight"] is sweep.tensors["b.weight"]
+    assert sweep.axes["a.weight"] is sweep.axes["b.weight"]
+
+
+def test_whole_numbers_have_no_channels() -> None:
+    class Picking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, 6)
+            self.register_buffer("rows", torch.tensor([5, 0, 3]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x)[:, self.rows]
+
+    sweep = swept(Picking(), torch.randn(2, 4))
+    (axis,) = sweep.axes["rows"]
+    assert axis.shape == (3, 0)
+
+
+def test_distinct_axes_are_distinct_and_resolved() -> None:
+    net = nets.GroupedConv()
+    sweep = swept(net, *net.inputs())
+    axes = sweep.distinct_axes()
+    assert len({(axis.shape, axis.tobytes()) for axis in axes}) == len(axes)
+    for axis in axes:
+        assert axis.shape[1]
+        assert (sweep.labels.resolve(axis) == axis).all()
+
+
+def test_a_result_without_a_rule_has_frozen_labels_of_its_own() -> None:
+    net = nets.UnknownOperator()
+    sweep = swept(net, *net.inputs())
+    (node,) = (n for n in sweep.nodes if n.op == "call_function" and "renorm" in str(n.target))
+    assert isinstance(node, fx.Node)
+    assert not sweep.facts[node].known
+    layout = sweep.results[node]
+    assert isinstance(layout, tuple)
+    assert len(layout) == node.meta["val"].ndim
+    assert all(not sweep.labels.resolve(axis).any() for axis in layout)

@@ -1,0 +1,65 @@
+"""A run that stops before any node gives what a run at once gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.analysis.analyse import analyse
+from graphprune.ir.trace import trace
+from graphprune.passes.observe import (
+    StagedRun,
+)
+from graphprune.passes.observe.find_layers import find_layers
+from tests.nets import HELD, NETS
+
+
+@pytest.mark.parametrize("name", sorted(NETS | HELD))
+def test_the_frontier_computes_what_the_net_does(name: str) -> None:
+    torch.manual_seed(0)
+    net = (NETS | HELD)[name]().eval()
+    program = trace(net, net.inputs(), net.keywords())
+    module = analyse(program).module
+    args, kwargs = program.example_inputs
+    leaves = pytree.tree_leaves((args, kwargs))
+    with torch.no_grad():
+        want = pytree.tree_leaves(program.module()(*args, **kwargs))
+    run = StagedRun(module, [leaves, leaves])
+    calls = [node for node in module.graph.nodes if node.op == "call_function"]
+    run.advance(calls[len(calls) // 2])
+    fork = run.fork()
+    ahead = fork.reach(calls[-1].all_input_nodes, ())  # what stands between is run afterwards
+    assert ahead or any(node.target._schema.is_mutable for node in calls)
+    for outputs in (*fork.outputs(), *run.outputs()):
+        for got, expected in zip(outputs, want, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+class Ahead(nn.Module):
+    """Two branches of the same layers; between them a value is written into, which others read."""
+
+    def __init__(self, *, writing: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.writing = nn.Linear(6, 8), nn.Linear(8, 4), writing
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        one = self.b(torch.relu(self.a(x)))
+        z = y + 1
+        late = z * 2
+        y = z.add_(1) if self.writing else z + 1
+        return one + self.b(torch.relu_(self.a(y[:, :6]))) * late[:, :4]
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_what_is_reached_ahead_waits_for_what_others_write(*, writing: bool) -> None:
+    inputs = torch.randn(3, 6), torch.randn(3, 6)
+    net = Ahead(writing=writing)
+    module = analyse(trace(net, inputs)).module
+    first, *_, last = [layer for layer in find_layers(module) if layer.name.endswith("b.weight")]
+    run = StagedRun(module, [inputs])
+    run.advance(first.node)
+    assert not run.reach([last.node], [last.node])
+    assert run.reach([last.value], [first.node, last.node]) is not writing
+    torch.testing.assert_close(run.outputs()[0][0], net(*inputs))

@@ -1,0 +1,73 @@
+"""Curves on the scale of the network's output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphprune.cut.cut import Cut
+from graphprune.passes.recover import repair
+from graphprune.passes.score.magnitude import Magnitude
+from graphprune.passes.score.measured_curves import MeasuredCurve, measure
+from graphprune.passes.score.obs import find_readers
+from tests.passes.recover.helpers import observed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CroppedChannels",
+        "EinsumMixing",
+        "Experts",
+        "IndexSelected",
+        "LanguageModel",
+        "LowRank",
+        "Recurrent",
+        "UnusedParameters",
+    ],
+)
+def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None:
+    seen = observed(name)
+    readers, curves = find_readers(seen), measure(seen, Magnitude()(seen.analysis))
+    groups = [g for g in seen.analysis.groups if not readers[g.id]]
+    assert groups
+    for group in groups:
+        curve = curves[group.id]
+        for gone, error in curve.measured.items():
+            cut = Cut.keeping(seen.analysis, {group.id: sorted(curve.order[gone:])})
+            assert error == pytest.approx(repair(seen, cut, refitting=False).error, rel=1e-6)
+
+
+falling = st.lists(st.floats(0, 10), min_size=2, max_size=10).map(sorted)
+
+
+@given(falling, st.data())
+def test_a_curve_goes_through_what_was_measured_and_never_rises_with_the_width(
+    local: list[float], data: st.DataObject
+) -> None:
+    width = len(local)
+    local[0] = 0.0
+    gone = data.draw(st.integers(1, width - 1))
+    measured = data.draw(st.floats(1e-6, 1e3))
+    curve = MeasuredCurve(tuple(range(width)), np.array(local), {gone: measured})
+    for found in (curve.through(), curve.scaled(1.0), curve.scaled(0.0), curve.scaled(0.5)):
+        assert found.shape == (width + 1,)
+        assert (np.diff(found) <= 0).all()
+        assert found[-1] == 0
+    if local[gone] > 1e-3:
+        assert curve.through()[width - gone] == pytest.approx(measured)
+        assert curve.scaled(1.0)[width - gone] == pytest.approx(measured)
+        assert curve.scaled(0.0)[width - gone] == pytest.approx(local[gone])
+
+
+def test_without_a_measurement_the_local_curve_is_all_there_is() -> None:
+    curve = MeasuredCurve((2, 0, 1), np.array([0.0, 1.0, 4.0]), {})
+    for found in (curve.through(), curve.scaled(0.5)):
+        assert found[1:].tolist() == [4, 1, 0]
+        assert found[0] > 4
+
+
+def test_what_is_lost_is_made_to_rise() -> None:
+    assert MeasuredCurve.by_width(np.array([0.0, 3.0, 2.0]))[1:].tolist() == [3, 3, 0]

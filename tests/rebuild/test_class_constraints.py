@@ -1,0 +1,130 @@
+"""What the code of a class allows, found by trying."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import graphprune as gp
+from graphprune.analysis.analyse import Analysis, analyse
+from graphprune.errors import (
+    InfeasibleBudgetError,
+    OptionError,
+)
+from graphprune.ir.trace import trace
+from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
+
+
+class Transformer(nn.Module):
+    """A layer of torch's own, whose attention states its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.inner, self.head = nn.Linear(16, 24), nn.Linear(24, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.inner(self.layer(x)).relu().mean(1))
+
+
+@pytest.mark.parametrize("data", [None, 8])
+def test_groups_that_a_class_cannot_follow_are_found_by_trying(data: int | None) -> None:
+    torch.manual_seed(0)
+    net, x = Transformer().eval(), torch.randn(2, 5, 16)
+    seen = None if data is None else [(torch.randn(16, 5, 16),) for _ in range(data)]
+    free = gp.compress(net, (x,), flops=0.4, score="random", calibration=seen)
+    assert not free.report.eager["own_class"]
+    assert "keep_class" in free.report.eager["reason"]
+    kept = gp.compress(net, (x,), flops=0.7, calibration=seen, keep_class=True)
+    assert type(kept.model) is Transformer, kept.report.eager["reason"]
+    assert any("can't follow" in note and "layer.self_attn" in note for note in kept.report.notes)
+    cut = {g.id for g in kept.report.groups if g.after < g.before}
+    assert cut <= {"layer.linear1", "inner"}
+    assert {g.id for g in kept.report.groups} > {"layer.linear1", "inner"}
+
+
+class OneHeadSize(nn.Module):
+    """Attention whose queries and values have heads of one size, which may be another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 8
+        self.query, self.key, self.value = (nn.Linear(16, 32) for _ in range(3))
+        self.out, self.head = nn.Linear(32, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (
+            layer(x).unflatten(-1, (-1, self.size)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.head((x + self.out(y)).mean(1))
+
+
+def test_groups_that_a_class_can_only_follow_together_are_one() -> None:
+    torch.manual_seed(0)
+    net, x = OneHeadSize().eval(), torch.randn(2, 5, 16)
+    budgets = (0.3, 0.5, 0.7)
+    assert not all(
+        gp.compress(net, (x,), flops=b, score="random").report.eager["own_class"] for b in budgets
+    )
+    for budget in budgets:
+        kept = gp.compress(net, (x,), flops=budget, score="random", keep_class=True)
+        assert type(kept.model) is OneHeadSize, kept.report.eager["reason"]
+        assert kept.report.after.macs <= budget * kept.report.before.macs
+        assert kept.model.value.out_features == kept.model.query.out_features < 32
+
+
+def test_a_budget_that_the_class_does_not_allow_says_so() -> None:
+    with pytest.raises(InfeasibleBudgetError) as failure:
+        gp.compress(Transformer().eval(), (torch.randn(2, 5, 16),), flops=0.3, keep_class=True)
+    assert failure.value.options == ("keep_class",)
+
+
+def constrained(net: nn.Module, x: torch.Tensor) -> tuple[Analysis, ClassConstraints]:
+    program = trace(net, (x,))
+    analysis = analyse(program)
+    return analysis, class_constraints(net, program, analysis)
+
+
+def test_code_that_knows_no_sizes_allows_everything() -> None:
+    analysis, found = constrained(
+        nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 8), nn.Linear(8, 2)),
+        torch.randn(2, 4),
+    )
+    assert found == ClassConstraints(tuple(range(len(analysis.groups))), frozenset())
+
+
+class Stated(nn.Module):
+    """The width of one layer is written in the code; that of the other isn't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(self.b(self.a(x).view(-1, 8)))
+
+
+def test_only_the_group_whose_width_is_stated_stays_whole() -> None:
+    news: list[str] = []
+    net, x = Stated(), torch.randn(2, 4)
+    program = trace(net, (x,))
+    analysis = analyse(program)
+    found = class_constraints(net, program, analysis, news.append)
+    assert found.whole == {"a"}
+    assert {group.id for group in analysis.groups} == {"a", "b"}
+    assert news[0] == "class trial 1"
+    assert len(set(news)) == len(news)
+
+
+def test_a_class_that_is_another_network_is_refused_at_once() -> None:
+    net, x = Stated(), torch.randn(2, 4)
+    program = trace(net, (x,))
+    analysis = analyse(program)
+    net.forward = lambda x: net.c(net.b(net.a(x))) + 1  # type: ignore[method-assign]
+    with pytest.raises(OptionError, match="before anything is cut") as caught:
+        class_constraints(net, program, analysis)
+    assert caught.value.options == ("keep_class",)

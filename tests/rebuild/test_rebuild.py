@@ -1,0 +1,122 @@
+"""The user's class back where it computes the same, and else a reason."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import graphprune as gp
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import Cut
+from graphprune.errors import VerifyError
+from graphprune.ir.program import relift
+from graphprune.ir.trace import trace
+from graphprune.rebuild.rebuild import ClassComparison, rebuild
+from graphprune.verify.oracle import TOLERANCE
+from tests import nets
+
+
+def test_a_graph_module_where_the_code_holds_sizes_with_the_reason() -> None:
+    net = nets.HardCodedView()
+    result = gp.compress(net, net.inputs(), flops=0.5)
+    assert isinstance(result.model, torch.fx.GraphModule)
+    assert "(nets.py:" in result.report.eager["reason"]
+    result.model(*net.inputs()).sum().backward()
+
+
+class Doubled(nn.Module):
+    """A constant in the code, which is a tensor of the program but not of the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x).relu() * torch.tensor([2.0])) + torch.tensor(0.5)
+
+
+def test_a_class_comes_back_with_constants_in_its_code() -> None:
+    net, x = Doubled(), torch.randn(2, 3, 8, 8)
+    result = gp.compress(net, (x,), flops=0.5)
+    assert type(result.model) is Doubled, result.report.eager["reason"]
+    torch.testing.assert_close(result.model(x), result.program.module()(x))
+
+
+def half(net: nn.Module, x: torch.Tensor) -> Cut:
+    analysis = analyse(trace(net, (x,)))
+    return Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+
+
+def test_without_a_module_there_is_a_trainable_graph() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4)
+    cut = half(net, x)
+    found = rebuild(None, cut, cut.program)
+    assert isinstance(found.model, torch.fx.GraphModule)
+    assert (found.own_class, found.max_error) == (False, 0)
+    assert "exported program" in found.reason
+    found.model(x).sum().backward()
+    assert all(p.grad is not None for p in found.model.parameters())
+
+
+def test_the_class_takes_the_weights_of_the_program_not_the_slices() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4)
+    cut = half(net, x)
+    module, _ = cut.graph()
+    with torch.no_grad():
+        module.get_parameter("0.bias").add_(3)
+    found = rebuild(net, cut, relift(module, cut.dense))
+    assert type(found.model) is nn.Sequential
+    assert found.max_error <= TOLERANCE
+    assert torch.equal(found.model[0].bias, net[0].bias[:3] + 3)
+
+
+class Branching(nn.Module):
+    """Code that looks at a width: with fewer channels it does something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x)
+        return self.b(y if y.shape[1] == 8 else 2 * y)
+
+
+class Counting(Branching):
+    """Code that returns as many outputs as there are channels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        y = self.a(x)
+        return self.b(y), *([y.sum(1)] if y.shape[1] == 8 else [])  # type: ignore[return-value]
+
+
+def test_code_that_computes_something_else_does_not_come_back() -> None:
+    net, x = Branching(), torch.randn(2, 4)
+    cut = half(net, x)
+    found = rebuild(net, cut, cut.program)
+    assert not found.own_class
+    assert "something else" in found.reason
+    torch.testing.assert_close(found.model(x), cut.program.module()(x))
+    follower = ClassComparison(net, cut.analysis, cut.program)
+    with pytest.raises(VerifyError, match="new sizes"):
+        follower.error(cut, cut.module)
+
+
+def test_code_with_other_outputs_does_not_come_back() -> None:
+    net, x = Counting(), torch.randn(2, 4)
+    cut = half(net, x)
+    assert "differ in number" in rebuild(net, cut, cut.program).reason
+
+
+def test_the_users_module_is_left_alone() -> None:
+    net, x = (
+        nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.Linear(6, 2)).train(),
+        torch.randn(2, 4),
+    )
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    cut = half(net, x)
+    rebuild(net, cut, cut.program)
+    assert net.training
+    assert net[0].out_features == 6
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

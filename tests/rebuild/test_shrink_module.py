@@ -1,0 +1,160 @@
+"""A copy of the user's module with sliced tensors, and all that goes with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import graphprune as gp
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import Cut
+from graphprune.ir.trace import trace
+from graphprune.rebuild.shrink_module import find_tensor, plain_tensors, shrink_module
+from tests import nets
+
+
+class Scaled(nn.Module):
+    """Tensors that are mere attributes, one of them of two modules; converting the model parts these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+        self.inside, self.outside = torch.rand(16, 1, 1), torch.rand(8, 1, 1)
+        self.part = nn.Identity()
+        self.part.factors = self.outside
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x).relu() * self.inside) * self.part.factors + self.outside
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Scaled:
+        super()._apply(fn, recurse)
+        self.outside, self.part.factors = fn(self.outside), fn(self.part.factors)
+        return self
+
+
+def test_a_class_comes_back_with_tensors_that_are_mere_attributes() -> None:
+    net, x = Scaled(), torch.randn(2, 3, 8, 8)
+    result = gp.compress(net, (x,), flops=0.5)
+    assert type(result.model) is Scaled, result.report.eager["reason"]
+    assert len(result.model.inside) == result.model.a.out_channels < 16
+    assert result.model.part.factors is result.model.outside
+    torch.testing.assert_close(result.model(x), result.program.module()(x))
+
+
+class Remembering(nn.Module):
+    """Keeps what it computes of a parameter in evaluation, until it goes into training mode (LeViT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value = nn.Linear(8, 24), nn.Linear(8, 24)
+        self.bias, self.kept = nn.Parameter(torch.randn(4, 3)), {}
+        self.register_buffer(
+            "places", torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), persistent=False
+        )
+        self.head = nn.Linear(24, 3)
+
+    def train(self, mode: bool = True) -> Remembering:
+        super().train(mode)
+        if mode:
+            self.kept = {}
+        return self
+
+    def biases(self) -> torch.Tensor:
+        if self.training:
+            return self.bias[:, self.places]
+        if "all" not in self.kept:
+            self.kept["all"] = self.bias[:, self.places]
+        return self.kept["all"]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = self.bias.shape[0]
+        q, v = (
+            layer(x).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.value)
+        )
+        y = (q @ q.transpose(-1, -2) + self.biases()).softmax(-1) @ v
+        return self.head(y.transpose(1, 2).flatten(2).mean(1))
+
+
+def test_a_class_comes_back_that_keeps_computed_values_in_evaluation() -> None:
+    torch.manual_seed(0)
+    net, x = Remembering().eval(), torch.randn(2, 3, 8)
+    before = net(x)
+    result = gp.compress(net, (x,), flops=0.5, score="random")
+    assert type(result.model) is Remembering, result.report.eager["reason"]
+    assert result.model.bias.shape[0] < 4
+    torch.testing.assert_close(result.model(x), result.program.module()(x))
+    torch.testing.assert_close(net(x), before)  # nothing of the export is left in it
+
+
+def test_a_recurrent_class_comes_back() -> None:
+    net = nets.Recurrent()
+    result = gp.compress(net, net.inputs(), params=0.5)
+    assert type(result.model) is nets.Recurrent, result.report.eager["reason"]
+    assert result.model.lstm.hidden_size == result.model.lstm.weight_hh_l0.shape[1] < 12
+
+
+class Layers(nn.Module):
+    """Layers of torch's own, which keep their sizes beside their tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.first = nn.Embedding(7, 8), nn.Linear(8, 12)
+        self.norm, self.slope, self.last = nn.BatchNorm1d(12), nn.PReLU(12), nn.Linear(12, 3)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.last(self.slope(self.norm(self.first(self.words(words)))))
+
+
+def test_layers_of_torch_know_their_new_sizes() -> None:
+    net, words = Layers().eval(), torch.randint(0, 7, (3,))
+    analysis = analyse(trace(net, (words,)))
+    widths = {group.id: group.width for group in analysis.groups}
+    assert sorted(widths.values()) == [8, 12]
+    small: Any = shrink_module(
+        net, Cut.keeping(analysis, {name: range(width // 4) for name, width in widths.items()})
+    )
+    assert (small.words.num_embeddings, small.words.embedding_dim) == (7, 2)
+    assert (small.first.in_features, small.first.out_features) == (2, 3)
+    assert (small.norm.num_features, small.slope.num_parameters) == (3, 3)
+    assert (small.last.in_features, small.last.out_features) == (3, 3)
+    assert (net.first.out_features, net.norm.num_features) == (12, 12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_knows_its_new_channels_and_groups(*, transposed: bool) -> None:
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), kind(8, 8, 3, groups=8), nn.Conv2d(8, 2, 1))
+    analysis = analyse(trace(net, (torch.randn(2, 3, 8, 8),)))
+    (group,) = analysis.groups
+    small: Any = shrink_module(net, Cut.keeping(analysis, {group.id: [0, 3, 5]}))
+    assert (small[1].in_channels, small[1].out_channels, small[1].groups) == (3, 3, 3)
+    assert torch.equal(small[1].weight, net[1].weight[[0, 3, 5]])
+
+
+def test_values_take_the_place_of_slices_and_strangers_are_left_out() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+    analysis = analyse(trace(net, (torch.randn(2, 4),)))
+    cut = Cut.keeping(analysis, {"0": [1, 2]})
+    values = {"0.bias": torch.tensor([5.0, 6.0]), "1.bias": torch.zeros(7), "other": torch.ones(1)}
+    small: Any = shrink_module(net, cut, values)
+    assert small[0].bias.tolist() == [5, 6]
+    assert torch.equal(small[1].bias, net[1].bias)
+
+
+def test_a_tensor_is_found_by_its_name_registered_or_not() -> None:
+    net = Scaled()
+    assert find_tensor(net, "a.weight") is net.a.weight
+    assert find_tensor(net, "part.factors") is net.outside
+    for name in ("a", "nothing", "a.weight.nothing", "part.nothing"):
+        assert find_tensor(net, name) is None
+
+
+def test_mere_attributes_are_listed_with_all_their_places() -> None:
+    net = Scaled()
+    analysis = analyse(trace(net, (torch.randn(2, 3, 8, 8),)))
+    places = sorted(map(sorted, plain_tensors(net, analysis).values()))
+    assert places == [["inside"], ["outside", "part.factors"]]

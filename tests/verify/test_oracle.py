@@ -1,0 +1,151 @@
+"""The proof: it passes what is right, and nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import Cut
+from graphprune.errors import VerifyError
+from graphprune.ir.program import relift
+from graphprune.ir.trace import trace
+from graphprune.verify.oracle import (
+    Verdict,
+    error,
+    native_inputs,
+    perturbed_tensors,
+    random_inputs,
+    size_growths,
+    verify,
+    verify_unchanged,
+)
+from tests import nets
+
+
+def half(net: nets.Net) -> Cut:
+    torch.manual_seed(0)
+    analysis = analyse(trace(net, net.inputs(), net.keywords()))
+    return Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+
+
+def test_a_right_cut_is_passed_in_two_batch_sizes() -> None:
+    verdict = verify(half(nets.GroupedConv()))
+    assert verdict.ok
+    assert verdict.max_error <= verdict.tolerance
+    assert verdict.batches == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["a.weight", "b.bias", "head.2.weight"])
+def test_one_wrong_number_is_found(name: str) -> None:
+    cut = half(nets.GroupedConv())
+    module, _ = cut.graph()
+    with torch.no_grad():
+        module.get_parameter(name).view(-1)[0] += 1e-2
+    with pytest.raises(VerifyError, match="masked original") as caught:
+        verify(cut, relift(module, cut.dense))
+    assert "nothing was written" in caught.value.hint
+
+
+def test_a_head_of_zeros_hides_no_wrong_call() -> None:
+    """All outputs are equal, whatever is computed before; the shaken weights tell."""
+    net = nets.GroupedConv()
+    with torch.no_grad():
+        net.head[2].weight.zero_()
+    cut = half(net)
+    verify(cut)
+    module, _ = cut.graph()
+    relu = module.graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default)[0]
+    relu.target = torch.ops.aten.tanh.default
+    module.recompile()
+    x = net.inputs()[0]
+    assert torch.equal(module(x)[0], cut.module(x)[0])
+    with pytest.raises(VerifyError):
+        verify(cut, relift(module, cut.dense))
+
+
+def test_a_program_equals_itself_and_not_another() -> None:
+    net, other = nets.GroupedConv(), nets.GroupedConv()
+    one, two = (trace(each, net.inputs()) for each in (net, other))
+    assert verify_unchanged(one, one) == Verdict(0.0, 1e-9, (2, 3))
+    with pytest.raises(VerifyError, match="before the rewrite"):
+        verify_unchanged(one, two)
+
+
+floats = st.floats(-1e3, 1e3, allow_nan=False)
+
+
+@given(st.lists(floats, min_size=1, max_size=6), st.floats(1e-3, 1e3))
+def test_an_error_is_relative_to_the_largest_value(values: list[float], factor: float) -> None:
+    x = torch.tensor(values, dtype=torch.float64)
+    assert error([x], [x]) == 0
+    off = x + 0.5 * x.abs().max()
+    if x.abs().max() > 1e-6:
+        assert error([off], [x]) == pytest.approx(0.5)
+        assert error([factor * off], [factor * x]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "found"),
+    [
+        (torch.zeros(2), torch.zeros(3), math.inf),
+        (torch.tensor([1.0, math.nan]), torch.ones(2), math.inf),
+        (torch.tensor([1.0, math.nan]), torch.tensor([1.0, math.nan]), 0.0),
+        (torch.tensor([1, 2]), torch.tensor([1, 3]), 1.0),
+        (torch.tensor([True]), torch.tensor([True]), 0.0),
+        (torch.zeros(0), torch.zeros(0), 0.0),
+        (torch.tensor([3 + 4j]), torch.tensor([0 + 5j]), abs(3 - 1j) / 5),
+    ],
+)
+def test_what_counts_as_an_error(got: Tensor, expected: Tensor, found: float) -> None:
+    assert error([got], [expected]) == pytest.approx(found)
+
+
+def test_outputs_of_another_number_are_no_comparison() -> None:
+    with pytest.raises(ValueError, match="argument"):
+        error([torch.zeros(1)], [torch.zeros(1), torch.zeros(1)])
+
+
+def test_inputs_are_drawn_anew_and_are_the_same_for_one_seed() -> None:
+    net = nets.GroupedConv()
+    program = trace(net, net.inputs())
+    (first,), (again,), (other,) = (random_inputs(program, 0, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.dtype == torch.float64
+    (larger,) = random_inputs(program, 3, 0)
+    assert larger.shape == (5, 3, 8, 8)
+    (native,) = native_inputs(program, 0, 0)
+    assert torch.equal(native, first.float())
+
+
+def test_indices_stay_those_of_the_example() -> None:
+    net = nn.Embedding(5, 4)
+    program = trace(net, (torch.tensor([[4, 0, 2], [1, 1, 3]]),))
+    (found,) = random_inputs(program, 1, 0)
+    assert found.tolist() == [[4, 0, 2], [1, 1, 3], [4, 0, 2]]
+
+
+def test_a_fixed_batch_is_compared_once() -> None:
+    net = nn.Linear(3, 2)
+    assert size_growths(trace(net, (torch.randn(2, 3),))) == (0, 1)
+    assert size_growths(torch.export.export(net, (torch.randn(2, 3),))) == (0,)
+
+
+def test_noise_keeps_what_can_not_be_negative_so_and_tied_tensors_tied() -> None:
+    net = nets.TiedWeights()
+    analysis = analyse(trace(net, net.inputs()))
+    found = perturbed_tensors(analysis, analysis.tensors, seed=0)
+    assert found["a.weight"] is found["b.weight"]
+    norm = nets.NormedResidual()
+    analysis = analyse(trace(norm, norm.inputs()))
+    found = perturbed_tensors(analysis, {"n.running_var", "n.bias"}, seed=0)
+    assert found.keys() == {"n.running_var", "n.bias"}
+    assert (found["n.running_var"] > 0).all()
+    assert not torch.equal(found["n.running_var"], analysis.tensors["n.running_var"].double())
+    assert found["n.bias"].abs().max() > 0  # zeros get some as well
