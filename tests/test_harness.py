@@ -11,6 +11,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from graphprune.errors import PassError
 from graphprune.ir.program import clone, relift, unlift
 from graphprune.pipeline import State, TransformPass
 from tests import nets
@@ -134,8 +135,8 @@ def frozen(program: ExportedProgram) -> ExportedProgram:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (written_into, "conv.weight was written into"),
-        (replaced, "tensors that went in were replaced"),
+        (written_into, "changed the program that it was given"),
+        (replaced, "changed the program that it was given"),
         (frozen, "tensors that went in were replaced"),
         (noted, "the graph that went in was changed"),
         (edited(lambda _: None), "nothing changed, but it is a new program"),
@@ -150,7 +151,7 @@ def frozen(program: ExportedProgram) -> ExportedProgram:
 )
 def test_a_pass_that_breaks_its_word_is_found(how: Rewrite, message: str) -> None:
     torch.manual_seed(0)
-    with pytest.raises(AssertionError, match=message):
+    with pytest.raises((AssertionError, PassError), match=message):
         apply_and_check(Rewriting(how), Small(), exact=True, idempotent=True)
 
 

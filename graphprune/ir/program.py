@@ -38,6 +38,7 @@ __all__ = [
     "output_names",
     "relift",
     "state",
+    "unguarded",
     "unlift",
     "user_inputs",
 ]
@@ -45,14 +46,21 @@ __all__ = [
 _PRECISE = (torch.float32, torch.float64)
 
 
+def unguarded(program: ExportedProgram) -> fx.GraphModule:
+    """Make the program a module without torch's own checks of its inputs."""
+    module = program.module()
+    for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
+        module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
 def unlift(program: ExportedProgram) -> fx.GraphModule:
     """Convert a program to a GraphModule whose parameters are ``get_attr`` nodes.
 
     The tensors are shared with ``program``: replace them, never write into them.
     """
-    module = program.module()
-    for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
-        module.graph.erase_node(node)
+    module = unguarded(program)
     inline_regions(module)
     for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
         _make_epsilon_explicit(node)

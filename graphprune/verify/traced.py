@@ -17,7 +17,14 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import TraceError
 from graphprune.ir.nodes import is_continuous
-from graphprune.ir.program import call_arguments, grown_shapes, input_names, output_names, unlift
+from graphprune.ir.program import (
+    call_arguments,
+    grown_shapes,
+    input_names,
+    output_names,
+    unguarded,
+    unlift,
+)
 from graphprune.ir.program import user_inputs as example_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode
 from graphprune.ops.fixed_random import fix_random_numbers
@@ -85,11 +92,11 @@ def verify_traced(model: nn.Module, program: ExportedProgram) -> TraceCheck:
 
 
 def _compare(model: nn.Module, program: ExportedProgram, grow: int) -> TraceCheck:
-    graph = unlift(program)
+    module = unguarded(program)
     best: _Run | None = None
     for seed in range(DRAWS):
         try:
-            tried = _Run.on(fresh_inputs(program, grow, seed), model, graph, program)
+            tried = _Run.on(fresh_inputs(program, grow, seed), model, module, program)
         except FORWARD_ERRORS:  # its code may refuse values that were drawn
             continue
         if best is None or tried.excess < best.excess:
@@ -99,7 +106,7 @@ def _compare(model: nn.Module, program: ExportedProgram, grow: int) -> TraceChec
     note = ""
     if best is None:
         note = "the model accepts no drawn inputs: it was compared with its program on the examples"
-        best = _Run.on(example_inputs(program), model, graph, program)
+        best = _Run.on(example_inputs(program), model, module, program)
     if best.excess > 0:
         raise _difference(model, program, best)
     return TraceCheck(best.error, best.tolerance, best.rounding, (best.leading,), note)
@@ -117,17 +124,16 @@ class _Run:
 
     @classmethod
     def on(
-        cls, inputs: Sequence[Any], model: nn.Module, graph: Any, program: ExportedProgram
+        cls, inputs: Sequence[Any], model: nn.Module, module: Any, program: ExportedProgram
     ) -> _Run:
         """Run both. What rounding loses is measured only where the two differ by more than little."""
         expected = _of_module(model, program, inputs)
-        got = _of_program(graph, program, inputs)
+        got = _of_program(module, program, inputs)
         worst = error(got, expected) if len(got) == len(expected) else float("inf")
         rounding = 0.0
         if worst > LEAST_TOLERANCE:
-            rounding = error(
-                got, run(Float64Interpreter(graph), [to_float64(value) for value in inputs])
-            )
+            exact = run(Float64Interpreter(unlift(program)), [to_float64(x) for x in inputs])
+            rounding = error(got, exact)
         return cls(inputs, expected, got, worst, rounding)
 
     @property
@@ -192,10 +198,10 @@ def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]
                 buffer.copy_(value)
 
 
-def _of_program(graph: Any, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
+def _of_program(module: Any, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
     args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
     with torch.no_grad(), fix_random_numbers(program.graph):
-        return pytree.tree_leaves(graph(*args, **kwargs))
+        return pytree.tree_leaves(module(*args, **kwargs))
 
 
 def _copied(value: Any) -> Any:
@@ -218,7 +224,7 @@ def _difference(model: nn.Module, program: ExportedProgram, tried: _Run) -> Trac
 
 def _ignored(model: nn.Module, program: ExportedProgram, tried: _Run) -> list[str]:
     """Inputs that the module's outputs depend on, and the program's don't."""
-    graph, found = unlift(program), list[str]()
+    module, found = unguarded(program), list[str]()
     other = fresh_inputs(program, 0, DRAWS)
     for number, name in enumerate(input_names(program)):
         value = tried.inputs[number]
@@ -229,6 +235,6 @@ def _ignored(model: nn.Module, program: ExportedProgram, tried: _Run) -> list[st
             moves = error(_of_module(model, program, changed), tried.expected) > 0
         except FORWARD_ERRORS:
             continue
-        if moves and error(_of_program(graph, program, changed), tried.got) == 0:
+        if moves and error(_of_program(module, program, changed), tried.got) == 0:
             found.append(name)
     return found

@@ -94,7 +94,7 @@ def test_every_node_that_is_left_has_its_copy() -> None:
         assert (cut.copies[old].op, cut.copies[old].target) == ("get_attr", name)
     left = set(analysis.module.graph.nodes) - set(cut.copies)
     assert left
-    assert all(old in analysis.stored or old.op == "get_attr" for old in left)
+    assert all(old in analysis.constant_calls or old.op == "get_attr" for old in left)
 
 
 def test_a_graph_made_again_is_another_one() -> None:

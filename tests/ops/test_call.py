@@ -49,7 +49,7 @@ class Scene:
             {self.w: torch.arange(6)},
             quiet=lambda _: quiet,
             allow_inexact=allow_inexact,
-            stored=stored,
+            on_constants=stored,
         )
 
     @property
@@ -105,12 +105,12 @@ def test_frozen_rows_are_logged_with_the_link_of_the_call() -> None:
 
 def test_a_call_on_stored_tensors_holds_what_it_would_freeze() -> None:
     scene = Scene(aten.relu.default, "x")
-    call = scene.call(stored=True)
+    call = scene.call(on_constants=True)
     call.freeze(scene.channels)
     call.contract("self", 1, scene.channels)
     call.scale("self", lambda _: 2.0)
     assert not scene.frozen
-    assert len(call.facts.held) == 2
+    assert len(call.facts.needed_whole) == 2
     assert (call.facts.contractions, call.facts.scales) == ([], {})
 
 

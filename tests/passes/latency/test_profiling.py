@@ -12,7 +12,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
-from graphprune.errors import LoadError
+from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
 from graphprune.passes import Analyse
 from graphprune.passes.latency import ProfileLatency, slim_onnx, workload
@@ -59,5 +59,5 @@ def test_a_profile_knows_every_kernel_and_how_far_it_is() -> None:
 
 
 def test_a_provider_that_is_missing_is_said_before_anything_is_measured() -> None:
-    with pytest.raises(LoadError):
+    with pytest.raises(OptionError):
         gp.Pipeline((Analyse(), ProfileLatency(provider="Quantum"))).run(program())

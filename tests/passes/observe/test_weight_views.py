@@ -38,7 +38,7 @@ class Slices(nn.Module):
 def test_a_part_is_its_layers_own_if_nothing_else_reads_its_elements() -> None:
     module = unlift(trace(Slices(), (torch.randn(2, 6),)))
     layers, stored = find_layers(module), StoredTensors(module)
-    assert [stored.own(each.weight, 1) for each in layers] == [
+    assert [stored.is_exclusive(each.weight, 1) for each in layers] == [
         True,
         True,
         False,
@@ -54,8 +54,8 @@ def test_what_a_part_is_given_is_written_into_its_tensor() -> None:
     first, *_, last = find_layers(module)
     run = StagedRun(module, [[torch.randn(2, 6)]])
     for layer in (first, last):
-        run.put(layer.weight, torch.full(shape(layer.weight), 7.0))
-        run.settle(layer.weight)
+        run.set_constant(layer.weight, torch.full(shape(layer.weight), 7.0))
+        run.write_back(layer.weight)
     assert torch.equal(run.tensors["w"], torch.cat([torch.full((4, 6), 7.0), net.w[4:]]))
     assert torch.equal(run.tensors["one"].view(6, 12)[:, ::2], torch.full((6, 6), 7.0))
     assert torch.equal(run.tensors["one"].view(6, 12)[:, 1::2], net.one.view(6, 12)[:, 1::2])

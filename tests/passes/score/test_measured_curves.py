@@ -52,19 +52,19 @@ def test_a_curve_goes_through_what_was_measured_and_never_rises_with_the_width(
     gone = data.draw(st.integers(1, width - 1))
     measured = data.draw(st.floats(1e-6, 1e3))
     curve = MeasuredCurve(tuple(range(width)), np.array(local), {gone: measured})
-    for found in (curve.through(), curve.scaled(1.0), curve.scaled(0.0), curve.scaled(0.5)):
+    for found in (curve.interpolated(), curve.scaled(1.0), curve.scaled(0.0), curve.scaled(0.5)):
         assert found.shape == (width + 1,)
         assert (np.diff(found) <= 0).all()
         assert found[-1] == 0
     if local[gone] > 1e-3:
-        assert curve.through()[width - gone] == pytest.approx(measured)
+        assert curve.interpolated()[width - gone] == pytest.approx(measured)
         assert curve.scaled(1.0)[width - gone] == pytest.approx(measured)
         assert curve.scaled(0.0)[width - gone] == pytest.approx(local[gone])
 
 
 def test_without_a_measurement_the_local_curve_is_all_there_is() -> None:
     curve = MeasuredCurve((2, 0, 1), np.array([0.0, 1.0, 4.0]), {})
-    for found in (curve.through(), curve.scaled(0.5)):
+    for found in (curve.interpolated(), curve.scaled(0.5)):
         assert found[1:].tolist() == [4, 1, 0]
         assert found[0] > 4
 

@@ -59,7 +59,7 @@ def test_every_layer_that_makes_a_stream_is_a_unit_and_the_rest_is_beside() -> N
     assert [tuple(unit.weights.shape) for unit in made] == [(6, 5), (6, 6)]
     (scale,) = others
     torch.testing.assert_close(scale, net.scale.detach().double()[:, None])
-    rows = units.rows(group)
+    rows = units.comparable(group)
     assert all(torch.equal(a.weights, b.weights) for a, b in zip(rows, made, strict=True))
 
 
@@ -79,7 +79,7 @@ def test_where_no_layer_makes_a_group_its_tensors_stand_in() -> None:
     units, groups = found(net, torch.randn(4, 5))
     (group,) = groups.values()
     assert units.of(group)[0] == []
-    (unit,) = units.rows(group)
+    (unit,) = units.comparable(group)
     torch.testing.assert_close(unit.weights, net.tokens.detach().double().T)
     assert not unit.biases.any()
 
