@@ -38,7 +38,7 @@ class Scene:
         self.cache: dict[Any, Axis] = {}
 
     def call(
-        self, *, quiet: bool = True, allow_inexact: bool = False, stored: bool = False
+        self, *, quiet: bool = True, allow_inexact: bool = False, on_constants: bool = False
     ) -> Call:
         return Call(
             self.node,
@@ -49,7 +49,7 @@ class Scene:
             {self.w: torch.arange(6)},
             quiet=lambda _: quiet,
             allow_inexact=allow_inexact,
-            on_constants=stored,
+            on_constants=on_constants,
         )
 
     @property
