@@ -16,7 +16,7 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 
-@rule(
+_DROPOUTS = (
     aten.alpha_dropout.default,
     aten.alpha_dropout_.default,
     aten.dropout.default,
@@ -25,6 +25,11 @@ aten = torch.ops.aten
     aten.feature_alpha_dropout_.default,
     aten.feature_dropout.default,
     aten.feature_dropout_.default,
+)
+
+
+@rule(
+    *_DROPOUTS,
     samples=lambda: [sample(torch.rand(2, 6, 3), 0.5, False)],
     quiet=True,
 )
@@ -105,18 +110,7 @@ def glu(call: Call) -> Layout:
     return (*layout[:dim], first, *layout[dim + 1 :])
 
 
-state_traits(
-    aten.alpha_dropout.default,
-    aten.alpha_dropout_.default,
-    aten.dropout.default,
-    aten.dropout_.default,
-    aten.feature_alpha_dropout.default,
-    aten.feature_alpha_dropout_.default,
-    aten.feature_dropout.default,
-    aten.feature_dropout_.default,
-    identity=True,
-    unless="train",
-)
+state_traits(*_DROPOUTS, identity=True, unless="train")
 state_traits(
     aten._to_copy.default,
     aten.to.device,

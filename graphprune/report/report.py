@@ -110,6 +110,9 @@ class Report:
             zero parameters don't silence; see ``allow_inexact``.
         frozen: channels that can't be cut and why; see ``analysis.frozen.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
+        traced: error of the traced program against the module on other inputs, in the module's own
+            precision: ``max_error``, ``tolerance``, ``batches`` and a ``note``; empty if there was
+            no module.
         oracle: error against the masked original in float64, and the tolerance.
         eager: whether the user's class came back, and why not.
         calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
@@ -146,6 +149,7 @@ class Report:
     oracle: Mapping[str, Any]
     eager: Mapping[str, Any]
     budgets: tuple[Mapping[str, Any], ...] = ()
+    traced: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     distilled: Mapping[str, float] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)

@@ -26,6 +26,7 @@ from graphprune.report.inspection import size, unknown
 from graphprune.report.layer_costs import curves, layers
 from graphprune.report.report import GroupWidth, Report
 from graphprune.verify.oracle import Verdict
+from graphprune.verify.traced import TraceCheck
 from graphprune.version import __version__
 
 __all__ = ["build_report"]
@@ -79,6 +80,7 @@ def build_report(
         inexact=cut_inexactly,
         frozen=tuple(asdict(f) for f in frozen_channels),
         unknown_operators=unknown(analysis, frozen_channels),
+        traced=_traced(decided.get(TraceCheck)),
         oracle={
             "max_error": verdict.max_error,
             "tolerance": verdict.tolerance,
@@ -133,6 +135,18 @@ def _of_table(table: LatencyTable | None) -> tuple[str, ...]:
         f"networks by {error['mean']:.1%} wrong on average, {error['largest']:.1%} at most"
     )
     return (note,)
+
+
+def _traced(check: TraceCheck | None) -> dict[str, Any]:
+    """Describe how far the program is from the module it was traced from."""
+    if check is None:
+        return {}
+    return {
+        "max_error": check.max_error,
+        "tolerance": check.tolerance,
+        "batches": list(check.batches),
+        "note": check.note,
+    }
 
 
 def _left_whole(constraints: ClassConstraints | None) -> tuple[str, ...]:

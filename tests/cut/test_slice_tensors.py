@@ -87,3 +87,18 @@ def test_values_of_other_names_or_shapes_are_left_out() -> None:
     dense = {"a": torch.ones(2, 3), "b": torch.ones(2, 3)}
     values = {"a": torch.ones(2, 2), "stranger": torch.ones(1, 2)}
     assert spread_tensors(dense, dict.fromkeys(dense, layout), kept, values) == {}
+
+
+def test_parameters_keep_marks_memory_format_and_whether_they_are_trained() -> None:
+    """Training loops read marks such as ``_no_weight_decay`` off parameters."""
+    layout, kept = choice([True, False], [True, True, False])
+    weight = nn.Parameter(torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last))
+    weight._no_weight_decay = True
+    weight.requires_grad_(False)
+    axes = {"w": (*layout, unlabelled(4), unlabelled(4))}
+    small = slice_tensors({"w": weight}, axes, kept)["w"]
+    assert isinstance(small, nn.Parameter)
+    assert small.shape == (1, 2, 4, 4)
+    assert small._no_weight_decay is True
+    assert not small.requires_grad
+    assert small.is_contiguous(memory_format=torch.channels_last)

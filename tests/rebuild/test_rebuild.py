@@ -120,3 +120,28 @@ def test_the_users_module_is_left_alone() -> None:
     assert net.training
     assert net[0].out_features == 6
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+class Branching(nn.Module):
+    """An early exit by ``torch.cond``, which torch compiles when it runs in eager mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(4, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x).relu()
+        return torch.cond(
+            y.mean() > 0.9, lambda y: self.head(y), lambda y: self.head(self.b(y).relu()), (y,)
+        )
+
+
+@pytest.mark.slow
+def test_a_model_with_branches_still_runs_in_eager_mode_afterwards() -> None:
+    torch.manual_seed(0)
+    net = Branching().eval()
+    result = gp.compress(net, (torch.randn(2, 4),), params=0.9)
+    assert "cond" in result.report.eager["reason"]
+    with torch.no_grad():
+        assert net(torch.randn(5, 4)).shape == (5, 3)
+        assert result.model(torch.randn(5, 4)).shape == (5, 3)

@@ -134,9 +134,13 @@ def _sizes(out: Console, run: Report) -> None:
 
 
 def _checks(out: Console, run: Report) -> None:
+    rows: list[list[str]] = []
+    if run.traced:
+        rows.append(_check(f"traced program against {run.model}", run.traced))
+        rows[-1][-1] += f", {run.traced['note']}" * bool(run.traced["note"])
     batches = " and ".join(map(str, sorted(set(run.oracle["batches"]))))
-    rows = [_check("cut against masked original, float64", run.oracle)]
-    rows[0][-1] += f", batches of {batches}"
+    rows.append(_check("cut against masked original, float64", run.oracle))
+    rows[-1][-1] += f", batches of {batches}"
     if run.eager["own_class"]:
         tolerance = run.oracle["tolerance"]
         rows.append(

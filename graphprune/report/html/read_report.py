@@ -81,6 +81,10 @@ _SHAPES: Mapping[str, Shape] = {
     ],
     "unknown_operators": [{"operator": str, "where": str, "macs_share": _NUMBER}],
     "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
+    "traced": (
+        {},
+        {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int], "note": str},
+    ),
     "eager": {"own_class": bool, "reason": str, "max_error": _MAYBE},
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
     "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),

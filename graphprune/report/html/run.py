@@ -78,14 +78,24 @@ def checks(report: Report) -> list[Check]:
     """List everything that was compared, and what wasn't and why."""
     batches = " and ".join(str(b) for b in sorted(set(report.oracle["batches"])))
     tolerance = report.oracle["tolerance"]
-    found = [
+    found: list[Check] = []
+    if traced := report.traced:
+        found.append(
+            _check(
+                f"traced program against {report.model}",
+                traced["max_error"],
+                traced["tolerance"],
+                traced["note"] or "inputs drawn like the examples, in the model's own precision",
+            )
+        )
+    found.append(
         _check(
             "cut program against masked original, float64",
             report.oracle["max_error"],
             tolerance,
             f"random inputs in batches of {batches}",
         )
-    ]
+    )
     if report.eager["own_class"]:
         found.append(
             _check(

@@ -26,6 +26,7 @@ def test_a_run_with_all_that_there_is_to_say(capsys: Captured, tmp_path: Path) -
         "3 10.0% model input x placeholder stem.weight:1",
         "aten.bucketize.Tensor net.py:14 3.0%",
         "block.a aten.layer_norm.default net.py:9",
+        "traced program against Net 0.0e+00 1e-04 ok",
         "cut against masked original, float64 1.4e-15 1e-09 ok, batches of 2 and 3",
         "Net against cut program, float64 0.0e+00 1e-09 ok",
         "onnxruntime against PyTorch 3.6e-07 1e-04 ok",

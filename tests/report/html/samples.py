@@ -64,6 +64,7 @@ def full(**changes: Any) -> Report:
         oracle={"max_error": 1.4e-15, "tolerance": 1e-9, "batches": [2, 3]},
         eager={"own_class": True, "reason": "", "max_error": 0.0},
         calibration={"source": "images", "samples": 512, "skipped": 1},
+        traced={"max_error": 0.0, "tolerance": 1e-4, "batches": [2, 3], "note": ""},
         distilled={"before": 0.1, "after": 0.05, "steps": 200},
         search={
             "max_drop": 0.01,

@@ -24,7 +24,9 @@ def test_a_run_has_the_charts_that_there_is_something_for() -> None:
 
 def test_every_comparison_has_a_verdict() -> None:
     found = {check.what: check for check in run.checks(full())}
-    assert [check.ok for check in found.values()] == [True, True, True]
+    assert [check.ok for check in found.values()] == [True, True, True, True]
+    traced = found["traced program against Net"]
+    assert (traced.error, traced.tolerance) == (0.0, 1e-4)
     oracle = found["cut program against masked original, float64"]
     assert (oracle.error, oracle.tolerance) == (1.4e-15, 1e-9)
     assert oracle.more == "random inputs in batches of 2 and 3"
@@ -32,7 +34,7 @@ def test_every_comparison_has_a_verdict() -> None:
 
 def test_what_was_not_compared_says_why() -> None:
     eager = {"own_class": False, "reason": "net.py:8 sizes", "max_error": None}
-    _, own, onnx = run.checks(full(eager=eager, onnx={}))
+    *_, own, onnx = run.checks(full(eager=eager, onnx={}))
     assert (own.ok, own.more) == (None, "the trainable model is a GraphModule: net.py:8 sizes")
     assert (onnx.ok, onnx.more) == (None, "no ONNX file was written")
 
