@@ -36,7 +36,7 @@ from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
 
 from .costs import Cost, cost_of
-from .limits import Limits
+from .width_limits import Limits
 
 if TYPE_CHECKING:
     from graphprune.passes.solver.problem import Levels

@@ -14,7 +14,7 @@ from torch import nn
 from graphprune.errors import GraphpruneError, LoadError, first_line
 from graphprune.loading.argument_names import distinct, named
 
-from . import layers, pointwise, pooling, reductions, shapes
+from . import layers, pointwise, pooling, reductions, resize, shapes
 from .operators import OPERATORS, Node
 from .read_graph import Graph
 from .values import MAX_KNOWN, Known, Value
@@ -22,7 +22,7 @@ from .values import MAX_KNOWN, Known, Value
 __all__ = ["Network"]
 
 # Importing these fills the table.
-_FAMILIES = (layers, pointwise, pooling, reductions, shapes)
+_FAMILIES = (layers, pointwise, pooling, reductions, resize, shapes)
 
 _ERRORS = (
     RuntimeError,

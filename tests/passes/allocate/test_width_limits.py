@@ -14,7 +14,7 @@ import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
-from graphprune.passes.allocate.limits import Limits
+from graphprune.passes.allocate.width_limits import Limits
 from graphprune.rebuild.class_constraints import ClassConstraints
 from tests import nets
 
