@@ -1,4 +1,5 @@
 """Prove that a cut program computes what it should.
 
-What must a cut program equal (``masked``), and how is that checked (``oracle``)?
+Is the program what its module computes (``traced``)? What must a cut program equal (``masked``), and
+how is that checked, to 1e-9 (``oracle``)?
 """

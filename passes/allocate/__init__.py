@@ -1,5 +1,5 @@
 """Allocation: how many channels does each group keep, so that all budgets are met?
 
-``allocate`` is the pass, ``costs`` what a budget can bound, ``limits`` the widths that are allowed;
+``allocate`` is the pass, ``costs`` what a budget can bound, ``width_limits`` the widths that are allowed;
 ``given_plan`` takes a plan from a file instead. The optimisation is in ``graphprune.passes.solver``.
 """
