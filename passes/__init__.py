@@ -7,7 +7,9 @@ A pass reads facts and the program from the state, and adds facts or returns ano
 ``Analyse``               groups of channels, costs, frozen channels
 ``Observe``               measurements of the dense network on calibration data
 ``Score``                 importance of each channel, by a criterion
+``ProfileLatency``        times of the operators in onnxruntime, for latency budgets
 ``Allocate``              widths within the budget: the ``Decision`` with its plan
+``GivenPlan``             the widths of a plan that was made before
 ``Choose``                several plans, of which the repaired network with the least error is taken
 ``Prune``                 the smaller program, verified against the masked original
 ``Merge``                 in place of ``Prune``: removed channels merged into kept ones, data-free
@@ -20,10 +22,12 @@ A pass reads facts and the program from the state, and adds facts or returns ano
 from __future__ import annotations
 
 from .allocate.allocate import Allocate
+from .allocate.given_plan import GivenPlan
 from .analyse import Analyse
 from .batchnorm.fold_batchnorm import FoldBatchNorm, Folded, count_batchnorms
 from .choose import Choose
 from .decision import Decision, make_plan
+from .latency import ProfileLatency
 from .observe.observe import Observe
 from .prune.merge import Merge, Merged
 from .prune.prune import Prune
@@ -68,7 +72,9 @@ ALL_PASSES = {
         Analyse,
         Observe,
         Score,
+        ProfileLatency,
         Allocate,
+        GivenPlan,
         Choose,
         Prune,
         Merge,
