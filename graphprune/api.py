@@ -16,7 +16,7 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.cut.cut import Cut
 from graphprune.ir.trace import trace
 from graphprune.ir.trainable import trainable_graph
-from graphprune.loading.load import load as load_file
+from graphprune.loading import load as load_file
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.plan.budget import budgets

@@ -87,6 +87,7 @@ def compress(
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
+    ignore_extra_keys: options.IgnoreExtraKeys = False,
     strict_ops: options.StrictOps = False,
     allow_inexact: options.AllowInexact = False,
     as_json: options.Json = False,
@@ -94,7 +95,9 @@ def compress(
     quiet: options.Quiet = False,
 ) -> None:
     """Cut a model to a budget, prove that the result is right, and write it."""
-    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(
+        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+    )
     limits: dict[str, Any] = {
         "score": score or None,
         "allocate": allocate,

@@ -18,6 +18,7 @@ def inspect(
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
+    ignore_extra_keys: options.IgnoreExtraKeys = False,
     strict_ops: options.StrictOps = False,
     allow_inexact: options.AllowInexact = False,
     why: Annotated[
@@ -28,7 +29,9 @@ def inspect(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the groups of channels that can be cut, what they cost, and what is frozen and why."""
-    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(
+        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+    )
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
         from graphprune import api

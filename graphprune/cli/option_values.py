@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from graphprune.errors import GraphpruneError, LoadError, OptionError, PlanError
 
 if TYPE_CHECKING:
-    from graphprune.loading.load import Loaded
+    from graphprune.loading import Loaded
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.plan.plan import Plan
 
@@ -35,12 +35,14 @@ class ModelSource:
         arch: ``package.module:factory``, or ``""``.
         inputs: shapes.
         trust_pickle: whether reading the file may run code.
+        ignore_extra_keys: whether a state dict may hold more than the module.
     """
 
     path: Path
     arch: str
     inputs: tuple[str, ...]
     trust_pickle: bool
+    ignore_extra_keys: bool = False
 
     @property
     def file(self) -> Path:
@@ -75,13 +77,17 @@ class ModelSource:
         """
         from graphprune.errors import first_line
         from graphprune.ir.trace import FORWARD_ERRORS, user_line
-        from graphprune.loading.load import load
+        from graphprune.loading import load
 
         if self.arch or self.trust_pickle:
             _import_from_here()
         try:
             return load(
-                self.file, arch=self.arch, inputs=self.inputs, trust_pickle=self.trust_pickle
+                self.file,
+                arch=self.arch,
+                inputs=self.inputs,
+                trust_pickle=self.trust_pickle,
+                ignore_extra_keys=self.ignore_extra_keys,
             )
         except (*FORWARD_ERRORS, OSError, SystemExit) as error:  # from the user's own code
             raise LoadError(

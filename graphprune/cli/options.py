@@ -20,6 +20,7 @@ __all__ = [
     "FileSize",
     "Flops",
     "Force",
+    "IgnoreExtraKeys",
     "Inputs",
     "Json",
     "KeepClass",
@@ -90,6 +91,12 @@ Inputs = Annotated[
 ]
 TrustPickle = Annotated[
     bool, typer.Option("--trust-pickle", help="MODEL may run code when it is read.")
+]
+IgnoreExtraKeys = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-extra-keys", help="Leave out of a state dict what the module has no place for."
+    ),
 ]
 StrictOps = Annotated[
     bool,

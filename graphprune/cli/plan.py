@@ -50,6 +50,7 @@ def plan(
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
+    ignore_extra_keys: options.IgnoreExtraKeys = False,
     strict_ops: options.StrictOps = False,
     allow_inexact: options.AllowInexact = False,
     as_json: options.Json = False,
@@ -60,7 +61,9 @@ def plan(
 
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
-    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(
+        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+    )
     asked = option_values.budgets(
         flops=flops, params=params, latency=latency, memory=memory, size=file_size
     )

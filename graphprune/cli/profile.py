@@ -58,6 +58,7 @@ def profile(
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
+    ignore_extra_keys: options.IgnoreExtraKeys = False,
     allow_inexact: options.AllowInexact = False,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
@@ -67,7 +68,9 @@ def profile(
 
     The table serves --latency and --round-to auto, on this machine or another.
     """
-    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(
+        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+    )
     _ = source.file
     if out.suffix != ".json":
         raise OptionError("a latency table is a .json file", hint="-o table.json")

@@ -105,7 +105,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _accuracies(folder: Path, val: str, found: Mapping[str, Any]) -> Accuracies:
     from graphprune.data import accuracy, robustness
-    from graphprune.loading.load import load
+    from graphprune.loading import load
     from graphprune.report.html import Accuracies
     from graphprune.workflow.write import PROGRAM
 

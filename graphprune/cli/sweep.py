@@ -56,6 +56,7 @@ def sweep(
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
+    ignore_extra_keys: options.IgnoreExtraKeys = False,
     strict_ops: options.StrictOps = False,
     allow_inexact: options.AllowInexact = False,
     as_json: options.Json = False,
@@ -65,7 +66,9 @@ def sweep(
     """Show what a model loses at each of several budgets: predicted, and measured with --val."""
     from graphprune.report.budget_curve import shares
 
-    source = option_values.ModelSource(model, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(
+        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+    )
     wanted = shares(flops)
     table = option_values.latency_table(latency_table)
     how: dict[str, Any] = {

@@ -49,6 +49,7 @@ def verify(
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
+    ignore_extra_keys: options.IgnoreExtraKeys = False,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -57,7 +58,9 @@ def verify(
 
     Without a plan the two are compared as they are. Exit code 1 if they differ.
     """
-    source = option_values.ModelSource(a, arch, tuple(inputs or ()), trust_pickle)
+    source = option_values.ModelSource(
+        a, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+    )
     _ = source.file
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:

@@ -84,6 +84,8 @@ def trace(
 
 
 def _advice(model: torch.nn.Module) -> str:
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        return "it wraps a model for distributed training: give its .module"
     scripted = [
         name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
     ]

@@ -3,3 +3,7 @@
 The folder isn't called ``load``: ``graphprune.load`` is a public function, which a subpackage of
 that name would replace.
 """
+
+from .model_file import Loaded, check_finite, load, parse_input, read_checkpoint
+
+__all__ = ["Loaded", "check_finite", "load", "parse_input", "read_checkpoint"]

@@ -1,4 +1,4 @@
-"""Build a module from the name of its architecture, and load weights into it."""
+"""Build a module from the name of its architecture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["LIBRARIES", "build", "examples_of", "fill", "only", "resolve"]
+__all__ = ["LIBRARIES", "build", "examples_of", "resolve"]
 
 LIBRARIES = ("hf", "timm", "torchvision")
 """Names that may stand before the colon in place of a module of the user's own."""
@@ -167,97 +167,3 @@ def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:
         return None
     make = getattr(importlib.import_module(library), "example_inputs", None)
     return tuple(make()) if make is not None else None
-
-
-def fill(model: torch.nn.Module, content: Any, file: str) -> torch.nn.Module:
-    """Load the values of a state dict into a module.
-
-    Args:
-        model: changed in place.
-        content: a state dict, or a mapping with one state dict in it. A prefix of all its names,
-            as wrappers put it there, is left out.
-        file: the name to show.
-
-    Raises:
-        LoadError: if names, shapes or kinds of numbers differ, or there are several state dicts.
-    """
-    own = model.state_dict()
-    state = _unwrapped(_state_dict(content, file), own)
-    for name, value in state.items():
-        if isinstance(value, torch.Tensor) and name in own and _kind(value) != _kind(own[name]):
-            raise LoadError(
-                f"{file} has {value.dtype} in {name!a:.80}, where {type(model).__name__} "
-                f"has {own[name].dtype}",
-                hint="quantised weights have to be restored first",
-            )
-    try:
-        model.load_state_dict({**_tied(model, own, state), **state})
-    except (RuntimeError, TypeError, AttributeError) as error:
-        _, _, details = str(error).partition(":\n")  # below torch's headline
-        said = " ".join(details.split()) or first_line(error)
-        raise LoadError(
-            f"{file} doesn't fit {type(model).__name__}: {said:.300}",
-            hint="check the architecture",
-            options=("arch",),
-        ) from error
-    return model
-
-
-def _state_dict(content: Any, file: str) -> Mapping[str, Any]:
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(k, str) for k in content):
-        raise LoadError(f"{file} holds a {type(content).__name__}, not a state dict")
-    if any(isinstance(value, torch.Tensor) for value in content.values()):
-        return content
-    found = {
-        name: value
-        for name, value in content.items()
-        if isinstance(value, Mapping)
-        and value
-        and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
-    }
-    return only(found, "state dicts", file) or content
-
-
-def only(found: Mapping[str, Any], what: str, file: str) -> Any:
-    """Return the only entry of its kind in a file, or ``None`` if there is none.
-
-    Raises:
-        LoadError: if there are several.
-    """
-    if len(found) > 1:
-        raise LoadError(
-            f"{file} holds several {what}: {', '.join(found):.200}",
-            hint="save the one that is meant in a file of its own",
-        )
-    return next(iter(found.values()), None)
-
-
-def _unwrapped(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Remove the prefix that all names have, if only the names without it are the module's."""
-    shorter = state
-    while own.keys().isdisjoint(shorter):
-        heads = {name.partition(".")[0] for name in shorter}
-        if len(heads) != 1 or any("." not in name for name in shorter):
-            return state
-        shorter = {name.partition(".")[2]: value for name, value in shorter.items()}
-    return shorter
-
-
-def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
-    return tensor.is_floating_point(), tensor.is_complex()
-
-
-def _tied(
-    model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Find the values of tensors that a file leaves out because they are tied to others in it."""
-    tensors = dict(model.named_parameters(remove_duplicate=False))
-    tensors |= dict(model.named_buffers(remove_duplicate=False))
-    present = {id(tensors[name]): state[name] for name in state if name in tensors}
-    return {
-        name: present[id(tensors[name])]
-        for name in own
-        if name not in state and id(tensors.get(name)) in present
-    }

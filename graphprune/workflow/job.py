@@ -24,7 +24,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data import Source, calibrate
 from graphprune.data.calibration import Calibration
 from graphprune.ir.trace import trace
-from graphprune.loading.load import check_finite
+from graphprune.loading import check_finite
 from graphprune.passes import Allocate, Analyse, Decision, Observe, Score, Teacher
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State

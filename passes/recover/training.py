@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.io.files import write_checkpoint
-from graphprune.loading.load import read_checkpoint
+from graphprune.loading import read_checkpoint
 
 from .augment import augment
 from .distance import Distance, Outputs

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import GraphpruneError
-from graphprune.loading.load import load
+from graphprune.loading import load
 from graphprune.plan.plan import GroupPlan, Plan
 
 __all__ = ["TARGETS"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from graphprune.errors import LoadError, TraceError
 from graphprune.ir.program import dynamic_dims, lift, relift, unlift
@@ -117,3 +117,14 @@ def test_quiet_puts_back_what_it_changed() -> None:
 def test_an_error_without_a_place_has_no_line() -> None:
     assert user_line(None) == ""
     assert user_line(ValueError()) == ""
+
+
+def test_a_model_wrapped_for_distributed_training_is_to_be_unwrapped() -> None:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(nn.Linear(4, 2))
+        with pytest.raises(TraceError) as failure:
+            trace(wrapped, (torch.randn(2, 4),))
+    finally:
+        distributed.destroy_process_group()
+    assert "give its .module" in str(failure.value.hint)

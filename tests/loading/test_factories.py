@@ -13,8 +13,8 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import LoadError
+from graphprune.loading import load
 from graphprune.loading.factories import LIBRARIES, build, examples_of
-from graphprune.loading.load import load
 
 
 class Wide(nn.Module):
@@ -77,44 +77,6 @@ def test_a_library_is_asked_without_pretrained_weights(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "timm", library)
     build("timm:net(num_classes=3)")
     assert asked == [(("net",), {"pretrained": False, "num_classes": 3})]
-
-
-class Holder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.module = Wide()
-
-
-def test_the_one_state_dict_of_a_checkpoint(tmp_path: Path) -> None:
-    file, wide, holder = tmp_path / "run.pt", Wide().state_dict(), Holder().state_dict()
-    for content in (
-        {"model": wide, "epoch": 3, "optimizer": {"lr": 0.1}},
-        {"state_dict": holder},
-        holder,
-        {f"model.{name}": value for name, value in holder.items()},
-    ):
-        torch.save(content, file)
-        found = load(file, arch=f"{HERE}:Wide", inputs=["1x3"]).model
-        assert found is not None
-        values = list(content.get("model", content.get("state_dict", content)).values())
-        assert torch.equal(found.get_parameter("fc.weight"), values[0])
-
-
-def test_a_checkpoint_that_could_mean_several(tmp_path: Path) -> None:
-    torch.save({"model": Wide().state_dict(), "ema": Wide().state_dict()}, tmp_path / "run.pt")
-    with pytest.raises(LoadError, match="several state dicts: model, ema"):
-        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
-    torch.save({"model": Wide(), "ema": Wide()}, tmp_path / "run.pt")
-    with pytest.raises(LoadError, match="several modules: model, ema"):
-        load(tmp_path / "run.pt", inputs=["1x3"], trust_pickle=True)
-
-
-def test_names_that_do_not_fit_are_shown_as_they_are(tmp_path: Path) -> None:
-    torch.save({"model.other.weight": torch.ones(3)}, tmp_path / "run.pt")
-    with pytest.raises(
-        LoadError, match=r"doesn't fit Wide: Missing .*fc.weight.*Unexpected .*model.other.weight"
-    ):
-        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
 
 
 def test_a_half_precision_module_in_a_checkpoint_takes_such_inputs(tmp_path: Path) -> None:

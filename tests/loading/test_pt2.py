@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from graphprune.errors import LoadError
-from graphprune.loading.load import load
+from graphprune.loading import load
 from tests import nets
 from tests.loading.helpers import MODEL, WEIGHTS, Trap, edited, rewritten, trap
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from graphprune.errors import LoadError, TraceError
 from graphprune.ir.trace import trace
-from graphprune.loading.load import load
+from graphprune.loading import load
 from graphprune.loading.torchscript import load_script
 from tests import nets
 from tests.loading.helpers import SHAPE

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from graphprune.errors import LoadError
-from graphprune.loading.load import load
+from graphprune.loading import load
 from graphprune.loading.zip_archive import Archive, open_archive
 from tests.loading.helpers import ARCH, rewritten
 

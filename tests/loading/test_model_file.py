@@ -20,7 +20,7 @@ from torch import nn
 import graphprune as gp
 from graphprune.errors import LoadError
 from graphprune.io.files import write_checkpoint
-from graphprune.loading.load import load, parse_input, read_checkpoint
+from graphprune.loading.model_file import load, parse_input, read_checkpoint
 from tests import nets
 from tests.cli.conftest import environment
 from tests.loading.helpers import ARCH, SAFETENSORS, SHAPE, Trap, rewritten, weights
@@ -160,7 +160,7 @@ import resource, sys
 from pathlib import Path
 from graphprune.errors import GraphpruneError
 from graphprune.io.files import write_checkpoint
-from graphprune.loading.load import load, parse_input, read_checkpoint
+from graphprune.loading.model_file import load, parse_input, read_checkpoint
 
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sorted(Path(sys.argv[1]).iterdir()):

@@ -19,7 +19,7 @@ from graphprune.errors import LoadError, first_line
 from graphprune.export.io_names import IONames
 from graphprune.ir.trace import trace
 
-from . import factories
+from . import factories, state_dict
 from .onnx import import_onnx
 from .pt2 import READ_ERRORS, load_program, unpickled
 from .torchscript import load_script
@@ -55,7 +55,12 @@ class Loaded:
 
 
 def load(
-    path: Path, *, arch: str = "", inputs: Sequence[str] = (), trust_pickle: bool = False
+    path: Path,
+    *,
+    arch: str = "",
+    inputs: Sequence[str] = (),
+    trust_pickle: bool = False,
+    ignore_extra_keys: bool = False,
 ) -> Loaded:
     """Read a model file.
 
@@ -66,20 +71,23 @@ def load(
         inputs: shapes such as ``1x3x32x32`` or ``1x128:int64``, one for each input; without
             any, ``example_inputs()`` of the module that ``arch`` names is called.
         trust_pickle: the file may run code when it is read.
+        ignore_extra_keys: leave out of a state dict what the module of ``arch`` has no place for.
 
     Raises:
         LoadError: if it can't be read, doesn't hold what was said, or holds NaN or Inf.
     """
     if not path.is_file():
         raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
-    found = _read(path, arch, inputs, trust_pickle)
+    found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys)
     holder = found.program or found.model
     assert holder is not None
     check_finite(holder.named_parameters(), holder.named_buffers(), path.name)
     return found
 
 
-def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> Loaded:
+def _read(
+    path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool, ignore_extra_keys: bool
+) -> Loaded:
     archive = None if path.suffix in {".onnx", ".safetensors"} else open_archive(path)
     own = path.suffix == ".onnx" or (
         archive is not None and (archive.is_program or archive.is_script)
@@ -114,7 +122,8 @@ def _read(path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool) -> L
             hint="name what builds it: package.module:factory",
             options=("arch",),
         )
-    model = factories.fill(factories.build(arch), content, path.name)
+    model = factories.build(arch)
+    state_dict.fill(model, content, path.name, ignore_extra_keys=ignore_extra_keys)
     return Loaded(model=model, inputs=_examples(inputs, arch, model))
 
 
@@ -124,7 +133,7 @@ def _module(content: Any, path: Path) -> torch.nn.Module | None:
         return content
     values = content if isinstance(content, dict) else {}
     modules = {str(k): v for k, v in values.items() if isinstance(v, torch.nn.Module)}
-    return factories.only(modules, "modules", path.name)
+    return state_dict.only(modules, "modules", path.name)
 
 
 def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:

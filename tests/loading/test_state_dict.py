@@ -1,0 +1,125 @@
+"""State dicts as training scripts and wrappers save them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from graphprune.errors import LoadError
+from graphprune.loading import load
+
+
+class Wide(nn.Module):
+    """A module to fill."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, width)
+
+
+HERE = __name__
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, HERE, sys.modules[__name__])
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = Wide()
+
+
+def test_the_one_state_dict_of_a_checkpoint(tmp_path: Path) -> None:
+    file, wide, holder = tmp_path / "run.pt", Wide().state_dict(), Holder().state_dict()
+    for content in (
+        {"model": wide, "epoch": 3, "optimizer": {"lr": 0.1}},
+        {"state_dict": holder},
+        holder,
+        {f"model.{name}": value for name, value in holder.items()},
+    ):
+        torch.save(content, file)
+        found = load(file, arch=f"{HERE}:Wide", inputs=["1x3"]).model
+        assert found is not None
+        values = list(content.get("model", content.get("state_dict", content)).values())
+        assert torch.equal(found.get_parameter("fc.weight"), values[0])
+
+
+def test_a_checkpoint_that_could_mean_several(tmp_path: Path) -> None:
+    torch.save({"model": Wide().state_dict(), "ema": Wide().state_dict()}, tmp_path / "run.pt")
+    with pytest.raises(LoadError, match="several state dicts: model, ema"):
+        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
+    torch.save({"model": Wide(), "ema": Wide()}, tmp_path / "run.pt")
+    with pytest.raises(LoadError, match="several modules: model, ema"):
+        load(tmp_path / "run.pt", inputs=["1x3"], trust_pickle=True)
+
+
+def test_names_that_do_not_fit_are_shown_as_they_are(tmp_path: Path) -> None:
+    torch.save({"model.other.weight": torch.ones(3)}, tmp_path / "run.pt")
+    with pytest.raises(
+        LoadError, match=r"doesn't fit Wide: Missing .*fc.weight.*Unexpected .*model.other.weight"
+    ):
+        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
+
+
+class Averaged(nn.Module):
+    """Keeps counters of its own beside the module, as AveragedModel does."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.inner = module
+        self.register_buffer("steps", torch.tensor(7))
+        self.register_buffer("epochs", torch.tensor(2, dtype=torch.int32))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [AveragedModel, Averaged, lambda net: AveragedModel(nn.DataParallel(net))],
+    ids=["averaged", "own", "both"],
+)
+def test_a_wrappers_counter_is_no_weight(
+    wrap: Callable[[nn.Module], nn.Module], tmp_path: Path
+) -> None:
+    net = Wide()
+    torch.save(wrap(net).state_dict(), tmp_path / "run.pt")
+    found = load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"]).model
+    assert found is not None
+    assert torch.equal(found.get_parameter("fc.weight"), net.fc.weight)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_extra_names_are_ignored_only_when_asked(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net, file = Wide(), tmp_path / "run.pt"
+    state = {**net.state_dict(), "auxiliary.weight": torch.ones(2), "scale": torch.tensor(2.0)}
+    torch.save({prefix + name: value for name, value in state.items()}, file)
+    with pytest.raises(LoadError, match="doesn't fit Wide: Unexpected") as caught:
+        load(file, arch=f"{HERE}:Wide", inputs=["1x3"])
+    assert caught.value.options == ("arch", "ignore_extra_keys")
+    with caplog.at_level(logging.WARNING, "graphprune"):
+        found = load(file, arch=f"{HERE}:Wide", inputs=["1x3"], ignore_extra_keys=True).model
+    assert found is not None
+    assert torch.equal(found.get_parameter("fc.weight"), net.fc.weight)
+    assert "ignored 'auxiliary.weight', 'scale'" in caplog.text
+
+
+def test_missing_names_are_never_ignored(tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.ones(4, 3), "other": torch.ones(1)}, tmp_path / "run.pt")
+    for ignore in (False, True):
+        with pytest.raises(LoadError, match=r"Missing .*fc\.bias") as caught:
+            load(
+                tmp_path / "run.pt",
+                arch=f"{HERE}:Wide",
+                inputs=["1x3"],
+                ignore_extra_keys=ignore,
+            )
+        assert caught.value.options == ("arch",)
