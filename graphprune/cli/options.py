@@ -85,8 +85,9 @@ Inputs = Annotated[
         "--input",
         metavar="SHAPE",
         show_default=False,
-        help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Default: what "
-        "example_inputs() of the module of --arch returns.",
+        help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Or a .npz file "
+        "of example inputs, named as the model's are. Default: what example_inputs() of the module "
+        "of --arch returns.",
     ),
 ]
 TrustPickle = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from graphprune.errors import LoadError, first_line
+from graphprune.errors import LoadError
+from graphprune.io.tensor_files import ONLY, read_tensors
 from graphprune.ir.program import input_names, user_inputs
 
 from .calibration import Calibration, gather
@@ -21,16 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrays"]
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
-
-MAX_BYTES = 2**34
-"""Most bytes that an archive may unpack to; an ``.npy`` file is only mapped."""
-
 LABELS = "y"
 """Name of the array of labels in a file of inputs with labels."""
-
-_ONLY = "x"
-"""Name that a model's only input may have in a file, whatever the model calls it."""
 
 _CHUNK = 256
 """Samples that are passed on at a time."""
@@ -81,12 +73,7 @@ class Arrays:
             yield *_like(tuple(inputs), program), label
 
     def _load(self) -> dict[str, torch.Tensor]:
-        if not self.path.is_file():
-            raise LoadError(f"no such file: {self.path}")
-        try:
-            return _READERS[self.path.suffix.lower()](self.path)
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise LoadError(f"{self.path.name} can't be read: {first_line(error)}") from error
+        return read_tensors(self.path)
 
     def _inputs(
         self, arrays: dict[str, torch.Tensor], program: ExportedProgram
@@ -94,8 +81,8 @@ class Arrays:
         names = input_names(program)
         if all(name in arrays for name in names):
             return tuple(arrays[name] for name in names)
-        if len(names) == 1 and (len(arrays) == 1 or _ONLY in arrays):
-            return (arrays.get(_ONLY, next(iter(arrays.values()))),)
+        if len(names) == 1 and (len(arrays) == 1 or ONLY in arrays):
+            return (arrays.get(ONLY, next(iter(arrays.values()))),)
         raise LoadError(
             f"{self.path.name} has {', '.join(sorted(arrays)) or 'no arrays'}; the "
             f"model takes {', '.join(names)}"
@@ -119,28 +106,3 @@ def _like(row: tuple[torch.Tensor, ...], program: ExportedProgram) -> tuple[torc
         x.to(kind) if kind is not None and kind.is_floating_point and x.is_floating_point() else x
         for x, kind in zip(row, wanted, strict=True)
     )
-
-
-def _read_npy(path: Path) -> dict[str, torch.Tensor]:
-    return {_ONLY: torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))}
-
-
-def _read_npz(path: Path) -> dict[str, torch.Tensor]:
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-            raise ValueError(f"it unpacks to more than {MAX_BYTES >> 30} GiB")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(first_line(error)) from error
-
-
-_READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}

@@ -11,10 +11,11 @@ import torch
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import GraphpruneError, LoadError, OptionError, first_line
+from graphprune.io.tensor_files import SUFFIXES
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.loading.factories import resolve
 
-from .arrays import SUFFIXES, Arrays
+from .arrays import Arrays
 from .calibration import Calibration, gather
 from .images import Images
 

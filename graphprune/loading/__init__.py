@@ -4,6 +4,6 @@ The folder isn't called ``load``: ``graphprune.load`` is a public function, whic
 that name would replace.
 """
 
-from .model_file import Loaded, check_finite, load, parse_input, read_checkpoint
+from .model_file import Loaded, check_finite, load, read_checkpoint
 
-__all__ = ["Loaded", "check_finite", "load", "parse_input", "read_checkpoint"]
+__all__ = ["Loaded", "check_finite", "load", "read_checkpoint"]

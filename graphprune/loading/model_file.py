@@ -6,6 +6,7 @@ with ``weights_only=True`` everywhere but behind ``trust_pickle``.
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,21 +21,13 @@ from graphprune.export.io_names import IONames
 from graphprune.ir.trace import trace
 
 from . import factories, state_dict
+from .example_tensors import in_order, parse_input
 from .onnx import import_onnx
 from .pt2 import READ_ERRORS, load_program, unpickled
 from .torchscript import load_script
 from .zip_archive import Archive, open_archive
 
-__all__ = ["Loaded", "check_finite", "load", "parse_input", "read_checkpoint"]
-
-_DTYPES = {
-    "float32": torch.float32, "float64": torch.float64, "float16": torch.float16,
-    "bfloat16": torch.bfloat16, "int64": torch.int64, "int32": torch.int32,
-    "int8": torch.int8, "uint8": torch.uint8, "bool": torch.bool,
-}  # fmt: skip
-
-_MAX_INPUT = 1 << 30
-"""Most elements of an example input: a mistake in its shape is told from a lack of memory."""
+__all__ = ["Loaded", "check_finite", "load", "read_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +61,8 @@ def load(
         path: ``.pt2``, ``.onnx``, a state dict or ``.safetensors`` with ``arch``, or, where
             ``trust_pickle`` is given, a pickled module or TorchScript.
         arch: what builds the module; see ``factories.build``.
-        inputs: shapes such as ``1x3x32x32`` or ``1x128:int64``, one for each input; without
-            any, ``example_inputs()`` of the module that ``arch`` names is called.
+        inputs: shapes such as ``1x3x32x32`` or ``1x128:int64``, one for each input, or a file
+            of tensors, named as the inputs are; without any, ``example_inputs()`` of the module that ``arch`` names is called.
         trust_pickle: the file may run code when it is read.
         ignore_extra_keys: leave out of a state dict what the module of ``arch`` has no place for.
 
@@ -221,7 +214,8 @@ def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -
             else set()
         )
         kind = kinds.pop() if len(kinds) == 1 else torch.float32
-        return tuple(parse_input(text, kind) for text in inputs)
+        names = () if model is None else tuple(inspect.signature(model.forward).parameters)
+        return in_order([parse_input(text, kind) for text in inputs], names)
     if model is not None and (found := factories.examples_of(arch, model)) is not None:
         return tuple(found)
     raise LoadError(
@@ -229,39 +223,3 @@ def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -
         hint="state it for each input, such as 1x3x224x224",
         options=("input",),
     )
-
-
-def parse_input(text: str, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """Make a random tensor of a shape written as ``1x3x32x32`` or ``1x128:int64``.
-
-    Args:
-        text: the shape.
-        kind: of the numbers, where the text names none.
-
-    Raises:
-        LoadError: if it isn't written like that.
-    """
-    sizes, _, dtype = text.partition(":")
-    parts = sizes.lower().split("x")
-    digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
-    shape = [int(part) for part in parts] if digits else [0]
-    count = 1
-    for size in shape:
-        count *= size
-    if not 0 < count <= _MAX_INPUT:
-        raise LoadError(
-            f"can't read {text!r:.80} as an input shape",
-            hint="write 1x3x224x224, or 1x128:int64",
-            options=("input",),
-        )
-    if dtype and dtype not in _DTYPES:
-        raise LoadError(
-            f"unknown dtype {dtype!r:.80}",
-            hint=f"one of {', '.join(_DTYPES)}",
-            options=("input",),
-        )
-    kind = _DTYPES.get(dtype, kind)
-    generator = torch.Generator().manual_seed(0)
-    if kind.is_floating_point:
-        return torch.randn(shape, generator=generator).to(kind)
-    return torch.randint(0, 2, shape, generator=generator).to(kind)

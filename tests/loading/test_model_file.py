@@ -20,7 +20,7 @@ from torch import nn
 import graphprune as gp
 from graphprune.errors import LoadError
 from graphprune.io.files import write_checkpoint
-from graphprune.loading.model_file import load, parse_input, read_checkpoint
+from graphprune.loading.model_file import load, read_checkpoint
 from tests import nets
 from tests.cli.conftest import environment
 from tests.loading.helpers import ARCH, SAFETENSORS, SHAPE, Trap, rewritten, weights
@@ -160,7 +160,7 @@ import resource, sys
 from pathlib import Path
 from graphprune.errors import GraphpruneError
 from graphprune.io.files import write_checkpoint
-from graphprune.loading.model_file import load, parse_input, read_checkpoint
+from graphprune.loading.model_file import load, read_checkpoint
 
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sorted(Path(sys.argv[1]).iterdir()):
@@ -193,36 +193,6 @@ def test_memory_is_bounded(checkpoint: bytes, program: bytes, tmp_path: Path) ->
         text=True,
     )
     assert int(done.stdout) < 400_000  # KiB; importing onnxruntime and torch.export is most of it
-
-
-@pytest.mark.parametrize(
-    ("text", "shape", "kind"),
-    [
-        ("1x3x32x32", (1, 3, 32, 32), torch.float32),
-        ("2X5:int64", (2, 5), torch.int64),
-        ("7:bfloat16", (7,), torch.bfloat16),
-        ("2x2:bool", (2, 2), torch.bool),
-    ],
-)
-def test_shapes_of_inputs(text: str, shape: tuple[int, ...], kind: torch.dtype) -> None:
-    found = parse_input(text)
-    assert (found.shape, found.dtype) == (shape, kind)
-    assert torch.equal(found, parse_input(text))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "1x", "1x-3", "0x3", "1,3", "1x3.0", "9999999999", "99999x99999", "\u0661x3"]
-)
-def test_what_is_no_shape(text: str) -> None:
-    with pytest.raises(LoadError, match="as an input shape"):
-        parse_input(text)
-
-
-def test_what_is_no_type() -> None:
-    with pytest.raises(LoadError, match="unknown dtype 'int4'") as caught:
-        parse_input("1x3:int4")
-    assert "one of float32" in caught.value.hint
-    assert parse_input("3", torch.float64).dtype == torch.float64
 
 
 def test_checkpoints_are_read_or_refused(tmp_path: Path, mark: Path) -> None:

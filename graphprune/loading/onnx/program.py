@@ -18,6 +18,7 @@ from graphprune.export.io_names import IONames
 from graphprune.ir.nodes import shape
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.argument_names import identifiers
+from graphprune.loading.example_tensors import Example, in_order
 
 from .network import Network
 from .pointwise import DTYPES
@@ -49,12 +50,13 @@ class Imported:
     io_names: IONames
 
 
-def import_onnx(path: Path, examples: Sequence[torch.Tensor] = ()) -> Imported:
+def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     """Read an ONNX file, and check that the program computes the same as onnxruntime.
 
     Args:
         path: the file; weights that it keeps in other files must lie beside it or below.
-        examples: example inputs, for a file that leaves sizes other than the batch open.
+        examples: example inputs, in order or by name, for a file that leaves sizes other than the
+            batch open.
 
     Raises:
         LoadError: if it can't be read, or onnxruntime disagrees.
@@ -85,9 +87,9 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
         ) from error
 
 
-def _examples(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def _examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]:
     if given:
-        return _fitting(graph, given)
+        return _fitting(graph, in_order(given, [each.name for each in graph.inputs]))
     generator, rows = torch.Generator().manual_seed(0), _rows_looked_up(graph)
     made = []
     for each in graph.inputs:

@@ -1,0 +1,63 @@
+"""Read tensors by name from ``.npy``, ``.npz`` and ``.safetensors`` files. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from graphprune.errors import LoadError, first_line
+
+__all__ = ["MAX_BYTES", "ONLY", "SUFFIXES", "read_tensors"]
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+
+MAX_BYTES = 2**34
+"""Most bytes that an archive may unpack to; an ``.npy`` file is only mapped."""
+
+ONLY = "x"
+"""Name of the tensor of an ``.npy`` file, which has none."""
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read all tensors of a file, by name.
+
+    Args:
+        path: ends with one of ``SUFFIXES``.
+
+    Raises:
+        LoadError: if there is no such file, or it can't be read.
+    """
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}")
+    try:
+        return _READERS[path.suffix.lower()](path)
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise LoadError(f"{path.name} can't be read: {first_line(error)}") from error
+
+
+def _read_npy(path: Path) -> dict[str, torch.Tensor]:
+    return {ONLY: torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))}
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_BYTES >> 30} GiB")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(first_line(error)) from error
+
+
+_READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}

@@ -1,0 +1,104 @@
+"""Example inputs as a user states them: shapes, or files of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from graphprune.errors import LoadError
+from graphprune.io.tensor_files import SUFFIXES, read_tensors
+
+__all__ = ["Example", "in_order", "parse_input"]
+
+Example = torch.Tensor | Mapping[str, torch.Tensor]
+"""One input, or several by name."""
+
+_DTYPES = {
+    "float32": torch.float32, "float64": torch.float64, "float16": torch.float16,
+    "bfloat16": torch.bfloat16, "int64": torch.int64, "int32": torch.int32,
+    "int8": torch.int8, "uint8": torch.uint8, "bool": torch.bool,
+}  # fmt: skip
+
+_MAX_INPUT = 1 << 30
+"""Most elements of an example input: a mistake in its shape is told from a lack of memory."""
+
+
+def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:
+    """Make a random tensor of a shape, or read those of a file.
+
+    Args:
+        text: a shape such as ``1x3x32x32`` or ``1x128:int64``, or the path of an ``.npy``, ``.npz`` or
+            ``.safetensors`` file.
+        kind: of random numbers, where the text names none, and of all floats from a file.
+
+    Raises:
+        LoadError: if it is no shape, or the file can't be read.
+    """
+    if (path := Path(text)).suffix.lower() in SUFFIXES:
+        return {
+            name: value.to(kind) if value.is_floating_point() else value.clone()
+            for name, value in read_tensors(path).items()
+        }
+    sizes, _, dtype = text.partition(":")
+    parts = sizes.lower().split("x")
+    digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
+    shape = [int(part) for part in parts] if digits else [0]
+    count = 1
+    for size in shape:
+        count *= size
+    if not 0 < count <= _MAX_INPUT:
+        raise LoadError(
+            f"can't read {text!r:.80} as an input shape",
+            hint="write 1x3x224x224, or 1x128:int64",
+            options=("input",),
+        )
+    if dtype and dtype not in _DTYPES:
+        raise LoadError(
+            f"unknown dtype {dtype!r:.80}",
+            hint=f"one of {', '.join(_DTYPES)}",
+            options=("input",),
+        )
+    kind = _DTYPES.get(dtype, kind)
+    generator = torch.Generator().manual_seed(0)
+    if kind.is_floating_point:
+        return torch.randn(shape, generator=generator).to(kind)
+    return torch.randint(0, 2, shape, generator=generator).to(kind)
+
+
+def in_order(examples: Sequence[Example], names: Sequence[str]) -> tuple[torch.Tensor, ...]:
+    """Put example inputs in the order in which the model takes them.
+
+    Args:
+        examples: tensors without a name stay where they are. Of several by name, those that the
+            model takes are used; a tensor alone may have any name, and NumPy's own names
+            ``arr_0``, ``arr_1`` count the inputs.
+        names: of the model's inputs; empty if they aren't known.
+
+    Raises:
+        LoadError: if the names aren't the model's.
+    """
+    found: list[torch.Tensor] = []
+    for example in examples:
+        if isinstance(example, torch.Tensor):
+            found.append(example)
+        else:
+            found += _by_name(example, names[len(found) :])
+    return tuple(found)
+
+
+def _by_name(tensors: Mapping[str, torch.Tensor], names: Sequence[str]) -> list[torch.Tensor]:
+    numbered = [f"arr_{i}" for i in range(len(tensors))]
+    for order in ([name for name in names if name in tensors], numbered):
+        gapless = order is numbered or order == list(names[: len(order)])
+        if order and gapless and all(name in tensors for name in order):
+            return [tensors[name] for name in order]
+    if len(tensors) == 1:
+        return list(tensors.values())
+    raise LoadError(
+        f"the file of inputs has {', '.join(map(ascii, tensors)) or 'no arrays':.200}; "
+        f"the model takes {', '.join(map(ascii, names)) or 'inputs without names':.200}",
+        hint="name the arrays as the model's inputs are",
+        options=("input",),
+    )
