@@ -82,7 +82,7 @@ class UNetPlusPlus(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Segment images.
+        """Segment images into a logit for each class and pixel.
 
         Args:
             image: `[n, in_channels, h, w]`, `h` and `w` multiples of `2**depth`.

@@ -23,14 +23,25 @@ def test_first_lines_are_sentences(path: Path) -> None:
 
 
 def first_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Place and first line of the docstrings of a module's public classes and functions."""
+    """Place and first line of the docstrings of what is public in a module, methods included.
+
+    Names in ``__all__`` must have one; others may do without.
+    """
     tree = parsed(path)
-    public = {name for node in tree.body for name in _listed(node)}
-    for node in tree.body:
-        if isinstance(node, Documented) and node.name in public:
-            text = ast.get_docstring(node) or ""
+    listed = {name for node in tree.body for name in _listed(node)}
+    for node in _public(tree):
+        text = ast.get_docstring(node) or ""
+        if text or (node in tree.body and node.name in listed):
             line = text.splitlines()[0] if text else ""
             yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", line
+
+
+def _public(inside: ast.Module | ast.ClassDef) -> Iterator[Documented]:
+    for node in inside.body:
+        if isinstance(node, Documented) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
 
 
 def _listed(node: ast.stmt) -> list[str]:

@@ -102,7 +102,7 @@ class Cut(RunFact):
 
     @property
     def dense(self) -> ExportedProgram:
-        """The dense program."""
+        """The dense program, before anything is removed."""
         if self.analysis.program is None:
             raise InternalError("the analysis is of a graph that came without a program")
         return self.analysis.program

@@ -10,7 +10,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["MAX_BYTES", "ONLY", "SUFFIXES", "read_tensors"]
+__all__ = ["MAX_BYTES", "ONLY", "SUFFIXES", "read_safetensors", "read_tensors"]
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
@@ -50,7 +50,13 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a ``.safetensors`` file by name.
+
+    Raises:
+        ValueError: if it isn't one.
+        OSError: if it can't be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -60,4 +66,4 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(first_line(error)) from error
 
 
-_READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}
+_READERS = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": read_safetensors}

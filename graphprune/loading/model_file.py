@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError, first_line
 from graphprune.export.io_names import IONames
+from graphprune.io.tensor_files import read_safetensors
 from graphprune.ir.trace import trace
 
 from . import factories, state_dict
@@ -173,12 +174,9 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        return load_file(path)
-    except (SafetensorError, *READ_ERRORS) as error:
+        return read_safetensors(path)
+    except READ_ERRORS as error:
         raise LoadError(f"{path.name} is not a safetensors file: {first_line(error)}") from error
 
 

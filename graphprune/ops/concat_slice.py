@@ -137,6 +137,7 @@ _EVEN = {
 )
 @rule(
     aten.split_with_sizes.default,
+    aten.split.sizes,
     samples=lambda: [sample(torch.randn(2, 12), [3, 4, 5], 1)],
     quiet=True,
 )
@@ -144,11 +145,6 @@ _EVEN = {
     aten.split.Tensor,
     aten.unsafe_split.Tensor,
     samples=lambda: [sample(torch.randn(2, 12), 5, -1)],
-    quiet=True,
-)
-@rule(
-    aten.split.sizes,
-    samples=lambda: [sample(torch.randn(2, 12), [3, 4, 5], 1)],
     quiet=True,
 )
 @rule(

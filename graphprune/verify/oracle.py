@@ -45,6 +45,7 @@ __all__ = [
     "Verdict",
     "all_finite",
     "error",
+    "leading_size",
     "native_inputs",
     "perturbed_pair",
     "perturbed_tensors",
@@ -105,7 +106,7 @@ def verify(
     )
     for grow, wide, narrow in rounds:
         inputs = random_inputs(cut.dense, grow, seed + grow)
-        batches.append(_leading(inputs))
+        batches.append(leading_size(inputs))
         expected = run(MaskedInterpreter(cut, wide), inputs)
         got = run(Float64Interpreter(module, narrow), inputs)
         if wide and not all_finite(expected):  # perturbed too much to prove anything
@@ -179,7 +180,7 @@ def verify_unchanged(
     worst, batches = 0.0, []
     for grow in size_growths(before):
         inputs = random_inputs(before, grow, seed + grow)
-        batches.append(_leading(inputs))
+        batches.append(leading_size(inputs))
         worst = max(
             worst, error(run(Float64Interpreter(new), inputs), run(Float64Interpreter(old), inputs))
         )
@@ -270,6 +271,7 @@ def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return value.clone()
 
 
-def _leading(inputs: Sequence[Any]) -> int:
+def leading_size(inputs: Sequence[Any]) -> int:
+    """Return the size of the first dimension of the first input that has one, the batch; or 1."""
     shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim]
     return int(shapes[0][0]) if shapes else 1

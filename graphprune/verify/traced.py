@@ -31,7 +31,7 @@ from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.pipeline import RunFact
 
-from .oracle import error, run, size_growths
+from .oracle import error, leading_size, run, size_growths
 
 __all__ = ["TraceCheck", "verify_traced"]
 
@@ -109,7 +109,7 @@ def _compare(model: nn.Module, program: ExportedProgram, grow: int) -> TraceChec
         best = _Run.on(example_inputs(program), model, module, program)
     if best.excess > 0:
         raise _difference(model, program, best)
-    return TraceCheck(best.error, best.tolerance, best.rounding, (best.leading,), note)
+    return TraceCheck(best.error, best.tolerance, best.rounding, (leading_size(best.inputs),), note)
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,6 @@ class _Run:
     def excess(self) -> float:
         """By how much the error exceeds the tolerance; not positive, if it doesn't."""
         return self.error - self.tolerance
-
-    @property
-    def leading(self) -> int:
-        """The leading size of the first input."""
-        shapes = [x.shape for x in self.inputs if isinstance(x, torch.Tensor) and x.ndim]
-        return int(shapes[0][0]) if shapes else 1
 
 
 def fresh_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.groups import Group
+from graphprune.analysis.groups import Group, Occurrence
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of
 from graphprune.ops.norm import BATCH_NORM
@@ -103,11 +103,7 @@ class FilterFinder:
                 bn = self._affines[node][0]
                 used |= {str(n.target) for n in bn.all_input_nodes if n.op == "get_attr"}
         others = [
-            values[o.tensor]
-            .detach()
-            .double()
-            .movedim(o.dim, 0)[torch.from_numpy(o.rows)]
-            .flatten(1)
+            _rows(o, values)
             for o in group.occurrences
             if o.tensor not in used and (o.tensor, o.dim) not in contracted
         ]
@@ -121,14 +117,7 @@ class FilterFinder:
         filters, others = self.of(group)
         if not filters and not others:
             tensors = self.analysis.tensors
-            others = [
-                tensors[o.tensor]
-                .detach()
-                .double()
-                .movedim(o.dim, 0)[torch.from_numpy(o.rows)]
-                .flatten(1)
-                for o in group.occurrences
-            ]
+            others = [_rows(o, tensors) for o in group.occurrences]
         return filters or [Filters(w, w.new_zeros(len(w), 1)) for w in others]
 
     def _producers(self, group: Group) -> Iterator[tuple[fx.Node, NDArray[np.int64]]]:
@@ -171,6 +160,12 @@ class FilterFinder:
             weights, biases = weights * scale[:, None], biases * scale + shift
         index = torch.from_numpy(rows).to(weights.device)
         return Filters(weights[index].flatten(1), biases[index])
+
+
+def _rows(place: Occurrence, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Take what a tensor holds for each channel of a group: ``[rows, features]``, float64."""
+    wide = tensors[place.tensor].detach().double().movedim(place.dim, 0)
+    return wide[torch.from_numpy(place.rows)].flatten(1)
 
 
 def gram(rows: torch.Tensor) -> NDArray[np.float64]:
