@@ -222,8 +222,7 @@ def apply(
     dense = trace(model, example_inputs, example_kwargs)
     analysis = analyse(dense, allow_inexact=plan.allow_inexact)
     cut = Cut.from_plan(plan, analysis)
-    verify(cut)
-    return rebuild(model, cut, cut.program).model
+    return rebuild(model, cut, cut.program, verify(cut).runs).model
 
 
 def inspect(

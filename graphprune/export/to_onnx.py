@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
-from torch.onnx import OnnxExporterError
 
 from graphprune.errors import ExportError, innermost
 from graphprune.ir.program import dynamic_dims
@@ -80,7 +79,7 @@ def to_onnx(
                 input_names=inputs,
                 output_names=[f"{_OUTPUT}{i}" for i in range(len(outputs))],
             )
-    except OnnxExporterError as failure:
+    except torch.onnx.OnnxExporterError as failure:
         raise ExportError(
             f"torch.onnx can't convert this model: {innermost(failure)}",
             hint="leave out the ONNX file, or replace the operator in the model",

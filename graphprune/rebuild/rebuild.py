@@ -10,7 +10,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
@@ -24,6 +24,7 @@ from graphprune.ir.trainable import trainable_graph
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode, Tensors, to_float64
 from graphprune.verify.oracle import (
     TOLERANCE,
+    CutRun,
     all_finite,
     error,
     perturbed_pair,
@@ -59,13 +60,16 @@ class Rebuilt:
     max_error: float
 
 
-def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuilt:
+def rebuild(
+    model: nn.Module | None, cut: Cut, small: ExportedProgram, runs: Sequence[CutRun] = ()
+) -> Rebuilt:
     """Give the smaller model the user's class, where that provably computes the same.
 
     Args:
         model: the eager module that was traced; ``None`` if there was only a program.
         cut: what was removed from the dense program.
         small: the cut program, whose weights may have been changed since.
+        runs: of the oracle. Those of the same program needn't be repeated.
 
     Returns:
         The smaller module: of the user's class, or a GraphModule with the reason why.
@@ -76,10 +80,11 @@ def rebuild(model: nn.Module | None, cut: Cut, small: ExportedProgram) -> Rebuil
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
     if model is None or baked:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
-    graph = unlift(small)
+    same = [run for run in runs if run.program is small]
+    graph = same[0].graph if same else unlift(small)
     try:
         shrunk = shrink_module(model, cut, state(graph))
-        max_error = ClassComparison(model, cut.analysis, small).error(cut, graph)
+        max_error = ClassComparison(model, cut.analysis, small).error(cut, graph, same)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
@@ -110,18 +115,34 @@ class ClassComparison:
     def _plain(self) -> Mapping[str, Sequence[str]]:
         return plain_tensors(self.model, self.analysis)
 
-    def error(self, cut: Cut, graph: fx.GraphModule) -> float:
+    def error(self, cut: Cut, graph: fx.GraphModule, runs: Sequence[CutRun] = ()) -> float:
         """Compute the largest relative error of the cut module against the cut graph.
 
         Both run twice, as by the oracle: as they are, and with all parameters perturbed in a larger batch.
 
+        Args:
+            cut: what is removed.
+            graph: the cut one.
+            runs: of the oracle with this graph, which needn't be repeated.
+
         Raises:
             VerifyError: if it exceeds the oracle's tolerance.
         """
-        perturbed = perturbed_pair(cut, graph, seed=1)[1]
-        return max(self.error_of(cut, graph, {}, 0), self.error_of(cut, graph, perturbed, 1))
+        worst = 0.0
+        for grow, tensors in ((0, {}), (1, perturbed_pair(cut, graph, seed=0)[1])):
+            known = [r for r in runs if r.grow == grow and r.perturbed == bool(tensors)]
+            outputs = known[0].outputs if known else None
+            worst = max(worst, self.error_of(cut, graph, tensors, grow, outputs))
+        return worst
 
-    def error_of(self, cut: Cut, graph: fx.GraphModule, tensors: Tensors, grow: int) -> float:
+    def error_of(
+        self,
+        cut: Cut,
+        graph: fx.GraphModule,
+        tensors: Tensors,
+        grow: int,
+        outputs: Sequence[Any] | None = None,
+    ) -> float:
         """Compute the relative error of the cut module in one run.
 
         Args:
@@ -130,18 +151,22 @@ class ClassComparison:
             tensors: values in place of its own, by name. Constants in the module's code stay as they
                 are, and so does everything if nothing finite comes of it.
             grow: by how much symbolic sizes are larger.
+            outputs: of the graph with all these tensors, if they are known.
         """
         branches = [n for n in graph.graph.nodes if isinstance(n.target, HigherOrderOperator)]
         if branches:  # in a dispatch mode it would spoil what torch compiled for the user's module
             raise VerifyError(f"its code calls {branches[0].target}, which isn't run in float64")
-        tensors = {
+        own = {
             name: value
             for name, value in tensors.items()
             if find_tensor(self.model, name) is not None
         }
-        inputs = random_inputs(self.program, grow, seed=1 + grow)
+        inputs = random_inputs(self.program, grow, seed=grow)
         args, kwargs = call_arguments(self.program, inputs)
-        expected = run(Float64Interpreter(graph, tensors), inputs)
+        expected = outputs if len(own) == len(tensors) else None
+        tensors = own
+        if expected is None:
+            expected = run(Float64Interpreter(graph, tensors), inputs)
         if tensors and not all_finite(expected):  # perturbed too much to prove anything
             tensors, expected = {}, run(Float64Interpreter(graph), inputs)
         values = {name: to_float64(tensor) for name, tensor in state(graph).items()}

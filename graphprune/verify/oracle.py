@@ -8,7 +8,7 @@ that is initialised to zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TOLERANCE",
+    "CutRun",
     "Verdict",
     "all_finite",
     "error",
@@ -64,12 +65,39 @@ LEAST_NOISE = 0.01
 
 
 @dataclass(frozen=True)
+class CutRun:
+    """What a cut program gives in float64 in one run of the oracle.
+
+    Attributes:
+        program: the cut program.
+        graph: the same, unlifted. Shared: not to be changed.
+        grow: by how much symbolic sizes were larger.
+        perturbed: whether its tensors were.
+        outputs: flat.
+    """
+
+    program: ExportedProgram
+    graph: fx.GraphModule
+    grow: int
+    perturbed: bool
+    outputs: Sequence[Any]
+
+
+@dataclass(frozen=True)
 class Verdict(RunFact):
-    """Outcome of a comparison: the largest error relative to the largest output, and the tolerance."""
+    """Outcome of a comparison: the largest error relative to the largest output, and the tolerance.
+
+    Attributes:
+        max_error: the error measured.
+        tolerance: the bound on it.
+        batches: leading sizes of the first input that were run.
+        runs: what a cut program gave, for whoever compares it with something else.
+    """
 
     max_error: float
     tolerance: float
     batches: tuple[int, ...]
+    runs: tuple[CutRun, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -98,8 +126,9 @@ def verify(
     Raises:
         VerifyError: if they differ by more than ``tolerance``.
     """
-    module = unlift(cut.program if small is None else small)
-    worst, batches = 0.0, []
+    program = cut.program if small is None else small
+    module = unlift(program)
+    worst, batches, runs = 0.0, list[int](), list[CutRun]()
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
         (0, {}, {}),
         (1, *perturbed_pair(cut, module, seed)),
@@ -109,14 +138,16 @@ def verify(
         batches.append(leading_size(inputs))
         expected = run(MaskedInterpreter(cut, wide), inputs)
         got = run(Float64Interpreter(module, narrow), inputs)
-        if wide and not all_finite(expected):  # perturbed too much to prove anything
+        perturbed = bool(wide) and all_finite(expected)
+        if wide and not perturbed:  # too much to prove anything
             expected, got = (
                 run(MaskedInterpreter(cut), inputs),
                 run(Float64Interpreter(module), inputs),
             )
+        runs.append(CutRun(program, module, grow, perturbed, got))
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
-    return _judge(Verdict(worst, tolerance, distinct), "masked original")
+    return _judge(Verdict(worst, tolerance, distinct, tuple(runs)), "masked original")
 
 
 def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
@@ -154,7 +185,8 @@ def perturbed_tensors(
         if name in present and tensor.is_floating_point() and id(tensor) not in done:
             value = tensor.detach().cpu().double()
             size = max(float(value.square().mean().sqrt()), LEAST_NOISE)
-            noisy = value + size * torch.randn(value.shape, generator=generator).double()
+            noise = torch.rand(value.shape, generator=generator).double().mul_(2).sub_(1)
+            noisy = noise.mul_(size * 3**0.5).add_(value)
             done[id(tensor)] = noisy.abs() if bool((value >= 0).all()) else noisy
     return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}
 

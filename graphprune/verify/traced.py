@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -81,7 +81,8 @@ def verify_traced(model: nn.Module, program: ExportedProgram) -> TraceCheck:
         TraceError: if the two compute something else; it names the inputs that the program ignores
             and the outputs that differ.
     """
-    checks = [_compare(model, program, grow) for grow in size_growths(program)]
+    module = unguarded(program)
+    checks = [_compare(model, program, module, grow) for grow in size_growths(program)]
     return TraceCheck(
         max_error=max(check.max_error for check in checks),
         tolerance=max(check.tolerance for check in checks),
@@ -91,8 +92,9 @@ def verify_traced(model: nn.Module, program: ExportedProgram) -> TraceCheck:
     )
 
 
-def _compare(model: nn.Module, program: ExportedProgram, grow: int) -> TraceCheck:
-    module = unguarded(program)
+def _compare(
+    model: nn.Module, program: ExportedProgram, module: fx.GraphModule, grow: int
+) -> TraceCheck:
     best: _Run | None = None
     for seed in range(DRAWS):
         try:

@@ -31,6 +31,7 @@ from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
+from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import verify_traced
 
 from .build_report import build_report
@@ -142,7 +143,7 @@ class Job:
         done.tell("rebuild")
         start = time.perf_counter()
         eager = self.model if isinstance(self.model, torch.nn.Module) else None
-        rebuilt = rebuild(eager, done[Cut], done.program)
+        rebuilt = rebuild(eager, done[Cut], done.program, done[Verdict].runs)
         free = done.get(ClassConstraints) is None and done[Decision].allocation.method != "plan"
         if eager is not None and not rebuilt.own_class and free:
             more = "keep_class chooses widths that its code follows"

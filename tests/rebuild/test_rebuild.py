@@ -13,7 +13,7 @@ from graphprune.errors import VerifyError
 from graphprune.ir.program import relift
 from graphprune.ir.trace import trace
 from graphprune.rebuild.rebuild import ClassComparison, rebuild
-from graphprune.verify.oracle import TOLERANCE
+from graphprune.verify.oracle import TOLERANCE, verify
 from tests import nets
 
 
@@ -69,6 +69,26 @@ def test_the_class_takes_the_weights_of_the_program_not_the_slices() -> None:
     assert type(found.model) is nn.Sequential
     assert found.max_error <= TOLERANCE
     assert torch.equal(found.model[0].bias, net[0].bias[:3] + 3)
+
+
+def test_the_runs_of_the_oracle_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4)
+    cut = half(net, x)
+    runs = verify(cut).runs
+    assert [(run.grow, run.perturbed) for run in runs] == [(0, False), (1, True)]
+    monkeypatch.setattr("graphprune.rebuild.rebuild.run", None)
+    assert rebuild(net, cut, cut.program, runs).max_error <= TOLERANCE
+
+
+def test_runs_of_another_program_say_nothing() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(2, 4)
+    cut = half(net, x)
+    runs, (module, _) = verify(cut).runs, cut.graph()
+    with torch.no_grad():
+        module.get_parameter("0.bias").add_(3)
+    found = rebuild(net, cut, relift(module, cut.dense), runs)
+    assert found.own_class
+    assert found.max_error <= TOLERANCE
 
 
 class Branching(nn.Module):
