@@ -183,15 +183,17 @@ def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
 
 
 def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:
-    """Compute the shapes of inputs, by name, with symbolic sizes ``by`` larger, within their bounds."""
+    """Compute the shapes of inputs, by name, with symbols of sizes ``by`` larger, within their bounds."""
     values: dict[sympy.Symbol, int] = {}
     nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
     for node in nodes:
         for size in node.meta["val"].shape:
-            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
-                symbol = size.node.expr
+            if isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:
+                (symbol,) = size.node.expr.free_symbols
+                # The size is the symbol itself, or a multiple of it.
+                slope, offset = (size.node.expr.coeff(symbol, power) for power in (1, 0))
+                hint = int((size_hint(size) - offset) / slope)
                 _, upper = bounds(symbol, program)
-                hint = size_hint(size)
                 values[symbol] = hint + by if upper is None else max(hint, min(hint + by, upper))
     return {
         node.name: tuple(

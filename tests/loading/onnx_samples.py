@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["SAMPLES", "Sample", "model_of"]
+__all__ = ["BODIES", "SAMPLES", "SIZES", "Sample", "model_of"]
 
 _generator = np.random.default_rng(0)
 
@@ -71,6 +71,55 @@ _BINARY = ("Add", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEq
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
                "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")  # fmt: skip
 
+
+def recurrent(
+    operator: str,
+    direction: str,
+    *,
+    full: bool,
+    lengths: bool = False,
+    opset: int = 14,
+    **more: Any,
+) -> Sample:
+    """A recurrent layer of 5 steps, a batch of 3, 4 inputs and 6 hidden units; with all operands or as few as possible."""
+    gates, d = {"LSTM": 4, "GRU": 3, "RNN": 1}[operator], 1 + (direction == "bidirectional")
+    state = [f(d, 3, 6), w(d, 3, 6)][: 2 if operator == "LSTM" else 1]
+    rest = (
+        [w(d, gates * 12), np.array([5, 2, 4], np.int32) if lengths else None, *state]
+        if full
+        else []
+    )
+    outputs = 2 if lengths or operator != "LSTM" else 3
+    return call(
+        operator,
+        f(5, 3, 4),
+        w(d, gates * 6, 4),
+        w(d, gates * 6, 6),
+        *rest,
+        opset=opset,
+        outputs=outputs,
+        direction=direction,
+        hidden_size=6,
+        **more,
+    )
+
+
+DIRECTIONS = ("forward", "reverse", "bidirectional")
+RECURRENT = [
+    *(recurrent(name, direction, full=full, opset=opset) for name in ("LSTM", "GRU", "RNN")
+      for direction in DIRECTIONS for full in (True, False) for opset in (7, 14)),
+    *(recurrent(name, direction, full=True, lengths=True) for name in ("LSTM", "GRU", "RNN") for direction in DIRECTIONS),
+    *(recurrent("GRU", direction, full=full, linear_before_reset=1) for direction in DIRECTIONS for full in (True, False)),
+    *(recurrent("GRU", direction, full=True, lengths=True, linear_before_reset=1) for direction in DIRECTIONS),
+    recurrent("RNN", "forward", full=True, activations=["Relu"]),
+    recurrent("RNN", "bidirectional", full=True, activations=["Relu", "Relu"], opset=22),
+    recurrent("LSTM", "forward", full=True, activations=["Sigmoid", "Tanh", "Tanh"], opset=22),
+    call("LSTM", f(5, 3, 4), w(1, 24, 4), w(1, 24, 6), None, Stored(np.array([5, 3, 1], np.int32)),
+         opset=14, hidden_size=6, direction="reverse"),
+]  # fmt: skip
+
+COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric",
+               "tf_half_pixel_for_nn")  # fmt: skip
 SAMPLES: list[Sample] = [
     *(call(name, X) for name in _UNARY),
     *(call(name, np.clip(f(2, 5), -0.9, 0.9)) for name in ("Acos", "Asin", "Tan")),
@@ -147,6 +196,19 @@ SAMPLES: list[Sample] = [
     call("Resize", X, None, None, i(2, 6, 13, 15), mode="linear", coordinate_transformation_mode="align_corners"),
     call("Resize", X, None, None, i(2, 6, 16, 12), mode="cubic", coordinate_transformation_mode="pytorch_half_pixel"),
     call("Resize", X, None, None, i(16, 12), mode="linear", axes=[2, 3]),
+    *(call("Resize", X, None, Stored(np.array([1, 1, 1.5, 0.7], np.float32)), mode="nearest", opset=19,
+           coordinate_transformation_mode=where, nearest_mode=how)
+      for where in COORDINATES for how in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")),
+    *(call("Resize", X, Stored(np.zeros(0, np.float32)), Stored(np.array([1, 1, 1.5, 2], np.float32)), mode=mode,
+           opset=opset, coordinate_transformation_mode=where)
+      for where in COORDINATES[:5] for mode in ("linear", "cubic") for opset in (11, 12, 19)
+      if where != "half_pixel_symmetric" or opset == 19),
+    call("Resize", X, Stored(np.array([1, 1, 2, 1.5], np.float32)), opset=10, mode="linear"),
+    call("Resize", X, Stored(np.array([1, 1, 0.6, 2.5], np.float32)), opset=10, mode="nearest"),
+    call("Resize", X, None, None, i(2, 6, 16, 12), mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1),
+    call("Resize", X, None, None, i(2, 6, 1, 12), mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+    call("Resize", f(2, 3, 4, 5, 6), None, None, i(2, 3, 8, 5, 9), mode="linear", coordinate_transformation_mode="asymmetric"),
+    call("Upsample", X, opset=7, scales=[1.0, 1.0, 2.0, 3.0]),
     call("Upsample", X, Stored(np.array([1, 1, 2, 2], np.float32)), opset=9, mode="nearest"),
 
     call("Reshape", X, i(0, -1)), call("Reshape", X, i(2, 3, 2, 64)), call("Flatten", X), call("Flatten", X, axis=2),
@@ -166,13 +228,21 @@ SAMPLES: list[Sample] = [
     call("Pad", X, i(0, 0, 1, 2, 0, 0, 3, 4)), call("Pad", X, i(0, 1, 0, 0, 0, 2, 0, 0), number(2.0)),
     call("Pad", X, i(0, 0, 1, 2, 0, 0, 3, 4), mode="reflect"), call("Pad", X, i(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"),
     call("Pad", X, opset=9, pads=[0, 0, 1, 1, 0, 0, 1, 1], value=0.5), call("Pad", X, i(1, 2), None, i(3), opset=18),
+    *(call("Pad", f(*shape), i(*pads), mode=mode, opset=19) for mode in ("reflect", "edge", "wrap")
+      for shape, pads in (((2, 9, 1), (0, 4, 0, 0, 2, 0)), ((3, 5), (1, 2, 2, 0)), ((7,), (2, 3)),
+                          ((4, 6, 8, 8), (1, 2, 3, 0, 2, 0, 1, 4)), ((2, 3, 4, 5, 6), (0, 1, 2, 0, 1, 1, 0, 1, 2, 0)))),
+    call("Pad", f(2, 9, 1), opset=9, mode="reflect", pads=[0, 4, 0, 0, 2, 0]),
     call("CumSum", f(2, 5), number(1, np.int64)), call("Trilu", f(5, 5)), call("Trilu", f(5, 5), number(-1, np.int64), upper=0),
     call("ArgMax", X, axis=1), call("ArgMin", X, axis=-1, keepdims=0),
     call("TopK", f(2, 9), i(3), outputs=2), call("TopK", f(2, 9), i(2), axis=0, largest=0, outputs=2),
+    *RECURRENT,
 ]  # fmt: skip
 
 SIZES = ("Shape", "Size", "Range", "ConstantOfShape", "Constant")
 """Operators that make numbers: tested in graphs that compute sizes."""
+
+BODIES = ("If", "Loop", "Scan")
+"""Operators that hold graphs: tested in test_control_flow.py."""
 
 
 def model_of(sample: Sample) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,16 @@ from torch import nn
 from graphprune.errors import GraphpruneError, LoadError, first_line
 from graphprune.loading.argument_names import distinct, named
 
-from . import layers, pointwise, pooling, reductions, resize, shapes
-from .operators import OPERATORS, Node
+from . import control_flow, layers, pointwise, pooling, recurrent, reductions, resize, shapes
+from .bodies import all_nodes
+from .operators import OPERATORS, Body, Node, unsupported
 from .read_graph import Graph
 from .values import MAX_KNOWN, Known, Value
 
 __all__ = ["Network"]
 
 # Importing these fills the table.
-_FAMILIES = (layers, pointwise, pooling, reductions, resize, shapes)
+_FAMILIES = (control_flow, layers, pointwise, pooling, recurrent, reductions, resize, shapes)
 
 _ERRORS = (
     RuntimeError,
@@ -46,15 +47,17 @@ class Network(nn.Module):
         graph: what to compute.
         title: name of the file, shown where a source line would be: the third call of the
             graph is ``title:3``.
+        leave_out: names of stored tensors that nothing reads.
     """
 
-    def __init__(self, graph: Graph, title: str) -> None:
+    def __init__(self, graph: Graph, title: str, leave_out: Container[str] = ()) -> None:
         super().__init__()
         self._graph = graph
         self._outputs = graph.outputs
         self._known: dict[str, Known] = {}
         self._stored: dict[str, str] = {}
-        self._store(graph)
+        self._read: set[str] = set()
+        self._store(graph, leave_out)
         lines = "\n".join(f"step({i})" for i in range(len(graph.nodes)))
         # torch.export keeps the lines of functions of this name as the origin of a call.
         self._lines = compile(lines, title, "exec").replace(co_name="forward")
@@ -62,7 +65,8 @@ class Network(nn.Module):
         self.forward = named(self._run, names)  # type: ignore[method-assign]
 
     def _run(self, *inputs: torch.Tensor) -> Any:
-        values: dict[str, Value] = dict(self._known)
+        values = _Values(self._read)
+        values |= self._known
         values |= {
             name: _get(self, path) for name, path in self._stored.items() if name not in self._known
         }
@@ -74,13 +78,18 @@ class Network(nn.Module):
             raise LoadError("an output of the ONNX model doesn't depend on its inputs")
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _store(self, graph: Graph) -> None:
+    @property
+    def unread(self) -> set[str]:
+        """The stored tensors that were not read in any run so far, by their names in the file."""
+        return {*self._stored} - self._read
+
+    def _store(self, graph: Graph, leave_out: Container[str]) -> None:
         """Register weights as parameters and buffers, and small integers as known numbers."""
-        constants = {
-            node.outputs[0]: _constant(node) for node in graph.nodes if node.operator == "Constant"
-        }
-        as_tensor, statistics = _readers(graph.nodes)
+        nodes = list(all_nodes(graph.nodes))
+        constants = {n.outputs[0]: _constant(n) for n in nodes if n.operator == "Constant"}
+        as_tensor, statistics = _readers(nodes)
         names = [*graph.weights, *(n for n in constants if n not in graph.weights)]
+        names = [name for name in names if name not in leave_out]
         paths = dict(zip(names, _paths(names), strict=True))
         for name, path in paths.items():
             array = graph.weights[name] if name in graph.weights else constants[name]
@@ -98,18 +107,40 @@ class Network(nn.Module):
                 self._known[name] = Known(number.items, number.dtype, tensor)
 
 
+class _Values(dict[str, "Value"]):
+    """Values by name, which note the names that are read."""
+
+    def __init__(self, read: set[str]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __getitem__(self, name: str) -> Value:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+
 def _step(node: Node, values: dict[str, Value]) -> None:
     if node.operator == "Constant":
         return  # stored
+    if (entry := OPERATORS.get(node.operator)) is None:
+        raise unsupported({node.operator: node.name})  # in a branch, which is known only now
     try:
         inputs = [values[name] if name else None for name in node.inputs]
-        found = OPERATORS[node.operator].compute(node, *inputs)
+        runner = [lambda body, given: _run_body(body, given, values)] if entry.bodies else []
+        found = entry.compute(node, *runner, *inputs)
     except GraphpruneError:
         raise
     except _ERRORS as error:
         raise LoadError(f"{node} fails: {first_line(error)}") from error
     results = found if isinstance(found, tuple) else (found,)
     values.update(zip((n for n in node.outputs if n), results, strict=False))
+
+
+def _run_body(body: Body, inputs: Sequence[Value], values: dict[str, Value]) -> list[Value]:
+    values.update(zip(body.inputs, inputs, strict=True))
+    for node in body.nodes:
+        _step(node, values)
+    return [values[name] for name in body.outputs]
 
 
 def _constant(node: Node) -> NDArray[Any]:
@@ -198,4 +229,6 @@ def _own(part: str) -> str:
     return part + "_" if hasattr(nn.Module, part) or part in _RESERVED else part
 
 
-_RESERVED = {*vars(nn.Module()), "forward", "_graph", "_outputs", "_known", "_stored", "_lines"}
+_RESERVED = {
+    *vars(nn.Module()), "forward", "unread", "_graph", "_outputs", "_known", "_stored", "_read", "_lines"
+}  # fmt: skip

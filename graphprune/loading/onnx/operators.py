@@ -12,7 +12,7 @@ from typing import Any
 
 from graphprune.errors import InternalError, LoadError
 
-__all__ = ["OPERATORS", "Node", "OnnxOperator", "operator", "refuse"]
+__all__ = ["OPERATORS", "Body", "Node", "OnnxOperator", "operator", "refuse", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Node:
         name: of the call; its first result's name if it has none.
         inputs: names of values; ``""`` for one that is left out.
         outputs: names of the results; ``""`` for one that nobody reads.
-        attributes: as Python values; a tensor is a numpy array.
+        attributes: as Python values; a tensor is a numpy array, a graph is a ``Body``.
         opset: version of the operator set that the model asks for.
     """
 
@@ -43,6 +43,21 @@ class Node:
         return f"{self.operator} node {self.name!a:.80}"
 
 
+@dataclass(frozen=True)
+class Body:
+    """A graph that a call runs, such as a branch of an If.
+
+    Attributes:
+        nodes: calls, each after those that it reads; they read values around the body too.
+        inputs: names.
+        outputs: names.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 Compute = Callable[..., Any]
 
 
@@ -54,23 +69,27 @@ class OnnxOperator:
         compute: ``(node, *inputs) -> result``, or a tuple of results.
         sizes: positions of inputs that must be known while the graph is read: sizes, axes,
             indices. Constants that are read nowhere else are no tensors of the network.
+        bodies: whether it runs bodies; it then takes a function that does so after the node.
     """
 
     compute: Compute
     sizes: tuple[int, ...] = ()
+    bodies: bool = False
 
 
 OPERATORS: dict[str, OnnxOperator] = {}
 
 
-def operator(*names: str, sizes: tuple[int, ...] = ()) -> Callable[[Compute], Compute]:
+def operator(
+    *names: str, sizes: tuple[int, ...] = (), bodies: bool = False
+) -> Callable[[Compute], Compute]:
     """Enter a function into the table, under one or several names."""
 
     def enter(compute: Compute) -> Compute:
         for name in names:
             if name in OPERATORS:
                 raise InternalError(f"the ONNX operator {name} has two entries")
-            OPERATORS[name] = OnnxOperator(compute, sizes)
+            OPERATORS[name] = OnnxOperator(compute, sizes, bodies)
         return compute
 
     return enter
@@ -81,4 +100,15 @@ def refuse(node: Node, what: str) -> LoadError:
     return LoadError(
         f"{node}: {what} is not supported",
         hint="export the model again, or bring it as .pt2 or as PyTorch code",
+    )
+
+
+def unsupported(missing: Mapping[str, str]) -> LoadError:
+    """Make the error for operators without an entry, each with the name of a call of it."""
+    named = [f"{kind:.80} (node {name!a:.80})" for kind, name in sorted(missing.items())[:5]]
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    return LoadError(
+        f"no support for the ONNX operator {', '.join(named)}{more}",
+        hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
+        "graphprune/loading/onnx",
     )

@@ -201,9 +201,10 @@ def gelu(node: Node, x: Value) -> torch.Tensor:
 def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
     """Apply PReLU; the slope broadcasts, and one for each channel is ATen's own form."""
     value, weight = tensor(x), tensor(slope)
-    if weight.numel() == 1 or (
-        weight.dim() == value.dim() - 1 and weight.numel() == weight.shape[0]
-    ):
+    # Axis 1 counts channels; the slope may have an axis of 1 before it.
+    at = {value.dim(): 1, value.dim() - 1: 0}.get(weight.dim())
+    per_channel = value.dim() > 1 and at is not None and weight.numel() == weight.shape[at]
+    if weight.numel() == 1 or per_channel:
         return F.prelu(value, weight.reshape(-1))
     return torch.relu(value) - weight * torch.relu(-value)
 

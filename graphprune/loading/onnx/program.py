@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
 from graphprune.export.check import check_onnx
 from graphprune.export.io_names import IONames
 from graphprune.ir.nodes import shape
+from graphprune.ir.program import dynamic_dims, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
-from graphprune.loading.argument_names import identifiers
-from graphprune.loading.example_tensors import Example, in_order
+from graphprune.loading.example_tensors import Example
+from graphprune.verify.oracle import native_inputs, run, size_growths
 
+from .bodies import bodies_of
+from .examples import examples as example_inputs
 from .network import Network
-from .pointwise import DTYPES
+from .open_axes import attempts
 from .read_graph import Graph, read_graph
+from .values import MAX_ELEMENTS
 
-__all__ = ["MAX_ELEMENTS", "Imported", "import_onnx"]
-
-MAX_ELEMENTS = 1 << 28
-"""Most elements of one result on the example inputs; a hostile file states larger ones at no cost."""
-
-BATCH = 2
-"""Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
-
-
-_HANDS_ON = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators of ONNX after which a value still numbers the same rows."""
+__all__ = ["Imported", "import_onnx"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +54,13 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
         LoadError: if it can't be read, or onnxruntime disagrees.
     """
     graph = read_graph(path)
-    inputs = _examples(graph, examples)
+    inputs = example_inputs(graph, examples)
     network = Network(graph, path.name).eval()
     program = _exported(network, graph, inputs)
+    if any(map(bodies_of, graph.nodes)) and network.unread:
+        # The weights of branches that aren't taken.
+        network = Network(graph, path.name, network.unread).eval()
+        program = _exported(network, graph, inputs)
     _check_sizes(program, path)
     _prove(graph, program, path)
     dims = {
@@ -87,123 +83,30 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
         ) from error
 
 
-def _examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]:
-    if given:
-        return _fitting(graph, in_order(given, [each.name for each in graph.inputs]))
-    generator, rows = torch.Generator().manual_seed(0), _rows_looked_up(graph)
-    made = []
-    for each in graph.inputs:
-        sizes = [
-            BATCH if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(each.dims)
-        ]
-        open_ = [n or "?" for n in sizes if not isinstance(n, int)]
-        if open_:
-            raise LoadError(
-                f"input {each.name!a:.80} leaves sizes open: {', '.join(open_)[:80]}",
-                hint="state them for each input, such as 1x3x224x224",
-                options=("input",),
-            )
-        whole = [int(n) for n in sizes]
-        if math.prod(whole) > MAX_ELEMENTS:
-            raise LoadError(f"input {each.name!a:.80} is too large")
-        dtype = _dtype(graph, each.name, each.type)
-        made.append(
-            torch.randn(whole, generator=generator).to(dtype)
-            if dtype.is_floating_point
-            else torch.randint(0, rows.get(each.name, 2), whole, generator=generator).to(dtype)
-        )
-    return tuple(made)
-
-
-def _rows_looked_up(graph: Graph) -> dict[str, int]:
-    """Inputs that number the rows of stored tables, with how many rows the smallest one has."""
-    source = {each.name: each.name for each in graph.inputs}
-    sizes = {name: array.shape for name, array in graph.weights.items()}
-    rows: dict[str, int] = {}
-    for node in graph.nodes:
-        if node.operator == "Constant" and isinstance(
-            value := node.attributes.get("value"), np.ndarray
-        ):
-            sizes[node.outputs[0]] = value.shape
-        elif node.operator in _HANDS_ON and node.inputs[0] in source:
-            source[node.outputs[0]] = source[node.inputs[0]]
-        elif node.operator == "Gather" and node.inputs[0] in sizes and node.inputs[1] in source:
-            name, table = source[node.inputs[1]], sizes[node.inputs[0]]
-            axis = int(node.attributes.get("axis", 0))
-            rows[name] = min(rows.get(name, MAX_ELEMENTS), max(table[axis] if table else 1, 1))
-    return rows
-
-
-def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Check the given examples, and double the batch where it is 1 and may vary."""
-    if len(given) != len(graph.inputs):
-        raise LoadError(
-            f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}",
-            options=("input",),
-        )
-    found = []
-    for each, x in zip(graph.inputs, given, strict=True):
-        pairs = list(zip(each.dims, x.shape, strict=False))
-        if len(each.dims) != x.dim() or any(isinstance(n, int) and n != size for n, size in pairs):
-            wanted = "x".join(str(n) or "?" for n in each.dims)
-            raise LoadError(
-                f"input {each.name!a:.80} has the shape {wanted}",
-                hint="state sizes for what is open, and the file's own for the rest",
-                options=("input",),
-            )
-        made = x.to(_dtype(graph, each.name, each.type))
-        single = x.dim() > 0 and x.shape[0] == 1 and not isinstance(each.dims[0], int)
-        found.append(torch.cat([made, made]) if single else made)
-    return tuple(found)
-
-
-def _dtype(graph: Graph, name: str, kind: int) -> torch.dtype:
-    if (dtype := DTYPES.get(kind)) is None:
-        raise LoadError(f"input {name!a:.80} has elements of a type that is not supported")
-    return dtype
-
-
 def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
-    """Export with every dimension dynamic that the file names, or else with fewer."""
+    """Export with every dimension dynamic that the file leaves open, or else with fewer."""
     failure: BaseException | None = None
-    for dims in _attempts(graph):
+    for attempt in attempts(graph, inputs):
         try:
             with silence_torch():
-                return torch.export.export(network, inputs, dynamic_shapes=dims)
+                program = torch.export.export(network, attempt.inputs, dynamic_shapes=attempt.dims)
+                _run_larger(program)
+                return program
         except GraphpruneError as error:
             failure = error
-            if dims is None:
+            if attempt.dims is None:
                 raise
         except FORWARD_ERRORS as error:
             failure = error
     raise LoadError(f"the ONNX model can't be read: {first_line(failure)}") from failure
 
 
-def _attempts(graph: Graph) -> list[Any]:
-    """List the dynamic dimensions to try, best first.
-
-    All that have no number; the same with bounds that torch infers, as a strided convolution needs
-    a least size; only the batch; none.
-    """
-    named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
-    symbols = dict(zip(named, identifiers(named), strict=True))
-    dims = {name: Dim(symbols[name], min=1) for name in named}
-    unnamed = Dim("batch_", min=1)
-
-    def specs(
-        *, leading_only: bool = False, inferred: bool = False
-    ) -> tuple[Mapping[int, Any] | None, ...]:
-        return tuple(
-            {
-                axis: Dim.AUTO if inferred and axis else dims[n] if n else unnamed
-                for axis, n in enumerate(each.dims)
-                if isinstance(n, str) and (axis == 0 or (n and not leading_only))
-            }
-            or None
-            for each in graph.inputs
-        )
-
-    return [specs(), specs(inferred=True), specs(leading_only=True), None]
+def _run_larger(program: ExportedProgram) -> None:
+    """Run a program at larger sizes: torch.export doesn't notice all that only some sizes can do."""
+    if not any(axis for dims in dynamic_dims(program).values() for axis in dims):
+        return
+    for grow in size_growths(program)[1:]:
+        run(torch.fx.Interpreter(unlift(program)), native_inputs(program, grow, seed=0))
 
 
 def _check_sizes(program: ExportedProgram, path: Path) -> None:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from graphprune.errors import LoadError, first_line
 
-from .operators import OPERATORS, Node
+from .bodies import graphs_of, hoist
+from .operators import OPERATORS, Body, Node, unsupported
 
 if TYPE_CHECKING:
     import onnx
@@ -78,6 +79,7 @@ def read_graph(path: Path) -> Graph:
     _take_in(model, path)
     _check(model, path)
     model = _without_functions(model)
+    hoist(model.graph)
     weights = {t.name: _array(t) for t in model.graph.initializer}
     opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
     nodes = tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node))
@@ -109,9 +111,16 @@ def _parse(path: Path) -> onnx.ModelProto:
 def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
     yield from model.graph.initializer
     for nodes in (model.graph.node, *(f.node for f in model.functions)):
-        for node in nodes:
-            for attribute in node.attribute:
-                yield from (attribute.t, *attribute.tensors)
+        yield from _tensors_of(nodes)
+
+
+def _tensors_of(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+        for graph in graphs_of(node):
+            yield from graph.initializer
+            yield from _tensors_of(graph.node)
 
 
 def _take_in(model: onnx.ModelProto, path: Path) -> None:
@@ -230,16 +239,20 @@ def _node(proto: onnx.NodeProto, position: int, opset: int) -> Node:
         name,
         tuple(proto.input),
         tuple(proto.output),
-        {a.name: _attribute(a) for a in proto.attribute},
+        {a.name: _attribute(a, opset) for a in proto.attribute},
         opset,
     )
 
 
-def _attribute(proto: onnx.AttributeProto) -> Any:
+def _attribute(proto: onnx.AttributeProto, opset: int) -> Any:
     from onnx import helper
 
     if proto.HasField("t"):
         return _array(proto.t)
+    if proto.HasField("g"):
+        nodes = tuple(_node(n, i, opset) for i, n in enumerate(proto.g.node))
+        names = tuple(v.name for v in proto.g.input), tuple(v.name for v in proto.g.output)
+        return Body(nodes, *names)
     try:
         return helper.get_attribute_value(proto)
     except ValueError as error:
@@ -249,19 +262,22 @@ def _attribute(proto: onnx.AttributeProto) -> Any:
 def _supported(model: onnx.ModelProto) -> None:
     """Refuse operators without a table entry; all of them are named at once."""
     missing: dict[str, str] = {}
-    for node in model.graph.node:
+    for node in _certain(model.graph.node):
         own = node.domain in {"", "ai.onnx"}
         kind = node.op_type if own else f"{node.domain}.{node.op_type}"
-        if not own or node.op_type not in {"Constant", *OPERATORS}:
+        if kind not in {"Constant", *OPERATORS}:
             missing.setdefault(kind, node.name or (node.output[0] if node.output else ""))
     if missing:
-        named = [f"{kind:.80} (node {name!a:.80})" for kind, name in sorted(missing.items())[:5]]
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise LoadError(
-            f"no support for the ONNX operator {', '.join(named)}{more}",
-            hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
-            "graphprune/loading/onnx",
-        )
+        raise unsupported(missing)
+
+
+def _certain(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
+    """Iterate over the calls that run: all, but those of the branches of an If, of which one isn't taken."""
+    for node in nodes:
+        yield node
+        if node.op_type != "If":
+            for graph in graphs_of(node):
+                yield from _certain(graph.node)
 
 
 def _input(value: onnx.ValueInfoProto) -> Input:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from .operators import Node, operator, refuse
-from .values import MAX_KNOWN, Known, Value, axes_of, floats, integers, known, tensor
+from .values import MAX_ELEMENTS, MAX_KNOWN, Known, Value, axes_of, floats, integers, known, tensor
 
 __all__: list[str] = []
 
@@ -138,9 +138,8 @@ def slice_(node: Node, x: Value, *rest: Value | None) -> Value:
             x = x.flip(axis)
         else:
             where = [slice(None)] * x.dim()
-            where[axis] = slice(
-                start, None if isinstance(end, int) and end >= 2**31 - 1 else end, step
-            )
+            beyond = isinstance(end, int) and end >= MAX_ELEMENTS
+            where[axis] = slice(start, None if beyond else end, step)
             x = x[tuple(where)]
     return x
 
@@ -216,9 +215,28 @@ def pad(
         while flat and flat[-2:] == [0, 0]:
             flat = flat[:-2]
         return F.pad(value, flat, value=number) if flat else value
-    if mode not in {"reflect", "edge"} or any(any(pair) for pair in sides[:2]):
-        raise refuse(node, f"mode {mode!a} on these axes")
-    return F.pad(value, flat[:-4], mode="replicate" if mode == "edge" else "reflect")
+    if mode not in _COPIES or not 1 <= value.dim() <= 5:
+        raise refuse(node, f"mode {mode!a} of {value.dim()} axes")
+    return _padded_by_copies(value, sides, _COPIES[mode])
+
+
+_COPIES = {"edge": "replicate", "reflect": "reflect", "wrap": "circular"}
+"""ONNX's name of a padding that copies elements -> PyTorch's."""
+
+
+def _padded_by_copies(x: torch.Tensor, sides: list[tuple[Any, Any]], mode: str) -> torch.Tensor:
+    """Pad with copies of elements. PyTorch does so on the last axes only; others take turns there."""
+    if x.dim() == 1:
+        return _padded_by_copies(x.unsqueeze(0), [(0, 0), *sides], mode).squeeze(0)
+    leading = 1 if x.dim() == 2 else 2
+    none = [(0, 0)] * (x.dim() - leading - 1)
+    turns = [(axis, [*none, pair]) for axis, pair in enumerate(sides[:leading]) if pair != (0, 0)]
+    if any(pair != (0, 0) for pair in sides[leading:]):
+        turns.append((x.dim() - 1, sides[leading:]))
+    for axis, pairs in turns:
+        amounts = [amount for pair in reversed(pairs) for amount in pair]
+        x = F.pad(x.transpose(axis, -1), amounts, mode=mode).transpose(axis, -1)
+    return x
 
 
 @operator("ConstantOfShape", sizes=(0,))
@@ -237,11 +255,22 @@ def constant_of_shape(node: Node, to: Value) -> Value:
 @operator("Range", sizes=(0, 1, 2))
 def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
     """Count from ``start`` to below ``limit``."""
-    bounds = [integers(node, v, "a bound")[0] for v in (start, limit, delta)]
-    a, b, step = bounds
-    if all(isinstance(n, int) for n in bounds) and step and abs((b - a) // step) <= MAX_KNOWN:
-        return known(list(range(a, b, step)))
-    return torch.arange(a, b, step)
+    a, b, step = (_bound(node, v) for v in (start, limit, delta))
+    if not isinstance(step, int | float) or not step:
+        raise refuse(node, "a step of 0, or a symbolic one,")
+    whole = isinstance(a, int) and isinstance(b, int)
+    if whole and isinstance(step, int) and abs((b - a) // step) <= MAX_KNOWN:
+        kind = float if start.dtype.is_floating_point else int
+        return known([kind(n) for n in range(a, b, step)], start.dtype)
+    return torch.arange(a, b, step, dtype=start.dtype)
+
+
+def _bound(node: Node, value: Value) -> Any:
+    """Read a bound of a range, of floats too; a whole one is exact as an integer."""
+    if not isinstance(value, Known):
+        return integers(node, value, "a bound")[0]
+    number = value.scalar
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 @operator("CumSum", sizes=(1,))

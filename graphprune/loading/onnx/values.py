@@ -20,6 +20,7 @@ from graphprune.errors import LoadError
 from .operators import Node
 
 __all__ = [
+    "MAX_ELEMENTS",
     "MAX_KNOWN",
     "Known",
     "Value",
@@ -30,6 +31,9 @@ __all__ = [
     "operand",
     "tensor",
 ]
+
+MAX_ELEMENTS = 1 << 28
+"""Most elements of one result on the example inputs; a hostile file states larger ones at no cost."""
 
 MAX_KNOWN = 1 << 16
 """Most elements of a ``Known``: sizes and axes are few; what is larger is a tensor."""

@@ -148,3 +148,21 @@ def test_open_heights_and_widths_stay_open(pool: dict[str, Any], tmp_path: Path)
         (got,) = small.run(None, {"x": x.numpy()})
         want = result.program.module()(x)
         assert torch.allclose(torch.from_numpy(got), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("n", "h", "w"), ("?", "?", "?"), (None, None, None), ("n", "?", "?"), (-1, None, "w")],
+)
+def test_open_axes_may_share_a_name_or_have_none(names: tuple[Any, ...], tmp_path: Path) -> None:
+    model = pyramid()
+    for axis, name in zip((0, 2, 3), names, strict=True):
+        dim = model.graph.input[0].type.tensor_type.shape.dim[axis]
+        dim.Clear()
+        if isinstance(name, int):
+            dim.dim_value = name
+        elif name is not None:
+            dim.dim_param = name
+    imported = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 32, 48)])
+    assert set(dynamic_dims(imported.program)["x"]) == {0, 2, 3}
+    assert imported.program.module()(torch.randn(5, 3, 20, 41)).shape == (5, 4, 5, 10)

@@ -1,0 +1,72 @@
+"""Bodies of If, Loop and Scan: names made unique, stored tensors moved to the graph itself.
+
+Two branches may use one name for different things. Once all names differ, a body can be run on the
+values of the graph around it, and its weights are weights of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from .operators import Body, Node
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["all_nodes", "bodies_of", "graphs_of", "hoist"]
+
+
+def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """List the graphs that a call holds."""
+    return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
+
+
+def bodies_of(node: Node) -> list[Body]:
+    """List the bodies of a call, such as the branches of an If."""
+    return [value for value in node.attributes.values() if isinstance(value, Body)]
+
+
+def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Iterate over calls, and over those of their bodies after each."""
+    for node in nodes:
+        yield node
+        for body in bodies_of(node):
+            yield from all_nodes(body.nodes)
+
+
+def hoist(graph: onnx.GraphProto) -> None:
+    """Rename what bodies define so that no name is used twice, and move their tensors to the graph."""
+    taken = {value.name for value in (*graph.input, *graph.initializer)}
+    taken |= {name for node in graph.node for name in node.output}
+    for node in graph.node:
+        for body in graphs_of(node):
+            _hoist_body(body, {}, taken, graph)
+
+
+def _hoist_body(
+    body: onnx.GraphProto, outer: dict[str, str], taken: set[str], graph: onnx.GraphProto
+) -> None:
+    names = dict(outer)
+    own = [value.name for value in (*body.input, *body.initializer)]
+    own += [name for node in body.node for name in node.output if name]
+    for name in dict.fromkeys(own):
+        names[name] = _free(name, taken)
+    for value in (*body.input, *body.initializer, *body.output, *body.value_info):
+        value.name = names.get(value.name, value.name)
+    for node in body.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for inner in graphs_of(node):
+            _hoist_body(inner, names, taken, graph)
+    graph.initializer.extend(body.initializer)
+    del body.initializer[:]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}__{number}"
+    taken.add(free)
+    return free

@@ -1,0 +1,134 @@
+"""Make example inputs for an ONNX file, or check those that the user gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.errors import LoadError
+from graphprune.loading.example_tensors import Example, in_order
+
+from .bodies import all_nodes
+from .operators import Node
+from .pointwise import DTYPES
+from .read_graph import Graph
+from .values import MAX_ELEMENTS
+
+__all__ = ["BATCH", "examples"]
+
+BATCH = 2
+"""Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
+
+
+_HANDS_ON = frozenset({
+    "Cast",
+    "Expand",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+})
+"""Operators of ONNX after which a value still numbers the same rows."""
+
+
+def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]:
+    """Make one example of each input, of the sizes that the file states or the given ones have.
+
+    Raises:
+        LoadError: if the given ones don't fit, or sizes other than the batch are open and none are given.
+    """
+    if given:
+        return _fitting(graph, in_order(given, [each.name for each in graph.inputs]))
+    generator, rows = torch.Generator().manual_seed(0), _rows_looked_up(graph)
+    made = []
+    for each in graph.inputs:
+        sizes = [
+            BATCH if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(each.dims)
+        ]
+        open_ = [n or "?" for n in sizes if not isinstance(n, int)]
+        if open_:
+            raise LoadError(
+                f"input {each.name!a:.80} leaves sizes open: {', '.join(open_)[:80]}",
+                hint="state them for each input, such as 1x3x224x224",
+                options=("input",),
+            )
+        whole = [int(n) for n in sizes]
+        if math.prod(whole) > MAX_ELEMENTS:
+            raise LoadError(f"input {each.name!a:.80} is too large")
+        dtype = _dtype(graph, each.name, each.type)
+        made.append(
+            torch.randn(whole, generator=generator).to(dtype)
+            if dtype.is_floating_point
+            else torch.randint(0, rows.get(each.name, 2), whole, generator=generator).to(dtype)
+        )
+    return tuple(made)
+
+
+def _rows_looked_up(graph: Graph) -> dict[str, int]:
+    """Inputs that number the rows of stored tables, with how many rows the smallest one has."""
+    source = {each.name: each.name for each in graph.inputs}
+    stored = dict(graph.weights)
+    rows: dict[str, int] = {}
+    for node in all_nodes(graph.nodes):
+        if node.operator == "Constant":
+            if isinstance(value := node.attributes.get("value"), np.ndarray):
+                stored[node.outputs[0]] = value
+        elif node.operator in _HANDS_ON and node.inputs[0] in source:
+            source[node.outputs[0]] = source[node.inputs[0]]
+        elif (found := _numbered(node, stored)) is not None and found[0] in source:
+            name = source[found[0]]
+            rows[name] = min(rows.get(name, MAX_ELEMENTS), max(found[1], 1))
+    return rows
+
+
+def _numbered(node: Node, stored: Mapping[str, NDArray[Any]]) -> tuple[str, int] | None:
+    """Find which operand of a call numbers rows, and how many there are: of a table or of a one-hot code."""
+    first, *others = (*node.inputs, "", "")
+    if node.operator == "Gather" and first in stored:
+        table = stored[first].shape
+        return others[0], table[node.get("axis", 0)] if table else 1
+    if node.operator == "OneHot" and others[0] in stored:
+        return first, int(stored[others[0]].reshape(-1)[0])
+    if node.operator == "Equal":  # with 0, 1, 2, ...: a one-hot code
+        for name, other in ((first, others[0]), (others[0], first)):
+            codes = stored.get(other, np.zeros(0))
+            if codes.size > 1 and np.array_equal(codes.reshape(-1), np.arange(codes.size)):
+                return name, codes.size
+    return None
+
+
+def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Check the given examples, and double the batch where it is 1 and may vary."""
+    if len(given) != len(graph.inputs):
+        raise LoadError(
+            f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}",
+            options=("input",),
+        )
+    found = []
+    for each, x in zip(graph.inputs, given, strict=True):
+        pairs = list(zip(each.dims, x.shape, strict=False))
+        if len(each.dims) != x.dim() or any(isinstance(n, int) and n != size for n, size in pairs):
+            wanted = "x".join(str(n) or "?" for n in each.dims)
+            raise LoadError(
+                f"input {each.name!a:.80} has the shape {wanted}",
+                hint="state sizes for what is open, and the file's own for the rest",
+                options=("input",),
+            )
+        made = x.to(_dtype(graph, each.name, each.type))
+        single = x.dim() > 0 and x.shape[0] == 1 and not isinstance(each.dims[0], int)
+        found.append(torch.cat([made, made]) if single else made)
+    return tuple(found)
+
+
+def _dtype(graph: Graph, name: str, kind: int) -> torch.dtype:
+    if (dtype := DTYPES.get(kind)) is None:
+        raise LoadError(f"input {name!a:.80} has elements of a type that is not supported")
+    return dtype

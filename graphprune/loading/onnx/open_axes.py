@@ -1,0 +1,110 @@
+"""Decide which sizes of an ONNX file's inputs stay open in the program, and by which examples.
+
+``torch.export`` fixes a size that the network depends on, and refuses one that it was told to leave
+open then. So there are several attempts, from all sizes open to none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.export import Dim
+
+from graphprune.loading.argument_names import identifiers
+
+from .read_graph import Graph
+
+__all__ = ["Attempt", "attempts"]
+
+STEPS = (32, 128)
+"""Steps that are tried for sizes of which only multiples run, as behind five or seven halvings."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to export.
+
+    Attributes:
+        inputs: the examples.
+        dims: the ``dynamic_shapes`` argument of ``torch.export.export``.
+    """
+
+    inputs: tuple[torch.Tensor, ...]
+    dims: Any
+
+
+def attempts(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Attempt]:
+    """List the ways to export, best first.
+
+    All sizes open that have no number; the same with bounds that torch infers, as a strided
+    convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only the
+    batch; none. Open axes of size 1 are doubled at first, since torch.export takes 1 for a constant.
+    """
+    grown = _grown(graph, inputs)
+    found = [Attempt(grown, dims) for dims in _open(graph, grown)]
+    if any(a.shape != b.shape for a, b in zip(grown, inputs, strict=True)):
+        found += [Attempt(inputs, dims) for dims in _open(graph, inputs)]
+    return [*found, Attempt(inputs, None)]
+
+
+def _grown(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Double every open axis of size 1, such as a batch behind the time steps."""
+    found = []
+    for each, x in zip(graph.inputs, inputs, strict=True):
+        axes = [axis for axis, dim in enumerate(each.dims) if isinstance(dim, str)]
+        repeats = [2 if i in axes and n == 1 else 1 for i, n in enumerate(x.shape)]
+        found.append(x.repeat(repeats) if 2 in repeats else x)
+    return tuple(found)
+
+
+def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
+    named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
+    symbols = dict(zip(named, identifiers(named), strict=True))
+    batch = Dim("batch_", min=1)
+    dims = {name: Dim(symbols[name], min=1) for name in named}
+
+    def free(number: int, axis: int, name: str) -> Any:
+        if name:
+            return dims[name]
+        return Dim(f"input{number}_axis{axis}_", min=1) if axis else batch
+
+    def inferred(number: int, axis: int, name: str) -> Any:
+        return Dim.AUTO if axis else free(number, axis, name)
+
+    def stepped(most: int) -> Any:
+        steps: dict[tuple[Any, ...], Any] = {}
+
+        def choose(number: int, axis: int, name: str) -> Any:
+            if axis == 0:
+                return free(number, axis, name)
+            size = inputs[number].shape[axis]
+            # Axes of one name and one size are the same; others only happen to be called alike.
+            key = (name, size) if name else (number, axis)
+            step = math.gcd(size, most)
+            if key not in steps:
+                steps[key] = Dim(f"steps{len(steps)}_", min=1)
+            return step * steps[key] if step > 1 else steps[key]
+
+        return choose
+
+    def leading(number: int, axis: int, name: str) -> Any:
+        return None if axis else free(number, axis, name)
+
+    ways = (free, inferred, *map(stepped, STEPS), leading)
+    return [_specs(graph, way) for way in ways]
+
+
+def _specs(graph: Graph, choose: Any) -> tuple[Mapping[int, Any] | None, ...]:
+    return tuple(
+        {
+            axis: dim
+            for axis, name in enumerate(each.dims)
+            if isinstance(name, str) and (dim := choose(number, axis, name)) is not None
+        }
+        or None
+        for number, each in enumerate(graph.inputs)
+    )
