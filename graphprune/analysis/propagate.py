@@ -22,6 +22,8 @@ from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
 
+from .integer_weights import integer_weights
+
 __all__ = ["Propagation"]
 
 MAX_PASSES = 100
@@ -59,10 +61,12 @@ class Propagation:
 
     def _label_tensors(self) -> None:
         owner: dict[int, str] = {}
+        whole = integer_weights(self.module)
         for name, tensor in self.tensors.items():
             first = owner.setdefault(id(tensor), name)
+            has_channels = tensor.is_floating_point() or name in whole
             self.axes[name] = self.axes.get(first) or tuple(
-                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else unlabelled(n)
+                self.labels.fresh(n) if n > 1 and has_channels else unlabelled(n)
                 for n in tensor.shape
             )
 

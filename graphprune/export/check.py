@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from graphprune.errors import ExportError
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import unlift, user_inputs
+from graphprune.ops import traits_of
 from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.verify.oracle import error, native_inputs, run, size_growths
@@ -36,12 +37,18 @@ on deep networks; a wrong weight or attribute by 1e-2 or more.
 _COARSE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest relative error of 16-bit floats: some twenty of their roundings, 1e-3 and 8e-3 each."""
 
+_ROUNDED = 2e-2
+"""Largest relative error where values are rounded to 8 bits on the way: some two of their steps, 8e-3
+each. A value between two steps falls to either side, by the order of a sum."""
+
 
 def onnx_tolerance(program: ExportedProgram) -> float:
     """Choose the largest error of onnxruntime against PyTorch, by the coarsest numbers in the program."""
     tensors = (*program.state_dict.values(), *user_inputs(program))
     found = {value.dtype for value in tensors if isinstance(value, torch.Tensor)}
-    return max([ONNX_TOLERANCE, *(_COARSE[dtype] for dtype in found if dtype in _COARSE)])
+    rounded = [_ROUNDED] if any(traits_of(n).rounds for n in program.graph.nodes) else []
+    coarse = [_COARSE[dtype] for dtype in found if dtype in _COARSE]
+    return max([ONNX_TOLERANCE, *coarse, *rounded])
 
 
 def check_onnx(

@@ -326,6 +326,7 @@ state_traits(
     identity=True,
 )
 state_traits(aten.relu.default, aten.relu_.default, rectifier=True)
+state_traits(aten.round.default, aten.round_.default, rounds=True)
 state_traits(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar, aten.add_.Scalar, arithmetic="sum")
 state_traits(
     aten.mul.Tensor,

@@ -53,6 +53,7 @@ class Traits:
         arithmetic: the element-wise ``sum`` or ``product`` of two operands.
         power: the result is the first operand to this power.
         rectifier: the result is the operand where that is positive, and zero elsewhere.
+        rounds: the result is the first operand, rounded to whole numbers.
         metadata: only sizes and types of operands are read.
         form: how operands are named, of operators with a weight.
     """
@@ -65,5 +66,6 @@ class Traits:
     arithmetic: Literal["", "sum", "product"] = ""
     power: float | None = None
     rectifier: bool = False
+    rounds: bool = False
     metadata: bool = False
     form: Form | None = None

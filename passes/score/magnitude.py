@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
+from .integer_weights import IntegerWeights
 
 __all__ = ["Magnitude", "parameters", "per_channel"]
 
@@ -26,7 +28,8 @@ class Magnitude:
 
     For p = 1 this is the filter norm of Li et al. 2017 (arXiv:1608.08710, section 3.1), taken
     over the whole group as in Fang et al. 2023 (DepGraph, arXiv:2301.12900, equation 4).
-    Buffers, such as running statistics, don't count.
+    Buffers, such as running statistics, don't count; weights that are stored as integers do, by
+    their values.
     """
 
     needs_data: ClassVar[bool] = False
@@ -34,11 +37,12 @@ class Magnitude:
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Score all groups, each by its own sum, not normalised."""
-        return Scores({g.id: self._score(analysis, g) for g in analysis.groups})
+        integers = IntegerWeights(analysis)
+        return Scores({g.id: self._score(integers, g) for g in analysis.groups})
 
-    def _score(self, analysis: Analysis, group: Group) -> NDArray[np.float64]:
+    def _score(self, integers: IntegerWeights, group: Group) -> NDArray[np.float64]:
         score = np.zeros(group.width)
-        for tensor, where in parameters(analysis, group):
+        for tensor, where in chain(parameters(integers.analysis, group), integers.of(group)):
             score += per_channel(tensor.detach().abs().double() ** self.p, where)
         return score
 

@@ -79,6 +79,14 @@ def test_comparing_leaves_buffers_and_examples_as_they_are() -> None:
     assert index.tolist() == [1, 2]
 
 
+def test_the_tolerance_allows_two_steps_of_values_that_are_rounded() -> None:
+    class Stepped(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.round(x * 127) / 127
+
+    assert 1 / 127 < onnx_tolerance(program_of(Stepped(), torch.randn(2, 4))) < 3 / 127
+
+
 def test_the_tolerance_is_that_of_the_coarsest_numbers() -> None:
     assert onnx_tolerance(affine()) == ONNX_TOLERANCE
     assert onnx_tolerance(program_of(Affine(), torch.randn(2, 4))) == ONNX_TOLERANCE

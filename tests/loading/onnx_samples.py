@@ -104,6 +104,56 @@ def recurrent(
     )
 
 
+def q(*shape: int, dtype: Any = np.uint8) -> NDArray[Any]:
+    """Integers of a quantised tensor."""
+    bounds = np.iinfo(dtype)
+    return _generator.integers(bounds.min, bounds.max, shape).astype(dtype)
+
+
+def wq(*shape: int, dtype: Any = np.int8) -> Stored:
+    return Stored(q(*shape, dtype=dtype))
+
+
+def scales(*shape: int) -> Stored:
+    return Stored((np.abs(_generator.standard_normal(shape)) / 50 + 0.01).astype(np.float32))
+
+
+U8, S8 = number(100, np.uint8), number(3, np.int8)
+SCALE, OUT = number(0.02), number(0.3)
+QUANTIZED = [
+    *(call("DequantizeLinear", q(2, 6, 4, dtype=d), SCALE, number(z, d), opset=o)
+      for d, z in ((np.int8, -4), (np.uint8, 100), (np.int32, 0)) for o in (10, 13, 21)),
+    call("DequantizeLinear", q(2, 6, 4), SCALE), call("DequantizeLinear", q(2, 6, 4, dtype=np.int16), SCALE, number(5, np.int16), opset=21),
+    *(call("DequantizeLinear", q(2, 6, 4, dtype=np.int8), scales(n), wq(n), axis=axis, opset=o)
+      for n, axis in ((6, 1), (2, 0), (4, -1)) for o in (13, 19)),
+    *(call("QuantizeLinear", X, SCALE, number(z, d), opset=o) for d, z in ((np.int8, -4), (np.uint8, 100)) for o in (10, 13, 21)),
+    call("QuantizeLinear", X, SCALE), call("QuantizeLinear", X, SCALE, opset=21, output_dtype=TensorProto.INT8),
+    *(call("QuantizeLinear", X, scales(6), wq(6), axis=1, opset=o) for o in (13, 19)),
+    call("QuantizeLinear", X, scales(8), wq(8, dtype=np.uint8), axis=-1, opset=13),
+    call("DynamicQuantizeLinear", X, outputs=3, opset=11), call("DynamicQuantizeLinear", positive(3, 5), outputs=3),
+    call("ConvInteger", q(2, 3, 6, 6), wq(4, 3, 3, 3), U8, opset=10, pads=[1, 1, 1, 1]),
+    call("ConvInteger", q(2, 4, 6, 6), wq(4, 2, 3, 3, dtype=np.uint8), U8, U8, group=2, strides=[2, 2]),
+    call("MatMulInteger", q(3, 6), wq(6, 4), U8, wq(4), opset=10), call("MatMulInteger", q(2, 3, 6), wq(6, 4), U8, S8),
+    call("MatMulInteger", q(3, 6), wq(6, 4, dtype=np.uint8)),
+    *(call("QLinearConv", q(2, 4, 6, 6), SCALE, U8, wq(6, 4 // g, 3, 3), s, z, OUT, U8, *bias, group=g, pads=[1] * 4, opset=o)
+      for g, s, z, bias, o in ((1, SCALE, S8, (), 10), (2, scales(6), Stored(np.zeros(6, np.int8)), (), 10),
+                               (1, scales(6), Stored(np.zeros(6, np.int8)), (Stored(_generator.integers(-500, 500, 6).astype(np.int32)),), 13))),
+    call("QLinearMatMul", q(3, 6), SCALE, U8, wq(6, 4, dtype=np.uint8), SCALE, U8, OUT, U8, opset=10),
+    call("QLinearMatMul", q(2, 3, 6), SCALE, U8, wq(6, 4), scales(4), wq(4), OUT, U8, opset=21),
+    *(call("com.microsoft.QGemm", q(3, 6), SCALE, U8, wq(5, 6), s, z, b, OUT, U8, transB=1, opset=13)
+      for s, z in ((SCALE, S8), (scales(5), Stored(np.zeros(5, np.int8))))
+      for b in (None, Stored(_generator.integers(-500, 500, 5).astype(np.int32)))),
+    *(call(f"com.microsoft.QLinear{name}", q(2, 3, 4), SCALE, U8, q(2, 3, 4), OUT, U8, OUT, U8) for name in ("Add", "Mul")),
+    call("com.microsoft.QLinearSigmoid", q(2, 5), SCALE, U8, number(1 / 256), number(0, np.uint8)),
+    call("com.microsoft.QLinearLeakyRelu", q(2, 5), SCALE, U8, SCALE, U8, alpha=0.2),
+    call("com.microsoft.QLinearGlobalAveragePool", q(2, 3, 4, 4), SCALE, U8, SCALE, U8),
+    call("com.microsoft.QLinearAveragePool", q(2, 3, 4, 4), SCALE, U8, SCALE, U8, kernel_shape=[2, 2]),
+    Sample("com.microsoft.QLinearSoftmax", (q(2, 5), SCALE, U8, number(1 / 256), number(0, np.uint8)), {"axis": -1, "opset": 13}),
+    call("com.microsoft.QLinearConcat", OUT, U8, q(2, 3), SCALE, U8, q(2, 4), OUT, U8, axis=1),
+    *(call(name, q(2, 3, 8, 8, dtype=d), **more) for d in (np.int8, np.uint8)
+      for name, more in (("MaxPool", {"kernel_shape": [2, 2]}), ("MaxPool", {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [2, 2]}))),
+]  # fmt: skip
+
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 RECURRENT = [
     *(recurrent(name, direction, full=full, opset=opset) for name in ("LSTM", "GRU", "RNN")
@@ -235,7 +285,7 @@ SAMPLES: list[Sample] = [
     call("CumSum", f(2, 5), number(1, np.int64)), call("Trilu", f(5, 5)), call("Trilu", f(5, 5), number(-1, np.int64), upper=0),
     call("ArgMax", X, axis=1), call("ArgMin", X, axis=-1, keepdims=0),
     call("TopK", f(2, 9), i(3), outputs=2), call("TopK", f(2, 9), i(2), axis=0, largest=0, outputs=2),
-    *RECURRENT,
+    *RECURRENT, *QUANTIZED,
 ]  # fmt: skip
 
 SIZES = ("Shape", "Size", "Range", "ConstantOfShape", "Constant")
@@ -256,10 +306,18 @@ def model_of(sample: Sample) -> onnx.ModelProto:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             inputs.append(helper.make_tensor_value_info(names[-1], kind, value.shape))
     outputs = [f"y{number}" for number in range(sample.outputs)]
-    node = helper.make_node(sample.operator, names, outputs, name="call", **sample.attributes)
+    domain, _, kind = sample.operator.rpartition(".")
+    node = helper.make_node(kind, names, outputs, name="call", domain=domain, **sample.attributes)
     results = [onnx.ValueInfoProto(name=name) for name in outputs]
+    if domain:  # whose shapes aren't inferred
+        arrays = [x.array if isinstance(x, Stored) else x for x in sample.inputs if x is not None]
+        rank = max(x.ndim for x in arrays)
+        results = [helper.make_tensor_value_info("y0", TensorProto.UINT8, [None] * rank)]
     graph = helper.make_graph([node], "sample", inputs, results, stored)
-    opsets = [helper.make_opsetid("", sample.opset)]
+    opsets = [
+        helper.make_opsetid("", sample.opset),
+        *([helper.make_opsetid(domain, 1)] if domain else []),
+    ]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     if sample.operator == "GroupNormalization":  # whose shape isn't inferred

@@ -94,6 +94,12 @@ def test_powers(operator: Any, power: float) -> None:
     torch.testing.assert_close(operator(x), x**power)
 
 
+@pytest.mark.parametrize("operator", [o for o, r in RULES.items() if r.traits.rounds])
+def test_rounding(operator: Any) -> None:
+    x = torch.tensor([-1.7, -0.2, 0.5, 1.5, 2.4])
+    assert operator(x.clone()).tolist() == [-2, 0, 0, 2, 2]
+
+
 @pytest.mark.parametrize("operator", [o for o, r in RULES.items() if r.traits.rectifier])
 def test_rectifiers(operator: Any) -> None:
     x = torch.randn(50)
@@ -129,7 +135,7 @@ def _value(names: list[str], call: Sample, name: str) -> Any:
 def test_every_trait_is_used() -> None:
     plain = Traits()
     for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "power",
-                 "rectifier", "metadata", "form"):  # fmt: skip
+                 "rectifier", "rounds", "metadata", "form"):  # fmt: skip
         assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name
 
 

@@ -115,7 +115,7 @@ def einsum(node: Node, *inputs: Value) -> torch.Tensor:
     return torch.einsum(node.get("equation", b"").decode(), *map(tensor, inputs))
 
 
-@operator("BatchNormalization")
+@operator("BatchNormalization", fixed=(3, 4))
 def batch_normalization(
     node: Node, x: Value, scale: Value, bias: Value, mean: Value, var: Value
 ) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,36 @@ from torch import nn
 from graphprune.errors import GraphpruneError, LoadError, first_line
 from graphprune.loading.argument_names import distinct, named
 
-from . import control_flow, layers, pointwise, pooling, recurrent, reductions, resize, shapes
+from . import (
+    control_flow,
+    layers,
+    pointwise,
+    pooling,
+    quantized,
+    recurrent,
+    reductions,
+    resize,
+    shapes,
+)
 from .bodies import all_nodes
-from .operators import OPERATORS, Body, Node, unsupported
+from .operators import OPERATORS, Body, Node, OnnxOperator, unsupported
 from .read_graph import Graph
 from .values import MAX_KNOWN, Known, Value
 
 __all__ = ["Network"]
 
 # Importing these fills the table.
-_FAMILIES = (control_flow, layers, pointwise, pooling, recurrent, reductions, resize, shapes)
+_FAMILIES = (
+    control_flow,
+    layers,
+    pointwise,
+    pooling,
+    quantized,
+    recurrent,
+    reductions,
+    resize,
+    shapes,
+)
 
 _ERRORS = (
     RuntimeError,
@@ -67,9 +88,10 @@ class Network(nn.Module):
     def _run(self, *inputs: torch.Tensor) -> Any:
         values = _Values(self._read)
         values |= self._known
-        values |= {
-            name: _get(self, path) for name, path in self._stored.items() if name not in self._known
-        }
+        for name, path in self._stored.items():
+            # While torch.export runs, the module's tensors are others than those that were stored.
+            tensor, number = _get(self, path), self._known.get(name)
+            values[name] = tensor if number is None else replace(number, stored=tensor)
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values)})
@@ -87,7 +109,7 @@ class Network(nn.Module):
         """Register weights as parameters and buffers, and small integers as known numbers."""
         nodes = list(all_nodes(graph.nodes))
         constants = {n.outputs[0]: _constant(n) for n in nodes if n.operator == "Constant"}
-        as_tensor, statistics = _readers(nodes)
+        as_tensor, fixed = _readers(nodes)
         names = [*graph.weights, *(n for n in constants if n not in graph.weights)]
         names = [name for name in names if name not in leave_out]
         paths = dict(zip(names, _paths(names), strict=True))
@@ -100,11 +122,9 @@ class Network(nn.Module):
                 if number.items.size <= 1 or name not in as_tensor:
                     continue
             tensor = _tensor(array, name)
-            learned = tensor.is_floating_point() and name not in statistics
+            learned = tensor.is_floating_point() and name not in fixed
             _register(self, path, nn.Parameter(tensor) if learned else tensor)
             self._stored[name] = path
-            if number is not None:
-                self._known[name] = Known(number.items, number.dtype, tensor)
 
 
 class _Values(dict[str, "Value"]):
@@ -157,26 +177,30 @@ def _constant(node: Node) -> NDArray[Any]:
 
 
 def _readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
-    """Find the names that are read as tensors, and those that are statistics of a normalisation.
+    """Find the names that are read as tensors, and those of which training leaves the values alone.
 
     Exporters store equal tensors once and hand them out by ``Identity``.
     """
     as_tensor: set[str] = set()
-    statistics: set[str] = set()
+    fixed: set[str] = set()
     for node in reversed(nodes):
-        sizes = OPERATORS[node.operator].sizes if node.operator in OPERATORS else ()
-        as_tensor |= {name for i, name in enumerate(node.inputs) if i not in sizes}
-        if node.operator == "BatchNormalization":
-            statistics |= set(node.inputs[3:5])
-        elif node.operator == "Identity" and node.outputs[0] in statistics:
-            statistics.add(node.inputs[0])
-    return as_tensor, statistics
+        entry = OPERATORS.get(node.operator, _NO_ENTRY)
+        as_tensor |= {name for i, name in enumerate(node.inputs) if i not in entry.sizes}
+        fixed |= {node.inputs[i] for i in entry.fixed if i < len(node.inputs)}
+        if node.operator == "Identity" and node.outputs[0] in fixed:
+            fixed.add(node.inputs[0])
+    return as_tensor, fixed
+
+
+_NO_ENTRY = OnnxOperator(lambda node: None)  # of a branch that isn't taken
 
 
 def _number(array: NDArray[Any], *, floats: bool) -> Known | None:
     """Convert an array to known numbers, if it is made of integers, or of floats where these may be."""
     if array.size > MAX_KNOWN or array.dtype.kind not in ("iubf" if floats else "iub"):
         return None
+    if array.size > 1 and array.dtype.itemsize == 1 and array.dtype.kind in "iu":
+        return None  # a quantised tensor; sizes and axes have more bits
     items = np.empty(array.shape, dtype=object)
     items[...] = array.tolist()
     return Known(items, torch.from_numpy(np.empty(0, array.dtype)).dtype)

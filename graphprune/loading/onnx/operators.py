@@ -69,11 +69,14 @@ class OnnxOperator:
         compute: ``(node, *inputs) -> result``, or a tuple of results.
         sizes: positions of inputs that must be known while the graph is read: sizes, axes,
             indices. Constants that are read nowhere else are no tensors of the network.
+        fixed: positions of inputs that training leaves alone, such as statistics and scales: stored ones
+            are buffers.
         bodies: whether it runs bodies; it then takes a function that does so after the node.
     """
 
     compute: Compute
     sizes: tuple[int, ...] = ()
+    fixed: tuple[int, ...] = ()
     bodies: bool = False
 
 
@@ -81,7 +84,10 @@ OPERATORS: dict[str, OnnxOperator] = {}
 
 
 def operator(
-    *names: str, sizes: tuple[int, ...] = (), bodies: bool = False
+    *names: str,
+    sizes: tuple[int, ...] = (),
+    fixed: tuple[int, ...] = (),
+    bodies: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Enter a function into the table, under one or several names."""
 
@@ -89,7 +95,7 @@ def operator(
         for name in names:
             if name in OPERATORS:
                 raise InternalError(f"the ONNX operator {name} has two entries")
-            OPERATORS[name] = OnnxOperator(compute, sizes, bodies)
+            OPERATORS[name] = OnnxOperator(compute, sizes, fixed, bodies)
         return compute
 
     return enter

@@ -1,0 +1,175 @@
+"""Quantised files of onnxruntime: the integers of channels that stay are those of the file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+import graphprune as gp
+from graphprune.errors import LoadError
+from graphprune.loading.onnx import import_onnx
+from tests.loading.onnx.helpers import chain, saved
+
+pytestmark = pytest.mark.onnx
+
+DEAD = 6
+"""Hidden channels that are nearly dead: their weights are a thousandth of the others'."""
+
+
+def small(kind: str) -> onnx.ModelProto:
+    """Two layers with 16 hidden channels, of which the first ``DEAD`` are nearly dead."""
+    draw = np.random.default_rng(0)
+    scale = np.r_[np.full(DEAD, 1e-3), np.ones(16 - DEAD)].astype(np.float32)
+    if kind == "conv":
+        weights = {
+            "w1": draw.normal(size=(16, 3, 3, 3)) * scale[:, None, None, None] / 3,
+            "b1": draw.normal(size=16) * scale,
+            "w2": draw.normal(size=(5, 16, 3, 3)) / 8,
+        }
+        nodes = [
+            helper.make_node("Conv", ["x", "w1", "b1"], ["a"], pads=[1] * 4),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Conv", ["b", "w2"], ["y"], pads=[1] * 4),
+        ]
+        shape = ["n", 3, 6, 6]
+    else:
+        weights = {
+            "w1": draw.normal(size=(7, 16)) * scale / 2,
+            "w2": draw.normal(size=(16, 5)) / 3,
+        }
+        nodes = [
+            helper.make_node("MatMul", ["x", "w1"], ["a"]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("MatMul", ["b", "w2"], ["y"]),
+        ]
+        shape = ["n", 7]
+    stored = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, *shape[2:]])],
+        stored,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self, shape: list[Any]) -> None:
+        draw = np.random.default_rng(1)
+        size = [8, *shape[1:]]
+        self._left = [{"x": draw.normal(size=size).astype(np.float32)} for _ in range(3)]
+
+    def get_next(self) -> Any:
+        return self._left.pop() if self._left else None
+
+
+def quantised(kind: str, form: str, folder: Path, *, per_channel: bool = True) -> Path:
+    model, result = small(kind), folder / "quantised.onnx"
+    source = saved(model, folder)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if form == "dynamic":
+                quantize_dynamic(source, result, weight_type=QuantType.QInt8)
+            else:
+                shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+                quantize_static(
+                    source,
+                    result,
+                    Batches(shape),
+                    quant_format=QuantFormat[form],
+                    per_channel=per_channel,
+                    weight_type=QuantType.QInt8,
+                    activation_type=QuantType.QUInt8,
+                )
+    finally:
+        logging.disable(logging.NOTSET)
+    return result
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+@pytest.mark.parametrize("kind", ["conv", "matmul"])
+def test_integers_are_sliced(kind: str, form: str, per_channel: bool, tmp_path: Path) -> None:
+    file = quantised(kind, form, tmp_path, per_channel=per_channel)
+    program = import_onnx(file).program
+    result = gp.compress(program, flops=0.66)
+    (group,) = result.plan.groups
+    kept = list(group.keep)
+    assert len(kept) == 10
+    assert result.report.oracle["max_error"] < 1e-9
+    before, after = program.state_dict, result.program.state_dict
+    for name, tensor in after.items():
+        old = before[name]
+        for dim, size in enumerate(old.shape):
+            if tensor.shape[dim] != size:
+                old = old.index_select(dim, torch.tensor(kept))
+        assert torch.equal(old, tensor)
+        assert old.dtype == tensor.dtype
+    assert {after[f"{w}_quantized"].dtype for w in ("w1", "w2")} == {torch.int8}
+    hidden = [name for name in before if name.startswith(("w1", "b1")) and before[name].numel() > 1]
+    assert all(after[name].numel() < before[name].numel() for name in hidden)
+    if not per_channel:
+        assert kept == list(range(DEAD, 16))
+
+
+def test_scores_look_at_the_values_not_at_the_integers(tmp_path: Path) -> None:
+    """With a scale for each channel, the integers of dead channels are as large as others."""
+    program = import_onnx(quantised("conv", "QDQ", tmp_path)).program
+    integers = program.state_dict["w1_quantized"].abs().float().amax((1, 2, 3))
+    assert float(integers[:DEAD].min()) > 100
+    result = gp.compress(program, flops=0.66)
+    assert not [note for note in result.report.notes if "alike" in note]
+    # What reads the channels scores them too, so some dead ones may stay; most go.
+    removed = set(range(16)) - set(result.plan.groups[0].keep)
+    assert len(removed & set(range(DEAD))) >= DEAD - 1
+
+
+@pytest.mark.parametrize("kind", ["conv", "matmul"])
+def test_a_scale_of_all_channels_at_once_freezes_them(kind: str, tmp_path: Path) -> None:
+    program = import_onnx(quantised(kind, "dynamic", tmp_path)).program
+    with pytest.raises(gp.GraphpruneError, match="can't be reached") as caught:
+        gp.compress(program, flops=0.6)
+    assert "amin" in caught.value.hint
+
+
+def test_the_program_computes_what_the_file_does(tmp_path: Path) -> None:
+    file = quantised("conv", "QOperator", tmp_path)
+    x = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(3))
+    (expected,) = onnxruntime.InferenceSession(file).run(None, {"x": x.numpy()})
+    got = import_onnx(file).program.module()(x).detach()
+    step = float(torch.from_numpy(np.unique(expected)).diff().min())
+    far = (got - torch.from_numpy(expected)).abs() > step / 2
+    assert float(far.float().mean()) < 0.01  # a value between two steps may fall to either side
+
+
+def test_blocks_are_refused(tmp_path: Path) -> None:
+    model = chain(
+        helper.make_node(
+            "DequantizeLinear", ["q", "s"], ["w"], name="blocked", axis=0, block_size=2
+        ),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        weights={"q": np.ones((4, 3), np.int8), "s": np.ones((2, 3), np.float32)},
+        dims=(2, 4),
+    )
+    model.opset_import[0].version = 21
+    with pytest.raises(LoadError, match="node 'blocked': quantisation in blocks"):
+        import_onnx(saved(model, tmp_path))
