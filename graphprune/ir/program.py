@@ -87,16 +87,17 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
     if like.example_inputs is None:
         raise ValueError("the program carries no example inputs")
     args, kwargs = separated(like.example_inputs)
-    try:
-        dims = _dynamic_shapes(module, like, args, kwargs)
-        return torch.export.export(module, args, kwargs, dynamic_shapes=dims)
-    except RuntimeError:
+    wanted = dynamic_dims(like)
+    if any(dim for dims in wanted.values() for dim in dims):
         # Sizes such as a strided convolution's hold only beyond some least input: torch finds it.
-        dims = _dynamic_shapes(module, like, args, kwargs, inferred=True)
-        program = torch.export.export(module, args, kwargs, dynamic_shapes=dims)
-        if dynamic_dims(program).keys() != dynamic_dims(like).keys():
-            raise
-        return program
+        shapes = _dynamic_shapes(module, like, args, kwargs, inferred=True)
+        program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+        if {n: [*d] for n, d in dynamic_dims(program).items()} == {
+            n: [*d] for n, d in wanted.items()
+        }:
+            return program
+    shapes = _dynamic_shapes(module, like, args, kwargs)
+    return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
 
 
 def lift(module: fx.GraphModule) -> ExportedProgram:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,11 @@ class Network(nn.Module):
         self._lines = compile(lines, title, "exec").replace(co_name="forward")
         names = [each.name for each in graph.inputs]
         self.forward = named(self._run, names)  # type: ignore[method-assign]
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """Name of a stored tensor in the file -> qualified name of the module's."""
+        return dict(self._stored)
 
     def _run(self, *inputs: torch.Tensor) -> Any:
         values: dict[str, Value] = dict(self._known)

@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
 from graphprune.export.check import check_onnx
 from graphprune.export.io_names import IONames
+from graphprune.export.onnx_file import OnnxFile
 from graphprune.ir.nodes import shape
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.argument_names import identifiers
@@ -43,11 +44,11 @@ class Imported:
 
     Attributes:
         program: the model as ATen calls.
-        io_names: names, dynamic dimensions and opset, to keep when it is exported again.
+        file: what is needed to write a cut into the file.
     """
 
     program: ExportedProgram
-    io_names: IONames
+    file: OnnxFile
 
 
 def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
@@ -73,8 +74,9 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
         for axis, name in enumerate(each.dims)
         if isinstance(name, str) and name
     }
-    names = tuple(each.name for each in graph.inputs)
-    return Imported(program, IONames(names, graph.outputs, dims, graph.opset))
+    inputs_ = tuple(each.name for each in graph.inputs)
+    names = IONames(inputs_, graph.outputs, dims, graph.opset)
+    return Imported(program, OnnxFile(graph.data, names, network.paths))
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
@@ -182,20 +184,18 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
 def _attempts(graph: Graph) -> list[Any]:
     """List the dynamic dimensions to try, best first.
 
-    All that have no number; the same with bounds that torch infers, as a strided convolution needs
-    a least size; only the batch; none.
+    All that have no number, those beside the batch with bounds that torch infers, as a strided
+    convolution needs a least size; only the batch; none.
     """
     named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
     symbols = dict(zip(named, identifiers(named), strict=True))
     dims = {name: Dim(symbols[name], min=1) for name in named}
     unnamed = Dim("batch_", min=1)
 
-    def specs(
-        *, leading_only: bool = False, inferred: bool = False
-    ) -> tuple[Mapping[int, Any] | None, ...]:
+    def specs(*, leading_only: bool = False) -> tuple[Mapping[int, Any] | None, ...]:
         return tuple(
             {
-                axis: Dim.AUTO if inferred and axis else dims[n] if n else unnamed
+                axis: Dim.AUTO if axis else dims[n] if n else unnamed
                 for axis, n in enumerate(each.dims)
                 if isinstance(n, str) and (axis == 0 or (n and not leading_only))
             }
@@ -203,7 +203,7 @@ def _attempts(graph: Graph) -> list[Any]:
             for each in graph.inputs
         )
 
-    return [specs(), specs(inferred=True), specs(leading_only=True), None]
+    return [specs(), specs(leading_only=True), None]
 
 
 def _check_sizes(program: ExportedProgram, path: Path) -> None:
