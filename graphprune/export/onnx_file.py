@@ -21,8 +21,11 @@ class OnnxFile:
         names: of inputs, outputs and dynamic dimensions, and the opset.
         tensors: name of an initialiser, or of a ``Constant`` node's result -> qualified name of the
             program's tensor with the same values.
+        counts: name of a list of numbers that is known on the example inputs, such as sizes -> how
+            many they are.
     """
 
     data: bytes = field(repr=False)
     names: IONames
     tensors: Mapping[str, str] = field(repr=False)
+    counts: Mapping[str, int] = field(repr=False)

@@ -135,12 +135,15 @@ def _edited(result: Result, wanted: int | None) -> _Written | str:
     file = result.onnx_file
     if file is None or wanted not in {None, file.names.opset}:
         return ""
-    try:
-        model = edit(file, result.cut, result.program)
-        error = check_onnx(model.SerializeToString(), result.program)
-    except ExportError as failure:
-        return failure.message
-    return _Written(model, error, count_batchnorms(result.program))
+    reason = ""
+    for pinned in (False, True):
+        try:
+            model = edit(file, result.cut, result.program, pinned=pinned)
+            error = check_onnx(model.SerializeToString(), result.program)
+            return _Written(model, error, count_batchnorms(result.program))
+        except ExportError as failure:
+            reason = failure.message
+    return reason
 
 
 def _exported(result: Result, wanted: int | None, why: str) -> _Written:

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["edit"]
 
 
-def edit(file: OnnxFile, cut: Cut, program: ExportedProgram) -> onnx.ModelProto:
+def edit(
+    file: OnnxFile, cut: Cut, program: ExportedProgram, *, pinned: bool = False
+) -> onnx.ModelProto:
     """Write a cut into the ONNX model that the dense program was read from.
 
     Args:
         file: the dense model.
         cut: what was removed.
         program: the cut program, whose weights may have been changed since.
+        pinned: store sizes that the file computes and the cut changes; else they are taken to
+            follow, as what is computed from the shape of a value does.
 
     Returns:
         The model with the same nodes, names, opset and metadata. What it computes is not checked yet.
@@ -41,7 +45,7 @@ def edit(file: OnnxFile, cut: Cut, program: ExportedProgram) -> onnx.ModelProto:
     """
     import onnx
 
-    editor = Editor(onnx.ModelProto.FromString(file.data))
+    editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
     nodes = list(editor.graph.node)
     values = state(unlift(program))
     for number, changes in _changes(cut).items():

@@ -33,10 +33,16 @@ class Editor:
 
     Args:
         model: changed in place.
+        counts: how many numbers a list holds, by name.
+        pinned: store sizes that were computed; else they are taken to follow the cut.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, counts: Mapping[str, int], *, pinned: bool = False
+    ) -> None:
         self.model = model
+        self.pinned = pinned
+        self._counts = counts
         self.graph = model.graph
         self.opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
         self._initialisers = {t.name: t for t in self.graph.initializer}
@@ -133,19 +139,27 @@ class Editor:
         self._reads[node.input[position]] += 1
 
     def put_entries(
-        self, node: onnx.NodeProto, position: int, entries: Mapping[int, int], keep: Sequence[int]
+        self,
+        node: onnx.NodeProto,
+        position: int,
+        entries: Mapping[int, int],
+        *,
+        keep: Sequence[int] = (),
+        whole: Sequence[int] | None = None,
     ) -> None:
         """Change some of the whole numbers that a node reads, where they are stored.
-
-        Numbers that are computed from sizes follow the cut by themselves.
 
         Args:
             node: the reader.
             position: of the input.
             entries: index -> new number.
             keep: numbers with a meaning of their own, such as -1 for "what is left", that stay.
+            whole: all numbers, to pin them where they are computed.
         """
         name = node.input[position]
+        if self.pinned and whole is not None and entries and self.numbers(name) is None:
+            self.put(node, position, np.asarray(whole, np.int64))
+            return
         array = self.numbers(name)
         if array is not None:
             flat = array.reshape(-1).copy()
@@ -158,7 +172,10 @@ class Editor:
         if maker is None:
             return
         if maker.op_type in _HANDS_ON:
-            self.put_entries(maker, 0, entries, keep)
+            self.put_entries(maker, 0, entries, keep=keep)
+        elif maker.op_type == "Where":
+            for choice in (1, 2):
+                self.put_entries(maker, choice, entries, keep=keep)
         elif maker.op_type == "Concat":
             self._put_parts(maker, entries, keep)
 
@@ -168,27 +185,13 @@ class Editor:
         """Change numbers in the lists that a node concatenates."""
         start = 0
         for position, name in enumerate(node.input):
-            size = self._count(name)
+            size = self._counts.get(name)
             if size is None:
                 return
             part = {i - start: n for i, n in entries.items() if start <= i < start + size}
             if part:
-                self.put_entries(node, position, part, keep)
+                self.put_entries(node, position, part, keep=keep)
             start += size
-
-    def _count(self, name: str) -> int | None:
-        """Count the numbers in a list, if that can be seen."""
-        array = self.numbers(name)
-        if array is not None:
-            return array.size
-        maker = self._makers.get(name)
-        if maker is None:
-            return None
-        if maker.op_type == "Gather":
-            return self._count(maker.input[1])
-        if maker.op_type in _HANDS_ON or maker.op_type in {"Add", "Div", "Mul", "Sub"}:
-            return self._count(maker.input[0])
-        return None
 
     def attribute(self, node: onnx.NodeProto, name: str, default: Any = None) -> Any:
         """Read an attribute of a node."""

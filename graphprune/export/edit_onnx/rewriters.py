@@ -19,6 +19,7 @@ from graphprune.cut.rewrite_graph import NewCall
 from graphprune.ir.nodes import bind, size_hint
 
 from .editor import EditError, Editor
+from .ranges import Ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -47,11 +48,15 @@ class Change:
         """The arguments of the dense call, by name."""
         return bind(self.node)
 
-    def entries(self, *names: str) -> dict[int, int]:
-        """Find the numbers that change in the first of some list arguments that the call has."""
-        name = next(n for n in names if n in self.before)
+    def entries(self, name: str) -> dict[int, int]:
+        """Find the numbers that change in a list argument."""
         pairs = zip(self.before[name], self.call.arguments[name], strict=True)
         return {i: new for i, (old, new) in enumerate(pairs) if old is not new and old != new}
+
+    def whole(self, name: str) -> list[int] | None:
+        """List all numbers of a list argument, if no more than one depends on the inputs: -1."""
+        numbers = [-1 if isinstance(n, fx.Node) else n for n in self.call.arguments[name]]
+        return numbers if numbers.count(-1) <= 1 else None
 
 
 Rewriter = Callable[[Editor, "onnx.NodeProto", Sequence[Change]], None]
@@ -75,7 +80,8 @@ def _nothing(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) ->
 @_rewriter("Reshape")
 def _reshape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
-        editor.put_entries(node, 1, change.entries("shape", "size"), keep=(0, -1))
+        name = "shape" if "shape" in change.before else "size"
+        editor.put_entries(node, 1, change.entries(name), keep=(0, -1), whole=change.whole(name))
 
 
 @_rewriter("Expand")
@@ -85,19 +91,21 @@ def _expand(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         rank = len(change.sizes)
         shift = 0 if wanted is None else rank - wanted.size
         entries = {i - shift: n for i, n in change.entries("size").items() if i >= shift}
-        editor.put_entries(node, 1, entries, keep=(1,))
+        sizes = [n for n in change.call.arguments["size"] if not isinstance(n, fx.Node)]
+        whole = sizes if len(sizes) == rank and -1 not in sizes else None
+        editor.put_entries(node, 1, entries, keep=(1,), whole=whole)
 
 
 @_rewriter("Tile")
 def _tile(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
-        editor.put_entries(node, 1, change.entries("repeats"), keep=())
+        editor.put_entries(node, 1, change.entries("repeats"))
 
 
 @_rewriter("ConstantOfShape")
 def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
-        editor.put_entries(node, 0, change.entries("size"), keep=())
+        editor.put_entries(node, 0, change.entries("size"))
 
 
 @_rewriter("Conv", "ConvTranspose")
@@ -126,7 +134,7 @@ def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
     """Write the number of channels where sizes are given for all axes."""
     wanted = editor.numbers(node.input[3]) if len(node.input) > 3 else None
     if wanted is not None and wanted.size == len(changes[-1].sizes):
-        editor.put_entries(node, 3, {1: changes[-1].sizes[1]}, keep=())
+        editor.put_entries(node, 3, {1: changes[-1].sizes[1]})
 
 
 @_rewriter("Split")
@@ -157,51 +165,25 @@ def _pad(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> Non
             amounts = list(editor.attribute(node, "pads", ()))
             editor.set_attribute(node, "pads", [entries.get(i, n) for i, n in enumerate(amounts)])
         else:
-            editor.put_entries(node, 1, entries, keep=())
+            editor.put_entries(node, 1, entries)
 
 
 @_rewriter("Slice")
 def _slice(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Write ranges; one axis of which no range is left is gathered."""
-    names = ("starts", "ends", "axes", "steps")
-    given = [
-        editor.attribute(node, name)
-        if editor.opset < 10
-        else editor.numbers(node.input[i + 1])
-        if len(node.input) > i + 1 and node.input[i + 1]
-        else None
-        for i, name in enumerate(names)
-    ]
-    if given[0] is None or given[1] is None:
-        raise EditError("a range is computed")
-    starts, ends = (np.array(value, np.int64).reshape(-1) for value in given[:2])
-    axes = np.arange(len(starts)) if given[2] is None else np.array(given[2], np.int64).reshape(-1)
-    steps = np.ones_like(starts) if given[3] is None else np.array(given[3], np.int64).reshape(-1)
-    rank = len(changes[0].sizes)
+    """Write ranges; what is left of an axis in no regular order is gathered."""
+    ranges = Ranges.of(editor, node, len(changes[0].sizes))
     for change in changes:
         if not change.call.changed:
             continue
-        (place,) = np.flatnonzero(axes % rank == change.call.arguments["dim"] % rank)
-        if "index" in change.call.arguments:
-            if len(starts) > 1:
-                raise EditError("rows in no regular order are taken of one of several axes")
-            _gathered(editor, node, int(axes[0]), change.call.arguments["index"])
-            return
-        for values, name in ((starts, "start"), (ends, "end"), (steps, "step")):
-            values[place] = change.call.arguments[name]
-    values = [starts, ends, axes, steps]
-    for i, (name, old, new) in enumerate(zip(names, given, values, strict=True)):
-        if old is None and (name == "axes" or (steps == 1).all()):
-            continue
-        if editor.opset < 10:
-            editor.set_attribute(node, name, [int(n) for n in new])
+        arguments = change.call.arguments
+        if "index" not in arguments:
+            ranges = ranges.replaced(arguments, pinned=editor.pinned)
+        elif ranges.count > 1:
+            raise EditError("rows in no regular order are taken of one of several axes")
         else:
-            editor.put(node, i + 1, new.astype(_type_of(editor, node.input[1])))
-
-
-def _type_of(editor: Editor, name: str) -> Any:
-    found = editor.numbers(name)
-    return np.int64 if found is None else found.dtype
+            _gathered(editor, node, arguments["dim"] % ranges.rank, arguments["index"])
+            return
+    ranges.write(editor, node)
 
 
 def _gathered(editor: Editor, node: onnx.NodeProto, axis: int, rows: NDArray[Any]) -> None:

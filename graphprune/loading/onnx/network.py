@@ -66,7 +66,21 @@ class Network(nn.Module):
         """Name of a stored tensor in the file -> qualified name of the module's."""
         return dict(self._stored)
 
+    def counts(self, inputs: Sequence[torch.Tensor]) -> Mapping[str, int]:
+        """Count the numbers in each list of known ones, by name, sizes of values among them."""
+        with torch.no_grad():
+            values = self._values(inputs)
+        return {name: v.items.size for name, v in values.items() if isinstance(v, Known)}
+
     def _run(self, *inputs: torch.Tensor) -> Any:
+        values = self._values(inputs)
+        results = [values[name] for name in self._outputs]
+        if not all(isinstance(y, torch.Tensor) for y in results):
+            raise LoadError("an output of the ONNX model doesn't depend on its inputs")
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _values(self, inputs: Sequence[torch.Tensor]) -> dict[str, Value]:
+        """Run all nodes, and return every value by name."""
         values: dict[str, Value] = dict(self._known)
         values |= {
             name: _get(self, path) for name, path in self._stored.items() if name not in self._known
@@ -74,10 +88,7 @@ class Network(nn.Module):
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values)})
-        results = [values[name] for name in self._outputs]
-        if not all(isinstance(y, torch.Tensor) for y in results):
-            raise LoadError("an output of the ONNX model doesn't depend on its inputs")
-        return results[0] if len(results) == 1 else tuple(results)
+        return values
 
     def _store(self, graph: Graph) -> None:
         """Register weights as parameters and buffers, and small integers as known numbers."""

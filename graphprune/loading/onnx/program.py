@@ -76,7 +76,7 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     }
     inputs_ = tuple(each.name for each in graph.inputs)
     names = IONames(inputs_, graph.outputs, dims, graph.opset)
-    return Imported(program, OnnxFile(graph.data, names, network.paths))
+    return Imported(program, OnnxFile(graph.data, names, network.paths, network.counts(inputs)))
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
