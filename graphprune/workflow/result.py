@@ -12,12 +12,12 @@ from torch.export import ExportedProgram
 
 from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError
-from graphprune.export.check import check_onnx, onnx_tolerance
+from graphprune.export.check import OnnxCheck, check_onnx
 from graphprune.export.edit_onnx import edit
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
-from graphprune.export.to_onnx import to_onnx
+from graphprune.export.to_onnx import check_model, to_onnx
 from graphprune.io.files import write_bytes
 from graphprune.ir.program import input_names, output_names
 from graphprune.passes import FoldBatchNorm, count_batchnorms
@@ -85,12 +85,13 @@ class Result:
             written = _exported(self, opset, written)
         model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
-        checks = {"max_error": written.max_error, "tolerance": onnx_tolerance(self.program)}
+        checks = {"max_error": written.check.max_error, "tolerance": written.check.tolerance}
         if fp16 is not None:
             files[Path(fp16)] = half = to_half(model)
+            halved = check_onnx(half, self.program, tolerance=HALF_TOLERANCE)
             checks |= {
-                "fp16_tolerance": HALF_TOLERANCE,
-                "fp16_error": check_onnx(half, self.program, tolerance=HALF_TOLERANCE),
+                "fp16_tolerance": halved.tolerance,
+                "fp16_error": halved.max_error,
             }
         for name, data in files.items():
             write_bytes(name, data)
@@ -119,13 +120,13 @@ class _Written:
 
     Attributes:
         model: the message.
-        max_error: against the program.
+        check: of the model against the program.
         batchnorms: how many are left.
         notes: what the user should know of it.
     """
 
     model: onnx.ModelProto
-    max_error: float
+    check: OnnxCheck
     batchnorms: int
     notes: tuple[str, ...] = ()
 
@@ -139,8 +140,9 @@ def _edited(result: Result, wanted: int | None) -> _Written | str:
     for pinned in (False, True):
         try:
             model = edit(file, result.cut, result.program, pinned=pinned)
-            error = check_onnx(model.SerializeToString(), result.program)
-            return _Written(model, error, count_batchnorms(result.program))
+            check_model(model)
+            check = check_onnx(model.SerializeToString(), result.program)
+            return _Written(model, check, count_batchnorms(result.program))
         except ExportError as failure:
             reason = failure.message
     return reason
@@ -172,8 +174,8 @@ def _exported(result: Result, wanted: int | None, why: str) -> _Written:
                 opset=opset,
                 dims=names.dims,
             )
-            error = check_onnx(model.SerializeToString(), result.program)
-            return _Written(model, error, count_batchnorms(folded), notes)
+            check = check_onnx(model.SerializeToString(), result.program)
+            return _Written(model, check, count_batchnorms(folded), notes)
         except ExportError as failure:
             if opset is None or wanted is not None:
                 raise

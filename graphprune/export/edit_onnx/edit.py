@@ -48,13 +48,13 @@ def edit(
     editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
     nodes = list(editor.graph.node)
     values = state(unlift(program))
+    for name, path in file.tensors.items():
+        if path in values:
+            editor.store(name, values[path])
     for number, changes in _changes(cut).items():
         _rewrite(editor, nodes[number], changes)
         _scale(editor, nodes[number], changes)
         _bake(editor, nodes[number], changes, cut, values)
-    for name, path in file.tensors.items():
-        if path in values:
-            editor.store(name, values[path])
     editor.drop_unread()
     _infer_shapes(editor.model)
     return editor.model

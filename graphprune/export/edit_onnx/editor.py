@@ -185,13 +185,18 @@ class Editor:
         """Change numbers in the lists that a node concatenates."""
         start = 0
         for position, name in enumerate(node.input):
-            size = self._counts.get(name)
+            size = self.count(name)
             if size is None:
                 return
             part = {i - start: n for i, n in entries.items() if start <= i < start + size}
             if part:
                 self.put_entries(node, position, part, keep=keep)
             start += size
+
+    def count(self, name: str) -> int | None:
+        """Count the numbers of a list, stored or computed from sizes; ``None`` if that isn't known."""
+        array = self.numbers(name)
+        return self._counts.get(name) if array is None else array.size
 
     def attribute(self, node: onnx.NodeProto, name: str, default: Any = None) -> Any:
         """Read an attribute of a node."""

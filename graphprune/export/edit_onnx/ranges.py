@@ -67,7 +67,7 @@ class Ranges:
         starts, ends = self.starts or empty, self.ends or empty
         axes, steps = self.axes, self.steps
         if steps is None and arguments["step"] != 1:
-            axes, steps = tuple(order), (1,) * self.count
+            axes, steps = self.axes or tuple(order), (1,) * self.count
         return Ranges(
             self.rank,
             self.count,

@@ -86,10 +86,10 @@ def _reshape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) ->
 
 @_rewriter("Expand")
 def _expand(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    wanted = editor.numbers(node.input[1])
+    count = editor.count(node.input[1])
     for change in changes:
         rank = len(change.sizes)
-        shift = 0 if wanted is None else rank - wanted.size
+        shift = 0 if count is None else rank - count
         entries = {i - shift: n for i, n in change.entries("size").items() if i >= shift}
         sizes = [n for n in change.call.arguments["size"] if not isinstance(n, fx.Node)]
         whole = sizes if len(sizes) == rank and -1 not in sizes else None
@@ -132,8 +132,8 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
 @_rewriter("Resize")
 def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write the number of channels where sizes are given for all axes."""
-    wanted = editor.numbers(node.input[3]) if len(node.input) > 3 else None
-    if wanted is not None and wanted.size == len(changes[-1].sizes):
+    count = editor.count(node.input[3]) if len(node.input) > 3 else None
+    if count == len(changes[-1].sizes):
         editor.put_entries(node, 3, {1: changes[-1].sizes[1]})
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.export import Dim, ExportedProgram
 
@@ -21,6 +20,7 @@ from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.argument_names import identifiers
 from graphprune.loading.example_tensors import Example, in_order
 
+from .index_ranges import index_ranges
 from .network import Network
 from .pointwise import DTYPES
 from .read_graph import Graph, read_graph
@@ -32,10 +32,6 @@ MAX_ELEMENTS = 1 << 28
 
 BATCH = 2
 """Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
-
-
-_HANDS_ON = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators of ONNX after which a value still numbers the same rows."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
 def _examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]:
     if given:
         return _fitting(graph, in_order(given, [each.name for each in graph.inputs]))
-    generator, rows = torch.Generator().manual_seed(0), _rows_looked_up(graph)
+    generator, rows = torch.Generator().manual_seed(0), index_ranges(graph)
     made = []
     for each in graph.inputs:
         sizes = [
@@ -115,25 +111,6 @@ def _examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...
             else torch.randint(0, rows.get(each.name, 2), whole, generator=generator).to(dtype)
         )
     return tuple(made)
-
-
-def _rows_looked_up(graph: Graph) -> dict[str, int]:
-    """Inputs that number the rows of stored tables, with how many rows the smallest one has."""
-    source = {each.name: each.name for each in graph.inputs}
-    sizes = {name: array.shape for name, array in graph.weights.items()}
-    rows: dict[str, int] = {}
-    for node in graph.nodes:
-        if node.operator == "Constant" and isinstance(
-            value := node.attributes.get("value"), np.ndarray
-        ):
-            sizes[node.outputs[0]] = value.shape
-        elif node.operator in _HANDS_ON and node.inputs[0] in source:
-            source[node.outputs[0]] = source[node.inputs[0]]
-        elif node.operator == "Gather" and node.inputs[0] in sizes and node.inputs[1] in source:
-            name, table = source[node.inputs[1]], sizes[node.inputs[0]]
-            axis = int(node.attributes.get("axis", 0))
-            rows[name] = min(rows.get(name, MAX_ELEMENTS), max(table[axis] if table else 1, 1))
-    return rows
 
 
 def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

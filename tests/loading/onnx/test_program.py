@@ -99,6 +99,30 @@ def test_example_ids_span_the_smallest_table_that_they_number(
     assert int(ids.min()) < 5
 
 
+def test_example_ids_span_a_table_that_is_looked_up_by_a_product(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["ids", "last"], ["wide"]),
+        helper.make_node("Equal", ["wide", "numbers"], ["same"]),
+        helper.make_node("Cast", ["same"], ["hot"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["hot", "table"], ["y"]),
+    ]
+    stored = {
+        "last": np.array([2]),
+        "numbers": np.arange(20, dtype=np.int32),
+        "table": np.ones((20, 4), np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "one-hot",
+        [helper.make_tensor_value_info("ids", TensorProto.INT32, ["n", 40])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 3)],
+        [numpy_helper.from_array(value, name) for name, value in stored.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (ids,) = user_inputs(import_onnx(saved(model, tmp_path)).program)
+    assert 10 < int(ids.max()) < 20
+
+
 def test_whole_numbers_that_number_no_rows_are_0_and_1(tmp_path: Path) -> None:
     cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
     model = chain(cast, dims=("n", 30))
