@@ -17,7 +17,8 @@ from graphprune.ir.program import fingerprint, input_names, output_names, state,
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Float64Interpreter
 from graphprune.pipeline import Pipeline, State, TransformPass
-from graphprune.verify.oracle import TOLERANCE, error, random_inputs, run, size_growths
+from graphprune.verify.inputs import random_inputs, size_growths
+from graphprune.verify.oracle import TOLERANCE, error, run
 
 __all__ = ["Seen", "apply_and_check", "check_structure", "operators", "seen", "untouched"]
 

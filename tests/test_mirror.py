@@ -13,6 +13,7 @@ from tests.sources import ROOT, files, module_of
 REASONS = {
     "graphprune.errors": "tests/cli/test_errors.py shows what a user sees of them",
     "graphprune.export.io_names": "names without behaviour; tests/cli/test_onnx_in.py keeps them",
+    "graphprune.export.onnx_file": "a value without behaviour; tests/export/edit_onnx reads it",
     "graphprune.loading.onnx.*": "tests/loading/onnx/test_operators.py walks the table of operators",
     "graphprune.models.*": "tests/test_models.py walks the table of networks",
     "graphprune.ops.*": "tests/ops/test_laws.py walks the table of rules",

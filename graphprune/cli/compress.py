@@ -176,7 +176,7 @@ def compress(
             result = api.compress(
                 dense, found.inputs, **how, strict_ops=strict_ops, progress=progress
             )
-        result = replace(_told(result, name, source.file, loaded), io_names=found.io_names)
+        result = replace(_told(result, name, source.file, loaded), onnx_file=found.onnx_file)
         if folder:
             result = write.write(
                 result,

@@ -6,6 +6,7 @@ What changes in a call is stated by the rule of its operator (``ops/facts.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from graphprune.ir.program import clone
 from graphprune.ir.tensors import set_tensor
 from graphprune.ops.facts import Facts
 
-__all__ = ["rewrite_graph"]
+__all__ = ["NewCall", "new_call", "rewrite_graph"]
 
 
 def rewrite_graph(
@@ -78,6 +79,39 @@ def _store(
     return fx.GraphModule(module, module.graph)  # takes along only the tensors that are read
 
 
+@dataclass(frozen=True)
+class NewCall:
+    """What stands in the place of a call in a cut graph.
+
+    Attributes:
+        target: the operator.
+        arguments: by name. Nodes are those of the dense graph; an array is an index to be stored.
+        factors: what an argument, or the result (``""``), is multiplied by, where that isn't 1.
+        changed: whether the operator or an argument is another one.
+    """
+
+    target: Any
+    arguments: Mapping[str, Any]
+    factors: Mapping[str, float]
+    changed: bool
+
+
+def new_call(node: fx.Node, facts: Facts, kept: Kept) -> NewCall:
+    """Find what a cut makes of a call.
+
+    Args:
+        node: the call, in the dense graph.
+        facts: what its rule said.
+        kept: the rows that stay.
+    """
+    replacement = facts.replacement(kept) if facts.replacement is not None else None
+    target, arguments = replacement if replacement is not None else (node.target, bind(node))
+    new = {name: value(kept) for name, value in facts.rewrites.items()}
+    factors = {name: factor(kept) for name, factor in facts.scales.items()}
+    changed = replacement is not None or any(arguments[n] != value for n, value in new.items())
+    return NewCall(target, arguments | new, {n: f for n, f in factors.items() if f != 1}, changed)
+
+
 def _rewrite(
     module: fx.GraphModule,
     facts: Facts,
@@ -86,18 +120,12 @@ def _rewrite(
     copies: Mapping[fx.Node, fx.Node],
     kept: Kept,
 ) -> None:
-    replacement = facts.replacement(kept) if facts.replacement is not None else None
-    target, arguments = replacement if replacement is not None else (old.target, bind(old))
-    changed = {name: value(kept) for name, value in facts.rewrites.items()}
-    factors = {name: factor(kept) for name, factor in facts.scales.items()}
+    call = new_call(old, facts, kept)
+    factors = dict(call.factors)
     after = factors.pop("", 1.0)
-    if (
-        replacement is not None
-        or any(arguments[n] != value for n, value in changed.items())
-        or any(factor != 1 for factor in factors.values())
-    ):
+    if call.changed or factors:
         copied: dict[str, Any] = {}
-        for name, value in (arguments | changed).items():
+        for name, value in call.arguments.items():
             if isinstance(value, np.ndarray):
                 copied[name] = _index(module, new, value)
             else:
@@ -105,8 +133,8 @@ def _rewrite(
         for name, factor in factors.items():
             with module.graph.inserting_before(new):
                 copied[name] = _times(module.graph, copied[name], factor)
-        new.target = target
-        new.args, new.kwargs = _by_schema(target, copied)
+        new.target = call.target
+        new.args, new.kwargs = _by_schema(call.target, copied)
     if after != 1:
         with module.graph.inserting_after(new):
             scaled = _times(module.graph, new, after)

@@ -26,7 +26,7 @@ from .opset import OLDEST_WRITTEN, lowered
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_BYTES", "to_onnx"]
+__all__ = ["MAX_BYTES", "check_model", "to_onnx"]
 
 MAX_BYTES = 2**31 - 2**24
 """Most bytes of weights: protobuf holds 2 GiB in one message, some of it for the graph itself."""
@@ -208,9 +208,12 @@ def _drop_traces(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-def _check_model(
-    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str], opset: int | None
-) -> None:
+def check_model(model: onnx.ModelProto) -> None:
+    """Check an ONNX model with ``onnx.checker``, shapes included.
+
+    Raises:
+        ExportError: if it isn't valid.
+    """
     import onnx.checker
     import onnx.shape_inference
 
@@ -222,6 +225,12 @@ def _check_model(
             hint="try another opset, or leave out the ONNX file",
             options=("opset", "onnx"),
         ) from failure
+
+
+def _check_model(
+    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str], opset: int | None
+) -> None:
+    check_model(model)
     values = model.graph.input, model.graph.output
     got = tuple([value.name for value in side] for side in values)
     if got != (list(inputs), list(outputs)):

@@ -45,11 +45,14 @@ __all__ = [
 
 _PRECISE = (torch.float32, torch.float64)
 
+_GUARDS = "_guards_fn"
+"""Name of the submodule with torch's own checks of a program's inputs."""
+
 
 def unguarded(program: ExportedProgram) -> fx.GraphModule:
     """Make the program a module without torch's own checks of its inputs."""
     module = program.module()
-    for node in module.graph.find_nodes(op="call_module", target="_guards_fn"):
+    for node in module.graph.find_nodes(op="call_module", target=_GUARDS):
         module.graph.erase_node(node)
     module.recompile()
     return module
@@ -87,16 +90,17 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
     if like.example_inputs is None:
         raise ValueError("the program carries no example inputs")
     args, kwargs = separated(like.example_inputs)
-    try:
-        dims = _dynamic_shapes(module, like, args, kwargs)
-        return torch.export.export(module, args, kwargs, dynamic_shapes=dims)
-    except RuntimeError:
+    wanted = dynamic_dims(like)
+    if any(dim for dims in wanted.values() for dim in dims):
         # Sizes such as a strided convolution's hold only beyond some least input: torch finds it.
-        dims = _dynamic_shapes(module, like, args, kwargs, inferred=True)
-        program = torch.export.export(module, args, kwargs, dynamic_shapes=dims)
-        if dynamic_dims(program).keys() != dynamic_dims(like).keys():
-            raise
-        return program
+        shapes = _dynamic_shapes(module, like, args, kwargs, inferred=True)
+        program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+        if {n: [*d] for n, d in dynamic_dims(program).items()} == {
+            n: [*d] for n, d in wanted.items()
+        }:
+            return program
+    shapes = _dynamic_shapes(module, like, args, kwargs)
+    return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
 
 
 def lift(module: fx.GraphModule) -> ExportedProgram:
@@ -182,19 +186,43 @@ def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
     return dims
 
 
+_STEPS = (1, 2, 4, 8, 16, 32, 64)
+"""By how much sizes beside the batch are tried larger: a pyramid takes multiples only."""
+
+
 def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]]:
-    """Compute the shapes of inputs, by name, with symbols of sizes ``by`` larger, within their bounds."""
+    """Compute the shapes of inputs, by name, with symbolic sizes larger, within their bounds.
+
+    Leading sizes grow by as much as is asked; others by the least power of two times that which the
+    program's own conditions on its inputs allow, or not at all.
+
+    Args:
+        program: says what is symbolic.
+        by: growth of leading sizes; 0 gives the shapes of the examples.
+    """
+    if by and any(dim for dims in dynamic_dims(program).values() for dim in dims):
+        module = program.module()
+        for step in _STEPS:
+            if _admits(module, program, shapes := _with_sizes(program, by, by * step)):
+                return shapes
+    return _with_sizes(program, by, 0)
+
+
+def _with_sizes(program: ExportedProgram, leading: int, others: int) -> dict[str, tuple[int, ...]]:
+    """Compute the shapes of inputs where symbolic sizes that lead, and others, are larger."""
     values: dict[sympy.Symbol, int] = {}
     nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
     for node in nodes:
-        for size in node.meta["val"].shape:
+        for dim, size in enumerate(node.meta["val"].shape):
             if isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:
                 (symbol,) = size.node.expr.free_symbols
                 # The size is the symbol itself, or a multiple of it.
                 slope, offset = (size.node.expr.coeff(symbol, power) for power in (1, 0))
                 hint = int((size_hint(size) - offset) / slope)
                 _, upper = bounds(symbol, program)
-                values[symbol] = hint + by if upper is None else max(hint, min(hint + by, upper))
+                grown = hint + (others if dim else leading)
+                grown = grown if upper is None else max(hint, min(grown, upper))
+                values[symbol] = max(values.get(symbol, 0), grown)
     return {
         node.name: tuple(
             size if isinstance(size, int) else int(size.node.expr.subs(values))
@@ -202,6 +230,24 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
         )
         for node in nodes
     }
+
+
+def _admits(
+    module: fx.GraphModule, program: ExportedProgram, shapes: Mapping[str, tuple[int, ...]]
+) -> bool:
+    """Whether inputs of some shapes meet the conditions that torch.export found."""
+    leaves = dict(zip(input_names(program), user_inputs(program), strict=True))
+    for call in module.graph.find_nodes(op="call_module", target=_GUARDS):
+        values = [leaves[node.name] for node in call.args]
+        tried = [
+            x.new_empty(shapes[node.name], device="meta") if isinstance(x, torch.Tensor) else x
+            for node, x in zip(call.args, values, strict=True)
+        ]
+        try:
+            module.get_submodule(_GUARDS)(*tried)
+        except AssertionError:
+            return False
+    return True
 
 
 def state(module: fx.GraphModule) -> Mapping[str, torch.Tensor]:

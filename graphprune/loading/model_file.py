@@ -17,7 +17,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError, first_line
-from graphprune.export.io_names import IONames
+from graphprune.export.onnx_file import OnnxFile
 from graphprune.io.tensor_files import read_safetensors
 from graphprune.ir.trace import trace
 
@@ -39,13 +39,13 @@ class Loaded:
         model: a module, with ``inputs``; or ``None``.
         program: a program with its own example inputs; or ``None``.
         inputs: examples for the module.
-        io_names: names to keep when the model is exported to ONNX again, if the file has such.
+        onnx_file: the file, if it is ONNX, to write a cut into.
     """
 
     model: torch.nn.Module | None = None
     program: ExportedProgram | None = None
     inputs: tuple[Any, ...] = field(default=())
-    io_names: IONames | None = None
+    onnx_file: OnnxFile | None = None
 
 
 def load(
@@ -92,7 +92,7 @@ def _read(
         )
     if path.suffix == ".onnx":
         imported = import_onnx(path, [parse_input(text) for text in inputs])
-        return Loaded(program=imported.program, io_names=imported.io_names)
+        return Loaded(program=imported.program, onnx_file=imported.file)
     if archive is not None and archive.is_program:
         if inputs:
             raise LoadError(

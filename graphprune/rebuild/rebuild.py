@@ -22,13 +22,13 @@ from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import trainable_graph
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode, Tensors, to_float64
+from graphprune.verify.inputs import random_inputs
 from graphprune.verify.oracle import (
     TOLERANCE,
     CutRun,
     all_finite,
     error,
     perturbed_pair,
-    random_inputs,
     run,
 )
 

@@ -18,18 +18,12 @@ from torch.utils import _pytree as pytree
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.errors import VerifyError
 from graphprune.ir.nodes import is_continuous
-from graphprune.ir.program import (
-    dynamic_dims,
-    grown_shapes,
-    input_names,
-    state,
-    unlift,
-    user_inputs,
-)
+from graphprune.ir.program import state, unlift
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 from graphprune.pipeline import RunFact
 
+from .inputs import leading_size, random_inputs, size_growths
 from .masked import MaskedInterpreter
 
 if TYPE_CHECKING:
@@ -46,13 +40,9 @@ __all__ = [
     "Verdict",
     "all_finite",
     "error",
-    "leading_size",
-    "native_inputs",
     "perturbed_pair",
     "perturbed_tensors",
-    "random_inputs",
     "run",
-    "size_growths",
     "verify",
     "verify_unchanged",
 ]  # fmt: skip
@@ -246,11 +236,16 @@ def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = F
         return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 
-def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
+def error(got: Sequence[Any], expected: Sequence[Any], *, floor: float = 0.0) -> float:
     """Compute the largest absolute difference of outputs, relative to each output's largest value.
 
     Values below the smallest normal number of their type count as that: of float16, these are
     rounded to 6e-8.
+
+    Args:
+        got: outputs, flat.
+        expected: the same number of them.
+        floor: the value that differences are relative to at least.
     """
     worst = 0.0
     for a, b in zip(got, expected, strict=True):
@@ -261,49 +256,6 @@ def error(got: Sequence[Any], expected: Sequence[Any]) -> float:
         if not is_continuous(b):
             worst = max(worst, float((a != b).any()))
             continue
-        scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12)
+        scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12, floor)
         worst = max(worst, float((to_float64(a) - to_float64(b)).nan_to_num().abs().max()) / scale)
     return worst
-
-
-def random_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Draw inputs like the program's examples: random floats, symbolic sizes ``grow`` larger."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = grown_shapes(program, grow)
-    out: list[Any] = []
-    for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
-        if not isinstance(leaf, torch.Tensor):
-            out.append(leaf)
-        elif is_continuous(leaf):
-            kind = torch.complex128 if leaf.is_complex() else torch.float64
-            out.append(torch.randn(shapes[name], generator=generator, dtype=kind))
-        else:
-            out.append(_tiled(leaf, shapes[name]))
-    return out
-
-
-def native_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Draw random inputs, as ``random_inputs``, rounded to the dtypes that the program takes."""
-    values = zip(random_inputs(program, grow, seed), user_inputs(program), strict=True)
-    return [
-        value.to(example.dtype) if isinstance(value, torch.Tensor) else value
-        for value, example in values
-    ]
-
-
-def size_growths(program: ExportedProgram) -> tuple[int, ...]:
-    """List by how much symbolic sizes grow in each comparison: 0 and 1, or just 0 without such sizes."""
-    return (0, 1) if dynamic_dims(program) else (0,)
-
-
-def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Tile a tensor to a shape, cut off where that isn't a multiple."""
-    for dim, size in enumerate(shape):
-        value = value.index_select(dim, torch.arange(size) % value.shape[dim])
-    return value.clone()
-
-
-def leading_size(inputs: Sequence[Any]) -> int:
-    """Return the size of the first dimension of the first input that has one, the batch; or 1."""
-    shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim]
-    return int(shapes[0][0]) if shapes else 1

@@ -16,10 +16,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import TraceError
-from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import (
     call_arguments,
-    grown_shapes,
     input_names,
     output_names,
     unguarded,
@@ -31,21 +29,14 @@ from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.pipeline import RunFact
 
-from .oracle import error, leading_size, run, size_growths
+from .inputs import leading_size, native_inputs, size_growths
+from .oracle import error, run
+from .rounding import DRAWS, allowed_error
 
 __all__ = ["TraceCheck", "verify_traced"]
 
 LEAST_TOLERANCE = 1e-4
 """Relative error that is always allowed: module and program may choose other kernels in float32."""
-
-MOST_TOLERANCE = 1e-2
-"""Relative error that is never allowed: where rounding alone loses more, other inputs are drawn."""
-
-ROUNDING = 10
-"""How many times the error of the program's own precision is allowed."""
-
-DRAWS = 4
-"""How often inputs are drawn, until there are some on which rounding loses little."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +89,9 @@ def _compare(
     best: _Run | None = None
     for seed in range(DRAWS):
         try:
-            tried = _Run.on(fresh_inputs(program, grow, seed), model, module, program)
+            tried = _Run.on(
+                native_inputs(program, grow, seed, shuffled=True), model, module, program
+            )
         except FORWARD_ERRORS:  # its code may refuse values that were drawn
             continue
         if best is None or tried.excess < best.excess:
@@ -141,46 +134,12 @@ class _Run:
     @property
     def tolerance(self) -> float:
         """The error that rounding explains."""
-        return min(max(LEAST_TOLERANCE, ROUNDING * self.rounding), MOST_TOLERANCE)
+        return allowed_error(LEAST_TOLERANCE, self.rounding)
 
     @property
     def excess(self) -> float:
         """By how much the error exceeds the tolerance; not positive, if it doesn't."""
         return self.error - self.tolerance
-
-
-def fresh_inputs(program: ExportedProgram, grow: int, seed: int) -> list[Any]:
-    """Flat inputs with the examples' types and ranges, but other values in every input.
-
-    Args:
-        program: has the examples.
-        grow: by how much symbolic sizes are larger.
-        seed: of the values.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    shapes = grown_shapes(program, grow)
-    made: list[Any] = []
-    for name, leaf in zip(input_names(program), example_inputs(program), strict=True):
-        if not isinstance(leaf, torch.Tensor):
-            made.append(leaf)
-        elif is_continuous(leaf):
-            made.append(_alike(leaf, shapes[name], generator))
-        else:
-            count = torch.Size(shapes[name]).numel()
-            flat = leaf.detach().cpu().flatten()
-            picked = torch.randint(max(len(flat), 1), (count,), generator=generator)
-            made.append(flat[picked].view(shapes[name]).to(leaf.device))
-    return made
-
-
-def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """Values drawn with the mean and the spread of an example."""
-    wide = torch.complex128 if leaf.is_complex() else torch.float64
-    value = leaf.detach().cpu().to(wide)
-    mean, spread = (value.mean(), value.std(unbiased=False)) if value.numel() else (0.0, 1.0)
-    drawn = torch.randn(tuple(shape), generator=generator, dtype=wide)
-    scale = spread if float(abs(spread)) > 0 else 1.0
-    return (mean + scale * drawn).to(leaf.device, leaf.dtype)
 
 
 def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
@@ -221,7 +180,7 @@ def _difference(model: nn.Module, program: ExportedProgram, tried: _Run) -> Trac
 def _ignored(model: nn.Module, program: ExportedProgram, tried: _Run) -> list[str]:
     """Inputs that the module's outputs depend on, and the program's don't."""
     module, found = unguarded(program), list[str]()
-    other = fresh_inputs(program, 0, DRAWS)
+    other = native_inputs(program, 0, DRAWS, shuffled=True)
     for number, name in enumerate(input_names(program)):
         value = tried.inputs[number]
         if not isinstance(value, torch.Tensor) or value.shape != other[number].shape:

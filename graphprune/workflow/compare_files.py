@@ -22,8 +22,9 @@ from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.pt2 import load_program
 from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
+from graphprune.verify.inputs import native_inputs, size_growths
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import TOLERANCE, error, native_inputs, run, size_growths
+from graphprune.verify.oracle import TOLERANCE, error, run
 
 from .write import ONNX, PROGRAM
 

@@ -136,7 +136,7 @@ class Job:
                 "recover": self.options.recovery(self.scored) or "none",
             },
         )
-        return Result(rebuilt.model, done[Decision].plan, report, done.program, decided.program)
+        return Result(rebuilt.model, done[Decision].plan, report, done.program, done[Cut])
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:
         """Rebuild the smaller model, as the user's class where its code follows, and time it."""

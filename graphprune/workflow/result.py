@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.export import ExportedProgram
 
+from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError
-from graphprune.export.check import check_onnx, onnx_tolerance
+from graphprune.export.check import OnnxCheck, check_onnx
+from graphprune.export.edit_onnx import edit
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
 from graphprune.export.io_names import IONames
-from graphprune.export.to_onnx import to_onnx
+from graphprune.export.onnx_file import OnnxFile
+from graphprune.export.to_onnx import check_model, to_onnx
 from graphprune.io.files import write_bytes
 from graphprune.ir.program import input_names, output_names
 from graphprune.passes import FoldBatchNorm, count_batchnorms
@@ -37,29 +40,37 @@ class Result:
         plan: the channels kept.
         report: everything measured on the way.
         program: the smaller model as an ExportedProgram, BatchNorm unfolded.
-        dense: the program it was cut from.
-        io_names: names to keep in ONNX, where the dense model came from there.
+        cut: what was removed, and from what.
+        onnx_file: what the dense model was read from, if that was an ONNX file; it is edited then.
     """
 
     model: torch.nn.Module
     plan: Plan
     report: Report
     program: ExportedProgram
-    dense: ExportedProgram
-    io_names: IONames | None = None
+    cut: Cut
+    onnx_file: OnnxFile | None = None
+
+    @property
+    def dense(self) -> ExportedProgram:
+        """The program that was cut."""
+        return self.cut.dense
 
     def export_onnx(
         self, path: str | Path, *, opset: int | None = None, fp16: str | Path | None = None
     ) -> Result:
-        """Fold BatchNorm, write ONNX, and compare onnxruntime with PyTorch.
+        """Write the smaller model as ONNX, and compare onnxruntime with PyTorch.
 
-        Input and output names are those of the dense program; a dynamic batch axis is called
-        ``batch``. With ``io_names``, names, dynamic axes and the opset are its own; an
-        opset that can't express the model is left for torch's own, and a note says so.
+        An ONNX file that the model came from is edited: its nodes, names, opset and metadata stay.
+        What an edit can't express is exported anew, as all other models are, and a note says so.
+
+        An export folds BatchNorm. Input and output names are those of the dense program; a dynamic
+        batch axis is called ``batch``.
 
         Args:
             path: of the file.
             opset: version of the operator set; one that can't express the model is an error.
+                Another one than that of a file the model came from means an export.
             fp16: where to write the model in float16 too, which has a check of its own.
 
         Returns:
@@ -69,15 +80,18 @@ class Result:
             ExportError: if torch can't export it, or onnxruntime disagrees.
         """
         start = time.perf_counter()
-        folded = FoldBatchNorm()(self.program)
-        model, max_error, notes = _onnx(self, folded, opset)
+        written = _edited(self, opset)
+        if isinstance(written, str):
+            written = _exported(self, opset, written)
+        model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
-        checks = {"max_error": max_error, "tolerance": onnx_tolerance(self.program)}
+        checks = {"max_error": written.check.max_error, "tolerance": written.check.tolerance}
         if fp16 is not None:
             files[Path(fp16)] = half = to_half(model)
+            halved = check_onnx(half, self.program, tolerance=HALF_TOLERANCE)
             checks |= {
-                "fp16_tolerance": HALF_TOLERANCE,
-                "fp16_error": check_onnx(half, self.program, tolerance=HALF_TOLERANCE),
+                "fp16_tolerance": halved.tolerance,
+                "fp16_error": halved.max_error,
             }
         for name, data in files.items():
             write_bytes(name, data)
@@ -88,7 +102,7 @@ class Result:
                 notes=(*self.report.notes, *notes),
                 batchnorm={
                     "before": count_batchnorms(self.program),
-                    "after": count_batchnorms(folded),
+                    "after": written.batchnorms,
                 },
                 onnx=checks,
                 files={
@@ -100,15 +114,57 @@ class Result:
         )
 
 
-def _onnx(
-    result: Result, folded: ExportedProgram, wanted: int | None
-) -> tuple[onnx.ModelProto, float, tuple[str, ...]]:
-    """Export a checked ONNX model; return it with its error and what the user should know of it."""
-    given = result.io_names
-    names = (
-        IONames(input_names(result.dense), output_names(result.dense)) if given is None else given
-    )
+@dataclass(frozen=True)
+class _Written:
+    """A checked ONNX model.
+
+    Attributes:
+        model: the message.
+        check: of the model against the program.
+        batchnorms: how many are left.
+        notes: what the user should know of it.
+    """
+
+    model: onnx.ModelProto
+    check: OnnxCheck
+    batchnorms: int
     notes: tuple[str, ...] = ()
+
+
+def _edited(result: Result, wanted: int | None) -> _Written | str:
+    """Edit the file that the model came from; a reason where that can't be."""
+    file = result.onnx_file
+    if file is None or wanted not in {None, file.names.opset}:
+        return ""
+    reason = ""
+    for pinned in (False, True):
+        try:
+            model = edit(file, result.cut, result.program, pinned=pinned)
+            check_model(model)
+            check = check_onnx(model.SerializeToString(), result.program)
+            return _Written(model, check, count_batchnorms(result.program))
+        except ExportError as failure:
+            reason = failure.message
+    return reason
+
+
+def _exported(result: Result, wanted: int | None, why: str) -> _Written:
+    """Export the program, in the opset that is wanted or else one that can express it.
+
+    Args:
+        result: what to export.
+        wanted: the opset.
+        why: the reason why the file that the model came from wasn't edited, for a note.
+    """
+    file = result.onnx_file
+    names = (
+        IONames(input_names(result.dense), output_names(result.dense))
+        if file is None
+        else file.names
+    )
+    folded = FoldBatchNorm()(result.program)
+    before = (f"the ONNX file was exported anew, not edited: {why}",) if why else ()
+    notes = before
     for opset in dict.fromkeys((wanted or names.opset, None)):
         try:
             model = to_onnx(
@@ -118,11 +174,13 @@ def _onnx(
                 opset=opset,
                 dims=names.dims,
             )
-            return model, check_onnx(model.SerializeToString(), result.program), notes
-        except ExportError as error:
+            check = check_onnx(model.SerializeToString(), result.program)
+            return _Written(model, check, count_batchnorms(folded), notes)
+        except ExportError as failure:
             if opset is None or wanted is not None:
                 raise
             notes = (
-                f"the ONNX file is in another opset than the model's {opset}: {error.message}",
+                *before,
+                f"the ONNX file is in another opset than the model's {opset}: {failure.message}",
             )
     raise AssertionError

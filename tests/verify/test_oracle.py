@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
@@ -18,10 +18,7 @@ from graphprune.ir.trace import trace
 from graphprune.verify.oracle import (
     Verdict,
     error,
-    native_inputs,
     perturbed_tensors,
-    random_inputs,
-    size_growths,
     verify,
     verify_unchanged,
 )
@@ -109,32 +106,6 @@ def test_what_counts_as_an_error(got: Tensor, expected: Tensor, found: float) ->
 def test_outputs_of_another_number_are_no_comparison() -> None:
     with pytest.raises(ValueError, match="argument"):
         error([torch.zeros(1)], [torch.zeros(1), torch.zeros(1)])
-
-
-def test_inputs_are_drawn_anew_and_are_the_same_for_one_seed() -> None:
-    net = nets.GroupedConv()
-    program = trace(net, net.inputs())
-    (first,), (again,), (other,) = (random_inputs(program, 0, seed) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first.dtype == torch.float64
-    (larger,) = random_inputs(program, 3, 0)
-    assert larger.shape == (5, 3, 8, 8)
-    (native,) = native_inputs(program, 0, 0)
-    assert torch.equal(native, first.float())
-
-
-def test_indices_stay_those_of_the_example() -> None:
-    net = nn.Embedding(5, 4)
-    program = trace(net, (torch.tensor([[4, 0, 2], [1, 1, 3]]),))
-    (found,) = random_inputs(program, 1, 0)
-    assert found.tolist() == [[4, 0, 2], [1, 1, 3], [4, 0, 2]]
-
-
-def test_a_fixed_batch_is_compared_once() -> None:
-    net = nn.Linear(3, 2)
-    assert size_growths(trace(net, (torch.randn(2, 3),))) == (0, 1)
-    assert size_growths(torch.export.export(net, (torch.randn(2, 3),))) == (0,)
 
 
 def test_noise_keeps_what_can_not_be_negative_so_and_tied_tensors_tied() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 import torch
+from onnx import helper
 
 import graphprune as gp
 from graphprune.errors import ExportError
+from graphprune.export.edit_onnx import EditError
 from graphprune.export.io_names import IONames
+from graphprune.export.onnx_file import OnnxFile
 from tests import nets
 
 pytestmark = pytest.mark.onnx
@@ -47,22 +51,49 @@ def test_float16_is_a_second_file_with_a_check_of_its_own(
     assert onnx.TensorProto.FLOAT not in kinds
 
 
-def test_names_and_opset_are_those_of_the_model_it_came_from(
-    result: gp.Result, tmp_path: Path
+def file_of(opset: int) -> OnnxFile:
+    """A file that can't be edited: what it holds is another network."""
+    other = helper.make_node("Relu", ["image"], ["classes"])
+    x, y = (
+        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in ("image", "classes")
+    )
+    model = helper.make_model(helper.make_graph([other], "other", [x], [y]))
+    names = IONames(("image",), ("classes",), opset=opset)
+    return OnnxFile(model.SerializeToString(), names, {}, {})
+
+
+def cannot(*_: Any, **__: Any) -> None:
+    raise EditError("a node can't say it")
+
+
+def test_what_can_not_be_edited_is_exported_under_the_names_and_in_the_opset_of_the_file(
+    result: gp.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = replace(result, io_names=IONames(("image",), ("classes",), opset=17))
-    named.export_onnx(tmp_path / "a.onnx")
+    monkeypatch.setattr("graphprune.workflow.result.edit", cannot)
+    named = replace(result, onnx_file=file_of(17))
+    done = named.export_onnx(tmp_path / "a.onnx")
+    assert any("exported anew, not edited: a node can't say it" in n for n in done.report.notes)
     model = onnx.load(tmp_path / "a.onnx")
     assert [value.name for value in model.graph.input] == ["image"]
     assert [value.name for value in model.graph.output] == ["classes"]
     assert [each.version for each in model.opset_import if not each.domain] == [17]
 
 
-def test_an_opset_that_can_not_be_had_is_left_with_a_note_or_refused_if_asked_for(
-    result: gp.Result, tmp_path: Path
+def test_an_edit_that_computes_something_else_is_not_written(
+    result: gp.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = replace(result, io_names=IONames(("image",), ("classes",), opset=1))
-    done = old.export_onnx(tmp_path / "a.onnx")
+    wrong = onnx.ModelProto.FromString(file_of(17).data)
+    monkeypatch.setattr("graphprune.workflow.result.edit", lambda *_, **__: wrong)
+    done = replace(result, onnx_file=file_of(17)).export_onnx(tmp_path / "a.onnx")
+    assert any("exported anew" in note for note in done.report.notes)
+    assert len(onnx.load(tmp_path / "a.onnx").graph.node) > 1
+
+
+def test_an_opset_that_can_not_be_had_is_left_with_a_note_or_refused_if_asked_for(
+    result: gp.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphprune.workflow.result.edit", cannot)
+    done = replace(result, onnx_file=file_of(1)).export_onnx(tmp_path / "a.onnx")
     assert any("another opset than the model's 1" in note for note in done.report.notes)
     with pytest.raises(ExportError):
         result.export_onnx(tmp_path / "b.onnx", opset=1)

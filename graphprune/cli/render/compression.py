@@ -129,7 +129,13 @@ def _sizes(out: Console, run: Report) -> None:
         )
     if run.batchnorm:
         before, after = run.batchnorm["before"], run.batchnorm["after"]
-        rows.append(["BatchNorm calls", str(before), str(after), "", "folded in the ONNX file"])
+        rows.append([
+            "BatchNorm calls",
+            str(before),
+            str(after),
+            "",
+            "folded in the ONNX file" if after < before else "",
+        ])
     table(out, [run.model, "before", "after", "change", ""], rows, right=(1, 2, 3))
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from graphprune.errors import LoadError
 from graphprune.loading.example_tensors import Example, in_order
 
-from .bodies import all_nodes
-from .operators import Node
+from .index_ranges import index_ranges
 from .pointwise import DTYPES
 from .read_graph import Graph
 from .values import MAX_ELEMENTS
@@ -25,20 +21,6 @@ BATCH = 2
 """Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
 
 
-_HANDS_ON = frozenset({
-    "Cast",
-    "Expand",
-    "Flatten",
-    "Identity",
-    "Reshape",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-})
-"""Operators of ONNX after which a value still numbers the same rows."""
-
-
 def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]:
     """Make one example of each input, of the sizes that the file states or the given ones have.
 
@@ -47,7 +29,7 @@ def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]
     """
     if given:
         return _fitting(graph, in_order(given, [each.name for each in graph.inputs]))
-    generator, rows = torch.Generator().manual_seed(0), _rows_looked_up(graph)
+    generator, rows = torch.Generator().manual_seed(0), index_ranges(graph)
     made = []
     for each in graph.inputs:
         sizes = [
@@ -70,39 +52,6 @@ def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]
             else torch.randint(0, rows.get(each.name, 2), whole, generator=generator).to(dtype)
         )
     return tuple(made)
-
-
-def _rows_looked_up(graph: Graph) -> dict[str, int]:
-    """Inputs that number the rows of stored tables, with how many rows the smallest one has."""
-    source = {each.name: each.name for each in graph.inputs}
-    stored = dict(graph.weights)
-    rows: dict[str, int] = {}
-    for node in all_nodes(graph.nodes):
-        if node.operator == "Constant":
-            if isinstance(value := node.attributes.get("value"), np.ndarray):
-                stored[node.outputs[0]] = value
-        elif node.operator in _HANDS_ON and node.inputs[0] in source:
-            source[node.outputs[0]] = source[node.inputs[0]]
-        elif (found := _numbered(node, stored)) is not None and found[0] in source:
-            name = source[found[0]]
-            rows[name] = min(rows.get(name, MAX_ELEMENTS), max(found[1], 1))
-    return rows
-
-
-def _numbered(node: Node, stored: Mapping[str, NDArray[Any]]) -> tuple[str, int] | None:
-    """Find which operand of a call numbers rows, and how many there are: of a table or of a one-hot code."""
-    first, *others = (*node.inputs, "", "")
-    if node.operator == "Gather" and first in stored:
-        table = stored[first].shape
-        return others[0], table[node.get("axis", 0)] if table else 1
-    if node.operator == "OneHot" and others[0] in stored:
-        return first, int(stored[others[0]].reshape(-1)[0])
-    if node.operator == "Equal":  # with 0, 1, 2, ...: a one-hot code
-        for name, other in ((first, others[0]), (others[0], first)):
-            codes = stored.get(other, np.zeros(0))
-            if codes.size > 1 and np.array_equal(codes.reshape(-1), np.arange(codes.size)):
-                return name, codes.size
-    return None
 
 
 def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

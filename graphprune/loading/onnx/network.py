@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,7 +85,26 @@ class Network(nn.Module):
         names = [each.name for each in graph.inputs]
         self.forward = named(self._run, names)  # type: ignore[method-assign]
 
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """Name of a stored tensor in the file -> qualified name of the module's."""
+        return dict(self._stored)
+
+    def counts(self, inputs: Sequence[torch.Tensor]) -> Mapping[str, int]:
+        """Count the numbers in each list of known ones, by name, sizes of values among them."""
+        with torch.no_grad():
+            values = self._values(inputs)
+        return {name: v.items.size for name, v in values.items() if isinstance(v, Known)}
+
     def _run(self, *inputs: torch.Tensor) -> Any:
+        values = self._values(inputs)
+        results = [values[name] for name in self._outputs]
+        if not all(isinstance(y, torch.Tensor) for y in results):
+            raise LoadError("an output of the ONNX model doesn't depend on its inputs")
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _values(self, inputs: Sequence[torch.Tensor]) -> dict[str, Value]:
+        """Run all nodes, and return every value by name."""
         values = _Values(self._read)
         values |= self._known
         for name, path in self._stored.items():
@@ -95,10 +114,7 @@ class Network(nn.Module):
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values)})
-        results = [values[name] for name in self._outputs]
-        if not all(isinstance(y, torch.Tensor) for y in results):
-            raise LoadError("an output of the ONNX model doesn't depend on its inputs")
-        return results[0] if len(results) == 1 else tuple(results)
+        return values
 
     @property
     def unread(self) -> set[str]:

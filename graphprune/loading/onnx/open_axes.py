@@ -40,8 +40,8 @@ class Attempt:
 def attempts(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Attempt]:
     """List the ways to export, best first.
 
-    All sizes open that have no number; the same with bounds that torch infers, as a strided
-    convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only the
+    All sizes open that have no number, those beside the batch with bounds that torch infers, as a
+    strided convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only the
     batch; none. Open axes of size 1 are doubled at first, since torch.export takes 1 for a constant.
     """
     grown = _grown(graph, inputs)
@@ -67,20 +67,18 @@ def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
     batch = Dim("batch_", min=1)
     dims = {name: Dim(symbols[name], min=1) for name in named}
 
-    def free(number: int, axis: int, name: str) -> Any:
-        if name:
-            return dims[name]
-        return Dim(f"input{number}_axis{axis}_", min=1) if axis else batch
+    def leading(number: int, axis: int, name: str) -> Any:
+        return None if axis else dims.get(name, batch)
 
     def inferred(number: int, axis: int, name: str) -> Any:
-        return Dim.AUTO if axis else free(number, axis, name)
+        return Dim.AUTO if axis else leading(number, axis, name)
 
     def stepped(most: int) -> Any:
         steps: dict[tuple[Any, ...], Any] = {}
 
         def choose(number: int, axis: int, name: str) -> Any:
             if axis == 0:
-                return free(number, axis, name)
+                return leading(number, axis, name)
             size = inputs[number].shape[axis]
             # Axes of one name and one size are the same; others only happen to be called alike.
             key = (name, size) if name else (number, axis)
@@ -91,10 +89,7 @@ def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
 
         return choose
 
-    def leading(number: int, axis: int, name: str) -> Any:
-        return None if axis else free(number, axis, name)
-
-    ways = (free, inferred, *map(stepped, STEPS), leading)
+    ways = (inferred, *map(stepped, STEPS), leading)
     return [_specs(graph, way) for way in ways]
 
 

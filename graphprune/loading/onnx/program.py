@@ -13,11 +13,13 @@ from torch.export import ExportedProgram
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
 from graphprune.export.check import check_onnx
 from graphprune.export.io_names import IONames
+from graphprune.export.onnx_file import OnnxFile
 from graphprune.ir.nodes import shape
 from graphprune.ir.program import dynamic_dims, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.example_tensors import Example
-from graphprune.verify.oracle import native_inputs, run, size_growths
+from graphprune.verify.inputs import native_inputs, size_growths
+from graphprune.verify.oracle import run
 
 from .bodies import bodies_of
 from .examples import examples as example_inputs
@@ -35,11 +37,11 @@ class Imported:
 
     Attributes:
         program: the model as ATen calls.
-        io_names: names, dynamic dimensions and opset, to keep when it is exported again.
+        file: what is needed to write a cut into the file.
     """
 
     program: ExportedProgram
-    io_names: IONames
+    file: OnnxFile
 
 
 def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
@@ -69,8 +71,9 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
         for axis, name in enumerate(each.dims)
         if isinstance(name, str) and name
     }
-    names = tuple(each.name for each in graph.inputs)
-    return Imported(program, IONames(names, graph.outputs, dims, graph.opset))
+    inputs_ = tuple(each.name for each in graph.inputs)
+    names = IONames(inputs_, graph.outputs, dims, graph.opset)
+    return Imported(program, OnnxFile(graph.data, names, network.paths, network.counts(inputs)))
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:

@@ -166,10 +166,12 @@ def _per_row(node: Node, value: Value, x: torch.Tensor, axis: int) -> Any:
         return value.scalar
     rows = tensor(value)
     if rows.numel() == 1:
-        return rows.reshape(())
+        return rows
     if rows.dim() != 1:
         raise refuse(node, "quantisation in blocks, or scales of several axes,")
-    return rows.reshape([-1] + [1] * (x.dim() - axis % x.dim() - 1))
+    for _ in range(x.dim() - axis % x.dim() - 1):
+        rows = rows.unsqueeze(-1)
+    return rows
 
 
 def _zero(node: Node, zero_point: Value | None, x: torch.Tensor, axis: int) -> Any:

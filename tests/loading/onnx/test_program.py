@@ -27,7 +27,7 @@ def test_sizes_that_are_open_must_be_stated(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="leaves sizes open: width"):
         import_onnx(file)
     imported = import_onnx(file, [torch.randn(1, 7)])
-    assert imported.io_names.dims == {(0, 0): "n", (0, 1): "width"}
+    assert imported.file.names.dims == {(0, 0): "n", (0, 1): "width"}
     with pytest.raises(LoadError, match="takes 1 inputs, not 2"):
         import_onnx(file, [torch.randn(1, 7)] * 2)
     with pytest.raises(LoadError, match="has the shape nxwidth"):
@@ -39,9 +39,9 @@ def test_a_batch_without_a_name_is_dynamic_all_the_same(tmp_path: Path) -> None:
         saved(chain(helper.make_node("Relu", ["x"], ["y"]), dims=(None, 3)), tmp_path)
     )
     assert imported.program.module()(torch.ones(5, 3)).shape == (5, 3)
-    assert imported.io_names.dims == {}
-    assert (imported.io_names.inputs, imported.io_names.outputs) == (("x",), ("y",))
-    assert imported.io_names.opset == 18
+    assert imported.file.names.dims == {}
+    assert (imported.file.names.inputs, imported.file.names.outputs) == (("x",), ("y",))
+    assert imported.file.names.opset == 18
 
 
 def test_a_batch_that_the_graph_bakes_in_is_left_so(tmp_path: Path) -> None:
@@ -99,6 +99,30 @@ def test_example_ids_span_the_smallest_table_that_they_number(
     assert int(ids.min()) < 5
 
 
+def test_example_ids_span_a_table_that_is_looked_up_by_a_product(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["ids", "last"], ["wide"]),
+        helper.make_node("Equal", ["wide", "numbers"], ["same"]),
+        helper.make_node("Cast", ["same"], ["hot"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["hot", "table"], ["y"]),
+    ]
+    stored = {
+        "last": np.array([2]),
+        "numbers": np.arange(20, dtype=np.int32),
+        "table": np.ones((20, 4), np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "one-hot",
+        [helper.make_tensor_value_info("ids", TensorProto.INT32, ["n", 40])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 3)],
+        [numpy_helper.from_array(value, name) for name, value in stored.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (ids,) = user_inputs(import_onnx(saved(model, tmp_path)).program)
+    assert 10 < int(ids.max()) < 20
+
+
 def test_whole_numbers_that_number_no_rows_are_0_and_1(tmp_path: Path) -> None:
     cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
     model = chain(cast, dims=("n", 30))
@@ -139,7 +163,7 @@ def test_open_heights_and_widths_stay_open(pool: dict[str, Any], tmp_path: Path)
     file = saved(pyramid(**pool), tmp_path)
     imported = import_onnx(file, [torch.randn(1, 3, 32, 48)])
     assert set(dynamic_dims(imported.program)["x"]) == {0, 2, 3}
-    result = replace(gp.compress(imported.program, flops=0.6), io_names=imported.io_names)
+    result = replace(gp.compress(imported.program, flops=0.6), onnx_file=imported.file)
     result.export_onnx(tmp_path / "small.onnx")
     small = onnxruntime.InferenceSession(tmp_path / "small.onnx")
     assert small.get_inputs()[0].shape == ["n", 3, "h", "w"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,16 @@ def test_blocks_are_refused(tmp_path: Path) -> None:
     model.opset_import[0].version = 21
     with pytest.raises(LoadError, match="node 'blocked': quantisation in blocks"):
         import_onnx(saved(model, tmp_path))
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_the_cut_file_is_quantised_as_before(form: str, tmp_path: Path) -> None:
+    file = quantised("conv", form, tmp_path)
+    imported = import_onnx(file)
+    result = replace(gp.compress(imported.program, flops=0.66), onnx_file=imported.file)
+    result.export_onnx(tmp_path / "cut.onnx")
+    before, after = onnx.load(file), onnx.load(tmp_path / "cut.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+    stored = {t.name: numpy_helper.to_array(t) for t in after.graph.initializer}
+    assert (stored["w1_quantized"].dtype, len(stored["w1_quantized"])) == (np.int8, 10)
+    assert len(stored["w1_scale"]) == len(stored["w1_zero_point"]) == 10

@@ -1,0 +1,133 @@
+"""Edit an ONNX file: sliced weights and new sizes in the nodes that are there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from graphprune.cut.cut import Cut
+from graphprune.cut.rewrite_graph import new_call
+from graphprune.export.onnx_file import OnnxFile
+from graphprune.ir.nodes import source_line
+from graphprune.ir.program import state, unlift
+
+from .editor import EditError, Editor
+from .rewriters import REWRITERS, Change, dense_sizes
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["edit"]
+
+
+def edit(
+    file: OnnxFile, cut: Cut, program: ExportedProgram, *, pinned: bool = False
+) -> onnx.ModelProto:
+    """Write a cut into the ONNX model that the dense program was read from.
+
+    Args:
+        file: the dense model.
+        cut: what was removed.
+        program: the cut program, whose weights may have been changed since.
+        pinned: store sizes that the file computes and the cut changes; else they are taken to
+            follow, as what is computed from the shape of a value does.
+
+    Returns:
+        The model with the same nodes, names, opset and metadata. What it computes is not checked yet.
+
+    Raises:
+        EditError: if the cut needs a form that a node of the file doesn't have.
+    """
+    import onnx
+
+    editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
+    nodes = list(editor.graph.node)
+    values = state(unlift(program))
+    for name, path in file.tensors.items():
+        if path in values:
+            editor.store(name, values[path])
+    for number, changes in _changes(cut).items():
+        _rewrite(editor, nodes[number], changes)
+        _scale(editor, nodes[number], changes)
+        _bake(editor, nodes[number], changes, cut, values)
+    editor.drop_unread()
+    _infer_shapes(editor.model)
+    return editor.model
+
+
+def _changes(cut: Cut) -> dict[int, list[Change]]:
+    """Group what the cut makes of calls by the position of the node that they compute."""
+    found: dict[int, list[Change]] = defaultdict(list)
+    for node, facts in cut.analysis.facts.items():
+        # Arithmetic on sizes needs no edit, and what isn't copied went into a baked tensor.
+        if _is_tensor(node) and node in cut.copies:
+            new = new_call(node, facts, cut.kept)
+            change = Change(node, new, dense_sizes(node), _sizes(node, cut))
+            found[int(source_line(node).rpartition(":")[2]) - 1].append(change)
+    return found
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor | list | tuple)
+
+
+def _sizes(node: fx.Node, cut: Cut) -> tuple[int, ...]:
+    """Compute the sizes of the (first) result of a call after the cut."""
+    layout = cut.analysis.layouts[node]
+    first = layout[0] if isinstance(layout, list) else layout
+    return tuple(int(cut.kept(axis).sum()) if axis.shape[1] else len(axis) for axis in first or ())
+
+
+def _rewrite(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write what changes in the calls of one node."""
+    changed = [change for change in changes if change.call.changed]
+    if not changed and all(change.sizes == change.dense_sizes for change in changes):
+        return
+    if rewrite := REWRITERS.get(node.op_type):
+        rewrite(editor, node, changes)
+    elif changed:
+        raise EditError(f"{node.op_type} node {node.name!a:.80} can't say what is left of it")
+
+
+def _scale(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Multiply the result of a node by what makes up for the rows that a mean has lost."""
+    for change in changes:
+        if not change.call.factors:
+            continue
+        if set(change.call.factors) != {""} or change is not changes[-1] or len(node.output) > 1:
+            raise EditError(f"{node.op_type} node {node.name!a:.80} would need a factor inside")
+        value = change.node.meta["val"]
+        factor = torch.tensor(change.call.factors[""], dtype=value.dtype)
+        editor.multiply(node, factor.numpy())
+
+
+def _bake(
+    editor: Editor,
+    node: onnx.NodeProto,
+    changes: Sequence[Change],
+    cut: Cut,
+    values: Mapping[str, torch.Tensor],
+) -> None:
+    """Store the result of a node that computes on stored tensors, where the cut stores it."""
+    for change in changes:
+        if change.node not in cut.baked:
+            continue
+        if change is not changes[-1] or len(node.output) > 1:
+            raise EditError(f"{node.op_type} node {node.name!a:.80} would be stored in part")
+        editor.replace_by_tensor(node, values[cut.baked[change.node]])
+
+
+def _infer_shapes(model: onnx.ModelProto) -> None:
+    """State the shapes of values inside anew, if the file stated them."""
+    import onnx.shape_inference
+
+    if model.graph.value_info:
+        del model.graph.value_info[:]
+        inferred = onnx.shape_inference.infer_shapes(model)
+        model.graph.value_info.extend(inferred.graph.value_info)

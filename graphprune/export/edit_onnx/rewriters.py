@@ -1,0 +1,222 @@
+"""The table of what a cut changes in an ONNX node beside its weights: sizes, ranges, groups, indices.
+
+A rewriter takes what the cut makes of the ATen calls of a node and writes it in the node's own form.
+An operator without one keeps its attributes and inputs; where its calls change, the file can't be edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from graphprune.cut.rewrite_graph import NewCall
+from graphprune.ir.nodes import bind, size_hint
+
+from .editor import EditError, Editor
+from .ranges import Ranges
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["REWRITERS", "Change", "Rewriter", "dense_sizes"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a cut makes of one ATen call.
+
+    Attributes:
+        node: the call, in the dense graph.
+        call: what stands there in the cut graph.
+        dense_sizes: of its (first) result, on the example inputs.
+        sizes: the same after the cut.
+    """
+
+    node: fx.Node
+    call: NewCall
+    dense_sizes: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def before(self) -> Mapping[str, Any]:
+        """The arguments of the dense call, by name."""
+        return bind(self.node)
+
+    def entries(self, name: str) -> dict[int, int]:
+        """Find the numbers that change in a list argument."""
+        pairs = zip(self.before[name], self.call.arguments[name], strict=True)
+        return {i: new for i, (old, new) in enumerate(pairs) if old is not new and old != new}
+
+    def whole(self, name: str) -> list[int] | None:
+        """List all numbers of a list argument, if no more than one depends on the inputs: -1."""
+        numbers = [-1 if isinstance(n, fx.Node) else n for n in self.call.arguments[name]]
+        return numbers if numbers.count(-1) <= 1 else None
+
+
+Rewriter = Callable[[Editor, "onnx.NodeProto", Sequence[Change]], None]
+
+REWRITERS: dict[str, Rewriter] = {}
+
+
+def _rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
+    def enter(rewrite: Rewriter) -> Rewriter:
+        REWRITERS.update(dict.fromkeys(names, rewrite))
+        return rewrite
+
+    return enter
+
+
+@_rewriter("Flatten", "LayerNormalization", "Squeeze", "Unsqueeze")
+def _nothing(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Change nothing: the node has no sizes of its own."""
+
+
+@_rewriter("Reshape")
+def _reshape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    for change in changes:
+        name = "shape" if "shape" in change.before else "size"
+        editor.put_entries(node, 1, change.entries(name), keep=(0, -1), whole=change.whole(name))
+
+
+@_rewriter("Expand")
+def _expand(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    count = editor.count(node.input[1])
+    for change in changes:
+        rank = len(change.sizes)
+        shift = 0 if count is None else rank - count
+        entries = {i - shift: n for i, n in change.entries("size").items() if i >= shift}
+        sizes = [n for n in change.call.arguments["size"] if not isinstance(n, fx.Node)]
+        whole = sizes if len(sizes) == rank and -1 not in sizes else None
+        editor.put_entries(node, 1, entries, keep=(1,), whole=whole)
+
+
+@_rewriter("Tile")
+def _tile(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    for change in changes:
+        editor.put_entries(node, 1, change.entries("repeats"))
+
+
+@_rewriter("ConstantOfShape")
+def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    for change in changes:
+        editor.put_entries(node, 0, change.entries("size"))
+
+
+@_rewriter("Conv", "ConvTranspose")
+def _convolution(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    for change in changes:
+        if "groups" in change.before and change.call.changed:
+            editor.set_attribute(node, "group", int(change.call.arguments["groups"]))
+
+
+@_rewriter("GroupNormalization")
+def _group_norm(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    (change,) = changes
+    editor.set_attribute(node, "num_groups", int(change.call.arguments["num_groups"]))
+
+
+@_rewriter("Attention")
+def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Pin the scale, whose default depends on the width of a head."""
+    for change in changes:
+        if "scale" in change.before:
+            editor.set_attribute(node, "scale", float(change.call.arguments["scale"]))
+
+
+@_rewriter("Resize")
+def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the number of channels where sizes are given for all axes."""
+    count = editor.count(node.input[3]) if len(node.input) > 3 else None
+    if count == len(changes[-1].sizes):
+        editor.put_entries(node, 3, {1: changes[-1].sizes[1]})
+
+
+@_rewriter("Split")
+def _split(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    for change in changes:
+        if not change.call.changed:
+            continue
+        sizes = [int(n) for n in change.call.arguments["split_sizes"]]
+        if editor.opset < 13:
+            editor.set_attribute(node, "split", sizes)
+        else:
+            editor.set_attribute(node, "num_outputs", None)
+            editor.put(node, 1, np.asarray(sizes, np.int64))
+
+
+@_rewriter("Pad")
+def _pad(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write amounts, which ATen orders from the last axis on."""
+    for change in changes:
+        rank = len(change.sizes)
+        axes = editor.numbers(node.input[3]) if len(node.input) > 3 and node.input[3] else None
+        order = list(range(rank)) if axes is None else [int(a) % rank for a in axes.reshape(-1)]
+        entries = {
+            order.index(rank - 1 - i // 2) + (i % 2) * len(order): n
+            for i, n in change.entries("pad").items()
+        }
+        if editor.opset < 11:
+            amounts = list(editor.attribute(node, "pads", ()))
+            editor.set_attribute(node, "pads", [entries.get(i, n) for i, n in enumerate(amounts)])
+        else:
+            editor.put_entries(node, 1, entries)
+
+
+@_rewriter("Slice")
+def _slice(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write ranges; what is left of an axis in no regular order is gathered."""
+    ranges = Ranges.of(editor, node, len(changes[0].sizes))
+    for change in changes:
+        if not change.call.changed:
+            continue
+        arguments = change.call.arguments
+        if "index" not in arguments:
+            ranges = ranges.replaced(arguments, pinned=editor.pinned)
+        elif ranges.count > 1:
+            raise EditError("rows in no regular order are taken of one of several axes")
+        else:
+            _gathered(editor, node, arguments["dim"] % ranges.rank, arguments["index"])
+            return
+    ranges.write(editor, node)
+
+
+def _gathered(editor: Editor, node: onnx.NodeProto, axis: int, rows: NDArray[Any]) -> None:
+    """Make a node take rows of an axis by their numbers."""
+    del node.attribute[:]
+    del node.input[2:]
+    node.op_type = "Gather"
+    editor.set_attribute(node, "axis", axis)
+    editor.put(node, 1, np.asarray(rows, np.int64))
+
+
+@_rewriter("Gather")
+def _gather(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the new numbers of the rows that are taken."""
+    for change in changes:
+        if not change.call.changed:
+            continue
+        arguments = change.call.arguments
+        old = editor.numbers(node.input[1])
+        if "split_sizes" in arguments or old is None:
+            raise EditError("rows are taken by computed numbers")
+        if isinstance(index := arguments.get("index"), np.ndarray | int):
+            rows = np.asarray(index)
+        else:
+            rows = np.arange(arguments["start"], arguments["end"], arguments["step"])
+        shaped = rows.reshape(old.shape) if rows.size == old.size else rows
+        if shaped.ndim != old.ndim:
+            raise EditError("rows are taken in a table of numbers")
+        editor.put(node, 1, shaped.astype(old.dtype))
+
+
+def dense_sizes(node: fx.Node) -> tuple[int, ...]:
+    """Give the sizes of a call's (first) result on the example inputs, before a cut."""
+    value = node.meta["val"]
+    first = value[0] if isinstance(value, list | tuple) else value
+    return tuple(map(size_hint, first.shape)) if isinstance(first, torch.Tensor) else ()

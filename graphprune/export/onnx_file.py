@@ -1,0 +1,31 @@
+"""An ONNX file that a program was read from: what is needed to edit it when the program is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .io_names import IONames
+
+__all__ = ["OnnxFile"]
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX model and how a program's tensors and calls follow from it.
+
+    The line number in the source of a call is the position of its node in the graph, from 1.
+
+    Attributes:
+        data: the model as one message, weights inside.
+        names: of inputs, outputs and dynamic dimensions, and the opset.
+        tensors: name of an initialiser, or of a ``Constant`` node's result -> qualified name of the
+            program's tensor with the same values.
+        counts: name of a list of numbers that is known on the example inputs, such as sizes -> how
+            many they are.
+    """
+
+    data: bytes = field(repr=False)
+    names: IONames
+    tensors: Mapping[str, str] = field(repr=False)
+    counts: Mapping[str, int] = field(repr=False)

@@ -1,0 +1,92 @@
+"""Draw inputs on which programs are compared: other values than the examples', other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from graphprune.ir.nodes import is_continuous
+from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, user_inputs
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["leading_size", "native_inputs", "random_inputs", "size_growths"]
+
+
+def random_inputs(
+    program: ExportedProgram, grow: int, seed: int, *, shuffled: bool = False
+) -> list[Any]:
+    """Draw flat inputs like the program's examples, in double precision.
+
+    Floats are drawn with the mean and the spread of the example, anew for every input; other values
+    are the example's own.
+
+    Args:
+        program: has the examples.
+        grow: by how much symbolic sizes are larger; see ``grown_shapes``.
+        seed: of the values.
+        shuffled: put integers and truth values in another order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shapes = grown_shapes(program, grow)
+    made: list[Any] = []
+    for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
+        if not isinstance(leaf, torch.Tensor):
+            made.append(leaf)
+        elif is_continuous(leaf):
+            made.append(_alike(leaf, shapes[name], generator))
+        elif shuffled:
+            made.append(_picked(leaf, shapes[name], generator))
+        else:
+            made.append(_tiled(leaf, shapes[name]))
+    return made
+
+
+def native_inputs(
+    program: ExportedProgram, grow: int, seed: int, *, shuffled: bool = False
+) -> list[Any]:
+    """Draw inputs as ``random_inputs`` does, rounded to the types that the program takes."""
+    drawn = random_inputs(program, grow, seed, shuffled=shuffled)
+    return [
+        value.to(example.device, example.dtype) if isinstance(value, torch.Tensor) else value
+        for value, example in zip(drawn, user_inputs(program), strict=True)
+    ]
+
+
+def size_growths(program: ExportedProgram) -> tuple[int, ...]:
+    """List by how much symbolic sizes grow in each comparison: 0 and 1, or just 0 without such sizes."""
+    return (0, 1) if dynamic_dims(program) else (0,)
+
+
+def leading_size(inputs: Sequence[Any]) -> int:
+    """Return the size of the first dimension of the first input that has one, the batch; or 1."""
+    shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim]
+    return int(shapes[0][0]) if shapes else 1
+
+
+def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Draw values with the mean and the spread of an example."""
+    wide = torch.complex128 if leaf.is_complex() else torch.float64
+    drawn = torch.randn(tuple(shape), generator=generator, dtype=wide)
+    if leaf.is_meta or not leaf.numel():
+        return drawn
+    value = leaf.detach().cpu().to(wide)
+    mean, spread = value.mean(), value.std(unbiased=False)
+    return mean + (spread if float(abs(spread)) > 0 else 1.0) * drawn
+
+
+def _picked(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Pick among the values of an example."""
+    flat = leaf.detach().cpu().flatten()
+    count = torch.Size(shape).numel()
+    return flat[torch.randint(max(len(flat), 1), (count,), generator=generator)].view(*shape)
+
+
+def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Tile a tensor to a shape, cut off where that isn't a multiple."""
+    for dim, size in enumerate(shape):
+        value = value.index_select(dim, torch.arange(size) % value.shape[dim])
+    return value.clone()

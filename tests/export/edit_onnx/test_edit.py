@@ -1,0 +1,60 @@
+"""What torch.onnx writes of small nets with many idioms is edited, node by node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from tests import nets
+
+from .helpers import compressed, exported, was_edited
+
+pytestmark = pytest.mark.onnx
+
+NETS = (
+    "AntiAliased", "Chunked", "ChunkGate", "CosineAttention", "CrossStage", "GlobalResponseNorm",
+    "GroupedConv", "NormedResidual", "WeightStandardised",
+)  # fmt: skip
+WRITERS = {
+    "dynamo-18": {"dynamo": True, "opset_version": 18, "external_data": False},
+    "script-13": {"dynamo": False, "opset_version": 13},
+    "script-9": {"dynamo": False, "opset_version": 9},
+}
+CANNOT = {("CosineAttention", "script-9")}
+"""Nets that this exporter doesn't write."""
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("name", NETS)
+def test_nodes_names_and_opset_stay(name: str, writer: str, tmp_path: Path) -> None:
+    if (name, writer) in CANNOT:
+        pytest.skip("not written in this opset")
+    file = exported(nets.NETS[name](), tmp_path / "net.onnx", **WRITERS[writer])
+    result, after = compressed(file)
+    before = onnx.load(file)
+    assert was_edited(result), result.report.notes
+    assert result.report.onnx["max_error"] <= result.report.onnx["tolerance"]
+    assert after.opset_import == before.opset_import
+    assert after.producer_name == before.producer_name
+    assert after.metadata_props == before.metadata_props
+    assert after.graph.input == before.graph.input
+    assert after.graph.output == before.graph.output
+    added = Counter(n.op_type for n in after.graph.node)
+    added.subtract(n.op_type for n in before.graph.node)
+    # A factor that makes up for a mean over fewer channels; what is stored now.
+    assert {operator for operator, count in added.items() if count > 0} <= {"Constant", "Mul"}
+    elements = [sum(len(t.raw_data) for t in m.graph.initializer) for m in (before, after)]
+    assert elements[1] < elements[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"opset_version": 17}], ids=["18", "17"])
+def test_shapes_of_values_inside_are_stated_anew(options: dict[str, Any], tmp_path: Path) -> None:
+    file = exported(nets.NormedResidual(), tmp_path / "net.onnx", dynamo=False, **options)
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(file)), file)
+    _, after = compressed(file)
+    assert after.graph.value_info
+    onnx.checker.check_model(after, full_check=True)

@@ -1,0 +1,127 @@
+"""Stored numbers, wherever a file keeps them, are replaced for one reader and dropped unread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from graphprune.export.edit_onnx.editor import EditError, Editor
+
+pytestmark = pytest.mark.onnx
+
+
+def model(*nodes: onnx.NodeProto, **stored: Any) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def constant(name: str, **value: Any) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], **value)
+
+
+def reshapes(shape: str = "shape") -> list[onnx.NodeProto]:
+    """Two readers of one shape."""
+    return [
+        helper.make_node("Reshape", ["x", shape], ["a"]),
+        helper.make_node("Reshape", ["a", shape], ["y"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        constant("shape", value=numpy_helper.from_array(np.array([-1, 3, 2]))),
+        constant("shape", value_ints=[-1, 3, 2]),
+    ],
+    ids=["tensor", "ints"],
+)
+def test_numbers_in_constant_nodes(holder: onnx.NodeProto) -> None:
+    editor = Editor(model(holder, reshapes()[0]), {})
+    node = editor.graph.node[1]
+    assert editor.numbers("shape").tolist() == [-1, 3, 2]  # type: ignore[union-attr]
+    editor.put_entries(node, 1, {0: 7, 1: 2}, keep=(-1,))
+    assert editor.numbers(node.input[1]).tolist() == [-1, 2, 2]  # type: ignore[union-attr]
+    assert node.input[1] == "shape"
+
+
+def test_another_reader_goes_on_reading_what_it_read() -> None:
+    editor = Editor(model(*reshapes(), shape=np.array([-1, 3, 2])), {})
+    first, second = editor.graph.node
+    editor.put(first, 1, np.array([-1, 2, 2]))
+    assert editor.numbers(second.input[1]).tolist() == [-1, 3, 2]  # type: ignore[union-attr]
+    assert editor.numbers(first.input[1]).tolist() == [-1, 2, 2]  # type: ignore[union-attr]
+    editor.put(second, 1, np.array([-1, 2, 2]))
+    editor.drop_unread()
+    stored = {t.name: numpy_helper.to_array(t).tolist() for t in editor.graph.initializer}
+    assert list(stored.values()) == [[-1, 2, 2], [-1, 2, 2]]
+
+
+def computed() -> list[onnx.NodeProto]:
+    """A shape of the batch and two stored numbers, one of them alone."""
+    return [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Unsqueeze", ["three", "zero"], ["c"]),
+        helper.make_node("Concat", ["n", "c", "two"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["y"]),
+    ]
+
+
+STORED = {"zero": np.array([0]), "three": np.array(3), "two": np.array([2])}
+
+
+def test_the_parts_of_a_computed_list_are_found() -> None:
+    editor = Editor(model(*computed(), **STORED), {"n": 1, "c": 1})
+    editor.put_entries(editor.graph.node[4], 1, {1: 2}, whole=[-1, 2, 2])
+    assert editor.numbers("three") == np.array(2)
+    assert editor.graph.node[4].input[1] == "shape"
+
+
+def test_a_list_is_stored_whole_where_that_is_asked_for() -> None:
+    editor = Editor(model(*computed(), **STORED), {}, pinned=True)
+    node = editor.graph.node[4]
+    editor.put_entries(node, 1, {1: 2}, whole=[-1, 2, 2])
+    assert editor.numbers(node.input[1]).tolist() == [-1, 2, 2]  # type: ignore[union-attr]
+    editor.drop_unread()
+    assert [n.op_type for n in editor.graph.node] == ["Reshape"]
+    assert [t.name for t in editor.graph.initializer] == [node.input[1]]
+
+
+def test_old_files_that_list_weights_as_inputs_get_their_new_sizes() -> None:
+    made = model(helper.make_node("MatMul", ["x", "w"], ["y"]), w=np.ones((6, 4), np.float32))
+    made.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [6, 4]))
+    editor = Editor(made, {})
+    editor.store("w", torch.ones(6, 3))
+    assert list(editor.graph.initializer[0].dims) == [6, 3]
+    assert [d.dim_value for d in editor.graph.input[1].type.tensor_type.shape.dim] == [6, 3]
+
+
+def test_a_tensor_keeps_its_type() -> None:
+    editor = Editor(model(*reshapes(), w=np.ones(3, np.float32)), {})
+    with pytest.raises(EditError, match="would change its type"):
+        editor.store("w", torch.ones(3, dtype=torch.float64))
+
+
+def test_what_was_never_read_stays() -> None:
+    editor = Editor(model(*reshapes(), shape=np.array([-1, 6]), spare=np.ones(2)), {})
+    editor.put(editor.graph.node[0], 1, np.array([6, -1]))
+    editor.drop_unread()
+    assert "spare" in {t.name for t in editor.graph.initializer}
+
+
+def test_a_result_is_multiplied_under_its_own_name() -> None:
+    editor = Editor(model(*reshapes(), shape=np.array([-1, 6])), {})
+    editor.multiply(editor.graph.node[0], np.float32(0.5).reshape(()))
+    kinds = [(n.op_type, list(n.output)) for n in editor.graph.node]
+    assert kinds == [("Reshape", ["a/unscaled"]), ("Mul", ["a"]), ("Reshape", ["y"])]

@@ -1,0 +1,140 @@
+"""Nodes that state sizes, ranges, groups or indices, each between two layers that shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from graphprune.export.edit_onnx.rewriters import REWRITERS
+
+from .helpers import compressed, was_edited
+
+pytestmark = pytest.mark.onnx
+
+Node = tuple[str, list[str], list[str], dict[str, Any]]
+C = 12
+"""Channels of ``a``, which every case takes to ``b``."""
+
+
+def whole(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def model(
+    nodes: Sequence[Node], stored: dict[str, np.ndarray], opset: int, width: int = C
+) -> onnx.ModelProto:
+    """``x [N, 3, 4, 4] -> a [N, 12, 4, 4]``, the nodes to ``b``, ``-> y [N, 2, ...]``."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w1": rng.normal(size=(C, 3, 3, 3)).astype(np.float32),
+        "w2": rng.normal(size=(2, width, 1, 1)).astype(np.float32),
+    }
+    made = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1] * 4),
+        *(helper.make_node(kind, ins, outs, **more) for kind, ins, outs, more in nodes),
+        helper.make_node("Conv", ["b", "w2"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        made,
+        "case",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2, None, None])],
+        [numpy_helper.from_array(v, k) for k, v in (weights | stored).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def node(kind: str, *inputs: str, outs: Sequence[str] = ("b",), **more: Any) -> Node:
+    return kind, list(inputs), list(outs), more
+
+
+SHUFFLE = [
+    node("Reshape", "a", "split", outs=["r"]),
+    node("Transpose", "r", outs=["t"], perm=[0, 2, 1, 3, 4]),
+    node("Reshape", "t", "join"),
+]
+HALVES = ["h", "g"]
+BATCH = [
+    node("Shape", "a", outs=["s"]),
+    node("Gather", "s", "one", outs=["n"]),
+    node("Concat", "n", "rest", outs=["sizes"], axis=0),
+]
+"""The batch as it is, and three sizes that are stored."""
+CASES: dict[str, tuple[list[Node], dict[str, np.ndarray], int, int]] = {
+    "reshape": (SHUFFLE, {"split": whole(-1, 3, 4, 4, 4), "join": whole(-1, C, 4, 4)}, 13, C),
+    "reshape-0": (SHUFFLE, {"split": whole(0, 3, 4, 4, 4), "join": whole(0, -1, 4, 4)}, 13, C),
+    "split-attribute": (
+        [node("Split", "a", outs=HALVES, axis=1, split=[8, 4]), node("Relu", "h")], {}, 11, 8),
+    "split-input": (
+        [node("Split", "a", "parts", outs=HALVES, axis=1), node("Relu", "h")],
+        {"parts": whole(8, 4)}, 13, 8),
+    "split-equal": (
+        [node("Split", "a", outs=HALVES, axis=1, num_outputs=2), node("Mul", "h", "g")],
+        {}, 18, 6),
+    "split-unequal": (
+        [node("Split", "a", outs=HALVES, axis=1, num_outputs=2), node("Concat", "g", "h", axis=1)],
+        {}, 18, C),
+    "slice": (
+        [node("Slice", "a", "from", "to", "axes")],
+        {"from": whole(2), "to": whole(9), "axes": whole(1)}, 13, 7),
+    "slice-attributes": ([node("Slice", "a", starts=[0, 2], ends=[4, 2**31], axes=[2, 1])], {}, 9, 10),
+    "slice-steps": (
+        [node("Slice", "a", "from", "to", "axes", "steps")],
+        {"from": whole(0), "to": whole(C), "axes": whole(-3), "steps": whole(2)}, 13, 6),
+    "gather": ([node("Gather", "a", "rows", axis=1)], {"rows": whole(9, 1, 4, 3)}, 13, 4),
+    "pad": (
+        [node("Pad", "a", "pads")], {"pads": whole(0, 1, 1, 1, 0, 3, 1, 1)}, 13, C + 4),
+    "pad-attribute": ([node("Pad", "a", pads=[0, 2, 0, 0, 0, 1, 0, 0])], {}, 9, C + 3),
+    "group": (
+        [node("Conv", "a", "wg", group=C, pads=[1] * 4)],
+        {"wg": np.ones((C, 1, 3, 3), np.float32)}, 13, C),
+    "transposed-group": (
+        [node("ConvTranspose", "a", "wg", group=C)],
+        {"wg": np.ones((C, 1, 2, 2), np.float32)}, 13, C),
+    "resize": (
+        [*BATCH, node("Resize", "a", "", "", "sizes", mode="nearest", nearest_mode="floor",
+                      coordinate_transformation_mode="asymmetric")],
+        {"one": whole(0), "rest": whole(C, 8, 8)}, 13, C),
+    "expand": (
+        [node("ReduceMean", "a", outs=["m"], axes=[2, 3]), node("Expand", "m", "to")],
+        {"to": whole(1, C, 4, 4)}, 13, C),
+    "tile": (
+        [node("Tile", "one", "times", outs=["t"]), node("Mul", "a", "t")],
+        {"one": np.ones((1, 1, 1, 1), np.float32), "times": whole(1, C, 1, 1)}, 13, C),
+    "constant-of-shape": (
+        [*BATCH, node("ConstantOfShape", "sizes", outs=["t"]), node("Add", "a", "t")],
+        {"one": whole(0), "rest": whole(C, 4, 4)}, 13, C),
+    "flatten": (
+        [node("Flatten", "a", outs=["f"]), node("Reshape", "f", "to")],
+        {"to": whole(-1, C, 4, 4)}, 13, C),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_file_is_edited(case: str, tmp_path: Path) -> None:
+    nodes, stored, opset, width = CASES[case]
+    before = model(nodes, stored, opset, width)
+    onnx.checker.check_model(before, full_check=True)
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert result.report.after.macs < result.report.before.macs
+    kinds = [[n.op_type for n in m.graph.node] for m in (before, after)]
+    regular = [kind for kind in kinds[0] if kind != "Slice"]
+    assert [
+        kind for kind in kinds[1] if kind not in {"Slice", "Gather"} or "Gather" in kinds[0]
+    ] == regular
+    assert [n.output for n in after.graph.node] == [n.output for n in before.graph.node]
+    assert after.opset_import == before.opset_import
+
+
+def test_the_cases_are_all_there_are() -> None:
+    kinds = {kind for nodes, *_ in CASES.values() for kind, *_ in nodes}
+    elsewhere = {"Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"}
+    assert set(REWRITERS) <= kinds | elsewhere

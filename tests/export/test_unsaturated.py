@@ -1,0 +1,35 @@
+"""Sigmoids without flat ends, in programs and ONNX models alike."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphprune.export.check import run_onnx
+from graphprune.export.unsaturated import has_sigmoid, unsaturated, unsaturated_onnx
+from graphprune.ir.program import unlift
+from tests.export.helpers import converted, program_of
+
+pytestmark = pytest.mark.onnx
+
+
+class Gates(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.sigmoid(), nn.functional.silu(x)
+
+
+def test_both_sides_compute_the_same_and_feel_the_argument_far_out() -> None:
+    x = torch.tensor([[-40.0, -3.0, 0.0, 0.5, 30.0]])
+    program = program_of(Gates(), x)
+    got = run_onnx(unsaturated_onnx(converted(program).SerializeToString()), [x])
+    expected = unsaturated(unlift(program))(x)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(got[0], x.sign() * x.abs().log1p())
+
+
+def test_what_has_no_sigmoid_is_known() -> None:
+    x = torch.randn(2, 3)
+    assert has_sigmoid(program_of(Gates(), x).graph)
+    assert not has_sigmoid(program_of(nn.Tanh(), x).graph)
