@@ -236,12 +236,15 @@ def _admits(
     module: fx.GraphModule, program: ExportedProgram, shapes: Mapping[str, tuple[int, ...]]
 ) -> bool:
     """Whether inputs of some shapes meet the conditions that torch.export found."""
-    leaves = dict(zip(input_names(program), user_inputs(program), strict=True))
+    # A module calls an input otherwise where its name is Python's, such as ``input``.
+    placeholders = module.graph.find_nodes(op="placeholder")
+    names = dict(zip(placeholders, input_names(program), strict=True))
+    leaves = dict(zip(placeholders, user_inputs(program), strict=True))
     for call in module.graph.find_nodes(op="call_module", target=_GUARDS):
-        values = [leaves[node.name] for node in call.args]
         tried = [
-            x.new_empty(shapes[node.name], device="meta") if isinstance(x, torch.Tensor) else x
-            for node, x in zip(call.args, values, strict=True)
+            x.new_empty(shapes[names[node]], device="meta") if isinstance(x, torch.Tensor) else x
+            for node in call.args
+            for x in [leaves[node]]
         ]
         try:
             module.get_submodule(_GUARDS)(*tried)

@@ -51,6 +51,17 @@ class Halves(nn.Module):
         return self.a(torch.cat([x, y])).sum(1)
 
 
+class Pooled(nn.Module):
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool1d(input, 4, 4).repeat_interleave(4, 2) + input
+
+
+def test_an_input_may_be_called_as_python_calls_something() -> None:
+    dims = ({0: Dim("n"), 2: Dim.AUTO},)
+    program = exported(Pooled(), (torch.randn(2, 3, 8),), dims)
+    assert grown_shapes(program, 1) == {"input": (3, 3, 12)}
+
+
 def test_derived_sizes_stay_derived() -> None:
     n = Dim("n", max=8)
     args = torch.randn(2, 6), torch.randn(4, 6)

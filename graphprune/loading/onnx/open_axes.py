@@ -67,11 +67,17 @@ def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
     batch = Dim("batch_", min=1)
     dims = {name: Dim(symbols[name], min=1) for name in named}
 
+    # A batch may stand behind another axis, as in the states of recurrent layers.
+    pairs = zip(graph.inputs, inputs, strict=True)
+    batches = {(each.dims[0], x.shape[0]) for each, x in pairs if each.dims and each.dims[0]}
+
     def leading(number: int, axis: int, name: str) -> Any:
-        return None if axis else dims.get(name, batch)
+        if axis and (name, inputs[number].shape[axis]) not in batches:
+            return None
+        return dims.get(name, batch)
 
     def inferred(number: int, axis: int, name: str) -> Any:
-        return Dim.AUTO if axis else leading(number, axis, name)
+        return leading(number, axis, name) or Dim.AUTO
 
     def stepped(most: int) -> Any:
         steps: dict[tuple[Any, ...], Any] = {}

@@ -15,7 +15,7 @@ from graphprune.export.check import check_onnx
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.ir.nodes import shape
-from graphprune.ir.program import dynamic_dims, unlift
+from graphprune.ir.program import dynamic_dims, unlift, user_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.example_tensors import Example
 from graphprune.verify.inputs import native_inputs, size_growths
@@ -73,7 +73,9 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     }
     inputs_ = tuple(each.name for each in graph.inputs)
     names = IONames(inputs_, graph.outputs, dims, graph.opset)
-    return Imported(program, OnnxFile(graph.data, names, network.paths, network.counts(inputs)))
+    return Imported(
+        program, OnnxFile(graph.data, names, network.paths, network.counts(user_inputs(program)))
+    )
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from graphprune.errors import LoadError
+
 from .operators import Node, operator, refuse
 from .values import Known, Value, tensor
 
@@ -55,6 +57,12 @@ def recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) -> 
     data, first = tensor(x), bool(node.get("layout", 0))
     data = data.transpose(0, 1) if first else data
     states = _initial(node, data, [hidden, cell], len(directions), first=first)
+    # ATen's own calls read beyond a state that is too small.
+    shape = (len(directions), data.shape[1], node.get("hidden_size"))
+    if any(tuple(state.shape) != shape for state in states):
+        raise LoadError(
+            f"{node}: the initial states have another batch than the input, or another size"
+        )
     weights = [_weights(node, d, tensor(w), tensor(r), bias) for d in range(len(directions))]
     own = _own_lengths(lengths, data)
     stepwise = kind == "gru" and not node.get("linear_before_reset", 0)

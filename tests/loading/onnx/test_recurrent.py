@@ -139,3 +139,12 @@ def test_peepholes_are_named(tmp_path: Path) -> None:
     model.graph.initializer.append(numpy_helper.from_array(peepholes, "p"))
     with pytest.raises(LoadError, match="LSTM node 'layer': an input of peepholes"):
         import_onnx(saved(model, tmp_path))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, HIDDEN), (1, 2, HIDDEN - 1), (2, 2, HIDDEN)])
+def test_initial_states_of_another_size_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = layer("LSTM", batch=2)
+    model.graph.node[0].input.extend(["", "h"])
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), "h"))
+    with pytest.raises(LoadError, match="LSTM node 'layer': the initial states have another batch"):
+        import_onnx(saved(model, tmp_path))
