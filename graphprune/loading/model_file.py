@@ -7,6 +7,7 @@ with ``weights_only=True`` everywhere but behind ``trust_pickle``.
 from __future__ import annotations
 
 import inspect
+import logging
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from graphprune.errors import LoadError, first_line
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.io.tensor_files import read_safetensors
 from graphprune.ir.trace import trace
+from graphprune.ir.unwrap import unwrap, wrappers
 
 from . import factories, state_dict
 from .example_tensors import in_order, parse_input
@@ -29,6 +31,8 @@ from .torchscript import load_script
 from .zip_archive import Archive, open_archive
 
 __all__ = ["Loaded", "check_finite", "load", "read_checkpoint"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,9 @@ def _read(
         else _unpickled(path, archive, trust_pickle)
     )
     if (module := _module(content, path)) is not None:
+        if wrapped := wrappers(module):
+            logger.warning("%s: taken out of what wraps it: %s", path.name, ", ".join(wrapped))
+        module = unwrap(module)
         return Loaded(model=module, inputs=_examples(inputs, arch, module))
     if not arch:
         raise LoadError(

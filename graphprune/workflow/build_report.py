@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -44,6 +44,7 @@ def build_report(
     decided: State,
     done: State,
     rebuilt: Rebuilt,
+    wrappers: Sequence[str],
     seconds: Mapping[str, float],
     settings: Mapping[str, str],
 ) -> Report:
@@ -54,6 +55,7 @@ def build_report(
         decided: the state after the decision.
         done: the state in the end.
         rebuilt: the smaller model, as the user's class or not.
+        wrappers: names of what the model was wrapped in for training.
         seconds: per stage.
         settings: see ``Report``.
     """
@@ -102,6 +104,7 @@ def build_report(
         layers=layers(analysis, after, frozen_channels),
         curves=curves(decision.curves, plan.groups),
         notes=(
+            *_wrapped(wrappers, model),
             *decided[Scores].notes,
             *decision.notes,
             *_baked(done[Cut]),
@@ -116,6 +119,12 @@ def build_report(
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
+
+
+def _wrapped(wrappers: Sequence[str], model: str) -> tuple[str, ...]:
+    if not wrappers:
+        return ()
+    return (f"the model was taken out of what wraps it: {', '.join(wrappers)} of a {model}",)
 
 
 def _of_data(data: Calibration | None) -> tuple[str, ...]:
