@@ -10,7 +10,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["fill", "only", "unprefixed"]
+__all__ = ["fill", "only", "tied_values", "unprefixed"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def fill(
                 hint="quantised weights have to be restored first",
             )
     try:
-        model.load_state_dict({**_tied(model, own, state), **state})
+        model.load_state_dict({**tied_values(model, own, state), **state})
     except (RuntimeError, TypeError, AttributeError) as error:
         _, _, details = str(error).partition(":\n")  # below torch's headline
         said = " ".join(details.split()) or first_line(error)
@@ -126,7 +126,7 @@ def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
     return tensor.is_floating_point(), tensor.is_complex()
 
 
-def _tied(
+def tied_values(
     model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Find the values of tensors that a file leaves out because they are tied to others in it."""

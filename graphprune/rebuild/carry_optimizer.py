@@ -154,7 +154,8 @@ class _Moved:
                 moved.setdefault(id(new), (None, new, stored))
         parameters = list(moved.values())
         if _in_order(group, list(pair.names)):
-            place = {id(p): number for number, p in enumerate(pair.parameters.values())}
+            first = dict.fromkeys(map(id, pair.parameters.values()))
+            place = {each: number for number, each in enumerate(first)}
             parameters.sort(key=lambda each: place[id(each[1])])
         return cls(parameters, dropped)
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from graphprune.passes import Decision
     from graphprune.report.report import Report
     from graphprune.workflow.accuracy_search import Probe
+    from graphprune.workflow.cut_checkpoint import CutCheckpoint
 
-__all__ = ["decision", "probe", "report"]
+__all__ = ["checkpoint", "decision", "probe", "report"]
 
 
 def decision(made: Decision, *, to_stderr: bool) -> None:
@@ -78,6 +79,24 @@ def report(run: Report, folder: Path | None) -> None:
     files = [f"{name} ({amount(size)}B)" for name, size in run.files.items()]
     files += [name for name in (REPORT, PAGE) if (folder / name).is_file()]
     line(out, "wrote ", f"{folder}: {', '.join(files)}", style="bold")
+
+
+def checkpoint(done: CutCheckpoint, model: str, path: Path) -> None:
+    """Print what ``graphprune apply`` cut.
+
+    Args:
+        done: the checkpoint.
+        model: what the smaller model is, in words.
+        path: where it was written.
+    """
+    out = console()
+    rows = [[name or "(all)", what, "cut"] for name, what in done.cut.items()]
+    rows += [[name, "", "kept as it is"] for name in (*done.kept, *done.doubtful)]
+    table(out, ["entry", "", ""], rows, right=())
+    line(out, "model: ", model)
+    if done.doubtful:
+        line(out, "note: ", f"kept, though there are tensors in it: {', '.join(done.doubtful)}")
+    line(out, "wrote ", str(path), style="bold")
 
 
 def probe(tried: Probe) -> None:
