@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from graphprune.errors import MismatchError
 from graphprune.ir.unwrap import unwrap
 
+from .computed_weights import refresh
 from .model_pair import ModelPair
 from .shrink_module import find_tensor, shrink_module
 
@@ -69,6 +70,8 @@ def carry_weights(state: Mapping[str, Any], pair: ModelPair) -> dict[str, Any]:
     """
     if isinstance(pair.dense, nn.Module):
         _check(state, pair.dense.state_dict())
+        with torch.no_grad():
+            refresh(pair.dense)  # what a call with gradients left can't be copied
         filled = copy.deepcopy(pair.dense)
         filled.load_state_dict(state)
         small = carry_module(filled, pair)

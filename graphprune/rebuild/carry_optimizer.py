@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from graphprune.cut.baked_weights import baked_sources
 from graphprune.errors import OptionError
 from graphprune.ir.unwrap import full_tensor
 
@@ -243,11 +244,15 @@ def _tell(moves: Sequence[_Moved], pair: ModelPair) -> None:
     """Say which parameters are no more, which begin without states, and whose states are only near."""
     dropped = [name for moved in moves for name in moved.dropped]
     begun = [name for moved in moves for old, _, name in moved.parameters if old is None]
-    factors = sorted(absorb_scales(pair.cut).rows) if pair.own_class else []
+    cut = pair.cut
+    factors = {*absorb_scales(cut).rows, *baked_sources(cut.analysis, cut.baked)}
     for text, names in (
         ("parameters that the smaller model doesn't have, left out of the optimiser", dropped),
         ("parameters that store what was computed, without states so far", begun),
-        ("parameters that took over a factor, whose states are as they were", factors),
+        (
+            "parameters that took over a factor, whose states are as they were",
+            sorted(factors) * pair.own_class,
+        ),
     ):
         if names:
             logger.warning("%s: %s", text, ", ".join(map(str, names)))

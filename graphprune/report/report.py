@@ -114,7 +114,9 @@ class Report:
             precision: ``max_error``, ``tolerance``, ``batches`` and a ``note``; empty if there was
             no module.
         oracle: error against the masked original in float64, and the tolerance.
-        eager: whether the user's class came back, and why not.
+        eager: whether the user's class came back (``own_class``), or the ``reason`` why not; its
+            ``max_error`` against the cut program, the ``tolerance``, and the ``precision`` in which they
+            were compared. Reports of before have neither of the last two: 1e-9, float64.
         calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
         distilled: held-out error ``before`` and ``after``, ``steps``; else empty.
         search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``

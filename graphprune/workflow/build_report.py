@@ -25,11 +25,15 @@ from graphprune.rebuild.rebuild import Rebuilt
 from graphprune.report.inspection import size, unknown
 from graphprune.report.layer_costs import curves, layers
 from graphprune.report.report import GroupWidth, Report
+from graphprune.report.text import SHOWN
 from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import TraceCheck
 from graphprune.version import __version__
 
 __all__ = ["build_report"]
+
+NARROW = 1 / 8
+"""Share of a group's channels below which a note names it."""
 
 _INEXACT = (
     "groups were cut through statistics, as allow_inexact permits: the result was verified "
@@ -92,6 +96,8 @@ def build_report(
             "own_class": rebuilt.own_class,
             "reason": rebuilt.reason,
             "max_error": rebuilt.max_error,
+            "tolerance": rebuilt.tolerance,
+            "precision": rebuilt.precision,
         },
         calibration={}
         if data is None
@@ -107,7 +113,8 @@ def build_report(
             *_wrapped(wrappers, model),
             *decided[Scores].notes,
             *decision.notes,
-            *_baked(done[Cut]),
+            *_narrow(plan),
+            *([] if rebuilt.own_class else _baked(done[Cut])),
             *_random(analysis),
             *_autocast(decided.program),
             *([_INEXACT] if cut_inexactly else []),
@@ -124,7 +131,7 @@ def build_report(
 def _wrapped(wrappers: Sequence[str], model: str) -> tuple[str, ...]:
     if not wrappers:
         return ()
-    return (f"the model was taken out of what wraps it: {', '.join(wrappers)} of a {model}",)
+    return (f"the {model} was taken out of what wraps it: {', '.join(wrappers)}",)
 
 
 def _of_data(data: Calibration | None) -> tuple[str, ...]:
@@ -163,6 +170,20 @@ def _left_whole(constraints: ClassConstraints | None) -> tuple[str, ...]:
         return ()
     names = ", ".join(sorted(constraints.whole))
     return (f"left whole, as the code of the model's class can't follow: {names}",)
+
+
+def _narrow(plan: Plan) -> tuple[str, ...]:
+    """Name the groups that are all but gone, narrowest first: what reads them sees little of the input."""
+    narrow = [g for g in plan.groups if len(g.keep) < NARROW * g.width]
+    narrow.sort(key=lambda g: len(g.keep) / g.width)
+    if not narrow:
+        return ()
+    named = [f"{g.id} ({len(g.keep)} of {g.width})" for g in narrow[:SHOWN]]
+    more = [f"{len(narrow) - SHOWN} more"] if len(narrow) > SHOWN else []
+    said = ", ".join([*named, *more])
+    return (
+        f"less than an eighth of the channels is left in {said}; max_cut bounds what a group loses",
+    )
 
 
 def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:

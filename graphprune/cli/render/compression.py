@@ -170,7 +170,8 @@ def _checks(out: Console, run: Report) -> None:
         tolerance = run.oracle["tolerance"]
         rows.append(
             _check(
-                f"{run.model} against cut program, float64", {**run.eager, "tolerance": tolerance}
+                f"{run.model} against cut program, {run.eager.get('precision', 'float64')}",
+                {"tolerance": tolerance, **run.eager},
             )
         )
     if run.onnx:

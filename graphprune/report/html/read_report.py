@@ -48,6 +48,7 @@ _BUDGET = {
     "dense": _NUMBER,
     "met": bool,
 }
+_EAGER = {"own_class": bool, "reason": str, "max_error": _MAYBE}
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
 _PROBE = (
     {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
@@ -85,7 +86,7 @@ _SHAPES: Mapping[str, Shape] = {
         {},
         {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int], "note": str},
     ),
-    "eager": {"own_class": bool, "reason": str, "max_error": _MAYBE},
+    "eager": (_EAGER, _EAGER | {"tolerance": _NUMBER, "precision": str}),
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
     "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),
     "search": (

@@ -99,7 +99,9 @@ def checks(report: Report) -> list[Check]:
     if report.eager["own_class"]:
         found.append(
             _check(
-                f"{report.model} against cut program, float64", report.eager["max_error"], tolerance
+                f"{report.model} against cut program, {report.eager.get('precision', 'float64')}",
+                report.eager["max_error"],
+                report.eager.get("tolerance", tolerance),
             )
         )
     else:
