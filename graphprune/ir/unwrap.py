@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, overload
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError
@@ -45,23 +45,32 @@ def wrappers(model: nn.Module | ExportedProgram) -> tuple[str, ...]:
 
 def _held(model: Any) -> nn.Module | None:
     """Return what a wrapper holds; ``None`` if it is none."""
+    if not isinstance(model, nn.Module):
+        return None
     from torch._dynamo import OptimizedModule
-    from torch.distributed.fsdp import FullyShardedDataParallel
     from torch.optim.swa_utils import AveragedModel
 
+    _refuse_flat_shards(model)
     match model:
         case nn.DataParallel() | nn.parallel.DistributedDataParallel() | AveragedModel():
             return model.module
         case OptimizedModule():
             return model._orig_mod
-        case FullyShardedDataParallel():
-            raise LoadError(
-                "the model is wrapped in FullyShardedDataParallel, whose parameters are flat shards",
-                hint="give the model before it is wrapped, with the full state dict loaded; or use "
-                "fully_shard",
-            )
         case _:
             return None
+
+
+def _refuse_flat_shards(model: nn.Module) -> None:
+    if not distributed.is_available():
+        return
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        raise LoadError(
+            "the model is wrapped in FullyShardedDataParallel, whose parameters are flat shards",
+            hint="give the model before it is wrapped, with the full state dict loaded; or use "
+            "fully_shard",
+        )
 
 
 def _is_sharded(model: nn.Module) -> bool:
@@ -70,6 +79,8 @@ def _is_sharded(model: nn.Module) -> bool:
 
 def _fsdp_class(module: nn.Module) -> type[nn.Module] | None:
     """Return the class that a module had before ``fully_shard``; ``None`` if it wasn't called on it."""
+    if not distributed.is_available():
+        return None
     from torch.distributed.fsdp import FSDPModule
 
     if not isinstance(module, FSDPModule):
@@ -120,6 +131,8 @@ def _parameter(parameter: nn.Parameter | None, done: dict[int, Any]) -> nn.Param
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Gather a tensor that is spread over processes; any other is returned as it is."""
+    if not distributed.is_available():
+        return tensor
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

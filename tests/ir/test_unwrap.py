@@ -12,11 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 import graphprune as gp
+from graphprune.errors import LoadError
 from graphprune.ir.unwrap import full_tensor, unwrap, wrappers
 from graphprune.loading import load
 from tests import nets
@@ -126,6 +127,25 @@ def test_shards_are_gathered_in_a_plain_module() -> None:
     net(*whole.inputs())  # still sharded, and still runs
     full = {name: full_tensor(p.detach()) for name, p in net.named_parameters()}
     assert all(torch.equal(p, full[name]) for name, p in unwrap(net).named_parameters())
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:FSDP:UserWarning")
+def test_flat_shards_are_refused() -> None:
+    flat = FullyShardedDataParallel(Plain(), device_id=torch.device("cpu"))
+    with pytest.raises(LoadError, match="flat shards") as failure:
+        gp.compress(flat, Plain().inputs(), flops=0.5)
+    assert "fully_shard" in failure.value.hint
+    with pytest.raises(LoadError, match="flat shards"):
+        gp.inspect(nn.Sequential(flat), Plain().inputs())
+
+
+def test_without_distributed_training_nothing_is_sharded(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dist, "is_available", lambda: False)
+    assert unwrap(nn.DataParallel(net)) is net
+    assert full_tensor(net.a.weight) is net.a.weight
 
 
 def test_a_pickled_wrapper_is_read_as_what_it_wraps(
