@@ -17,7 +17,9 @@ from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
-from graphprune.verify.oracle import error, native_inputs, run
+from graphprune.verify.inputs import native_inputs
+from graphprune.verify.oracle import error, run
+from graphprune.verify.rounding import allowed_error
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -29,9 +31,6 @@ LEAST_TOLERANCE = 1e-6
 
 MOST_TOLERANCE = 1e-4
 """Relative error that is never allowed, however much rounding loses."""
-
-ROUNDING = 10
-"""How many times the error of the graph's own rounding is allowed."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ def compare_in_own_precision(
     args, kwargs = call_arguments(program, inputs)
     with evaluation_mode(module), torch.no_grad(), fix_random_numbers(graph.graph):
         got = pytree.tree_leaves(module(*args, **kwargs))
-    rounding = error(expected, exact)
-    tolerance = min(max(LEAST_TOLERANCE, ROUNDING * rounding), MOST_TOLERANCE)
+    tolerance = allowed_error(LEAST_TOLERANCE, error(expected, exact), MOST_TOLERANCE)
     worst = error(got, expected) if len(got) == len(expected) else float("inf")
     return OwnPrecision(worst, tolerance)
 
