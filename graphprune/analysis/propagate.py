@@ -17,7 +17,8 @@ from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
 from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.nodes import is_continuous, size_hint
+from graphprune.ir.data_sizes import DataSizes
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
@@ -35,10 +36,18 @@ class Propagation:
         module: the graph.
         free_inputs: leave inputs and outputs free to be cut.
         allow_inexact: let axes be cut that inexact statistics run over.
+        data_sizes: the sizes of the graph that depend on values.
     """
 
-    def __init__(self, module: fx.GraphModule, free_inputs: bool, allow_inexact: bool) -> None:
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        free_inputs: bool,
+        allow_inexact: bool,
+        data_sizes: DataSizes,
+    ) -> None:
         self.module = module
+        self.data_sizes = data_sizes
         self.free_inputs = free_inputs
         self.allow_inexact = allow_inexact
         self.labels = Labels()
@@ -110,7 +119,7 @@ class Propagation:
         cache = self._caches.setdefault(node, {})
         for dim, size in enumerate(value.shape):
             if (key, dim) not in cache:
-                n = size_hint(size)
+                n = self.data_sizes.of(size)
                 cache[key, dim] = self.labels.fresh(n) if n > 1 else unlabelled(n)
         return tuple(cache[key, dim] for dim in range(value.ndim))
 
@@ -132,6 +141,7 @@ class Propagation:
             quiet=self._is_quiet,
             allow_inexact=self.allow_inexact,
             on_constants=node in self.constant_calls,
+            data_sizes=self.data_sizes,
         )
         facts = call.facts
         facts.result = entry.apply(call)

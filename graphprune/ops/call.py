@@ -15,11 +15,14 @@ from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import tie
 from graphprune.errors import InternalError
-from graphprune.ir.nodes import bind, is_continuous, shape, size_hint
+from graphprune.ir.data_sizes import DataSizes
+from graphprune.ir.nodes import bind, is_continuous
 
 from .facts import Contraction, Facts, MacTerm, Result, Statistic
 
 __all__ = ["Call"]
+
+_NONE = DataSizes()
 
 
 class Call:
@@ -35,6 +38,7 @@ class Call:
         quiet: tells whether zero rows of parameters give zero rows of a node's value.
         allow_inexact: rows may be removed from a statistic even if zero parameters don't make them zero.
         on_constants: whether the call depends on stored tensors alone, as one that computes a weight.
+        data_sizes: the sizes of the program that depend on values.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Call:
         quiet: Callable[[fx.Node], bool],
         allow_inexact: bool,
         on_constants: bool = False,
+        data_sizes: DataSizes = _NONE,
     ) -> None:
         self.node = node
         self.labels = labels
@@ -60,6 +65,7 @@ class Call:
         self._cache = cache
         self._tensors = tensors
         self._on_constants = on_constants
+        self._data_sizes = data_sizes
         self.arguments = bind(node)
 
     def __getitem__(self, name: str) -> Any:
@@ -102,14 +108,19 @@ class Call:
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the (single) result on the example inputs."""
-        return shape(self.node)
+        return self._data_sizes.shape(self.node)
 
     @property
     def out_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the results on the example inputs; one, if the result is a tensor."""
         value = self.node.meta["val"]
         values = value if isinstance(value, list | tuple) else [value]
-        return [tuple(size_hint(n) for n in v.shape) for v in values]
+        return [tuple(map(self._data_sizes.of, v.shape)) for v in values]
+
+    def size(self, argument: str) -> int:
+        """Return an argument that is a number or a size, as a plain int."""
+        value = self.arguments[argument]
+        return self._data_sizes.of(value.meta["val"]) if isinstance(value, fx.Node) else int(value)
 
     def constant(self, value: Any) -> NDArray[np.int64] | None:
         """Return the value of an integer argument (a node or a name), if the model stores it."""

@@ -110,6 +110,8 @@ class Report:
             zero parameters don't silence; see ``allow_inexact``.
         frozen: channels that can't be cut and why; see ``analysis.frozen.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
+        data_sizes: sizes that depend on values, as one run on the example inputs gave them:
+            ``operator`` and ``where`` of the call that makes each, and ``size``.
         traced: error of the traced program against the module on other inputs, in the module's own
             precision: ``max_error``, ``tolerance``, ``batches`` and a ``note``; empty if there was
             no module.
@@ -150,6 +152,7 @@ class Report:
     unknown_operators: tuple[Mapping[str, Any], ...]
     oracle: Mapping[str, Any]
     eager: Mapping[str, Any]
+    data_sizes: tuple[Mapping[str, Any], ...] = ()
     budgets: tuple[Mapping[str, Any], ...] = ()
     traced: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)

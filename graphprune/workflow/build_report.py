@@ -86,6 +86,7 @@ def build_report(
         inexact=cut_inexactly,
         frozen=tuple(asdict(f) for f in frozen_channels),
         unknown_operators=unknown(analysis, frozen_channels),
+        data_sizes=tuple(asdict(each) for each in analysis.data_sizes.measured.values()),
         traced=_traced(decided.get(TraceCheck)),
         oracle={
             "max_error": verdict.max_error,
@@ -115,6 +116,7 @@ def build_report(
             *decision.notes,
             *_narrow(plan),
             *([] if rebuilt.own_class else _baked(done[Cut])),
+            *analysis.data_sizes.notes,
             *_random(analysis),
             *_autocast(decided.program),
             *([_INEXACT] if cut_inexactly else []),

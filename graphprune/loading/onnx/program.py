@@ -15,7 +15,7 @@ from graphprune.errors import ExportError, GraphpruneError, LoadError, first_lin
 from graphprune.export.check import check_onnx
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
-from graphprune.ir.nodes import shape
+from graphprune.ir.nodes import is_data_dependent, shape
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.argument_names import identifiers
 from graphprune.loading.example_tensors import Example, in_order
@@ -186,5 +186,7 @@ def _attempts(graph: Graph) -> list[Any]:
 def _check_sizes(program: ExportedProgram, path: Path) -> None:
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and math.prod(shape(node)) > MAX_ELEMENTS:
+        if not isinstance(value, torch.Tensor) or is_data_dependent(value):
+            continue
+        if math.prod(shape(node)) > MAX_ELEMENTS:
             raise LoadError(f"a result of {path.name} has {math.prod(shape(node)):.3g} elements")

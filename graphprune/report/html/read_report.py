@@ -81,6 +81,7 @@ _SHAPES: Mapping[str, Shape] = {
         }
     ],
     "unknown_operators": [{"operator": str, "where": str, "macs_share": _NUMBER}],
+    "data_sizes": [{"operator": str, "where": str, "size": int}],
     "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
     "traced": (
         {},
