@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Labels
-from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import source_line
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class _FrozenAxes:
         self.macs: dict[int, float] = {}
         self._analysis = analysis
         self._first = _first_freeze(analysis.labels)
-        self._computed = constant_calls(analysis.module, larger=True)
+        self._computed = _computed(analysis)
         self._own = {
             (name, dim): axis
             for name, layout in analysis.axes.items()
@@ -158,6 +157,16 @@ class _FrozenAxes:
         sources = _sources(node, self._computed)
         keys = [key for key in self._own if key[0] in sources and links & self._links(key).keys()]
         return [key for key in keys if len(self._own[key]) == len(axis)] or keys
+
+
+def _computed(analysis: Analysis) -> set[fx.Node]:
+    """Find the calls that depend on stored tensors alone, those that write into some of them included."""
+    found: set[fx.Node] = set()
+    for node in analysis.nodes:
+        inputs = node.all_input_nodes
+        if inputs and all(n in found or n.op == "get_attr" for n in inputs):
+            found.add(node)
+    return found
 
 
 def _sources(node: fx.Node, computed: Collection[fx.Node]) -> set[str]:
@@ -233,4 +242,5 @@ def reason_of(analysis: Analysis, node: fx.Node) -> str:
     if node in analysis.facts and analysis.facts[node].mixes:
         opens = "; allow_inexact cuts through it" if analysis.facts[node].opens else ""
         return f"mix: {operator_of(node)} takes statistics over the axis{opens}"
-    return f"{operator_of(node)} needs the axis whole"
+    because = analysis.facts[node].because if node in analysis.facts else ""
+    return f"{operator_of(node)} {because or 'needs the axis whole'}"

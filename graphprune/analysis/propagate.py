@@ -18,9 +18,9 @@ from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
 from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.data_sizes import DataSizes
-from graphprune.ir.nodes import is_continuous
+from graphprune.ir.nodes import bind, is_continuous
 from graphprune.ir.program import state
-from graphprune.ops import Call, Facts, find
+from graphprune.ops import Call, Facts, find, traits_of
 from graphprune.ops.facts import Result, axes_of
 
 __all__ = ["Propagation"]
@@ -68,12 +68,25 @@ class Propagation:
 
     def _label_tensors(self) -> None:
         owner: dict[int, str] = {}
+        integers = self._integers_of_channels()
         for name, tensor in self.tensors.items():
             first = owner.setdefault(id(tensor), name)
+            labelled = tensor.is_floating_point() or name in integers
             self.axes[name] = self.axes.get(first) or tuple(
-                self.labels.fresh(n) if n > 1 and tensor.is_floating_point() else unlabelled(n)
-                for n in tensor.shape
+                self.labels.fresh(n) if n > 1 and labelled else unlabelled(n) for n in tensor.shape
             )
+
+    def _integers_of_channels(self) -> set[str]:
+        """Find the stored whole numbers that belong to channels, by the traits of all calls that read them."""
+        readers: dict[str, bool] = {}
+        for node in self._constants:
+            name = str(node.target)
+            belongs = all(
+                any(bind(user).get(each) is node for each in traits_of(user).integers)
+                for user in node.users
+            )
+            readers[name] = readers.get(name, True) and belongs
+        return {name for name, belongs in readers.items() if belongs}
 
     def to_fixpoint(self) -> None:
         """Pass over the graph until no link changes anything.

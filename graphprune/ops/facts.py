@@ -104,6 +104,7 @@ class Facts:
         needed_whole: axes that a call on stored tensors needs whole.
         mixes: whether a statistic freezes an axis.
         opens: whether ``allow_inexact`` would free that axis.
+        because: what the call does for which it freezes axes, where that isn't seen from its name.
         known: whether there is a rule.
     """
 
@@ -119,6 +120,7 @@ class Facts:
     needed_whole: list[Axis] = field(default_factory=list)
     mixes: bool = False
     opens: bool = False
+    because: str = ""
     known: bool = True
 
 

@@ -54,6 +54,8 @@ class Traits:
         power: the result is the first operand to this power.
         rectifier: the result is the operand where that is positive, and zero elsewhere.
         metadata: only sizes and types of operands are read.
+        integers: names of operands whose whole numbers, where they are stored, belong to channels: they are
+            cut with them, as floats are.
         form: how operands are named, of operators with a weight.
     """
 
@@ -66,4 +68,5 @@ class Traits:
     power: float | None = None
     rectifier: bool = False
     metadata: bool = False
+    integers: tuple[str, ...] = ()
     form: Form | None = None

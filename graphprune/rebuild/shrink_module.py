@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from graphprune.ir.nodes import bind
 from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import evaluation_mode
+from graphprune.ops.float64 import Float64Mode
 
 from .absorb_scales import AbsorbedScales, absorb_scales
 from .computed_weights import fill_computed, layers_of, refresh, separate
@@ -66,9 +67,10 @@ def shrink_module(
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
     _update_attributes(shrunk, cut, absorbed)
-    for path in sorted({name.rpartition(".")[0] for name in sliced}):
-        for layer in layers_of(shrunk, path):
-            _update_sizes(layer)
+    with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
+        for path in sorted({name.rpartition(".")[0] for name in sliced}):
+            for layer in layers_of(shrunk, path):
+                _update_sizes(layer)
     with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
 
