@@ -35,7 +35,7 @@ class Call:
         layouts: the layouts of everything computed so far.
         cache: labels that this call made in earlier passes over the graph.
         tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
-        quiet: tells whether zero rows of parameters give zero rows of a node's value.
+        quiet: tells whether zero rows of parameters give zero rows of a node's value, along some of its axes.
         allow_inexact: rows may be removed from a statistic even if zero parameters don't make them zero.
         on_constants: whether the call depends on stored tensors alone, as one that computes a weight.
         data_sizes: the sizes of the program that depend on values.
@@ -50,7 +50,7 @@ class Call:
         cache: dict[Any, Axis],
         tensors: Mapping[fx.Node, torch.Tensor],
         *,
-        quiet: Callable[[fx.Node], bool],
+        quiet: Callable[[fx.Node, Sequence[Axis]], bool],
         allow_inexact: bool,
         on_constants: bool = False,
         data_sizes: DataSizes = _NONE,
@@ -206,7 +206,7 @@ class Call:
         if self._on_constants:  # a weight's own statistic is kept at its dense value, by baking
             self.mix(*counted)
             return
-        exact = not centred and self.quiet(argument)
+        exact = not centred and self.quiet(argument, *(layout[d] for d in dims))
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
             # frozen rows are quiet, so the next pass can't tell
             self._cache["mixed"] = unlabelled(0)
@@ -221,10 +221,22 @@ class Call:
         """Whether any row of any of the axes may still be removed, as far as is known."""
         return any(axis.shape[1] and self.labels.resolve(axis).shape[1] for axis in axes)
 
-    def quiet(self, value: Any) -> bool:
-        """Whether zero rows of parameters give zero rows of an argument (a node or a name), or it is left out."""
+    def quiet(self, value: Any, *axes: Axis) -> bool:
+        """Whether zero rows of parameters give zero rows of an argument, or it is left out.
+
+        Args:
+            value: a node, or the name of an argument.
+            axes: axes of its layout; by default all.
+        """
         node = self.arguments[value] if isinstance(value, str) else value
-        return node is None or self._quiet(node)
+        return node is None or self._quiet(node, axes)
+
+    def loud(self, *axes: Axis) -> None:
+        """State along which axes of the result zero rows of parameters may leave other rows than zero.
+
+        Along all others, removed rows are zero. A rule that doesn't say leaves all of them loud.
+        """
+        self.facts.loud = tuple(axis for axis in axes if self.removable(axis))
 
     def macs(self, factor: float, *axes: Axis) -> None:
         """Count ``factor * prod(len(axis))`` multiply-accumulates."""

@@ -128,7 +128,7 @@ def _result(call: Call, out: Axis) -> Layout:
     spatial = _spatial(call)
     leading = call.layout("input")[: call.rank("input") - spatial - 1]
     is_quiet = call.quiet("weight") and call.quiet("bias")
-    call.facts.quiet = is_quiet and not call.removable(*leading)
+    call.loud(*leading, *([] if is_quiet else [out]))
     return (
         *leading,
         out,

@@ -76,7 +76,7 @@ def embedding(call: Call) -> Layout:
     """Look up rows of a table ``[vocabulary, dim]``: the vocabulary stays whole, ``dim`` is handed on."""
     table = call.layout("weight")
     call.freeze(table[0])
-    call.facts.quiet = call.quiet("weight")
+    call.loud(*call.layout("indices"), *([] if call.quiet("weight", table[1]) else table[1:]))
     return (*call.layout("indices"), table[1])
 
 
@@ -101,7 +101,7 @@ def embedding_bag(call: Call) -> Result:
     """Sum or average rows of an embedding table; the mode ``max`` freezes all of the table."""
     table = call.layout("weight")
     call.freeze(*(table if call["mode"] == 2 else table[:1]))
-    call.facts.quiet = call.quiet("weight")
+    call.loud(*([] if call.quiet("weight", table[1]) else table[1:]))
     bags, *others = call.out_shapes
     return [(unlabelled(bags[0]), table[1]), *(tuple(map(unlabelled, shape)) for shape in others)]
 
