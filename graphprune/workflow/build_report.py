@@ -15,6 +15,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import Calibration
 from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
+from graphprune.ir.relift import fixed_sizes
 from graphprune.ops.fixed_random import random_calls
 from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
@@ -119,6 +120,7 @@ def build_report(
             *analysis.data_sizes.notes,
             *_random(analysis),
             *_autocast(decided.program),
+            *_fixed(decided.program, done.program),
             *([_INEXACT] if cut_inexactly else []),
             *_merged(done.get(Merged), plan),
             *_of_data(data),
@@ -219,6 +221,12 @@ def _autocast(program: ExportedProgram) -> tuple[str, ...]:
     types = autocast_types(program)
     note = "in the model's code was left out in all measurements and checks, and in model.pt2 and model.onnx"
     return (f"autocast to {', '.join(types)} {note}",) if types else ()
+
+
+def _fixed(dense: ExportedProgram, small: ExportedProgram) -> tuple[str, ...]:
+    names = ", ".join(fixed_sizes(small, dense))
+    note = "torch can't export the smaller program with dynamic sizes, so the batch is fixed in model.pt2 and model.onnx"
+    return (f"{note}: {names}",) if names else ()
 
 
 def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:

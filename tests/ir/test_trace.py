@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.errors import LoadError, TraceError
-from graphprune.ir.program import dynamic_dims, lift, relift, unlift
+from graphprune.ir.program import dynamic_dims, lift, unlift
+from graphprune.ir.relift import relift
 from graphprune.ir.trace import evaluation_mode, silence_torch, trace, user_line
 from tests import nets
 

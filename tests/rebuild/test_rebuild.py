@@ -10,7 +10,7 @@ import graphprune as gp
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
-from graphprune.ir.program import relift
+from graphprune.ir.relift import relift
 from graphprune.ir.trace import trace
 from graphprune.rebuild.rebuild import ClassComparison, rebuild
 from graphprune.verify.oracle import TOLERANCE, verify
