@@ -36,7 +36,6 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -129,7 +128,7 @@ def run(file: Path) -> dict[str, Any]:
         result = gp.compress(loaded.program, flops=min(error.smallest / dense + 1e-6, 1.0))
     cut = time.perf_counter()
     out = file.with_suffix(".small")
-    result = replace(result, onnx_file=loaded.onnx_file).export_onnx(out)
+    result = result.from_file(loaded.onnx_file).export_onnx(out)
     written = time.perf_counter()
     after = onnx.load(out)
     added = Counter(n.op_type for n in after.graph.node)

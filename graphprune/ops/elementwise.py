@@ -332,6 +332,8 @@ state_traits(
     identity=True,
 )
 state_traits(aten.relu.default, aten.relu_.default, rectifier=True)
+state_traits(aten.sigmoid.default, aten.sigmoid_.default, sigmoid="plain")
+state_traits(aten.silu.default, aten.silu_.default, sigmoid="times")
 state_traits(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar, aten.add_.Scalar, arithmetic="sum")
 state_traits(
     aten.mul.Tensor,

@@ -53,6 +53,7 @@ class Traits:
         arithmetic: the element-wise ``sum`` or ``product`` of two operands.
         power: the result is the first operand to this power.
         rectifier: the result is the operand where that is positive, and zero elsewhere.
+        sigmoid: the result is the sigmoid of the operand (``plain``), or the operand times that (``times``).
         metadata: only sizes and types of operands are read.
         integers: names of operands whose whole numbers, where they are stored, belong to channels: they are
             cut with them, as floats are.
@@ -67,6 +68,7 @@ class Traits:
     arithmetic: Literal["", "sum", "product"] = ""
     power: float | None = None
     rectifier: bool = False
+    sigmoid: Literal["", "plain", "times"] = ""
     metadata: bool = False
     integers: tuple[str, ...] = ()
     form: Form | None = None

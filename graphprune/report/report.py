@@ -112,9 +112,9 @@ class Report:
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
         data_sizes: sizes that depend on values, as one run on the example inputs gave them:
             ``operator`` and ``where`` of the call that makes each, and ``size``.
-        traced: error of the traced program against the module on other inputs, in the module's own
-            precision: ``max_error``, ``tolerance``, ``batches`` and a ``note``; empty if there was
-            no module.
+        traced: error of the dense program against the module, or the ONNX ``file`` in onnxruntime, on other
+            inputs, in the model's own precision: ``max_error``, ``tolerance``, what ``rounding`` loses (0 if
+            that wasn't needed), ``batches``, the ``reference`` and a ``note``; empty if there was neither.
         oracle: error against the masked original in float64, and the tolerance.
         eager: whether the user's class came back (``own_class``), or the ``reason`` why not; its
             ``max_error`` against the cut program, the ``tolerance``, and the ``precision`` in which they
@@ -124,7 +124,7 @@ class Report:
         search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``
             model and of this one, all ``probes``; else empty.
         batchnorm: BatchNorm calls before and after folding.
-        onnx: error of onnxruntime against PyTorch, and the tolerance; ``fp16_error`` and
+        onnx: error of onnxruntime against the cut program, as in ``traced``; ``fp16_error`` and
             ``fp16_tolerance``, if that was asked for; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written, but for the report itself.

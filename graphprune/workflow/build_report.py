@@ -164,7 +164,9 @@ def _traced(check: TraceCheck | None) -> dict[str, Any]:
     return {
         "max_error": check.max_error,
         "tolerance": check.tolerance,
+        "rounding": check.rounding,
         "batches": list(check.batches),
+        "reference": "module",
         "note": check.note,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -67,6 +67,16 @@ class Result:
         """The program that was cut."""
         return self.cut.dense
 
+    def from_file(self, file: OnnxFile) -> Result:
+        """Say that the dense program was read from an ONNX file, which is edited then.
+
+        Args:
+            file: as ``load`` gives it, with the check of the program against it.
+        """
+        check = asdict(file.check) | {"batches": list(file.check.batches)}
+        report = replace(self.report, traced=check | {"reference": "file", "note": ""})
+        return replace(self, onnx_file=file, report=report)
+
     @overload
     def carry(self, other: AnyOptimizer) -> AnyOptimizer: ...
     @overload
@@ -124,7 +134,7 @@ class Result:
             written = _exported(self, opset, written)
         model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
-        checks = {"max_error": written.check.max_error, "tolerance": written.check.tolerance}
+        checks: dict[str, Any] = asdict(written.check) | {"batches": list(written.check.batches)}
         if fp16 is not None:
             files[Path(fp16)] = half = to_half(model)
             halved = check_onnx(half, self.program, tolerance=HALF_TOLERANCE)

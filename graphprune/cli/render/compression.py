@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphprune.cli.console import console, line, table
 from graphprune.report import text
+from graphprune.report.checks import Check, checks
 from graphprune.report.text import COSTS, amount, target
 from graphprune.workflow.write import PAGE, REPORT
 
@@ -159,35 +160,16 @@ def _sizes(out: Console, run: Report) -> None:
 
 
 def _checks(out: Console, run: Report) -> None:
-    rows: list[list[str]] = []
-    if run.traced:
-        rows.append(_check(f"traced program against {run.model}", run.traced))
-        rows[-1][-1] += f", {run.traced['note']}" * bool(run.traced["note"])
-    batches = " and ".join(map(str, sorted(set(run.oracle["batches"]))))
-    rows.append(_check("cut against masked original, float64", run.oracle))
-    rows[-1][-1] += f", batches of {batches}"
-    if run.eager["own_class"]:
-        tolerance = run.oracle["tolerance"]
-        rows.append(
-            _check(
-                f"{run.model} against cut program, {run.eager.get('precision', 'float64')}",
-                {"tolerance": tolerance, **run.eager},
-            )
-        )
-    if run.onnx:
-        rows.append(_check("onnxruntime against PyTorch", run.onnx))
-        if "fp16_error" in run.onnx:
-            rows.append(
-                _check(
-                    "float16 in onnxruntime against PyTorch",
-                    {"max_error": run.onnx["fp16_error"], "tolerance": run.onnx["fp16_tolerance"]},
-                )
-            )
+    rows = [
+        [check.what, f"{check.error:.1e}", f"{check.tolerance:.0e}", _verdict(check)]
+        for check in checks(run)
+        if check.error is not None
+    ]
     table(out, ["check", "error", "tolerance", ""], rows, right=(1, 2))
     if not run.eager["own_class"]:
         line(out, "", f"the trainable model is a GraphModule: {run.eager['reason']}")
 
 
-def _check(what: str, found: Mapping[str, Any]) -> list[str]:
-    error, tolerance = found["max_error"], found["tolerance"]
-    return [what, f"{error:.1e}", f"{tolerance:.0e}", "ok" if error <= tolerance else "WRONG"]
+def _verdict(check: Check) -> str:
+    lost = f"float32 loses {check.rounding:.0e}" if check.rounding else ""
+    return ", ".join(filter(None, ["ok" if check.ok else "WRONG", lost, check.inputs]))

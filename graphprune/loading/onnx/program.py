@@ -12,7 +12,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
-from graphprune.export.check import check_onnx
+from graphprune.export.check import OnnxCheck, check_onnx
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.ir.nodes import is_data_dependent, shape
@@ -63,7 +63,7 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     network = Network(graph, path.name).eval()
     program = _exported(network, graph, inputs)
     _check_sizes(program, path)
-    _prove(graph, program, path)
+    check = _prove(graph, program, path)
     dims = {
         (i, axis): name
         for i, each in enumerate(graph.inputs)
@@ -72,12 +72,14 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     }
     inputs_ = tuple(each.name for each in graph.inputs)
     names = IONames(inputs_, graph.outputs, dims, graph.opset)
-    return Imported(program, OnnxFile(graph.data, names, network.paths, network.counts(inputs)))
+    return Imported(
+        program, OnnxFile(graph.data, names, network.paths, network.counts(inputs), check)
+    )
 
 
-def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
+def _prove(graph: Graph, program: ExportedProgram, path: Path) -> OnnxCheck:
     try:
-        check_onnx(graph.data, program)
+        return check_onnx(graph.data, program)
     except ExportError as error:
         raise LoadError(
             f"{path.name} as it was read is not what onnxruntime computes: {error.message}",

@@ -49,7 +49,7 @@ _BUDGET = {
     "met": bool,
 }
 _EAGER = {"own_class": bool, "reason": str, "max_error": _MAYBE}
-_ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
+_ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER, "rounding": _NUMBER, "batches": [int]}
 _PROBE = (
     {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
     {"budget": _NUMBER, "cost": None, "accuracy": None, "drop": None, "holds": bool},
@@ -85,7 +85,7 @@ _SHAPES: Mapping[str, Shape] = {
     "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
     "traced": (
         {},
-        {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int], "note": str},
+        _ONNX | {"reference": str, "note": str},
     ),
     "eager": (_EAGER, _EAGER | {"tolerance": _NUMBER, "precision": str}),
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
