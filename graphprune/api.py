@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from torch.export import ExportedProgram
 
-from graphprune.analysis.analyse import Analysis, analyse
-from graphprune.cut.cut import Cut
-from graphprune.ir.trace import trace
+from graphprune.analysis.analyse import Analysis
 from graphprune.ir.trainable import trainable_graph
+from graphprune.ir.unwrap import unwrap
 from graphprune.loading import load as load_file
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.plan.budget import budgets
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
-from graphprune.rebuild.rebuild import rebuild
-from graphprune.verify.oracle import verify
+from graphprune.workflow.apply_plan import apply_plan
+from graphprune.workflow.carry import carry
 from graphprune.workflow.job import Data, Job, traced
 from graphprune.workflow.options import Options
 from graphprune.workflow.result import Result
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from .passes import Criterion
 
 __all__ = ["apply", "compress", "decide", "inspect", "load", "profile"]
+
+AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
 
 def compress(
@@ -199,30 +200,54 @@ def profile(
         LoadError, TraceError: as ``compress``.
         ExportError: if the model can't be exported to ONNX.
     """
-    state = traced(model, example_inputs, example_kwargs, progress)
+    state = traced(unwrap(model), example_inputs, example_kwargs, progress)
     passes = (Analyse(allow_inexact=allow_inexact), how or ProfileLatency())
     return Pipeline(passes).run(state)[LatencyTable]
 
 
+@overload
 def apply(
     plan: Plan,
     model: torch.nn.Module,
     example_inputs: Sequence[Any],
     example_kwargs: Mapping[str, Any] | None = None,
-) -> torch.nn.Module:
+) -> torch.nn.Module: ...
+@overload
+def apply(
+    plan: Plan,
+    model: torch.nn.Module,
+    example_inputs: Sequence[Any],
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    optimizer: AnyOptimizer,
+) -> tuple[torch.nn.Module, AnyOptimizer]: ...
+def apply(
+    plan: Plan,
+    model: torch.nn.Module,
+    example_inputs: Sequence[Any],
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Any:
     """Apply a plan to another checkpoint of the architecture it was made for.
 
+    Args:
+        plan: which channels to keep.
+        model: the dense model; it isn't changed.
+        example_inputs: as in ``compress``.
+        example_kwargs: as in ``compress``.
+        optimizer: on the model's parameters, to be carried over as by ``Result.carry``.
+
     Returns:
-        The smaller model, as ``Result.model``.
+        The smaller model, as ``Result.model``; with ``optimizer``, it and the optimiser on its parameters.
 
     Raises:
         MismatchError: if the model is of another architecture.
         VerifyError: if the smaller model doesn't compute what it should.
+        OptionError: if the optimiser is of another model, or has a state that can't be sliced.
     """
-    dense = trace(model, example_inputs, example_kwargs)
-    analysis = analyse(dense, allow_inexact=plan.allow_inexact)
-    cut = Cut.from_plan(plan, analysis)
-    return rebuild(model, cut, cut.program, verify(cut).runs).model
+    pair = apply_plan(plan, model, example_inputs, example_kwargs)
+    return pair.small if optimizer is None else (pair.small, carry(optimizer, pair))
 
 
 def inspect(
@@ -241,7 +266,7 @@ def inspect(
     Raises:
         UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
     """
-    state = traced(model, example_inputs, example_kwargs, progress)
+    state = traced(unwrap(model), example_inputs, example_kwargs, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     return Pipeline((first,)).run(state)[Analysis]
 

@@ -38,7 +38,11 @@ def first_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def _public(inside: ast.Module | ast.ClassDef) -> Iterator[Documented]:
     for node in inside.body:
-        if isinstance(node, Documented) and not node.name.startswith("_"):
+        if (
+            isinstance(node, Documented)
+            and not node.name.startswith("_")
+            and not any(isinstance(d, ast.Name) and d.id == "overload" for d in node.decorator_list)
+        ):
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from _public(node)

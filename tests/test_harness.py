@@ -12,7 +12,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import PassError
-from graphprune.ir.program import clone, relift, unlift
+from graphprune.ir.program import clone, unlift
+from graphprune.ir.relift import relift
 from graphprune.pipeline import State, TransformPass
 from tests import nets
 from tests.harness import apply_and_check, operators

@@ -23,12 +23,14 @@ from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, Labels
 from graphprune.axes.layout import Layout
 from graphprune.axes.polynomial import Costs, Polynomial, total
+from graphprune.ir.data_sizes import DataSizes
 from graphprune.ir.nodes import size_hint
-from graphprune.ir.program import unlift
+from graphprune.ir.program import unlift, user_inputs
 from graphprune.ops import Facts
 from graphprune.ops.facts import Result
 
 from .groups import Group, Grouping, group_labels
+from .measure_sizes import measure_sizes
 from .propagate import Propagation
 
 __all__ = ["Analysis", "analyse"]
@@ -49,6 +51,7 @@ class Analysis:
         constant_calls: calls whose results depend on stored tensors alone (constant folding).
         grouping: the groups.
         costs: their costs.
+        data_sizes: the sizes of the program that depend on values, from a run on its example inputs.
         allow_inexact: whether axes that inexact statistics run over may be cut too.
         program: the program that the graph was unlifted from, if there was one.
     """
@@ -63,6 +66,7 @@ class Analysis:
     constant_calls: frozenset[fx.Node]
     grouping: Grouping
     costs: Costs
+    data_sizes: DataSizes
     allow_inexact: bool = False
     program: ExportedProgram | None = None
 
@@ -138,9 +142,14 @@ def analyse(
 
     Returns:
         The analysis. It never fails on an unknown operator: that freezes what it touches.
+
+    Raises:
+        TraceError: if sizes depend on values, and there are no example inputs with values.
     """
     module = unlift(program) if isinstance(program, ExportedProgram) else program
-    propagation = Propagation(module, free_inputs, allow_inexact)
+    inputs = user_inputs(program) if isinstance(program, ExportedProgram) else []
+    data_sizes = measure_sizes(module, inputs)
+    propagation = Propagation(module, free_inputs, allow_inexact, data_sizes)
     while True:
         propagation.to_fixpoint()
         propagation.freeze_unseen()
@@ -167,6 +176,7 @@ def analyse(
         propagation.constant_calls,
         grouping,
         costs,
+        data_sizes,
         allow_inexact,
         program if isinstance(program, ExportedProgram) else None,
     )

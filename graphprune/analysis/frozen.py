@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Labels
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from torch import fx
 
     from graphprune.axes.labels import Axis
+    from graphprune.ops import Facts
 
     from .analyse import Analysis
 
@@ -51,23 +54,17 @@ def unknown_operators(analysis: Analysis) -> list[fx.Node]:
 
 
 def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
-    """List what is frozen on channel axes of operators that cost MACs, largest share first."""
-    first = _first_freeze(analysis.labels)
-    names = _axis_names(analysis)
-    shares: dict[int, float] = {}
-    axes: dict[int, dict[str, int]] = {}
+    """List what is frozen on channel axes of parameters, largest share of the MACs first.
+
+    These are the axes of operators that cost MACs, those behind weights that are computed from
+    parameters, and parameters of which nothing can be cut for a reason that isn't among these.
+    """
+    found = _FrozenAxes(analysis)
     for node, facts in analysis.facts.items():
-        freezing: set[int] = set()
-        for axis in {id(a): a for term in facts.macs for a in term.axes}.values():
-            if id(axis) not in names:
-                continue
-            links, counts = _links(analysis.labels, first, axis)
-            freezing.update(links)
-            for link, count in zip(links, counts, strict=True):
-                axes.setdefault(link, {})[names[id(axis)]] = count
-        macs = analysis.macs_of(node).at(analysis.widths) if freezing else 0.0
-        for link in freezing:
-            shares[link] = shares.get(link, 0.0) + macs
+        if facts.macs:
+            found.read(node, facts)
+    found.read_rest()
+    axes, shares = found.axes, found.macs
     total = max(analysis.dense_macs, 1.0)
     entries: dict[tuple[str, str, str], Frozen] = {}
     for link, where in axes.items():
@@ -78,7 +75,7 @@ def frozen(analysis: Analysis) -> tuple[Frozen, ...]:
             source_line(node),
             tuple(where),
             sum(where.values()),
-            shares[link] / total,
+            shares.get(link, 0.0) / total,
             _is_unknown(analysis, node),
         )
         key = (entry.reason, entry.operator, entry.where)
@@ -98,14 +95,93 @@ def _joined(a: Frozen, b: Frozen) -> Frozen:
     )
 
 
-def _axis_names(analysis: Analysis) -> dict[int, str]:
-    named = (
-        (name, dim, axis)
-        for name, layout in analysis.axes.items()
-        for dim, axis in enumerate(layout)
-        if axis.shape[1]
-    )
-    return {id(axis): f"{name}:{dim}" for name, dim, axis in reversed(list(named))}
+class _FrozenAxes:
+    """Collector of the frozen axes of parameters, by the link that froze them.
+
+    Attributes:
+        axes: link -> name of each parameter axis -> how many of its rows it froze.
+        macs: link -> the MACs of the calls that have such an axis.
+    """
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.axes: dict[int, dict[str, int]] = {}
+        self.macs: dict[int, float] = {}
+        self._analysis = analysis
+        self._first = _first_freeze(analysis.labels)
+        self._computed = _computed(analysis)
+        self._own = {
+            (name, dim): axis
+            for name, layout in analysis.axes.items()
+            for dim, axis in enumerate(layout)
+            if axis.shape[1]
+        }
+        self._names = {id(axis): key for key, axis in reversed(self._own.items())}
+
+    def read(self, node: fx.Node, facts: Facts) -> None:
+        """Collect the frozen axes of one call's operands."""
+        links: set[int] = set()
+        for axis in {id(a): a for term in facts.macs for a in term.axes}.values():
+            own = self._names.get(id(axis))
+            links.update(self._add([own] if own else self._behind(node, axis)))
+        macs = self._analysis.macs_of(node).at(self._analysis.widths) if links else 0.0
+        for link in links:
+            self.macs[link] = self.macs.get(link, 0.0) + macs
+
+    def read_rest(self) -> None:
+        """Collect parameters that are frozen whole for reasons that were not met yet."""
+        met = set(self.axes)
+        for name, layout in self._analysis.axes.items():
+            keys = [(name, dim) for dim, axis in enumerate(layout) if axis.shape[1]]
+            whole = all(not self._analysis.labels.resolve(self._own[key]).shape[1] for key in keys)
+            is_parameter = isinstance(self._analysis.tensors[name], torch.nn.Parameter)
+            if is_parameter and whole and not met & {x for key in keys for x in self._links(key)}:
+                self._add(keys)
+
+    def _add(self, keys: Iterable[tuple[str, int]]) -> set[int]:
+        """Enter the frozen rows of some axes, and return the links that froze them."""
+        links: set[int] = set()
+        for name, dim in keys:
+            for link, count in self._links((name, dim)).items():
+                self.axes.setdefault(link, {})[f"{name}:{dim}"] = count
+                links.add(link)
+        return links
+
+    def _links(self, key: tuple[str, int]) -> dict[int, int]:
+        return _links(self._analysis.labels, self._first, self._own[key])
+
+    def _behind(self, node: fx.Node, axis: Axis) -> list[tuple[str, int]]:
+        """List the axes of stored tensors that were frozen with an axis of a weight computed from them."""
+        if not axis.shape[1]:
+            return []
+        links = _links(self._analysis.labels, self._first, axis).keys()
+        sources = _sources(node, self._computed)
+        keys = [key for key in self._own if key[0] in sources and links & self._links(key).keys()]
+        return [key for key in keys if len(self._own[key]) == len(axis)] or keys
+
+
+def _computed(analysis: Analysis) -> set[fx.Node]:
+    """Find the calls that depend on stored tensors alone, those that write into some of them included."""
+    found: set[fx.Node] = set()
+    for node in analysis.nodes:
+        inputs = node.all_input_nodes
+        if inputs and all(n in found or n.op == "get_attr" for n in inputs):
+            found.add(node)
+    return found
+
+
+def _sources(node: fx.Node, computed: Collection[fx.Node]) -> set[str]:
+    """Find the stored tensors that a call's operands are computed from, by calls on such alone."""
+    sources: set[str] = set()
+    seen = {n for n in node.all_input_nodes if n in computed}
+    pending = list(seen)
+    while pending:
+        call = pending.pop()
+        if call.op == "get_attr":
+            sources.add(str(call.target))
+        new = [n for n in call.all_input_nodes if n not in seen]
+        seen.update(new)
+        pending += new
+    return sources
 
 
 def coupling_classes(labels: Labels) -> NDArray[np.int64]:
@@ -135,12 +211,12 @@ def _first_freeze(labels: Labels) -> NDArray[np.int64]:
     return np.where(known, links[np.where(known, order[roots], 0)], -1)
 
 
-def _links(labels: Labels, first: NDArray[np.int64], axis: Axis) -> tuple[list[int], list[int]]:
+def _links(labels: Labels, first: NDArray[np.int64], axis: Axis) -> dict[int, int]:
+    """Count the frozen rows of an axis by the link that froze them."""
     resolved = labels.resolve(axis)
     empty = (resolved == FROZEN).all(axis=1) if resolved.shape[1] else np.ones(len(axis), bool)
     links, counts = np.unique(first[axis[empty, 0]], return_counts=True)
-    known = links >= 0
-    return links[known].tolist(), counts[known].tolist()
+    return {int(k): int(n) for k, n in zip(links, counts, strict=True) if k >= 0}
 
 
 def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
@@ -166,4 +242,5 @@ def reason_of(analysis: Analysis, node: fx.Node) -> str:
     if node in analysis.facts and analysis.facts[node].mixes:
         opens = "; allow_inexact cuts through it" if analysis.facts[node].opens else ""
         return f"mix: {operator_of(node)} takes statistics over the axis{opens}"
-    return f"{operator_of(node)} needs the axis whole"
+    because = analysis.facts[node].because if node in analysis.facts else ""
+    return f"{operator_of(node)} {because or 'needs the axis whole'}"

@@ -6,18 +6,19 @@ Parameters own the labels; activations only borrow them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from graphprune.axes.labels import Axis, Labels, unlabelled
+from graphprune.axes.labels import FROZEN, Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
 from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.nodes import is_continuous, size_hint
+from graphprune.ir.data_sizes import DataSizes
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
@@ -37,10 +38,18 @@ class Propagation:
         module: the graph.
         free_inputs: leave inputs and outputs free to be cut.
         allow_inexact: let axes be cut that inexact statistics run over.
+        data_sizes: the sizes of the graph that depend on values.
     """
 
-    def __init__(self, module: fx.GraphModule, free_inputs: bool, allow_inexact: bool) -> None:
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        free_inputs: bool,
+        allow_inexact: bool,
+        data_sizes: DataSizes,
+    ) -> None:
         self.module = module
+        self.data_sizes = data_sizes
         self.free_inputs = free_inputs
         self.allow_inexact = allow_inexact
         self.labels = Labels()
@@ -114,7 +123,7 @@ class Propagation:
         cache = self._caches.setdefault(node, {})
         for dim, size in enumerate(value.shape):
             if (key, dim) not in cache:
-                n = size_hint(size)
+                n = self.data_sizes.of(size)
                 cache[key, dim] = self.labels.fresh(n) if n > 1 else unlabelled(n)
         return tuple(cache[key, dim] for dim in range(value.ndim))
 
@@ -136,28 +145,53 @@ class Propagation:
             quiet=self._is_quiet,
             allow_inexact=self.allow_inexact,
             on_constants=node in self.constant_calls,
+            data_sizes=self.data_sizes,
         )
         facts = call.facts
         facts.result = entry.apply(call)
-        facts.quiet |= entry.quiet and all(map(self._is_quiet, node.all_input_nodes))
-        self._overwritten |= not facts.quiet and _writes_into_shared(node)
+        if facts.loud is None and entry.quiet:
+            facts.loud = self._moved(node, facts.result)
+        self._overwritten |= facts.loud != () and _writes_into_shared(node)
         self.facts[node] = facts
         return facts.result
 
-    def _is_quiet(self, node: fx.Node) -> bool:
-        """Whether zero rows of parameters give zero rows of a value, for every channel.
+    def _is_quiet(self, node: fx.Node, axes: Sequence[Axis] = ()) -> bool:
+        """Whether zero rows of parameters give zero rows of a value, along some of its axes or all.
 
-        True for a value none of whose rows can go; for stored tensors; and for inputs, which the
-        tests of operators free and silence themselves.
+        True along an axis none of whose rows can go; for stored tensors, and weights computed from such
+        alone, which might be stored as well; and for inputs, which the tests of operators free and
+        silence themselves.
         """
-        if node.target is operator.getitem:
-            node = node.args[0]  # type: ignore[assignment]
+        loud = {id(axis) for axis in self._loud(node)}
+        return not any(
+            id(axis) in loud and self.labels.resolve(axis).shape[1]
+            for axis in axes or self._axes_of(node)
+        )
+
+    def _loud(self, node: fx.Node) -> Sequence[Axis]:
+        """List the axes of a value along which it isn't known to be quiet."""
+        source = node.args[0] if node.target is operator.getitem else node
         # an in-place call wrote values other than zero, perhaps through a view
         if self._overwritten:
-            return False
-        if node not in self.facts or self.facts[node].quiet:
-            return True
-        return not any(self.labels.resolve(axis).shape[1] for axis in self._axes_of(node))
+            return self._axes_of(node)
+        if source not in self.facts or self._is_computed_weight(source):  # type: ignore[arg-type]
+            return ()
+        loud = self.facts[source].loud  # type: ignore[index]
+        return self._axes_of(node) if loud is None else loud
+
+    def _is_computed_weight(self, node: fx.Node) -> bool:
+        return node in self.constant_calls and is_continuous(node.meta.get("val"))
+
+    def _moved(self, node: fx.Node, result: Result) -> tuple[Axis, ...]:
+        """Find the loud axes of a result that is made of its operands' rows: those with labels of theirs."""
+        loud = [self.labels.resolve(axis) for n in node.all_input_nodes for axis in self._loud(n)]
+        if not loud:
+            return ()
+        labels = np.unique(np.concatenate([axis.ravel() for axis in loud]))
+        labels = labels[labels != FROZEN]
+        return tuple(
+            axis for axis in axes_of(result) if np.isin(self.labels.resolve(axis), labels).any()
+        )
 
     def _inputs_known(self, node: fx.Node) -> bool:
         return all(

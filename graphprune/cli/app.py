@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from . import render
+from .apply import apply
 from .bench import bench
 from .compress import compress
 from .inspect import inspect
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 95},
 )
-for command in (inspect, plan, compress, verify, report, bench, profile, sweep):
+for command in (inspect, plan, compress, apply, verify, report, bench, profile, sweep):
     app.command(no_args_is_help=True)(command)
 app.command()(passes)
 

@@ -17,6 +17,7 @@ from . import option_values, options, output, processes, render
 from .progress import working
 
 if TYPE_CHECKING:
+    from graphprune.export.onnx_file import OnnxFile
     from graphprune.workflow.accuracy_search import Probe
     from graphprune.workflow.result import Result
 
@@ -176,7 +177,7 @@ def compress(
             result = api.compress(
                 dense, found.inputs, **how, strict_ops=strict_ops, progress=progress
             )
-        result = replace(_told(result, name, source.file, loaded), onnx_file=found.onnx_file)
+        result = _told(result, name, source.file, loaded, found.onnx_file)
         if folder:
             result = write.write(
                 result,
@@ -279,8 +280,12 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
     return {"plan": option_values.plan(path)}
 
 
-def _told(result: Result, name: str, file: Path, loaded: float) -> Result:
-    """Add the file that the model came from to the result's report."""
+def _told(
+    result: Result, name: str, file: Path, loaded: float, onnx_file: OnnxFile | None
+) -> Result:
+    """Add the file that the model came from to the result and its report."""
+    if onnx_file:
+        result = result.from_file(onnx_file)
     seconds = {"load": loaded, **result.report.seconds}
     source = {"file": file.name, "bytes": file.stat().st_size}
     report = replace(result.report, model=name, source=source, seconds=seconds)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,18 +13,21 @@ from graphprune.errors import GraphpruneError, LoadError, OptionError, PlanError
 
 if TYPE_CHECKING:
     from graphprune.loading import Loaded
+    from graphprune.loading.training_checkpoint import TrainingCheckpoint
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.plan.plan import Plan
 
 __all__ = [
     "ModelSource",
     "budgets",
+    "callable_of",
     "latency_table",
     "numbers",
     "plan",
     "rounding",
     "sizes",
     "sources",
+    "users_code",
 ]
 
 
@@ -75,13 +80,9 @@ class ModelSource:
         Raises:
             LoadError: if it can't be read.
         """
-        from graphprune.errors import first_line
-        from graphprune.ir.trace import FORWARD_ERRORS, user_line
         from graphprune.loading import load
 
-        if self.arch or self.trust_pickle:
-            _import_from_here()
-        try:
+        with self._users_code():
             return load(
                 self.file,
                 arch=self.arch,
@@ -89,12 +90,74 @@ class ModelSource:
                 trust_pickle=self.trust_pickle,
                 ignore_extra_keys=self.ignore_extra_keys,
             )
-        except (*FORWARD_ERRORS, OSError, SystemExit) as error:  # from the user's own code
-            raise LoadError(
-                f"{self.arch or self.path} fails: {type(error).__name__}: {first_line(error)}",
-                where=user_line(error),
-                hint="check --arch",
-            ) from error
+
+    def read_checkpoint(self) -> TrainingCheckpoint:
+        """Read the file as a checkpoint of a training run.
+
+        Raises:
+            LoadError: if it can't be read.
+        """
+        from graphprune.loading.training_checkpoint import load_training_checkpoint
+
+        with self._users_code():
+            return load_training_checkpoint(
+                self.file, arch=self.arch, inputs=self.inputs, trust_pickle=self.trust_pickle
+            )
+
+    @contextmanager
+    def _users_code(self) -> Generator[None]:
+        """Turn whatever the user's own code raises into an error that names it."""
+        if self.arch or self.trust_pickle:
+            _import_from_here()
+        with users_code(str(self.arch or self.path), "check --arch"):
+            yield
+
+
+@contextmanager
+def users_code(name: str, hint: str) -> Generator[None]:
+    """Turn whatever the user's own code raises into a ``LoadError``.
+
+    Args:
+        name: what is run.
+        hint: what to do about it.
+    """
+    from graphprune.errors import first_line
+    from graphprune.ir.trace import FORWARD_ERRORS, user_line
+
+    try:
+        yield
+    except (*FORWARD_ERRORS, OSError, SystemExit) as error:
+        raise LoadError(
+            f"{name} fails: {type(error).__name__}: {first_line(error)}",
+            where=user_line(error),
+            hint=hint,
+        ) from error
+
+
+def callable_of(option: str, name: str) -> Callable[..., Any]:
+    """Find the user's function that ``package.module:callable`` names.
+
+    Args:
+        option: the flag, for errors of its code.
+        name: of the function.
+
+    Returns:
+        The function; whatever it raises is a ``LoadError``.
+
+    Raises:
+        LoadError: if there is no such thing.
+    """
+    from graphprune.loading.factories import resolve
+
+    _import_from_here()
+    with users_code(name, f"check {option}"):
+        function = resolve(name)
+
+    def called(*args: Any) -> Any:
+        with users_code(name, f"check {option}"):
+            return function(*args)
+
+    return called
 
 
 def budgets(**amounts: str) -> dict[str, Any]:

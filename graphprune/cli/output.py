@@ -60,15 +60,15 @@ def new_folder(path: Path, *, force: bool) -> Generator[Path]:
 
 
 @contextmanager
-def new_file(path: Path, *, force: bool) -> Generator[Callable[[str], None]]:
-    """Make a text file to fill; it appears at ``path`` when the block ends, and not if it fails.
+def new_file(path: Path, *, force: bool) -> Generator[Callable[[str | bytes], None]]:
+    """Make a file to fill; it appears at ``path`` when the block ends, and not if it fails.
 
     Args:
         path: where it shall be.
         force: replace a file that is there already.
 
     Yields:
-        A function that takes the text.
+        A function that takes the content, text or bytes.
     """
     target = _target(path)
     kind = _kind(target)
@@ -77,10 +77,11 @@ def new_file(path: Path, *, force: bool) -> Generator[Callable[[str], None]]:
     if kind is not None and not force:
         raise OutputError(f"{path} exists", hint="pass --force to replace it")
     with _partial(target, path, lambda p: p.touch(exist_ok=False)) as partial:
-        text: list[str] = []
-        yield text.append
+        parts: list[str | bytes] = []
+        yield parts.append
+        data = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
         with _reported(path):
-            partial.write_text("".join(text), encoding="utf-8")
+            partial.write_bytes(data)
             _sync(partial)
             partial.replace(target)
 

@@ -16,7 +16,8 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.axes.kept import Kept
 from graphprune.errors import InternalError
-from graphprune.ir.program import fingerprint, relift
+from graphprune.ir.program import fingerprint
+from graphprune.ir.relift import relift
 from graphprune.pipeline import RunFact
 from graphprune.plan.plan import Plan
 

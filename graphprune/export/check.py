@@ -20,7 +20,7 @@ from graphprune.ir.program import unlift, user_inputs
 from graphprune.ops import traits_of
 from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, to_float64
-from graphprune.verify.inputs import native_inputs, size_growths
+from graphprune.verify.inputs import leading_size, native_inputs, size_growths
 from graphprune.verify.oracle import error, run
 from graphprune.verify.rounding import DRAWS, MOST_TOLERANCE, ROUNDING, allowed_error
 
@@ -64,11 +64,13 @@ class OnnxCheck:
         tolerance: the bound on it.
         rounding: what the program's own precision loses on the same inputs, against float64;
             measured only where the error is above the usual bound.
+        batches: leading sizes of the first input that were run.
     """
 
     max_error: float
     tolerance: float
     rounding: float = 0.0
+    batches: tuple[int, ...] = ()
 
     @property
     def excess(self) -> float:
@@ -145,6 +147,7 @@ class _Pair:
             max(check.max_error for check in checks),
             max(check.tolerance for check in checks),
             max(check.rounding for check in checks),
+            tuple(dict.fromkeys(size for check in checks for size in check.batches)),
         )
 
     def _checked(self, program: ExportedProgram, grow: int, seed: int) -> OnnxCheck:
@@ -173,11 +176,12 @@ class _Pair:
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
         pairs = zip(got, expected, strict=True)
         worst = max((_difference(a, b, self.floor) for a, b in pairs), default=0.0)
+        sizes = (leading_size(inputs),)
         if worst <= self.least:
-            return OnnxCheck(worst, self.least)
+            return OnnxCheck(worst, self.least, batches=sizes)
         wide = [to_float64(x) for x in inputs]
         lost = error(own, run(Float64Interpreter(self.graph), wide, rounded=True))
-        return OnnxCheck(worst, allowed_error(self.least, lost), lost)
+        return OnnxCheck(worst, allowed_error(self.least, lost), lost, sizes)
 
 
 def _advice(check: OnnxCheck, least: float) -> str:

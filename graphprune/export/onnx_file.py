@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .check import OnnxCheck
 from .io_names import IONames
 
 __all__ = ["OnnxFile"]
@@ -23,9 +24,11 @@ class OnnxFile:
             program's tensor with the same values.
         counts: name of a list of numbers that is known on the example inputs, such as sizes -> how
             many they are.
+        check: of the program against the file in onnxruntime.
     """
 
     data: bytes = field(repr=False)
     names: IONames
     tensors: Mapping[str, str] = field(repr=False)
     counts: Mapping[str, int] = field(repr=False)
+    check: OnnxCheck

@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from graphprune.ir.program import clone
+from graphprune.ops import traits_of
 
 if TYPE_CHECKING:
     import onnx
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["has_sigmoid", "unsaturated", "unsaturated_onnx"]
 
 aten = torch.ops.aten
-_SIGMOIDS = (aten.sigmoid.default, aten.sigmoid_.default)
-_TIMES_SIGMOID = (aten.silu.default, aten.silu_.default)
 
 
 def has_sigmoid(graph: fx.Graph) -> bool:
     """Whether a graph calls a sigmoid, alone or in SiLU."""
-    return any(node.target in (*_SIGMOIDS, *_TIMES_SIGMOID) for node in graph.nodes)
+    return any(traits_of(node).sigmoid for node in graph.nodes)
 
 
 def unsaturated(module: fx.GraphModule) -> fx.GraphModule:
@@ -35,7 +34,7 @@ def unsaturated(module: fx.GraphModule) -> fx.GraphModule:
     copy = clone(module)
     graph = copy.graph
     for node in list(graph.nodes):
-        if node.target not in (*_SIGMOIDS, *_TIMES_SIGMOID):
+        if not (kind := traits_of(node).sigmoid):
             continue
         (x,) = node.args
         with graph.inserting_before(node):
@@ -43,7 +42,7 @@ def unsaturated(module: fx.GraphModule) -> fx.GraphModule:
             grown = graph.call_function(aten.log1p.default, (size,))
             sign = graph.call_function(aten.sign.default, (x,))
             new = graph.call_function(aten.mul.Tensor, (sign, grown))
-            if node.target in _TIMES_SIGMOID:
+            if kind == "times":
                 new = graph.call_function(aten.mul.Tensor, (x, new))
         node.replace_all_uses_with(new)
         graph.erase_node(node)

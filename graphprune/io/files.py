@@ -12,7 +12,7 @@ from typing import Any
 
 from graphprune.errors import OutputError
 
-__all__ = ["write_bytes", "write_checkpoint", "writing"]
+__all__ = ["saved", "write_bytes", "write_checkpoint", "writing"]
 
 
 @contextmanager
@@ -52,8 +52,14 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OutputError: if it can't be written.
     """
+    write_bytes(path, saved(dict(content)))
+
+
+def saved(content: Any) -> bytes:
+    """Return the bytes of the file that ``torch.save`` writes."""
     import torch
 
+    # Into memory first: torch reports a full disk as a RuntimeError without a cause.
     buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    write_bytes(path, buffer.getvalue())
+    torch.save(content, buffer)
+    return buffer.getvalue()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import size_hint
+from .nodes import is_data_dependent, size_hint
 from .program import state
 
 __all__ = ["constant_calls"]
@@ -42,9 +42,14 @@ def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset
 
 
 def _elements(node: fx.Node) -> int:
+    """Count the elements of a call's results; those that stored values decide the number of don't count."""
     value = node.meta.get("val")
     values = value if isinstance(value, list | tuple) else [value]
-    return sum(math.prod(map(size_hint, v.shape)) for v in values if isinstance(v, torch.Tensor))
+    return sum(
+        math.prod(map(size_hint, v.shape))
+        for v in values
+        if isinstance(v, torch.Tensor) and not is_data_dependent(v)
+    )
 
 
 def _is_pure(target: Any) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 import sympy
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.errors import InternalError
 
 __all__ = [
     "arguments",
@@ -17,15 +20,14 @@ __all__ = [
     "evaluate",
     "is_comparable",
     "is_continuous",
+    "is_data_dependent",
+    "open_symbols",
     "set_argument",
     "shape",
     "size_hint",
     "source_line",
     "split_arguments",
 ]  # fmt: skip
-
-UNKNOWN_SIZE = 8
-"""Stand-in for a size that is known only once the model runs."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
@@ -79,23 +81,44 @@ def evaluate(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
     return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
-def size_hint(size: int | torch.SymInt) -> int:
+def size_hint(size: int | torch.SymInt, measured: Mapping[sympy.Symbol, int] | None = None) -> int:
     """Convert a size to a plain int; a symbolic one takes its value on the example inputs.
 
-    What depends on values, such as how many rows a mask selects, counts as ``UNKNOWN_SIZE``.
+    Args:
+        size: the size.
+        measured: symbols of sizes that depend on values -> what they were in a run; see ``data_sizes``.
     """
     if isinstance(size, int):
         return size
     if size.node.hint is not None:
         return int(size.node.hint)
-    expression, environment = size.node.expr, size.node.shape_env
+    value = size.node.expr.subs({**_known(size), **(measured or {})})
+    if not value.is_number:
+        raise InternalError(f"the size {size} depends on values, and no run has measured it")
+    return int(value)
+
+
+def open_symbols(size: torch.SymInt) -> frozenset[sympy.Symbol]:
+    """List the symbols in a size whose values no example input gives: the size depends on values."""
+    if size.node.hint is not None:
+        return frozenset()
+    return frozenset(size.node.expr.free_symbols - _known(size).keys())
+
+
+def _known(size: torch.SymInt) -> Mapping[sympy.Symbol, Any]:
+    environment = size.node.shape_env
     # Older versions of torch call it var_to_val.
-    known = getattr(environment, "backed_var_to_val", None) or environment.var_to_val
-    return int(
-        expression.xreplace({
-            s: known.get(s, sympy.Integer(UNKNOWN_SIZE)) for s in expression.free_symbols
-        })
-    )
+    return getattr(environment, "backed_var_to_val", None) or environment.var_to_val
+
+
+def is_data_dependent(value: Any) -> bool:
+    """Whether the shape of a traced value, or of one of several, depends on values."""
+    sizes = [
+        size
+        for leaf in pytree.tree_leaves(value)
+        for size in (leaf.shape if isinstance(leaf, torch.Tensor) else [leaf])
+    ]
+    return any(isinstance(size, torch.SymInt) and bool(open_symbols(size)) for size in sizes)
 
 
 def is_continuous(value: Any) -> bool:
@@ -112,15 +135,12 @@ def is_comparable(value: Any) -> bool:
     return (
         isinstance(tensor, torch.Tensor)
         and tensor.is_floating_point()
-        and all(
-            not isinstance(size, torch.SymInt) or size.node.hint is not None
-            for size in tensor.shape
-        )
+        and not is_data_dependent(tensor)
     )
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """Give the shape of a node's tensor value on the example inputs."""
+    """Give the shape of a node's tensor value on the example inputs, where it depends on no values."""
     return tuple(size_hint(size) for size in node.meta["val"].shape)
 
 

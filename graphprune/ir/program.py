@@ -1,7 +1,7 @@
 """Convert between an ExportedProgram and the graph that all passes edit, a ``torch.fx.GraphModule``.
 
 In the unlifted form parameters and buffers are ``get_attr`` nodes that carry their qualified
-names, so a pass edits tensors and arguments with plain torch.fx. ``relift`` exports the
+names, so a pass edits tensors and arguments with plain torch.fx. ``relift.py`` exports the
 result again, which re-infers every shape and proves that the graph is still well formed.
 """
 
@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from .dynamic_shapes import bounds, input_dims, shapes_by_parameter
-from .example_inputs import separated
 from .inline_regions import inline_regions
 from .nodes import shape, size_hint
 
@@ -34,9 +33,9 @@ __all__ = [
     "fingerprint",
     "grown_shapes",
     "input_names",
+    "input_nodes",
     "lift",
     "output_names",
-    "relift",
     "state",
     "unguarded",
     "unlift",
@@ -85,24 +84,6 @@ def _rms_norm_arguments(node: fx.Node) -> tuple[Any, Any, Any, Any]:
     return given["input"], given["normalized_shape"], given.get("weight"), given.get("eps")
 
 
-def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
-    """Export an edited graph again, with the inputs and dynamic dimensions of ``like``."""
-    if like.example_inputs is None:
-        raise ValueError("the program carries no example inputs")
-    args, kwargs = separated(like.example_inputs)
-    wanted = dynamic_dims(like)
-    if any(dim for dims in wanted.values() for dim in dims):
-        # Sizes such as a strided convolution's hold only beyond some least input: torch finds it.
-        shapes = _dynamic_shapes(module, like, args, kwargs, inferred=True)
-        program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
-        if {n: [*d] for n, d in dynamic_dims(program).items()} == {
-            n: [*d] for n, d in wanted.items()
-        }:
-            return program
-    shapes = _dynamic_shapes(module, like, args, kwargs)
-    return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
-
-
 def lift(module: fx.GraphModule) -> ExportedProgram:
     """Export an unlifted graph that isn't tied to a program; inputs are read off its metadata."""
     placeholders = module.graph.find_nodes(op="placeholder")
@@ -123,31 +104,8 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
     )
 
 
-def _dynamic_shapes(
-    module: fx.GraphModule,
-    program: ExportedProgram,
-    args: Any,
-    kwargs: Any,
-    *,
-    inferred: bool = False,
-) -> Any:
-    """Build the ``dynamic_shapes`` argument that reproduces a program's symbolic dimensions.
-
-    With ``inferred``, torch finds the bounds of all dimensions but the leading ones.
-    """
-    dims: dict[str, Any] = {}
-    leaves = [input_dims(node, program, dims) for node in _input_nodes(program)]
-    if inferred:
-        leaves = [
-            None if leaf is None else {d: dim if d == 0 else Dim.AUTO for d, dim in leaf.items()}
-            for leaf in leaves
-        ]
-    _, spec = pytree.tree_flatten((args, kwargs))
-    by_position, by_name = pytree.tree_unflatten(leaves, spec)
-    return shapes_by_parameter(module, by_position, by_name)
-
-
-def _input_nodes(program: ExportedProgram) -> list[fx.Node]:
+def input_nodes(program: ExportedProgram) -> list[fx.Node]:
+    """List the nodes of the user's inputs, flattened, in graph order."""
     names = set(input_names(program))
     return [n for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
 
@@ -177,7 +135,7 @@ def call_arguments(program: ExportedProgram, leaves: Sequence[Any]) -> tuple[Any
 def dynamic_dims(program: ExportedProgram) -> dict[str, dict[int, str]]:
     """Map the name of each input to its dynamic dimensions: {dimension: name of the symbolic size}."""
     dims: dict[str, dict[int, str]] = {}
-    for node in _input_nodes(program):
+    for node in input_nodes(program):
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
             sizes = enumerate(value.shape)
@@ -211,7 +169,7 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
 def _with_sizes(program: ExportedProgram, leading: int, others: int) -> dict[str, tuple[int, ...]]:
     """Compute the shapes of inputs where symbolic sizes that lead, and others, are larger."""
     values: dict[sympy.Symbol, int] = {}
-    nodes = [n for n in _input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
+    nodes = [n for n in input_nodes(program) if isinstance(n.meta.get("val"), torch.Tensor)]
     for node in nodes:
         for dim, size in enumerate(node.meta["val"].shape):
             if isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:

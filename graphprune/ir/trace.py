@@ -22,6 +22,7 @@ from graphprune.errors import LoadError, TraceError, first_line
 
 from .dynamic_shapes import shapes_by_parameter
 from .example_inputs import separated
+from .unwrap import unwrap
 
 __all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]
 
@@ -50,7 +51,7 @@ def trace(
     process, so that torch.export sees what they hold.
 
     Args:
-        model: any module that torch.export can capture.
+        model: any module that torch.export can capture, taken out of torch's own wrappers.
         args: example positional inputs. Tensors whose first dimension equals that of the
             first tensor are taken to be batched. On the meta device, model and inputs have no
             values, and the model is not run first.
@@ -61,7 +62,7 @@ def trace(
         LoadError: if the model can't run on the inputs.
         TraceError: if torch.export can't capture it.
     """
-    named = dict(kwargs or {})
+    model, named = unwrap(model), dict(kwargs or {})
     with evaluation_mode(model):
         _register_dataclasses((args, named))
         if not _on_meta(args, named):
@@ -84,8 +85,6 @@ def trace(
 
 
 def _advice(model: torch.nn.Module) -> str:
-    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
-        return "it wraps a model for distributed training: give its .module"
     scripted = [
         name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
     ]

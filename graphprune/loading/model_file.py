@@ -7,6 +7,7 @@ with ``weights_only=True`` everywhere but behind ``trust_pickle``.
 from __future__ import annotations
 
 import inspect
+import logging
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from graphprune.errors import LoadError, first_line
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.io.tensor_files import read_safetensors
 from graphprune.ir.trace import trace
+from graphprune.ir.unwrap import unwrap, wrappers
 
 from . import factories, state_dict
 from .example_tensors import in_order, parse_input
@@ -28,7 +30,9 @@ from .pt2 import READ_ERRORS, load_program, unpickled
 from .torchscript import load_script
 from .zip_archive import Archive, open_archive
 
-__all__ = ["Loaded", "check_finite", "load", "read_checkpoint"]
+__all__ = ["Loaded", "check_finite", "examples", "load", "read_checkpoint", "read_content"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,10 @@ def _read(
         else _unpickled(path, archive, trust_pickle)
     )
     if (module := _module(content, path)) is not None:
-        return Loaded(model=module, inputs=_examples(inputs, arch, module))
+        if wrapped := wrappers(module):
+            logger.warning("%s: taken out of what wraps it: %s", path.name, ", ".join(wrapped))
+        module = unwrap(module)
+        return Loaded(model=module, inputs=examples(inputs, arch, module))
     if not arch:
         raise LoadError(
             f"{path.name} holds weights without an architecture",
@@ -118,7 +125,7 @@ def _read(
         )
     model = factories.build(arch)
     state_dict.fill(model, content, path.name, ignore_extra_keys=ignore_extra_keys)
-    return Loaded(model=model, inputs=_examples(inputs, arch, model))
+    return Loaded(model=model, inputs=examples(inputs, arch, model))
 
 
 def _module(content: Any, path: Path) -> torch.nn.Module | None:
@@ -137,7 +144,7 @@ def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedPr
             hint="if you trust where it comes from, say so; safer: a .pt2",
             options=("trust_pickle",),
         )
-    return trace(load_script(path), _examples(inputs, "", None))
+    return trace(load_script(path), examples(inputs, "", None))
 
 
 def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
@@ -154,6 +161,21 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
         ) from error
     except (*READ_ERRORS, RecursionError) as error:
         raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
+
+
+def read_content(path: Path, *, trust_pickle: bool) -> Any:
+    """Read whatever ``torch.save`` wrote into a file.
+
+    Args:
+        path: the file.
+        trust_pickle: whether the file may run code when it is read.
+
+    Raises:
+        LoadError: if there is no such file, or it can't be read, or only by running code.
+    """
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}")
+    return _unpickled(path, open_archive(path), trust_pickle)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -204,7 +226,12 @@ def check_finite(
                 )
 
 
-def _examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
+def examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
+    """Make example inputs of what was said of them, or of what the module of ``arch`` returns.
+
+    Raises:
+        LoadError: if neither says what the model takes.
+    """
     if inputs:
         kinds = (
             {p.dtype for p in model.parameters() if p.is_floating_point()}

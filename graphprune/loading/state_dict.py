@@ -10,7 +10,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["fill", "only"]
+__all__ = ["fill", "only", "tied_values", "unprefixed"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def fill(
         LoadError: if names, shapes or kinds of numbers differ, or there are several state dicts.
     """
     own = model.state_dict()
-    state = _unwrapped(_state_dict(content, file), own)
+    _, state = unprefixed(_state_dict(content, file), own)
     extra = [name for name in state if name not in own]
     if ignore_extra_keys and extra:
         logger.warning("%s: ignored %s", file, ", ".join(f"{name!a:.80}" for name in extra))
@@ -45,7 +45,7 @@ def fill(
                 hint="quantised weights have to be restored first",
             )
     try:
-        model.load_state_dict({**_tied(model, own, state), **state})
+        model.load_state_dict({**tied_values(model, own, state), **state})
     except (RuntimeError, TypeError, AttributeError) as error:
         _, _, details = str(error).partition(":\n")  # below torch's headline
         said = " ".join(details.split()) or first_line(error)
@@ -95,19 +95,27 @@ def only(found: Mapping[str, Any], what: str, file: str) -> Any:
     return next(iter(found.values()), None)
 
 
-def _unwrapped(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+def unprefixed(state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Remove the prefix that all names have, if only the names without it are the module's.
 
     A wrapper's own counters have no prefix, such as ``n_averaged`` of torch's ``AveragedModel``.
+
+    Args:
+        state: a state dict.
+        own: the module's.
+
+    Returns:
+        The prefix, and the state dict without it and without a wrapper's counters.
     """
-    shorter = state
+    shorter, prefix = state, ""
     while own.keys().isdisjoint(shorter):
         shorter = {n: v for n, v in shorter.items() if "." in n or not _is_counter(v)}
         heads = {name.partition(".")[0] for name in shorter}
         if len(heads) != 1 or any("." not in name for name in shorter):
-            return state
+            return "", state
+        prefix += f"{heads.pop()}."
         shorter = {name.partition(".")[2]: value for name, value in shorter.items()}
-    return shorter
+    return prefix, shorter
 
 
 def _is_counter(value: Any) -> bool:
@@ -118,7 +126,7 @@ def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
     return tensor.is_floating_point(), tensor.is_complex()
 
 
-def _tied(
+def tied_values(
     model: torch.nn.Module, own: Mapping[str, Any], state: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Find the values of tensors that a file leaves out because they are tied to others in it."""

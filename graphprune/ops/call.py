@@ -15,11 +15,14 @@ from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import tie
 from graphprune.errors import InternalError
-from graphprune.ir.nodes import bind, is_continuous, shape, size_hint
+from graphprune.ir.data_sizes import DataSizes
+from graphprune.ir.nodes import bind, is_continuous
 
 from .facts import Contraction, Facts, MacTerm, Result, Statistic
 
 __all__ = ["Call"]
+
+_NONE = DataSizes()
 
 
 class Call:
@@ -32,9 +35,10 @@ class Call:
         layouts: the layouts of everything computed so far.
         cache: labels that this call made in earlier passes over the graph.
         tensors: values of the parameters, buffers and constants, by ``get_attr`` node.
-        quiet: tells whether zero rows of parameters give zero rows of a node's value.
+        quiet: tells whether zero rows of parameters give zero rows of a node's value, along some of its axes.
         allow_inexact: rows may be removed from a statistic even if zero parameters don't make them zero.
         on_constants: whether the call depends on stored tensors alone, as one that computes a weight.
+        data_sizes: the sizes of the program that depend on values.
     """
 
     def __init__(
@@ -46,9 +50,10 @@ class Call:
         cache: dict[Any, Axis],
         tensors: Mapping[fx.Node, torch.Tensor],
         *,
-        quiet: Callable[[fx.Node], bool],
+        quiet: Callable[[fx.Node, Sequence[Axis]], bool],
         allow_inexact: bool,
         on_constants: bool = False,
+        data_sizes: DataSizes = _NONE,
     ) -> None:
         self.node = node
         self.labels = labels
@@ -60,6 +65,7 @@ class Call:
         self._cache = cache
         self._tensors = tensors
         self._on_constants = on_constants
+        self._data_sizes = data_sizes
         self.arguments = bind(node)
 
     def __getitem__(self, name: str) -> Any:
@@ -102,14 +108,19 @@ class Call:
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the (single) result on the example inputs."""
-        return shape(self.node)
+        return self._data_sizes.shape(self.node)
 
     @property
     def out_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the results on the example inputs; one, if the result is a tensor."""
         value = self.node.meta["val"]
         values = value if isinstance(value, list | tuple) else [value]
-        return [tuple(size_hint(n) for n in v.shape) for v in values]
+        return [tuple(map(self._data_sizes.of, v.shape)) for v in values]
+
+    def size(self, argument: str) -> int:
+        """Return an argument that is a number or a size, as a plain int."""
+        value = self.arguments[argument]
+        return self._data_sizes.of(value.meta["val"]) if isinstance(value, fx.Node) else int(value)
 
     def constant(self, value: Any) -> NDArray[np.int64] | None:
         """Return the value of an integer argument (a node or a name), if the model stores it."""
@@ -195,7 +206,7 @@ class Call:
         if self._on_constants:  # a weight's own statistic is kept at its dense value, by baking
             self.mix(*counted)
             return
-        exact = not centred and self.quiet(argument)
+        exact = not centred and self.quiet(argument, *(layout[d] for d in dims))
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
             # frozen rows are quiet, so the next pass can't tell
             self._cache["mixed"] = unlabelled(0)
@@ -210,10 +221,22 @@ class Call:
         """Whether any row of any of the axes may still be removed, as far as is known."""
         return any(axis.shape[1] and self.labels.resolve(axis).shape[1] for axis in axes)
 
-    def quiet(self, value: Any) -> bool:
-        """Whether zero rows of parameters give zero rows of an argument (a node or a name), or it is left out."""
+    def quiet(self, value: Any, *axes: Axis) -> bool:
+        """Whether zero rows of parameters give zero rows of an argument, or it is left out.
+
+        Args:
+            value: a node, or the name of an argument.
+            axes: axes of its layout; by default all.
+        """
         node = self.arguments[value] if isinstance(value, str) else value
-        return node is None or self._quiet(node)
+        return node is None or self._quiet(node, axes)
+
+    def loud(self, *axes: Axis) -> None:
+        """State along which axes of the result zero rows of parameters may leave other rows than zero.
+
+        Along all others, removed rows are zero. A rule that doesn't say leaves all of them loud.
+        """
+        self.facts.loud = tuple(axis for axis in axes if self.removable(axis))
 
     def macs(self, factor: float, *axes: Axis) -> None:
         """Count ``factor * prod(len(axis))`` multiply-accumulates."""

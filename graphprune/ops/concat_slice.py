@@ -23,6 +23,9 @@ __all__ = ["pick_rows", "stack_rows", "with_axis"]
 
 aten = torch.ops.aten
 
+_END = 2**63 - 1
+"""Bound that a slice without one is given."""
+
 
 def with_axis(layout: Layout, dim: int, axis: Axis) -> Layout:
     """Replace one axis of a layout."""
@@ -195,6 +198,7 @@ def pick_rows(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
         sample(torch.randn(2, 12), 1, 3, 9),
         sample(torch.randn(2, 12), 1, 1, None, 2),
         sample(torch.randn(2, 12), 1, -4),
+        sample(torch.randn(2, 12), 1, 0, 2**63 - 1),
     ],
     quiet=True,
 )
@@ -205,11 +209,18 @@ def slice_rows(call: Call) -> Layout:
     if not layout[dim].shape[1]:
         return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     bounds = call["start"], call["end"]
-    if any(isinstance(bound, fx.Node) for bound in bounds):
+    if bounds[0] in (None, 0) and bounds[1] in (None, _END) and call["step"] == 1:
+        return layout
+    if any(isinstance(bound, fx.Node) for bound in bounds) or _is_symbolic(call, dim):
         call.freeze(layout[dim])
         return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     rows = np.arange(len(layout[dim]))[slice(*bounds, call["step"])]
     return pick_rows(call, dim, rows)
+
+
+def _is_symbolic(call: Call, dim: int) -> bool:
+    """Whether an axis grows with a dynamic size: then the numbers of its rows say nothing of channels."""
+    return isinstance(call["self"].meta["val"].shape[dim], torch.SymInt)
 
 
 @rule(aten.narrow.default, samples=lambda: [sample(torch.randn(2, 12), 1, 3, 6)], quiet=True)
@@ -217,7 +228,8 @@ def narrow(call: Call) -> Layout:
     """Select rows ``x[start : start + length]`` along one dimension."""
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
-    if isinstance(call["start"], fx.Node) or isinstance(call["length"], fx.Node):
+    bounds = call["start"], call["length"]
+    if any(isinstance(bound, fx.Node) for bound in bounds) or _is_symbolic(call, dim):
         call.freeze(layout[dim])
         return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     start = call.dim(call["start"], len(layout[dim]))

@@ -15,7 +15,6 @@ from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 from graphprune.axes.unify import merge
-from graphprune.ir.nodes import size_hint
 
 from .call import Call
 from .registry import Sample, rule, sample, state_traits
@@ -65,7 +64,7 @@ def _spatial(call: Call) -> int:
 @rule(aten.conv3d.padding, samples=lambda: _samples_padded(3))
 def convolution(call: Call) -> Layout:
     """Convolution ``y[o] = sum over i of w[o, i] * x[i]`` in each group; weight ``[O, I/g, *kernel]``."""
-    weight, groups = call.layout("weight"), _groups(call)
+    weight, groups = call.layout("weight"), call.size("groups")
     channels, out = _input_channels(call), weight[0]
     if groups > 1:
         outer, inner = split(call.labels, channels, [groups, len(channels) // groups], call.link)
@@ -86,7 +85,7 @@ def convolution(call: Call) -> Layout:
 @rule(aten.conv_transpose3d.input, samples=lambda: _samples_transposed(3))
 def transposed_convolution(call: Call) -> Layout:
     """Transposed convolution; weight ``[I, O/g, *kernel]``, outputs of group k from inputs of group k."""
-    weight, groups = call.layout("weight"), _groups(call)
+    weight, groups = call.layout("weight"), call.size("groups")
     channels = _input_channels(call)
     call.tie(channels, weight[0])
     summed, out = weight[0], weight[1]
@@ -106,12 +105,6 @@ def _input_channels(call: Call) -> Axis:
     layout, spatial = call.layout("input"), _spatial(call)
     call.freeze(*layout[len(layout) - spatial :], *call.layout("weight")[2:])
     return layout[len(layout) - spatial - 1]
-
-
-def _groups(call: Call) -> int:
-    """Count the groups: a symbolic number where each sample has weights of its own."""
-    groups = call["groups"]
-    return size_hint(groups.meta["val"]) if isinstance(groups, fx.Node) else int(groups)
 
 
 def _rewrite_groups(call: Call, outer: Axis) -> None:
@@ -135,7 +128,7 @@ def _result(call: Call, out: Axis) -> Layout:
     spatial = _spatial(call)
     leading = call.layout("input")[: call.rank("input") - spatial - 1]
     is_quiet = call.quiet("weight") and call.quiet("bias")
-    call.facts.quiet = is_quiet and not call.removable(*leading)
+    call.loud(*leading, *([] if is_quiet else [out]))
     return (
         *leading,
         out,

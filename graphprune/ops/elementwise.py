@@ -119,7 +119,7 @@ _SCALAR = (
 
 def _pointwise(call: Call) -> Layout:
     layout = broadcast(call, _tensors(call), len(call.out_shape))
-    call.facts.quiet = _is_quiet(call, layout)
+    call.loud(*_loud(call, layout))
     return layout
 
 
@@ -127,36 +127,42 @@ _PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
 _QUOTIENTS = {aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.true_divide.Tensor}
 
 
-def _is_quiet(call: Call, result: Layout) -> bool:
-    """Whether zero rows of the operands that zero parameters make zero give zero rows of the result.
+def _loud(call: Call, result: Layout) -> list[Axis]:
+    """List the axes along which zero rows of the operands don't give zero rows of the result.
 
-    A product is where one factor is, a quotient where its numerator is and the denominator
-    isn't; of other functions the value at zero is looked up. An operand that is stretched along
-    channels isn't zero at one of them.
+    A product gives them where one factor has them, a quotient where its numerator has and none of the
+    denominator's can go; of other functions the value at zero is looked up. An operand that is
+    stretched along an axis isn't zero at one of its rows.
     """
-    operands = [
-        node for node in call.node.all_input_nodes if isinstance(node.meta.get("val"), torch.Tensor)
-    ]
-    channels = [len(result) - i for i, axis in enumerate(result) if call.removable(axis)]
-    if not channels:
-        return True
-    covered = {
-        node: {
-            i
-            for i in channels
-            if i <= len(layout := call.layout(node)) and len(layout[-i]) == len(result[-i])
+    loud: list[Axis] = []
+    for dim, axis in enumerate(result):
+        if not call.removable(axis):
+            continue
+        zero = {
+            node
+            for node in _operands(call)
+            if len(layout := call.layout(node)) >= len(result) - dim
+            and len(own := layout[dim - len(result)]) == len(axis)
+            and call.quiet(node, own)
         }
-        for node in operands
-    }
+        if not _is_quiet(call, zero):
+            loud.append(axis)
+    return loud
+
+
+def _is_quiet(call: Call, zero: set[fx.Node]) -> bool:
+    """Whether the result is zero at a row where some of the operands are."""
     if call.node.target in _PRODUCTS:
-        factors = [covered[node] for node in operands if call.quiet(node)]
-        return set(channels) <= set().union(*factors)
+        return bool(zero)
     if call.node.target in _QUOTIENTS:
-        numerator, denominator = call["self"], call["other"]
-        stays = denominator not in covered or not covered[denominator]
-        return stays and len(covered[numerator]) == len(channels) and call.quiet(numerator)
-    whole = all(call.quiet(n) and len(covered[n]) == len(channels) for n in operands)
-    return whole and _is_zero_at_zero(call)
+        divisor = call.layout(call["other"]) if call["other"] in _operands(call) else ()
+        return call["self"] in zero and not call.removable(*divisor)
+    return set(_operands(call)) == zero and _is_zero_at_zero(call)
+
+
+def _operands(call: Call) -> list[fx.Node]:
+    nodes = call.node.all_input_nodes
+    return [node for node in nodes if isinstance(node.meta.get("val"), torch.Tensor)]
 
 
 def _is_zero_at_zero(call: Call) -> bool:
@@ -327,6 +333,8 @@ state_traits(
 )
 state_traits(aten.relu.default, aten.relu_.default, rectifier=True)
 state_traits(aten.round.default, aten.round_.default, rounds=True)
+state_traits(aten.sigmoid.default, aten.sigmoid_.default, sigmoid="plain")
+state_traits(aten.silu.default, aten.silu_.default, sigmoid="times")
 state_traits(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar, aten.add_.Scalar, arithmetic="sum")
 state_traits(
     aten.mul.Tensor,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import fx
 
 from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
@@ -13,9 +16,22 @@ from .elementwise import broadcast
 from .facts import Result
 from .registry import rule, sample
 
-__all__ = ["tie_others"]
+__all__ = ["consumed", "tie_others"]
 
 aten = torch.ops.aten
+
+
+def consumed(indices: list[Any]) -> list[int]:
+    """List the dimensions that the tensors of an index list index; a mask takes as many as it has."""
+    dims, dim = [], 0
+    for item in indices:
+        width = 1
+        if isinstance(item, fx.Node):
+            value = item.meta["val"]
+            width = value.ndim if value.dtype in (torch.bool, torch.uint8) else 1
+            dims.extend(range(dim, dim + width))
+        dim += width
+    return dims
 
 
 @rule(
@@ -25,6 +41,9 @@ aten = torch.ops.aten
         sample(torch.randn(2, 6, 3), [None, torch.tensor([-1, 0, 0, 2])]),
         sample(torch.randn(6, 5), [torch.tensor([[4, 0, 0], [1, 2, 3]])]),
         sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
+        sample(torch.randn(2, 3, 6), [torch.tensor([[True, False, True], [False, True, True]])]),
+        sample(torch.randn(4, 6), [torch.tensor([True, False, True, True])]),
+        sample(torch.randn(2, 6), [torch.rand(2, 6) > 0.5], free=False),
     ],
 )
 def index(call: Call) -> Layout:
@@ -34,17 +53,17 @@ def index(call: Call) -> Layout:
     of indices selects may be removed like others.
     """
     layout, indices = call.layout("self"), call["indices"]
-    indexed = [i for i, item in enumerate(indices) if item is not None]
-    stored = call.constant(indices[indexed[0]]) if len(indexed) == 1 else None
+    given, dims = [item for item in indices if item is not None], consumed(indices)
+    stored = call.constant(given[0]) if len(given) == len(dims) == 1 else None
     if stored is not None and stored.ndim == 1:
-        return pick_rows(call, indexed[0], stored % len(layout[indexed[0]]))
-    call.freeze(*(layout[i] for i in indexed))
-    for i in indexed:
-        call.freeze(*call.layout(indices[i]))
-    rest = [axis for i, axis in enumerate(layout) if i not in indexed]
+        return pick_rows(call, dims[0], stored % len(layout[dims[0]]))
+    call.freeze(*(layout[i] for i in dims))
+    for item in given:
+        call.freeze(*call.layout(item))
+    rest = [axis for i, axis in enumerate(layout) if i not in dims]
     added = len(call.out_shape) - len(rest)
-    adjacent = indexed == list(range(indexed[0], indexed[-1] + 1))
-    start = indexed[0] if adjacent else 0
+    adjacent = dims == list(range(dims[0], dims[-1] + 1)) if dims else False
+    start = dims[0] if adjacent else 0
     new = [unlabelled(size) for size in call.out_shape[start : start + added]]
     return (*rest[:start], *new, *rest[start:])
 
@@ -57,7 +76,7 @@ def embedding(call: Call) -> Layout:
     """Look up rows of a table ``[vocabulary, dim]``: the vocabulary stays whole, ``dim`` is handed on."""
     table = call.layout("weight")
     call.freeze(table[0])
-    call.facts.quiet = call.quiet("weight")
+    call.loud(*call.layout("indices"), *([] if call.quiet("weight", table[1]) else table[1:]))
     return (*call.layout("indices"), table[1])
 
 
@@ -82,7 +101,7 @@ def embedding_bag(call: Call) -> Result:
     """Sum or average rows of an embedding table; the mode ``max`` freezes all of the table."""
     table = call.layout("weight")
     call.freeze(*(table if call["mode"] == 2 else table[:1]))
-    call.facts.quiet = call.quiet("weight")
+    call.loud(*([] if call.quiet("weight", table[1]) else table[1:]))
     bags, *others = call.out_shapes
     return [(unlabelled(bags[0]), table[1]), *(tuple(map(unlabelled, shape)) for shape in others)]
 

@@ -100,10 +100,12 @@ class Facts:
         scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
         replacement: what a cut program calls instead.
         equal_runs: the rows of each run, where the operator splits an axis of any length into equal runs.
-        quiet: zero rows of parameters give zero rows of the result, for every channel.
+        loud: axes of the result of which zero rows of parameters may leave other rows than zero; all others
+            are quiet. ``None``: nothing is known, any axis may be loud.
         needed_whole: axes that a call on stored tensors needs whole.
         mixes: whether a statistic freezes an axis.
         opens: whether ``allow_inexact`` would free that axis.
+        because: what the call does for which it freezes axes, where that isn't seen from its name.
         known: whether there is a rule.
     """
 
@@ -115,10 +117,11 @@ class Facts:
     scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
     equal_runs: tuple[Axis, ...] = ()
-    quiet: bool = False
+    loud: tuple[Axis, ...] | None = None
     needed_whole: list[Axis] = field(default_factory=list)
     mixes: bool = False
     opens: bool = False
+    because: str = ""
     known: bool = True
 
 

@@ -9,32 +9,18 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import fx
 
 from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
 from .call import Call
-from .embedding import tie_others
+from .embedding import consumed, tie_others
 from .facts import Result
 from .registry import rule, sample
 
 __all__ = ["consumed"]
 
 aten = torch.ops.aten
-
-
-def consumed(indices: list[Any]) -> list[int]:
-    """List the dimensions that the tensors of an index list index; a mask takes as many as it has."""
-    dims, dim = [], 0
-    for item in indices:
-        width = 1
-        if isinstance(item, fx.Node):
-            value = item.meta["val"]
-            width = value.ndim if value.dtype in (torch.bool, torch.uint8) else 1
-            dims.extend(range(dim, dim + width))
-        dim += width
-    return dims
 
 
 @rule(

@@ -33,8 +33,9 @@ def linear(call: Call) -> Layout:
     if call["bias"] is not None:
         call.tie(call.layout("bias")[0], weight[0])
     call.macs(1, *x[:-1], *weight)
-    is_quiet = call.quiet("weight") and call.quiet("bias")
-    call.facts.quiet = is_quiet and not call.removable(*x[:-1])
+    is_quiet = call.quiet("weight", weight[0]) and call.quiet("bias")
+    rows = [axis for axis in x[:-1] if call["bias"] is not None or not call.quiet("input", axis)]
+    call.loud(*rows, *([] if is_quiet else weight[:1]))
     return (*x[:-1], weight[0])
 
 
@@ -67,9 +68,7 @@ def matrix_product(call: Call) -> Layout:
 )
 def addmm(call: Call) -> Layout:
     """Multiply matrices and add a bias: ``bias + a @ b``."""
-    out = broadcast(call, [_product(call, "mat1", "mat2"), call.layout("self")], 2)
-    call.facts.quiet &= call.quiet("self") and not call.removable(*out[:-1])
-    return out
+    return _with_bias(call, _product(call, "mat1", "mat2"))
 
 
 @rule(
@@ -80,9 +79,7 @@ def addmm(call: Call) -> Layout:
 )
 def baddbmm(call: Call) -> Layout:
     """Multiply batches of matrices and add a bias: ``bias + a @ b``."""
-    out = broadcast(call, [_product(call, "batch1", "batch2"), call.layout("self")], 3)
-    call.facts.quiet &= call.quiet("self") and not call.removable(*out[:-1])
-    return out
+    return _with_bias(call, _product(call, "batch1", "batch2"))
 
 
 def _product(call: Call, left: str, right: str) -> Layout:
@@ -95,9 +92,16 @@ def _product(call: Call, left: str, right: str) -> Layout:
     rank = max(len(x), len(y), 2) - 2
     batch = broadcast(call, [x[:-2], y[:-2]], rank)
     call.macs(1, *batch, *(rows or (unlabelled(1),)), y[inner], *(columns or (unlabelled(1),)))
-    sources = [right] * call.removable(*columns) + [left] * call.removable(*rows)
-    call.facts.quiet = not call.removable(*batch) and all(map(call.quiet, sources))
+    loud_rows = [axis for axis in rows if not call.quiet(left, axis)]
+    call.loud(*batch, *loud_rows, *(axis for axis in columns if not call.quiet(right, axis)))
     return (*batch, *rows, *columns)
+
+
+def _with_bias(call: Call, product: Layout) -> Layout:
+    out = broadcast(call, [product, call.layout("self")], len(product))
+    is_quiet = call.quiet("self") and all(axis is not product[-1] for axis in call.facts.loud or ())
+    call.loud(*out[:-1], *([] if is_quiet else out[-1:]))
+    return out
 
 
 @rule(
@@ -205,7 +209,16 @@ def einsum(call: Call) -> Layout:
             call.freeze(axis)
     if len(inputs) > 1:
         call.macs(1, *axes.values())
+    call.loud(
+        *(axes[letter] for letter in output if not _is_quiet(call, holders[letter], axes[letter]))
+    )
     return tuple(axes[letter] for letter in output)
+
+
+def _is_quiet(call: Call, holders: list[tuple[int, int]], axis: Axis) -> bool:
+    """Whether one of the operands that have a letter is quiet along it: then their product is."""
+    operands = [(call["tensors"][n], call.layouts("tensors")[n][dim]) for n, dim in holders]
+    return any(len(own) == len(axis) and call.quiet(node, own) for node, own in operands)
 
 
 def _letters(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:

@@ -7,7 +7,7 @@ epsilon is divided by ``k / n`` and its weight by the square root of that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -90,14 +90,15 @@ def per_channel_norm(call: Call) -> Layout:
     for name in ("weight", "bias", "running_mean", "running_var"):
         if call[name] is not None:
             call.tie(layout[1], call.layout(name)[0])
-    call.facts.quiet = _affine_is_quiet(call, layout[0], *layout[2:])
+    _state_loud(call, layout[1:2], (layout[0], *layout[2:]))
     return layout
 
 
-def _affine_is_quiet(call: Call, *others: Axis) -> bool:
-    """Whether zero weight and bias make a channel zero, and no other axis can lose rows."""
+def _state_loud(call: Call, channels: Sequence[Axis], others: Sequence[Axis]) -> None:
+    """State that only zero weight and bias make rows zero: those of channels."""
     given = [name for name in ("weight", "bias") if call.get(name) is not None]
-    return "weight" in given and all(map(call.quiet, given)) and not call.removable(*others)
+    is_quiet = "weight" in given and all(map(call.quiet, given))
+    call.loud(*others, *([] if is_quiet else channels))
 
 
 @rule(
@@ -118,7 +119,7 @@ def group_norm(call: Call) -> Layout:
         if call[name] is not None:
             call.tie(channels, call.layout(name)[0])
     call.rewrite("num_groups", lambda kept: int(kept(outer).sum()))
-    call.facts.quiet = _affine_is_quiet(call, layout[0], *layout[2:])
+    _state_loud(call, layout[1:2], (layout[0], *layout[2:]))
     return layout
 
 
@@ -156,7 +157,7 @@ def _over_last(call: Call, *, centred: bool) -> Layout:
     for name in ("weight", "bias"):
         if call.get(name) is not None:
             _tie_all(call, normalised, call.layout(name))
-    call.facts.quiet = _affine_is_quiet(call, *layout[:first])
+    _state_loud(call, normalised, layout[:first])
     return layout
 
 

@@ -86,10 +86,46 @@ def repeat_interleave(call: Call) -> Layout:
     """Repeat each row ``repeats`` times in succession."""
     layout = call.layout("self")
     if call["dim"] is None or isinstance(call["repeats"], fx.Node):
-        call.freeze(*layout)
-        return tuple(unlabelled(size) for size in call.out_shape)
+        return _repeated_by_counts(call)
     dim = call.dim(call["dim"], len(layout))
     return with_axis(layout, dim, np.repeat(layout[dim], call["repeats"], axis=0))
+
+
+@rule(
+    aten.repeat_interleave.self_Tensor,
+    samples=lambda: [
+        sample(torch.randn(3, 6), torch.tensor([2, 1, 3]), 0),
+        sample(torch.randn(2, 6, 3), torch.tensor([0, 1, 2]), -1),
+        sample(torch.randn(2, 6), torch.tensor([1, 1, 2, 1, 1, 1]), 1),
+        sample(torch.randn(6), torch.tensor([1, 1, 2, 1, 1, 1]), free=False),
+    ],
+    quiet=True,
+)
+def repeat_interleave_by_counts(call: Call) -> Layout:
+    """Repeat each row as often as its count says; that dimension stays whole, others are handed on."""
+    call.freeze(*call.layout("repeats"))
+    return _repeated_by_counts(call)
+
+
+@rule(
+    aten.repeat_interleave.Tensor,
+    samples=lambda: [sample(torch.tensor([2, 1, 3]), free=False)],
+)
+def repeated_numbers(call: Call) -> Layout:
+    """List the number of each row as often as its count says."""
+    call.freeze(*call.layout("repeats"))
+    return (unlabelled(call.out_shape[0]),)
+
+
+def _repeated_by_counts(call: Call) -> Layout:
+    """Freeze the dimension whose rows are repeated by a computed count; without one, all."""
+    layout = call.layout("self")
+    if call["dim"] is None:
+        call.freeze(*layout)
+        return (unlabelled(call.out_shape[0]),)
+    dim = call.dim(call["dim"], len(layout))
+    call.freeze(layout[dim])
+    return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
 
 
 @rule(

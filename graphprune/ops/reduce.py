@@ -98,8 +98,9 @@ def norm(call: Call) -> Layout:
     order = call.get("ord") if "ord" in call.arguments else call["p"]
     if order is not None and not order > 0:
         return _freeze_reduced(call)
-    call.facts.quiet = call.quiet("self")
-    return _left(call, _summed(call)[0])
+    left = _left(call, _summed(call)[0])
+    call.loud(*(axis for axis in left if not call.quiet("self", axis)))
+    return left
 
 
 @rule(

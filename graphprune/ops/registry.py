@@ -103,7 +103,7 @@ def rule(
             ``"library::operator"``, since it exists only once that library has been imported.
         samples: example calls, for the law tests.
         quiet: whether rows of the result are zero where those of all operands are, as when data is only
-            moved. Rules that know better set ``call.facts.quiet``.
+            moved. Rules that know better state ``call.loud``.
         in_float64: see ``Rule``.
     """
 

@@ -221,7 +221,7 @@ def expand(call: Call) -> Layout:
             out.append(stretched[-1])
         else:
             out.append(old if len(old) == size else unlabelled(size))
-    call.facts.quiet = call.quiet("self") and not call.removable(*stretched)
+    call.loud(*stretched, *(axis for axis in layout if not call.quiet("self", axis)))
     call.rewrite("size", lambda kept: resized(sizes, tuple(out), kept))
     return tuple(out)
 

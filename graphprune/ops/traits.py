@@ -54,7 +54,10 @@ class Traits:
         power: the result is the first operand to this power.
         rectifier: the result is the operand where that is positive, and zero elsewhere.
         rounds: the result is the first operand, rounded to whole numbers.
+        sigmoid: the result is the sigmoid of the operand (``plain``), or the operand times that (``times``).
         metadata: only sizes and types of operands are read.
+        integers: names of operands whose whole numbers, where they are stored, belong to channels: they are
+            cut with them, as floats are.
         form: how operands are named, of operators with a weight.
     """
 
@@ -67,5 +70,7 @@ class Traits:
     power: float | None = None
     rectifier: bool = False
     rounds: bool = False
+    sigmoid: Literal["", "plain", "times"] = ""
     metadata: bool = False
+    integers: tuple[str, ...] = ()
     form: Form | None = None

@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from graphprune.ir.nodes import bind, evaluate, shape, size_hint
+from graphprune.ir.data_sizes import DataSizes
+from graphprune.ir.nodes import bind, evaluate
 from graphprune.ops import form_of, passes_value_on, traits_of
 from graphprune.ops.facts import share
 
@@ -85,7 +86,7 @@ def _backward(analysis: Analysis, node: fx.Node, factor: float, absorbed: Absorb
     """Carry a factor back to the one stored tensor, or the one layer, that makes all of a value."""
     if (stored := _stored(node)) is not None:
         _multiply(analysis, stored, None, factor, absorbed, "statistic")
-    elif (source := _ProducingLayers()[node]) is not None:
+    elif (source := _ProducingLayers(analysis.data_sizes)[node]) is not None:
         layer, numbers = source
         arguments = bind(layer)
         for name in ("weight", "bias"):
@@ -114,7 +115,8 @@ class _ProducingLayers:
     long as it is only moved, and are a plain list after that. ``None``: there is no such layer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: DataSizes) -> None:
+        self._sizes = sizes
         self._found: dict[fx.Node, tuple[fx.Node, Any] | None] = {}
 
     def __getitem__(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
@@ -124,7 +126,7 @@ class _ProducingLayers:
 
     def _find(self, node: fx.Node) -> tuple[fx.Node, Any] | None:
         if _makes_all(node):
-            return node, _numbers(node)
+            return node, _numbers(node, self._sizes)
         traits, product = traits_of(node), traits_of(node).arithmetic == "product"
         if not (_moves(node) or traits.linear or product):
             return None
@@ -137,7 +139,7 @@ class _ProducingLayers:
             return None
         layer, numbers = sources[0]
         if _moves(node):
-            return layer, _moved(node, inputs[0], numbers)
+            return layer, _moved(node, inputs[0], numbers, self._sizes)
         return layer, torch.cat([n.reshape(-1) for _, n in sources])
 
 
@@ -152,8 +154,8 @@ def _moves(node: fx.Node) -> bool:
     return traits_of(node).moves or passes_value_on(node) or node.target is operator.getitem
 
 
-def _numbers(layer: fx.Node) -> torch.Tensor:
-    size = list(shape(layer))
+def _numbers(layer: fx.Node, sizes: DataSizes) -> torch.Tensor:
+    size = list(sizes.shape(layer))
     form = form_of(layer)
     assert form is not None
     channel = form.channel % len(size)
@@ -161,12 +163,12 @@ def _numbers(layer: fx.Node) -> torch.Tensor:
     return torch.arange(size[channel]).view(view).expand(size)
 
 
-def _moved(node: fx.Node, source: fx.Node, numbers: Any) -> Any:
+def _moved(node: fx.Node, source: fx.Node, numbers: Any, sizes: DataSizes) -> Any:
     if passes_value_on(node) or (isinstance(numbers, torch.Tensor) and numbers.ndim == 1):
         return numbers
 
     def value(n: fx.Node) -> Any:
-        return numbers if n is source else size_hint(n.meta["val"])
+        return numbers if n is source else sizes.of(n.meta["val"])
 
     return evaluate(node, value)
 

@@ -25,6 +25,7 @@ from graphprune.ops.float64 import Tensors
 from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import perturbed_tensors
 
+from .computed_weights import stored_weights
 from .rebuild import ClassComparison
 
 __all__ = ["ClassConstraints", "class_constraints"]
@@ -172,10 +173,10 @@ class _Trials:
                 order = np.random.default_rng(number).permutation(group.width)
                 keep[group.id] = np.sort(order[: counts[unit[0]]])
         cut = Cut.keeping(analysis, keep)
-        if cut.baked:
+        if stored_weights(self._comparison.model, cut) is None:
             return False
-        values = {**self._values, **cut.sliced(self._values)}
-        self._comparison.error_of(cut, cut.module, values, 0)
+        values = {**self._values, **cut.sliced(self._values), **cut.baked_values(self._values)}
+        self._comparison.match_of(cut, cut.module, values, 0)
         return True
 
 

@@ -18,6 +18,7 @@ from torch._ops import HigherOrderOperator
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import VerifyError, first_line
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import trainable_graph
@@ -32,6 +33,8 @@ from graphprune.verify.oracle import (
     run,
 )
 
+from .computed_weights import stored_weights
+from .own_precision import compare_in_own_precision
 from .shrink_module import find_tensor, plain_tensors, shrink_module
 
 if TYPE_CHECKING:
@@ -40,7 +43,12 @@ if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["ClassComparison", "Rebuilt", "rebuild"]
+__all__ = ["ClassComparison", "ClassMatch", "Rebuilt", "rebuild"]
+
+FLOAT64 = "float64"
+
+MOST_BY_DTYPE = 1e-3
+"""Largest relative error in float64 that a constant of another dtype may explain, such as an epsilon."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,17 @@ class Rebuilt:
         model: the user's class, or a GraphModule.
         own_class: whether it is the user's class.
         reason: why it isn't, else ``""``.
-        max_error: against the cut program in float64; 0 for a GraphModule, which is the program.
+        max_error: against the cut program; 0 for a GraphModule, which is the program.
+        tolerance: the bound on it.
+        precision: the dtype in which the two were compared.
     """
 
     model: nn.Module
     own_class: bool
     reason: str
     max_error: float
+    tolerance: float = TOLERANCE
+    precision: str = FLOAT64
 
 
 def rebuild(
@@ -76,25 +88,40 @@ def rebuild(
     """
     baked = list(cut.baked.values())
     reason = "the input was an exported program, not a module" if model is None else ""
-    if baked:
+    if model is not None and stored_weights(model, cut) is None:
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
-    if model is None or baked:
+    if model is None or reason:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     same = [run for run in runs if run.program is small]
     graph = same[0].graph if same else unlift(small)
     try:
         shrunk = shrink_module(model, cut, state(graph))
-        max_error = ClassComparison(model, cut.analysis, small).error(cut, graph, same)
+        match = ClassComparison(model, cut.analysis, small).match(cut, graph, same)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
-    return Rebuilt(shrunk, own_class=True, reason="", max_error=max_error)
+    return Rebuilt(shrunk, True, "", match.error, match.tolerance, match.precision)
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """How well a cut module agrees with a cut graph.
+
+    Attributes:
+        error: largest difference relative to the largest output.
+        tolerance: the bound on it.
+        precision: the dtype in which they were compared.
+    """
+
+    error: float
+    tolerance: float = TOLERANCE
+    precision: str = FLOAT64
 
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """Compares the user's module, cut, with cut graphs, in float64.
+    """Compares the user's module, cut, with cut graphs: in float64, and where its code asks for its dtype, in its own.
 
     Attributes:
         model: the dense module.
@@ -115,8 +142,8 @@ class ClassComparison:
     def _plain(self) -> Mapping[str, Sequence[str]]:
         return plain_tensors(self.model, self.analysis)
 
-    def error(self, cut: Cut, graph: fx.GraphModule, runs: Sequence[CutRun] = ()) -> float:
-        """Compute the largest relative error of the cut module against the cut graph.
+    def match(self, cut: Cut, graph: fx.GraphModule, runs: Sequence[CutRun] = ()) -> ClassMatch:
+        """Compare the cut module with the cut graph.
 
         Both run twice, as by the oracle: as they are, and with all parameters perturbed in a larger batch.
 
@@ -125,25 +152,28 @@ class ClassComparison:
             graph: the cut one.
             runs: of the oracle with this graph, which needn't be repeated.
 
+        Returns:
+            The worse of the two runs.
+
         Raises:
-            VerifyError: if it exceeds the oracle's tolerance.
+            VerifyError: if the two differ by more than the tolerance.
         """
-        worst = 0.0
+        found: list[ClassMatch] = []
         for grow, tensors in ((0, {}), (1, perturbed_pair(cut, graph, seed=0)[1])):
             known = [r for r in runs if r.grow == grow and r.perturbed == bool(tensors)]
             outputs = known[0].outputs if known else None
-            worst = max(worst, self.error_of(cut, graph, tensors, grow, outputs))
-        return worst
+            found.append(self.match_of(cut, graph, tensors, grow, outputs))
+        return max(found, key=lambda each: (each.tolerance, each.error))
 
-    def error_of(
+    def match_of(
         self,
         cut: Cut,
         graph: fx.GraphModule,
         tensors: Tensors,
         grow: int,
         outputs: Sequence[Any] | None = None,
-    ) -> float:
-        """Compute the relative error of the cut module in one run.
+    ) -> ClassMatch:
+        """Compare the cut module with the cut graph in one run.
 
         Args:
             cut: what is removed.
@@ -152,6 +182,9 @@ class ClassComparison:
                 are, and so does everything if nothing finite comes of it.
             grow: by how much symbolic sizes are larger.
             outputs: of the graph with all these tensors, if they are known.
+
+        Raises:
+            VerifyError: if the two differ by more than the tolerance.
         """
         branches = [n for n in graph.graph.nodes if isinstance(n.target, HigherOrderOperator)]
         if branches:  # in a dispatch mode it would spoil what torch compiled for the user's module
@@ -159,7 +192,7 @@ class ClassComparison:
         own = {
             name: value
             for name, value in tensors.items()
-            if find_tensor(self.model, name) is not None
+            if find_tensor(self.model, name) is not None or name in cut.baked.values()
         }
         inputs = random_inputs(self.program, grow, seed=grow)
         args, kwargs = call_arguments(self.program, inputs)
@@ -176,8 +209,22 @@ class ClassComparison:
         if len(got) != len(expected):
             raise VerifyError("the module's outputs differ in number from the cut program's")
         worst = error(got, expected)
-        if worst > TOLERANCE:
-            raise VerifyError(
-                f"its code computes something else at the new sizes (error {worst:.1e})"
-            )
-        return worst
+        if worst <= TOLERANCE:
+            return ClassMatch(worst)
+        if worst <= MOST_BY_DTYPE:
+            kinds = {
+                n: t.to(v.dtype)
+                for n, v in state(graph).items()
+                if (t := tensors.get(n)) is not None
+            }
+            small = shrink_module(self.model, cut, {**state(graph), **kinds}, self._plain)
+            own = compare_in_own_precision(small, graph, tensors, self.program, grow)
+            if own.error <= own.tolerance:
+                return ClassMatch(own.error, own.tolerance, _precision(self.program))
+        raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
+
+
+def _precision(program: ExportedProgram) -> str:
+    """Name the dtypes that a program's outputs and weights have."""
+    kinds = {t.dtype for t in program.state_dict.values() if is_continuous(t)}
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds)) or "float32"

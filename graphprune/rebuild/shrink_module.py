@@ -18,8 +18,10 @@ from torch.utils import _pytree as pytree
 from graphprune.ir.nodes import bind
 from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import evaluation_mode
+from graphprune.ops.float64 import Float64Mode
 
 from .absorb_scales import AbsorbedScales, absorb_scales
+from .computed_weights import fill_computed, layers_of, refresh, separate
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -39,10 +41,14 @@ def shrink_module(
     Args:
         model: the dense module.
         cut: what is removed.
-        values: of the smaller program's tensors, where they aren't just slices.
+        values: of the smaller program's tensors, where they aren't just slices; those of weights that it
+            stores as computed among them.
         plain: see ``plain_tensors``, where the module is a copy that shares less than the user's own.
     """
+    with torch.no_grad():
+        refresh(model)  # what a call with gradients left can't be copied
     shrunk = copy.deepcopy(model)
+    separate(shrunk)
     plain = plain_tensors(model, cut.analysis) if plain is None else plain
     tensors = _registered(model)
     tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
@@ -50,29 +56,45 @@ def shrink_module(
     sliced = cut.sliced(known)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
+    absorbed = absorb_scales(cut)
     with torch.no_grad():
-        for name, value in (values or {}).items():
-            present = find_tensor(shrunk, name) if name in known else None
-            if present is None or present.shape != value.shape:
-                continue
-            if name in plain:  # with its own dtype, which .double() doesn't change
-                set_tensor(shrunk, name, value.to(present.device, copy=True))
-            else:
-                present.copy_(value)
-        absorbed = absorb_scales(cut)
-        scaled = {name: t for name in absorbed.rows if (t := find_tensor(shrunk, name)) is not None}
-        for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
-            factors = absorbed.factors(name, cut).to(tensor)
-            tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
+        _fill(shrunk, {n: v for n, v in (values or {}).items() if n in known}, plain)
+        fill_computed(shrunk, cut, values or {})
+        _scale(shrunk, cut, absorbed)
+        refresh(shrunk)
     for name, paths in plain.items():
         for path in paths:
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
     _update_attributes(shrunk, cut, absorbed)
-    for path in sorted({name.rpartition(".")[0] for name in sliced}):
-        _update_sizes(shrunk.get_submodule(path))
+    with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
+        for path in sorted({name.rpartition(".")[0] for name in sliced}):
+            for layer in layers_of(shrunk, path):
+                _update_sizes(layer)
     with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
+
+
+def _fill(
+    model: nn.Module, values: Mapping[str, torch.Tensor], plain: Mapping[str, Sequence[str]]
+) -> None:
+    """Write values into tensors of the same names and shapes."""
+    for name, value in values.items():
+        present = find_tensor(model, name)
+        if present is None or present.shape != value.shape:
+            continue
+        if name in plain:  # with its own dtype, which .double() doesn't change
+            set_tensor(model, name, value.to(present.device, copy=True))
+        else:
+            present.copy_(value)
+
+
+def _scale(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> None:
+    """Multiply the tensors that take over factors; shared ones once."""
+    scaled = {name: t for name in absorbed.rows if (t := find_tensor(model, name)) is not None}
+    for name, tensor in {id(t): (name, t) for name, t in scaled.items()}.values():
+        factors = absorbed.factors(name, cut).to(tensor)
+        tensor.mul_(factors.view(-1, *[1] * (tensor.ndim - 1)))
 
 
 def _registered(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -58,6 +58,9 @@ class Inspection:
         groups: in model order.
         frozen: channels that can't be cut and why; see ``analysis.frozen.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
+        data_sizes: sizes that depend on values, as one run on the example inputs gave them:
+            ``operator`` and ``where`` of the call that makes each, and ``size``.
+        notes: what the user should know.
     """
 
     model: str
@@ -68,6 +71,8 @@ class Inspection:
     groups: tuple[GroupView, ...]
     frozen: tuple[Mapping[str, Any], ...]
     unknown_operators: tuple[Mapping[str, Any], ...]
+    data_sizes: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
 
     def to_json(self) -> str:
         """Write one JSON document with a ``format`` key."""
@@ -104,6 +109,8 @@ def describe(analysis: Analysis, model: str) -> Inspection:
         groups=groups,
         frozen=tuple(asdict(f) for f in entries),
         unknown_operators=unknown(analysis, entries),
+        data_sizes=tuple(asdict(each) for each in analysis.data_sizes.measured.values()),
+        notes=analysis.data_sizes.notes,
     )
 
 

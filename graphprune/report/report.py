@@ -110,17 +110,21 @@ class Report:
             zero parameters don't silence; see ``allow_inexact``.
         frozen: channels that can't be cut and why; see ``analysis.frozen.Frozen``.
         unknown_operators: calls without a rule: ``operator``, ``where`` and ``macs_share``.
-        traced: error of the traced program against the module on other inputs, in the module's own
-            precision: ``max_error``, ``tolerance``, ``batches`` and a ``note``; empty if there was
-            no module.
+        data_sizes: sizes that depend on values, as one run on the example inputs gave them:
+            ``operator`` and ``where`` of the call that makes each, and ``size``.
+        traced: error of the dense program against the module, or the ONNX ``file`` in onnxruntime, on other
+            inputs, in the model's own precision: ``max_error``, ``tolerance``, what ``rounding`` loses (0 if
+            that wasn't needed), ``batches``, the ``reference`` and a ``note``; empty if there was neither.
         oracle: error against the masked original in float64, and the tolerance.
-        eager: whether the user's class came back, and why not.
+        eager: whether the user's class came back (``own_class``), or the ``reason`` why not; its
+            ``max_error`` against the cut program, the ``tolerance``, and the ``precision`` in which they
+            were compared. Reports of before have neither of the last two: 1e-9, float64.
         calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
         distilled: held-out error ``before`` and ``after``, ``steps``; else empty.
         search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``
             model and of this one, all ``probes``; else empty.
         batchnorm: BatchNorm calls before and after folding.
-        onnx: error of onnxruntime against PyTorch, and the tolerance; ``fp16_error`` and
+        onnx: error of onnxruntime against the cut program, as in ``traced``; ``fp16_error`` and
             ``fp16_tolerance``, if that was asked for; empty if not exported.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written, but for the report itself.
@@ -148,6 +152,7 @@ class Report:
     unknown_operators: tuple[Mapping[str, Any], ...]
     oracle: Mapping[str, Any]
     eager: Mapping[str, Any]
+    data_sizes: tuple[Mapping[str, Any], ...] = ()
     budgets: tuple[Mapping[str, Any], ...] = ()
     traced: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)

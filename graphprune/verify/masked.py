@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.cut.baked_weights import baked_results
-from graphprune.ir.nodes import arguments, split_arguments
+from graphprune.ir.nodes import arguments, is_continuous, split_arguments
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class MaskedInterpreter(Float64Interpreter):
     """Runs the dense graph in float64 with removed channels set to zero.
 
     Contracting operands are zeroed at removed rows. Where a statistic that counts as exact lost
-    channels, their rows are zeroed in all stored tensors, and the statistic itself is left as
-    it is; in other statistics, removed rows read as what is neutral there.
+    channels, their rows are zeroed in all stored tensors and in the weights computed from such
+    alone, and the statistic itself is left as it is; in other statistics, removed rows read as what
+    is neutral there.
     Weights that the cut bakes are computed of the dense tensors, and rounded, as it bakes them.
     """
 
@@ -56,8 +57,17 @@ class MaskedInterpreter(Float64Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a call on operands whose removed rows are set to zero or neutral values first."""
-        if n in self._baked:
-            return to_float64(self._baked[n].to(n.meta["val"].dtype))
+        if n not in self._analysis.constant_calls:
+            return self._run_call(n)
+        baked = self._baked.get(n)
+        value = self._run_call(n) if baked is None else to_float64(baked.to(n.meta["val"].dtype))
+        layout = self._analysis.layouts.get(n)
+        is_read = any(user not in self._analysis.constant_calls for user in n.users)
+        if not (is_read and isinstance(layout, tuple) and is_continuous(value)):
+            return value
+        return _silenced(value, layout, self._loud)
+
+    def _run_call(self, n: fx.Node) -> Any:
         facts = self._analysis.facts.get(n)
         inexact = [s for s in facts.statistics if not s.exact] if facts else []
         if facts is None or not (facts.contractions or inexact):

@@ -18,11 +18,12 @@ DRAWS = 4
 """How often inputs are drawn, until there are some on which rounding loses little."""
 
 
-def allowed_error(least: float, rounding: float) -> float:
+def allowed_error(least: float, rounding: float, most: float = MOST_TOLERANCE) -> float:
     """Compute the relative error that rounding explains.
 
     Args:
         least: what is always allowed.
         rounding: what the program's own precision loses on the same inputs, against float64.
+        most: what is never allowed, unless ``least`` is more.
     """
-    return max(least, min(ROUNDING * rounding, MOST_TOLERANCE))
+    return max(least, min(ROUNDING * rounding, most))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import Calibration
 from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
+from graphprune.ir.relift import fixed_sizes
 from graphprune.ops.fixed_random import random_calls
 from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
 from graphprune.pipeline import State
@@ -25,11 +26,15 @@ from graphprune.rebuild.rebuild import Rebuilt
 from graphprune.report.inspection import size, unknown
 from graphprune.report.layer_costs import curves, layers
 from graphprune.report.report import GroupWidth, Report
+from graphprune.report.text import SHOWN
 from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import TraceCheck
 from graphprune.version import __version__
 
 __all__ = ["build_report"]
+
+NARROW = 1 / 8
+"""Share of a group's channels below which a note names it."""
 
 _INEXACT = (
     "groups were cut through statistics, as allow_inexact permits: the result was verified "
@@ -44,6 +49,7 @@ def build_report(
     decided: State,
     done: State,
     rebuilt: Rebuilt,
+    wrappers: Sequence[str],
     seconds: Mapping[str, float],
     settings: Mapping[str, str],
 ) -> Report:
@@ -54,6 +60,7 @@ def build_report(
         decided: the state after the decision.
         done: the state in the end.
         rebuilt: the smaller model, as the user's class or not.
+        wrappers: names of what the model was wrapped in for training.
         seconds: per stage.
         settings: see ``Report``.
     """
@@ -80,6 +87,7 @@ def build_report(
         inexact=cut_inexactly,
         frozen=tuple(asdict(f) for f in frozen_channels),
         unknown_operators=unknown(analysis, frozen_channels),
+        data_sizes=tuple(asdict(each) for each in analysis.data_sizes.measured.values()),
         traced=_traced(decided.get(TraceCheck)),
         oracle={
             "max_error": verdict.max_error,
@@ -90,6 +98,8 @@ def build_report(
             "own_class": rebuilt.own_class,
             "reason": rebuilt.reason,
             "max_error": rebuilt.max_error,
+            "tolerance": rebuilt.tolerance,
+            "precision": rebuilt.precision,
         },
         calibration={}
         if data is None
@@ -102,11 +112,15 @@ def build_report(
         layers=layers(analysis, after, frozen_channels),
         curves=curves(decision.curves, plan.groups),
         notes=(
+            *_wrapped(wrappers, model),
             *decided[Scores].notes,
             *decision.notes,
-            *_baked(done[Cut]),
+            *_narrow(plan),
+            *([] if rebuilt.own_class else _baked(done[Cut])),
+            *analysis.data_sizes.notes,
             *_random(analysis),
             *_autocast(decided.program),
+            *_fixed(decided.program, done.program),
             *([_INEXACT] if cut_inexactly else []),
             *_merged(done.get(Merged), plan),
             *_of_data(data),
@@ -116,6 +130,12 @@ def build_report(
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
+
+
+def _wrapped(wrappers: Sequence[str], model: str) -> tuple[str, ...]:
+    if not wrappers:
+        return ()
+    return (f"the {model} was taken out of what wraps it: {', '.join(wrappers)}",)
 
 
 def _of_data(data: Calibration | None) -> tuple[str, ...]:
@@ -144,7 +164,9 @@ def _traced(check: TraceCheck | None) -> dict[str, Any]:
     return {
         "max_error": check.max_error,
         "tolerance": check.tolerance,
+        "rounding": check.rounding,
         "batches": list(check.batches),
+        "reference": "module",
         "note": check.note,
     }
 
@@ -154,6 +176,20 @@ def _left_whole(constraints: ClassConstraints | None) -> tuple[str, ...]:
         return ()
     names = ", ".join(sorted(constraints.whole))
     return (f"left whole, as the code of the model's class can't follow: {names}",)
+
+
+def _narrow(plan: Plan) -> tuple[str, ...]:
+    """Name the groups that are all but gone, narrowest first: what reads them sees little of the input."""
+    narrow = [g for g in plan.groups if len(g.keep) < NARROW * g.width]
+    narrow.sort(key=lambda g: len(g.keep) / g.width)
+    if not narrow:
+        return ()
+    named = [f"{g.id} ({len(g.keep)} of {g.width})" for g in narrow[:SHOWN]]
+    more = [f"{len(narrow) - SHOWN} more"] if len(narrow) > SHOWN else []
+    said = ", ".join([*named, *more])
+    return (
+        f"less than an eighth of the channels is left in {said}; max_cut bounds what a group loses",
+    )
 
 
 def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:
@@ -187,6 +223,12 @@ def _autocast(program: ExportedProgram) -> tuple[str, ...]:
     types = autocast_types(program)
     note = "in the model's code was left out in all measurements and checks, and in model.pt2 and model.onnx"
     return (f"autocast to {', '.join(types)} {note}",) if types else ()
+
+
+def _fixed(dense: ExportedProgram, small: ExportedProgram) -> tuple[str, ...]:
+    names = ", ".join(fixed_sizes(small, dense))
+    note = "torch can't export the smaller program with dynamic sizes, so the batch is fixed in model.pt2 and model.onnx"
+    return (f"{note}: {names}",) if names else ()
 
 
 def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:

@@ -24,12 +24,14 @@ from graphprune.cut.cut import Cut
 from graphprune.data import Source, calibrate
 from graphprune.data.calibration import Calibration
 from graphprune.ir.trace import trace
+from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading import check_finite
 from graphprune.passes import Allocate, Analyse, Decision, Observe, Score, Teacher
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
+from graphprune.rebuild.model_pair import ModelPair
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
 from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import verify_traced
@@ -49,11 +51,13 @@ class Job:
     """A model that is analysed and scored, on which budgets can be tried.
 
     Attributes:
-        model: what the user brought.
+        given: what the user brought.
+        model: the same without what wraps it for training.
         options: how to compress it.
         scored: the dense program, with all facts that need no budget.
     """
 
+    given: torch.nn.Module | ExportedProgram
     model: torch.nn.Module | ExportedProgram
     options: Options
     scored: State
@@ -77,6 +81,7 @@ class Job:
             TraceError: if torch.export can't capture it.
             OptionError: if an option is invalid.
         """
+        given, model = model, unwrap(model)
         state = traced(model, args, kwargs, progress)
         if calibration is not None:
             state = _with_data(state, calibration, samples)
@@ -89,7 +94,7 @@ class Job:
         if calibration is not None:
             passes.append(Observe())
         passes.append(Score(options.criterion(state)))
-        return cls(model, options, Pipeline(passes, given=tuple(state.facts)).run(state))
+        return cls(given, model, options, Pipeline(passes, given=tuple(state.facts)).run(state))
 
     def decide(self, decider: Allocate | GivenPlan) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.
@@ -130,13 +135,20 @@ class Job:
             decided,
             done,
             rebuilt,
+            wrappers=wrappers(self.given),
             seconds={**done.seconds, "rebuild": seconds},
             settings={
                 "score": self.options.score_name(self.scored),
                 "recover": self.options.recovery(self.scored) or "none",
             },
         )
-        return Result(rebuilt.model, done[Decision].plan, report, done.program, done[Cut])
+        return Result(
+            rebuilt.model,
+            done[Decision].plan,
+            report,
+            done.program,
+            pair=ModelPair(self.given, self.model, rebuilt.model, rebuilt.own_class, done[Cut]),
+        )
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:
         """Rebuild the smaller model, as the user's class where its code follows, and time it."""

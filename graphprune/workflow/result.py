@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from torch.export import ExportedProgram
@@ -22,12 +23,17 @@ from graphprune.io.files import write_bytes
 from graphprune.ir.program import input_names, output_names
 from graphprune.passes import FoldBatchNorm, count_batchnorms
 from graphprune.plan.plan import Plan
+from graphprune.rebuild.model_pair import ModelPair
 from graphprune.report.report import Report
+
+from .carry import carry
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["Result"]
+
+AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Result:
         plan: the channels kept.
         report: everything measured on the way.
         program: the smaller model as an ExportedProgram, BatchNorm unfolded.
-        cut: what was removed, and from what.
+        pair: the model that was given beside ``model``, and the cut, by which ``carry`` works.
         onnx_file: what the dense model was read from, if that was an ONNX file; it is edited then.
     """
 
@@ -48,13 +54,56 @@ class Result:
     plan: Plan
     report: Report
     program: ExportedProgram
-    cut: Cut
+    pair: ModelPair = field(repr=False)
     onnx_file: OnnxFile | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """What was removed, and from what."""
+        return self.pair.cut
 
     @property
     def dense(self) -> ExportedProgram:
         """The program that was cut."""
         return self.cut.dense
+
+    def from_file(self, file: OnnxFile) -> Result:
+        """Say that the dense program was read from an ONNX file, which is edited then.
+
+        Args:
+            file: as ``load`` gives it, with the check of the program against it.
+        """
+        check = asdict(file.check) | {"batches": list(file.check.batches)}
+        report = replace(self.report, traced=check | {"reference": "file", "note": ""})
+        return replace(self, onnx_file=file, report=report)
+
+    @overload
+    def carry(self, other: AnyOptimizer) -> AnyOptimizer: ...
+    @overload
+    def carry(self, other: torch.nn.Module) -> torch.nn.Module: ...
+    @overload
+    def carry(self, other: Mapping[str, Any]) -> dict[str, Any]: ...
+    def carry(self, other: Any) -> Any:
+        """Carry over what a training loop keeps beside the model, so that it goes on with the smaller one.
+
+        All of it is sliced as the weights were. Where these were changed after the cut (by ``recover`` or
+        ``distil``), what is carried is of the weights before that: averages aren't repaired, and
+        moments are those of the dense training.
+
+        Args:
+            other: an optimiser on the parameters of the model that was given: one of its class comes back, on
+                the parameters of ``model``, with the same groups and options. Or averaged weights of the
+                model: an ``AveragedModel``, a module of the same class, or a state dict.
+
+        Returns:
+            The same for the smaller model; ``other`` isn't changed.
+
+        Raises:
+            OptionError: if the optimiser is of another model, or has a state that isn't a number or in the shape
+                of its parameter, such as the factored moments of Adafactor.
+            MismatchError: if averaged weights are of another architecture.
+        """
+        return carry(other, self.pair)
 
     def export_onnx(
         self, path: str | Path, *, opset: int | None = None, fp16: str | Path | None = None
@@ -85,7 +134,7 @@ class Result:
             written = _exported(self, opset, written)
         model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
-        checks = {"max_error": written.check.max_error, "tolerance": written.check.tolerance}
+        checks: dict[str, Any] = asdict(written.check) | {"batches": list(written.check.batches)}
         if fp16 is not None:
             files[Path(fp16)] = half = to_half(model)
             halved = check_onnx(half, self.program, tolerance=HALF_TOLERANCE)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphprune.io.files import writing
+from graphprune.io.files import saved, writing
 
 if TYPE_CHECKING:
     from graphprune.report.report import Report
@@ -127,12 +127,7 @@ def _write_page(report: Report, path: Path) -> None:
 
 
 def _weights(result: Result) -> bytes:
-    import torch
-
-    # Into memory first: torch reports a full disk as a RuntimeError without a cause.
-    buffer = io.BytesIO()
-    torch.save(result.model.state_dict(), buffer)
-    return buffer.getvalue()
+    return saved(result.model.state_dict())
 
 
 def _safetensors(result: Result) -> bytes:

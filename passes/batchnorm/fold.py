@@ -29,7 +29,8 @@ from torch import Size, Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.ir.nodes import bind, set_argument
-from graphprune.ir.program import clone, relift, state, unlift
+from graphprune.ir.program import clone, state, unlift
+from graphprune.ir.relift import relift
 from graphprune.ops import form_of
 from graphprune.ops.norm import BATCH_NORM
 

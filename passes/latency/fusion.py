@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import fx
 
-from graphprune.ir.nodes import bind, shape
+from graphprune.ir.nodes import bind
 from graphprune.ops import form_of, traits_of
 
 from .exported import ACTIVATIONS, Exported
@@ -61,6 +61,7 @@ class Fusion:
         """Whether a sum is fused into this layer: it is into the first operand that is a layer."""
         call = bind(node)
         first, second = call["self"], call["other"]
+        shape = self.exported.analysis.data_sizes.shape
         if not isinstance(second, fx.Node) or shape(first) != shape(second):
             return False
         return self._layer(first) in chain or self._layer(first) is None

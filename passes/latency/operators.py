@@ -15,7 +15,7 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.axes.polynomial import Polynomial, total
-from graphprune.ir.nodes import bind, shape
+from graphprune.ir.nodes import bind
 from graphprune.ops import form_of, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.plan.latency_table import Kernel
@@ -81,6 +81,7 @@ class _WorkloadBuilder:
 
     def __init__(self, analysis: Analysis, batch: int) -> None:
         self.analysis, self.batch = analysis, batch
+        self.sizes = analysis.data_sizes
         self.exported = Exported(analysis)
         self.fusion = Fusion(self.exported)
 
@@ -137,9 +138,9 @@ class _WorkloadBuilder:
     def _convolution(self, node: fx.Node) -> KernelCall | None:
         call = bind(node)
         source, weight = call["input"], call["weight"]
-        sizes = shape(weight)
+        sizes = self.sizes.shape(weight)
         spatial = len(sizes) - 2
-        if len(shape(source)) != len(sizes):  # without a batch axis
+        if source.meta["val"].ndim != len(sizes):  # without a batch axis
             return None
         dilation = _per_axis(call["dilation"], spatial)
         inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
@@ -160,7 +161,7 @@ class _WorkloadBuilder:
         kernel = Kernel(
             "conv",
             self._shape(source, 1),
-            (shape(source)[1], sizes[0]),
+            (self.sizes.shape(source)[1], sizes[0]),
             tuple(sorted(attributes.items())),
             tail,
         )
@@ -169,11 +170,11 @@ class _WorkloadBuilder:
     def _linear(self, node: fx.Node) -> KernelCall:
         call = bind(node)
         source, weight = call["input"], call["weight"]
-        last = len(shape(source)) - 1
+        last = source.meta["val"].ndim - 1
         kernel = Kernel(
             "linear",
             self._shape(source, last),
-            (shape(weight)[1], shape(weight)[0]),
+            (self.sizes.shape(weight)[1], self.sizes.shape(weight)[0]),
             (),
             self.fusion.tail(node),
         )
@@ -185,7 +186,9 @@ class _WorkloadBuilder:
         attributes: dict[str, tuple[int | float, ...]] = {}
         if kind == "mean":
             axes = call.get("dim", (2, 3))
-            if len(shape(node.all_input_nodes[0])) != 4 or sorted(a % 4 for a in axes or ()) != [
+            if node.all_input_nodes[0].meta["val"].ndim != 4 or sorted(
+                a % 4 for a in axes or ()
+            ) != [
                 2,
                 3,
             ]:
@@ -214,11 +217,11 @@ class _WorkloadBuilder:
         kind = "Add" if traits_of(node).arithmetic == "sum" else "Mul"
         if not all(isinstance(x, fx.Node) for x in operands):
             return self._alone(node, kind)  # with a number
-        shapes = [tuple(shape(x)) for x in operands]
+        shapes = [tuple(self.sizes.shape(x)) for x in operands]
         if len(shapes[0]) != len(shapes[1]):
             return None
         small = tuple(min(a, b) for a, b in zip(*shapes, strict=True))
-        stretched = tuple(int(a != b) for a, b in zip(small, shape(node), strict=True))
+        stretched = tuple(int(a != b) for a, b in zip(small, self.sizes.shape(node), strict=True))
         return self._alone(node, kind, (("stretched", stretched),))
 
     def _alone(
@@ -230,7 +233,9 @@ class _WorkloadBuilder:
         """Return the kernel of an operator that keeps its channels."""
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and traits_of(node).arithmetic:
-            source = max(node.all_input_nodes, key=lambda operand: math.prod(shape(operand)))
+            source = max(
+                node.all_input_nodes, key=lambda operand: math.prod(self.sizes.shape(operand))
+            )
         sizes = self.exported.sizes(source)
         wide = [axis for axis, size in enumerate(sizes) if size.terms.keys() - {()}]
         if len(wide) > 1 or not sizes:
@@ -239,7 +244,7 @@ class _WorkloadBuilder:
         kernel = Kernel(
             kind,
             self._shape(source, axis),
-            (shape(source)[axis],),
+            (self.sizes.shape(source)[axis],),
             (("axis", (axis,)), *attributes),
         )
         return KernelCall(node, kernel, (sizes[axis],))
@@ -250,7 +255,10 @@ class _WorkloadBuilder:
 
     def _batched(self, node: fx.Node) -> tuple[int, ...]:
         first = node.meta["val"].shape[0]
-        return (self.batch if isinstance(first, torch.SymInt) else first, *shape(node)[1:])
+        return (
+            self.batch if isinstance(first, torch.SymInt) else first,
+            *self.sizes.shape(node)[1:],
+        )
 
     def _written(self, node: fx.Node) -> Polynomial:
         """Return the bytes that a call writes in a run."""

@@ -38,7 +38,14 @@ def find_layers(module: fx.GraphModule) -> tuple[Layer, ...]:
         ):
             continue
         layer = Layer(
-            len(found), node, node, value, weight, None, len(shape(weight)) - 2, form.transposed
+            len(found),
+            node,
+            node,
+            value,
+            weight,
+            None,
+            weight.meta["val"].ndim - 2,
+            form.transposed,
         )
         if form.bias is None or call[form.bias] is None:
             found.append(_with_sum(layer, stored) if layer.calls == 1 else layer)
@@ -72,7 +79,7 @@ def _is_weight(node: fx.Node) -> bool:
 def _is_product(node: fx.Node, form: Form) -> bool:
     """Whether a call multiplies a batch with one matrix, and scales nothing."""
     call = bind(node)
-    value, weight = (len(shape(call[name])) for name in (form.value, form.weight))
+    value, weight = (call[name].meta["val"].ndim for name in (form.value, form.weight))
     batched = value == weight if form.kind == "convolution" else weight == 2
     return batched and call.get("alpha", 1) == call.get("beta", 1) == 1
 

@@ -30,7 +30,8 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind
-from graphprune.ir.program import relift, state, unlift
+from graphprune.ir.program import state, unlift
+from graphprune.ir.relift import relift
 from graphprune.ir.tensors import set_tensor
 from graphprune.passes.decision import Decision
 from graphprune.passes.score.interpreter import rows_of

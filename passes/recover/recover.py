@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from graphprune.cut.cut import Cut
-from graphprune.ir.program import relift, unlift
+from graphprune.ir.program import unlift
+from graphprune.ir.relift import relift
 from graphprune.ir.tensors import fill_tensors
 from graphprune.passes.observe import Observations, weights_left_out
 from graphprune.pipeline import RunFact, State, TransformPass

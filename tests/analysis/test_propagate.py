@@ -7,13 +7,16 @@ from torch import Tensor, fx, nn
 
 from graphprune.analysis.propagate import Propagation
 from graphprune.axes.labels import FROZEN
+from graphprune.ir.data_sizes import DataSizes
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from tests import nets
 
 
 def swept(net: nn.Module, *inputs: Tensor, free_inputs: bool = False) -> Propagation:
-    sweep = Propagation(unlift(trace(net, inputs)), free_inputs, allow_inexact=False)
+    sweep = Propagation(
+        unlift(trace(net, inputs)), free_inputs, allow_inexact=False, data_sizes=DataSizes()
+    )
     sweep.to_fixpoint()
     return sweep
 

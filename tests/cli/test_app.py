@@ -58,7 +58,7 @@ def test_usage_errors_are_2(cli: Callable[..., Ran], args: list[str]) -> None:
     assert "Usage: graphprune" in found.out + found.err
 
 
-COMMANDS = ("inspect", "plan", "compress", "verify", "report", "bench", "profile", "sweep")
+COMMANDS = ("inspect", "plan", "compress", "apply", "verify", "report", "bench", "profile", "sweep")
 
 
 def test_every_command_is_listed_with_what_it_does(cli: Callable[..., Ran]) -> None:

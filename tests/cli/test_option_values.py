@@ -114,3 +114,12 @@ def test_a_latency_table_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text("{}")
     with pytest.raises(LoadError):
         option_values.latency_table(tmp_path / "table.json")
+
+
+def test_what_the_users_function_raises_names_it() -> None:
+    assert option_values.callable_of("--optimizer", "math:sqrt")(4.0) == 2.0
+    with pytest.raises(LoadError, match="math:sqrt fails: ValueError") as failure:
+        option_values.callable_of("--optimizer", "math:sqrt")(-1.0)
+    assert failure.value.hint == "check --optimizer"
+    with pytest.raises(LoadError, match="can't find math:nothing"):
+        option_values.callable_of("--optimizer", "math:nothing")

@@ -148,3 +148,10 @@ def test_a_file(tmp_path: Path) -> None:
 def test_impossible_places(name: str) -> None:
     with pytest.raises(OutputError), output.new_folder(Path(name), force=True):
         pass
+
+
+def test_a_file_of_bytes(tmp_path: Path) -> None:
+    with output.new_file(tmp_path / "small.pt", force=False) as write:
+        write(b"\xff\x00")
+        write("text")
+    assert (tmp_path / "small.pt").read_bytes() == b"\xff\x00text"

@@ -10,7 +10,7 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.frozen import frozen
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
-from graphprune.ir.program import relift
+from graphprune.ir.relift import relift
 from graphprune.ir.trace import trace
 from graphprune.verify.oracle import verify
 from tests import nets

@@ -72,8 +72,12 @@ def test_a_call_is_evaluated_on_other_values() -> None:
 def test_sizes_on_the_example_inputs(graph: fx.Graph) -> None:
     conv, masked = call(graph, aten.conv2d.default), call(graph, aten.index.Tensor)
     assert nodes.shape(conv) == (2, 4, 6, 6)
-    assert nodes.shape(masked) == (nodes.UNKNOWN_SIZE,)
     assert nodes.size_hint(5) == 5
+    (size,) = masked.meta["val"].shape
+    assert nodes.size_hint(size, dict.fromkeys(nodes.open_symbols(size), 3)) == 3
+    assert not nodes.open_symbols(conv.meta["val"].shape[0])
+    found = [nodes.is_data_dependent(v) for v in (masked.meta["val"], [size], conv.meta["val"], 3)]
+    assert found == [True, True, False, False]
 
 
 def test_results_that_can_be_compared(graph: fx.Graph) -> None:

@@ -10,7 +10,8 @@ from torch.export import Dim, ExportedProgram
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
-from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, relift, unlift
+from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, unlift
+from graphprune.ir.relift import relift
 from graphprune.verify.oracle import verify, verify_unchanged
 
 

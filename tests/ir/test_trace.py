@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from graphprune.errors import LoadError, TraceError
-from graphprune.ir.program import dynamic_dims, lift, relift, unlift
+from graphprune.ir.program import dynamic_dims, lift, unlift
+from graphprune.ir.relift import relift
 from graphprune.ir.trace import evaluation_mode, silence_torch, trace, user_line
 from tests import nets
 
@@ -119,12 +120,6 @@ def test_an_error_without_a_place_has_no_line() -> None:
     assert user_line(ValueError()) == ""
 
 
-def test_a_model_wrapped_for_distributed_training_is_to_be_unwrapped() -> None:
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    try:
-        wrapped = nn.parallel.DistributedDataParallel(nn.Linear(4, 2))
-        with pytest.raises(TraceError) as failure:
-            trace(wrapped, (torch.randn(2, 4),))
-    finally:
-        distributed.destroy_process_group()
-    assert "give its .module" in str(failure.value.hint)
+def test_a_model_wrapped_for_training_is_taken_out() -> None:
+    program = trace(nn.DataParallel(nn.Linear(4, 2)), (torch.randn(2, 4),))
+    assert list(program.state_dict) == ["weight", "bias"]

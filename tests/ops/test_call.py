@@ -47,7 +47,7 @@ class Scene:
             self.layouts,
             self.cache,
             {self.w: torch.arange(6)},
-            quiet=lambda _: quiet,
+            quiet=lambda *_: quiet,
             allow_inexact=allow_inexact,
             on_constants=on_constants,
         )

@@ -107,6 +107,15 @@ def test_rectifiers(operator: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("operator", "kind"), [(o, r.traits.sigmoid) for o, r in RULES.items() if r.traits.sigmoid]
+)
+def test_sigmoids(operator: Any, kind: str) -> None:
+    x = torch.randn(50)
+    gate = 1 / (1 + (-x).exp())
+    torch.testing.assert_close(operator(x.clone()), gate if kind == "plain" else x * gate)
+
+
+@pytest.mark.parametrize(
     ("operator", "form"), [(o, r.traits.form) for o, r in RULES.items() if r.traits.form]
 )
 def test_forms_name_arguments_and_the_channel(operator: Any, form: Any) -> None:
@@ -135,7 +144,7 @@ def _value(names: list[str], call: Sample, name: str) -> Any:
 def test_every_trait_is_used() -> None:
     plain = Traits()
     for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "power",
-                 "rectifier", "rounds", "metadata", "form"):  # fmt: skip
+                 "rectifier", "rounds", "sigmoid", "metadata", "form"):  # fmt: skip
         assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name
 
 

@@ -10,7 +10,7 @@ import graphprune as gp
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
-from graphprune.ir.program import relift
+from graphprune.ir.relift import relift
 from graphprune.ir.trace import trace
 from graphprune.rebuild.rebuild import ClassComparison, rebuild
 from graphprune.verify.oracle import TOLERANCE, verify
@@ -120,7 +120,7 @@ def test_code_that_computes_something_else_does_not_come_back() -> None:
     torch.testing.assert_close(found.model(x), cut.program.module()(x))
     follower = ClassComparison(net, cut.analysis, cut.program)
     with pytest.raises(VerifyError, match="new sizes"):
-        follower.error(cut, cut.module)
+        follower.match(cut, cut.module)
 
 
 def test_code_with_other_outputs_does_not_come_back() -> None:

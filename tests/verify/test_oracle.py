@@ -13,7 +13,7 @@ from torch import Tensor
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
-from graphprune.ir.program import relift
+from graphprune.ir.relift import relift
 from graphprune.ir.trace import trace
 from graphprune.verify.oracle import (
     Verdict,

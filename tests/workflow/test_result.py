@@ -13,6 +13,7 @@ from onnx import helper
 
 import graphprune as gp
 from graphprune.errors import ExportError
+from graphprune.export.check import OnnxCheck
 from graphprune.export.edit_onnx import EditError
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
@@ -59,7 +60,7 @@ def file_of(opset: int) -> OnnxFile:
     )
     model = helper.make_model(helper.make_graph([other], "other", [x], [y]))
     names = IONames(("image",), ("classes",), opset=opset)
-    return OnnxFile(model.SerializeToString(), names, {}, {})
+    return OnnxFile(model.SerializeToString(), names, {}, {}, OnnxCheck(0.0, 1e-4))
 
 
 def cannot(*_: Any, **__: Any) -> None:

@@ -6,7 +6,7 @@ errors and probes of a search go to stderr.
 
 from __future__ import annotations
 
-from .compression import decision, probe, report
+from .compression import checkpoint, decision, probe, report
 from .inspection import chain, inspection
 from .measurements import accuracies, benchmark, budget_curve, comparison, latency_table
 from .messages import bug, document, failure
@@ -17,6 +17,7 @@ __all__ = [
     "budget_curve",
     "bug",
     "chain",
+    "checkpoint",
     "comparison",
     "decision",
     "document",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphprune.cli.console import console, line, table
 from graphprune.report import text
+from graphprune.report.checks import Check, checks
 from graphprune.report.text import COSTS, amount, target
 from graphprune.workflow.write import PAGE, REPORT
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from graphprune.passes import Decision
     from graphprune.report.report import Report
     from graphprune.workflow.accuracy_search import Probe
+    from graphprune.workflow.cut_checkpoint import CutCheckpoint
 
-__all__ = ["decision", "probe", "report"]
+__all__ = ["checkpoint", "decision", "probe", "report"]
 
 
 def decision(made: Decision, *, to_stderr: bool) -> None:
@@ -78,6 +80,24 @@ def report(run: Report, folder: Path | None) -> None:
     files = [f"{name} ({amount(size)}B)" for name, size in run.files.items()]
     files += [name for name in (REPORT, PAGE) if (folder / name).is_file()]
     line(out, "wrote ", f"{folder}: {', '.join(files)}", style="bold")
+
+
+def checkpoint(done: CutCheckpoint, model: str, path: Path) -> None:
+    """Print what ``graphprune apply`` cut.
+
+    Args:
+        done: the checkpoint.
+        model: what the smaller model is, in words.
+        path: where it was written.
+    """
+    out = console()
+    rows = [[name or "(all)", what, "cut"] for name, what in done.cut.items()]
+    rows += [[name, "", "kept as it is"] for name in (*done.kept, *done.doubtful)]
+    table(out, ["entry", "", ""], rows, right=())
+    line(out, "model: ", model)
+    if done.doubtful:
+        line(out, "note: ", f"kept, though there are tensors in it: {', '.join(done.doubtful)}")
+    line(out, "wrote ", str(path), style="bold")
 
 
 def probe(tried: Probe) -> None:
@@ -140,34 +160,16 @@ def _sizes(out: Console, run: Report) -> None:
 
 
 def _checks(out: Console, run: Report) -> None:
-    rows: list[list[str]] = []
-    if run.traced:
-        rows.append(_check(f"traced program against {run.model}", run.traced))
-        rows[-1][-1] += f", {run.traced['note']}" * bool(run.traced["note"])
-    batches = " and ".join(map(str, sorted(set(run.oracle["batches"]))))
-    rows.append(_check("cut against masked original, float64", run.oracle))
-    rows[-1][-1] += f", batches of {batches}"
-    if run.eager["own_class"]:
-        tolerance = run.oracle["tolerance"]
-        rows.append(
-            _check(
-                f"{run.model} against cut program, float64", {**run.eager, "tolerance": tolerance}
-            )
-        )
-    if run.onnx:
-        rows.append(_check("onnxruntime against PyTorch", run.onnx))
-        if "fp16_error" in run.onnx:
-            rows.append(
-                _check(
-                    "float16 in onnxruntime against PyTorch",
-                    {"max_error": run.onnx["fp16_error"], "tolerance": run.onnx["fp16_tolerance"]},
-                )
-            )
+    rows = [
+        [check.what, f"{check.error:.1e}", f"{check.tolerance:.0e}", _verdict(check)]
+        for check in checks(run)
+        if check.error is not None
+    ]
     table(out, ["check", "error", "tolerance", ""], rows, right=(1, 2))
     if not run.eager["own_class"]:
         line(out, "", f"the trainable model is a GraphModule: {run.eager['reason']}")
 
 
-def _check(what: str, found: Mapping[str, Any]) -> list[str]:
-    error, tolerance = found["max_error"], found["tolerance"]
-    return [what, f"{error:.1e}", f"{tolerance:.0e}", "ok" if error <= tolerance else "WRONG"]
+def _verdict(check: Check) -> str:
+    lost = f"float32 loses {check.rounding:.0e}" if check.rounding else ""
+    return ", ".join(filter(None, ["ok" if check.ok else "WRONG", lost, check.inputs]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from graphprune.cli.console import console, table
+from graphprune.cli.console import console, line, table
 from graphprune.report.text import amount
 
 from .messages import document
@@ -52,6 +52,8 @@ def inspection(view: Inspection) -> None:
         right=(1, 2, 3),
     )
     frozen_channels(out, view.frozen, view.unknown_operators)
+    for note in view.notes:
+        line(out, "note: ", note)
 
 
 def chain(name: str, steps: Sequence[ExplanationStep], *, as_json: bool) -> None:

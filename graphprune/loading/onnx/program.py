@@ -11,10 +11,10 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError, GraphpruneError, LoadError, first_line
-from graphprune.export.check import check_onnx
+from graphprune.export.check import OnnxCheck, check_onnx
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
-from graphprune.ir.nodes import shape
+from graphprune.ir.nodes import is_data_dependent, shape
 from graphprune.ir.program import dynamic_dims, unlift, user_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.example_tensors import Example
@@ -64,7 +64,7 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
         network = Network(graph, path.name, network.unread).eval()
         program = _exported(network, graph, inputs)
     _check_sizes(program, path)
-    _prove(graph, program, path)
+    check = _prove(graph, program, path)
     dims = {
         (i, axis): name
         for i, each in enumerate(graph.inputs)
@@ -74,13 +74,14 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     inputs_ = tuple(each.name for each in graph.inputs)
     names = IONames(inputs_, graph.outputs, dims, graph.opset)
     return Imported(
-        program, OnnxFile(graph.data, names, network.paths, network.counts(user_inputs(program)))
+        program,
+        OnnxFile(graph.data, names, network.paths, network.counts(user_inputs(program)), check),
     )
 
 
-def _prove(graph: Graph, program: ExportedProgram, path: Path) -> None:
+def _prove(graph: Graph, program: ExportedProgram, path: Path) -> OnnxCheck:
     try:
-        check_onnx(graph.data, program)
+        return check_onnx(graph.data, program)
     except ExportError as error:
         raise LoadError(
             f"{path.name} as it was read is not what onnxruntime computes: {error.message}",
@@ -117,5 +118,7 @@ def _run_larger(program: ExportedProgram) -> None:
 def _check_sizes(program: ExportedProgram, path: Path) -> None:
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and math.prod(shape(node)) > MAX_ELEMENTS:
+        if not isinstance(value, torch.Tensor) or is_data_dependent(value):
+            continue
+        if math.prod(shape(node)) > MAX_ELEMENTS:
             raise LoadError(f"a result of {path.name} has {math.prod(shape(node)):.3g} elements")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphprune.report.checks import checks
 from graphprune.report.report import Report
 from graphprune.report.text import targets
 
 from . import charts
 from .accuracies import Accuracies
 from .figure import RUNS, Figure
-from .run import LISTED, checks
+from .run import LISTED
 
 __all__ = ["content", "figures"]
 

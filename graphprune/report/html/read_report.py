@@ -48,7 +48,8 @@ _BUDGET = {
     "dense": _NUMBER,
     "met": bool,
 }
-_ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER}
+_EAGER = {"own_class": bool, "reason": str, "max_error": _MAYBE}
+_ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER, "rounding": _NUMBER, "batches": [int]}
 _PROBE = (
     {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
     {"budget": _NUMBER, "cost": None, "accuracy": None, "drop": None, "holds": bool},
@@ -80,12 +81,13 @@ _SHAPES: Mapping[str, Shape] = {
         }
     ],
     "unknown_operators": [{"operator": str, "where": str, "macs_share": _NUMBER}],
+    "data_sizes": [{"operator": str, "where": str, "size": int}],
     "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
     "traced": (
         {},
-        {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int], "note": str},
+        _ONNX | {"reference": str, "note": str},
     ),
-    "eager": {"own_class": bool, "reason": str, "max_error": _MAYBE},
+    "eager": (_EAGER, _EAGER | {"tolerance": _NUMBER, "precision": str}),
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
     "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),
     "search": (

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphprune.report import text
+from graphprune.report.checks import checks
 from graphprune.report.report import Report
 
 from . import charts, coupling, treemap
 from .accuracies import Accuracies
 from .figure import Figure
 
-__all__ = ["LISTED", "Check", "checks", "content", "figures", "settings"]
+__all__ = ["LISTED", "content", "figures", "settings"]
 
 LISTED = 1000
 """Most rows of a table; ``report.json`` has them all."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison of the run, and its verdict.
-
-    Attributes:
-        what: names of the two sides.
-        error: relative; ``None`` where nothing was compared.
-        tolerance: largest error that is right; ``None`` likewise.
-        ok: the verdict; ``None`` where nothing was compared.
-        more: details in words.
-    """
-
-    what: str
-    error: float | None = None
-    tolerance: float | None = None
-    ok: bool | None = None
-    more: str = ""
 
 
 def figures(report: Report, accuracies: Accuracies | None) -> list[Figure]:
@@ -72,69 +53,6 @@ def content(report: Report, accuracies: Accuracies | None) -> dict[str, Any]:
         "listed": LISTED,
         "of_file": _of_file(report),
     }
-
-
-def checks(report: Report) -> list[Check]:
-    """List everything that was compared, and what wasn't and why."""
-    batches = " and ".join(str(b) for b in sorted(set(report.oracle["batches"])))
-    tolerance = report.oracle["tolerance"]
-    found: list[Check] = []
-    if traced := report.traced:
-        found.append(
-            _check(
-                f"traced program against {report.model}",
-                traced["max_error"],
-                traced["tolerance"],
-                traced["note"] or "inputs drawn like the examples, in the model's own precision",
-            )
-        )
-    found.append(
-        _check(
-            "cut program against masked original, float64",
-            report.oracle["max_error"],
-            tolerance,
-            f"random inputs in batches of {batches}",
-        )
-    )
-    if report.eager["own_class"]:
-        found.append(
-            _check(
-                f"{report.model} against cut program, float64", report.eager["max_error"], tolerance
-            )
-        )
-    else:
-        why = f"the trainable model is a GraphModule: {report.eager['reason']}"
-        found.append(Check("your own class", more=why))
-    if report.onnx:
-        found.append(
-            _check(
-                "onnxruntime against PyTorch",
-                report.onnx["max_error"],
-                report.onnx["tolerance"],
-                _folded(report),
-            )
-        )
-        if "fp16_error" in report.onnx:
-            found.append(
-                _check(
-                    "onnxruntime in float16 against PyTorch",
-                    report.onnx["fp16_error"],
-                    report.onnx["fp16_tolerance"],
-                )
-            )
-    else:
-        found.append(Check("ONNX", more="no ONNX file was written"))
-    return found
-
-
-def _check(what: str, error: float, tolerance: float, more: str = "") -> Check:
-    return Check(what, error, tolerance, error <= tolerance, more)
-
-
-def _folded(report: Report) -> str:
-    if not report.batchnorm:
-        return ""
-    return "{before} BatchNorm calls, {after} after folding".format(**report.batchnorm)
 
 
 def settings(report: Report) -> list[tuple[str, str]]:

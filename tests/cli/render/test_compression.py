@@ -13,6 +13,8 @@ from tests.report.html.samples import full
 
 Captured = pytest.CaptureFixture[str]
 
+ORACLE = "random, batches of 2 and 3; then with perturbed weights"
+
 
 def test_a_run_with_all_that_there_is_to_say(capsys: Captured, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
@@ -26,10 +28,10 @@ def test_a_run_with_all_that_there_is_to_say(capsys: Captured, tmp_path: Path) -
         "3 10.0% model input x placeholder stem.weight:1",
         "aten.bucketize.Tensor net.py:14 3.0%",
         "block.a aten.layer_norm.default net.py:9",
-        "traced program against Net 0.0e+00 1e-04 ok",
-        "cut against masked original, float64 1.4e-15 1e-09 ok, batches of 2 and 3",
-        "Net against cut program, float64 0.0e+00 1e-09 ok",
-        "onnxruntime against PyTorch 3.6e-07 1e-04 ok",
+        "dense program against Net 0.0e+00 1e-04 ok, like the examples, batches of 2 and 3",
+        f"cut program against masked original, float64 1.4e-15 1e-09 ok, {ORACLE}",
+        "Net against cut program, float64 0.0e+00 1e-09 ok, the same",
+        "onnxruntime against cut program 3.6e-07 1e-04 ok, like the examples, batches of 2 and 3",
         "allocation: dp, distortion 1.854, certified gap 0.21%",
         "accuracy: dense 98.00%, this one 97.50%, allowed drop 1.00%; tried:",
         "budget 10.0% - - - no plan",
@@ -45,7 +47,10 @@ def test_a_wrong_check_and_a_class_that_did_not_come_back_are_seen(capsys: Captu
     eager = {"own_class": False, "reason": "net.py:8 sizes", "max_error": None}
     render.report(full(oracle=oracle, eager=eager), None)
     said = lines(capsys)
-    assert "cut against masked original, float64 5.0e-01 1e-09 WRONG, batches of 2" in said
+    assert (
+        "cut program against masked original, float64 5.0e-01 1e-09 WRONG, random, batch of 2; "
+        "then with perturbed weights"
+    ) in said
     assert "the trainable model is a GraphModule: net.py:8 sizes" in said
     assert said[-1] == "nothing was written"
 

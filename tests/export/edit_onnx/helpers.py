@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def compressed(file: Path, flops: float = 0.6) -> tuple[gp.Result, onnx.ModelPro
     found = load(file)
     result = gp.compress(found.program, flops=flops, score="random")
     out = file.with_name("out.onnx")
-    done = replace(result, onnx_file=found.onnx_file).export_onnx(out)
+    done = result.from_file(found.onnx_file).export_onnx(out)
     return done, onnx.load(out)
 
 

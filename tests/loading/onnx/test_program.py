@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def test_open_heights_and_widths_stay_open(pool: dict[str, Any], tmp_path: Path)
     file = saved(pyramid(**pool), tmp_path)
     imported = import_onnx(file, [torch.randn(1, 3, 32, 48)])
     assert set(dynamic_dims(imported.program)["x"]) == {0, 2, 3}
-    result = replace(gp.compress(imported.program, flops=0.6), onnx_file=imported.file)
+    result = gp.compress(imported.program, flops=0.6).from_file(imported.file)
     result.export_onnx(tmp_path / "small.onnx")
     small = onnxruntime.InferenceSession(tmp_path / "small.onnx")
     assert small.get_inputs()[0].shape == ["n", 3, "h", "w"]

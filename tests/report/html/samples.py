@@ -64,7 +64,14 @@ def full(**changes: Any) -> Report:
         oracle={"max_error": 1.4e-15, "tolerance": 1e-9, "batches": [2, 3]},
         eager={"own_class": True, "reason": "", "max_error": 0.0},
         calibration={"source": "images", "samples": 512, "skipped": 1},
-        traced={"max_error": 0.0, "tolerance": 1e-4, "batches": [2, 3], "note": ""},
+        traced={
+            "max_error": 0.0,
+            "tolerance": 1e-4,
+            "rounding": 0.0,
+            "batches": [2, 3],
+            "reference": "module",
+            "note": "",
+        },
         distilled={"before": 0.1, "after": 0.05, "steps": 200},
         search={
             "max_drop": 0.01,
@@ -77,7 +84,7 @@ def full(**changes: Any) -> Report:
             ),
         },
         batchnorm={"before": 10, "after": 0},
-        onnx={"max_error": 3.6e-7, "tolerance": 1e-4},
+        onnx={"max_error": 3.6e-7, "tolerance": 1e-4, "rounding": 0.0, "batches": [2, 3]},
         source={"file": "net.pt", "bytes": 726_600},
         files={"model.pt": 437_000, "model.onnx": 419_000},
         recovery={

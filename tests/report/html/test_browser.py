@@ -154,7 +154,7 @@ def test_charts_show_what_the_report_says(
         assert page.locator("#chart-macs-before .slice").count() > layers
         text = page.inner_text("body")
         assert "all checks passed" in text
-        assert "onnxruntime against PyTorch" in text
+        assert "onnxruntime against cut program" in text
         assert "model output" in text
         # Closed tables open with the keyboard alone.
         summary = page.locator("#widths summary")

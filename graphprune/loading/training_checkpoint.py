@@ -1,0 +1,107 @@
+"""Read checkpoints of training runs: what is in them, and which entry is what, by what it holds.
+
+Entries may have any name. A state dict is known by the model's own names and shapes, an optimiser's state by the form that
+torch gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.errors import LoadError
+from graphprune.ir.unwrap import unwrap
+
+from . import factories, state_dict
+from .model_file import check_finite, examples, read_content
+
+__all__ = ["TrainingCheckpoint", "is_optimizer_state", "is_weights", "load_training_checkpoint"]
+
+
+@dataclass(frozen=True)
+class TrainingCheckpoint:
+    """The content of a checkpoint, and a module with the first weights in it.
+
+    Attributes:
+        content: what the file holds.
+        model: of the architecture, with these weights.
+        inputs: examples for it.
+    """
+
+    content: Any
+    model: nn.Module
+    inputs: tuple[Any, ...]
+
+
+def load_training_checkpoint(
+    path: Path, *, arch: str = "", inputs: Sequence[str] = (), trust_pickle: bool = False
+) -> TrainingCheckpoint:
+    """Read a checkpoint of a training run. Arguments: as ``load``.
+
+    Raises:
+        LoadError: if it can't be read, or holds no weights of the architecture.
+    """
+    content = read_content(path, trust_pickle=trust_pickle)
+    found = list(_entries(content))
+    if arch:
+        model = factories.build(arch)
+        weights = next((value for value in found if is_weights(value, model)), None)
+        if isinstance(weights, Mapping):
+            state_dict.fill(model, weights, path.name)
+        elif isinstance(weights, nn.Module):
+            model = unwrap(weights)
+    else:
+        model = weights = next((unwrap(v) for v in found if isinstance(v, nn.Module)), None)
+    if model is None or weights is None:
+        raise LoadError(
+            f"{path.name} holds no weights of {arch}" if arch else f"{path.name} holds no module",
+            hint="name what builds the module whose weights it holds: package.module:factory",
+            options=("arch",),
+        )
+    check_finite(model.named_parameters(), model.named_buffers(), path.name)
+    return TrainingCheckpoint(content, model, examples(inputs, arch, model))
+
+
+def _entries(content: Any) -> list[Any]:
+    """List the content and all that its dictionaries hold, outer ones first."""
+    found = [content]
+    for value in content.values() if isinstance(content, Mapping) else ():
+        found += _entries(value)
+    return found
+
+
+def is_weights(value: Any, model: nn.Module) -> bool:
+    """Whether a value is a state dict of a model, whatever wraps its names, or a module of its class."""
+    if isinstance(value, nn.Module):
+        return type(unwrap(value)) is type(model)
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return False
+    own = model.state_dict()
+    _, plain = state_dict.unprefixed(value, own)
+    whole = {**state_dict.tied_values(model, own, plain), **plain}
+    return whole.keys() == own.keys() and all(map(_alike, whole.values(), map(own.get, whole)))
+
+
+def _alike(a: Any, b: Any) -> bool:
+    tensors = [isinstance(each, torch.Tensor) for each in (a, b)]
+    return not any(tensors) or (all(tensors) and a.shape == b.shape)
+
+
+def is_optimizer_state(value: Any) -> bool:
+    """Whether a value is what torch's optimisers give as their state dict."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("state"), Mapping)
+        and isinstance(groups := value.get("param_groups"), list)
+        and all(
+            isinstance(group, dict)
+            and isinstance(group.get("params"), list)
+            and all(isinstance(number, int) for number in group["params"])
+            for group in groups
+        )
+    )

@@ -1,0 +1,163 @@
+"""Weights that torch's own layers compute from parameters: weight normalisation and other parametrisations.
+
+Where a cut stores such a weight as computed (``cut/baked_weights.py``), the user's class still computes it. Its parameters can take
+the stored value where the parametrisation has an inverse, as weight normalisation has: its magnitudes take over the
+change of the norms. That the class then computes the same isn't decided here: ``rebuild.py`` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from graphprune.cut.baked_weights import baked_sources
+
+if TYPE_CHECKING:
+    from graphprune.cut.cut import Cut
+
+__all__ = [
+    "computed_weights",
+    "fill_computed",
+    "layers_of",
+    "refresh",
+    "separate",
+    "stored_weights",
+]
+
+
+@dataclass(frozen=True)
+class ComputedWeight:
+    """A weight that a layer computes from its parameters.
+
+    Attributes:
+        path: of the layer.
+        name: of the weight in it.
+        sources: qualified names of the tensors that it is computed from.
+    """
+
+    path: str
+    name: str
+    sources: frozenset[str]
+
+
+def computed_weights(model: nn.Module) -> Iterator[ComputedWeight]:
+    """Find the weights that can be given a value: those of parametrisations that have an inverse."""
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, maps in _parametrizations(module).items():
+            if all(hasattr(each, "right_inverse") for each in maps):
+                names = [n for n, _ in (*maps.named_parameters(), *maps.named_buffers())]
+                own = frozenset(f"{prefix}parametrizations.{name}.{n}" for n in names)
+                yield ComputedWeight(path, name, own)
+        for hook in _weight_norms(module):
+            own = frozenset(f"{prefix}{hook.name}{end}" for end in ("_g", "_v"))
+            yield ComputedWeight(path, hook.name, own)
+
+
+def stored_weights(model: nn.Module, cut: Cut) -> Mapping[str, ComputedWeight] | None:
+    """Find the computed weight of a module for each that the cut stores, by the name it is stored under.
+
+    Returns:
+        ``None`` if there is one that the module computes in some other way.
+    """
+    weights = list(computed_weights(model)) if cut.baked else []
+    found: dict[str, ComputedWeight] = {}
+    for node, stored in cut.baked.items():
+        sources = frozenset(baked_sources(cut.analysis, [node]))
+        mine = [weight for weight in weights if sources <= weight.sources]
+        if not mine:
+            return None
+        found[stored] = mine[0]
+    return found
+
+
+def fill_computed(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor]) -> None:
+    """Let a module with sliced tensors compute the weights that the cut stores.
+
+    Args:
+        model: changed in place.
+        cut: what was removed.
+        values: of the stored weights by name; those that are missing are left out.
+    """
+    for stored, weight in (stored_weights(model, cut) or {}).items():
+        if stored not in values:
+            continue
+        layer, value = model.get_submodule(weight.path), values[stored]
+        hooks = [hook for hook in _weight_norms(layer) if hook.name == weight.name]
+        maps = list(_parametrizations(layer).get(weight.name, ()))
+        if hooks:
+            magnitude, direction = (getattr(layer, f"{weight.name}{end}") for end in ("_g", "_v"))
+            _normalise(magnitude, direction, hooks[0].dim, value)
+        elif len(maps) == 1 and isinstance(maps[0], _WeightNorm):
+            originals = _parametrizations(layer)[weight.name]
+            magnitude, direction = map(originals.get_parameter, ("original0", "original1"))
+            _normalise(magnitude, direction, maps[0].dim, value)
+        else:
+            present = getattr(layer, weight.name)
+            setattr(layer, weight.name, value.detach().to(present))  # which calls the inverses
+
+
+def _normalise(
+    magnitude: torch.Tensor, direction: torch.Tensor, dim: int, value: torch.Tensor
+) -> None:
+    """Set ``g`` and ``v`` so that ``g * v / |v|`` is a value, with as little change to ``v`` as can be.
+
+    Args:
+        magnitude: ``g``, changed in place.
+        direction: ``v``, changed in place; its norms and its sides stay.
+        dim: along which there is a norm for each row.
+        value: in the shape of ``v``.
+    """
+    value, before = value.to(direction.device).double(), direction.double()
+    norm, length = (torch.norm_except_dim(each, 2, dim) for each in (value, before))
+    others = [i for i in range(value.ndim) if dim < 0 or i != dim]
+    same = (value * before).sum(others, keepdim=True).view_as(norm)
+    side = torch.where(same < 0, -1.0, 1.0)
+    turned = value * (side * length / norm)
+    direction.copy_(torch.where(norm > 0, turned, before))
+    magnitude.copy_((side * norm).view_as(magnitude))
+
+
+def separate(model: nn.Module) -> None:
+    """Give the parametrised layers of a copied module classes of their own.
+
+    torch makes a class for each such layer, which a copy shares, and takes the weight out of the class when the
+    parametrisation is removed.
+    """
+    for module in model.modules():
+        if _parametrizations(module):
+            kind = type(module)
+            own = {n: v for n, v in vars(kind).items() if n not in {"__dict__", "__weakref__"}}
+            module.__class__ = type(kind.__name__, kind.__bases__, own)  # type: ignore[assignment]
+
+
+def refresh(model: nn.Module) -> None:
+    """Compute the weights anew that layers keep as attributes between calls."""
+    for module in model.modules():
+        for hook in _weight_norms(module):
+            setattr(module, hook.name, hook.compute_weight(module))
+
+
+def layers_of(model: nn.Module, path: str) -> Iterator[nn.Module]:
+    """Yield the module at a path and, where it holds parametrised tensors, the layer that has these."""
+    module = model.get_submodule(path)
+    yield module
+    if isinstance(module, parametrize.ParametrizationList):
+        yield model.get_submodule(path.rpartition(".")[0].rpartition(".")[0])
+
+
+def _parametrizations(module: nn.Module) -> dict[str, parametrize.ParametrizationList]:
+    if not parametrize.is_parametrized(module):
+        return {}
+    return dict(module.parametrizations.items())  # type: ignore[union-attr,operator]
+
+
+def _weight_norms(module: nn.Module) -> list[WeightNorm]:
+    return [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)]

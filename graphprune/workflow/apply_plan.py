@@ -1,0 +1,38 @@
+"""Apply a plan to a model, without scores or data: the smaller model beside the dense one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import Cut
+from graphprune.ir.trace import trace
+from graphprune.ir.unwrap import unwrap
+from graphprune.plan.plan import Plan
+from graphprune.rebuild.model_pair import ModelPair
+from graphprune.rebuild.rebuild import rebuild
+from graphprune.verify.oracle import verify
+
+__all__ = ["apply_plan"]
+
+
+def apply_plan(
+    plan: Plan,
+    model: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+) -> ModelPair:
+    """Cut a model as a plan says, verify it, and rebuild its class. Arguments: those of ``graphprune.apply``.
+
+    Raises:
+        MismatchError: if the model is of another architecture.
+        VerifyError: if the smaller model doesn't compute what it should.
+    """
+    dense = unwrap(model)
+    analysis = analyse(trace(dense, args, kwargs), allow_inexact=plan.allow_inexact)
+    cut = Cut.from_plan(plan, analysis)
+    rebuilt = rebuild(dense, cut, cut.program, verify(cut).runs)
+    return ModelPair(model, dense, rebuilt.model, rebuilt.own_class, cut)
