@@ -157,7 +157,7 @@ def test_several_budgets_are_all_shown() -> None:
         for text in page.texts["dd"]
     )
     assert any(
-        row.startswith("onnxruntime in float16 against PyTorch WRONG") for row in page.texts["tr"]
+        row.startswith("onnxruntime against cut program, float16 WRONG") for row in page.texts["tr"]
     )
 
 
