@@ -53,6 +53,7 @@ def edit(
             editor.store(name, values[path])
     for number, changes in _changes(cut).items():
         _rewrite(editor, nodes[number], changes)
+        _store_numbers(editor, nodes[number], changes, cut, set(file.tensors.values()))
         _scale(editor, nodes[number], changes)
         _bake(editor, nodes[number], changes, cut, values)
     editor.drop_unread()
@@ -93,6 +94,26 @@ def _rewrite(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) ->
         rewrite(editor, node, changes)
     elif changed:
         raise EditError(f"{node.op_type} node {node.name!a:.80} can't say what is left of it")
+
+
+def _store_numbers(
+    editor: Editor, node: onnx.NodeProto, changes: Sequence[Change], cut: Cut, stored: set[str]
+) -> None:
+    """Store the numbers that a node reads as a tensor, where the file computes them and they shrink.
+
+    They have no name in the file's weights, so they are told apart by their number.
+    """
+    sources = [s for change in changes for s in change.node.all_input_nodes if s.op == "get_attr"]
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(str(source.target) for source in sources):
+        if path not in stored and path in cut.tensors:
+            by_size[cut.analysis.tensors[path].numel()].append(path)
+    for size, paths in by_size.items():
+        places = [i for i, name in enumerate(node.input) if name and editor.computes(name, size)]
+        if len(places) != len(paths):
+            raise EditError(f"{node.op_type} node {node.name!a:.80} reads numbers of no one input")
+        for place, path in zip(places, paths, strict=True):
+            editor.put(node, place, cut.tensors[path].detach().cpu().numpy())
 
 
 def _scale(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:

@@ -112,7 +112,7 @@ class Editor:
         own = next(
             n for i in range(len(taken) + 1) if (n := f"{name}_{i}" if i else name) not in taken
         )
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), own))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), own))
         self._initialisers[own] = self.graph.initializer[-1]
         return own
 
@@ -132,7 +132,7 @@ class Editor:
             if old.shape == array.shape and np.array_equal(old, array):
                 return
             if self._reads[name] == 1:
-                self.store(name, torch.from_numpy(np.ascontiguousarray(array)))
+                self.store(name, torch.from_numpy(np.asarray(array, order="C")))
                 return
         self._reads[name] -= 1
         node.input[position] = self.add(f"{node.name or node.output[0]}/{position}", array)
@@ -192,6 +192,10 @@ class Editor:
             if part:
                 self.put_entries(node, position, part, keep=keep)
             start += size
+
+    def computes(self, name: str, count: int) -> bool:
+        """Whether the file computes so many known numbers under this name."""
+        return self.numbers(name) is None and self._counts.get(name) == count
 
     def count(self, name: str) -> int | None:
         """Count the numbers of a list, stored or computed from sizes; ``None`` if that isn't known."""

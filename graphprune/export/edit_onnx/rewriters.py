@@ -105,7 +105,7 @@ def _tile(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> No
 @_rewriter("ConstantOfShape")
 def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
-        editor.put_entries(node, 0, change.entries("size"))
+        editor.put_entries(node, 0, change.entries("size"), whole=change.whole("size"))
 
 
 @_rewriter("Conv", "ConvTranspose")
@@ -135,6 +135,15 @@ def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
     count = editor.count(node.input[3]) if len(node.input) > 3 else None
     if count == len(changes[-1].sizes):
         editor.put_entries(node, 3, {1: changes[-1].sizes[1]})
+
+
+@_rewriter("GRU", "LSTM", "RNN")
+def _recurrent(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the hidden size; weights are sliced gate by gate, and states follow them."""
+    recurrence = editor.numbers(node.input[2])
+    if recurrence is None:
+        raise EditError(f"{node.op_type} node {node.name!a:.80} reads computed weights")
+    editor.set_attribute(node, "hidden_size", int(recurrence.shape[-1]))
 
 
 @_rewriter("Split")

@@ -125,3 +125,12 @@ def test_a_result_is_multiplied_under_its_own_name() -> None:
     editor.multiply(editor.graph.node[0], np.float32(0.5).reshape(()))
     kinds = [(n.op_type, list(n.output)) for n in editor.graph.node]
     assert kinds == [("Reshape", ["a/unscaled"]), ("Mul", ["a"]), ("Reshape", ["y"])]
+
+
+def test_a_single_number_stays_without_axes() -> None:
+    gather = helper.make_node("Gather", ["x", "last"], ["y"], axis=1)
+    editor = Editor(model(gather, last=np.array(5)), {})
+    editor.put(editor.graph.node[0], 1, np.array(2))
+    found = editor.numbers("last")
+    assert found is not None
+    assert (found.shape, int(found)) == ((), 2)

@@ -134,7 +134,18 @@ def test_the_file_is_edited(case: str, tmp_path: Path) -> None:
     assert after.opset_import == before.opset_import
 
 
+def test_numbers_that_only_shapes_tell_are_stored_where_they_shrink(tmp_path: Path) -> None:
+    nodes = [node("ConstantOfShape", "to", outs=["t"]), node("Add", "a", "t")]
+    onnx.save(model(nodes, {"to": whole(1, C, 1, 1)}, 13), tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert [n.op_type for n in after.graph.node] == ["Conv", "Add", "Conv"]
+
+
 def test_the_cases_are_all_there_are() -> None:
     kinds = {kind for nodes, *_ in CASES.values() for kind, *_ in nodes}
-    elsewhere = {"Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"}
+    elsewhere = {
+        *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
+        *("GRU", "LSTM", "RNN"),
+    }
     assert set(REWRITERS) <= kinds | elsewhere
