@@ -192,7 +192,8 @@ def _macs(model: Any, inputs: list[Any]) -> int:
         "MatMulInteger",
         "QLinearConv",
     }
-    layers = [n for n in model.graph.node if n.op_type in heavy]
+    recurrent = {"GRU", "LSTM", "RNN", "DynamicQuantizeLSTM"}
+    layers = [n for n in model.graph.node if n.op_type in heavy | recurrent]
     stored = {t.name: list(t.dims) for t in model.graph.initializer}
     stored |= {
         n.output[0]: list(n.attribute[0].t.dims)
@@ -213,6 +214,10 @@ def _macs(model: Any, inputs: list[Any]) -> int:
     shapes |= {name: list(x.shape) for name, x in feed.items()}
     total = 0
     for layer in layers:
+        if layer.op_type in recurrent:
+            steps = _product(shapes[layer.input[0]][:2])
+            total += steps * sum(_product(shapes[name]) for name in layer.input[1:3])
+            continue
         out, weight = (
             shapes[layer.output[0]],
             shapes[layer.input[3 if "QLinear" in layer.op_type else 1]],

@@ -29,8 +29,8 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:
     """Make a random tensor of a shape, or read those of a file.
 
     Args:
-        text: a shape such as ``1x3x32x32`` or ``1x128:int64``, or the path of an ``.npy``, ``.npz`` or
-            ``.safetensors`` file.
+        text: a shape such as ``1x3x32x32`` or ``1x128:int64``, a single number's type such as ``:int64``, or
+            the path of an ``.npy``, ``.npz`` or ``.safetensors`` file.
         kind: of random numbers, where the text names none, and of all floats from a file.
 
     Raises:
@@ -42,7 +42,7 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:
             for name, value in read_tensors(path).items()
         }
     sizes, _, dtype = text.partition(":")
-    parts = sizes.lower().split("x")
+    parts = sizes.lower().split("x") if sizes or not dtype else []
     digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
     shape = [int(part) for part in parts] if digits else [0]
     count = 1

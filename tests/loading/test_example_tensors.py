@@ -24,6 +24,7 @@ from graphprune.loading.example_tensors import in_order, parse_input
         ("2X5:int64", (2, 5), torch.int64),
         ("7:bfloat16", (7,), torch.bfloat16),
         ("2x2:bool", (2, 2), torch.bool),
+        (":int64", (), torch.int64),
     ],
 )
 def test_shapes_of_inputs(text: str, shape: tuple[int, ...], kind: torch.dtype) -> None:
