@@ -15,10 +15,7 @@ from .pointwise import DTYPES
 from .read_graph import Graph
 from .values import MAX_ELEMENTS
 
-__all__ = ["BATCH", "examples"]
-
-BATCH = 2
-"""Example size of a dynamic leading dimension: torch.export takes 1 for a constant."""
+__all__ = ["examples"]
 
 
 def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]:
@@ -33,7 +30,7 @@ def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]
     made = []
     for each in graph.inputs:
         sizes = [
-            BATCH if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(each.dims)
+            1 if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(each.dims)
         ]
         open_ = [n or "?" for n in sizes if not isinstance(n, int)]
         if open_:
@@ -55,7 +52,7 @@ def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]
 
 
 def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Check the given examples, and double the batch where it is 1 and may vary."""
+    """Check the given examples against the sizes and types that the file states."""
     if len(given) != len(graph.inputs):
         raise LoadError(
             f"the ONNX model takes {len(graph.inputs)} inputs, not {len(given)}",
@@ -71,9 +68,7 @@ def _fitting(graph: Graph, given: Sequence[torch.Tensor]) -> tuple[torch.Tensor,
                 hint="state sizes for what is open, and the file's own for the rest",
                 options=("input",),
             )
-        made = x.to(_dtype(graph, each.name, each.type))
-        single = x.dim() > 0 and x.shape[0] == 1 and not isinstance(each.dims[0], int)
-        found.append(torch.cat([made, made]) if single else made)
+        found.append(x.to(_dtype(graph, each.name, each.type)))
     return tuple(found)
 
 

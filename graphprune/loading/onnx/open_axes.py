@@ -42,20 +42,24 @@ def attempts(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Attempt]:
 
     All sizes open that have no number, those beside the batch with bounds that torch infers, as a
     strided convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only the
-    batch; none. Open axes of size 1 are doubled at first, since torch.export takes 1 for a constant.
+    batch; none. Open axes of size 1 are doubled at first, or the leading ones alone, since torch.export takes 1 for
+    a constant.
     """
-    grown = _grown(graph, inputs)
-    found = [Attempt(grown, dims) for dims in _open(graph, grown)]
-    if any(a.shape != b.shape for a, b in zip(grown, inputs, strict=True)):
-        found += [Attempt(inputs, dims) for dims in _open(graph, inputs)]
-    return [*found, Attempt(inputs, None)]
+    ways: dict[tuple[torch.Size, ...], tuple[torch.Tensor, ...]] = {}
+    for tried in (_grown(graph, inputs), _grown(graph, inputs, leading=True), inputs):
+        ways.setdefault(tuple(x.shape for x in tried), tried)
+    found = [Attempt(tried, dims) for tried in ways.values() for dims in _open(graph, tried)]
+    return [*found, *(Attempt(tried, None) for tried in [*ways.values()][-2:])]
 
 
-def _grown(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Double every open axis of size 1, such as a batch behind the time steps."""
+def _grown(
+    graph: Graph, inputs: tuple[torch.Tensor, ...], *, leading: bool = False
+) -> tuple[torch.Tensor, ...]:
+    """Double every open axis of size 1, such as a batch behind the time steps, or only leading ones."""
     found = []
     for each, x in zip(graph.inputs, inputs, strict=True):
-        axes = [axis for axis, dim in enumerate(each.dims) if isinstance(dim, str)]
+        open_ = [axis for axis, dim in enumerate(each.dims) if isinstance(dim, str)]
+        axes = [axis for axis in open_ if not (leading and axis)]
         repeats = [2 if i in axes and n == 1 else 1 for i, n in enumerate(x.shape)]
         found.append(x.repeat(repeats) if 2 in repeats else x)
     return tuple(found)

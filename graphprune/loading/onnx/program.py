@@ -98,12 +98,10 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
                 program = torch.export.export(network, attempt.inputs, dynamic_shapes=attempt.dims)
                 _run_larger(program)
                 return program
-        except GraphpruneError as error:
+        except (GraphpruneError, *FORWARD_ERRORS) as error:
             failure = error
-            if attempt.dims is None:
-                raise
-        except FORWARD_ERRORS as error:
-            failure = error
+    if isinstance(failure, GraphpruneError):
+        raise failure
     raise LoadError(f"the ONNX model can't be read: {first_line(failure)}") from failure
 
 
