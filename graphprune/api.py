@@ -29,7 +29,7 @@ from graphprune.workflow.result import Result
 from graphprune.workflow.write import PROGRAM
 
 from .errors import OptionError
-from .passes import Allocate, Analyse, Effort
+from .passes import Allocate, Analyse, Effort, LosslessPlan
 from .pipeline import Pipeline, Progress, State
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def compress(
     size: float | str | None = None,
     latency_table: LatencyTable | ProfileLatency | None = None,
     plan: Plan | None = None,
+    lossless: bool = False,
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Data | None = None,
     samples: int = 1024,
@@ -69,7 +70,7 @@ def compress(
     allow_inexact: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Make a model smaller, to meet a budget.
+    """Make a model smaller, to meet a budget or with no loss.
 
     Args:
         model: a module, or an exported program (which brings its own inputs).
@@ -81,6 +82,9 @@ def compress(
         size: the same for the ONNX file: ``"5MB"``.
         latency_table: times of operators; by default they are measured, on one thread.
         plan: apply this one instead of deciding.
+        lossless: remove the channels that go with no loss, as the weights prove it: zero, constant, equal
+            to others or combinations of them. Without a budget, these only; with one, they go first, and
+            the budget counts from the dense cost.
         example_kwargs: keyword inputs.
         calibration: unlabelled inputs: an iterable of what the model is called with, each item a
             batch; or ``gp.images(...)``; or the path of a file of tensors. A few hundred samples
@@ -135,12 +139,19 @@ def compress(
         keep_class=keep_class,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
+        lossless=lossless or (plan is not None and bool(plan.redundant)),
+        redundant=plan.redundant if plan is not None and plan.redundant else None,
     )
-    decider: Allocate | GivenPlan
+    decider: Allocate | GivenPlan | LosslessPlan
     asked = {"flops": flops, "params": params, "latency": latency, "memory": memory, "size": size}
-    if plan is None:
+    if plan is not None and lossless:
+        raise OptionError("a plan says itself which channels go with no loss; leave out lossless")
+    free = all(amount is None for amount in asked.values())
+    if plan is None and lossless and free:
+        decider = options.lossless_plan()
+    elif plan is None:
         decider = options.allocator(*budgets(asked))
-    elif all(amount is None for amount in asked.values()):
+    elif free:
         decider = GivenPlan(plan=plan)
     else:
         raise OptionError("give a budget or a plan, not both")
@@ -152,7 +163,8 @@ def decide(
     model: torch.nn.Module | ExportedProgram,
     example_inputs: Sequence[Any] = (),
     *,
-    allocator: Allocate,
+    allocator: Allocate | LosslessPlan,
+    lossless: bool = False,
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Data | None = None,
     samples: int = 1024,
@@ -164,6 +176,8 @@ def decide(
 ) -> State:
     """Decide which channels to keep, without cutting. Arguments are those of ``compress``.
 
+    The allocator is a pass: ``Allocate`` with its budget, or ``LosslessPlan``.
+
     Returns:
         A state with ``Analysis``, ``Scores`` and ``Decision``, whose ``plan`` can be saved.
 
@@ -171,7 +185,11 @@ def decide(
         LoadError, TraceError, InfeasibleBudgetError: as ``compress``.
     """
     options = Options(
-        score=score, strict_ops=strict_ops, allow_inexact=allow_inexact, latency_table=latency_table
+        score=score,
+        strict_ops=strict_ops,
+        allow_inexact=allow_inexact,
+        latency_table=latency_table,
+        lossless=lossless or isinstance(allocator, LosslessPlan),
     )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.decide(allocator)

@@ -4,12 +4,14 @@ A pass reads facts and the program from the state, and adds facts or returns ano
 (``graphprune.pipeline``).
 
 ========================  ====================================================================
+``Lossless``              nothing reads redundant channels any more; the function stays the same
 ``Analyse``               groups of channels, costs, frozen channels
 ``Observe``               measurements of the dense network on calibration data
 ``Score``                 importance of each channel, by a criterion
 ``ProfileLatency``        times of the operators in onnxruntime, for latency budgets
 ``Allocate``              widths within the budget: the ``Decision`` with its plan
 ``GivenPlan``             the widths of a plan that was made before
+``LosslessPlan``          all channels but the redundant ones
 ``Choose``                several plans, of which the repaired network with the least error is taken
 ``Prune``                 the smaller program, verified against the masked original
 ``Merge``                 in place of ``Prune``: removed channels merged into kept ones, data-free
@@ -23,11 +25,14 @@ from __future__ import annotations
 
 from .allocate.allocate import Allocate
 from .allocate.given_plan import GivenPlan
+from .allocate.lossless_plan import LosslessPlan
 from .analyse import Analyse
 from .batchnorm.fold_batchnorm import FoldBatchNorm, Folded, count_batchnorms
 from .choose import Choose
 from .decision import Decision, make_plan
 from .latency import ProfileLatency
+from .lossless.lossless import Lossless
+from .lossless.redundant import Redundant
 from .observe.observe import Observe
 from .prune.merge import Merge, Merged
 from .prune.prune import Prune
@@ -52,12 +57,15 @@ __all__ = [
     "Effort",
     "FoldBatchNorm",
     "Folded",
+    "Lossless",
+    "LosslessPlan",
     "Merge",
     "Merged",
     "Observe",
     "Prune",
     "Recover",
     "Recovered",
+    "Redundant",
     "Score",
     "Scores",
     "Teacher",
@@ -70,11 +78,13 @@ ALL_PASSES = {
     each.name: each
     for each in (
         Analyse,
+        Lossless,
         Observe,
         Score,
         ProfileLatency,
         Allocate,
         GivenPlan,
+        LosslessPlan,
         Choose,
         Prune,
         Merge,

@@ -47,6 +47,7 @@ def compress(
         ),
     ] = None,
     plan: options.PlanFile = None,
+    lossless: options.Lossless = False,
     data: options.Data = "",
     mean: options.Mean = "",
     std: options.Std = "",
@@ -95,7 +96,7 @@ def compress(
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Cut a model to a budget, prove that the result is right, and write it."""
+    """Cut a model to a budget, or with no loss, prove that the result is right, and write it."""
     source = option_values.ModelSource(
         model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
     )
@@ -108,6 +109,7 @@ def compress(
         "protect": tuple(protect or ()),
         "keep_class": keep_class,
         "allow_inexact": allow_inexact,
+        "lossless": lossless,
     }
     budgets = {
         "flops": flops,
@@ -119,7 +121,7 @@ def compress(
     if plan:
         how = _given(plan, limits, max_drop or "".join(budgets.values()))
     else:
-        how = _wanted(budgets, max_drop) | limits
+        how = _wanted(budgets, max_drop, lossless=lossless) | limits
     how["latency_table"] = option_values.latency_table(latency_table)
     _check_pairs(
         max_drop=max_drop,
@@ -213,15 +215,18 @@ _DEFAULTS = {
     "protect": (),
     "keep_class": False,
     "allow_inexact": False,
+    "lossless": False,
 }
 
 
-def _wanted(budgets: dict[str, str], max_drop: str) -> dict[str, Any]:
+def _wanted(budgets: dict[str, str], max_drop: str, *, lossless: bool) -> dict[str, Any]:
     """Collect the budgets, or the allowed drop of accuracy, as keyword arguments.
 
     Raises:
-        OptionError: unless there is either, and it can be read.
+        OptionError: unless there is either, or what is lossless suffices, and it can be read.
     """
+    if lossless and not max_drop and not any(budgets.values()):
+        return {}
     if not max_drop:
         return option_values.budgets(**budgets)
     given = [f"--{name}" for name, amount in budgets.items() if amount]

@@ -25,6 +25,7 @@ __all__ = [
     "Json",
     "KeepClass",
     "Latency",
+    "Lossless",
     "MaxCut",
     "MaxDrop",
     "Mean",
@@ -297,6 +298,14 @@ Protect = Annotated[
 KeepClass = Annotated[
     bool,
     typer.Option(help="Only widths that the code of the model's class follows, found by trying."),
+]
+Lossless = Annotated[
+    bool,
+    typer.Option(
+        "--lossless",
+        help="Remove channels that go with no loss, as the weights prove it: zero, constant, "
+        "duplicates, linear combinations. Alone, or before a budget.",
+    ),
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", metavar="FILE", show_default=False, help="A plan to use.")

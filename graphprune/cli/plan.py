@@ -23,6 +23,7 @@ def plan(
     memory: options.Memory = "",
     file_size: options.FileSize = "",
     latency_table: options.Table = None,
+    lossless: options.Lossless = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,9 +65,15 @@ def plan(
     source = option_values.ModelSource(
         model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
     )
-    asked = option_values.budgets(
-        flops=flops, params=params, latency=latency, memory=memory, size=file_size
-    )
+    asked = {
+        "flops": flops,
+        "params": params,
+        "latency": latency,
+        "memory": memory,
+        "size": file_size,
+    }
+    alone = lossless and not any(asked.values())
+    asked = {} if alone else option_values.budgets(**asked)
     table = option_values.latency_table(latency_table)
     _ = source.file
     with (
@@ -74,11 +81,11 @@ def plan(
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + keep_class) as progress,
     ):
         from graphprune import api
-        from graphprune.passes import Allocate, Decision
-        from graphprune.plan.budget import budgets
+        from graphprune.passes import Allocate, Decision, LosslessPlan
+        from graphprune.plan.budget import Budget, budgets
 
         allocator = Allocate(
-            budget=budgets(asked),
+            budget=Budget("macs", 1.0) if alone else budgets(asked),
             method=allocate,
             round_to=option_values.rounding(round_to),
             min_channels=min_channels,
@@ -91,7 +98,8 @@ def plan(
         decision = api.decide(
             dense,
             examples,
-            allocator=allocator,
+            allocator=LosslessPlan(limits=allocator.limits) if alone else allocator,
+            lossless=lossless,
             score=score or None,
             **seen,
             strict_ops=strict_ops,

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphprune.errors import MismatchError, PlanError
 from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
 
-__all__ = ["FORMAT", "FORMAT_INEXACT", "MAX_BYTES", "GroupPlan", "Plan"]
+__all__ = ["FORMAT", "FORMAT_INEXACT", "FORMAT_LOSSLESS", "MAX_BYTES", "GroupPlan", "Plan"]
 
 FORMAT = "graphprune.plan/1"
 
 FORMAT_INEXACT = "graphprune.plan/2"
 """Format of plans with inexact cuts: adds ``allow_inexact``, so that readers of version 1 refuse it."""
+
+FORMAT_LOSSLESS = "graphprune.plan/3"
+"""Format of plans with redundant channels: adds ``redundant``, so that readers before refuse it."""
 
 MAX_WIDTH = 1 << 24
 MAX_BYTES = 1 << 26
@@ -54,6 +57,8 @@ class Plan:
         budget: what was asked, such as ``{"macs": 0.5}``; fractions of dense.
         predicted: what the smaller model costs, such as ``{"macs": 20.6e6}``.
         allow_inexact: the groups are those of an analysis that cuts through statistics.
+        redundant: removed channels by the id of their group that must go with no loss, which
+            depends on the weights: what reads them takes over what they did.
     """
 
     fingerprint: str
@@ -61,6 +66,7 @@ class Plan:
     budget: Mapping[str, float] = field(default_factory=dict)
     predicted: Mapping[str, float] = field(default_factory=dict)
     allow_inexact: bool = False
+    redundant: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def keep(self) -> dict[str, tuple[int, ...]]:
@@ -106,14 +112,21 @@ class Plan:
         listed = "[\n" + ",\n".join(groups) + "\n  ]" if groups else "[]"
         return (
             "{\n"
-            f'  "format": {json.dumps(FORMAT_INEXACT if self.allow_inexact else FORMAT)},\n'
-            + ('  "allow_inexact": true,\n' if self.allow_inexact else "")
+            f'  "format": {json.dumps(self._format)},\n'
+            + (f'  "allow_inexact": {json.dumps(self.allow_inexact)},\n' * (self._format != FORMAT))
+            + (f'  "redundant": {json.dumps(dict(self.redundant))},\n' if self.redundant else "")
             + f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
             f'  "budget": {json.dumps(dict(self.budget), sort_keys=True)},\n'
             f'  "groups": {listed},\n'
             f'  "predicted": {json.dumps(dict(self.predicted), sort_keys=True)}\n'
             "}\n"
         )
+
+    @property
+    def _format(self) -> str:
+        if self.redundant:
+            return FORMAT_LOSSLESS
+        return FORMAT_INEXACT if self.allow_inexact else FORMAT
 
     @staticmethod
     def from_json(text: str) -> Plan:
@@ -125,12 +138,13 @@ class Plan:
         data = parsed(text, MAX_BYTES, PlanError, "the plan")
         _expect(isinstance(data, dict), "the plan is not a JSON object")
         _expect(
-            data.get("format") in (FORMAT, FORMAT_INEXACT),
+            data.get("format") in (FORMAT, FORMAT_INEXACT, FORMAT_LOSSLESS),
             f"unknown plan format {shown(data.get('format'))}",
-            f"this version reads {FORMAT} and {FORMAT_INEXACT}",
+            f"this version reads {FORMAT}, {FORMAT_INEXACT} and {FORMAT_LOSSLESS}",
         )
         keys = {"format", "model", "budget", "groups", "predicted"}
-        keys |= {"allow_inexact"} if data["format"] == FORMAT_INEXACT else set()
+        keys |= {"allow_inexact"} if data["format"] != FORMAT else set()
+        keys |= {"redundant"} if data["format"] == FORMAT_LOSSLESS else set()
         _expect(
             set(data) == keys,
             f"plan keys must be {sorted(keys)}, not {shown(', '.join(sorted(data)))}",
@@ -153,6 +167,7 @@ class Plan:
             _numbers(data["budget"], "budget"),
             _numbers(data["predicted"], "predicted"),
             allow_inexact,
+            _redundant(data.get("redundant", {}), plans),
         )
 
 
@@ -166,6 +181,24 @@ def _numbers(value: Any, name: str) -> dict[str, float]:
         f"{name} must map names to numbers",
     )
     return dict(value)
+
+
+def _redundant(value: Any, groups: Sequence[GroupPlan]) -> dict[str, tuple[int, ...]]:
+    """Read which removed channels go with no loss."""
+    _expect(isinstance(value, dict), "redundant must map groups to channels")
+    removed = {g.id: set(range(g.width)) - set(g.keep) for g in groups if g.id in value}
+    for name, channels in value.items():
+        label = shown(name)
+        _expect(
+            isinstance(channels, list) and bool(channels) and all(map(is_index, channels)),
+            f"redundant: {label} must list channels",
+        )
+        _expect(
+            all(a < b for a, b in itertools.pairwise(channels))
+            and set(channels) <= removed.get(name, set()),
+            f"redundant: channels of {label} must ascend and be removed ones of a group of the plan",
+        )
+    return {name: tuple(channels) for name, channels in value.items()}
 
 
 def _group(entry: Any) -> GroupPlan:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from graphprune.errors import MismatchError
+from graphprune.errors import MismatchError, OptionError
 from graphprune.ir.unwrap import unwrap
 
 from .computed_weights import refresh
@@ -33,7 +33,13 @@ def carry_module(other: nn.Module, pair: ModelPair) -> nn.Module:
 
     Raises:
         MismatchError: if it is of another class, or its tensors have other names or shapes.
+        OptionError: if weights took over what removed channels did.
     """
+    if pair.reweighted:
+        raise OptionError(
+            "other weights can't be carried over: the cut was lossless for the model's own alone",
+            hint="cut the averaged model itself, with a plan of its own",
+        )
     inner, dense = unwrap(other), pair.dense
     if not isinstance(dense, nn.Module) or type(inner) is not type(dense):
         raise MismatchError(
@@ -67,6 +73,7 @@ def carry_weights(state: Mapping[str, Any], pair: ModelPair) -> dict[str, Any]:
 
     Raises:
         MismatchError: if names or shapes aren't those of the dense model.
+        OptionError: as ``carry_module``.
     """
     if isinstance(pair.dense, nn.Module):
         _check(state, pair.dense.state_dict())

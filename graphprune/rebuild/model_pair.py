@@ -26,6 +26,7 @@ class ModelPair:
         small: the smaller model.
         own_class: whether that is of the class of ``dense``, else a GraphModule.
         cut: what was removed.
+        reweighted: kept weights took over what removed channels did, in these weights.
     """
 
     given: nn.Module | ExportedProgram
@@ -33,6 +34,7 @@ class ModelPair:
     small: nn.Module
     own_class: bool
     cut: Cut
+    reweighted: bool = False
 
     @cached_property
     def names(self) -> Mapping[int, tuple[str, ...]]:

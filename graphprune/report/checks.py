@@ -50,6 +50,7 @@ def checks(report: Report) -> list[Check]:
             report.oracle["tolerance"],
             inputs=f"random, {_batches(report.oracle['batches'])}; then with perturbed weights",
         ),
+        *_lossless(report),
         _own_class(report),
         *_onnx(report),
     ]
@@ -63,6 +64,22 @@ def _dense(report: Report) -> list[Check]:
     inputs = "" if found["note"] else f"like the examples, {_batches(found['batches'])}"
     return [
         Check(f"dense program against {source}", *_errors(found), inputs, more=found["note"]),
+    ]
+
+
+def _lossless(report: Report) -> list[Check]:
+    """What went for nothing, against the dense program itself."""
+    if not (found := report.lossless).get("groups"):
+        return []
+    what = {"cut": "cut program", "freed": "dense program without redundant channels"}
+    return [
+        Check(
+            f"{what[found['of']]} against the dense one, float64",
+            found["max_error"],
+            found["tolerance"],
+            inputs=f"random, {_batches(found['batches'])}",
+            more=f"with weights as stored: {found['stored_error']:.1e}",
+        )
     ]
 
 

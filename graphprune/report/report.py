@@ -116,6 +116,11 @@ class Report:
             inputs, in the model's own precision: ``max_error``, ``tolerance``, what ``rounding`` loses (0 if
             that wasn't needed), ``batches``, the ``reference`` and a ``note``; empty if there was neither.
         oracle: error against the masked original in float64, and the tolerance.
+        lossless: where channels that go with no loss were looked for: ``max_error`` against the dense
+            program in float64, ``tolerance`` and ``batches`` of the proof; ``stored_error``: the same
+            error with weights rounded to the model's own type; ``of``: what was compared, the ``cut``
+            program, or ``freed`` where a budget follows: the dense one in which nothing reads them; and ``groups``, with the
+            number of channels for each reason; else empty.
         eager: whether the user's class came back (``own_class``), or the ``reason`` why not; its
             ``max_error`` against the cut program, the ``tolerance``, and the ``precision`` in which they
             were compared. Reports of before have neither of the last two: 1e-9, float64.
@@ -155,6 +160,7 @@ class Report:
     data_sizes: tuple[Mapping[str, Any], ...] = ()
     budgets: tuple[Mapping[str, Any], ...] = ()
     traced: Mapping[str, Any] = field(default_factory=dict)
+    lossless: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     distilled: Mapping[str, float] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)

@@ -11,10 +11,14 @@ from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap
+from graphprune.passes import Redundant
+from graphprune.pipeline import State
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.model_pair import ModelPair
 from graphprune.rebuild.rebuild import rebuild
 from graphprune.verify.oracle import verify
+
+from .free_channels import free_channels
 
 __all__ = ["apply_plan"]
 
@@ -28,11 +32,16 @@ def apply_plan(
     """Cut a model as a plan says, verify it, and rebuild its class. Arguments: those of ``graphprune.apply``.
 
     Raises:
-        MismatchError: if the model is of another architecture.
+        MismatchError: if the model is of another architecture, or channels that the plan removes
+            with no loss aren't redundant in it.
         VerifyError: if the smaller model doesn't compute what it should.
     """
     dense = unwrap(model)
-    analysis = analyse(trace(dense, args, kwargs), allow_inexact=plan.allow_inexact)
-    cut = Cut.from_plan(plan, analysis)
+    state = State(trace(dense, args, kwargs))
+    if plan.redundant:
+        state = free_channels(state, plan.redundant, allow_inexact=plan.allow_inexact)
+    cut = Cut.from_plan(plan, analyse(state.program, allow_inexact=plan.allow_inexact))
     rebuilt = rebuild(dense, cut, cut.program, verify(cut).runs)
-    return ModelPair(model, dense, rebuilt.model, rebuilt.own_class, cut)
+    found = state.get(Redundant)
+    reweighted = found is not None and found.reweighted
+    return ModelPair(model, dense, rebuilt.model, rebuilt.own_class, cut, reweighted)

@@ -17,7 +17,8 @@ from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
 from graphprune.ir.relift import fixed_sizes
 from graphprune.ops.fixed_random import random_calls
-from graphprune.passes import Decision, Distilled, Merged, Recovered, Scores
+from graphprune.passes import Decision, Distilled, Merged, Recovered, Redundant, Scores
+from graphprune.passes.lossless.redundant import only_redundant
 from graphprune.pipeline import State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
@@ -94,6 +95,7 @@ def build_report(
             "tolerance": verdict.tolerance,
             "batches": list(verdict.batches),
         },
+        lossless=_lossless(done.get(Redundant), done[Decision], recovered or distilled),
         eager={
             "own_class": rebuilt.own_class,
             "reason": rebuilt.reason,
@@ -123,6 +125,7 @@ def build_report(
             *_fixed(decided.program, done.program),
             *([_INEXACT] if cut_inexactly else []),
             *_merged(done.get(Merged), plan),
+            *_nothing_redundant(done.get(Redundant)),
             *_of_data(data),
             *_of_table(decided.get(LatencyTable)),
             *_left_whole(decided.get(ClassConstraints)),
@@ -197,6 +200,26 @@ def _merged(found: Merged | None, plan: Plan) -> tuple[str, ...]:
         return ()
     removed = sum(group.width - len(group.keep) for group in plan.groups)
     return (f"merged {sum(found.channels.values())} of {removed} removed channels into kept ones",)
+
+
+def _lossless(found: Redundant | None, decision: Decision, changed: object) -> dict[str, Any]:
+    """Describe the proof that channels went with no loss."""
+    if found is None:
+        return {}
+    return {
+        "of": "cut" if not changed and only_redundant(decision, found) else "freed",
+        "max_error": found.max_error,
+        "stored_error": found.stored_error,
+        "tolerance": found.tolerance,
+        "batches": list(found.batches),
+        "groups": tuple({"group": name, **counts} for name, counts in found.reasons.items()),
+    }
+
+
+def _nothing_redundant(found: Redundant | None) -> tuple[str, ...]:
+    if found is None or found.count:
+        return ()
+    return ("the weights prove of no channel that it goes with no loss",)
 
 
 def _baked(cut: Cut) -> tuple[str, ...]:

@@ -22,10 +22,12 @@ from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.pt2 import load_program
 from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
+from graphprune.pipeline import State
 from graphprune.verify.inputs import native_inputs, size_growths
 from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import TOLERANCE, error, run
 
+from .free_channels import free_channels
 from .write import ONNX, PROGRAM
 
 if TYPE_CHECKING:
@@ -125,6 +127,11 @@ def compare(
     files = _files(path)
     notify("trace")
     dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
+    if plan is not None and plan.redundant:
+        notify("lossless")
+        dense = free_channels(
+            State(dense), plan.redundant, allow_inexact=plan.allow_inexact
+        ).program
     notify("analyse")
     analysis = analyse(dense, allow_inexact=plan is not None and plan.allow_inexact)
     cut = Cut.keeping(analysis, {}) if plan is None else Cut.from_plan(plan, analysis)

@@ -1,6 +1,6 @@
 """Take a model from a module to a smaller one, stage by stage.
 
-    load -> trace -> analyse -> score -> allocate -> cut -> verify -> recover -> fold -> export -> report
+    load -> trace -> (lossless) -> analyse -> score -> allocate -> cut -> verify -> recover -> fold -> export -> report
 
 ``Job.begin`` traces, analyses and scores, for which no budget is needed; ``decide`` allocates,
 ``cut`` removes the channels, verifies and recovers, ``result`` rebuilds the user's class and
@@ -26,8 +26,21 @@ from graphprune.data.calibration import Calibration
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading import check_finite
-from graphprune.passes import Allocate, Analyse, Decision, Observe, Score, Teacher
+from graphprune.passes import (
+    Allocate,
+    Analyse,
+    Decision,
+    LosslessPlan,
+    Observe,
+    Prune,
+    Redundant,
+    Score,
+    Scores,
+    Teacher,
+)
 from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.passes.lossless.lossless import verify_lossless
+from graphprune.passes.lossless.redundant import first_to_go, marked, only_redundant
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
@@ -37,6 +50,7 @@ from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import verify_traced
 
 from .build_report import build_report
+from .free_channels import free_channels
 from .options import Options
 from .result import Result
 
@@ -88,25 +102,38 @@ class Job:
         if isinstance(options.latency_table, LatencyTable):
             state = state.knowing(options.latency_table)
         options.check(state)
+        if options.lossless:
+            state = free_channels(
+                state,
+                options.redundant,
+                strict_ops=options.strict_ops,
+                allow_inexact=options.allow_inexact,
+            )
         passes: list[AnalysisPass] = [
             Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)
         ]
         if calibration is not None:
             passes.append(Observe())
         passes.append(Score(options.criterion(state)))
-        return cls(given, model, options, Pipeline(passes, given=tuple(state.facts)).run(state))
+        scored = Pipeline(passes, given=tuple(state.facts)).run(state)
+        found = scored.get(Redundant)
+        if found is not None:
+            scored = scored.knowing(first_to_go(scored[Scores], found))
+        return cls(given, model, options, scored)
 
-    def decide(self, decider: Allocate | GivenPlan) -> State:
+    def decide(self, decider: Allocate | GivenPlan | LosslessPlan) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.
 
         Raises:
             InfeasibleBudgetError: if no plan meets the budgets.
         """
         state = self.scored
-        if isinstance(decider, Allocate) and decider.keep_class:
+        if not isinstance(decider, GivenPlan) and decider.keep_class:
             state = state.knowing(*self._constraints)
         passes = self.options.deciding(decider, state)
-        return Pipeline(passes, given=tuple(state.facts)).run(state)
+        decided = Pipeline(passes, given=tuple(state.facts)).run(state)
+        found = decided.get(Redundant)
+        return decided if found is None else decided.knowing(marked(decided[Decision], found))
 
     @cached_property
     def _constraints(self) -> tuple[ClassConstraints, ...]:
@@ -123,9 +150,15 @@ class Job:
         """Remove the channels, verify, recover: the state with the smaller program."""
         passes = self.options.cutting(decided)
         decided = decided.knowing(Teacher(decided.program))
-        return Pipeline(passes, given=tuple(decided.facts)).run(decided)
+        done = Pipeline(passes, given=tuple(decided.facts)).run(decided)
+        found = done.get(Redundant)
+        recovers = [each.name for each in passes] != [Prune.name]
+        if found is None or recovers or not only_redundant(done[Decision], found):
+            return done
+        done.tell("lossless proof")
+        return done.knowing(verify_lossless(done[Cut], done.program, found))
 
-    def result(self, decider: Allocate | GivenPlan) -> Result:
+    def result(self, decider: Allocate | GivenPlan | LosslessPlan) -> Result:
         """Decide, cut, rebuild the user's class, and report."""
         decided = self.decide(decider)
         done = self.cut(decided)
@@ -147,7 +180,14 @@ class Job:
             done[Decision].plan,
             report,
             done.program,
-            pair=ModelPair(self.given, self.model, rebuilt.model, rebuilt.own_class, done[Cut]),
+            pair=ModelPair(
+                self.given,
+                self.model,
+                rebuilt.model,
+                rebuilt.own_class,
+                done[Cut],
+                reweighted=(found := done.get(Redundant)) is not None and found.reweighted,
+            ),
         )
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -16,6 +16,7 @@ from graphprune.passes import (
     Choose,
     Distil,
     Effort,
+    LosslessPlan,
     Merge,
     Prune,
     Recover,
@@ -41,7 +42,8 @@ _NEEDS_DATA = "give inputs of the model; a few hundred unlabelled ones suffice"
 class Options:
     """How to compress, whatever the budget.
 
-    The fields are arguments of ``graphprune.compress``.
+    The fields are arguments of ``graphprune.compress``, but for ``redundant``: the channels that a given plan
+    removes with no loss.
     """
 
     latency_table: LatencyTable | ProfileLatency | None = None
@@ -58,6 +60,8 @@ class Options:
     keep_class: bool = False
     strict_ops: bool = False
     allow_inexact: bool = False
+    lossless: bool = False
+    redundant: Mapping[str, tuple[int, ...]] | None = None
 
     def check(self, state: State) -> None:
         """Refuse invalid options before any work.
@@ -86,6 +90,22 @@ class Options:
             keep_class=self.keep_class,
         )
 
+    def lossless_plan(self) -> LosslessPlan:
+        """Make the pass that removes redundant channels only.
+
+        Raises:
+            OptionError: if the weights are to be changed as well.
+        """
+        changes = {"recover": self.recover not in (None, "none"), "distil": self.distil is not None}
+        wrong = tuple(name for name, given in changes.items() if given)
+        if wrong:
+            raise OptionError(
+                f"lossless alone changes nothing that {wrong[0]} could repair",
+                hint="give a budget as well",
+                options=wrong,
+            )
+        return LosslessPlan(limits=self.allocator(Budget("macs", 1.0)).limits)
+
     def score_name(self, state: State) -> str:
         """Return the criterion's name: by default ``obs`` with calibration data, ``l2`` without."""
         if self.score is None:
@@ -103,9 +123,11 @@ class Options:
             )
         return CRITERIA[name]
 
-    def deciding(self, decider: Allocate | GivenPlan, state: State) -> tuple[AnalysisPass, ...]:
+    def deciding(
+        self, decider: Allocate | GivenPlan | LosslessPlan, state: State
+    ) -> tuple[AnalysisPass, ...]:
         """The passes that lead to a decision, scores given."""
-        if isinstance(decider, GivenPlan):
+        if not isinstance(decider, Allocate):
             return (decider,)
         how = Choose(decider) if self.recovery(state) == "ls" else decider
         if decider.needs_table and not isinstance(self.latency_table, LatencyTable):

@@ -16,6 +16,7 @@ from graphprune.analysis.groups import Group
 from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
 from graphprune.passes.latency import Latency, workload
+from graphprune.passes.lossless.redundant import Redundant, capped
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import (
     ALLOCATORS,
@@ -129,7 +130,9 @@ class Allocate(AnalysisPass):
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
+        found = state.get(Redundant)
         widths, equal = self._widths(analysis, table, state.get(ClassConstraints))
+        widths = capped(widths, equal, analysis, found)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
@@ -157,8 +160,9 @@ class Allocate(AnalysisPass):
         note = (
             f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
         )
-        notes = (note,) if unused > 0 and len(met) == 1 else ()
-        notes += _silent(analysis, scores, plan, allocation)
+        cuts = any(n < w[-1] for n, w in zip(chosen, widths, strict=True))
+        notes = (note,) if unused > 0 and len(met) == 1 and cuts else ()
+        notes += _silent(analysis, scores, plan, allocation, found)
         return Decision(plan, allocation, met, notes, curves=curves)
 
     def _allocated(
@@ -288,10 +292,15 @@ class Allocate(AnalysisPass):
 
 
 def _silent(
-    analysis: Analysis, scores: Scores, plan: Plan, allocation: Allocation
+    analysis: Analysis,
+    scores: Scores,
+    plan: Plan,
+    allocation: Allocation,
+    found: Redundant | None,
 ) -> tuple[str, ...]:
-    """What the criterion had nothing to say of, though channels are removed there."""
-    cut = [group.id for group in plan.groups if len(group.keep) < group.width]
+    """What the criterion had nothing to say of, though channels are removed there that aren't redundant."""
+    free = {name: len(channels) for name, channels in found.channels.items()} if found else {}
+    cut = [g.id for g in plan.groups if len(g.keep) < g.width - free.get(g.id, 0)]
     alike = [name for name in cut if np.ptp(scores.values[name]) == 0]
     notes: list[str] = []
     if alike:

@@ -13,7 +13,7 @@ from graphprune.ir.nodes import is_continuous, shape
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter, float64_type
 
-__all__ = ["non_homogeneous_groups"]
+__all__ = ["non_homogeneous_groups", "zero_inputs"]
 
 FACTOR = 1024.0
 """Scale that is tried: large, so that saturating functions saturate, and a power of two, so that nothing rounds."""
@@ -35,7 +35,7 @@ def non_homogeneous_groups(analysis: Analysis, folded: frozenset[fx.Node]) -> fr
     """
     run = _HomogeneityTest(analysis, folded)
     with torch.no_grad():
-        run.run(*_inputs(analysis), enable_io_processing=False)
+        run.run(*zero_inputs(analysis), enable_io_processing=False)
     return frozenset(run.found)
 
 
@@ -106,7 +106,7 @@ def _is_scaled(plain: Any, scaled: Any) -> bool:
     return bool(((scaled - FACTOR * plain).abs() <= bound).all())
 
 
-def _inputs(analysis: Analysis) -> list[Any]:
+def zero_inputs(analysis: Analysis) -> list[Any]:
     """Make zeros in the shapes of the example inputs: only the shapes of values matter here."""
     values: list[Any] = []
     for node in analysis.module.graph.find_nodes(op="placeholder"):

@@ -42,7 +42,7 @@ from graphprune.verify.oracle import Verdict
 from .homogeneity import non_homogeneous_groups
 from .prune import Prune
 
-__all__ = ["Merge", "Merged", "merge"]
+__all__ = ["Merge", "Merged", "merge", "with_rows_added"]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -139,27 +139,21 @@ class _MergedTensors:
                 old = self._analysis.tensors[str(operand.target)]
                 if (id(old), contraction.dim) not in done:
                     done.add((id(old), contraction.dim))
-                    self._replace(
-                        old, str(operand.target), contraction.dim, rows[gone], rows[source], factor
-                    )
+                    mix = np.zeros((len(gone), group.width))
+                    mix[np.arange(len(gone)), source] = factor
+                    self._replace(old, str(operand.target), contraction.dim, rows, gone, mix)
 
     def _replace(
         self,
         old: torch.Tensor,
         name: str,
         dim: int,
+        rows: NDArray[np.int64],
         gone: NDArray[np.int64],
-        into: NDArray[np.int64],
-        factor: NDArray[np.float64],
+        mix: NDArray[np.float64],
     ) -> None:
         value = self.tensors[name].detach()
-        wide = value.double().movedim(dim, 0).clone()
-        view = [-1] + [1] * (wide.ndim - 1)
-        for index, target in zip(gone.T, into.T, strict=True):
-            moved = wide[torch.from_numpy(index)] * torch.from_numpy(factor).to(wide).view(view)
-            wide.index_add_(0, torch.from_numpy(target).to(wide.device), moved)
-        wide[torch.from_numpy(gone.reshape(-1))] = 0
-        merged = wide.movedim(0, dim).to(value.dtype)
+        merged = with_rows_added(value.double(), dim, rows, gone, mix).to(value.dtype)
         new = (
             torch.nn.Parameter(merged, requires_grad=old.requires_grad)
             if isinstance(old, torch.nn.Parameter)
@@ -168,6 +162,35 @@ class _MergedTensors:
         for other, tensor in self._analysis.tensors.items():
             if tensor is old:
                 self.tensors[other] = new
+
+
+def with_rows_added(
+    weight: torch.Tensor,
+    dim: int,
+    rows: NDArray[np.int64],
+    gone: NDArray[np.int64],
+    mix: NDArray[np.float64],
+) -> torch.Tensor:
+    """Add the rows of removed channels to those of kept ones, and set them to zero.
+
+    Args:
+        weight: a weight that is contracted over the channels, float64.
+        dim: the dimension.
+        rows: ``[width, m]``, where the channels lie on it.
+        gone: the removed channels.
+        mix: ``[len(gone), width]``, by what each is multiplied for each kept one.
+    """
+    wide = weight.movedim(dim, 0).clone()
+    factors = torch.from_numpy(mix).to(wide)
+    for index in rows.T:
+        removed = wide[torch.from_numpy(index[gone])]
+        wide.index_add_(
+            0,
+            torch.from_numpy(index).to(wide.device),
+            torch.tensordot(factors, removed, dims=([0], [0])),
+        )
+    wide[torch.from_numpy(rows[gone].reshape(-1))] = 0
+    return wide.movedim(0, dim)
 
 
 def _is_stored(analysis: Analysis, group: Group) -> bool:

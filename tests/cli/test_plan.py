@@ -6,7 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+import torch
+
 from tests.cli.conftest import Ran, expect
+from tests.passes.lossless.helpers import Block
 
 Cli = Callable[..., Ran]
 
@@ -52,3 +56,62 @@ def test_limits_bound_every_group(cli: Cli, small: Sequence[str]) -> None:
         assert kept == width or kept % 4 == 0
         assert kept >= 0.25 * width
     assert any(kept < width for width, kept in groups.values())
+
+
+@pytest.fixture
+def zeroed(tmp_path: Path) -> list[str]:
+    """The options that read a checkpoint of a block with zero and copied channels."""
+    net = Block()
+    with torch.no_grad():
+        for tensor in (net.a.weight, *net.bn.state_dict().values()):
+            if tensor.ndim:
+                tensor[9] = tensor[2]
+        net.a.weight[:2], net.bn.bias[:2] = 0, 0
+    torch.save(net.state_dict(), tmp_path / "zeroed.pt")
+    where = "tests.passes.lossless.helpers:Block"
+    return [str(tmp_path / "zeroed.pt"), "--arch", where, "--input", "2x3x8x8"]
+
+
+def test_lossless_alone_and_by_its_plan(cli: Cli, zeroed: list[str], tmp_path: Path) -> None:
+    plan, out = tmp_path / "plan.json", tmp_path / "out"
+    assert cli("plan", *zeroed, "--lossless", "-o", plan).code == 0
+    assert json.loads(plan.read_text())["redundant"] == {"a": [0, 1, 9]}
+    found = cli("compress", *zeroed, "--lossless", "--no-onnx", "--no-html", "-o", out)
+    assert found.code == 0, found.err
+    assert "cut against dense, float64" in found.out
+    assert "gone with no loss" in found.out
+    assert (out / "plan.json").read_text() == plan.read_text()
+    replayed = cli("compress", *zeroed, "--plan", plan, "--dry-run", "--json")
+    proof = json.loads(replayed.out)["lossless"]
+    assert (proof["of"], proof["max_error"] <= 1e-9) == ("cut", True)
+    assert cli("verify", *zeroed, out).code == 0
+    expect(
+        cli("compress", *zeroed, "--plan", plan, "--lossless", "--dry-run"),
+        2,
+        "error[GP010]: ",
+        "--lossless",
+    )
+
+
+def test_lossless_with_nothing_to_repair(cli: Cli, zeroed: list[str]) -> None:
+    expect(
+        cli("compress", *zeroed, "--lossless", "--recover", "merge", "--dry-run"),
+        2,
+        "error[GP010]: ",
+        "--recover",
+    )
+
+
+def test_a_lossless_plan_of_another_checkpoint_is_refused(
+    cli: Cli, zeroed: list[str], tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    assert cli("plan", *zeroed, "--lossless", "-o", plan).code == 0
+    torch.save(Block().state_dict(), tmp_path / "zeroed.pt")
+    expect(
+        cli("compress", *zeroed, "--plan", plan, "-o", tmp_path / "out"),
+        2,
+        "error[GP005]: ",
+        "aren't so in these",
+    )
+    assert not (tmp_path / "out").exists()

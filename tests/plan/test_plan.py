@@ -125,6 +125,19 @@ def test_inexact_plans_are_a_format_of_their_own() -> None:
     inexact.check("sha256:ab", {"a": 4}, allow_inexact=True)
 
 
+def test_plans_with_redundant_channels_are_a_format_of_their_own() -> None:
+    lossless = replace(PLAN, redundant={"a": (1,)})
+    assert Plan.from_json(lossless.to_json()) == lossless
+    data = json.loads(lossless.to_json())
+    assert data["format"] == "graphprune.plan/3"
+    for wrong in ([], [0], [1, 1], [4], [3, 1], "1", [True]):
+        with pytest.raises(PlanError, match="redundant"):
+            Plan.from_json(json.dumps(data | {"redundant": {"a": wrong}}))
+    for change in ({"redundant": {"b": [1]}}, {"redundant": [1]}, {"format": "graphprune.plan/2"}):
+        with pytest.raises(PlanError):
+            Plan.from_json(json.dumps(data | change))
+
+
 def test_reading_a_plan_imports_no_torch() -> None:
     code = "import sys, graphprune.plan.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

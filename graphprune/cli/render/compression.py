@@ -63,6 +63,17 @@ def report(run: Report, folder: Path | None) -> None:
         )
     _checks(out, run)
     line(out, "allocation: ", text.allocation(run.allocation))
+    if run.lossless.get("groups"):
+        reasons = ("unread", "zero", "constant", "duplicate", "combination")
+        table(
+            out,
+            ["gone with no loss", *reasons],
+            [
+                [each["group"], *(str(each[name] or "") for name in reasons)]
+                for each in run.lossless["groups"]
+            ],
+            right=(1, 2, 3, 4, 5),
+        )
     if run.search:
         line(out, "accuracy: ", f"{text.searched(run.search)}; tried:")
         table(out, [""] * 5, [_probe(tried) for tried in run.search["probes"]], range(5))

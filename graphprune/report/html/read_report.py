@@ -49,6 +49,23 @@ _BUDGET = {
     "met": bool,
 }
 _EAGER = {"own_class": bool, "reason": str, "max_error": _MAYBE}
+_LOSSLESS = {
+    "of": str,
+    "max_error": _NUMBER,
+    "stored_error": _NUMBER,
+    "tolerance": _NUMBER,
+    "batches": [int],
+    "groups": [
+        {
+            "group": str,
+            "unread": int,
+            "zero": int,
+            "constant": int,
+            "duplicate": int,
+            "combination": int,
+        }
+    ],
+}
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER, "rounding": _NUMBER, "batches": [int]}
 _PROBE = (
     {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
@@ -87,6 +104,7 @@ _SHAPES: Mapping[str, Shape] = {
         {},
         _ONNX | {"reference": str, "note": str},
     ),
+    "lossless": ({}, _LOSSLESS),
     "eager": (_EAGER, _EAGER | {"tolerance": _NUMBER, "precision": str}),
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
     "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),
