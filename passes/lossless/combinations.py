@@ -64,7 +64,6 @@ def _dependent(rows: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
         return {}
     basis = np.zeros((min(unit.shape), unit.shape[1]))
     chosen: list[int] = []
-    found: dict[int, NDArray[np.float64]] = {}
     for number, row in enumerate(unit):
         known = basis[: len(chosen)]
         rest = row - (row @ known.T) @ known
@@ -73,13 +72,15 @@ def _dependent(rows: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
         if left > RANK_TOLERANCE and len(chosen) < len(basis):
             basis[len(chosen)] = rest / left
             chosen.append(number)
-            continue
-        terms = np.linalg.lstsq(rows[chosen].T, rows[number], rcond=None)[0]
-        terms[np.abs(terms) <= RANK_TOLERANCE * np.abs(terms).max(initial=0)] = 0
-        gap = np.linalg.norm(terms @ rows[chosen] - rows[number])
-        if gap <= RANK_TOLERANCE * size[number] and np.abs(terms).max(initial=0) <= LARGEST:
-            found[number] = np.zeros(len(rows))
-            found[number][chosen] = terms
+    others = np.setdiff1d(np.arange(len(unit)), chosen)
+    terms = np.linalg.lstsq(rows[chosen].T, rows[others].T, rcond=None)[0].T
+    largest = np.abs(terms).max(axis=1, initial=0)
+    terms[np.abs(terms) <= RANK_TOLERANCE * largest[:, None]] = 0
+    gap = np.linalg.norm(terms @ rows[chosen] - rows[others], axis=1)
+    found: dict[int, NDArray[np.float64]] = {}
+    for i in np.flatnonzero((gap <= RANK_TOLERANCE * size[others]) & (largest <= LARGEST)):
+        found[int(others[i])] = np.zeros(len(rows))
+        found[int(others[i])][chosen] = terms[i]
     return found
 
 
