@@ -78,7 +78,7 @@ def test_lossless_alone_and_by_its_plan(cli: Cli, zeroed: list[str], tmp_path: P
     assert json.loads(plan.read_text())["redundant"] == {"a": [0, 1, 9]}
     found = cli("compress", *zeroed, "--lossless", "--no-onnx", "--no-html", "-o", out)
     assert found.code == 0, found.err
-    assert "cut against dense, float64" in found.out
+    assert "cut program against the dense one, float64" in found.out
     assert "gone with no loss" in found.out
     assert (out / "plan.json").read_text() == plan.read_text()
     replayed = cli("compress", *zeroed, "--plan", plan, "--dry-run", "--json")
