@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.plan.plan import Plan
     from graphprune.report.report import Report
+    from graphprune.training.sparsify import Sparsify
     from graphprune.workflow.budget_sweep import compress_within, sweep
     from graphprune.workflow.result import Result
 
@@ -37,6 +38,7 @@ __all__ = [
     "Plan",
     "Report",
     "Result",
+    "Sparsify",
     "State",
     "TransformPass",
     "__version__",
@@ -61,6 +63,7 @@ _HOME = {
     "Plan": "plan.plan",
     "Report": "report.report",
     "Result": "workflow.result",
+    "Sparsify": "training.sparsify",
     "State": "pipeline",
     "TransformPass": "pipeline",
     "apply": "api",

@@ -1,0 +1,40 @@
+"""Gradual pruning: more and more channels are held at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from .method import Method, Moment
+
+__all__ = ["Gradual"]
+
+
+@dataclass(frozen=True)
+class Gradual(Method):
+    """Plan again and again for a budget that shrinks, and hold what each plan removes at zero.
+
+    The share of the way to the budget is ``1 - (1 - t)^3``: fast at first, while there is much to choose from
+    (Zhu & Gupta 2017, arXiv:1710.01878, equation 1, with costs for numbers of weights). A channel whose coupled
+    rows are all zero has no gradient, so it doesn't come back.
+
+    Attributes:
+        reached: share of the steps after which the budget is reached, (0, 1].
+        updates: how many plans there are.
+    """
+
+    name: ClassVar[str] = "gradual"
+    reached: float = 0.7
+    updates: int = 12
+
+    def plans(self, steps: int) -> Mapping[int, float]:
+        """Plan at equal distances, nearer and nearer to the budget."""
+        shares = [(n + 1) / max(self.updates, 1) for n in range(max(self.updates, 1))]
+        return {max(1, round(steps * self.reached * t)): 1.0 - (1.0 - t) ** 3 for t in shares}
+
+    def after_step(self, now: Moment) -> None:
+        """Set what goes to zero."""
+        now.channels.scale(torch.where(now.going, 0.0, 1.0).to(now.cost))

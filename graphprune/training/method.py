@@ -1,0 +1,113 @@
+"""The interface of methods that prune while training, and what they share.
+
+A method says when plans are made, what is added to the loss, and what is done to the weights after a step of
+the optimiser. It keeps nothing between calls: all that it needs is in ``Moment``, so that a run that was
+killed goes on from ``Sparsify.state_dict``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from graphprune.errors import OptionError
+
+from .channels import Channels
+
+__all__ = ["Method", "Moment", "fade", "ramp"]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What a method is told of a step. All tensors are float64 ``[channels]``, unless said otherwise.
+
+    Attributes:
+        channels: the channels on the live parameters.
+        going: booleans: channels that the plan of the moment removes.
+        cost: share of the dense cost that goes with one channel of the group, summed over the budgets; 0 where
+            limits keep the group whole.
+        scale: mean norm of the channels of the group when training began.
+        reference: norm of each channel when the plan was made.
+        step: how many steps the optimiser has made.
+        steps: how many it will make in all.
+    """
+
+    channels: Channels
+    going: Tensor
+    cost: Tensor
+    scale: Tensor
+    reference: Tensor
+    step: int
+    steps: int
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done, 0 to 1."""
+        return min(1.0, self.step / self.steps)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base class of methods: plans once at the start, and does nothing else.
+
+    A method is a frozen dataclass whose fields are its options. It overrides what it needs.
+    """
+
+    name: ClassVar[str]
+    criterion: ClassVar[str] = "l2"
+    """The criterion by which it chooses channels without calibration data."""
+
+    def plans(self, steps: int) -> Mapping[int, float]:
+        """Say after which steps a plan is made, and for which share of the way to the budget, (0, 1].
+
+        Args:
+            steps: of the optimiser in all. 0 stands for the moment before the first.
+        """
+        del steps
+        return {0: 1.0}
+
+    def penalty(self, now: Moment) -> Tensor | None:
+        """Compute what is added to the loss: a scalar that the live parameters have gradients of."""
+        del now
+
+    def after_step(self, now: Moment) -> None:
+        """Change the weights, after a step of the optimiser."""
+        del now
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range.
+
+        Raises:
+            OptionError: with the option's name.
+        """
+        for name, value in vars(self).items():
+            if value < 0 or (name in {"fixed", "faded", "reached"} and not 0 < value <= 1):
+                raise OptionError(
+                    f"{name} = {value} of {self.name} is out of range", options=("method",)
+                )
+
+
+def ramp(progress: float, start: float, stop: float) -> float:
+    """Grow linearly from 0 at ``start`` to 1 at ``stop``, in shares of the steps."""
+    if progress >= stop:
+        return 1.0
+    return 0.0 if progress <= start else (progress - start) / (stop - start)
+
+
+def fade(now: Moment, start: float, stop: float) -> None:
+    """Keep the channels that go below a norm that falls linearly to 0, between two shares of the steps.
+
+    Channels that the training has brought lower are left alone. So whatever the optimiser and the
+    learning rate are, what is cut at the end is zero. Setting weights step by step nearer to zero, rather than at
+    once, is that of He et al. 2018 (asymptotic soft filter pruning, arXiv:1808.07471).
+    """
+    if now.progress <= start:
+        return
+    ceiling = now.reference * (1.0 - ramp(now.progress, start, stop))
+    norms = now.channels.norms().detach()
+    factors = torch.where(norms > ceiling, ceiling / norms, 1.0)
+    now.channels.scale(torch.where(now.going, factors, 1.0))

@@ -1,0 +1,175 @@
+"""Plans for the weights of the moment, within budgets that may still be on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.data.calibration import Calibration
+from graphprune.errors import OptionError
+from graphprune.ir.program import fingerprint
+from graphprune.loading import check_finite
+from graphprune.passes import Decision, Observe, Score
+from graphprune.passes.allocate.costs import cost_of
+from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.passes.decision import BudgetStatus
+from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
+from graphprune.plan.budget import Budget
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.plan.plan import Plan
+from graphprune.rebuild.class_constraints import ClassConstraints
+from graphprune.workflow.job import Data, Job
+from graphprune.workflow.options import Options
+
+__all__ = ["Planner"]
+
+
+class Planner:
+    """Chooses channels by the live weights, any number of times; the analysis is made once.
+
+    The parameters of a traced program are those of the module, so that scores are of their values at the time.
+
+    Args:
+        model: the module that is trained, out of what wraps it.
+        args: example inputs.
+        kwargs: example keyword inputs.
+        calibration: inputs for criteria that need some.
+        samples: how many of them to take.
+        options: how to plan.
+        budgets: what to meet, unless there is a plan.
+        plan: a plan that stays.
+        progress: told how far a plan is.
+
+    Raises:
+        OptionError: if the parameters that the program has aren't those of the module.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        *,
+        calibration: Data | None,
+        samples: int,
+        options: Options,
+        budgets: tuple[Budget, ...],
+        plan: Plan | None,
+        progress: Progress | None,
+    ) -> None:
+        job = Job.begin(model, args, kwargs, calibration, samples, options, progress)
+        self._model = model
+        _check_live(model, job.scored[Analysis])
+        self._job, self._budgets, self._given = job, budgets, plan
+        self.options = options
+        self._found: tuple[Any, ...] = ()
+        self.first = first = self._decided(job.scored, 1.0)
+        table, constraints = first.get(LatencyTable), first.get(ClassConstraints)
+        if table is not None:
+            self.options = replace(options, latency_table=table)
+        self._found = tuple(f for f in (table, constraints) if f is not None)
+        self._costs = {
+            status.cost: cost_of(status.cost, self.analysis, first.program, table)
+            for status in first[Decision].budgets
+        }
+
+    @property
+    def analysis(self) -> Analysis:
+        """The analysis of the model, whose parameters are live."""
+        return self._job.scored[Analysis]
+
+    def plan(self, share: float = 1.0) -> Decision:
+        """Choose the channels to keep, by the weights of the moment.
+
+        Args:
+            share: of the way from the dense costs to the budgets, (0, 1].
+
+        Raises:
+            LoadError: if the weights are NaN or infinite, as those of a training that diverged.
+        """
+        check_finite(self._model.named_parameters(), (), type(self._model).__name__)
+        state = self._job.scored
+        passes: list[AnalysisPass] = [] if state.get(Calibration) is None else [Observe()]
+        passes.append(Score(self.options.criterion(state)))
+        scored = Pipeline(passes, given=tuple(state.facts)).run(state)
+        return self._decided(scored, share)[Decision]
+
+    def check(self, plan: Plan) -> None:
+        """Check that a plan is for this model.
+
+        Raises:
+            MismatchError: if it was made for another architecture.
+        """
+        groups = {group.id: group.width for group in self.analysis.groups}
+        module, inexact = self.analysis.module, self.analysis.allow_inexact
+        plan.check(fingerprint(module), groups, allow_inexact=inexact)
+
+    def reached(self, plan: Plan | None) -> tuple[BudgetStatus, ...]:
+        """Return the budgets with the costs of a plan, or the dense ones."""
+        keep = {} if plan is None else plan.keep
+        widths = [len(keep.get(group.id, group.labels)) for group in self.analysis.groups]
+        return tuple(
+            replace(status, reached=self._costs[status.cost].at(widths))
+            for status in self.first[Decision].budgets
+        )
+
+    def cost_per_channel(self) -> list[float]:
+        """Return for each group the share of the dense cost that goes with one channel, summed over the budgets.
+
+        It is 0 for groups that limits keep whole.
+        """
+        widths = self.analysis.widths
+        dense = [cost.at(widths) for cost in self._costs.values()]
+        shares: list[float] = []
+        for number, can_go in enumerate(self._can_go(self.first)):
+            fewer = widths.copy()
+            fewer[number] -= 1
+            costs = zip(self._costs.values(), dense, strict=True)
+            saved = sum(1.0 - cost.at(fewer) / whole for cost, whole in costs)
+            shares.append(max(0.0, saved) if can_go else 0.0)
+        return shares
+
+    def _can_go(self, state: State) -> list[bool]:
+        """Whether each group may lose channels."""
+        if self._given is not None:
+            return [len(group.keep) < group.width for group in state[Decision].plan.groups]
+        limits = self.options.allocator(*self._budgets).limits
+        widths, _ = limits.widths(self.analysis, state.get(ClassConstraints))
+        return [len(candidates) > 1 for candidates in widths]
+
+    def _decided(self, scored: State, share: float) -> State:
+        if self._given is not None:
+            return replace(self._job, scored=scored).decide(GivenPlan(plan=self._given))
+        budgets = tuple(self._on_the_way(budget, share) for budget in self._budgets)
+        decider = self.options.allocator(*budgets)
+        if not self._found:
+            return replace(self._job, scored=scored, options=self.options).decide(decider)
+        state = scored.knowing(*self._found)
+        return Pipeline(self.options.deciding(decider, state), given=tuple(state.facts)).run(state)
+
+    def _on_the_way(self, budget: Budget, share: float) -> Budget:
+        if share >= 1.0:
+            return budget
+        (status,) = [s for s in self.first[Decision].budgets if s.cost == budget.cost]
+        target = min(1.0, status.bound / status.dense)
+        return Budget(budget.cost, 1.0 - (1.0 - target) * share)
+
+
+def _check_live(model: torch.nn.Module, analysis: Analysis) -> None:
+    """Refuse a model whose parameters were copied to trace it: what is trained are others then."""
+    live = dict(model.named_parameters(remove_duplicate=False))
+    copied = [
+        name
+        for name, tensor in analysis.tensors.items()
+        if isinstance(tensor, torch.nn.Parameter) and tensor is not live.get(name)
+    ]
+    if copied:
+        raise OptionError(
+            f"{copied[0]} of the traced program is a copy of what is trained",
+            hint="models that are sharded over processes can't be pruned while they are trained: use "
+            "DistributedDataParallel, or compress the model afterwards",
+        )

@@ -1,0 +1,104 @@
+"""What is known of a run that prunes while it trains, as a value and as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphprune.axes.polynomial import Polynomial
+from graphprune.report.text import COSTS
+
+__all__ = [
+    "SETTLED_DISTANCE",
+    "SETTLED_PLANS",
+    "BudgetProgress",
+    "SparsifyReport",
+    "has_settled",
+    "soft_share",
+]
+
+SETTLED_DISTANCE = 0.1
+"""Largest distance of masks that count as settled (You et al. 2020, Early-Bird Tickets, arXiv:1909.11957, section 3.2)."""
+
+SETTLED_PLANS = 5
+"""How many distances in a row must be so small (the same)."""
+
+
+@dataclass(frozen=True)
+class BudgetProgress:
+    """How far a cost is on its way to its budget; all are shares of the dense cost.
+
+    Attributes:
+        cost: its name.
+        bound: what it may be in the end.
+        plan: what it is by the plan of the moment.
+        soft: what it is if each channel that goes counts for the share of its norm that is left; ``None``
+            for costs that aren't counted at soft widths.
+    """
+
+    cost: str
+    bound: float
+    plan: float
+    soft: float | None
+
+
+@dataclass(frozen=True)
+class SparsifyReport:
+    """How far a run is that prunes while it trains. As text it is a few lines.
+
+    Attributes:
+        method: its name.
+        step: how many steps were made.
+        steps: how many there will be.
+        budgets: the costs.
+        channels: how many there are.
+        going: how many of them the plan of the moment removes.
+        dead: how many have a norm of zero.
+        norm: share of the norms of all channels that is in those that go.
+        distances: shares of the channels in which each plan differs from the one before.
+        settled: whether the plan hardly changes any more, or can't.
+    """
+
+    method: str
+    step: int
+    steps: int
+    budgets: tuple[BudgetProgress, ...]
+    channels: int
+    going: int
+    dead: int
+    norm: float
+    distances: tuple[float, ...]
+    settled: bool
+
+    def __str__(self) -> str:
+        """Format the report as text."""
+        lines = [f"{self.method}, step {self.step} of {self.steps}"]
+        for budget in self.budgets:
+            soft = "" if budget.soft is None else f", {budget.soft:.1%} at soft widths"
+            lines.append(
+                f"{COSTS[budget.cost]}: plan {budget.plan:.1%} of dense, bound {budget.bound:.1%}{soft}"
+            )
+        lines.append(
+            f"channels: {self.going} of {self.channels} go, with {self.norm:.1%} of the norm; "
+            f"{self.dead} are zero"
+        )
+        state = "settled" if self.settled else "open"
+        last = f", {self.distances[-1]:.1%} changed last" if self.distances else ""
+        return "\n".join([*lines, f"plan: {state}{last}"])
+
+
+def has_settled(distances: Sequence[float]) -> bool:
+    """Whether the last plans were nearly the same (You et al. 2020, Early-Bird Tickets, algorithm 1)."""
+    last = distances[-SETTLED_PLANS:]
+    return len(last) == SETTLED_PLANS and max(last) < SETTLED_DISTANCE
+
+
+def soft_share(cost: Polynomial, soft: Sequence[float], dense: Sequence[float]) -> float:
+    """Evaluate a cost at widths that aren't whole, as a share of the dense cost."""
+
+    def at(widths: Sequence[float]) -> float:
+        terms: Mapping[tuple[int, ...], float] = cost.terms
+        return sum(factor * math.prod(widths[g] for g in key) for key, factor in terms.items())
+
+    return at(soft) / (at(dense) or 1.0)
