@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from .method import Method, Moment
+from .method import Method, Moment, check_options
 
 __all__ = ["Gradual"]
 
@@ -29,6 +29,10 @@ class Gradual(Method):
     name: ClassVar[str] = "gradual"
     reached: float = 0.7
     updates: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        check_options(self, ("updates",), ("reached",))
 
     def plans(self, steps: int) -> Mapping[int, float]:
         """Plan at equal distances, nearer and nearer to the budget."""

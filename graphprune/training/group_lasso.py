@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .method import Method, Moment, fade, ramp
+from .method import Method, Moment, check_options, fade, ramp
 
 __all__ = ["GroupLasso", "rounds"]
 
@@ -39,10 +39,14 @@ class GroupLasso(Method):
 
     name: ClassVar[str] = "group-lasso"
     strength: float = 3.0
-    fixed: float = 0.6
-    faded: float = 0.9
+    fixed: float = 0.5
+    faded: float = 0.75
     updates: int = 8
     others: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        check_options(self, ("strength", "updates", "others"), ("fixed", "faded"))
 
     def plans(self, steps: int) -> Mapping[int, float]:
         """Plan for the whole budget at equal distances."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .method import Method, Moment, fade, ramp
+from .method import Method, Moment, check_options, fade, ramp
 
 __all__ = ["MaskSparsity"]
 
@@ -31,8 +31,12 @@ class MaskSparsity(Method):
 
     name: ClassVar[str] = "mask-sparsity"
     strength: float = 3.0
-    begins: float = 0.4
-    faded: float = 0.8
+    begins: float = 0.3
+    faded: float = 0.7
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        check_options(self, ("strength",), ("begins", "faded"))
 
     def penalty(self, now: Moment) -> Tensor:
         """Average the norms of the channels that go, each relative to its group's."""

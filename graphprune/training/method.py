@@ -7,7 +7,7 @@ killed goes on from ``Sparsify.state_dict``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from graphprune.errors import OptionError
 
 from .channels import Channels
 
-__all__ = ["Method", "Moment", "fade", "ramp"]
+__all__ = ["Method", "Moment", "check_options", "fade", "ramp"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +78,29 @@ class Method:
         """Change the weights, after a step of the optimiser."""
         del now
 
-    def __post_init__(self) -> None:
-        """Refuse options out of range.
 
-        Raises:
-            OptionError: with the option's name.
-        """
-        for name, value in vars(self).items():
-            if value < 0 or (name in {"fixed", "faded", "reached"} and not 0 < value <= 1):
-                raise OptionError(
-                    f"{name} = {value} of {self.name} is out of range", options=("method",)
-                )
+def check_options(method: Method, amounts: Sequence[str], shares: Sequence[str] = ()) -> None:
+    """Refuse options of a method that are out of range.
+
+    Args:
+        method: the method.
+        amounts: names of fields that mustn't be negative.
+        shares: names of shares of the steps, in (0, 1], each at least the one before.
+
+    Raises:
+        OptionError: with the option's name.
+    """
+    least = 0.0
+    for name in (*amounts, *shares):
+        value = getattr(method, name)
+        if value < 0 or (name in shares and (not 0 < value <= 1 or value < least)):
+            raise OptionError(
+                f"{name} = {value} of {method.name} is out of range",
+                hint=f"{', '.join(shares)} are shares of the steps, in ascending order"
+                * bool(shares),
+                options=("method",),
+            )
+        least = value if name in shares else least
 
 
 def ramp(progress: float, start: float, stop: float) -> float:

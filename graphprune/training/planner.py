@@ -12,6 +12,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.ir.program import fingerprint
+from graphprune.ir.unwrap import unwrap
 from graphprune.loading import check_finite
 from graphprune.passes import Decision, Observe, Score
 from graphprune.passes.allocate.costs import cost_of
@@ -34,7 +35,7 @@ class Planner:
     The parameters of a traced program are those of the module, so that scores are of their values at the time.
 
     Args:
-        model: the module that is trained, out of what wraps it.
+        model: the module that is trained.
         args: example inputs.
         kwargs: example keyword inputs.
         calibration: inputs for criteria that need some.
@@ -62,7 +63,7 @@ class Planner:
         progress: Progress | None,
     ) -> None:
         job = Job.begin(model, args, kwargs, calibration, samples, options, progress)
-        self._model = model
+        self._model = unwrap(model)
         _check_live(model, job.scored[Analysis])
         self._job, self._budgets, self._given = job, budgets, plan
         self.options = options
@@ -161,11 +162,11 @@ class Planner:
 
 def _check_live(model: torch.nn.Module, analysis: Analysis) -> None:
     """Refuse a model whose parameters were copied to trace it: what is trained are others then."""
-    live = dict(model.named_parameters(remove_duplicate=False))
+    live = {id(parameter) for parameter in model.parameters()}
     copied = [
         name
         for name, tensor in analysis.tensors.items()
-        if isinstance(tensor, torch.nn.Parameter) and tensor is not live.get(name)
+        if isinstance(tensor, torch.nn.Parameter) and id(tensor) not in live
     ]
     if copied:
         raise OptionError(

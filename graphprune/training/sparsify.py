@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from graphprune.errors import MismatchError, OptionError
-from graphprune.ir.unwrap import unwrap
 from graphprune.passes import Criterion, Decision
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
@@ -61,8 +60,8 @@ class Sparsify:
     Args:
         model: the module to be trained.
         example_inputs: positional inputs that it accepts, batch first.
-        steps: how many steps the optimiser will make in all. The last tenth or more of them are without
-            pressure.
+        steps: how many steps the optimiser will make in all. The last quarter or more of them is
+            for the channels that stay alone.
         method: ``group-lasso``, ``mask-sparsity``, ``proximal``, ``gradual`` or ``at-init``; or one with options of
             your own, such as ``GroupLasso(strength=2.0)``.
         flops: budget, as in ``compress``, as are the four that follow.
@@ -156,7 +155,7 @@ class Sparsify:
         self._model, self._inputs = model, (tuple(example_inputs), example_kwargs)
         self._progress = progress
         self._planner = Planner(
-            unwrap(model),
+            model,
             example_inputs,
             example_kwargs,
             calibration=calibration,
@@ -171,9 +170,7 @@ class Sparsify:
         self._steps, self._step = steps, 0
         self._distances: list[float] = []
         norms = self._channels.norms().detach()
-        means = self._channels.means(norms, len(self._planner.analysis.groups))
-        self._scale = torch.where(means > 0, means, 1.0)
-        self._reference = norms
+        self._initial = self._reference = norms
         self._share = self._plans.get(0, 0.0)
         self._plan = self._planner.first[Decision].plan if self._share == 1.0 else None
         self._going = self._going_by(self._plan)
@@ -213,7 +210,7 @@ class Sparsify:
     def report(self) -> SparsifyReport:
         """Report the costs that are reached, what is left of the channels that go, and how steady the plan is."""
         analysis, norms = self._planner.analysis, self._channels.norms().detach()
-        left = torch.where(norms < self._reference, norms / self._reference, 1.0)
+        left = torch.where(norms < self._initial, norms / self._initial, (norms > 0).to(norms))
         weights = torch.where(self._going, left, 1.0).to(self._cost)
         soft = self._channels.means(weights, len(analysis.groups)) if len(norms) else weights
         first = (self._channels.group.diff(prepend=torch.tensor([-1])) > 0).to(soft.device)
@@ -284,10 +281,11 @@ class Sparsify:
             "method": self._method.name,
             "step": self._step,
             "steps": self._steps,
+            "budget": self._asked,
             "share": self._share,
             "plan": None if self._plan is None else self._plan.to_json(),
             "distances": list(self._distances),
-            "scale": self._scale.cpu(),
+            "initial": self._initial.cpu(),
             "reference": self._reference.cpu(),
         }
 
@@ -295,21 +293,22 @@ class Sparsify:
         """Go on from ``state_dict``, made by one with the same arguments.
 
         Raises:
-            MismatchError: if it was made by another method, for other steps, or for another model.
+            MismatchError: if it was made by another method, for other steps or budgets, or for another model.
         """
         for name, own in {
             "format": _STATE,
             "method": self._method.name,
             "steps": self._steps,
+            "budget": self._asked,
         }.items():
             if state.get(name) != own:
                 raise MismatchError(
                     f"the state has {name} {state.get(name)!r}, this one {own!r}",
                     hint="make it with the arguments of the run that is to go on",
                 )
-        if len(state["scale"]) != len(self._channels):
+        if len(state["initial"]) != len(self._channels):
             raise MismatchError(
-                f"the state is of {len(state['scale'])} channels, the model has {len(self._channels)}"
+                f"the state is of {len(state['initial'])} channels, the model has {len(self._channels)}"
             )
         text = state["plan"]
         self._plan = None if text is None else Plan.from_json(text)
@@ -317,17 +316,22 @@ class Sparsify:
             self._planner.check(self._plan)
         self._step, self._share = state["step"], state["share"]
         self._distances = list(state["distances"])
-        self._scale = state["scale"].to(self._scale)
+        self._initial = state["initial"].to(self._initial)
         self._reference = state["reference"].to(self._reference)
         self._going = self._going_by(self._plan)
 
     @property
+    def _asked(self) -> dict[str, float]:
+        return {b.cost: b.asked for b in self._planner.first[Decision].budgets}
+
+    @property
     def _now(self) -> Moment:
+        means = self._channels.means(self._initial, len(self._planner.analysis.groups))
         return Moment(
             self._channels,
             self._going,
             self._cost,
-            self._scale,
+            torch.where(means > 0, means, 1.0),
             self._reference,
             self._step,
             self._steps,

@@ -31,7 +31,7 @@ def test_once_the_plan_stays_only_what_goes_is_pressed() -> None:
 
 def test_the_penalty_alone_takes_the_norms_of_what_goes() -> None:
     """Without fading, and against a training that has no penalty: an order of magnitude."""
-    alone = GroupLasso(strength=5.0, fixed=1.0, updates=0)
+    alone = GroupLasso(strength=5.0, fixed=1.0, faded=1.0, updates=0)
     pressed, plain = Run.of(alone, steps=80).go(80), Run.of(None).go(80)
     assert pressed.sparsify is not None
     plan = pressed.sparsify.plan

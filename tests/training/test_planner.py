@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
 
 import graphprune as gp
-from graphprune.errors import InfeasibleBudgetError, LoadError, MismatchError
+from graphprune.errors import InfeasibleBudgetError, LoadError, MismatchError, OptionError
 from graphprune.plan.budget import Budget
 from graphprune.training.planner import Planner
 from graphprune.workflow.options import Options
 
 from .loop import Net, data, net
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Generator[None]:
+    """A process group of this process alone."""
+    distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
 
 
 def planner(model: torch.nn.Module, *budgets: Budget, **options: Any) -> Planner:
@@ -83,3 +97,22 @@ def test_plans_of_other_models_are_refused() -> None:
     other = gp.compress(Net(width=8).double(), (data()[0][:2],), flops=0.5).plan
     with pytest.raises(MismatchError):
         planner(net()).check(other)
+
+
+@pytest.mark.usefixtures("alone")
+def test_shards_are_refused_as_what_is_planned_on_would_be_a_copy() -> None:
+    class Sharded(Net):
+        """Its class is changed by ``fully_shard``."""
+
+    model = Sharded().double()
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    with pytest.raises(OptionError, match="is a copy of what is trained") as failure:
+        planner(model)
+    assert "DistributedDataParallel" in failure.value.hint
+
+
+@pytest.mark.usefixtures("alone")
+def test_wrappers_hold_the_live_parameters() -> None:
+    model = net()
+    made = planner(torch.compile(DistributedDataParallel(model), backend="eager"))
+    assert made.analysis.tensors["up.weight"] is model.up.weight

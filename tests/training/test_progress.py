@@ -45,3 +45,11 @@ def test_soft_costs_go_from_the_dense_ones_to_those_of_the_plan() -> None:
     assert half is not None
     assert first.plan < half < 1.0
     assert last.soft == pytest.approx(last.plan)
+
+
+def test_channels_at_zero_count_for_nothing_at_soft_widths() -> None:
+    """Also after a plan that was made when they were zero already."""
+    run = Run.of("gradual").go(30)
+    assert run.sparsify is not None
+    (budget,) = run.sparsify.report().budgets
+    assert budget.soft == pytest.approx(budget.plan)

@@ -50,7 +50,7 @@ def test_groups_that_stay_whole_are_not_shrunk() -> None:
 
 def test_the_steps_take_the_norms_of_what_goes() -> None:
     """The rows that make a channel; those that read it belong to other blocks, and fade later."""
-    alone = Proximal(strength=4.0, fixed=1.0, updates=0)
+    alone = Proximal(strength=4.0, fixed=1.0, faded=1.0, updates=0)
     pressed, plain = Run.of(alone).go(), Run.of(None).go()
     assert pressed.sparsify is not None
     plan = pressed.sparsify.plan

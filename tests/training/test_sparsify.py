@@ -105,6 +105,8 @@ def test_a_state_of_another_run_is_refused() -> None:
         sparsifier(Run.of("proximal")).load_state_dict(state)
     with pytest.raises(MismatchError, match="steps"):
         sparsifier(Run.of("group-lasso", steps=7)).load_state_dict(state)
+    with pytest.raises(MismatchError, match="budget"):
+        sparsifier(Run.of("group-lasso", flops=0.6)).load_state_dict(state)
     with pytest.raises(MismatchError, match="36 channels"):
         sparsifier(Run.of("group-lasso", Net(width=6).double())).load_state_dict(state)
 
@@ -232,7 +234,7 @@ def test_a_loop_may_be_longer_than_it_said() -> None:
 
 
 def test_the_plan_settles() -> None:
-    run = Run.of(GroupLasso(updates=8, fixed=0.8))
+    run = Run.of(GroupLasso(updates=8, fixed=0.8, faded=0.9))
     assert not sparsifier(run).settled
     run.go()
     assert sparsifier(run).settled
