@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from graphprune.errors import MismatchError, OptionError
 from graphprune.passes import Criterion, Decision
-from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.pipeline import Progress
 from graphprune.plan.budget import budgets
@@ -20,33 +18,17 @@ from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.workflow.job import Data, Job
 from graphprune.workflow.options import Options
-from graphprune.workflow.result import Result
 
 from .channels import Channels
+from .finish import Sparsified, finish
 from .method import Method, Moment
 from .methods import method_of
 from .planner import Planner
 from .progress import BudgetProgress, SparsifyReport, has_settled, soft_share
 
-__all__ = ["Sparsified", "Sparsify"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Sparsify"]
 
 _STATE = "graphprune.sparsify/1"
-
-_LEFT = 1e-3
-"""Share of the norm in removed channels above which ``finish`` says that there is some."""
-
-
-@dataclass(frozen=True)
-class Sparsified(Result):
-    """A result whose channels were chosen while the model was trained.
-
-    Attributes:
-        optimizer: the optimiser on the parameters of ``model``, as ``carry`` gives it.
-    """
-
-    optimizer: torch.optim.Optimizer | None = None
 
 
 class Sparsify:
@@ -257,22 +239,10 @@ class Sparsify:
         if self._plan is None or self._share < 1.0:
             self._replan(1.0)
         assert self._plan is not None
-        options = replace(self._planner.options, score=None)
         args, kwargs = self._inputs
+        options = replace(self._planner.options, score=None)
         job = Job.begin(self._model, args, kwargs, None, 1, options, self._progress)
-        result = job.result(GivenPlan(plan=self._plan))
-        progress = self.report()
-        notes = [f"channels were chosen while training, by {progress.method}"]
-        if progress.norm > _LEFT:
-            notes.append(
-                f"the channels that were cut held {progress.norm:.1%} of the norm, "
-                f"at step {progress.step} of {progress.steps}"
-            )
-            logger.warning(notes[-1])
-        kept = {f.name: getattr(result, f.name) for f in fields(result)}
-        kept["report"] = replace(result.report, notes=(*result.report.notes, *notes))
-        carried = None if optimizer is None else result.carry(optimizer)
-        return Sparsified(**kept, optimizer=carried)
+        return finish(job, self._plan, self.report(), optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a killed run needs to go on, beside the states of the model and the optimiser."""

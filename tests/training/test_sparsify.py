@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import subprocess
 import sys
@@ -205,26 +204,6 @@ def test_what_is_protected_stays_whole_and_is_not_pressed() -> None:
     assert (loss == 0).all()
     run.go(STEPS - 10)
     assert sparsifier(run).finish().model.stem.out_channels == 12
-
-
-def test_finishing_early_meets_the_budget_and_says_what_was_left(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    run = Run.of("gradual").go(5)
-    assert not sparsifier(run).settled
-    with caplog.at_level(logging.WARNING, logger="graphprune"):
-        result = sparsifier(run).finish(run.optimizer)
-    assert result.report.budget["met"]
-    assert "of the norm, at step 5 of 40" in result.report.notes[-1]
-    assert result.report.notes[-1] in caplog.text
-
-
-def test_finishing_leaves_the_model_that_was_trained_alone() -> None:
-    run = Run.of("group-lasso").go()
-    before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    sparsifier(run).finish(run.optimizer)
-    assert run.model.training
-    assert all(torch.equal(v, before[n]) for n, v in run.model.state_dict().items())
 
 
 def test_a_loop_may_be_longer_than_it_said() -> None:
