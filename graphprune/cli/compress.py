@@ -179,7 +179,7 @@ def compress(
             result = api.compress(
                 dense, found.inputs, **how, strict_ops=strict_ops, progress=progress
             )
-        result = _told(result, name, source.file, loaded, found.onnx_file)
+        result = _told(result, name, source, loaded, found.onnx_file)
         if folder:
             result = write.write(
                 result,
@@ -286,12 +286,16 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
 
 
 def _told(
-    result: Result, name: str, file: Path, loaded: float, onnx_file: OnnxFile | None
+    result: Result,
+    name: str,
+    source: option_values.ModelSource,
+    loaded: float,
+    onnx_file: OnnxFile | None,
 ) -> Result:
     """Add the file that the model came from to the result and its report."""
     if onnx_file:
         result = result.from_file(onnx_file)
     seconds = {"load": loaded, **result.report.seconds}
-    source = {"file": file.name, "bytes": file.stat().st_size}
-    report = replace(result.report, model=name, source=source, seconds=seconds)
+    read = {"file": source.file.name, "bytes": source.bytes}
+    report = replace(result.report, model=name, source=read, seconds=seconds)
     return replace(result, report=report)

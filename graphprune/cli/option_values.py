@@ -36,7 +36,7 @@ class ModelSource:
     """Where a model comes from, as the user wrote it.
 
     Attributes:
-        path: the file, or an output folder.
+        path: the file, or an output folder, or a folder of the transformers library.
         arch: ``package.module:factory``, or ``""``.
         inputs: shapes.
         trust_pickle: whether reading the file may run code.
@@ -49,16 +49,32 @@ class ModelSource:
     trust_pickle: bool
     ignore_extra_keys: bool = False
 
+    def __post_init__(self) -> None:
+        """Take ``hf:DIR`` in place of a path for the folder with its architecture."""
+        library, colon, folder = str(self.path).partition(":")
+        if colon and library == "hf" and not self.arch:
+            object.__setattr__(self, "path", Path(folder))
+            object.__setattr__(self, "arch", "hf")
+
     @property
     def file(self) -> Path:
-        """The file to read.
+        """The file to read, or the folder of a transformers model.
 
         Raises:
             LoadError: if there is none. Torch isn't imported to find out.
         """
         if not self.path.exists():
             raise LoadError(f"no such file: {self.path}")
-        return self.path / "model.pt2" if self.path.is_dir() else self.path
+        if not self.path.is_dir() or self.arch in ("hf", f"hf:{self.path}"):
+            return self.path
+        return self.path / "model.pt2"
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file, or of the weights in the folder."""
+        if not self.file.is_dir():
+            return self.file.stat().st_size
+        return sum(each.stat().st_size for each in self.file.glob("*.safetensors"))
 
     def load(self) -> tuple[Any, tuple[Any, ...], str]:
         """Load the module or program.

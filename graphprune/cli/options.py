@@ -69,7 +69,8 @@ def flag(argument: str) -> str:
 Model = Annotated[Path, typer.Argument(
     metavar="MODEL", show_default=False,
     help="A .pt2 program or an output folder, an .onnx file, a state dict or .safetensors (with "
-    "--arch), or a pickled module or TorchScript (with --trust-pickle).")]  # fmt: skip
+    "--arch), hf:DIR of transformers' save_pretrained, or a pickled module or TorchScript (with "
+    "--trust-pickle).")]  # fmt: skip
 Arch = Annotated[
     str,
     typer.Option(
@@ -86,7 +87,8 @@ Inputs = Annotated[
         "--input",
         metavar="SHAPE",
         show_default=False,
-        help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input. Or a .npz file "
+        help="Shape of an input, as 1x3x224x224 or 1x128:int64; once for each input, with its name "
+        "where it isn't the next one (mask=1x128:bool). Or a .npz file "
         "of example inputs, named as the model's are. Default: what example_inputs() of the module "
         "of --arch returns.",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from graphprune.errors import LoadError
 from graphprune.io.tensor_files import SUFFIXES, read_tensors
 
-__all__ = ["Example", "in_order", "parse_input"]
+__all__ = ["Example", "NamedInput", "in_order", "parse_input"]
 
 Example = torch.Tensor | Mapping[str, torch.Tensor]
 """One input, or several by name."""
@@ -25,12 +25,17 @@ _MAX_INPUT = 1 << 30
 """Most elements of an example input: a mistake in its shape is told from a lack of memory."""
 
 
+class NamedInput(dict[str, torch.Tensor]):
+    """One input whose name was given, so that it can't be meant for another."""
+
+
 def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:
     """Make a random tensor of a shape, or read those of a file.
 
     Args:
-        text: a shape such as ``1x3x32x32`` or ``1x128:int64``, a single number's type such as ``:int64``, or
-            the path of an ``.npy``, ``.npz`` or ``.safetensors`` file.
+        text: a shape such as ``1x3x32x32`` or ``1x128:int64``, a single number's type such as ``:int64``, with
+            the input's name before it where it isn't the next one (``mask=1x128:bool``), or the path of an
+            ``.npy``, ``.npz`` or ``.safetensors`` file.
         kind: of random numbers, where the text names none, and of all floats from a file.
 
     Raises:
@@ -41,6 +46,11 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:
             name: value.to(kind) if value.is_floating_point() else value.clone()
             for name, value in read_tensors(path).items()
         }
+    name, named, shape = text.rpartition("=")
+    return NamedInput({name: _random(shape, kind)}) if named else _random(text, kind)
+
+
+def _random(text: str, kind: torch.dtype) -> torch.Tensor:
     sizes, _, dtype = text.partition(":")
     parts = sizes.lower().split("x") if sizes or not dtype else []
     digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
@@ -67,7 +77,9 @@ def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:
     return torch.randint(0, 2, shape, generator=generator).to(kind)
 
 
-def in_order(examples: Sequence[Example], names: Sequence[str]) -> tuple[torch.Tensor, ...]:
+def in_order(
+    examples: Sequence[Example], names: Sequence[str], optional: Collection[str] = ()
+) -> tuple[torch.Tensor | None, ...]:
     """Put example inputs in the order in which the model takes them.
 
     Args:
@@ -75,30 +87,35 @@ def in_order(examples: Sequence[Example], names: Sequence[str]) -> tuple[torch.T
             model takes are used; a tensor alone may have any name, and NumPy's own names
             ``arr_0``, ``arr_1`` count the inputs.
         names: of the model's inputs; empty if they aren't known.
+        optional: those that are ``None`` where none is given.
 
     Raises:
         LoadError: if the names aren't the model's.
     """
-    found: list[torch.Tensor] = []
+    found: list[torch.Tensor | None] = []
     for example in examples:
         if isinstance(example, torch.Tensor):
             found.append(example)
         else:
-            found += _by_name(example, names[len(found) :])
+            found += _by_name(example, names[len(found) :], optional)
     return tuple(found)
 
 
-def _by_name(tensors: Mapping[str, torch.Tensor], names: Sequence[str]) -> list[torch.Tensor]:
+def _by_name(
+    tensors: Mapping[str, torch.Tensor], names: Sequence[str], optional: Collection[str]
+) -> list[torch.Tensor | None]:
+    known = [index for index, name in enumerate(names) if name in tensors]
+    row = names[: max(known) + 1] if known else ()
+    if row and all(name in tensors or name in optional for name in row):
+        return [tensors.get(name) for name in row]
     numbered = [f"arr_{i}" for i in range(len(tensors))]
-    for order in ([name for name in names if name in tensors], numbered):
-        gapless = order is numbered or order == list(names[: len(order)])
-        if order and gapless and all(name in tensors for name in order):
-            return [tensors[name] for name in order]
-    if len(tensors) == 1:
+    if tensors and all(name in tensors for name in numbered):
+        return [tensors[name] for name in numbered]
+    if len(tensors) == 1 and not isinstance(tensors, NamedInput):
         return list(tensors.values())
     raise LoadError(
-        f"the file of inputs has {', '.join(map(ascii, tensors)) or 'no arrays':.200}; "
+        f"the inputs given are {', '.join(map(ascii, tensors)) or 'no arrays':.200}; "
         f"the model takes {', '.join(map(ascii, names)) or 'inputs without names':.200}",
-        hint="name the arrays as the model's inputs are",
+        hint="name them as the model's inputs are",
         options=("input",),
     )

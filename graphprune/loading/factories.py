@@ -14,6 +14,8 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
+from .pretrained import architecture, import_library, with_plain_outputs
+
 __all__ = ["LIBRARIES", "build", "examples_of", "resolve"]
 
 LIBRARIES = ("hf", "timm", "torchvision")
@@ -54,7 +56,7 @@ def build(arch: str) -> torch.nn.Module:
     if parsed.library not in LIBRARIES:
         made = resolve(f"{parsed.library}:{parsed.name}")(**parsed.options)
     else:
-        library = _library(parsed.library)
+        library = import_library("transformers" if parsed.library == "hf" else parsed.library)
         make = {"hf": _of_transformers, "timm": _of_timm, "torchvision": _of_torchvision}
         try:
             made = make[parsed.library](library, parsed)
@@ -99,21 +101,6 @@ def _malformed(arch: str) -> LoadError:
     )
 
 
-def _library(name: str) -> ModuleType:
-    package = "transformers" if name == "hf" else name
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise LoadError(
-            f"{package} is not installed: {first_line(error)}", hint=f"pip install {package}"
-        ) from error
-    except RuntimeError as error:
-        raise LoadError(
-            f"{package} can't be imported: {first_line(error)}",
-            hint="check that it fits this version of torch",
-        ) from error
-
-
 def _of_torchvision(library: ModuleType, arch: _Name) -> Any:
     return library.models.get_model(arch.name, weights=None, **arch.options)
 
@@ -123,20 +110,8 @@ def _of_timm(library: ModuleType, arch: _Name) -> Any:
 
 
 def _of_transformers(library: ModuleType, arch: _Name) -> Any:
-    folder = Path(arch.name)
-    if not (folder / "config.json").is_file():
-        raise LoadError(f"{folder} holds no config.json", options=("arch",))
-    # Local, and never with code that comes with the model.
-    config = library.AutoConfig.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    config.use_cache = False  # a cache of keys is no output of a network that is cut
-    config.return_dict = False
-    name = (config.architectures or ["?"])[0]
-    kind = getattr(library, name, None)
-    if not isinstance(kind, type) or not issubclass(kind, library.PreTrainedModel):
-        raise LoadError(f"transformers has no architecture {name!a:.80}")
-    return kind(config)
+    kind, config = architecture(library, Path(arch.name))
+    return with_plain_outputs(kind(config))
 
 
 def resolve(name: str) -> Callable[..., Any]:

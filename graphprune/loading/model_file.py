@@ -26,6 +26,7 @@ from graphprune.ir.unwrap import unwrap, wrappers
 from . import factories, state_dict
 from .example_tensors import in_order, parse_input
 from .onnx import import_onnx
+from .pretrained import pretrained_folder, read_pretrained
 from .pt2 import READ_ERRORS, load_program, unpickled
 from .torchscript import load_script
 from .zip_archive import Archive, open_archive
@@ -44,12 +45,14 @@ class Loaded:
         program: a program with its own example inputs; or ``None``.
         inputs: examples for the module.
         onnx_file: the file, if it is ONNX, to write a cut into.
+        pretrained: the folder, if it is one of the transformers library.
     """
 
     model: torch.nn.Module | None = None
     program: ExportedProgram | None = None
     inputs: tuple[Any, ...] = field(default=())
     onnx_file: OnnxFile | None = None
+    pretrained: Path | None = None
 
 
 def load(
@@ -64,9 +67,10 @@ def load(
 
     Args:
         path: ``.pt2``, ``.onnx``, a state dict or ``.safetensors`` with ``arch``, or, where
-            ``trust_pickle`` is given, a pickled module or TorchScript.
+            ``trust_pickle`` is given, a pickled module or TorchScript. With ``arch="hf"`` a folder
+            of the transformers library.
         arch: what builds the module; see ``factories.build``.
-        inputs: shapes such as ``1x3x32x32`` or ``1x128:int64``, one for each input, or a file
+        inputs: shapes such as ``1x3x32x32``, ``1x128:int64`` or ``name=1x128:int64``, one for each input, or a file
             of tensors, named as the inputs are; without any, ``example_inputs()`` of the module that ``arch`` names is called.
         trust_pickle: the file may run code when it is read.
         ignore_extra_keys: leave out of a state dict what the module of ``arch`` has no place for.
@@ -74,9 +78,13 @@ def load(
     Raises:
         LoadError: if it can't be read, doesn't hold what was said, or holds NaN or Inf.
     """
-    if not path.is_file():
+    if (folder := pretrained_folder(path, arch)) is not None:
+        model = read_pretrained(folder)
+        found = Loaded(model=model, inputs=examples(inputs, "", model), pretrained=folder)
+    elif path.is_file():
+        found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys)
+    else:
         raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
-    found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys)
     holder = found.program or found.model
     assert holder is not None
     check_finite(holder.named_parameters(), holder.named_buffers(), path.name)
@@ -239,10 +247,12 @@ def examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) ->
             else set()
         )
         kind = kinds.pop() if len(kinds) == 1 else torch.float32
-        names = () if model is None else tuple(inspect.signature(model.forward).parameters)
-        return in_order([parse_input(text, kind) for text in inputs], names)
-    if model is not None and (found := factories.examples_of(arch, model)) is not None:
-        return tuple(found)
+        parameters = {} if model is None else dict(inspect.signature(model.forward).parameters)
+        optional = {name for name, each in parameters.items() if each.default is None}
+        found = [parse_input(text, kind) for text in inputs]
+        return in_order(found, tuple(parameters), optional)
+    if model is not None and (made := factories.examples_of(arch, model)) is not None:
+        return tuple(made)
     raise LoadError(
         "the shape of the inputs is not known",
         hint="state it for each input, such as 1x3x224x224",

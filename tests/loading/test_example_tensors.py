@@ -48,6 +48,27 @@ def test_what_is_no_type() -> None:
     assert parse_input("3", torch.float64).dtype == torch.float64
 
 
+def test_an_input_has_a_name_before_its_shape() -> None:
+    first, named = parse_input("2x5:int64"), parse_input("ids=2x3:int64")
+    names = ["x", "mask", "scale", "ids"]
+    got = in_order([first, named], names, {"mask", "scale"})
+    assert [None if x is None else tuple(x.shape) for x in got] == [(2, 5), None, None, (2, 3)]
+    got = in_order([parse_input("mask=2x2:bool"), named], names[1:], {"scale"})
+    assert [None if x is None else x.dtype for x in got] == [torch.bool, None, torch.int64]
+
+
+@pytest.mark.parametrize("optional", [set[str](), {"scale"}, {"x"}])
+def test_what_stands_between_must_be_optional(optional: set[str]) -> None:
+    with pytest.raises(LoadError, match="the inputs given are 'ids'"):
+        in_order([parse_input("ids=2x3:int64")], ["mask", "scale", "ids"], optional)
+
+
+@pytest.mark.parametrize("text", ["id=2", "IDS=2x2", "=3"])
+def test_a_name_that_the_model_lacks(text: str) -> None:
+    with pytest.raises(LoadError, match="the model takes 'ids'"):
+        in_order([parse_input(text)], ["ids"])
+
+
 def test_a_file_holds_inputs_by_name(tmp_path: Path) -> None:
     ids, mask = torch.tensor([[5, 2]]), torch.rand(1, 2, dtype=torch.float64)
     np.savez(tmp_path / "x.npz", mask=mask.numpy(), ids=ids.numpy(), label=np.zeros(3))

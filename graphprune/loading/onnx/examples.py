@@ -25,7 +25,8 @@ def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]
         LoadError: if the given ones don't fit, or sizes other than the batch are open and none are given.
     """
     if given:
-        return _fitting(graph, in_order(given, [each.name for each in graph.inputs]))
+        ordered = in_order(given, [each.name for each in graph.inputs])
+        return _fitting(graph, [each for each in ordered if each is not None])
     generator, rows = torch.Generator().manual_seed(0), index_ranges(graph)
     made = []
     for each in graph.inputs:
