@@ -66,6 +66,7 @@ def compress(
     max_cut: float = 1.0,
     protect: Sequence[str] = (),
     keep_class: bool = False,
+    uniform: Sequence[str | Sequence[str]] = (),
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -107,6 +108,8 @@ def compress(
         protect: patterns of groups or parameters to leave whole.
         keep_class: choose widths that the code of the model's class follows, found by trying cuts of it,
             so that its class comes back.
+        uniform: patterns of groups: those that match one keep equally many channels, each its own best
+            ones. Several patterns in a sequence make one such class.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
@@ -137,6 +140,7 @@ def compress(
         max_cut=max_cut,
         protect=protect,
         keep_class=keep_class,
+        uniform=uniform,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         lossless=lossless or (plan is not None and bool(plan.redundant)),

@@ -64,6 +64,7 @@ def compress(
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
+    uniform: options.Uniform = None,
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
     ] = False,
@@ -108,6 +109,7 @@ def compress(
         "max_cut": max_cut,
         "protect": tuple(protect or ()),
         "keep_class": keep_class,
+        "uniform": option_values.patterns(uniform),
         "allow_inexact": allow_inexact,
         "lossless": lossless,
     }
@@ -214,6 +216,7 @@ _DEFAULTS = {
     "max_cut": 1.0,
     "protect": (),
     "keep_class": False,
+    "uniform": (),
     "allow_inexact": False,
     "lossless": False,
 }

@@ -23,6 +23,7 @@ __all__ = [
     "callable_of",
     "latency_table",
     "numbers",
+    "patterns",
     "plan",
     "rounding",
     "sizes",
@@ -75,6 +76,14 @@ class ModelSource:
         if not self.file.is_dir():
             return self.file.stat().st_size
         return sum(each.stat().st_size for each in self.file.glob("*.safetensors"))
+
+    @property
+    def content(self) -> bytes:
+        """What the file holds, or all files of the folder that make the model."""
+        if not self.file.is_dir():
+            return self.file.read_bytes()
+        files = (*self.file.glob("*.json"), *self.file.glob("*.safetensors"))
+        return b"".join(each.read_bytes() for each in sorted(files))
 
     def load(self) -> tuple[Any, tuple[Any, ...], str]:
         """Load the module or program.
@@ -199,6 +208,11 @@ def rounding(text: str) -> int | Literal["auto"]:
     if not text.lstrip("-").isdecimal():
         raise OptionError(f"can't read --round-to {text!r}", hint="write 8, or auto")
     return int(text)
+
+
+def patterns(entries: list[str] | None) -> tuple[tuple[str, ...], ...]:
+    """Split entries of patterns at their commas."""
+    return tuple(tuple(entry.split(",")) for entry in entries or ())
 
 
 def latency_table(path: Path | None) -> LatencyTable | None:

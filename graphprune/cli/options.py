@@ -48,6 +48,7 @@ __all__ = [
     "Table",
     "Threads",
     "TrustPickle",
+    "Uniform",
     "Val",
     "Verbose",
     "flag",
@@ -307,6 +308,16 @@ Lossless = Annotated[
         "--lossless",
         help="Remove channels that go with no loss, as the weights prove it: zero, constant, "
         "duplicates, linear combinations. Alone, or before a budget.",
+    ),
+]
+Uniform = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--uniform",
+        metavar="PATTERN,...",
+        show_default=False,
+        help="Groups that keep equally many channels, each its own best ones, as "
+        "'*.mlp.fc1'; may be repeated, for a width of their own.",
     ),
 ]
 PlanFile = Annotated[

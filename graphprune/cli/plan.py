@@ -47,6 +47,7 @@ def plan(
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
+    uniform: options.Uniform = None,
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -92,6 +93,7 @@ def plan(
             max_cut=max_cut,
             protect=tuple(protect or ()),
             keep_class=keep_class,
+            uniform=option_values.patterns(uniform),
         )
         seen = option_values.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()

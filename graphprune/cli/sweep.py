@@ -51,6 +51,7 @@ def sweep(
     allocate: options.Allocator = "dp",
     round_to: options.RoundTo = "1",
     keep_class: options.KeepClass = False,
+    uniform: options.Uniform = None,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
     arch: options.Arch = "",
@@ -76,6 +77,7 @@ def sweep(
         "allocate": allocate,
         "round_to": option_values.rounding(round_to),
         "keep_class": keep_class,
+        "uniform": option_values.patterns(uniform),
         "strict_ops": strict_ops,
         "allow_inexact": allow_inexact,
     }
@@ -91,7 +93,7 @@ def sweep(
         "inputs": list(inputs or ()),
         "table": table.to_json() if table else "",
     }
-    of = {"model": _hash(source.file.read_bytes()), "options": _hash(repr((how, told)).encode())}
+    of = {"model": _hash(source.content), "options": _hash(repr((how, told)).encode())}
     folder = _Folder(out, of, force=force)
     with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted) + keep_class) as progress:
         from graphprune.workflow import budget_sweep

@@ -103,6 +103,7 @@ def sweep(
     allocate: str = "dp",
     round_to: int | Literal["auto"] = 1,
     keep_class: bool = False,
+    uniform: Sequence[str | Sequence[str]] = (),
     latency_table: LatencyTable | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
@@ -123,6 +124,7 @@ def sweep(
         allocate: as in ``compress``.
         round_to: as in ``compress``.
         keep_class: as in ``compress``.
+        uniform: as in ``compress``.
         latency_table: adds predicted latencies.
         strict_ops: as in ``compress``.
         allow_inexact: as in ``compress``.
@@ -141,6 +143,7 @@ def sweep(
         round_to=round_to,
         latency_table=latency_table,
         keep_class=keep_class,
+        uniform=uniform,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact,
     )

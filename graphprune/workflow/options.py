@@ -58,6 +58,7 @@ class Options:
     max_cut: float = 1.0
     protect: Sequence[str] = ()
     keep_class: bool = False
+    uniform: Sequence[str | Sequence[str]] = ()
     strict_ops: bool = False
     allow_inexact: bool = False
     lossless: bool = False
@@ -88,6 +89,7 @@ class Options:
             max_cut=self.max_cut,
             protect=tuple(self.protect),
             keep_class=self.keep_class,
+            uniform=tuple((e,) if isinstance(e, str) else tuple(e) for e in self.uniform),
         )
 
     def lossless_plan(self) -> LosslessPlan:

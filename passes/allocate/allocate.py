@@ -70,6 +70,8 @@ class Allocate(AnalysisPass):
         protect: patterns of groups or parameters that stay whole, such as ``layer1.*``.
         keep_class: choose widths that the code of the model's class follows: those of the
             ``ClassConstraints`` in the state, or at least equal pieces where it splits evenly.
+        uniform: patterns of groups that keep equally many channels, each its own best ones; all that match
+            one of the patterns of an entry are one class.
     """
 
     name: ClassVar[str] = "allocate"
@@ -82,6 +84,7 @@ class Allocate(AnalysisPass):
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()
     keep_class: bool = False
+    uniform: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse options that contradict themselves or are out of range.
@@ -112,6 +115,7 @@ class Allocate(AnalysisPass):
             max_cut=self.max_cut,
             protect=self.protect,
             keep_class=self.keep_class,
+            uniform=self.uniform,
         )
 
     @property

@@ -17,6 +17,8 @@ from graphprune.errors import OptionError
 from graphprune.passes.solver import EqualWidths
 from graphprune.rebuild.class_constraints import ClassConstraints
 
+from .width_ties import WidthTies
+
 __all__ = ["Limits"]
 
 
@@ -29,6 +31,7 @@ class Limits:
     max_cut: float
     protect: tuple[str, ...]
     keep_class: bool
+    uniform: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse limits that are out of range.
@@ -52,7 +55,8 @@ class Limits:
         that takes a latency table.
 
         Raises:
-            OptionError: if a pattern of ``protect`` matches no group and no parameter.
+            OptionError: if a pattern of ``protect`` matches no group and no parameter, or one of
+                ``uniform`` no group or groups of unlike widths.
         """
         for pattern in self.protect:
             if not any(_matches(group, pattern) for group in analysis.groups):
@@ -61,15 +65,18 @@ class Limits:
                     hint="`graphprune inspect` lists the groups and their parameters",
                     options=("protect",),
                 )
-        if not self.keep_class:
-            found = [self._candidates(group) for group in analysis.groups]
-            return found, EqualWidths.of(range(len(found)))
-        whole = constraints.whole if constraints else frozenset[str]()
+        ties = WidthTies(analysis.groups)
+        for patterns in self.uniform:
+            ties = ties.matching(patterns)
+        whole = frozenset[str]()
+        if self.keep_class:
+            ties = ties.tied(constraints.firsts if constraints else equal_splits(analysis))
+            whole |= constraints.whole if constraints else whole
         found = [
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
-        return found, EqualWidths.of(constraints.firsts if constraints else equal_splits(analysis))
+        return found, ties.classes()
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
@@ -90,6 +97,7 @@ class Limits:
             "min_channels": self.min_channels > 1 and self.min_channels,
             "max_cut": self.max_cut < 1 and self.max_cut,
             "keep_class": self.keep_class,
+            "uniform": self.uniform,
         }
         return {name: value for name, value in values.items() if value}
 

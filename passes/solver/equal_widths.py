@@ -1,4 +1,4 @@
-"""Merge groups that must keep equally many channels, so that they are allocated as one."""
+"""Merge groups that must keep equally many channels, or equal shares, so that they are allocated as one."""
 
 from __future__ import annotations
 
@@ -24,23 +24,30 @@ __all__ = ["EqualWidths"]
 
 @dataclass(frozen=True)
 class EqualWidths:
-    """Classes of groups that must have equal widths.
+    """Classes of groups that must have equal widths, counted in steps.
+
+    A group with a step of 8 channels beside one with a step of 1 is eight times as wide, at every choice of
+    widths. That is one variable in the problem: its distortion is the sum over the class, and products of the
+    widths of a class become powers of it.
 
     Attributes:
         classes: class of every group; classes are numbered in the order of their first groups.
+        steps: channels of one step of every group.
 
     Example:
-        >>> Ties((0, 1, 0)).spread((5, 7))
+        >>> EqualWidths.of((0, 1, 0)).spread((5, 7))
         (5, 7, 5)
     """
 
     classes: tuple[int, ...]
+    steps: tuple[int, ...]
 
     @classmethod
-    def of(cls, firsts: Iterable[int]) -> EqualWidths:
+    def of(cls, firsts: Iterable[int], steps: Sequence[int] | None = None) -> EqualWidths:
         """Make the classes from the first group of each group's class, or any other key of the class."""
         numbers: dict[int, int] = {}
-        return cls(tuple(numbers.setdefault(first, len(numbers)) for first in firsts))
+        classes = tuple(numbers.setdefault(first, len(numbers)) for first in firsts)
+        return cls(classes, (1,) * len(classes) if steps is None else tuple(steps))
 
     @property
     def firsts(self) -> tuple[int, ...]:
@@ -52,21 +59,22 @@ class EqualWidths:
         return tuple(levels[number] for number in self.classes)
 
     def common(self, widths: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        """Keep only the candidate widths that all groups of a class have."""
+        """Keep only the candidate widths that all groups of a class have, in steps."""
+        counts = [w[w % s == 0] // s for w, s in zip(widths, self.steps, strict=True)]
         shared = [
             reduce(
                 np.intersect1d,
-                [w for w, c in zip(widths, self.classes, strict=True) if c == number],
+                [n for n, c in zip(counts, self.classes, strict=True) if c == number],
             )
             for number in range(len(self.firsts))
         ]
-        return [shared[number] for number in self.classes]
+        return [s * shared[number] for s, number in zip(self.steps, self.classes, strict=True)]
 
     def merged(self, problem: Problem) -> Problem:
         """Return the problem in which every class is one group, with summed distortions.
 
         Args:
-            problem: a problem in which the groups of a class have the same candidate widths.
+            problem: a problem in which the groups of a class have the same candidate widths, in steps.
         """
         curves = [np.zeros(len(problem.widths[first])) for first in self.firsts]
         for group, number in enumerate(self.classes):

@@ -49,7 +49,15 @@ def test_a_plan_is_made_with_the_options_that_compress_decides_by() -> None:
     deciding = {
         *("flops", "params", "latency", "memory", "file_size", "latency_table"),
         *("data", "mean", "std", "size", "samples", "seed", "score", "allocate", "round_to"),
-        *("min_channels", "max_cut", "protect", "keep_class", "allow_inexact", "strict_ops"),
+        *(
+            "min_channels",
+            "max_cut",
+            "protect",
+            "keep_class",
+            "uniform",
+            "allow_inexact",
+            "strict_ops",
+        ),
     }
     one, other = (inspect.signature(command).parameters for command in (plan, compress))
     for name in deciding:

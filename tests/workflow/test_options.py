@@ -29,9 +29,16 @@ def with_data(dense: gp.State) -> gp.State:
 
 def test_options_reach_the_allocator() -> None:
     made = Options(
-        allocate="uniform", round_to=8, min_channels=2, max_cut=0.5, protect=["a"], keep_class=True
+        allocate="uniform",
+        round_to=8,
+        min_channels=2,
+        max_cut=0.5,
+        protect=["a"],
+        keep_class=True,
+        uniform=["a*", ("b", "c")],
     ).allocator(gp.Budget.flops(0.5), gp.Budget.params(0.6))
     assert (made.method, made.round_to, made.min_channels) == ("uniform", 8, 2)
+    assert made.uniform == (("a*",), ("b", "c"))
     assert (made.max_cut, made.protect, made.keep_class) == (0.5, ("a",), True)
     assert made.budget == (gp.Budget.flops(0.5), gp.Budget.params(0.6))
 

@@ -34,6 +34,34 @@ def test_costs_and_distortions_are_those_of_the_spread_levels(
         assert merged.distortion(levels) == pytest.approx(problem.distortion(ties.spread(levels)))
 
 
+@given(st.lists(st.integers(0, 1), min_size=4, max_size=4), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_classes_in_steps_are_solved_as_by_brute_force(classes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps = [int(rng.integers(1, 4)) for _ in classes]
+    ties = EqualWidths.of(classes, steps)
+    widths = ties.common([np.arange(1, 4 * step + 1) for step in steps])
+    assert [list(w) for w in widths] == [[s, 2 * s, 3 * s, 4 * s] for s in steps]
+    curves = [np.sort(rng.random(4))[::-1] for _ in classes]
+    polynomial = {(0, 1): 1.0, (1, 2): 2.0, (2, 3): 1.0, (3,): 1.0, (0, 0): 1.0}
+    whole = Problem.from_polynomial(widths, curves, polynomial, 0.0)
+    problem = Problem.from_polynomial(
+        widths, curves, polynomial, (whole.cost((3,) * 4) + whole.cost((0,) * 4)) / 2
+    )
+    found = ties.whole(ALLOCATORS["dp"]()(ties.merged(problem)))
+    allowed = [
+        levels
+        for levels in itertools.product(range(4), repeat=4)
+        if len(set(zip(classes, levels, strict=True))) == len(set(classes))
+        and problem.feasible(levels)
+    ]
+    best = min(map(problem.distortion, allowed))
+    assert found.levels in allowed
+    assert found.distortion == pytest.approx(best)
+    assert found.lower_bound is not None
+    assert found.lower_bound <= best + 1e-12
+
+
 @pytest.mark.parametrize("method", ["dp", "global_threshold", "uniform", "random_search"])
 def test_an_allocation_is_one_of_the_groups(method: str) -> None:
     curves = [np.array([9.0, 1.0, 0.0]), np.array([2.0, 1.5, 0.0]), np.array([5.0, 4.0, 0.0])]
