@@ -67,6 +67,7 @@ def compress(
     protect: Sequence[str] = (),
     keep_class: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
+    keep_config: bool = False,
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -110,6 +111,8 @@ def compress(
             so that its class comes back.
         uniform: patterns of groups: those that match one keep equally many channels, each its own best
             ones. Several patterns in a sequence make one such class.
+        keep_config: choose widths that the config of the model can state, as a model of the transformers
+            library has one; ``Result.save_pretrained`` then writes a folder that the library reads.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
@@ -141,6 +144,7 @@ def compress(
         protect=protect,
         keep_class=keep_class,
         uniform=uniform,
+        keep_config=keep_config,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         lossless=lossless or (plan is not None and bool(plan.redundant)),

@@ -65,6 +65,7 @@ def compress(
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
     uniform: options.Uniform = None,
+    keep_config: options.KeepConfig = None,
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
     ] = False,
@@ -101,6 +102,7 @@ def compress(
     source = option_values.ModelSource(
         model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
     )
+    _ = source.file
     limits: dict[str, Any] = {
         "score": score or None,
         "allocate": allocate,
@@ -110,6 +112,7 @@ def compress(
         "protect": tuple(protect or ()),
         "keep_class": keep_class,
         "uniform": option_values.patterns(uniform),
+        "keep_config": source.keeps_config(keep_config) if not plan else bool(keep_config),
         "allow_inexact": allow_inexact,
         "lossless": lossless,
     }
@@ -138,7 +141,6 @@ def compress(
     )
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
-    _ = source.file
     other = processes.join() > 0
     if other:  # the first process writes and shows
         out, quiet, dry_run = None, True, True
@@ -147,7 +149,12 @@ def compress(
         working(
             verbose=verbose,
             quiet=quiet,
-            stages=7 + (not no_onnx) + 3 * bool(data) + bool(distil) + keep_class,
+            stages=7
+            + (not no_onnx)
+            + 3 * bool(data)
+            + bool(distil)
+            + keep_class
+            + bool(keep_config),
         ) as progress,
     ):
         start = time.perf_counter()
@@ -217,6 +224,7 @@ _DEFAULTS = {
     "protect": (),
     "keep_class": False,
     "uniform": (),
+    "keep_config": False,
     "allow_inexact": False,
     "lossless": False,
 }

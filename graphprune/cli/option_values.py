@@ -77,6 +77,12 @@ class ModelSource:
             return self.file.stat().st_size
         return sum(each.stat().st_size for each in self.file.glob("*.safetensors"))
 
+    def keeps_config(self, asked: bool | None) -> bool:
+        """Whether widths are chosen by what a config can state: as asked, or else for a folder with one."""
+        return (
+            (self.path / "config.json").is_file() and self.file.is_dir() if asked is None else asked
+        )
+
     @property
     def content(self) -> bytes:
         """What the file holds, or all files of the folder that make the model."""

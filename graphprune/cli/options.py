@@ -24,6 +24,7 @@ __all__ = [
     "Inputs",
     "Json",
     "KeepClass",
+    "KeepConfig",
     "Latency",
     "Lossless",
     "MaxCut",
@@ -318,6 +319,15 @@ Uniform = Annotated[
         show_default=False,
         help="Groups that keep equally many channels, each its own best ones, as "
         "'*.mlp.fc1'; may be repeated, for a width of their own.",
+    ),
+]
+KeepConfig = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-config/--no-keep-config",
+        show_default=False,
+        help="Only widths that the model's config can state, found by trying its fields; FOLDER/hf is written then. "
+        "Default: for a folder of the transformers library.",
     ),
 ]
 PlanFile = Annotated[

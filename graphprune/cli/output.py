@@ -226,7 +226,7 @@ def _sync(path: Path) -> None:
         _sync_file(path)
         return
     for entry in sorted(path.iterdir()):
-        _sync_file(entry)
+        _sync(entry)
     _sync_folder(path)
 
 

@@ -48,6 +48,7 @@ def plan(
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
     uniform: options.Uniform = None,
+    keep_config: options.KeepConfig = None,
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -94,6 +95,7 @@ def plan(
             protect=tuple(protect or ()),
             keep_class=keep_class,
             uniform=option_values.patterns(uniform),
+            keep_config=source.keeps_config(keep_config),
         )
         seen = option_values.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()

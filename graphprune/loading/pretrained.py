@@ -6,6 +6,7 @@ Everything comes from the folder: nothing is looked up elsewhere, and no code th
 from __future__ import annotations
 
 import importlib
+import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,7 +84,7 @@ def read_pretrained(folder: Path) -> torch.nn.Module:
 
 
 def architecture(library: ModuleType, folder: Path) -> tuple[Any, Any]:
-    """Find the class of the model in a folder, and its config without a cache of keys and values.
+    """Find the class of the model in a folder, and its config.
 
     Raises:
         LoadError: if there is no config, or it names no architecture of the library.
@@ -96,7 +97,6 @@ def architecture(library: ModuleType, folder: Path) -> tuple[Any, Any]:
         )
     except _READ_ERRORS as error:
         raise LoadError(f"{folder / CONFIG} can't be read: {first_line(error)}") from error
-    config.use_cache = False  # a cache of keys is no output of a network that is cut
     name = (config.architectures or ["?"])[0]
     kind = getattr(library, name, None)
     if not isinstance(kind, type) or not issubclass(kind, library.PreTrainedModel):
@@ -105,12 +105,22 @@ def architecture(library: ModuleType, folder: Path) -> tuple[Any, Any]:
 
 
 def with_plain_outputs(model: torch.nn.Module) -> torch.nn.Module:
-    """Make a model return plain tuples: a program of them can be read where the library isn't installed.
+    """Make a model return plain tuples without a cache of keys and values, as long as none is asked for.
 
-    ``return_dict=False`` of a config doesn't do it, as models read the results of their parts by name.
+    A program of tuples can be read where the library isn't installed. The config stays as it is: models read
+    the results of their parts by name, and the cache is wanted again when text is generated.
     """
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        model.register_forward_pre_hook(_without_cache, with_kwargs=True)
     model.register_forward_hook(_plain)
     return model
+
+
+def _without_cache(
+    model: torch.nn.Module, args: Any, kwargs: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    del model
+    return args, {"use_cache": False, **kwargs}
 
 
 def _plain(model: torch.nn.Module, args: Any, output: Any) -> Any:

@@ -52,6 +52,7 @@ def checks(report: Report) -> list[Check]:
         ),
         *_lossless(report),
         _own_class(report),
+        *_pretrained(report),
         *_onnx(report),
     ]
 
@@ -91,6 +92,14 @@ def _own_class(report: Report) -> Check:
     tolerance = report.eager.get("tolerance", report.oracle["tolerance"])
     what = f"{report.model} against cut program, {precision}"
     return Check(what, report.eager["max_error"], tolerance, inputs="the same")
+
+
+def _pretrained(report: Report) -> list[Check]:
+    """The folder of the transformers library, read back."""
+    if not (found := report.pretrained):
+        return []
+    what = "model read from hf/ against cut program"
+    return [Check(what, found["max_error"], found["tolerance"], inputs="the same")]
 
 
 def _onnx(report: Report) -> list[Check]:

@@ -131,6 +131,8 @@ class Report:
         batchnorm: BatchNorm calls before and after folding.
         onnx: error of onnxruntime against the cut program, as in ``traced``; ``fp16_error`` and
             ``fp16_tolerance``, if that was asked for; empty if not exported.
+        pretrained: of a folder of the transformers library: error of what is read from it against the smaller program, the
+            tolerance, and the values of its ``config`` that changed; empty if none was written.
         source: ``file`` and ``bytes`` of the dense model; empty if it came from memory.
         files: name -> bytes, of what was written, but for the report itself.
         recovery: ``method``, relative squared error of the outputs on held-out data ``before``
@@ -166,6 +168,7 @@ class Report:
     search: Mapping[str, Any] = field(default_factory=dict)
     batchnorm: Mapping[str, int] = field(default_factory=dict)
     onnx: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     recovery: Mapping[str, Any] = field(default_factory=dict)

@@ -104,6 +104,7 @@ def sweep(
     round_to: int | Literal["auto"] = 1,
     keep_class: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
+    keep_config: bool = False,
     latency_table: LatencyTable | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
@@ -125,6 +126,7 @@ def sweep(
         round_to: as in ``compress``.
         keep_class: as in ``compress``.
         uniform: as in ``compress``.
+        keep_config: as in ``compress``.
         latency_table: adds predicted latencies.
         strict_ops: as in ``compress``.
         allow_inexact: as in ``compress``.
@@ -144,6 +146,7 @@ def sweep(
         latency_table=latency_table,
         keep_class=keep_class,
         uniform=uniform,
+        keep_config=keep_config,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact,
     )

@@ -44,6 +44,7 @@ from graphprune.passes.lossless.redundant import first_to_go, marked, only_redun
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
+from graphprune.rebuild.config_fields import ConfigFields, config_fields
 from graphprune.rebuild.model_pair import ModelPair
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
 from graphprune.verify.oracle import Verdict
@@ -130,6 +131,8 @@ class Job:
         state = self.scored
         if not isinstance(decider, GivenPlan) and decider.keep_class:
             state = state.knowing(*self._constraints)
+        if isinstance(decider, Allocate) and decider.keep_config:
+            state = state.knowing(self._config)
         passes = self.options.deciding(decider, state)
         decided = Pipeline(passes, given=tuple(state.facts)).run(state)
         found = decided.get(Redundant)
@@ -145,6 +148,13 @@ class Job:
             self.model, self.scored.program, self.scored[Analysis], self.scored.progress
         )
         return (found,)
+
+    @cached_property
+    def _config(self) -> ConfigFields:
+        """Find the widths that the model's config can state."""
+        self.scored.tell("config")
+        scored = self.scored
+        return config_fields(self.model, scored.program, scored[Analysis], scored.progress)
 
     def cut(self, decided: State) -> State:
         """Remove the channels, verify, recover: the state with the smaller program."""
@@ -188,6 +198,7 @@ class Job:
                 done[Cut],
                 reweighted=(found := done.get(Redundant)) is not None and found.reweighted,
             ),
+            config=done.get(ConfigFields),
         )
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:

@@ -59,6 +59,7 @@ class Options:
     protect: Sequence[str] = ()
     keep_class: bool = False
     uniform: Sequence[str | Sequence[str]] = ()
+    keep_config: bool = False
     strict_ops: bool = False
     allow_inexact: bool = False
     lossless: bool = False
@@ -89,6 +90,7 @@ class Options:
             max_cut=self.max_cut,
             protect=tuple(self.protect),
             keep_class=self.keep_class,
+            keep_config=self.keep_config,
             uniform=tuple((e,) if isinstance(e, str) else tuple(e) for e in self.uniform),
         )
 

@@ -23,10 +23,12 @@ from graphprune.io.files import write_bytes
 from graphprune.ir.program import input_names, output_names
 from graphprune.passes import FoldBatchNorm, count_batchnorms
 from graphprune.plan.plan import Plan
+from graphprune.rebuild.config_fields import ConfigFields
 from graphprune.rebuild.model_pair import ModelPair
 from graphprune.report.report import Report
 
 from .carry import carry
+from .save_pretrained import save_pretrained
 
 if TYPE_CHECKING:
     import onnx
@@ -48,6 +50,7 @@ class Result:
         program: the smaller model as an ExportedProgram, BatchNorm unfolded.
         pair: the model that was given beside ``model``, and the cut, by which ``carry`` works.
         onnx_file: what the dense model was read from, if that was an ONNX file; it is edited then.
+        config: what the model's config can state, if widths were chosen by it.
     """
 
     model: torch.nn.Module
@@ -56,6 +59,7 @@ class Result:
     program: ExportedProgram
     pair: ModelPair = field(repr=False)
     onnx_file: OnnxFile | None = None
+    config: ConfigFields | None = field(default=None, repr=False)
 
     @property
     def cut(self) -> Cut:
@@ -104,6 +108,26 @@ class Result:
             MismatchError: if averaged weights are of another architecture.
         """
         return carry(other, self.pair)
+
+    def save_pretrained(self, folder: str | Path) -> Result:
+        """Write a folder that the library of the model's class reads with ``from_pretrained``.
+
+        It holds the config with smaller numbers, and the weights. It is read again before it appears,
+        and what is read is compared with the smaller program in float64.
+
+        Args:
+            folder: of the new files; it must not exist.
+
+        Returns:
+            This result with the comparison in its report.
+
+        Raises:
+            ExportError: if widths weren't chosen by the config (``keep_config``), or what is read is another
+                model.
+            OutputError: if it can't be written.
+        """
+        check = save_pretrained(self.config, self.pair, self.program, Path(folder))
+        return replace(self, report=replace(self.report, pretrained=check))
 
     def export_onnx(
         self, path: str | Path, *, opset: int | None = None, fp16: str | Path | None = None

@@ -26,6 +26,7 @@ __all__ = [
     "ONNX",
     "PAGE",
     "PLAN",
+    "PRETRAINED",
     "PROGRAM",
     "REPORT",
     "SAFETENSORS",
@@ -48,8 +49,10 @@ REPORT = "report.json"
 """The report of the run, as JSON."""
 PAGE = "report.html"
 """The report for people: one file that opens offline."""
-FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE)
-"""All files that a compression may write."""
+PRETRAINED = "hf"
+"""Folder that the transformers library reads, if the model came from one."""
+FILES = (MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE, PRETRAINED)
+"""All files and folders that a compression may write."""
 
 
 def write(
@@ -91,6 +94,8 @@ def write(
             )
     notify("save")
     start = time.perf_counter()
+    if result.config is not None:
+        result = _with_pretrained(result, folder / PRETRAINED)
     contents = {
         MODEL: _weights(result),
         PROGRAM: _program(result),
@@ -117,6 +122,18 @@ def write(
     if page:
         _write_page(lasting, folder / PAGE)
     return result
+
+
+def _with_pretrained(result: Result, folder: Path) -> Result:
+    """Write the folder that the model's own library reads, or a note on why there is none."""
+    from graphprune.errors import ExportError
+
+    try:
+        return result.save_pretrained(folder)
+    except ExportError as problem:
+        note = f"no folder {folder.name}: {problem.message}"
+        report = replace(result.report, notes=(*result.report.notes, note))
+        return replace(result, report=report)
 
 
 def _write_page(report: Report, path: Path) -> None:

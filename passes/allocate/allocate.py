@@ -35,6 +35,7 @@ from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
+from graphprune.rebuild.config_fields import ConfigFields
 
 from .costs import Cost, cost_of
 from .width_limits import Limits
@@ -72,6 +73,7 @@ class Allocate(AnalysisPass):
             ``ClassConstraints`` in the state, or at least equal pieces where it splits evenly.
         uniform: patterns of groups that keep equally many channels, each its own best ones; all that match
             one of the patterns of an entry are one class.
+        keep_config: choose widths that the config of the model can state, by the ``ConfigFields`` in the state.
     """
 
     name: ClassVar[str] = "allocate"
@@ -85,6 +87,7 @@ class Allocate(AnalysisPass):
     protect: tuple[str, ...] = ()
     keep_class: bool = False
     uniform: tuple[tuple[str, ...], ...] = ()
+    keep_config: bool = False
 
     def __post_init__(self) -> None:
         """Refuse options that contradict themselves or are out of range.
@@ -116,6 +119,7 @@ class Allocate(AnalysisPass):
             protect=self.protect,
             keep_class=self.keep_class,
             uniform=self.uniform,
+            keep_config=self.keep_config,
         )
 
     @property
@@ -135,7 +139,8 @@ class Allocate(AnalysisPass):
         table = state.get(LatencyTable)
         costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
         found = state.get(Redundant)
-        widths, equal = self._widths(analysis, table, state.get(ClassConstraints))
+        known = state.get(ClassConstraints), state.get(ConfigFields)
+        widths, equal = self._widths(analysis, table, *known)
         widths = capped(widths, equal, analysis, found)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
@@ -234,9 +239,10 @@ class Allocate(AnalysisPass):
         analysis: Analysis,
         table: LatencyTable | None,
         constraints: ClassConstraints | None,
+        config: ConfigFields | None,
     ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
         """Return the candidate widths of every group, and which groups must have equal widths."""
-        found, equal = self.limits.widths(analysis, constraints)
+        found, equal = self.limits.widths(analysis, constraints, config)
         # Under a latency budget alone, a width is no use where a wider one is as fast.
         timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
         if self.round_to == "auto" or timed:

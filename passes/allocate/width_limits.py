@@ -16,6 +16,7 @@ from graphprune.analysis.groups import Group
 from graphprune.errors import OptionError
 from graphprune.passes.solver import EqualWidths
 from graphprune.rebuild.class_constraints import ClassConstraints
+from graphprune.rebuild.config_fields import ConfigFields
 
 from .width_ties import WidthTies
 
@@ -32,6 +33,7 @@ class Limits:
     protect: tuple[str, ...]
     keep_class: bool
     uniform: tuple[tuple[str, ...], ...] = ()
+    keep_config: bool = False
 
     def __post_init__(self) -> None:
         """Refuse limits that are out of range.
@@ -47,7 +49,10 @@ class Limits:
             )
 
     def widths(
-        self, analysis: Analysis, constraints: ClassConstraints | None = None
+        self,
+        analysis: Analysis,
+        constraints: ClassConstraints | None = None,
+        config: ConfigFields | None = None,
     ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
         """Return the candidate widths of every group, and which groups must have equal widths.
 
@@ -72,6 +77,9 @@ class Limits:
         if self.keep_class:
             ties = ties.tied(constraints.firsts if constraints else equal_splits(analysis))
             whole |= constraints.whole if constraints else whole
+        if self.keep_config and config:
+            ties = ties.tied(config.firsts).in_parts(config.parts)
+            whole |= set(config.reasons)
         found = [
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
@@ -98,6 +106,7 @@ class Limits:
             "max_cut": self.max_cut < 1 and self.max_cut,
             "keep_class": self.keep_class,
             "uniform": self.uniform,
+            "keep_config": self.keep_config,
         }
         return {name: value for name, value in values.items() if value}
 

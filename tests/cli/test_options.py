@@ -55,6 +55,7 @@ def test_a_plan_is_made_with_the_options_that_compress_decides_by() -> None:
             "protect",
             "keep_class",
             "uniform",
+            "keep_config",
             "allow_inexact",
             "strict_ops",
         ),

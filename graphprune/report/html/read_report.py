@@ -114,6 +114,7 @@ _SHAPES: Mapping[str, Shape] = {
     ),
     "batchnorm": ({}, {"before": int, "after": int}),
     "onnx": ({}, _ONNX, _ONNX | {"fp16_error": _NUMBER, "fp16_tolerance": _NUMBER}),
+    "pretrained": ({}, _ONNX | {"config": {str: _NUMBER}}),
     "source": ({}, {"file": str, "bytes": int}),
     "files": {str: int},
     "recovery": (

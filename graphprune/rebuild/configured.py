@@ -1,0 +1,96 @@
+"""Models that are built from a config: a class, and an object with the numbers that it is built by.
+
+That is how the transformers library builds its models, but nothing here is taken from it: a config has ``to_dict``
+and ``from_dict``, and the model's class takes one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.errors import LoadError, OptionError, first_line
+from graphprune.ir.trace import FORWARD_ERRORS
+
+__all__ = ["Configured", "called_alike"]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A model with the values of its config.
+
+    Attributes:
+        model: the module.
+        values: of its config, by the name of the field.
+    """
+
+    model: nn.Module
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: Any) -> Configured:
+        """Read the config of a model.
+
+        Raises:
+            OptionError: if it has none.
+        """
+        config = _config_of(model)
+        if not isinstance(model, nn.Module) or not all(
+            callable(getattr(config, name, None)) for name in ("to_dict", "from_dict")
+        ):
+            raise OptionError(
+                f"{type(model).__name__} isn't built from a config",
+                hint="the module is one of the transformers library, not a program of it",
+                options=("keep_config",),
+            )
+        return cls(model, dict(config.to_dict()))
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The values of the dense config itself, where some may be left open."""
+        return dict(_config_of(self.model).to_dict())
+
+    def config(self, changes: Mapping[str, Any]) -> Any:
+        """Make a config with some values changed."""
+        return type(_config_of(self.model)).from_dict({**self.values, **changes})
+
+    def build(self, changes: Mapping[str, Any], device: str = "meta") -> nn.Module:
+        """Build a module of the same class with other values in its config.
+
+        Args:
+            changes: new values by the name of the field.
+            device: on ``meta``, tensors have shapes and no values.
+
+        Raises:
+            LoadError: if the config or the class refuses these values.
+        """
+        try:
+            with torch.device(device):
+                made = type(self.model)(self.config(changes))
+        except _refusals() as error:
+            raise LoadError(f"the model can't be built: {first_line(error)}") from error
+        return called_alike(made.eval(), self.model)
+
+
+def _config_of(model: Any) -> Any:
+    return getattr(model, "config", None)
+
+
+def called_alike(model: nn.Module, other: nn.Module) -> nn.Module:
+    """Give a module the hooks of another, so that it takes and returns the same."""
+    for kind in ("forward", "forward_pre"):
+        for name in (f"_{kind}_hooks", f"_{kind}_hooks_with_kwargs"):
+            getattr(model, name).update(getattr(other, name))
+    return model
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what may be raised where a config doesn't allow a value; some libraries have errors of their own."""
+    library = sys.modules.get("huggingface_hub.errors")
+    own = getattr(library, "StrictDataclassError", None)
+    return FORWARD_ERRORS if own is None else (*FORWARD_ERRORS, own)
