@@ -98,7 +98,6 @@ def check_options(method: Method, amounts: Sequence[str], shares: Sequence[str] 
                 f"{name} = {value} of {method.name} is out of range",
                 hint=f"{', '.join(shares)} are shares of the steps, in ascending order"
                 * bool(shares),
-                options=("method",),
             )
         least = value if name in shares else least
 

@@ -29,7 +29,5 @@ def method_of(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
     if method not in METHODS:
-        raise OptionError(
-            f"no method {method!r}", hint=f"one of {', '.join(METHODS)}", options=("method",)
-        )
+        raise OptionError(f"no method {method!r}", hint=f"one of {', '.join(METHODS)}")
     return METHODS[method]

@@ -101,7 +101,7 @@ class Sparsify:
         progress: Progress | None = None,
     ) -> None:
         if steps < 1:
-            raise OptionError(f"steps must be at least 1, got {steps}", options=("steps",))
+            raise OptionError(f"steps must be at least 1, got {steps}")
         asked = {
             "flops": flops,
             "params": params,

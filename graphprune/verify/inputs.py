@@ -1,10 +1,14 @@
-"""Draw inputs on which programs are compared: other values than the examples', other sizes."""
+"""Draw inputs on which programs are compared: other values than the examples', other sizes.
+
+They are drawn by numpy: torch's own random numbers are fixed where a network draws some.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from graphprune.ir.nodes import is_continuous
@@ -30,7 +34,7 @@ def random_inputs(
         seed: of the values.
         shuffled: put integers and truth values in another order.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
     shapes = grown_shapes(program, grow)
     made: list[Any] = []
     for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
@@ -67,10 +71,14 @@ def leading_size(inputs: Sequence[Any]) -> int:
     return int(shapes[0][0]) if shapes else 1
 
 
-def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+def _alike(
+    leaf: torch.Tensor, shape: Sequence[int], generator: np.random.Generator
+) -> torch.Tensor:
     """Draw values with the mean and the spread of an example."""
     wide = torch.complex128 if leaf.is_complex() else torch.float64
-    drawn = torch.randn(tuple(shape), generator=generator, dtype=wide)
+    drawn = torch.from_numpy(generator.standard_normal(tuple(shape)))
+    if leaf.is_complex():
+        drawn = torch.complex(drawn, torch.from_numpy(generator.standard_normal(tuple(shape))))
     if leaf.is_meta or not leaf.numel():
         return drawn
     value = leaf.detach().cpu().to(wide)
@@ -78,11 +86,13 @@ def _alike(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator)
     return mean + (spread if float(abs(spread)) > 0 else 1.0) * drawn
 
 
-def _picked(leaf: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+def _picked(
+    leaf: torch.Tensor, shape: Sequence[int], generator: np.random.Generator
+) -> torch.Tensor:
     """Pick among the values of an example."""
     flat = leaf.detach().cpu().flatten()
     count = torch.Size(shape).numel()
-    return flat[torch.randint(max(len(flat), 1), (count,), generator=generator)].view(*shape)
+    return flat[torch.from_numpy(generator.integers(max(len(flat), 1), size=count))].view(*shape)
 
 
 def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

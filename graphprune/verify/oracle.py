@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import fx
 from torch.utils import _pytree as pytree
@@ -169,13 +170,14 @@ def perturbed_tensors(
 
     Shared tensors stay shared. Only the tensors named in ``present`` are returned, in float64.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)  # torch's numbers may be fixed
     done: dict[int, torch.Tensor] = {}
     for name, tensor in analysis.tensors.items():
         if name in present and tensor.is_floating_point() and id(tensor) not in done:
             value = tensor.detach().cpu().double()
             size = max(float(value.square().mean().sqrt()), LEAST_NOISE)
-            noise = torch.rand(value.shape, generator=generator).double().mul_(2).sub_(1)
+            drawn = generator.random(tuple(value.shape), dtype=np.float32)
+            noise = torch.from_numpy(np.asarray(drawn)).double().mul_(2).sub_(1)
             noisy = noise.mul_(size * 3**0.5).add_(value)
             done[id(tensor)] = noisy.abs() if bool((value >= 0).all()) else noisy
     return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}

@@ -55,7 +55,8 @@ def test_report(half: Compressed) -> None:
 
 @pytest.mark.onnx
 def test_files(half: Compressed) -> None:
-    written = {*FILES} - {"model.safetensors", "model.fp16.onnx"}  # which are written if asked for
+    optional = {"model.safetensors", "model.fp16.onnx", "hf"}  # if asked for, or of a folder
+    written = {*FILES} - optional
     assert {path.name for path in half.folder.iterdir()} == written
     assert sorted(path.name for path in half.folder.parent.iterdir()) == ["out"]
     reports = {"report.json", "report.html"}  # which can't tell their own size
@@ -146,7 +147,7 @@ def test_killed_halfway(
     assert came_through or code == (130 if how is signal.SIGINT else -how)
     left = sorted(path.name for path in tmp_path.iterdir())
     if out.exists():  # it came through after all
-        optional = {"model.onnx", "model.fp16.onnx", "model.safetensors"}
+        optional = {"model.onnx", "model.fp16.onnx", "model.safetensors", "hf"}
         assert sorted(path.name for path in out.iterdir()) == sorted({*FILES} - optional)
     elif how is signal.SIGINT:
         assert left == []
@@ -164,8 +165,9 @@ def test_the_same_input_gives_the_same_bytes(small: Sequence[str], tmp_path: Pat
         subprocess.run(
             args, env=environment() | {"PYTHONHASHSEED": seed}, check=True, capture_output=True
         )
-    assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(FILES)
-    for name in FILES:
+    written = sorted({*FILES} - {"hf"})
+    assert sorted(p.name for p in (tmp_path / "1").iterdir()) == written
+    for name in written:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
 
 

@@ -18,6 +18,7 @@ from graphprune.workflow.write import (
     ONNX,
     PAGE,
     PLAN,
+    PRETRAINED,
     PROGRAM,
     REPORT,
     SAFETENSORS,
@@ -45,9 +46,10 @@ def test_files_are_those_that_were_asked_for(result: gp.Result, tmp_path: Path) 
 @pytest.mark.onnx
 def test_everything_that_there_is(result: gp.Result, tmp_path: Path) -> None:
     done = write(result, tmp_path, fp16=True, safetensors=True)
-    assert {path.name for path in tmp_path.iterdir()} == {*FILES}
-    assert {*FILES} == {MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE}
-    assert [*done.report.files] == [name for name in FILES if name not in {REPORT, PAGE}]
+    written = {MODEL, SAFETENSORS, PROGRAM, ONNX, HALF, PLAN, REPORT, PAGE}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    assert {*FILES} == {*written, PRETRAINED}
+    assert {*done.report.files} == written - {REPORT, PAGE}
 
 
 def test_what_is_read_again_is_what_was_made(result: gp.Result, tmp_path: Path) -> None:
