@@ -184,10 +184,11 @@ def with_rows_added(
     factors = torch.from_numpy(mix).to(wide)
     for index in rows.T:
         removed = wide[torch.from_numpy(index[gone])]
+        mixed = factors.T @ removed.reshape(len(gone), -1)
         wide.index_add_(
             0,
             torch.from_numpy(index).to(wide.device),
-            torch.tensordot(factors, removed, dims=([0], [0])),
+            mixed.reshape(-1, *removed.shape[1:]),
         )
     wide[torch.from_numpy(rows[gone].reshape(-1))] = 0
     return wide.movedim(0, dim)
