@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,10 @@ class OnnxCheck:
     def excess(self) -> float:
         """By how much the error exceeds the bound; not positive, if it doesn't."""
         return self.max_error - self.tolerance
+
+    def to_report(self) -> dict[str, Any]:
+        """Convert to plain values, as the report has them."""
+        return asdict(self) | {"batches": list(self.batches)}
 
 
 def check_onnx(

@@ -88,7 +88,7 @@ class Channels:
         return Channels(places, torch.arange(len(widths)).repeat_interleave(widths))
 
     def __len__(self) -> int:
-        """Count the channels."""
+        """Count the channels of all groups."""
         return len(self.group)
 
     @property

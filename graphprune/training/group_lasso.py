@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .method import Method, Moment, check_options, fade, ramp
+from .method import Moment, fade, ramp
+from .replanned import Replanned
 
-__all__ = ["GroupLasso", "rounds"]
+__all__ = ["GroupLasso"]
 
 
 @dataclass(frozen=True)
-class GroupLasso(Method):
+class GroupLasso(Replanned):
     """Press all channels by their norms, so that the training itself finds out which ones it needs least.
 
     The penalty is ``strength * sum of u[c] * cost[c] * |w_c| / scale[g]`` over the channels ``c`` of all groups ``g``: the
@@ -39,18 +39,6 @@ class GroupLasso(Method):
 
     name: ClassVar[str] = "group-lasso"
     strength: float = 3.0
-    fixed: float = 0.5
-    faded: float = 0.75
-    updates: int = 8
-    others: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        check_options(self, ("strength", "updates", "others"), ("fixed", "faded"))
-
-    def plans(self, steps: int) -> Mapping[int, float]:
-        """Plan for the whole budget at equal distances."""
-        return rounds(steps, self.fixed, self.updates)
 
     def penalty(self, now: Moment) -> Tensor:
         """Sum the norms, each relative to its group's, by cost."""
@@ -62,9 +50,3 @@ class GroupLasso(Method):
     def after_step(self, now: Moment) -> None:
         """Let the channels that go fade, once the plan stays."""
         fade(now, self.fixed, self.faded)
-
-
-def rounds(steps: int, until: float, updates: int) -> dict[int, float]:
-    """Plan for the whole budget before the first step, and ``updates`` times at equal distances after it."""
-    numbers = [round(steps * until * n / max(updates, 1)) for n in range(updates + 1)]
-    return dict.fromkeys(numbers, 1.0)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from .group_lasso import rounds
-from .method import Method, Moment, check_options, fade
+from .method import Moment, fade
+from .replanned import Replanned
 
 __all__ = ["Proximal"]
 
 
 @dataclass(frozen=True)
-class Proximal(Method):
+class Proximal(Replanned):
     """Shrink the norm of every channel by an amount, after each step; what is smaller becomes exactly zero.
 
     This is the proximal step of ``t * sum of weight[c] * |w_c|``: ``w_c`` times ``max(0, 1 - t * weight[c] / |w_c|)``
@@ -38,18 +37,6 @@ class Proximal(Method):
 
     name: ClassVar[str] = "proximal"
     strength: float = 2.0
-    fixed: float = 0.5
-    faded: float = 0.75
-    updates: int = 8
-    others: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        check_options(self, ("strength", "updates", "others"), ("fixed", "faded"))
-
-    def plans(self, steps: int) -> Mapping[int, float]:
-        """Plan for the whole budget at equal distances."""
-        return rounds(steps, self.fixed, self.updates)
 
     def after_step(self, now: Moment) -> None:
         """Make the proximal step while the plan is open, then let the channels that go fade."""

@@ -67,7 +67,7 @@ class _Stored(fx.Interpreter):
         self._given = given
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Read a tensor."""
+        """Read a copy of a stored tensor, or the one given in its place."""
         if target in self._given:
             return self._given[target].clone()
         value = super().get_attr(target, args, kwargs)

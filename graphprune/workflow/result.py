@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -77,8 +77,9 @@ class Result:
         Args:
             file: as ``load`` gives it, with the check of the program against it.
         """
-        check = asdict(file.check) | {"batches": list(file.check.batches)}
-        report = replace(self.report, traced=check | {"reference": "file", "note": ""})
+        report = replace(
+            self.report, traced=file.check.to_report() | {"reference": "file", "note": ""}
+        )
         return replace(self, onnx_file=file, report=report)
 
     @overload
@@ -158,7 +159,7 @@ class Result:
             written = _exported(self, opset, written)
         model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
-        checks: dict[str, Any] = asdict(written.check) | {"batches": list(written.check.batches)}
+        checks: dict[str, Any] = written.check.to_report()
         if fp16 is not None:
             files[Path(fp16)] = half = to_half(model)
             halved = check_onnx(half, self.program, tolerance=HALF_TOLERANCE)

@@ -101,12 +101,11 @@ def partition(values: torch.Tensor, classes: NDArray[np.int64]) -> Relations:
         values: ``[width, m, samples]``.
         classes: ``[width]``; only channels of one class are compared.
     """
-    width, rows, samples = values.shape
+    width, _, samples = values.shape
     fixed = constants(values)
-    mix, offset = np.zeros((width, width)), values[:, :, 0].cpu().numpy().copy()
     gone = fixed.copy()
-    mean = values.mean(2)
-    spread = (values - mean[:, :, None]).flatten(1)
+    mix, offset = np.zeros((width, width)), values[:, :, 0].cpu().numpy().copy()
+    mean, spread = _centred(values)
     size = spread.norm(dim=1)
     unit = spread / size.clamp(min=torch.finfo(spread.dtype).tiny)[:, None]
     usable = ~fixed & bool(samples >= MARGIN) & size.isfinite().cpu().numpy()
@@ -126,8 +125,7 @@ def partition(values: torch.Tensor, classes: NDArray[np.int64]) -> Relations:
                 gone[j], mix[j, leader] = True, exact
                 offset[j] = _shift((mean[j] - exact * mean[leader]).cpu().numpy(), values[j])
             members = others[~alike]
-    index = np.flatnonzero(gone)
-    return Relations(width, index, mix[index], offset[index].reshape(len(index), rows))
+    return _relations(gone, mix, offset)
 
 
 def surviving(values: torch.Tensor, before: Relations) -> Relations:
@@ -139,10 +137,9 @@ def surviving(values: torch.Tensor, before: Relations) -> Relations:
     """
     width, rows, samples = values.shape
     fixed = constants(values)
-    mix, offset = np.zeros((width, width)), values[:, :, 0].cpu().numpy().copy()
     gone = fixed.copy()
-    mean = values.mean(2)
-    spread = (values - mean[:, :, None]).flatten(1)
+    mix, offset = np.zeros((width, width)), values[:, :, 0].cpu().numpy().copy()
+    mean, spread = _centred(values)
     terms = (before.mix != 0) & ~fixed
     for used in np.unique(terms, axis=0):
         support = np.flatnonzero(used)
@@ -160,8 +157,21 @@ def surviving(values: torch.Tensor, before: Relations) -> Relations:
             j = tried[number]
             gone[j], mix[j, support] = True, found[:, number].cpu().numpy()
             offset[j] = _shift(moved[number].cpu().numpy(), values[j])
+    return _relations(gone, mix, offset)
+
+
+def _centred(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split values into means ``[width, m]`` and what is left ``[width, m * samples]``."""
+    mean = values.mean(2)
+    return mean, (values - mean[:, :, None]).flatten(1)
+
+
+def _relations(
+    gone: NDArray[np.bool_], mix: NDArray[np.float64], offset: NDArray[np.float64]
+) -> Relations:
+    """Keep the rows of the dependent channels."""
     index = np.flatnonzero(gone)
-    return Relations(width, index, mix[index], offset[index].reshape(len(index), rows))
+    return Relations(len(gone), index, mix[index], offset[index])
 
 
 def _shift(offset: NDArray[np.float64], values: torch.Tensor) -> NDArray[np.float64]:

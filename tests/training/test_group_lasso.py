@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphprune.training.group_lasso import GroupLasso, rounds
+from graphprune.training.group_lasso import GroupLasso
 
 from .loop import Run, share
 from .test_method import moment
@@ -37,11 +37,6 @@ def test_the_penalty_alone_takes_the_norms_of_what_goes() -> None:
     plan = pressed.sparsify.plan
     assert plan is not None
     assert share(pressed.model, plan) < 0.1 * share(plain.model, plan)
-
-
-def test_plans_are_made_at_equal_distances() -> None:
-    assert rounds(100, 0.6, 3) == {0: 1.0, 20: 1.0, 40: 1.0, 60: 1.0}
-    assert rounds(100, 0.6, 0) == {0: 1.0}
 
 
 @pytest.mark.parametrize("step", [0, 1])

@@ -51,9 +51,10 @@ def edit(
     for name, path in file.tensors.items():
         if path in values:
             editor.store(name, values[path])
+    stored = set(file.tensors.values())
     for number, changes in _changes(cut).items():
         _rewrite(editor, nodes[number], changes)
-        _store_numbers(editor, nodes[number], changes, cut, set(file.tensors.values()))
+        _store_numbers(editor, nodes[number], changes, cut, stored)
         _scale(editor, nodes[number], changes)
         _bake(editor, nodes[number], changes, cut, values)
     editor.drop_unread()

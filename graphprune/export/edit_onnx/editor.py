@@ -157,10 +157,10 @@ class Editor:
             whole: all numbers, to pin them where they are computed.
         """
         name = node.input[position]
-        if self.pinned and whole is not None and entries and self.numbers(name) is None:
+        array = self.numbers(name)
+        if array is None and self.pinned and whole is not None and entries:
             self.put(node, position, np.asarray(whole, np.int64))
             return
-        array = self.numbers(name)
         if array is not None:
             flat = array.reshape(-1).copy()
             for i, number in entries.items():
