@@ -66,7 +66,12 @@ def targets(found: Sequence[Mapping[str, Any]]) -> str:
 
 def printable(text: str) -> str:
     """Spell out characters that could move a cursor or turn a line around: names come from files."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        for line in text.split("\n")
+    )
 
 
 def allocation(found: Mapping[str, Any]) -> str:

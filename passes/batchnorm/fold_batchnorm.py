@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import fx
 from torch.export import ExportedProgram
 
-from graphprune.ir.program import unlift
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.decision import Decision
 from graphprune.pipeline import RunFact, State, TransformPass
@@ -62,4 +62,5 @@ def _tolerance(program: ExportedProgram) -> float:
 
 def count_batchnorms(program: ExportedProgram) -> int:
     """Count the BatchNorm calls in a program."""
-    return len(unlift(program).graph.find_nodes(op="call_function", target=BATCH_NORM))
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
+    return sum(len(g.find_nodes(op="call_function", target=BATCH_NORM)) for g in graphs)

@@ -8,7 +8,6 @@ its operand happens to be negative. What the result then has in common is what t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,77 +18,24 @@ from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
-from graphprune.axes.layout import Layout
 from graphprune.ir.nodes import bind, is_continuous
 from graphprune.ops import form_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter
 from graphprune.passes.batchnorm.fold import grouped
 from graphprune.passes.prune.homogeneity import zero_inputs
-from graphprune.passes.score.interpreter import rows_of
 
 from .combinations import combinations
+from .places import Known, Place, place_of
 from .relations import MARGIN, Relations, partition, surviving
 
-__all__ = ["Known", "Place", "find_relations", "place_of"]
+__all__ = ["find_relations"]
 
 SIZES = (1.0, 30.0, 0.1)
 """Sizes of the operands drawn, each with both signs."""
 
 MOST_DRAWS = 48
 """Most draws of a call. A relation that needs more samples to be seen is dropped."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of the channels of a group at one value.
-
-    Attributes:
-        single: constants, and channels that are affine functions of one other.
-        several: the same, and channels that combine several others.
-    """
-
-    single: Relations
-    several: Relations
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a group lies in a value: on one dimension, alone in its rows.
-
-    Attributes:
-        dim: the dimension.
-        rows: ``[width, m]``.
-    """
-
-    dim: int
-    rows: NDArray[np.int64]
-
-    def channels(self, value: torch.Tensor) -> torch.Tensor:
-        """Take the channels of a value, ``[width, m, samples]``."""
-        moved = value.movedim(self.dim, 0).flatten(1)
-        return moved[torch.from_numpy(self.rows)]
-
-    def put(self, value: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-        """Copy a value with other channels."""
-        moved = value.movedim(self.dim, 0).clone(memory_format=torch.contiguous_format)
-        moved.flatten(1)[torch.from_numpy(self.rows)] = channels
-        return moved.movedim(0, self.dim)
-
-
-def place_of(analysis: Analysis, layout: Layout, group: Group) -> Place | None:
-    """Find where a group lies in a value; ``None`` unless on one dimension and alone in its rows."""
-    axes = [analysis.labels.resolve(axis) for axis in layout]
-    dims = [d for d, axis in enumerate(axes) if np.isin(axis, group.labels).any()]
-    if len(dims) != 1:
-        return None
-    axis = axes[dims[0]]
-    rows = rows_of(axis, group)
-    if rows is None or len(np.unique(rows)) < rows.size:
-        return None
-    if np.count_nonzero(axis[rows.reshape(-1)]) != rows.size:
-        return None
-    return Place(dims[0], rows)
 
 
 def find_relations(analysis: Analysis) -> Mapping[tuple[fx.Node, str], Known]:

@@ -30,7 +30,7 @@ from graphprune.passes.batchnorm.sites import Sites
 from graphprune.passes.prune.merge import with_rows_added
 from graphprune.passes.score.interpreter import rows_of
 
-from .propagate import Known, Place, place_of
+from .places import Known, Place, place_of
 from .relations import Relations, constants
 
 __all__ = ["Reader", "Readers"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphprune.analysis.analyse import Analysis, analyse
-from graphprune.passes.lossless.propagate import find_relations, place_of
+from graphprune.analysis.analyse import analyse
+from graphprune.passes.lossless.propagate import find_relations
 
 from .helpers import program
 
@@ -84,18 +84,3 @@ def test_one_sample_of_a_linear_layer_is_enough() -> None:
     with torch.no_grad():
         net[0].weight[3], net[0].bias[3] = net[0].weight[0], net[0].bias[0]
     assert known_at(net, torch.randn(1, 5), "aten.tanh.default") == [3]
-
-
-def test_places_are_unambiguous() -> None:
-    net = Between(nn.ReLU())
-    analysis: Analysis = analyse(program(net, torch.randn(1, 3, 8, 8)))
-    group = analysis.groups[0]
-    conv = next(n for n in analysis.module.graph.nodes if str(n.target) == "aten.conv2d.default")
-    layout = analysis.layouts[conv]
-    assert isinstance(layout, tuple)
-    place = place_of(analysis, layout, group)
-    assert place is not None
-    assert (place.dim, place.rows.tolist()) == (1, [[i] for i in range(6)])
-    value = torch.randn(2, 6, 3, 3)
-    torch.testing.assert_close(place.put(value, place.channels(value)), value)
-    assert place_of(analysis, (layout[1], layout[1]), group) is None
