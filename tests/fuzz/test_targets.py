@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, seeds
@@ -17,12 +17,7 @@ CASES = {"plan": 300, "onnx": 40, "program": 40}
 def test_only_our_own_errors_come_out(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(
-        max_examples=CASES.get(name, 60),
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    @settings(max_examples=CASES.get(name, 60), derandomize=True)
     @given(st.binary(max_size=40))
     def run(data: bytes) -> None:
         with warnings.catch_warnings():

@@ -203,7 +203,7 @@ def nets(draw: Callable[[Any], Any]) -> fx.GraphModule:
     return builder.finish()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(nets(), st.integers(0, 1 << 16))
 def test_any_cut_of_any_net_is_exact(module: fx.GraphModule, seed: int) -> None:
     analysis = analyse(module)

@@ -47,7 +47,7 @@ def baselines(groups: int) -> list[Allocator]:
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(problems() | problems(monotone=False))
 def test_within_the_budget(problem: Problem) -> None:
     best = brute_force(problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.passes.solver import Factor
@@ -24,7 +24,6 @@ def factor_lists(draw: st.DrawFn) -> list[Factor]:
     ]
 
 
-@settings(deadline=None)
 @given(factor_lists())
 def test_absorbing_keeps_the_sum_and_the_given_tables(factors: list[Factor]) -> None:
     before = [factor.table.copy() for factor in factors]

@@ -32,7 +32,7 @@ THINNED = DynamicProgramming(tolerance=0.0, states=2)
 PROMISED_USE = 0.005  # of the dense cost may stay unused
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(problems())
 def test_optimal_on_small_polynomials(problem: Problem) -> None:
     found = EXACT(problem)
@@ -40,7 +40,7 @@ def test_optimal_on_small_polynomials(problem: Problem) -> None:
     assert found.distortion == pytest.approx(brute_force(problem), rel=ROUNDING)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(problems(monotone=False))
 def test_optimal_on_small_tables(problem: Problem) -> None:
     found = EXACT(problem)
@@ -48,7 +48,7 @@ def test_optimal_on_small_tables(problem: Problem) -> None:
     assert found.distortion == pytest.approx(brute_force(problem), rel=ROUNDING)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     problems(groups=(3, 4), levels=(7, 14)) | problems((3, 4), (7, 14), monotone=False),
     st.sampled_from([NARROW, THINNED]),

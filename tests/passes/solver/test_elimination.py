@@ -21,7 +21,7 @@ from tests.passes.solver.structures import (
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL, WEIGHTS)
 def test_elimination_is_exact(problem: Problem, weight: float) -> None:
     cost, distortion = joint(problem)

@@ -19,7 +19,7 @@ WIDTH = np.array([1, 2, 4])
     st.lists(st.integers(0, 2), min_size=4, max_size=4),
     st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_costs_and_distortions_are_those_of_the_spread_levels(
     terms: list[tuple[list[int], int]], classes: list[int], seed: int
 ) -> None:
@@ -35,7 +35,7 @@ def test_costs_and_distortions_are_those_of_the_spread_levels(
 
 
 @given(st.lists(st.integers(0, 1), min_size=4, max_size=4), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_classes_in_steps_are_solved_as_by_brute_force(classes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     steps = [int(rng.integers(1, 4)) for _ in classes]

@@ -42,7 +42,7 @@ def test_knapsack(items: list[list[tuple[int, int]]], room: int) -> None:
     assert sum(value[pick] for value, pick in zip(values, choice, strict=True)) <= best
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL)
 def test_points_of_the_linearised_cost_are_within_the_true_budget(problem: Problem) -> None:
     assert all(problem.feasible(point) for point in linearised_points(problem, problem.cheapest))

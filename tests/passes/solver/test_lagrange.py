@@ -25,7 +25,7 @@ def dual_of(problem: Problem, steps: int = 60) -> Dual:
     return ascend(relaxation, solver, problem.budget, lines, steps)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SMALL)
 def test_the_best_price_gives_the_bound_of_mixed_choices(problem: Problem) -> None:
     assume(problem.feasible(problem.cheapest) and not problem.feasible(problem.dense))
@@ -40,7 +40,7 @@ def test_the_best_price_gives_the_bound_of_mixed_choices(problem: Problem) -> No
     assert dual_of(problem).bound == pytest.approx(mixed.fun, rel=ACCURACY, abs=ACCURACY)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SMALL)
 def test_no_level_reaches_less_than_its_bound(problem: Problem) -> None:
     assume(problem.feasible(problem.cheapest) and not problem.feasible(problem.dense))

@@ -9,7 +9,7 @@ from graphprune.passes.solver.local_search import fill, polish
 from tests.passes.solver.structures import ROUNDING, SMALL, problems, resnet_basic
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL)
 def test_never_worse_never_over_budget(problem: Problem) -> None:
     start = problem.cheapest
@@ -20,7 +20,7 @@ def test_never_worse_never_over_budget(problem: Problem) -> None:
         assert improve(problem, levels) == levels
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(problems())
 def test_no_single_widening_fits_after_filling(problem: Problem) -> None:
     levels = fill(problem, problem.cheapest)

@@ -49,7 +49,7 @@ def outcome(
         return None, error
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pairs())
 def test_all_budgets_are_met_and_the_bound_is_one(problems: tuple[Problem, Problem]) -> None:
     tables = [joint(problem) for problem in problems]

@@ -23,7 +23,7 @@ def dearest(problem: Problem) -> float:
     return 1.0 + sum(float(curve[0]) for curve in problem.curves)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL, WEIGHTS)
 def test_all_states_find_the_best_choice_at_any_price(problem: Problem, weight: float) -> None:
     assume(problem.feasible(problem.cheapest))
@@ -35,7 +35,7 @@ def test_all_states_find_the_best_choice_at_any_price(problem: Problem, weight: 
     assert floor >= best - ROUNDING
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL, WEIGHTS)
 def test_one_state_finds_what_it_can_and_says_what_it_missed(
     problem: Problem, weight: float

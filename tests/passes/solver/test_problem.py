@@ -42,13 +42,13 @@ def test_absorbing_adds_no_interaction() -> None:
     assert {factor.scope for factor in problem.factors} == pairs
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(problems(monotone=False))
 def test_smallest_cost(problem: Problem) -> None:
     assert problem.smallest_cost() == pytest.approx(joint(problem)[0].min(), rel=ROUNDING)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(problems())
 def test_restriction_keeps_cost_and_distortion(problem: Problem) -> None:
     choice = [np.arange(size)[::2] for size in problem.sizes]

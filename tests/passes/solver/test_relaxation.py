@@ -13,7 +13,7 @@ from graphprune.passes.solver.relaxation import Relaxation, grid
 from tests.passes.solver.structures import ROUNDING, SMALL, WEIGHTS, joint
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL, WEIGHTS, st.data())
 def test_relaxation_stays_below(problem: Problem, weight: float, data: st.DataObject) -> None:
     cost, distortion = joint(problem)

@@ -24,7 +24,7 @@ EFFORTS = (
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL, st.sampled_from(EFFORTS))
 def test_the_bound_is_below_and_the_levels_are_within(
     problem: Problem, limits: SearchLimits

@@ -17,7 +17,7 @@ from tests.passes.solver.structures import (
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL, WEIGHTS)
 def test_messages_stay_below(problem: Problem, weight: float) -> None:
     cost, distortion = joint(problem)

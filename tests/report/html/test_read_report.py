@@ -129,7 +129,7 @@ def test_a_report_with_a_null_is_refused_or_shown(place: tuple[Any, ...], tmp_pa
     assert report is None or one(report).startswith("<!DOCTYPE html>")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_changed_report_is_refused_or_shown(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
