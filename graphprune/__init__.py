@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graphprune.training.sparsify import Sparsify
     from graphprune.workflow.budget_sweep import compress_within, sweep
     from graphprune.workflow.result import Result
+    from graphprune.workflow.soup import soup
 
     from .api import apply, compress, decide, inspect, load, profile
     from .data import images
@@ -50,6 +51,7 @@ __all__ = [
     "inspect",
     "load",
     "profile",
+    "soup",
     "sweep",
     "trace",
 ]
@@ -74,6 +76,7 @@ _HOME = {
     "inspect": "api",
     "load": "api",
     "profile": "api",
+    "soup": "workflow.soup",
     "sweep": "workflow.budget_sweep",
     "trace": "ir.trace",
 }

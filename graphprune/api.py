@@ -25,6 +25,7 @@ from graphprune.workflow.apply_plan import apply_plan
 from graphprune.workflow.carry import carry
 from graphprune.workflow.job import Data, Job, traced
 from graphprune.workflow.options import Options
+from graphprune.workflow.reinitialise import reinitialise
 from graphprune.workflow.result import Result
 from graphprune.workflow.write import PROGRAM
 
@@ -237,6 +238,8 @@ def apply(
     model: torch.nn.Module,
     example_inputs: Sequence[Any],
     example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    reinit: bool = False,
 ) -> torch.nn.Module: ...
 @overload
 def apply(
@@ -254,8 +257,11 @@ def apply(
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     optimizer: torch.optim.Optimizer | None = None,
+    reinit: bool = False,
 ) -> Any:
     """Apply a plan to another checkpoint of the architecture it was made for.
+
+    With an earlier checkpoint of the training, this is rewinding.
 
     Args:
         plan: which channels to keep.
@@ -263,6 +269,8 @@ def apply(
         example_inputs: as in ``compress``.
         example_kwargs: as in ``compress``.
         optimizer: on the model's parameters, to be carried over as by ``Result.carry``.
+        reinit: give the smaller model new weights, by the ``reset_parameters`` of its layers, to be trained from
+            scratch.
 
     Returns:
         The smaller model, as ``Result.model``; with ``optimizer``, it and the optimiser on its parameters.
@@ -270,9 +278,14 @@ def apply(
     Raises:
         MismatchError: if the model is of another architecture.
         VerifyError: if the smaller model doesn't compute what it should.
-        OptionError: if the optimiser is of another model, or has a state that can't be sliced.
+        OptionError: if the optimiser is of another model, or has a state that can't be sliced; if there is one for
+            new weights, or parameters have nothing that would make them anew.
     """
+    if reinit and optimizer is not None:
+        raise OptionError("an optimizer can't go on with new weights; make a new one")
     pair = apply_plan(plan, model, example_inputs, example_kwargs)
+    if reinit:
+        reinitialise(pair.small)
     return pair.small if optimizer is None else (pair.small, carry(optimizer, pair))
 
 
