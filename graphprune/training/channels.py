@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.ir.nodes import arguments
 from graphprune.passes.score.magnitude import parameters
 
 from .shrinkable import unshrinkable
@@ -32,6 +33,7 @@ class Rows:
         rows: ``[n]``: numbers of rows.
         channels: ``[n]``: the channel of each, numbered over all groups.
         owned: whether these rows are the parameter's share in disjoint blocks; see ``Channels.norms``.
+        reads: whether a layer sums over this axis: without its row, a channel isn't read there.
     """
 
     parameter: nn.Parameter
@@ -39,6 +41,7 @@ class Rows:
     rows: Tensor
     channels: Tensor
     owned: bool
+    reads: bool = False
 
     @property
     def other_dims(self) -> list[int]:
@@ -53,10 +56,13 @@ class Channels:
     Attributes:
         places: where they lie.
         group: ``[channels]``: the number of the group of each.
+        silenced: ``[channels]``, booleans: whether nothing reads the channel once its rows are zero
+            where ``Rows.reads``.
     """
 
     places: tuple[Rows, ...]
     group: Tensor
+    silenced: Tensor
 
     @staticmethod
     def of(analysis: Analysis) -> Channels:
@@ -80,12 +86,25 @@ class Channels:
                 channels.append(numbers.repeat_interleave(where.rows.shape[1]))
             start += group.width
         first = {key: min(dim for other, dim in found if other == key) for key, _ in found}
+        reading, others = _contracted(analysis)
         places = tuple(
-            Rows(parameter, dim, torch.cat(rows), torch.cat(channels), first[key] == dim)
+            Rows(
+                parameter,
+                dim,
+                torch.cat(rows),
+                torch.cat(channels),
+                first[key] == dim,
+                (key, dim) in reading,
+            )
             for (key, dim), (parameter, rows, channels) in found.items()
         )
         widths = torch.from_numpy(np.asarray(analysis.widths))
-        return Channels(places, torch.arange(len(widths)).repeat_interleave(widths))
+        group = torch.arange(len(widths)).repeat_interleave(widths)
+        read = torch.zeros(len(group), dtype=torch.bool)
+        for place in places:
+            read[place.channels] |= place.reads
+        alone = torch.tensor([g.id not in others for g in analysis.groups], dtype=torch.bool)
+        return Channels(places, group, read & alone[group])
 
     def __len__(self) -> int:
         """Count the channels of all groups."""
@@ -101,6 +120,11 @@ class Channels:
         """The precision of sums that go into a loss: that of the parameters, at least float32."""
         dtypes = [place.parameter.dtype for place in self.places]
         return max((*dtypes, torch.float32), key=lambda dtype: dtype.itemsize)
+
+    @cached_property
+    def reading(self) -> tuple[Rows, ...]:
+        """The places where layers sum over channels."""
+        return tuple(place for place in self.places if place.reads)
 
     @cached_property
     def _owned(self) -> tuple[Rows, ...]:
@@ -164,6 +188,26 @@ class Channels:
     def spread(self, values: Sequence[float]) -> Tensor:
         """Give each channel the value of its group: ``[channels]``."""
         return torch.tensor(values, dtype=_wide(self.device))[self.group].to(self.device)
+
+
+def _contracted(analysis: Analysis) -> tuple[set[tuple[int, int]], set[str]]:
+    """Find the axes of trained tensors that calls sum over, and the groups that are summed over elsewhere too.
+
+    Returns:
+        ``id`` and dimension of the axes; ids of the groups.
+    """
+    found: set[tuple[int, int]] = set()
+    others: set[str] = set()
+    for node, facts in analysis.facts.items():
+        values = arguments(node, lambda operand: operand)
+        for contraction in facts.contractions:
+            operand = contraction.operand(values)
+            stored = analysis.tensors.get(operand.target) if operand.op == "get_attr" else None
+            if stored is not None and stored.requires_grad:
+                found.add((id(stored), contraction.dim))
+            else:
+                others.update(analysis.groups_on([contraction.axis]))
+    return found, others
 
 
 def _wide(device: torch.device) -> torch.dtype:

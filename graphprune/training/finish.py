@@ -6,9 +6,14 @@ import logging
 from dataclasses import dataclass, fields, replace
 
 import torch
+from torch import nn
 
+from graphprune.cut.cut import Cut
+from graphprune.ir.unwrap import unwrap
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.plan.plan import Plan
+from graphprune.rebuild.model_pair import ModelPair
+from graphprune.workflow.carry import carry
 from graphprune.workflow.job import Job
 from graphprune.workflow.result import Result
 
@@ -34,18 +39,28 @@ class Sparsified(Result):
 
 
 def finish(
-    job: Job, plan: Plan, progress: SparsifyReport, optimizer: torch.optim.Optimizer | None
+    job: Job,
+    plan: Plan,
+    progress: SparsifyReport,
+    optimizer: torch.optim.Optimizer | None,
+    *,
+    trained: nn.Module,
+    last: Cut | None = None,
 ) -> Sparsified:
     """Cut by a plan, with all checks, and carry the optimiser over.
 
     Args:
-        job: the model as it is now.
-        plan: the channels to keep.
+        job: the model as it was given, with the weights of now.
+        plan: the channels of it to keep.
         progress: what is known of the run, for notes.
-        optimizer: on the model's parameters.
+        optimizer: on the parameters of what was trained.
+        trained: the model as it is now.
+        last: what of that is cut, if its layers have shrunk since.
     """
     result = job.result(GivenPlan(plan=plan))
     notes = [f"channels were chosen while training, by {progress.method}"]
+    if progress.note:
+        notes.append(f"layers didn't shrink while training: {progress.note}")
     if progress.norm > _LEFT:
         notes.append(
             f"the channels that were cut held {progress.norm:.1%} of the norm, "
@@ -54,5 +69,8 @@ def finish(
         logger.warning(notes[-1])
     kept = {f.name: getattr(result, f.name) for f in fields(result)}
     kept["report"] = replace(result.report, notes=(*result.report.notes, *notes))
-    carried = None if optimizer is None else result.carry(optimizer)
+    pair = result.pair
+    if last is not None:
+        pair = ModelPair(trained, unwrap(trained), result.model, pair.own_class, last)
+    carried = None if optimizer is None else carry(optimizer, pair)
     return Sparsified(**kept, optimizer=carried)

@@ -1,15 +1,15 @@
 """The interface of methods that prune while training, and what they share.
 
 A method says when plans are made, what is added to the loss, and what is done to the weights after a step of
-the optimiser. It keeps nothing between calls: all that it needs is in ``Moment``, so that a run that was
+the optimiser. It keeps nothing between calls but what it writes to ``Moment.memory``: so a run that was
 killed goes on from ``Sparsify.state_dict``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from graphprune.errors import OptionError
 
 from .channels import Channels
 
-__all__ = ["Method", "Moment", "check_options", "fade", "ramp"]
+__all__ = ["Costs", "Method", "Moment", "check_options", "fade", "ramp"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,10 @@ class Moment:
         reference: norm of each channel when the plan was made.
         step: how many steps the optimiser has made.
         steps: how many it will make in all.
+        memory: what the method keeps, by name; it may write there. One entry for each channel, which
+            follows it when layers shrink.
+        held: what the method withholds of parameters, by their number in ``Channels.reading``; it may write there.
+        costs: counts the budgets at any widths.
     """
 
     channels: Channels
@@ -43,11 +47,26 @@ class Moment:
     reference: Tensor
     step: int
     steps: int
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    held: dict[int, Tensor] = field(default_factory=dict)
+    costs: Costs | None = None
 
     @property
     def progress(self) -> float:
         """Share of the steps that are done, 0 to 1."""
         return min(1.0, self.step / self.steps)
+
+
+class Costs(Protocol):
+    """What the budgets bound, at any widths; see ``Planner``."""
+
+    def cost_per_channel(self, widths: Sequence[int] | None = None) -> list[float]:
+        """Return for each group the share of the dense cost that goes with one channel, of all budgets."""
+        ...
+
+    def excess(self, widths: Sequence[int], share: float) -> float:
+        """Return by how much widths exceed the budgets on their way, as a share of the dense cost."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,8 @@ class Method:
     name: ClassVar[str]
     criterion: ClassVar[str] = "l2"
     """The criterion by which it chooses channels without calibration data."""
+    shrinks: ClassVar[bool] = False
+    """Whether the layers are cut in place by each plan, while the training goes on."""
 
     def plans(self, steps: int) -> Mapping[int, float]:
         """Say after which steps a plan is made, and for which share of the way to the budget, (0, 1].
@@ -76,6 +97,10 @@ class Method:
 
     def after_step(self, now: Moment) -> None:
         """Change the weights, after a step of the optimiser."""
+        del now
+
+    def scores(self, now: Moment) -> Tensor | None:
+        """Say for the next plan what is lost with each channel, instead of a criterion: ``[channels]``."""
         del now
 
 

@@ -9,13 +9,14 @@ from .gradual import Gradual
 from .group_lasso import GroupLasso
 from .mask_sparsity import MaskSparsity
 from .method import Method
+from .progressive import Progressive
 from .proximal import Proximal
 
 __all__ = ["METHODS", "method_of"]
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (GroupLasso(), MaskSparsity(), Proximal(), Gradual(), AtInit())
+    for method in (GroupLasso(), MaskSparsity(), Proximal(), Progressive(), Gradual(), AtInit())
 }
 """Methods by their name, with their default options."""
 

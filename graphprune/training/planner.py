@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import Cut
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.ir.program import fingerprint
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import check_finite
-from graphprune.passes import Decision, Observe, Score
+from graphprune.passes import Decision, Observe, Score, Scores
 from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.decision import BudgetStatus
+from graphprune.passes.score import additive
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
@@ -44,6 +49,7 @@ class Planner:
         budgets: what to meet, unless there is a plan.
         plan: a plan that stays.
         progress: told how far a plan is.
+        asked: the budgets of the network that was larger before, which stay: costs count from that one.
 
     Raises:
         OptionError: if the parameters that the program has aren't those of the module.
@@ -61,6 +67,7 @@ class Planner:
         budgets: tuple[Budget, ...],
         plan: Plan | None,
         progress: Progress | None,
+        asked: Sequence[BudgetStatus] = (),
     ) -> None:
         job = Job.begin(model, args, kwargs, calibration, samples, options, progress)
         self._model = unwrap(model)
@@ -68,7 +75,9 @@ class Planner:
         self._job, self._budgets, self._given = job, budgets, plan
         self.options = options
         self._found: tuple[Any, ...] = ()
+        self.asked = tuple(asked)
         self.first = first = self._decided(job.scored, 1.0)
+        self.asked = self.asked or first[Decision].budgets
         table, constraints = first.get(LatencyTable), first.get(ClassConstraints)
         if table is not None:
             self.options = replace(options, latency_table=table)
@@ -83,21 +92,36 @@ class Planner:
         """The analysis of the model, whose parameters are live."""
         return self._job.scored[Analysis]
 
-    def plan(self, share: float = 1.0) -> Decision:
-        """Choose the channels to keep, by the weights of the moment.
+    def plan(self, share: float = 1.0, values: Tensor | None = None) -> Decision:
+        """Choose the channels to keep, by the weights of the moment or by given values.
 
         Args:
             share: of the way from the dense costs to the budgets, (0, 1].
+            values: ``[channels]``, not negative: what is lost with each channel, instead of a criterion.
 
         Raises:
             LoadError: if the weights are NaN or infinite, as those of a training that diverged.
         """
         check_finite(self._model.named_parameters(), (), type(self._model).__name__)
         state = self._job.scored
+        if values is not None:
+            return self._decided(state.knowing(self._scores(values)), share)[Decision]
         passes: list[AnalysisPass] = [] if state.get(Calibration) is None else [Observe()]
         passes.append(Score(self.options.criterion(state)))
         scored = Pipeline(passes, given=tuple(state.facts)).run(state)
         return self._decided(scored, share)[Decision]
+
+    def cut(self, plan: Plan) -> Cut:
+        """Make the cut of a plan for this model."""
+        return Cut.from_plan(plan, self.analysis)
+
+    def whole(self) -> Plan:
+        """Make the plan that removes nothing more."""
+        groups = tuple(
+            replace(group, keep=tuple(range(group.width)))
+            for group in self.first[Decision].plan.groups
+        )
+        return replace(self.first[Decision].plan, groups=groups)
 
     def check(self, plan: Plan) -> None:
         """Check that a plan is for this model.
@@ -114,28 +138,48 @@ class Planner:
         keep = {} if plan is None else plan.keep
         widths = [len(keep.get(group.id, group.labels)) for group in self.analysis.groups]
         return tuple(
-            replace(status, reached=self._costs[status.cost].at(widths))
-            for status in self.first[Decision].budgets
+            replace(status, reached=self._costs[status.cost].at(widths)) for status in self.asked
         )
 
-    def cost_per_channel(self) -> list[float]:
+    def cost_per_channel(self, widths: Sequence[int] | None = None) -> list[float]:
         """Return for each group the share of the dense cost that goes with one channel, summed over the budgets.
 
         It is 0 for groups that limits keep whole.
+
+        Args:
+            widths: at which to count, each at least 1; the present ones by default.
         """
-        widths = self.analysis.widths
-        dense = [cost.at(widths) for cost in self._costs.values()]
+        now = self.analysis.widths if widths is None else np.asarray(widths)
+        at = {status.cost: self._costs[status.cost].at(now) for status in self.asked}
         shares: list[float] = []
-        for number, can_go in enumerate(self._can_go(self.first)):
-            fewer = widths.copy()
+        for number, can_go in enumerate(self._can_go):
+            fewer = now.copy()
             fewer[number] -= 1
-            costs = zip(self._costs.values(), dense, strict=True)
-            saved = sum(1.0 - cost.at(fewer) / whole for cost, whole in costs)
+            saved = sum((at[s.cost] - self._costs[s.cost].at(fewer)) / s.dense for s in self.asked)
             shares.append(max(0.0, saved) if can_go else 0.0)
         return shares
 
-    def _can_go(self, state: State) -> list[bool]:
+    def excess(self, widths: Sequence[int], share: float) -> float:
+        """Return by how much widths exceed the budgets on their way, as a share of the dense cost; the most of all.
+
+        Args:
+            widths: one for each group.
+            share: of the way from the dense costs to the budgets.
+        """
+        return max(
+            self._costs[status.cost].at(np.asarray(widths)) / status.dense - _target(status, share)
+            for status in self.asked
+        )
+
+    def _scores(self, values: Tensor) -> Scores:
+        parts = values.double().cpu().split(self.analysis.widths.tolist())
+        groups = self.analysis.groups
+        return additive({g.id: part.numpy() for g, part in zip(groups, parts, strict=True)})
+
+    @cached_property
+    def _can_go(self) -> list[bool]:
         """Whether each group may lose channels."""
+        state = self.first
         if self._given is not None:
             return [len(group.keep) < group.width for group in state[Decision].plan.groups]
         limits = self.options.allocator(*self._budgets).limits
@@ -153,11 +197,15 @@ class Planner:
         return Pipeline(self.options.deciding(decider, state), given=tuple(state.facts)).run(state)
 
     def _on_the_way(self, budget: Budget, share: float) -> Budget:
-        if share >= 1.0:
+        found = [status for status in self.asked if status.cost == budget.cost]
+        if not found or (share >= 1.0 and found[0].asked == budget.amount):
             return budget
-        (status,) = [s for s in self.first[Decision].budgets if s.cost == budget.cost]
-        target = min(1.0, status.bound / status.dense)
-        return Budget(budget.cost, 1.0 - (1.0 - target) * share)
+        return Budget(budget.cost, _target(found[0], share) * found[0].dense)
+
+
+def _target(status: BudgetStatus, share: float) -> float:
+    """Which share of the dense cost is the bound on the way to a budget."""
+    return 1.0 - (1.0 - min(1.0, status.bound / status.dense)) * share
 
 
 def _check_live(model: torch.nn.Module, analysis: Analysis) -> None:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from graphprune.axes.polynomial import Polynomial
 from graphprune.report.text import COSTS
+
+if TYPE_CHECKING:
+    from graphprune.plan.plan import Plan
+
+    from .live import Live
 
 __all__ = [
     "SETTLED_DISTANCE",
@@ -15,6 +23,7 @@ __all__ = [
     "BudgetProgress",
     "SparsifyReport",
     "has_settled",
+    "report_of",
     "soft_share",
 ]
 
@@ -58,6 +67,7 @@ class SparsifyReport:
         norm: share of the norms of all channels that is in those that go.
         distances: shares of the channels in which each plan differs from the one before.
         settled: whether the plan hardly changes any more, or can't.
+        note: why layers didn't shrink while training, where the method would have it.
     """
 
     method: str
@@ -70,6 +80,7 @@ class SparsifyReport:
     norm: float
     distances: tuple[float, ...]
     settled: bool
+    note: str = ""
 
     def __str__(self) -> str:
         """Format the report as text."""
@@ -85,7 +96,46 @@ class SparsifyReport:
         )
         state = "settled" if self.settled else "open"
         last = f", {self.distances[-1]:.1%} changed last" if self.distances else ""
-        return "\n".join([*lines, f"plan: {state}{last}"])
+        lines.append(f"plan: {state}{last}")
+        return "\n".join([*lines, *([f"layers stay wide: {self.note}"] if self.note else [])])
+
+
+def report_of(live: Live, plan: Plan | None, *, gone: int, **known: Any) -> SparsifyReport:
+    """Report on the present network.
+
+    Args:
+        live: its channels.
+        plan: of the moment.
+        gone: how many channels were cut before.
+        known: the attributes of the report that need no counting.
+    """
+    analysis, norms = live.planner.analysis, live.channels.norms().detach()
+    left = torch.where(norms < live.initial, norms / live.initial, (norms > 0).to(norms))
+    weights = torch.where(live.going, left, 1.0).to(live.cost)
+    soft = live.channels.means(weights, len(analysis.groups)) if len(norms) else weights
+    first = (live.channels.group.diff(prepend=torch.tensor([-1])) > 0).to(soft.device)
+    dense = analysis.widths.tolist()
+    widths = [s * w for s, w in zip(soft[first].tolist(), dense, strict=True)]
+    polynomials = {"macs": analysis.costs.macs, "params": analysis.costs.params}
+    total = float(norms.sum())
+    return SparsifyReport(
+        **known,
+        budgets=tuple(
+            BudgetProgress(
+                status.cost,
+                min(1.0, status.bound / status.dense),
+                status.reached / status.dense,
+                soft_share(polynomials[status.cost], widths, status.dense)
+                if status.cost in polynomials
+                else None,
+            )
+            for status in live.planner.reached(plan)
+        ),
+        channels=len(norms) + gone,
+        going=int(live.going.sum()) + gone,
+        dead=int((norms == 0).sum()) + gone,
+        norm=float(norms[live.going].sum()) / total if total else 0.0,
+    )
 
 
 def has_settled(distances: Sequence[float]) -> bool:
@@ -94,11 +144,8 @@ def has_settled(distances: Sequence[float]) -> bool:
     return len(last) == SETTLED_PLANS and max(last) < SETTLED_DISTANCE
 
 
-def soft_share(cost: Polynomial, soft: Sequence[float], dense: Sequence[float]) -> float:
+def soft_share(cost: Polynomial, widths: Sequence[float], dense: float) -> float:
     """Evaluate a cost at widths that aren't whole, as a share of the dense cost."""
-
-    def at(widths: Sequence[float]) -> float:
-        terms: Mapping[tuple[int, ...], float] = cost.terms
-        return sum(factor * math.prod(widths[g] for g in key) for key, factor in terms.items())
-
-    return at(soft) / (at(dense) or 1.0)
+    terms: Mapping[tuple[int, ...], float] = cost.terms
+    soft = sum(factor * math.prod(widths[g] for g in key) for key, factor in terms.items())
+    return soft / (dense or 1.0)

@@ -17,7 +17,7 @@ from graphprune.loading import check_finite
 from .result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["soup"]
 
@@ -127,7 +127,7 @@ def _call(model: nn.Module, batch: Any) -> Any:
 
 
 @contextmanager
-def _estimating(model: nn.Module) -> Iterator[None]:
+def _estimating(model: nn.Module) -> Generator[None]:
     """Have the BatchNorms of a model, and nothing else, take the plain average of their statistics."""
     layers = [
         layer

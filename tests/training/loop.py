@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.training.channels import Channels
+from graphprune.training.progressive import Progressive
 
 STEPS = 40
 
@@ -60,6 +61,8 @@ class Run:
         optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
         if method is None:
             return Run(model, None, optimizer)
+        if method == "progressive" or isinstance(method, Progressive):
+            options = {"optimizer": optimizer, **options}
         options = {"steps": STEPS, **({} if "plan" in options else {"flops": 0.5}), **options}
         return Run(model, gp.Sparsify(model, (data()[0][:2],), method=method, **options), optimizer)
 

@@ -10,7 +10,8 @@ from graphprune.training.methods import METHODS, method_of
 
 
 def test_names_are_those_of_the_methods() -> None:
-    assert list(METHODS) == ["group-lasso", "mask-sparsity", "proximal", "gradual", "at-init"]
+    names = ["group-lasso", "mask-sparsity", "proximal", "progressive", "gradual", "at-init"]
+    assert list(METHODS) == names
     assert all(name == method.name == method_of(name).name for name, method in METHODS.items())
 
 

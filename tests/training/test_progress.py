@@ -18,7 +18,9 @@ def test_plans_have_settled_when_five_in_a_row_hardly_differ() -> None:
 
 def test_costs_at_soft_widths_are_those_of_the_polynomial() -> None:
     cost = Polynomial({(): 10.0, (0,): 2.0, (0, 1): 1.0})
-    assert soft_share(cost, [2.5, 4.0], [5, 8]) == pytest.approx((10 + 5 + 10) / (10 + 10 + 40))
+    assert soft_share(cost, [2.5, 4.0], 10 + 10 + 40) == pytest.approx(
+        (10 + 5 + 10) / (10 + 10 + 40)
+    )
 
 
 def test_the_text_says_what_the_fields_do() -> None:

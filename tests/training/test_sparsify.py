@@ -84,11 +84,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(method: str) -> None:
     killed = 17
     whole = Run.of(method).go()
     run, file = Run.of(method).go(killed), io.BytesIO()
-    states = [each.state_dict() for each in (run.model, run.optimizer, sparsifier(run))]
+    states = [each.state_dict() for each in (sparsifier(run), run.model, run.optimizer)]
     torch.save(states, file)
     file.seek(0)
     again = Run.of(method, net(seed=5))
-    parts = (again.model, again.optimizer, sparsifier(again))
+    parts = (sparsifier(again), again.model, again.optimizer)
     for part, state in zip(parts, torch.load(file, weights_only=True), strict=True):
         part.load_state_dict(state)
     again.go(STEPS - killed)
