@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_plans_are_made_at_the_steps_of_the_method() -> None:
 
 
 @pytest.mark.parametrize("options", [{"max_cut": 0.9}, {"optimizer": None}])
-def test_reasons_not_to_shrink_are_known_before_the_first_step(options: dict[str, object]) -> None:
+def test_reasons_not_to_shrink_are_known_before_the_first_step(options: dict[str, Any]) -> None:
     run = Run.of("progressive", **options)
     assert run.sparsify is not None
     assert run.sparsify.report().note

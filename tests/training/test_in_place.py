@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -57,7 +59,7 @@ def test_modules_stay_and_go_on_as_the_ones_of_apply(kind: type[torch.optim.Opti
 
 def test_a_compiled_model_shrinks_too() -> None:
     model = net()
-    compiled = torch.compile(model, backend="eager")
+    compiled: Any = torch.compile(model, backend="eager")
     optimizer = trained(compiled, torch.optim.SGD)
     cut = shrink_in_place(compiled, optimizer, plan(model), (data()[0][:2],), None)
     assert isinstance(cut, Cut)

@@ -14,7 +14,7 @@ from graphprune.plan.plan import GroupPlan, Plan
 from graphprune.training.progressive import Progressive
 from tests import nets
 
-from .loop import STEPS, Run, data, net
+from .loop import STEPS, Net, Run, data, net
 
 SAME = 1e-9
 """Of outputs before and after a cut, float64."""
@@ -35,7 +35,9 @@ def outputs(model: nn.Module) -> torch.Tensor:
 def test_layers_shrink_in_the_loop_and_the_optimiser_goes_on_with_them() -> None:
     run = Run.of("progressive")
     assert run.sparsify is not None
-    model, first, costs = run.model, run.model.stem.weight, []
+    model, costs = run.model, []
+    assert isinstance(model, Net)
+    first = model.stem.weight
     for _ in range(STEPS):
         run.go(1)
         costs.append(sum(p.numel() for p in model.parameters()))
@@ -180,6 +182,7 @@ def test_without_an_optimiser_what_goes_is_held_at_zero_and_a_note_says_so() -> 
     )
     run.sparsify = sparsify
     run.go()
+    assert isinstance(run.model, Net)
     assert run.model.up.out_channels == 24
     assert sparsify.report().norm == 0
     assert "no optimizer was given" in str(sparsify.report())
