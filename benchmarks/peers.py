@@ -12,6 +12,7 @@ torch-pruning 1.6.1's own ``accumulate_grad`` keeps the last sample only, so the
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -114,3 +115,20 @@ def _importance(
     importance._accu_grad = squares
     importance._counter = dict.fromkeys(squares, len(images))
     return importance
+
+
+def regulariser(name: str, model: nn.Module, strength: float) -> Any:
+    """Make the pruner that regularises a model while it is trained."""
+    import torch_pruning
+
+    example = torch.randn(2, 3, 32, 32)
+    kinds = {
+        "torch-pruning group-norm": torch_pruning.pruner.GroupNormPruner,
+        "torch-pruning growing-reg": torch_pruning.pruner.GrowingRegPruner,
+    }
+    more = {"delta_reg": strength} if name.endswith("growing-reg") else {}
+    return kinds[name](
+        model, example, importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        reg=strength, global_pruning=True, pruning_ratio=0.5,
+        ignored_layers=[*classifiers(model, outputs(model, example)), *stream(model)], **more,
+    )  # fmt: skip
