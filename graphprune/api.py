@@ -69,6 +69,7 @@ def compress(
     keep_class: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
+    depth: bool = False,
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -114,6 +115,8 @@ def compress(
             ones. Several patterns in a sequence make one such class.
         keep_config: choose widths that the config of the model can state, as a model of the transformers
             library has one; ``Result.save_pretrained`` then writes a folder that the library reads.
+        depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md). For
+            budgets of FLOPs and parameters.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
@@ -146,6 +149,7 @@ def compress(
         keep_class=keep_class,
         uniform=uniform,
         keep_config=keep_config,
+        depth=depth,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         lossless=lossless or (plan is not None and bool(plan.redundant)),
@@ -199,6 +203,7 @@ def decide(
         allow_inexact=allow_inexact,
         latency_table=latency_table,
         lossless=lossless or isinstance(allocator, LosslessPlan),
+        depth=isinstance(allocator, Allocate) and allocator.depth,
     )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.decide(allocator)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.branch_costs import costs_left
 from graphprune.ir.program import fingerprint
 from graphprune.passes.solver import Allocation
 from graphprune.pipeline import RunFact
@@ -87,7 +88,8 @@ def make_plan(
         for g in analysis.groups
     )
     widths = [len(g.keep) for g in groups]
-    costs = analysis.costs
+    gone = [number for number, width in enumerate(widths) if not width]
+    costs = costs_left(analysis, analysis.without(gone)) if gone else analysis.costs
     known = {name: getattr(costs, name).at(widths) for name in ("macs", "params")}
     return Plan(
         fingerprint(analysis.module),

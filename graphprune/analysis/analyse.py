@@ -13,7 +13,6 @@ from functools import cached_property
 
 import networkx as nx
 import numpy as np
-import sympy
 import torch
 from numpy.typing import NDArray
 from torch import fx
@@ -22,16 +21,19 @@ from torch.export import ExportedProgram
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, Labels
 from graphprune.axes.layout import Layout
-from graphprune.axes.polynomial import Costs, Polynomial, total
+from graphprune.axes.polynomial import Costs, Polynomial
 from graphprune.ir.data_sizes import DataSizes
-from graphprune.ir.nodes import size_hint
 from graphprune.ir.program import unlift, user_inputs
 from graphprune.ops import Facts
 from graphprune.ops.facts import Result
 
+from .branch_costs import branch_costs
+from .count_costs import count_costs, macs
+from .emptied import Emptied, dependencies, emptied
 from .groups import Group, Grouping, group_labels
 from .measure_sizes import measure_sizes
 from .propagate import Propagation
+from .removable import Removable, find_removable, with_idle
 
 __all__ = ["Analysis", "analyse"]
 
@@ -97,7 +99,7 @@ class Analysis:
 
     def macs_of(self, node: fx.Node) -> Polynomial:
         """Count the multiply-accumulates of one call per sample, as a polynomial in the widths."""
-        return _macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
+        return macs(self.facts[node], self.labels, self.grouping, self.costs.batch)
 
     @property
     def dense_macs(self) -> float:
@@ -113,6 +115,51 @@ class Analysis:
                 for group in self.groups_on([axis]):
                     calls.setdefault(group, {})[node] = None
         return {name: tuple(nodes) for name, nodes in calls.items()}
+
+    @cached_property
+    def removable(self) -> Removable:
+        """Which groups can lose all their channels, as whole branches, and why the others can't."""
+        return find_removable(self)
+
+    @cached_property
+    def branch_costs(self) -> Costs:
+        """The costs where branches may go whole: terms of calls that go with a branch vanish with it."""
+        return branch_costs(self)
+
+    @cached_property
+    def dependencies(self) -> set[tuple[fx.Node, str]]:
+        """Pairs of an input and the name of an output that depends on it."""
+        return dependencies(self, lambda _: True)
+
+    def without(self, gone: Iterable[int], *, idle: bool = False) -> Emptied:
+        """Find what is left of the graph when some groups lose all their channels.
+
+        Args:
+            gone: numbers of the groups.
+            idle: take the groups along that are of no use then.
+        """
+        groups = frozenset(gone)
+        if (groups, idle) not in self._without:
+            found = with_idle(self, groups) if idle else emptied(self, groups)
+            self._without[groups, idle] = found
+        return self._without[groups, idle]
+
+    @cached_property
+    def _without(self) -> dict[tuple[frozenset[int], bool], Emptied]:
+        return {}
+
+    def row_groups(self, axis: Axis) -> tuple[frozenset[int], ...]:
+        """List the sets of groups that the rows of an axis belong to, each set once."""
+        if id(axis) not in self._row_groups:
+            rows = self.labels.resolve(axis)
+            sets = np.unique(self.grouping.of_label[rows], axis=0) if rows.shape[1] else []
+            found = tuple(frozenset(int(g) for g in row if g >= 0) for row in sets)
+            self._row_groups[id(axis)] = axis, found
+        return self._row_groups[id(axis)][1]
+
+    @cached_property
+    def _row_groups(self) -> dict[int, tuple[Axis, tuple[frozenset[int], ...]]]:
+        return {}
 
     @cached_property
     def coupling_graph(self) -> nx.Graph[str]:
@@ -164,7 +211,10 @@ def analyse(
         if not irregular:
             break
         propagation.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
-    costs = _costs(propagation, grouping)
+    labels = propagation.labels
+    costs = count_costs(
+        module, propagation.facts, propagation.tensors, propagation.axes, labels, grouping
+    )
     return Analysis(
         module,
         propagation.facts,
@@ -180,57 +230,3 @@ def analyse(
         allow_inexact,
         program if isinstance(program, ExportedProgram) else None,
     )
-
-
-def _macs(facts: Facts, labels: Labels, grouping: Grouping, batch: int) -> Polynomial:
-    parts = []
-    for factor, axes in facts.macs:
-        part = Polynomial.constant(factor / batch)
-        for axis in axes:
-            part *= grouping.size(labels.resolve(axis))
-        parts.append(part)
-    return total(parts)
-
-
-def _costs(propagation: Propagation, grouping: Grouping) -> Costs:
-    labels, batch = propagation.labels, _batch(propagation.module)
-    sizes: dict[int, Polynomial] = {}
-
-    def volume(layout: Layout) -> Polynomial:
-        out = Polynomial.constant(1)
-        for axis in layout:
-            if id(axis) not in sizes:
-                sizes[id(axis)] = grouping.size(labels.resolve(axis))
-            out *= sizes[id(axis)]
-        return out
-
-    distinct = {id(t): name for name, t in reversed(propagation.tensors.items())}
-    volumes = {name: volume(propagation.axes[name]) for name in distinct.values()}
-    trainable = [n for n in volumes if isinstance(propagation.tensors[n], torch.nn.Parameter)]
-    results = [
-        volume(result).scaled(node.meta["val"].element_size() / batch)
-        for node, facts in propagation.facts.items()
-        if isinstance(result := facts.result, tuple)
-    ]
-    return Costs(
-        macs=total(_macs(facts, labels, grouping, batch) for facts in propagation.facts.values()),
-        params=total(volumes[name] for name in trainable),
-        weight_bytes=total(
-            volumes[name].scaled(propagation.tensors[name].element_size()) for name in volumes
-        ),
-        activation_bytes=total(results),
-        batch=batch,
-        symbols=tuple(
-            sympy.Symbol(f"w[{g.id}]", integer=True, positive=True) for g in grouping.groups
-        ),
-    )
-
-
-def _batch(module: fx.GraphModule) -> int:
-    """Count the samples in the example inputs: the first symbolic leading dimension, or 1."""
-    for node in module.graph.find_nodes(op="placeholder"):
-        value = node.meta.get("val")
-        leading = value.shape[:1] if isinstance(value, torch.Tensor) else ()
-        if leading and isinstance(leading[0], torch.SymInt):
-            return size_hint(leading[0])
-    return 1

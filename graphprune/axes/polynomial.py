@@ -19,7 +19,12 @@ __all__ = ["Costs", "Polynomial", "total"]
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A polynomial in group widths, as a sum of terms: sorted group indices -> coefficient."""
+    """A polynomial in group widths, as a sum of terms: sorted group indices -> coefficient.
+
+    Beside group numbers a term may hold *switches*: ``~g`` stands for 1 where group ``g`` keeps any channel,
+    and for 0 where it goes whole. So costs that vanish with a group, without being in proportion to its
+    width, are stated too.
+    """
 
     terms: Mapping[tuple[int, ...], float]
 
@@ -28,12 +33,17 @@ class Polynomial:
         """Make a polynomial that depends on no width."""
         return Polynomial({(): float(value)} if value else {})
 
+    @staticmethod
+    def switch(groups: Iterable[int]) -> Polynomial:
+        """Make the polynomial that is 1 where all of some groups keep a channel, else 0."""
+        return Polynomial({tuple(sorted(~g for g in set(groups))): 1.0})
+
     def __mul__(self, other: Polynomial) -> Polynomial:
         """Multiply two polynomials term by term."""
         out: dict[tuple[int, ...], float] = {}
         for a, x in self.terms.items():
             for b, y in other.terms.items():
-                key = tuple(sorted((*a, *b)))
+                key = _product(a, b)
                 out[key] = out.get(key, 0.0) + x * y
         return Polynomial(out)
 
@@ -44,16 +54,28 @@ class Polynomial:
     def at(self, widths: Sequence[int] | np.ndarray) -> float:
         """Evaluate the polynomial where group ``g`` keeps ``widths[g]`` channels."""
         return float(
-            sum(c * math.prod(int(widths[g]) for g in key) for key, c in self.terms.items())
+            sum(c * math.prod(_value(g, widths) for g in key) for key, c in self.terms.items())
         )
 
     def expression(self, symbols: Sequence[sympy.Symbol]) -> sympy.Expr:
         """Convert the polynomial to a sympy expression in one symbol for each group."""
         terms = [
-            sympy.nsimplify(c) * sympy.Mul(*(symbols[g] for g in key))
+            sympy.nsimplify(c)
+            * sympy.Mul(*(symbols[g] if g >= 0 else sympy.Min(1, symbols[~g]) for g in key))
             for key, c in sorted(self.terms.items())
         ]
         return sympy.Add(*terms)
+
+
+def _product(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """Multiply two terms: a switch counts once, and not at all beside the width itself."""
+    factors = (*a, *b)
+    switches = {g for g in factors if g < 0 and ~g not in factors}
+    return tuple(sorted((*switches, *(g for g in factors if g >= 0))))
+
+
+def _value(factor: int, widths: Sequence[int] | np.ndarray) -> int:
+    return int(widths[factor]) if factor >= 0 else int(widths[~factor] > 0)
 
 
 def total(parts: Iterable[Polynomial]) -> Polynomial:

@@ -66,6 +66,7 @@ def compress(
     keep_class: options.KeepClass = False,
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
+    depth: options.Depth = False,
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
     ] = False,
@@ -113,6 +114,7 @@ def compress(
         "keep_class": keep_class,
         "uniform": option_values.patterns(uniform),
         "keep_config": source.keeps_config(keep_config) if not plan else bool(keep_config),
+        "depth": depth,
         "allow_inexact": allow_inexact,
         "lossless": lossless,
     }
@@ -225,6 +227,7 @@ _DEFAULTS = {
     "keep_class": False,
     "uniform": (),
     "keep_config": False,
+    "depth": False,
     "allow_inexact": False,
     "lossless": False,
 }

@@ -16,6 +16,7 @@ __all__ = [
     "Arch",
     "Augment",
     "Data",
+    "Depth",
     "Distil",
     "FileSize",
     "Flops",
@@ -328,6 +329,14 @@ KeepConfig = Annotated[
         show_default=False,
         help="Only widths that the model's config can state, found by trying its fields; FOLDER/hf is written then. "
         "Default: for a folder of the transformers library.",
+    ),
+]
+Depth = Annotated[
+    bool,
+    typer.Option(
+        "--depth/--no-depth",
+        show_default=False,
+        help="Remove whole branches too, such as residual blocks, where that costs least. Default: --no-depth.",
     ),
 ]
 PlanFile = Annotated[

@@ -49,6 +49,7 @@ def plan(
     keep_class: options.KeepClass = False,
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
+    depth: options.Depth = False,
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -96,6 +97,7 @@ def plan(
             keep_class=keep_class,
             uniform=option_values.patterns(uniform),
             keep_config=source.keeps_config(keep_config),
+            depth=depth,
         )
         seen = option_values.sources(data, "", mean, std, size, samples, seed)
         dense, examples, _ = source.load()

@@ -13,15 +13,17 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.emptied import Emptied
 from graphprune.analysis.groups import Group
 from graphprune.axes.kept import Kept
-from graphprune.errors import InternalError
+from graphprune.errors import InternalError, PlanError
 from graphprune.ir.program import fingerprint
 from graphprune.ir.relift import relift
 from graphprune.pipeline import RunFact
 from graphprune.plan.plan import Plan
 
-from .baked_weights import baked_calls, baked_values
+from .baked_weights import baked_calls, baked_sources, baked_values
+from .constants import constant_names, constant_sources, constant_values
 from .rewrite_graph import rewrite_graph
 from .slice_tensors import slice_tensors, spread_tensors
 
@@ -47,8 +49,42 @@ class Cut(RunFact):
         Args:
             analysis: of the dense program.
             keep: group id -> numbers of the channels that stay.
+
+        Raises:
+            PlanError: if a group keeps no channel that can't go whole.
         """
-        return cls(analysis, analysis.kept(keep))
+        cut = cls(analysis, analysis.kept(keep))
+        if cut.left.trouble:
+            names = [analysis.groups[number].id for number in sorted(cut.left.gone)]
+            raise PlanError(
+                f"all channels of {', '.join(names[:5])} can't go: {cut.left.trouble}",
+                hint="`graphprune inspect` lists the groups that can go whole",
+            )
+        return cut
+
+    @cached_property
+    def left(self) -> Emptied:
+        """What is left of the dense graph where whole groups go."""
+        gone = [
+            number
+            for number, group in enumerate(self.analysis.groups)
+            if not self.kept.alive[group.labels].any()
+        ]
+        return self.analysis.without(gone)
+
+    @cached_property
+    def constants(self) -> Mapping[fx.Node, str]:
+        """Calls whose results are constant without the groups that go, with the names of stored tensors."""
+        return constant_names(self.analysis, self.left) if self.left.gone else {}
+
+    @cached_property
+    def stored_sources(self) -> tuple[str, ...]:
+        """Names of the dense tensors that those which the cut stores in place of calls are computed from."""
+        analysis = self.analysis
+        found = baked_sources(analysis, self.baked)
+        if self.constants:
+            found += constant_sources(analysis, self.left, list(self.constants))
+        return tuple(dict.fromkeys(found))
 
     @classmethod
     def from_plan(cls, plan: Plan, analysis: Analysis) -> Cut:
@@ -71,7 +107,10 @@ class Cut(RunFact):
     @cached_property
     def baked(self) -> Mapping[fx.Node, str]:
         """Calls whose results the cut stores as tensors, with their names (``baked_weights.py``)."""
-        return baked_calls(self.analysis, self.kept)
+        found = baked_calls(self.analysis, self.kept)
+        if not self.left.gone:
+            return found
+        return {node: name for node, name in found.items() if self.left.computed(node)}
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -94,7 +133,9 @@ class Cut(RunFact):
 
     def graph(self) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
         """Make ``module`` and ``copies`` again, to be changed by the caller."""
-        return rewrite_graph(self.analysis, self.kept, self.tensors, self.baked)
+        return rewrite_graph(
+            self.analysis, self.kept, self.tensors, self.baked, self.left, self.constants
+        )
 
     @cached_property
     def program(self) -> ExportedProgram:
@@ -119,5 +160,21 @@ class Cut(RunFact):
     def baked_values(
         self, tensors: Mapping[str, torch.Tensor] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Compute the baked tensors by name, from other dense tensors where these are given."""
-        return baked_values(self.analysis, self.kept, self.baked, tensors)
+        """Compute the baked tensors and the constants by name, from other dense tensors where these are given."""
+        return {
+            **baked_values(self.analysis, self.kept, self.baked, tensors),
+            **self.constant_values(tensors),
+        }
+
+    def constant_values(
+        self,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Compute the constants of removed branches by name, from other dense tensors where these are given.
+
+        Args:
+            tensors: dense tensors by name.
+            dtype: of the constants; by default that of the values they stand for.
+        """
+        return constant_values(self.analysis, self.left, self.kept, self.constants, tensors, dtype)

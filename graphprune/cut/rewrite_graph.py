@@ -14,12 +14,15 @@ import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.emptied import Emptied
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis
 from graphprune.ir.nodes import bind
 from graphprune.ir.program import clone
 from graphprune.ir.tensors import set_tensor
 from graphprune.ops.facts import Facts
+
+from .remove_calls import remove_calls
 
 __all__ = ["NewCall", "new_call", "rewrite_graph"]
 
@@ -29,6 +32,8 @@ def rewrite_graph(
     kept: Kept,
     tensors: Mapping[str, torch.Tensor],
     baked: Mapping[fx.Node, str],
+    left: Emptied | None = None,
+    constants: Mapping[fx.Node, str] | None = None,
 ) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
     """Copy the analysed graph with smaller tensors and the arguments that go with them.
 
@@ -39,20 +44,26 @@ def rewrite_graph(
         kept: the rows that stay.
         tensors: the tensors that change, by name, those of ``baked`` among them.
         baked: calls that are replaced by a stored tensor, with its name.
+        left: what is left of the graph where whole groups go.
+        constants: calls whose results become constant then, with the names of these.
 
     Returns:
         The copy, and its node for each node of the dense graph whose value it computes.
     """
     module = clone(analysis.module)
+    constants = constants or {}
+    stored = {*baked.values(), *constants.values()}
     for name, tensor in tensors.items():
-        if name not in baked.values():
+        if name not in stored:
             set_tensor(module, name, tensor)
     copies = dict(zip(analysis.module.graph.nodes, list(module.graph.nodes), strict=True))
     for old, new in copies.items():
-        if old in analysis.facts:
+        if old in analysis.facts and (left is None or left.computed(old)):
             _rewrite(module, analysis.facts[old], old, new, copies, kept)
     if baked:
         module = _store(module, analysis, tensors, baked, copies)
+    if left is not None and left.gone:
+        module = remove_calls(module, analysis, kept, left, constants, tensors, copies)
     module.graph.lint()
     module.recompile()
     return module, copies

@@ -280,7 +280,13 @@ def unbind(call: Call) -> Result:
     return [(*layout[:dim], *layout[dim + 1 :])] * len(layout[dim])
 
 
-state_traits(aten.cat.default, aten.concat.default, aten.concatenate.default, linear=True)
+state_traits(
+    aten.cat.default,
+    aten.concat.default,
+    aten.concatenate.default,
+    linear=True,
+    concatenates=True,
+)
 state_traits(
     aten.chunk.default,
     aten.unsafe_chunk.default,

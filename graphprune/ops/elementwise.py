@@ -362,3 +362,15 @@ for _operator, _power in (
     (aten.square.default, 2.0),
 ):
     state_traits(_operator, power=_power)
+_UNLIKE = {
+    aten.empty_like.default,
+    aten.copy_.default,
+    aten.rrelu.default,
+    aten.rrelu_.default,
+    aten.normal_.default,
+}
+"""Operators of the lists above whose results aren't a function of the operands' elements, or in training not one."""
+
+for _operator in (*_UNARY, *_BINARY, *_SCALAR):
+    if _operator not in _UNLIKE and torch.Tag.nondeterministic_seeded not in _operator.tags:
+        state_traits(_operator, elementwise=True)

@@ -55,6 +55,9 @@ class Traits:
         rectifier: the result is the operand where that is positive, and zero elsewhere.
         rounds: the result is the first operand, rounded to whole numbers.
         sigmoid: the result is the sigmoid of the operand (``plain``), or the operand times that (``times``).
+        elementwise: each element of the result depends on the elements of the operands at its place alone, and in
+            one and the same way.
+        concatenates: the result has the rows of its operands one after the other, so one without rows may be left out.
         metadata: only sizes and types of operands are read.
         integers: names of operands whose whole numbers, where they are stored, belong to channels: they are
             cut with them, as floats are.
@@ -71,6 +74,8 @@ class Traits:
     rectifier: bool = False
     rounds: bool = False
     sigmoid: Literal["", "plain", "times"] = ""
+    elementwise: bool = False
+    concatenates: bool = False
     metadata: bool = False
     integers: tuple[str, ...] = ()
     form: Form | None = None

@@ -15,7 +15,15 @@ from typing import Any
 from graphprune.errors import MismatchError, PlanError
 from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
 
-__all__ = ["FORMAT", "FORMAT_INEXACT", "FORMAT_LOSSLESS", "MAX_BYTES", "GroupPlan", "Plan"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_DEPTH",
+    "FORMAT_INEXACT",
+    "FORMAT_LOSSLESS",
+    "MAX_BYTES",
+    "GroupPlan",
+    "Plan",
+]
 
 FORMAT = "graphprune.plan/1"
 
@@ -24,6 +32,11 @@ FORMAT_INEXACT = "graphprune.plan/2"
 
 FORMAT_LOSSLESS = "graphprune.plan/3"
 """Format of plans with redundant channels: adds ``redundant``, so that readers before refuse it."""
+
+FORMAT_DEPTH = "graphprune.plan/4"
+"""Format of plans in which groups go whole: ``keep`` may be empty, so that readers before refuse it."""
+
+FORMATS = (FORMAT, FORMAT_INEXACT, FORMAT_LOSSLESS, FORMAT_DEPTH)
 
 MAX_WIDTH = 1 << 24
 MAX_BYTES = 1 << 26
@@ -37,7 +50,7 @@ class GroupPlan:
     Attributes:
         id: the group's name.
         width: channels of the dense group.
-        keep: kept channels, ascending, at least one.
+        keep: kept channels, ascending; none where the group goes whole.
         axes: parameter axes the group lies in, ``name:dim``; for the reader, not used.
     """
 
@@ -72,6 +85,11 @@ class Plan:
     def keep(self) -> dict[str, tuple[int, ...]]:
         """Kept channels by the id of their group."""
         return {group.id: group.keep for group in self.groups}
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Ids of the groups that go whole, in the plan's order."""
+        return tuple(group.id for group in self.groups if not group.keep)
 
     def check(
         self, fingerprint: str, widths: Mapping[str, int], *, allow_inexact: bool = False
@@ -114,7 +132,11 @@ class Plan:
             "{\n"
             f'  "format": {json.dumps(self._format)},\n'
             + (f'  "allow_inexact": {json.dumps(self.allow_inexact)},\n' * (self._format != FORMAT))
-            + (f'  "redundant": {json.dumps(dict(self.redundant))},\n' if self.redundant else "")
+            + (
+                f'  "redundant": {json.dumps(dict(self.redundant))},\n'
+                if self._format in (FORMAT_LOSSLESS, FORMAT_DEPTH)
+                else ""
+            )
             + f'  "model": {{"fingerprint": {json.dumps(self.fingerprint)}}},\n'
             f'  "budget": {json.dumps(dict(self.budget), sort_keys=True)},\n'
             f'  "groups": {listed},\n'
@@ -124,6 +146,8 @@ class Plan:
 
     @property
     def _format(self) -> str:
+        if self.removed:
+            return FORMAT_DEPTH
         if self.redundant:
             return FORMAT_LOSSLESS
         return FORMAT_INEXACT if self.allow_inexact else FORMAT
@@ -138,13 +162,13 @@ class Plan:
         data = parsed(text, MAX_BYTES, PlanError, "the plan")
         _expect(isinstance(data, dict), "the plan is not a JSON object")
         _expect(
-            data.get("format") in (FORMAT, FORMAT_INEXACT, FORMAT_LOSSLESS),
+            data.get("format") in FORMATS,
             f"unknown plan format {shown(data.get('format'))}",
-            f"this version reads {FORMAT}, {FORMAT_INEXACT} and {FORMAT_LOSSLESS}",
+            f"this version reads {', '.join(FORMATS[:-1])} and {FORMATS[-1]}",
         )
         keys = {"format", "model", "budget", "groups", "predicted"}
         keys |= {"allow_inexact"} if data["format"] != FORMAT else set()
-        keys |= {"redundant"} if data["format"] == FORMAT_LOSSLESS else set()
+        keys |= {"redundant"} if data["format"] in (FORMAT_LOSSLESS, FORMAT_DEPTH) else set()
         _expect(
             set(data) == keys,
             f"plan keys must be {sorted(keys)}, not {shown(', '.join(sorted(data)))}",
@@ -157,7 +181,8 @@ class Plan:
             "model must hold a fingerprint",
         )
         _expect(isinstance(groups, list), "groups must be a list")
-        plans = tuple(_group(entry) for entry in groups)
+        least = 0 if data["format"] == FORMAT_DEPTH else 1
+        plans = tuple(_group(entry, least) for entry in groups)
         _expect(len({g.id for g in plans}) == len(plans), "a group occurs twice in the plan")
         allow_inexact = data.get("allow_inexact", False)
         _expect(isinstance(allow_inexact, bool), "allow_inexact must be true or false")
@@ -201,7 +226,7 @@ def _redundant(value: Any, groups: Sequence[GroupPlan]) -> dict[str, tuple[int, 
     return {name: tuple(channels) for name, channels in value.items()}
 
 
-def _group(entry: Any) -> GroupPlan:
+def _group(entry: Any, least: int) -> GroupPlan:
     _expect(
         isinstance(entry, dict) and set(entry) == {"id", "width", "keep", "axes"},
         "a group must have exactly id, width, keep and axes",
@@ -214,10 +239,10 @@ def _group(entry: Any) -> GroupPlan:
         isinstance(keep, list) and len(keep) <= width and all(map(is_index, keep)),
         f"group {label}: keep must list channels",
     )
-    _expect(len(keep) > 0, f"group {label}: at least one channel must be kept")
+    _expect(len(keep) >= least, f"group {label}: at least one channel must be kept")
     ascending = all(a < b for a, b in itertools.pairwise(keep))
     _expect(
-        ascending and keep[-1] < width,
+        ascending and (not keep or keep[-1] < width),
         f"group {label}: kept channels must ascend and be below {width}",
     )
     _expect(

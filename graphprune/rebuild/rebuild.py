@@ -90,6 +90,10 @@ def rebuild(
     reason = "the input was an exported program, not a module" if model is None else ""
     if model is not None and stored_weights(model, cut) is None:
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
+    if model is not None and cut.left.gone and not reason:
+        names = [cut.analysis.groups[number].id for number in sorted(cut.left.gone)]
+        reason = f"its code runs branches that are gone: {', '.join(names[:5])}"
+        reason += f", {len(names)} groups in all" if names[5:] else ""
     if model is None or reason:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     same = [run for run in runs if run.program is small]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from graphprune.analysis.branch_costs import costs_left
 from graphprune.analysis.frozen import frozen, operator_of, unknown_operators
 from graphprune.ir.nodes import source_line
 
@@ -34,6 +35,8 @@ class GroupView:
         axes: parameter axes it lies in, ``name:dim``.
         inexact: operators whose statistics over it zero parameters don't silence; it is a group
             only with ``allow_inexact``.
+        goes_with: the groups that go where this one goes whole, itself included; empty where it can't.
+        stays: why it can't go whole; ``""`` where it can.
     """
 
     id: str
@@ -41,6 +44,8 @@ class GroupView:
     macs_share: float
     axes: tuple[str, ...]
     inexact: tuple[str, ...]
+    goes_with: tuple[str, ...] = ()
+    stays: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ def describe(analysis: Analysis, model: str) -> Inspection:
             _share(costs.macs, widths, number),
             tuple(f"{o.tensor}:{o.dim}" for o in group.occurrences),
             tuple(dict.fromkeys(map(operator_of, analysis.inexact.get(group.id, ())))),
+            _branch(analysis, number),
+            "" if _branch(analysis, number) else analysis.removable.reasons.get(number, ""),
         )
         for number, group in enumerate(analysis.groups)
     )
@@ -114,10 +121,17 @@ def describe(analysis: Analysis, model: str) -> Inspection:
     )
 
 
+def _branch(analysis: Analysis, number: int) -> tuple[str, ...]:
+    branch = analysis.removable.branch_of(number)
+    return tuple(analysis.groups[n].id for n in sorted(branch.groups)) if branch else ()
+
+
 def size(analysis: Analysis, widths: Sequence[int]) -> Size:
     """Compute what the program costs at some widths, one for each group."""
     names = ("macs", "params", "weight_bytes", "activation_bytes")
-    return Size(*(getattr(analysis.costs, name).at(widths) for name in names))
+    gone = [number for number, width in enumerate(widths) if not width]
+    costs = costs_left(analysis, analysis.without(gone)) if gone else analysis.costs
+    return Size(*(getattr(costs, name).at(widths) for name in names))
 
 
 def unknown(analysis: Analysis, entries: Sequence[Frozen]) -> tuple[Mapping[str, Any], ...]:

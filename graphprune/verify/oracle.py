@@ -16,7 +16,6 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.cut.baked_weights import baked_sources
 from graphprune.errors import VerifyError
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import state, unlift
@@ -44,6 +43,7 @@ __all__ = [
     "perturbed_pair",
     "perturbed_tensors",
     "run",
+    "unrounded_constants",
     "verify",
     "verify_unchanged",
 ]  # fmt: skip
@@ -121,7 +121,7 @@ def verify(
     module = unlift(program)
     worst, batches, runs = 0.0, list[int](), list[CutRun]()
     rounds: tuple[tuple[int, Tensors, Tensors], ...] = (
-        (0, {}, {}),
+        (0, {}, unrounded_constants(cut, module)),
         (1, *perturbed_pair(cut, module, seed)),
     )
     for grow, wide, narrow in rounds:
@@ -133,12 +133,27 @@ def verify(
         if wide and not perturbed:  # too much to prove anything
             expected, got = (
                 run(MaskedInterpreter(cut), inputs),
-                run(Float64Interpreter(module), inputs),
+                run(Float64Interpreter(module, unrounded_constants(cut, module)), inputs),
             )
         runs.append(CutRun(program, module, grow, perturbed, got))
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
     return _judge(Verdict(worst, tolerance, distinct, tuple(runs)), "masked original")
+
+
+def unrounded_constants(cut: Cut, module: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """Compute the constants of removed branches in float64, where the cut graph stores them rounded.
+
+    Args:
+        cut: what was removed from the dense program.
+        module: the cut graph.
+    """
+    stored = state(module)
+    return {
+        name: value
+        for name, value in cut.constant_values(dtype=torch.float64).items()
+        if name in stored and torch.equal(value.to(stored[name].dtype), stored[name])
+    }
 
 
 def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
@@ -152,9 +167,9 @@ def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors
     Returns:
         Tensors in float64 by name, of the dense graph and of the cut one.
     """
-    baked = baked_sources(cut.analysis, cut.baked)
-    wide = perturbed_tensors(cut.analysis, {*state(module), *baked}, seed)
-    return wide, {**wide, **cut.sliced(wide), **cut.baked_values(wide)}
+    wide = perturbed_tensors(cut.analysis, {*state(module), *cut.stored_sources}, seed)
+    narrow = {**wide, **cut.sliced(wide), **cut.baked_values(wide)}
+    return wide, {**narrow, **cut.constant_values(wide, dtype=torch.float64)}
 
 
 def all_finite(values: Sequence[Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -24,6 +24,7 @@ from graphprune.passes import (
 )
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
+from graphprune.passes.score.obd import OptimalBrainSurgeon
 from graphprune.pipeline import AnalysisPass, State, TransformPass
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
@@ -64,6 +65,7 @@ class Options:
     allow_inexact: bool = False
     lossless: bool = False
     redundant: Mapping[str, tuple[int, ...]] | None = None
+    depth: bool = False
 
     def check(self, state: State) -> None:
         """Refuse invalid options before any work.
@@ -91,6 +93,7 @@ class Options:
             protect=tuple(self.protect),
             keep_class=self.keep_class,
             keep_config=self.keep_config,
+            depth=self.depth,
             uniform=tuple((e,) if isinstance(e, str) else tuple(e) for e in self.uniform),
         )
 
@@ -125,7 +128,10 @@ class Options:
             raise OptionError(
                 f"no criterion {name!r}", hint=f"one of {', '.join(CRITERIA)}", options=("score",)
             )
-        return CRITERIA[name]
+        found = CRITERIA[name]
+        if isinstance(found, OptimalBrainSurgeon):
+            return replace(found, depth=self.depth)
+        return found
 
     def deciding(
         self, decider: Allocate | GivenPlan | LosslessPlan, state: State
@@ -175,6 +181,12 @@ class Options:
                 options=("recover",),
             )
         if name == "merge":
+            if self.depth:
+                raise OptionError(
+                    "merging gives what removed channels did to others of their group, so none can go whole",
+                    hint="leave out depth, or recover otherwise",
+                    options=("depth", "recover"),
+                )
             return "merge"
         if not known:
             raise OptionError(

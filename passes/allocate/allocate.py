@@ -37,6 +37,7 @@ from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.config_fields import ConfigFields
 
+from .branches import gone_whole, whole_branches, with_branches
 from .costs import Cost, cost_of
 from .width_limits import Limits
 
@@ -74,6 +75,8 @@ class Allocate(AnalysisPass):
         uniform: patterns of groups that keep equally many channels, each its own best ones; all that match
             one of the patterns of an entry are one class.
         keep_config: choose widths that the config of the model can state, by the ``ConfigFields`` in the state.
+        depth: remove whole branches too, where that is the better choice. Only within budgets of MACs and
+            parameters, and only of models that needn't keep their class or config.
     """
 
     name: ClassVar[str] = "allocate"
@@ -88,6 +91,7 @@ class Allocate(AnalysisPass):
     keep_class: bool = False
     uniform: tuple[tuple[str, ...], ...] = ()
     keep_config: bool = False
+    depth: bool = False
 
     def __post_init__(self) -> None:
         """Refuse options that contradict themselves or are out of range.
@@ -101,6 +105,12 @@ class Allocate(AnalysisPass):
         if self.method not in ALLOCATORS:
             raise OptionError(
                 f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}"
+            )
+        if self.depth and not self.removes_branches:
+            raise OptionError(
+                "whole branches go only for budgets of FLOPs and parameters",
+                hint="leave out depth, or the other budgets",
+                options=("depth",),
             )
         _ = self.limits  # which checks them
 
@@ -120,7 +130,13 @@ class Allocate(AnalysisPass):
             keep_class=self.keep_class,
             uniform=self.uniform,
             keep_config=self.keep_config,
+            depth=self.removes_branches,
         )
+
+    @property
+    def removes_branches(self) -> bool:
+        """Whether branches may go whole: where all budgets count them right."""
+        return self.depth and all(budget.cost in ("macs", "params") for budget in self.budgets)
 
     @property
     def needs_table(self) -> bool:
@@ -137,12 +153,16 @@ class Allocate(AnalysisPass):
         """
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
-        costs = [cost_of(b.cost, analysis, state.program, table) for b in self.budgets]
+        costs = [
+            cost_of(b.cost, analysis, state.program, table, depth=self.removes_branches)
+            for b in self.budgets
+        ]
         found = state.get(Redundant)
         known = state.get(ClassConstraints), state.get(ConfigFields)
         widths, equal = self._widths(analysis, table, *known)
         widths = capped(widths, equal, analysis, found)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
+        curves = with_branches(analysis, curves) if self.removes_branches else curves
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
         free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
@@ -157,6 +177,8 @@ class Allocate(AnalysisPass):
         ]
         allocation = self._allocated(analysis, scores, costs, widths, levels, asked, equal)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
+        gone = whole_branches(analysis, chosen)
+        chosen = [0 if number in gone else width for number, width in enumerate(chosen)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
         met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
         plan = make_plan(
@@ -165,12 +187,15 @@ class Allocate(AnalysisPass):
             {b.cost: b.amount for b in self.budgets},
             {m.cost: m.reached for m in met},
         )
+        if gone:  # counted without what goes only because several branches do
+            met = tuple(replace(m, reached=float(plan.predicted[m.cost])) for m in met)
         unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
         note = (
             f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
         )
         cuts = any(n < w[-1] for n, w in zip(chosen, widths, strict=True))
         notes = (note,) if unused > 0 and len(met) == 1 and cuts else ()
+        notes += gone_whole(analysis, gone)
         notes += _silent(analysis, scores, plan, allocation, found)
         return Decision(plan, allocation, met, notes, curves=curves)
 

@@ -95,7 +95,12 @@ class LatencyCost:
 
 
 def cost_of(
-    name: str, analysis: Analysis, program: ExportedProgram, table: LatencyTable | None
+    name: str,
+    analysis: Analysis,
+    program: ExportedProgram,
+    table: LatencyTable | None,
+    *,
+    depth: bool = False,
 ) -> Cost:
     """Return the cost that a budget names.
 
@@ -104,6 +109,7 @@ def cost_of(
         analysis: the analysis of the dense program.
         program: the dense program.
         table: measured kernels, for the latency; unit: seconds.
+        depth: whether groups may go whole, so that a width may be 0.
 
     Raises:
         OptionError: if there is no such cost, or the latency has no table.
@@ -111,7 +117,7 @@ def cost_of(
         ExportError: if the size of a file is asked for, and the network can't be exported.
     """
     if name in ("macs", "params"):
-        polynomial: Polynomial = getattr(analysis.costs, name)
+        polynomial: Polynomial = getattr(analysis.branch_costs if depth else analysis.costs, name)
         return LargestPolynomial((polynomial,))
     if name == "latency":
         if table is None:

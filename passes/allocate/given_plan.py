@@ -21,6 +21,7 @@ from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.report.text import COSTS
 
+from .branches import gone_whole
 from .costs import Cost, cost_of
 
 __all__ = ["GivenPlan"]
@@ -66,20 +67,27 @@ class GivenPlan(AnalysisPass):
         # In the order of this analysis, whatever the file's; the costs are its own.
         plan = make_plan(analysis, self.plan.keep, {b.cost: b.amount for b in asked})
         widths = [len(group.keep) for group in plan.groups]
+        whole = 0 in widths
         table = state.get(LatencyTable)
         met = [
-            _status(b, cost_of(b.cost, analysis, state.program, table), analysis.widths, widths)
+            _status(
+                b,
+                cost_of(b.cost, analysis, state.program, table, depth=whole),
+                analysis.widths,
+                widths,
+            )
             for b in asked
             if b.cost != "latency" or table is not None
         ]
         notes = (
             [] if len(met) == len(asked) else ["without a table, the plan's latency isn't checked"]
         )
+        notes += gone_whole(analysis, [n for n, width in enumerate(widths) if not width])
         if not met:
             met = [
                 _status(
                     Budget("macs", 1.0),
-                    cost_of("macs", analysis, state.program, None),
+                    cost_of("macs", analysis, state.program, None, depth=whole),
                     analysis.widths,
                     widths,
                 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.equal_splits import equal_splits
 from graphprune.analysis.groups import Group
+from graphprune.analysis.removable import Branch
 from graphprune.errors import OptionError
 from graphprune.passes.solver import EqualWidths
 from graphprune.rebuild.class_constraints import ClassConstraints
@@ -34,6 +35,7 @@ class Limits:
     keep_class: bool
     uniform: tuple[tuple[str, ...], ...] = ()
     keep_config: bool = False
+    depth: bool = False
 
     def __post_init__(self) -> None:
         """Refuse limits that are out of range.
@@ -84,7 +86,33 @@ class Limits:
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
+        leads = self._leads(analysis) if self.depth else ()
+        found = [np.append(0, w) if n in leads else w for n, w in enumerate(found)]
         return found, ties.classes()
+
+    def _leads(self, analysis: Analysis) -> frozenset[int]:
+        """List the groups that may go whole, each with its branch: none of which is held by a limit."""
+        if self.min_channels > 1 or self.max_cut < 1 or self.keep_class or self.keep_config:
+            return frozenset()
+        held = {
+            number
+            for number, group in enumerate(analysis.groups)
+            if any(_matches(group, pattern) for pattern in self.protect)
+        }
+        return frozenset(
+            branch.lead
+            for branch in analysis.removable.branches
+            if held.isdisjoint(branch.groups) and not self._reads_held(analysis, branch)
+        )
+
+    def _reads_held(self, analysis: Analysis, branch: Branch) -> bool:
+        """Whether a tensor that a pattern protects goes with a branch, though no channel of it is cut."""
+        names = {
+            str(node.target)
+            for node in analysis.nodes
+            if node.op == "get_attr" and branch.takes(node) and node.users
+        }
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.protect)
 
     def _candidates(self, group: Group) -> NDArray[np.int64]:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)

@@ -122,6 +122,7 @@ def weights_left_out(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
             weights
             and node not in nodes
             and node not in computed
+            and cut.left.computed(node)
             and any(not kept(contraction.axis).all() for contraction in facts.contractions)
         ):
             found += baked_sources(analysis, weights[:1])[:1]
@@ -129,7 +130,12 @@ def weights_left_out(cut: Cut, nodes: Collection[fx.Node]) -> tuple[str, ...]:
 
 
 def kept_channels(layer: Layer, cut: Cut) -> Tensor | None:
-    """Return a mask ``[out]`` of the output channels that are kept; ``None`` if other dimensions shrink too."""
+    """Return a mask ``[out]`` of the output channels that are kept.
+
+    ``None`` if other dimensions shrink too, or the layer is gone with its branch.
+    """
+    if not cut.left.computed(layer.node):
+        return None
     layout, kept = cut.analysis.layouts[layer.node], cut.kept
     if not isinstance(layout, tuple):
         return None

@@ -142,7 +142,10 @@ class StagedRun:
         """
         twin, values = StagedRun(module, []), self.fork()._values
         twin._done = {copies[node] for node in self._done if node in copies}
-        twin._values = [{copies[node]: value for node, value in each.items()} for each in values]
+        twin._values = [
+            {copies[node]: value for node, value in each.items() if node in copies}
+            for each in values
+        ]
         return twin
 
     def outputs(self) -> list[list[Any]]:

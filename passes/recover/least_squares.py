@@ -32,6 +32,7 @@ from graphprune.passes.observe import (
 from graphprune.passes.observe.distributed import sum_over_processes
 from graphprune.pipeline import RunFact
 
+from .constants import refit_constant
 from .normal_equations import Rows, apply_weight
 from .ridge import Fit, refit, refit_like
 
@@ -82,9 +83,12 @@ def repair(
     run = StagedRun(module, [observations.batches[b] for b in used], tensors)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
-    ahead = {copies[layer.node] for layer in observations.layers}
+    ahead = {copies[e.node] for e in observations.layers if cut.left.computed(e.node)}
     for layer, tie in observations.ties.items() if refitting else ():
         observations.tell(stage, layer.number, len(observations.layers))
+        if not all(cut.left.computed(each.node) for each in tie):
+            refit_constant(observations, cut, run, layer, used, ahead)
+            continue
         run.advance(copies[layer.node])
         channels = [rows for each in tie if (rows := kept_channels(each, cut)) is not None]
         if len(channels) == len(tie) and all(

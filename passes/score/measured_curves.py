@@ -43,11 +43,13 @@ class MeasuredCurve:
         order: channels in the order of removal.
         local: ``[width]``, squared error in the readers' outputs by number of channels removed.
         measured: channels removed -> relative squared error of the network's outputs.
+        whole: relative squared error of the network's outputs without any channel, where that can be.
     """
 
     order: tuple[int, ...]
     local: NDArray[np.float64]
     measured: Mapping[int, float]
+    whole: float | None = None
 
     def log_ratios(self) -> list[tuple[int, float]]:
         """Return numbers of channels removed, each with the logarithm of measured over local error."""
@@ -60,16 +62,25 @@ class MeasuredCurve:
         """Return the local curve times its mean ratio of measured to local error to the power ``share``."""
         log_ratios = [ratio for _, ratio in self.log_ratios()]
         factor = np.exp(share * float(np.mean(log_ratios))) if log_ratios else 1.0
-        return self.by_width(self.local * factor)
+        return self._by_width(self.local * factor, share)
 
     def interpolated(self) -> NDArray[np.float64]:
         """Return the curve through the measured points, with the local curve's shape between them."""
         points = self.log_ratios()
         if not points:
-            return self.by_width(self.local)
+            return self._by_width(self.local, 1.0)
         gone, log_ratios = zip(*points, strict=True)
         factor = np.exp(np.interp(np.arange(len(self.local)), gone, log_ratios))
-        return self.by_width(self.local * factor)
+        return self._by_width(self.local * factor, 1.0)
+
+    def _by_width(self, lost: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+        """Complete a curve by its last point: the local error there, measured to a power like the others."""
+        if self.whole is None:
+            return self.by_width(lost[: len(self.order)])
+        local = max(float(self.local[-1]), FLOOR)
+        last = local * (np.clip(self.whole, FLOOR, CEILING) / local) ** share
+        rising = np.maximum.accumulate(np.append(lost[: len(self.order)], last))
+        return rising[::-1].copy()
 
     @staticmethod
     def by_width(lost: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,11 +89,14 @@ class MeasuredCurve:
         return rising[::-1].copy()
 
 
-def measure(observations: Observations, fallback: Scores) -> dict[str, MeasuredCurve]:
+def measure(
+    observations: Observations, fallback: Scores, *, depth: bool = False
+) -> dict[str, MeasuredCurve]:
     """Measure the distortion curves of all groups.
 
     Args:
         observations: measurements of the dense network.
+        depth: measure groups that may go whole without any channel too.
         fallback: scores that order groups which no layer reads, such as the inner axis of ``q kᵀ``.
 
     Returns:
@@ -90,6 +104,9 @@ def measure(observations: Observations, fallback: Scores) -> dict[str, MeasuredC
     """
     readers = find_readers(observations)
     place = {node: i for i, node in enumerate(observations.analysis.module.graph.nodes)}
+    analysis = observations.analysis
+    branches = analysis.removable.branches if depth else ()
+    leads = {analysis.groups[branch.lead].id for branch in branches}
     numbers = list(observations.held_out)
     run = StagedRun(observations.analysis.module, [observations.batches[b] for b in numbers])
     found: dict[str, MeasuredCurve] = {}
@@ -106,12 +123,14 @@ def measure(observations: Observations, fallback: Scores) -> dict[str, MeasuredC
         if not readers[group.id]:
             found[group.id] = _without_reader(observations, run, group, fallback)
             continue
-        result = eliminate_backwards(observations, group, readers[group.id], _points(group))
+        points = (0, *_points(group)) if group.id in leads else _points(group)
+        result = eliminate_backwards(observations, group, readers[group.id], points)
         errors = {
             group.width - left: _suffix_error(observations, run, readers[group.id], result, left)
             for left in result.refits
         }
-        found[group.id] = MeasuredCurve(result.order, result.curve, errors)
+        whole = errors.pop(group.width, None)
+        found[group.id] = MeasuredCurve(result.order, result.curve, errors, whole)
     return {group.id: found[group.id] for group in observations.analysis.groups}
 
 

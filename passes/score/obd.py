@@ -27,9 +27,13 @@ class OptimalBrainSurgeon:
     readers' outputs) and measured error; ``Choose`` tries the plans that they lead to.
 
     Source: see ``graphprune.passes.score.obs`` and ``graphprune.passes.score.measured_curves``.
+
+    Attributes:
+        depth: measure the curves down to width 0, where groups may go whole.
     """
 
     needs_data: ClassVar[bool] = True
+    depth: bool = False
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Score all groups; ``values`` are ranks, which order the channels of one group.
@@ -39,7 +43,7 @@ class OptimalBrainSurgeon:
         """
         if observations is None:
             raise OptionError("obs needs calibration data", hint="l2 needs none")
-        curves = measure(observations, Magnitude()(analysis))
+        curves = measure(observations, Magnitude()(analysis), depth=self.depth)
         values = {}
         for name, curve in curves.items():
             values[name] = np.empty(len(curve.order))

@@ -62,7 +62,8 @@ class BackwardElimination:
 
     Attributes:
         order: channels in the order of removal; the last one is kept.
-        curve: ``[width]``, squared error per row in the readers' outputs by number of channels removed.
+        curve: ``[width]``, squared error per row in the readers' outputs by number of channels removed; with
+            one entry more where all were removed.
         refits: channels left -> refitted weight ``[groups, out / groups, u]`` of each reader, at the
             numbers asked for.
     """
@@ -172,7 +173,8 @@ def eliminate_backwards(
         observations: measurements of the dense network.
         group: the group whose channels are removed.
         readers: the layers that read it.
-        points: numbers of channels left at which refitted weights are returned.
+        points: numbers of channels left at which refitted weights are returned. The last channel stays
+            unless 0 is among them.
     """
     states = [_State(observations, reader) for reader in readers]
     left = torch.arange(group.width)
@@ -180,7 +182,8 @@ def eliminate_backwards(
     curve = [0.0]
     refits: dict[int, tuple[Tensor, ...]] = {}
     stops = sorted(points, reverse=True)
-    while len(left) > 1:
+    fewest = 0 if 0 in points else 1
+    while len(left) > fewest:
         count = max(1, len(left) // PORTION)
         if stops:
             count = min(count, max(1, len(left) - stops[0]))

@@ -51,7 +51,8 @@ def polynomial_factors(
     Args:
         widths: candidate widths per group.
         polynomial: coefficient per monomial; a monomial is a tuple of group indices with
-            repetition: `(0, 0, 3)` is w0 * w0 * w3, `()` is the constant.
+            repetition: `(0, 0, 3)` is w0 * w0 * w3, `()` is the constant; `~g` is 1 where
+            `widths[g]` isn't 0.
 
     Returns:
         Factors whose sum is the polynomial, one per inclusion-maximal set of groups.
@@ -59,11 +60,15 @@ def polynomial_factors(
     values = [np.asarray(width, dtype=np.float64) for width in widths]
     terms: list[Factor] = []
     for monomial, coefficient in polynomial.items():
-        powers = sorted(Counter(monomial).items())
-        scope = tuple(group for group, _ in powers)
+        powers = Counter(group for group in monomial if group >= 0)
+        switches = {~group for group in monomial if group < 0}
+        scope = tuple(sorted({*powers, *switches}))
         table = np.array(float(coefficient))
-        for group, power in powers:
-            table = table[..., np.newaxis] * values[group] ** power
+        for group in scope:
+            column = values[group] ** powers[group]
+            if group in switches:
+                column = column * (values[group] > 0)
+            table = table[..., np.newaxis] * column
         terms.append(Factor(scope, table))
     return absorb(terms)
 

@@ -42,3 +42,14 @@ def test_a_cost_by_its_name() -> None:
     a, b = symbols
     assert costs.expression("macs") == 9 * a * b + a
     assert costs.expression("params") == 0
+
+
+def test_switches_vanish_with_their_group() -> None:
+    cost = Polynomial({(1,): 3.0}) * Polynomial.switch([0])
+    assert (cost.at([5, 2]), cost.at([1, 2]), cost.at([0, 2])) == (6, 6, 0)
+    assert (cost * Polynomial.switch([0])).terms == cost.terms
+    assert (cost * Polynomial({(0,): 1.0})).terms == {(0, 1): 3.0}
+    assert Polynomial.switch([]).at([0, 0]) == 1
+    symbols = sympy.symbols("a b")
+    assert cost.expression(symbols).subs({symbols[0]: 0, symbols[1]: 2}) == 0
+    assert cost.expression(symbols).subs({symbols[0]: 4, symbols[1]: 2}) == 6

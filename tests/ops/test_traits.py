@@ -73,6 +73,26 @@ def test_a_linear_operator_passes_a_factor_on(operator: Any, call: Sample) -> No
         assert torch.equal(result, 2 * expected)
 
 
+@pytest.mark.parametrize(("operator", "call"), samples(elementwise=True))
+def test_an_elementwise_operator_gives_a_part_of_its_result_for_that_part(
+    operator: Any, call: Sample
+) -> None:
+    def part(x: torch.Tensor) -> torch.Tensor:
+        return x.narrow(-3, 1, 2) if x.ndim > 2 and x.shape[-3] == 6 else x
+
+    (whole,) = called(operator, call)
+    args = pytree.tree_map_only(torch.Tensor, part, call.args)
+    (got,) = called(operator, Sample(args, call.kwargs, True))
+    torch.testing.assert_close(got, part(whole), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(("operator", "call"), samples(concatenates=True))
+def test_a_concatenation_may_leave_out_what_has_no_rows(operator: Any, call: Sample) -> None:
+    pieces, dim = call.args
+    more = [pieces[0], pieces[0].narrow(dim, 0, 0), *pieces[1:]]
+    assert torch.equal(operator(more, dim), operator(pieces, dim))
+
+
 @pytest.mark.parametrize(("operator", "call"), samples(arithmetic="sum"))
 def test_sums(operator: Any, call: Sample) -> None:
     (result,) = called(operator, call)
@@ -144,7 +164,8 @@ def _value(names: list[str], call: Sample, name: str) -> Any:
 def test_every_trait_is_used() -> None:
     plain = Traits()
     for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "power",
-                 "rectifier", "rounds", "sigmoid", "metadata", "form"):  # fmt: skip
+                 "rectifier", "rounds", "sigmoid", "elementwise", "concatenates", "metadata",
+                 "form"):  # fmt: skip
         assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name
 
 

@@ -147,3 +147,20 @@ def test_reading_a_plan_imports_no_torch() -> None:
 def test_stored_plans_of_every_version_keep_loading(path: Path) -> None:
     text = path.read_text()
     assert Plan.from_json(text).to_json() == text
+
+
+def test_plans_without_whole_groups_are_a_format_of_their_own() -> None:
+    first, *rest = PLAN.groups
+    deep = replace(PLAN, groups=(replace(first, keep=()), *rest))
+    assert deep.removed == (first.id,)
+    assert Plan.from_json(deep.to_json()) == deep
+    data = json.loads(deep.to_json())
+    assert data["format"] == "graphprune.plan/4"
+    for version in (1, 2, 3):
+        with pytest.raises(PlanError):
+            Plan.from_json(json.dumps(data | {"format": f"graphprune.plan/{version}"}))
+    older = {k: v for k, v in data.items() if k not in ("allow_inexact", "redundant")}
+    with pytest.raises(PlanError, match="at least one channel"):
+        Plan.from_json(json.dumps(older | {"format": "graphprune.plan/1"}))
+    both = replace(deep, redundant={first.id: (0,)})
+    assert Plan.from_json(both.to_json()) == both

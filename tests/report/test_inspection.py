@@ -11,6 +11,7 @@ from torch import nn
 import graphprune as gp
 from graphprune.report.inspection import Inspection, describe, size
 from tests import nets
+from tests.analysis.test_removable import Bottlenecks
 
 
 def described(net: nn.Module, *inputs: torch.Tensor, **options: bool) -> Inspection:
@@ -69,3 +70,11 @@ def test_the_document_has_every_field() -> None:
     document = json.loads(found.to_json())
     assert document.pop("format") == "graphprune.inspect/1"
     assert [*document] == [*Inspection.__dataclass_fields__]
+
+
+def test_groups_that_can_go_whole_are_named_with_what_goes_along() -> None:
+    found = {g.id: g for g in described(Bottlenecks().eval(), torch.randn(2, 3, 8, 8)).groups}
+    assert found["blocks.0.0"].goes_with == ("blocks.0.0", "blocks.0.3")
+    assert not found["blocks.0.0"].stays
+    assert not found["stem"].goes_with
+    assert "no longer depend" in found["stem"].stays

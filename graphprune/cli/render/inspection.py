@@ -51,6 +51,14 @@ def inspection(view: Inspection) -> None:
         ],
         right=(1, 2, 3),
     )
+    branches = dict.fromkeys(g.goes_with for g in view.groups if g.goes_with)
+    if branches:
+        table(
+            out,
+            ["can go whole, together", "groups"],
+            [[first_axes(names), str(len(names))] for names in branches],
+            right=(1,),
+        )
     frozen_channels(out, view.frozen, view.unknown_operators)
     for note in view.notes:
         line(out, "note: ", note)

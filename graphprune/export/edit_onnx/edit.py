@@ -45,6 +45,8 @@ def edit(
     """
     import onnx
 
+    if cut.left.gone:
+        raise EditError("whole branches are gone, and with them nodes of the file")
     editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
     nodes = list(editor.graph.node)
     values = state(unlift(program))
