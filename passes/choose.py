@@ -13,6 +13,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes.allocate.allocate import Allocate
+from graphprune.passes.allocate.branches import distortions
 from graphprune.passes.decision import Decision
 from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan.plan import Plan
@@ -140,7 +141,7 @@ class _TriedPlans:
         found: list[tuple[float, Curves]] = []
         for curves in variants.values():
             parts = np.array([
-                [curves[g.id][len(g.keep)] for g in plan.groups] for plan in self._plans
+                distortions(self._observations.analysis, curves, plan) for plan in self._plans
             ])
             told = (parts.sum(1) > 0) & (errors > 0) & np.isfinite(errors)
             if told.any():

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.plan.plan import Plan
 
-__all__ = ["gone_whole", "whole_branches", "with_branches"]
+__all__ = ["distortions", "gone_whole", "whole_branches", "with_branches"]
 
 
 def with_branches(
@@ -42,6 +43,23 @@ def whole_branches(analysis: Analysis, widths: Sequence[int]) -> frozenset[int]:
     """
     gone = [number for number, width in enumerate(widths) if not width]
     return analysis.without(gone, idle=True).gone if gone else frozenset()
+
+
+def distortions(
+    analysis: Analysis, curves: Mapping[str, NDArray[np.float64]], plan: Plan
+) -> list[float]:
+    """List what each group of a plan adds to the distortion.
+
+    Of a branch that goes whole only the group counts that leads it.
+    """
+    gone = plan.removed
+    leads = (
+        {analysis.groups[b.lead].id for b in analysis.removable.branches} if gone else set[str]()
+    )
+    return [
+        0.0 if g.id in gone and g.id not in leads else float(curves[g.id][len(g.keep)])
+        for g in plan.groups
+    ]
 
 
 def gone_whole(analysis: Analysis, gone: Collection[int]) -> tuple[str, ...]:

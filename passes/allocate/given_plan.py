@@ -21,7 +21,7 @@ from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.report.text import COSTS
 
-from .branches import gone_whole
+from .branches import distortions, gone_whole
 from .costs import Cost, cost_of
 
 __all__ = ["GivenPlan"]
@@ -92,7 +92,8 @@ class GivenPlan(AnalysisPass):
                     widths,
                 )
             ]
-        lost = sum(float(scores.curve(g.id)[len(g.keep)]) for g in plan.groups)
+        curves = {g.id: scores.curve(g.id) for g in analysis.groups}
+        lost = sum(distortions(analysis, curves, plan))
         allocation = Allocation(
             levels=tuple(widths),
             cost=met[0].reached,

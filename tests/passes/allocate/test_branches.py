@@ -14,7 +14,13 @@ import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.branch_costs import costs_left
 from graphprune.ir.trace import trace
-from graphprune.passes.allocate.branches import gone_whole, whole_branches, with_branches
+from graphprune.passes.allocate.branches import (
+    distortions,
+    gone_whole,
+    whole_branches,
+    with_branches,
+)
+from graphprune.passes.decision import make_plan
 from graphprune.passes.solver import DynamicProgramming
 from graphprune.passes.solver.problem import Problem
 from tests.analysis.test_removable import Bottlenecks, DepthwiseFirst
@@ -95,6 +101,14 @@ def test_what_is_of_no_use_goes_along() -> None:
     assert "blocks.1.0, blocks.1.3" in gone_whole(analysis, gone)[0]
     assert not whole_branches(analysis, analysis.widths.tolist())
     assert not gone_whole(analysis, ())
+
+
+def test_a_branch_that_goes_counts_once() -> None:
+    analysis = analysed(Bottlenecks())
+    curves = {g.id: np.arange(g.width, -1.0, -1.0) for g in analysis.groups}
+    keep = {"blocks.0.0": (), "blocks.0.3": (), "blocks.1.0": (1, 2)}
+    plan = make_plan(analysis, keep, {})
+    assert distortions(analysis, curves, plan) == [0, 0, 6, 2, 0]
 
 
 @pytest.mark.parametrize("net", [Bottlenecks(), DepthwiseFirst()])
