@@ -134,5 +134,6 @@ def test_a_tight_budget_takes_branches_out(net: nn.Module) -> None:
 )  # fmt: skip
 def test_limits_hold_branches(held: dict[str, Any]) -> None:
     net = Bottlenecks().eval()
-    result = gp.compress(net, (X,), params=0.9, **{"depth": True, **held})
+    options: dict[str, Any] = {"depth": True, **held}
+    result = gp.compress(net, (X,), params=0.9, **options)
     assert all(group.keep for group in result.plan.groups)
