@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo docs docs-serve golden help imports lint screenshots setup test test-all types
+.PHONY: bench build clean demo docs docs-serve golden help imports lint release-check screenshots setup test test-all types
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -71,6 +71,13 @@ docs-serve: setup ## Serve the documentation at localhost:8000; it reloads after
 
 build: setup ## Build a wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# Torch goes into the empty environment before the wheel, so that it can be a build without CUDA or one
+# that lies on disk: `make release-check RELEASE_TORCH="torch==2.13.0"`. Nothing else is pinned there.
+RELEASE_TORCH ?= $(CPU_FLAGS) torch
+
+release-check: ## Build sdist and wheel, install the wheel where nothing else is, and use it
+	$(PYTHON) tests/release/check.py --torch $(RELEASE_TORCH)
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist graphprune.egg-info

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import runpy
 import sys
+from pathlib import Path
 
 import networkx as nx
 import pytest
-from setuptools import find_packages
 
 from tests.sources import LINKED, ROOT, files, imports, module_of, parsed
 
@@ -64,9 +65,16 @@ def test_the_package_links_to_the_folder(name: str) -> None:
     assert (link / "__init__.py").samefile(ROOT / name / "__init__.py")
 
 
-def test_every_folder_with_python_files_is_packaged() -> None:
-    """As `pyproject.toml` has it: what setuptools finds, links followed."""
-    found = find_packages(str(ROOT), include=SETUPTOOLS["packages"]["find"]["include"])
+@pytest.mark.parametrize("links", [True, False])
+def test_every_folder_with_python_files_is_packaged(links: bool, tmp_path: Path) -> None:
+    """From a checkout, and from an sdist, which has no links."""
+    for path in files():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
+    for name in LINKED if links else ():
+        (tmp_path / "graphprune" / name).symlink_to(Path("..") / name)
+    found = runpy.run_path(str(ROOT / "setup.py"))["packages"](tmp_path)
     parents = {path.parent for path in files()}
     assert set(found) == {module_of(parent / "__init__.py") for parent in parents}
 
