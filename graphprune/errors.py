@@ -15,6 +15,7 @@ __all__ = [
     "OutputError",
     "PassError",
     "PlanError",
+    "ResourceError",
     "TraceError",
     "UnsupportedOpError",
     "VerifyError",
@@ -125,6 +126,12 @@ class OutputError(GraphpruneError):
     """The results can't be written."""
 
     code = "GP009"
+
+
+class ResourceError(GraphpruneError):
+    """The machine has too little memory for the run."""
+
+    code = "GP011"
 
 
 class InternalError(Exception):

@@ -55,6 +55,7 @@ NOT_RUN = {
     "docs/bring-a-model.md": 1,
     "docs/bring-data.md": 1,
     "docs/depth.md": 1,
+    "docs/faults.md": 1,
     "docs/fuzzing.md": 1,
     "docs/index.md": 1,
     "docs/install.md": 1,
@@ -68,6 +69,7 @@ IN_SHELL = ("cat", "echo", "ls", "python")
 """Programs other than graphprune that blocks may call."""
 
 _SHELL = re.compile(r"[|<>;&$*]")
+_INCLUDED = re.compile(r'^--8<-- "(.*)"$', re.MULTILINE)
 _ROUNDING = re.compile(r"\b\d\.\d+e-\d+")  # differs from machine to machine
 
 
@@ -194,7 +196,8 @@ def _parse(block: Block) -> None:
     elif block.language == "toml":
         tomllib.loads(block.code)
     else:
-        for line in _run_lines(pytest.importorskip("yaml").safe_load(block.code)):
+        code = _INCLUDED.sub(lambda match: (ROOT / match[1]).read_text("utf-8"), block.code)
+        for line in _run_lines(pytest.importorskip("yaml").safe_load(code)):
             _read(shlex.split(line))
 
 

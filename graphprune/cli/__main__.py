@@ -9,6 +9,7 @@ from graphprune.errors import GraphpruneError
 
 from . import render
 from .app import app
+from .faults import ending_cleanly, lack_of_memory
 
 __all__ = ["main"]
 
@@ -28,18 +29,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        app(args=argv, prog_name="graphprune")
+        with ending_cleanly():
+            app(args=argv, prog_name="graphprune")
     except SystemExit as end:  # how typer ends, also after usage errors
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except GraphpruneError as error:
-        render.failure(error)
-        return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as bug:  # noqa: BLE001 - the last resort: a bug must not look like a "no"
-        render.bug(bug)
-        return BUG
+    except Exception as failure:  # noqa: BLE001 - the last resort: a bug must not look like a "no"
+        return _failed(failure)
     return 0
+
+
+def _failed(failure: Exception) -> int:
+    """Show what went wrong, and return the exit code."""
+    error = lack_of_memory(failure) or failure
+    if isinstance(error, GraphpruneError):
+        render.failure(error)
+        return error.exit_code
+    render.bug(failure)
+    return BUG
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import option_values, options, render
+from graphprune.errors import OptionError
+
+from . import for_ci, option_values, options, render
 from .progress import working
 
 __all__ = ["bench"]
@@ -41,15 +44,32 @@ def bench(
             help="Size of another dynamic axis; may be repeated.",
         ),
     ] = None,
+    max_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--max-ratio",
+            metavar="R",
+            show_default=False,
+            help="Exit code 1 if another model than the first takes more than R of its time.",
+        ),
+    ] = None,
+    summary: for_ci.Summary = None,
+    junit: for_ci.Junit = None,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time ONNX models in onnxruntime, taking turns."""
+    """Time ONNX models in onnxruntime, taking turns.
+
+    With --max-ratio, exit code 1 if one is slower than that.
+    """
     sizes, counts = (
         option_values.numbers("--batch", batch),
         option_values.numbers("--threads", threads),
     )
+    if max_ratio is not None and not 0 < max_ratio < math.inf:
+        raise OptionError(f"--max-ratio must be a positive number, not {max_ratio}")
+    for_ci.check_places(summary, junit)
     named = option_values.sizes("--dim", dims or [])
     with working(verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts)) as progress:
         from graphprune.export.bench import bench as run
@@ -68,3 +88,8 @@ def bench(
         render.document(found.to_json())
     else:
         render.benchmark(found)
+    gate = render.benchmark_gate(found, max_ratio)
+    for_ci.tell(lambda: gate, summary=summary, junit=junit)
+    if not gate.ok:
+        render.shortfalls(gate)
+        raise typer.Exit(1)

@@ -10,21 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
-import secrets
-import shutil
 import stat
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from graphprune.errors import OutputError
+from graphprune.io.partial import aside, partial, remove
 from graphprune.workflow.write import FILES
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["new_file", "new_folder"]
 
@@ -50,13 +43,13 @@ def new_folder(path: Path, *, force: bool) -> Generator[Path]:
     _restore(target)
     if _kind(target) is not None:
         _refuse_folder(target, path, force=force)
-    with _partial(target, path, Path.mkdir) as partial:
-        yield partial
+    with _beside(target, path, Path.mkdir) as beside:
+        yield beside
         if _kind(target) is not None:  # again: that may be a while ago
             _refuse_folder(target, path, force=force)
         with _reported(path):
-            _sync(partial)
-            _move(partial, target)
+            _sync(beside)
+            _move(beside, target)
 
 
 @contextmanager
@@ -76,14 +69,15 @@ def new_file(path: Path, *, force: bool) -> Generator[Callable[[str | bytes], No
         raise OutputError(f"{path} is in the way, and not a file")
     if kind is not None and not force:
         raise OutputError(f"{path} exists", hint="pass --force to replace it")
-    with _partial(target, path, lambda p: p.touch(exist_ok=False)) as partial:
+    with _beside(target, path, lambda p: p.touch(exist_ok=False)) as beside:
         parts: list[str | bytes] = []
         yield parts.append
         data = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
         with _reported(path):
-            partial.write_bytes(data)
-            _sync(partial)
-            partial.replace(target)
+            beside.write_bytes(data)
+            _sync(beside)
+            beside.replace(target)
+            _sync_folder(target.parent)
 
 
 @contextmanager
@@ -129,37 +123,31 @@ def _refuse_folder(target: Path, shown: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def _partial(target: Path, shown: Path, make: Callable[[Path], object]) -> Generator[Path]:
-    """Make a hidden sibling, which is removed at the end if it is still there."""
+def _beside(target: Path, shown: Path, make: Callable[[Path], object]) -> Generator[Path]:
+    """Make a hidden sibling and the folders that it needs; these go too if it doesn't stay."""
     missing = [parent for parent in target.parents if not parent.exists()]
-    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
-    lock = -1
     try:
-        with _reported(shown):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(target)
-            make(partial)
-            lock = _lock(partial)
-        yield partial
+        with ExitStack() as stack:
+            with _reported(shown):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                beside = stack.enter_context(partial(target, make))
+            yield beside
     finally:
-        if lock >= 0:
-            os.close(lock)
-        _remove(partial)
         for parent in missing:  # fails, as it should, where something was written
             with suppress(OSError):
                 parent.rmdir()
 
 
-def _move(partial: Path, target: Path) -> None:
-    """Rename into place; an old folder at ``target`` ends up at ``partial``, or nowhere."""
+def _move(beside: Path, target: Path) -> None:
+    """Rename into place; an old folder at ``target`` ends up at ``beside``, or nowhere."""
     try:
         if _kind(target) is None:
-            partial.rename(target)
-        elif not _exchange(partial, target):
-            aside = _aside(target)
-            target.rename(aside)
-            partial.rename(target)
-            _remove(aside)
+            beside.rename(target)
+        elif not _exchange(beside, target):
+            old = aside(target)
+            target.rename(old)
+            beside.rename(target)
+            remove(old)
         _sync_folder(target.parent)
     finally:
         _restore(target)
@@ -174,50 +162,12 @@ def _exchange(a: Path, b: Path) -> bool:
     return rename(_AT_FDCWD, here, _AT_FDCWD, there, _RENAME_EXCHANGE) == 0
 
 
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial-previous")
-
-
 def _restore(target: Path) -> None:
     """Put back what a run moved aside and was killed before it could put the new one there."""
-    aside = _aside(target)
+    old = aside(target)
     with suppress(OSError):
-        if _kind(target) is None and aside.is_dir() and not aside.is_symlink():
-            aside.rename(target)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what killed runs left; what a living run still fills is locked."""
-    if fcntl is None:
-        return
-    leftover = re.compile(re.escape(f".{target.name}.partial-") + "([0-9a-f]{8}|previous)")
-    for entry in sorted(target.parent.iterdir()):
-        if not leftover.fullmatch(entry.name) or entry.is_symlink():
-            continue
-        with suppress(OSError):
-            lock = _lock(entry)
-            _remove(entry)
-            os.close(lock)
-
-
-def _lock(path: Path) -> int:
-    """Lock a file or folder for as long as this process lives; the kernel lets go of it."""
-    if fcntl is None:
-        return -1
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        if _kind(target) is None and old.is_dir() and not old.is_symlink():
+            old.rename(target)
 
 
 def _sync(path: Path) -> None:

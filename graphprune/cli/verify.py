@@ -9,7 +9,7 @@ import typer
 
 from graphprune.errors import LoadError
 
-from . import option_values, options, render
+from . import for_ci, option_values, options, render
 from .progress import working
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def verify(
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
     ignore_extra_keys: options.IgnoreExtraKeys = False,
+    summary: for_ci.Summary = None,
+    junit: for_ci.Junit = None,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -62,6 +64,7 @@ def verify(
         a, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
     )
     _ = source.file
+    for_ci.check_places(summary, junit)
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
         from graphprune.workflow.compare_files import compare
@@ -72,6 +75,7 @@ def verify(
         render.document(found.to_json())
     else:
         render.comparison(found)
+    for_ci.tell(lambda: render.comparison_gate(found), summary=summary, junit=junit)
     if not found.ok:
         raise typer.Exit(1)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from graphprune.errors import OutputError
+
+from .partial import partial
 
 __all__ = ["saved", "write_bytes", "write_checkpoint", "writing"]
 
@@ -32,16 +33,12 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: if it can't be written.
     """
-    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
-    with writing(path):
-        try:
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with writing(path), partial(path, lambda each: each.touch(exist_ok=False)) as beside:
+        with beside.open("r+b") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

@@ -73,8 +73,7 @@ def save_pretrained(
     _keep_generation(pair.dense, small)
     partial = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
     try:
-        with writing(folder):
-            small.save_pretrained(partial)
+        _save(small, partial, folder)
         again = type(small).from_pretrained(partial, local_files_only=True, use_safetensors=True)
         called_alike(again.eval(), small)
         worst, tolerance = _compared(again, pair.small if wanted is pair.small else None, program)
@@ -90,6 +89,19 @@ def save_pretrained(
     dense = config.configured.stated
     changed = {name: value for name, value in values.items() if dense.get(name) != value}
     return {"max_error": worst, "tolerance": tolerance, "config": changed}
+
+
+def _save(small: Any, partial: Path, folder: Path) -> None:
+    """Write the folder that shall be ``folder``."""
+    from safetensors import SafetensorError
+
+    try:
+        with writing(folder):
+            small.save_pretrained(partial)
+    except SafetensorError as error:  # how it reports a full disk
+        raise OutputError(
+            f"can't write {folder.name}: {error}", hint="is the disk full?"
+        ) from error
 
 
 def _wanted(pair: ModelPair, program: ExportedProgram) -> nn.Module:

@@ -7,6 +7,7 @@ errors and probes of a search go to stderr.
 from __future__ import annotations
 
 from .compression import checkpoint, decision, probe, report
+from .for_ci import benchmark_gate, comparison_gate, shortfalls
 from .inspection import chain, inspection
 from .measurements import accuracies, benchmark, budget_curve, comparison, latency_table
 from .messages import bug, document, failure
@@ -14,11 +15,13 @@ from .messages import bug, document, failure
 __all__ = [
     "accuracies",
     "benchmark",
+    "benchmark_gate",
     "budget_curve",
     "bug",
     "chain",
     "checkpoint",
     "comparison",
+    "comparison_gate",
     "decision",
     "document",
     "failure",
@@ -26,4 +29,5 @@ __all__ = [
     "latency_table",
     "probe",
     "report",
+    "shortfalls",
 ]
