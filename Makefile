@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: bench build clean demo docs docs-serve golden help imports lint release-check screenshots setup test test-all types
+.PHONY: bench build clean demo docs docs-serve golden help imports lint release-check screenshots setup test test-all test-torch types
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,19 @@ test: setup ## Run the quick tests
 
 test-all: setup ## Run all tests, also those that need the extra `zoo` or data
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m ""
+
+# All other versions stay those of constraints.txt. `make test-torch VERSION=2.14.1 TESTS=tests/ir`
+# runs a part. docs/install.md says what was run where.
+TESTS ?= tests
+OTHER = build/torch-$(VERSION)
+
+test-torch: ## Run the quick tests on another torch: make test-torch VERSION=2.14.1
+	$(if $(VERSION),,$(error which torch? make test-torch VERSION=2.14.1))
+	$(PYTHON) -m venv $(OTHER)
+	grep -v '^torch==' constraints.txt > $(OTHER)/constraints.txt
+	$(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OTHER)/constraints.txt \
+		$(CPU_FLAGS) torch==$(VERSION) -e ".[test]"
+	$(OTHER)/bin/python -m pytest $(PYTEST_FLAGS) $(TESTS)
 
 golden: setup ## Rewrite the texts that tests compare with; then read the diff
 	GOLDEN=rewrite $(BIN)/python -m pytest --quiet tests/test_golden.py tests/test_public_api.py

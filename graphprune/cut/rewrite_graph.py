@@ -18,6 +18,7 @@ from graphprune.analysis.emptied import Emptied
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import schema_of
 from graphprune.ir.program import clone
 from graphprune.ir.tensors import set_tensor
 from graphprune.ops.facts import Facts
@@ -157,7 +158,7 @@ def _times(graph: fx.Graph, node: fx.Node, factor: float) -> fx.Node:
 
 
 def _by_schema(target: Any, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    schema = target._schema.arguments
+    schema = schema_of(target).arguments
     args = [arguments.get(a.name, a.default_value) for a in schema if not a.kwarg_only]
     kwargs = {
         a.name: arguments[a.name]

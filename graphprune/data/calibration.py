@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import dynamic_dims, input_names, user_inputs
 from graphprune.pipeline import RunFact
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.utils import _pytree as pytree
-
 from graphprune.errors import OptionError
+from graphprune.ir.private_torch import pytree
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

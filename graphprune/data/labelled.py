@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, unlift
 
 from .calibration import batch_size, batched, dynamic_batch

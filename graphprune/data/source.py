@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import GraphpruneError, LoadError, OptionError, first_line
 from graphprune.io.tensor_files import SUFFIXES
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.loading.factories import resolve
 

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from .nodes import is_data_dependent, size_hint
+from .private_torch import OpOverload, schema_of
 from .program import state
 
 __all__ = ["constant_calls"]
@@ -53,16 +54,16 @@ def _elements(node: fx.Node) -> int:
 
 
 def _is_pure(target: Any) -> bool:
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(target, OpOverload):
         return target is operator.getitem
-    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
+    return not schema_of(target).is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
 
 
 def _written(module: fx.GraphModule) -> set[fx.Node]:
     """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
     written: set[fx.Node] = set()
     for node in module.graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+        if isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable:
             operand = node
             while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
                 operand = operand.args[0]

@@ -9,9 +9,9 @@ from typing import Any
 import sympy
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from .nodes import open_symbols, size_hint, source_line
+from .private_torch import pytree
 
 __all__ = ["DataSize", "DataSizes", "SizeReader"]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 from torch.export import Dim, ExportedProgram
-from torch.utils import _pytree as pytree
+
+from .private_torch import node_type, pytree
 
 if TYPE_CHECKING:
     import sympy
@@ -75,7 +76,7 @@ def shapes_by_parameter(module: torch.nn.Module, by_position: Any, by_name: Any)
 
 def _with_lists(shapes: Any) -> Any:
     """Replace every class of the user's own in a tree, such as a dataclass, by a list."""
-    kind = pytree._get_node_type(shapes)
+    kind = node_type(shapes)
     if kind not in pytree.SUPPORTED_NODES:
         return shapes
     children, context = pytree.SUPPORTED_NODES[kind].flatten_fn(shapes)

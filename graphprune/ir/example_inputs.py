@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+from .private_torch import pytree
 
 __all__ = ["separated"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import sympy
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import InternalError
+
+from .private_torch import OpOverload, pytree, schema_of
 
 __all__ = [
     "arguments",
@@ -35,7 +36,7 @@ _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
 def bind(node: fx.Node) -> dict[str, Any]:
     """List a call's arguments by schema name, defaults filled in."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return {str(i): value for i, value in enumerate(node.args)} | dict(node.kwargs)
     names, defaults = _parameters(node.target)
     return defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
@@ -70,8 +71,8 @@ def _names(node: fx.Node) -> tuple[str, ...]:
 
 
 @cache
-def _parameters(operator: torch._ops.OpOverload) -> tuple[tuple[str, ...], dict[str, Any]]:
-    arguments = operator._schema.arguments
+def _parameters(operator: OpOverload) -> tuple[tuple[str, ...], dict[str, Any]]:
+    arguments = schema_of(operator).arguments
     return tuple(a.name for a in arguments), {a.name: a.default_value for a in arguments}
 
 

@@ -15,11 +15,11 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
-from torch.utils import _pytree as pytree
 
 from .dynamic_shapes import bounds, input_dims, shapes_by_parameter
 from .inline_regions import inline_regions
 from .nodes import shape, size_hint
+from .private_torch import keep_codegen, pytree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -253,5 +253,5 @@ def clone(module: fx.GraphModule) -> fx.GraphModule:
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(module.graph, copies)
     graph.output(result).meta.update(module.graph.output_node().meta)
-    graph.set_codegen(module.graph._codegen)
+    keep_codegen(graph, module.graph)
     return fx.GraphModule(module, graph)

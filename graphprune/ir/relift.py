@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import fx
 from torch.export import Dim, ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import TraceError, first_line
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .example_inputs import separated
+from .private_torch import pytree
 from .program import dynamic_dims, input_nodes
 from .trace import FORWARD_ERRORS, silence_torch
 

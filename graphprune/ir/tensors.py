@@ -9,6 +9,7 @@ from torch import fx
 
 from graphprune.errors import InternalError
 
+from .private_torch import own_buffers
 from .program import state
 
 __all__ = ["fill_tensors", "set_tensor"]
@@ -19,7 +20,7 @@ def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None
     path, _, attribute = name.rpartition(".")
     owner = module.get_submodule(path)
     if attribute not in vars(owner) and not isinstance(tensor, torch.nn.Parameter):
-        owner._buffers.setdefault(attribute, None)
+        own_buffers(owner).setdefault(attribute, None)
     setattr(owner, attribute, tensor)
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import LoadError, TraceError, first_line
 
 from .dynamic_shapes import shapes_by_parameter
 from .example_inputs import separated
+from .private_torch import pytree
 from .unwrap import unwrap
 
 __all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]

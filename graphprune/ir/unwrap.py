@@ -10,6 +10,15 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError
 
+from .private_torch import (
+    child_modules,
+    compiled_module,
+    fill_module,
+    own_buffers,
+    own_parameters,
+    sharded_markers,
+)
+
 __all__ = ["full_tensor", "unwrap", "wrappers"]
 
 
@@ -47,17 +56,14 @@ def _held(model: Any) -> nn.Module | None:
     """Return what a wrapper holds; ``None`` if it is none."""
     if not isinstance(model, nn.Module):
         return None
-    from torch._dynamo import OptimizedModule
     from torch.optim.swa_utils import AveragedModel
 
     _refuse_flat_shards(model)
     match model:
         case nn.DataParallel() | nn.parallel.DistributedDataParallel() | AveragedModel():
             return model.module
-        case OptimizedModule():
-            return model._orig_mod
         case _:
-            return None
+            return compiled_module(model)
 
 
 def _refuse_flat_shards(model: nn.Module) -> None:
@@ -93,9 +99,7 @@ def _whole(module: nn.Module, done: dict[int, Any]) -> nn.Module:
     """Copy a module that is sharded, with whole parameters and without the hooks that gather them."""
     if id(module) in done:
         return done[id(module)]
-    from torch.distributed._composable.contract import REGISTRY_KEY, STATE_KEY
-
-    marks = {STATE_KEY, REGISTRY_KEY, "_is_fsdp_managed_module", "_fsdp_use_orig_params"}
+    marks = sharded_markers()
     kind = _fsdp_class(module) or type(module)
     plain = done[id(module)] = kind.__new__(kind)
     vars(plain).update({n: v for n, v in vars(module).items() if n not in marks})
@@ -103,14 +107,12 @@ def _whole(module: nn.Module, done: dict[int, Any]) -> nn.Module:
         if isinstance(value, dict) and name.startswith("_") and "hooks" in name:
             kept = {key: hook for key, hook in value.items() if not _gathers(hook)}
             vars(plain)[name] = type(value)(kept)
-    plain._parameters = {name: _parameter(p, done) for name, p in module._parameters.items()}
-    plain._buffers = {
-        name: b if b is None else full_tensor(b) for name, b in module._buffers.items()
-    }
-    plain._modules = {
-        name: child if child is None else _whole(child, done)
-        for name, child in module._modules.items()
-    }
+    fill_module(
+        plain,
+        {name: _parameter(p, done) for name, p in own_parameters(module).items()},
+        {n: b if b is None else full_tensor(b) for n, b in own_buffers(module).items()},
+        {n: c if c is None else _whole(c, done) for n, c in child_modules(module).items()},
+    )
     return plain
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._export.verifier import SpecViolationError
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError, first_line
+from graphprune.ir.private_torch import SpecViolationError
 from graphprune.ir.trace import silence_torch
 
 from .pt2_safety import is_harmless, members, strings

@@ -17,6 +17,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.errors import LoadError, first_line
+from graphprune.ir.private_torch import (
+    child_modules,
+    own_buffers,
+    own_parameters,
+    parse_schema,
+    schema_of,
+)
 
 from .argument_names import named
 
@@ -138,7 +145,8 @@ def _results(node: Any, inputs: list[Any], values: dict[str, Any]) -> Sequence[A
 
 
 def _attribute(module: nn.Module, name: str) -> Any:
-    own = name in module._parameters or name in module._buffers or name in module._modules
+    slots = (own_parameters(module), own_buffers(module), child_modules(module))
+    own = any(name in each for each in slots)
     return getattr(module if own else vars(module)["scripted"], name)
 
 
@@ -177,10 +185,10 @@ def _computed(node: Any, inputs: list[Any]) -> Sequence[Any]:
     if kind == "aten::_convolution":  # of traces; the same as the public one and three flags
         found = _convolution(*inputs[:9])
     else:
-        schema = torch._C.parse_schema(node.schema())
+        schema = parse_schema(node.schema())
         packet = getattr(torch.ops.aten, schema.name.partition("::")[2])
         operator = getattr(packet, schema.overload_name or "default")
-        pairs = list(zip(operator._schema.arguments, inputs, strict=True))
+        pairs = list(zip(schema_of(operator).arguments, inputs, strict=True))
         found = operator(
             *(x for a, x in pairs if not a.kwarg_only),
             **{a.name: x for a, x in pairs if a.kwarg_only},

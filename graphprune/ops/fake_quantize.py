@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from graphprune.axes.layout import Layout
+from graphprune.ir.private_torch import schema_of
 
 from .call import Call
 from .facts import Result
@@ -67,7 +68,7 @@ def _if_enabled(
 def _observed(*args: Any, **kwargs: Any) -> Tensor:
     """Round by the scales that the operator derives from the ranges; it takes float32 only."""
     operator = aten.fused_moving_avg_obs_fake_quant.default
-    given: dict[str, Any] = {a.name: a.default_value for a in operator._schema.arguments}
+    given: dict[str, Any] = {a.name: a.default_value for a in schema_of(operator).arguments}
     given |= dict(zip(given, args, strict=False)) | kwargs
     x: Tensor = given["self"]
     written = ("running_min", "running_max", "scale")

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import OpOverload, TorchDispatchMode, schema_of
 
 __all__ = ["MIDDLE", "NORMAL", "FixedRandom", "fix_random_numbers", "random_calls"]
 
@@ -61,7 +61,7 @@ def _body(graph: fx.Graph, node: fx.Node) -> fx.Graph | None:
 
 def _draws(node: fx.Node) -> bool:
     operator = node.target
-    if not isinstance(operator, torch._ops.OpOverload):
+    if not isinstance(operator, OpOverload):
         return False
     switch = _SWITCHES.get(operator, "train")
     return bool(bind(node).get(switch, torch.Tag.nondeterministic_seeded in operator.tags))
@@ -99,7 +99,7 @@ class FixedRandom(TorchDispatchMode):
         """Run one operator call with fixed numbers in the place of what it draws."""
         if torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()):
             return func(*args, **kwargs)
-        given = {a.name: a.default_value for a in func._schema.arguments}
+        given = {a.name: a.default_value for a in schema_of(func).arguments}
         given |= dict(zip(given, args, strict=False)) | dict(kwargs)
         switch = _SWITCHES.get(func, "train")
         if given.get(switch):

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from graphprune.ir.private_torch import TorchDispatchMode, pytree
 
 from . import find
 from .fixed_random import FixedRandom

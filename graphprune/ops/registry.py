@@ -25,6 +25,7 @@ from torch import fx
 
 from graphprune.errors import InternalError
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import OpOverload
 
 from .call import Call
 from .facts import Result
@@ -128,7 +129,7 @@ def state_traits(*operators: Any, **traits: Any) -> None:
 
 def find(operator: Any) -> Rule | None:
     """Look up the rule of an operator; ``None`` if there is none."""
-    named = isinstance(operator, torch._ops.OpOverload)
+    named = isinstance(operator, OpOverload)
     return RULES.get(operator) or (RULES.get(operator.name()) if named else None)
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from graphprune.cut.baked_weights import baked_sources
+from graphprune.ir.private_torch import WeightNorm as ParametrizedWeightNorm
+from graphprune.ir.private_torch import forward_pre_hooks
 
 if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
@@ -95,7 +96,7 @@ def fill_computed(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor]
         if hooks:
             magnitude, direction = (getattr(layer, f"{weight.name}{end}") for end in ("_g", "_v"))
             _normalise(magnitude, direction, hooks[0].dim, value)
-        elif len(maps) == 1 and isinstance(maps[0], _WeightNorm):
+        elif len(maps) == 1 and isinstance(maps[0], ParametrizedWeightNorm):
             originals = _parametrizations(layer)[weight.name]
             magnitude, direction = map(originals.get_parameter, ("original0", "original1"))
             _normalise(magnitude, direction, maps[0].dim, value)
@@ -160,4 +161,4 @@ def _parametrizations(module: nn.Module) -> dict[str, parametrize.Parametrizatio
 
 
 def _weight_norms(module: nn.Module) -> list[WeightNorm]:
-    return [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)]
+    return [hook for hook in forward_pre_hooks(module).values() if isinstance(hook, WeightNorm)]

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.axes.polynomial import Polynomial
 from graphprune.errors import LoadError, OptionError, TraceError, first_line
 from graphprune.ir.nodes import size_hint
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, unlift, user_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.ops import passes_value_on

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.fixed_random import fix_random_numbers

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
-from torch._ops import HigherOrderOperator
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import VerifyError, first_line
 from graphprune.ir.nodes import is_continuous
+from graphprune.ir.private_torch import HigherOrderOperator, pytree
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import trainable_graph

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import ConvNd, ConvTransposeNd, NormBase, pytree
 from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.float64 import Float64Mode
@@ -132,7 +132,7 @@ def _update_sizes(layer: nn.Module) -> None:
             layer.out_features, layer.in_features = layer.weight.shape
         case nn.Embedding():
             layer.num_embeddings, layer.embedding_dim = layer.weight.shape
-        case nn.modules.batchnorm._NormBase():
+        case NormBase():
             sizes = [t for t in (layer.weight, layer.running_mean) if t is not None]
             layer.num_features = len(sizes[0])
         case nn.GroupNorm() if layer.weight is not None:
@@ -144,10 +144,10 @@ def _update_sizes(layer: nn.Module) -> None:
             layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
         case nn.PReLU():
             layer.num_parameters = len(layer.weight)
-        case nn.modules.conv._ConvTransposeNd():  # its groups are up to date already
+        case ConvTransposeNd():  # its groups are up to date already
             layer.in_channels = layer.weight.shape[0]
             layer.out_channels = layer.weight.shape[1] * layer.groups
-        case nn.modules.conv._ConvNd():
+        case ConvNd():
             layer.out_channels = layer.weight.shape[0]
             layer.in_channels = layer.weight.shape[1] * layer.groups
         case _:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import VerifyError
 from graphprune.ir.nodes import is_continuous
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import state, unlift
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import TraceError
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import (
     call_arguments,
     input_names,

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from graphprune.errors import ExportError, LoadError, OutputError, VerifyError, first_line
 from graphprune.io.files import writing
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.program import state
 from graphprune.ops import form_of, is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
@@ -153,11 +152,11 @@ def _written(node: fx.Node) -> list[fx.Node]:
     """Return the operands that a node may write into."""
     if node.op != "call_function":
         return list(node.all_input_nodes) if node.op.startswith("call") else []
-    if isinstance(node.target, torch._ops.OpOverload):
+    if isinstance(node.target, OpOverload):
         call = bind(node)
         written = [
             argument.name
-            for argument in node.target._schema.arguments
+            for argument in schema_of(node.target).arguments
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
         if node.target is BATCH_NORM and call["training"] is not False:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.ir.nodes import bind, is_continuous
+from graphprune.ir.private_torch import pytree
 from graphprune.ops import form_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.ir.nodes import is_comparable
+from graphprune.ir.private_torch import pytree
 from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import run
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, fx
 
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import OpOverload, schema_of
 from graphprune.ops import is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import scale_and_shift
@@ -154,9 +154,9 @@ def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
 def _overwritten(value: fx.Node, unless: fx.Node) -> bool:
     """Whether a reader other than ``unless`` may write into the value."""
     for user in value.users:
-        if user is unless or not isinstance(user.target, torch._ops.OpOverload):
+        if user is unless or not isinstance(user.target, OpOverload):
             continue
-        arguments = user.target._schema.arguments
+        arguments = schema_of(user.target).arguments
         if any(a.alias_info is not None and a.alias_info.is_write for a in arguments):
             return True
     return False

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.nodes import evaluate
+from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.program import state
 
 from .weight_views import base_of, part_of
@@ -179,12 +179,12 @@ class StagedRun:
 
 def _depends_on_order(node: fx.Node) -> bool:
     """Whether a call writes into a value that others may read, so that those before it must run first."""
-    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+    if not isinstance(node.target, OpOverload) or not schema_of(node.target).is_mutable:
         return False
     written = node.args[0]
     made = (
         isinstance(written, fx.Node)
-        and isinstance(written.target, torch._ops.OpOverload)
-        and all(result.alias_info is None for result in written.target._schema.returns)
+        and isinstance(written.target, OpOverload)
+        and all(result.alias_info is None for result in schema_of(written.target).returns)
     )
     return not made or len(written.users) > 1  # type: ignore[union-attr]

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.ir.nodes import is_continuous, shape
+from graphprune.ir.private_torch import pytree
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter, float64_type
 

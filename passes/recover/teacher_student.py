@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.fx.graph import CodeGen
-from torch.utils import _pytree as pytree
 
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError
 from graphprune.ir.nodes import is_comparable
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import fingerprint, unlift
 from graphprune.ir.program import state as tensors_of
 from graphprune.ir.tensors import fill_tensors

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.axes.labels import Axis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
+from graphprune.ir.private_torch import pytree
 from graphprune.passes.observe import Observations
 
 __all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]

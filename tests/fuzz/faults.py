@@ -83,6 +83,7 @@ class Place:
             with (self.folder / "messages").open("wb") as messages:
                 for stream in (1, 2):
                     os.dup2(messages.fileno(), stream)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # shells may ignore it
             disturb()
             code = main(self.arguments(budget))
         finally:
@@ -226,7 +227,7 @@ def _full_disk(place: Place, budget: str, generator: random.Random) -> Counter[s
     free = os.statvfs(place.folder)
     space = free.f_bavail * free.f_frsize
     if space > 1 << 26:
-        raise SystemExit("this needs a small file system: mount -t tmpfs -o size=4m tmpfs FOLDER")
+        raise SystemExit("this needs a small file system: mount -t tmpfs -o size=12m tmpfs FOLDER")
     needed = 2 * sum(path.stat().st_size for path in place.out.iterdir())
     filler = place.folder / "filler"
     try:

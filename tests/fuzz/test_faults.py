@@ -18,7 +18,7 @@ from tests.fuzz.faults import FAULTS, Place, _judged
 from tests.sources import ROOT
 
 TIMES = {"kill": 12, "memory": 6, "two-runs": 3, "clock": 2, "read-only": 1}
-SMALL_DISK = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@" --folder "$0"'
+SMALL_DISK = 'mount -t tmpfs -o size=12m tmpfs "$0" && exec "$@" --folder "$0"'
 
 
 def unshared() -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graphprune.errors import GraphpruneError, LoadError, first_line
+from graphprune.ir.private_torch import child_modules
 from graphprune.loading.argument_names import distinct, named
 
 from . import (
@@ -236,7 +237,7 @@ def _tensor(array: NDArray[Any], name: str) -> torch.Tensor:
 def _register(module: nn.Module, path: str, tensor: torch.Tensor) -> None:
     *owners, last = path.split(".")
     for owner in owners:
-        if owner not in module._modules:
+        if owner not in child_modules(module):
             module.add_module(owner, nn.Module())
         module = module.get_submodule(owner)
     if isinstance(tensor, nn.Parameter):

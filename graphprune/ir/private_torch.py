@@ -1,0 +1,137 @@
+"""All that is used of torch without being public, each with its reason.
+
+No other module uses a private name of torch, so that a new version can be looked through here. The
+test names what is gone. Names of ATen operators, as ``aten._softmax``, aren't meant: these are
+what programs consist of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._export.verifier import SpecViolationError
+from torch._ops import HigherOrderOperator, OpOverload
+from torch.nn.modules.batchnorm import _NormBase as NormBase
+from torch.nn.modules.conv import _ConvNd as ConvNd
+from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
+from torch.nn.utils.parametrizations import _WeightNorm as WeightNorm
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = [
+    "USES",
+    "ConvNd",
+    "ConvTransposeNd",
+    "HigherOrderOperator",
+    "NormBase",
+    "OpOverload",
+    "SpecViolationError",
+    "TorchDispatchMode",
+    "WeightNorm",
+    "child_modules",
+    "compiled_module",
+    "fill_module",
+    "forward_pre_hooks",
+    "keep_codegen",
+    "node_type",
+    "own_buffers",
+    "own_parameters",
+    "parse_schema",
+    "pytree",
+    "schema_of",
+    "sharded_markers",
+]
+
+USES: Mapping[str, str] = {
+    "torch._C.parse_schema": "TorchScript names operators by the text of their schemas",
+    "torch._dynamo.OptimizedModule": "what torch.compile returns has no public class",
+    "torch._export.verifier.SpecViolationError": "torch.export.load raises it for some damaged files",
+    "torch._ops.HigherOrderOperator": "the type of calls with subgraphs, such as torch.cond",
+    "torch._ops.OpOverload": "the type of calls in exported programs",
+    "torch._ops.OpOverload._schema": "names, defaults and mutability of an operator's arguments",
+    "torch.distributed._composable.contract.REGISTRY_KEY": "fully_shard marks modules by it",
+    "torch.distributed._composable.contract.STATE_KEY": "fully_shard marks modules by it",
+    "torch.fx.Graph._codegen": "copying a graph must keep the signature that torch.export gave it",
+    "torch.nn.Module._buffers": "setting a tensor of a graph that was never registered",
+    "torch.nn.Module._forward_pre_hooks": "the old weight_norm is a hook, and can't be asked for",
+    "torch.nn.Module._modules": "children whose names can't be attributes; copying without hooks",
+    "torch.nn.Module._parameters": "copying a module with whole parameters instead of shards",
+    "torch.nn.modules.batchnorm._NormBase": "the class of all layers with num_features",
+    "torch.nn.modules.conv._ConvNd": "the class of all convolutions",
+    "torch.nn.modules.conv._ConvTransposeNd": "the class of all transposed convolutions",
+    "torch.nn.utils.parametrizations._WeightNorm": "the parametrisation that weight_norm registers",
+    "torch.utils._python_dispatch.TorchDispatchMode": "changing every operator that a module calls",
+    "torch.utils._pytree": "the trees by which torch.export flattens inputs and outputs",
+    "torch.utils._pytree._get_node_type": "whether torch.export opens a value or takes it whole",
+}
+"""What is used -> why there is no other way."""
+
+_SHARDED = ("_is_fsdp_managed_module", "_fsdp_use_orig_params")
+"""Attributes that ``fully_shard`` sets, beside its two keys."""
+
+
+def schema_of(operator: OpOverload) -> torch.FunctionSchema:
+    """Return the schema of an operator: its arguments and results."""
+    return operator._schema
+
+
+def parse_schema(text: str) -> Any:
+    """Parse the text of a schema."""
+    return torch._C.parse_schema(text)
+
+
+def node_type(tree: Any) -> Any:
+    """Return the type by which pytrees know a value, which may be none that they open."""
+    return pytree._get_node_type(tree)
+
+
+def compiled_module(model: nn.Module) -> nn.Module | None:
+    """Return what ``torch.compile`` wrapped; ``None`` if it isn't such a wrapper."""
+    from torch._dynamo import OptimizedModule  # slow to import
+
+    return model._orig_mod if isinstance(model, OptimizedModule) else None
+
+
+def sharded_markers() -> frozenset[str]:
+    """Names of the attributes by which ``fully_shard`` marks a module."""
+    from torch.distributed._composable.contract import REGISTRY_KEY, STATE_KEY
+
+    return frozenset({STATE_KEY, REGISTRY_KEY, *_SHARDED})
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """Return the parameters of a module itself, to read or to change."""
+    return module._parameters
+
+
+def own_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    """Return the buffers of a module itself, to read or to change."""
+    return module._buffers
+
+
+def child_modules(module: nn.Module) -> dict[str, nn.Module | None]:
+    """Return the children of a module, to read or to change."""
+    return module._modules
+
+
+def fill_module(
+    module: nn.Module,
+    parameters: dict[str, nn.Parameter | None],
+    buffers: dict[str, torch.Tensor | None],
+    children: dict[str, nn.Module | None],
+) -> None:
+    """Give a module parameters, buffers and children of its own in the place of those it has."""
+    module._parameters, module._buffers, module._modules = parameters, buffers, children
+
+
+def forward_pre_hooks(module: nn.Module) -> Mapping[int, Callable[..., Any]]:
+    """Return what runs before a module's forward."""
+    return module._forward_pre_hooks
+
+
+def keep_codegen(graph: fx.Graph, source: fx.Graph) -> None:
+    """Give a graph the generated signature of another."""
+    graph.set_codegen(source._codegen)
