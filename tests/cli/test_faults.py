@@ -20,11 +20,13 @@ from graphprune.errors import ExportError, LoadError, ResourceError
 from tests.cli.conftest import Ran, environment, expect
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from graphprune.cli import output
 from graphprune.cli.faults import ending_cleanly
 
+for each in (signal.SIGTERM, signal.SIGHUP):  # the parent may ignore them, as nohup does
+    signal.signal(each, signal.SIG_DFL)
 with ending_cleanly(), output.new_folder(Path(sys.argv[1]), force=True) as folder:
     (folder / "model.pt").write_text("half")
     print("ready", flush=True)
