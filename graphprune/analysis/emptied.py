@@ -21,6 +21,7 @@ from torch import fx
 
 from graphprune.axes.labels import Axis
 from graphprune.ir.nodes import bind, source_line
+from graphprune.ir.private_torch import OpOverload, schema_of
 from graphprune.ops import form_of, passes_value_on, traits_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.norm import BATCH_NORM
@@ -122,7 +123,7 @@ def broadcasts(node: fx.Node, constant: fx.Node) -> bool:
 
 def writes(node: fx.Node) -> bool:
     """Whether a call writes into its first operand."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+    return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
 
 
 def functional(node: fx.Node) -> Any:
