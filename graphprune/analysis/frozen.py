@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Labels
 from graphprune.ir.nodes import source_line
+from graphprune.ir.whole_node import WHOLE_NODE, node_name
 
 if TYPE_CHECKING:
     from torch import fx
@@ -224,8 +225,13 @@ def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
 
 
 def operator_of(node: fx.Node) -> str:
-    """Name the operator that a node calls, ``aten.relu.default``, or the kind of node it is."""
+    """Name the operator that a node calls, ``aten.relu.default``, or the kind of node it is.
+
+    What runs whole in onnxruntime is named as the ONNX file names it.
+    """
     target: Any = node.target
+    if target is WHOLE_NODE:
+        return node_name(str(node.args[1]))
     if node.op != "call_function":
         return node.op
     return target.__name__ if isinstance(target, FunctionType) else str(target)

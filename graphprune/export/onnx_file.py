@@ -25,6 +25,7 @@ class OnnxFile:
         counts: name of a list of numbers that is known on the example inputs, such as sizes -> how
             many they are.
         check: of the program against the file in onnxruntime.
+        whole: what a node is called that onnxruntime runs in the program too -> why no rule computes it.
     """
 
     data: bytes = field(repr=False)
@@ -32,3 +33,18 @@ class OnnxFile:
     tensors: Mapping[str, str] = field(repr=False)
     counts: Mapping[str, int] = field(repr=False)
     check: OnnxCheck
+    whole: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say which nodes stay as they are, for the report; empty if there are none."""
+        if not self.whole:
+            return ()
+        listed = "; ".join([*self.whole.values()][:_LISTED])
+        more = f"; and {len(self.whole) - _LISTED} more" if len(self.whole) > _LISTED else ""
+        said = "of the file's nodes stay as they are, with all that they touch"
+        return (f"{len(self.whole)} {said}: {listed}{more}",)
+
+
+_LISTED = 5
+"""How many nodes a note lists."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphprune.errors import ExportError, LoadError, OptionError, innermost
+from graphprune.ir.ort import runtime_errors
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -146,13 +146,6 @@ class Timed:
             return time.perf_counter() - start
         except runtime_errors() as failure:
             raise cannot_run(failure) from failure
-
-
-def runtime_errors() -> tuple[type[Exception], ...]:
-    """List the classes of onnxruntime's errors, which share no base class."""
-    states = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    found = (value for value in vars(states).values() if isinstance(value, type))
-    return tuple(value for value in found if issubclass(value, Exception))
 
 
 def cannot_run(failure: Exception) -> ExportError:

@@ -28,6 +28,7 @@ from . import (
     reduce,
     shape,
     spectral,
+    whole_node,
 )
 from .call import Call
 from .facts import Facts
@@ -65,6 +66,7 @@ FAMILIES = (
     reduce,
     shape,
     spectral,
+    whole_node,
 )
 """Modules of rules, one for each family of operators."""
 

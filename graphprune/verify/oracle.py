@@ -19,6 +19,7 @@ from graphprune.errors import VerifyError
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import state, unlift
+from graphprune.ir.whole_node import alike_results
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 from graphprune.pipeline import RunFact
@@ -127,14 +128,14 @@ def verify(
     for grow, wide, narrow in rounds:
         inputs = random_inputs(cut.dense, grow, seed + grow)
         batches.append(leading_size(inputs))
-        expected = run(MaskedInterpreter(cut, wide), inputs)
-        got = run(Float64Interpreter(module, narrow), inputs)
+        with alike_results():
+            expected = run(MaskedInterpreter(cut, wide), inputs)
+            got = run(Float64Interpreter(module, narrow), inputs)
         perturbed = bool(wide) and all_finite(expected)
         if wide and not perturbed:  # too much to prove anything
-            expected, got = (
-                run(MaskedInterpreter(cut), inputs),
-                run(Float64Interpreter(module, unrounded_constants(cut, module)), inputs),
-            )
+            with alike_results():
+                expected = run(MaskedInterpreter(cut), inputs)
+                got = run(Float64Interpreter(module, unrounded_constants(cut, module)), inputs)
         runs.append(CutRun(program, module, grow, perturbed, got))
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
@@ -220,9 +221,9 @@ def verify_unchanged(
     for grow in size_growths(before):
         inputs = random_inputs(before, grow, seed + grow)
         batches.append(leading_size(inputs))
-        worst = max(
-            worst, error(run(Float64Interpreter(new), inputs), run(Float64Interpreter(old), inputs))
-        )
+        with alike_results():
+            got, expected = (run(Float64Interpreter(each), inputs) for each in (new, old))
+        worst = max(worst, error(got, expected))
     return _judge(Verdict(worst, tolerance, tuple(batches)), "program before the rewrite")
 
 

@@ -78,7 +78,9 @@ class Result:
             file: as ``load`` gives it, with the check of the program against it.
         """
         report = replace(
-            self.report, traced=file.check.to_report() | {"reference": "file", "note": ""}
+            self.report,
+            traced=file.check.to_report() | {"reference": "file", "note": ""},
+            notes=(*self.report.notes, *file.notes),
         )
         return replace(self, onnx_file=file, report=report)
 

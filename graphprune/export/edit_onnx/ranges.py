@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .editor import Editor
+from .editor import EditError, Editor
 
 if TYPE_CHECKING:
     import onnx
@@ -60,9 +60,18 @@ class Ranges:
         Args:
             arguments: of ``aten.slice``, with whole numbers.
             pinned: replace computed bounds as well, where there is but one axis.
+
+        Raises:
+            EditError: if it isn't known which of the ranges it is.
         """
+        axis = arguments["dim"] % self.rank
         order = range(self.count) if self.axes is None else [a % self.rank for a in self.axes]
-        place = list(order).index(arguments["dim"] % self.rank)
+        if axis in order:
+            place = list(order).index(axis)
+        elif self.count == 1:  # the file computes which axis it is
+            place, order = 0, [axis]
+        else:
+            raise EditError("one of several ranges changes, on axes that the file computes")
         empty = (0,) if pinned and self.count == 1 else None
         starts, ends = self.starts or empty, self.ends or empty
         axes, steps = self.axes, self.steps

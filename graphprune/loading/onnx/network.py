@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphprune.errors import GraphpruneError, LoadError, first_line
 from graphprune.ir.private_torch import child_modules
@@ -30,7 +31,8 @@ from . import (
 from .bodies import all_nodes
 from .operators import OPERATORS, Body, Node, OnnxOperator, unsupported
 from .read_graph import Graph
-from .values import MAX_KNOWN, Known, Value
+from .values import MAX_ELEMENTS, MAX_KNOWN, Known, Value
+from .whole_nodes import WholeNodes
 
 __all__ = ["Network"]
 
@@ -69,11 +71,19 @@ class Network(nn.Module):
         graph: what to compute.
         title: name of the file, shown where a source line would be: the third call of the
             graph is ``title:3``.
+        whole: the nodes that onnxruntime computes; by default none is known yet.
         leave_out: names of stored tensors that nothing reads.
     """
 
-    def __init__(self, graph: Graph, title: str, leave_out: Container[str] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        title: str,
+        whole: WholeNodes | None = None,
+        leave_out: Container[str] = (),
+    ) -> None:
         super().__init__()
+        self.whole = whole or WholeNodes(graph.data)
         self._graph = graph
         self._outputs = graph.outputs
         self._known: dict[str, Known] = {}
@@ -97,6 +107,19 @@ class Network(nn.Module):
             values = self._values(inputs)
         return {name: v.items.size for name, v in values.items() if isinstance(v, Known)}
 
+    def try_nodes(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Run on real values; what no entry of the table computes runs in onnxruntime, and is noted.
+
+        Raises:
+            LoadError: if onnxruntime can't run such a node either.
+        """
+        self.whole.on_trial = True
+        try:
+            with torch.no_grad():
+                self._values(inputs)
+        finally:
+            self.whole.on_trial = False
+
     def _run(self, *inputs: torch.Tensor) -> Any:
         values = self._values(inputs)
         results = [values[name] for name in self._outputs]
@@ -114,7 +137,7 @@ class Network(nn.Module):
             values[name] = tensor if number is None else replace(number, stored=tensor)
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         # One line of code for each node, so that errors and reports can name it.
-        exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values)})
+        exec(self._lines, {"step": lambda i: _step(self._graph.nodes[i], values, self.whole)})
         return values
 
     @property
@@ -156,27 +179,61 @@ class _Values(dict[str, "Value"]):
         return super().__getitem__(name)
 
 
-def _step(node: Node, values: dict[str, Value]) -> None:
+def _step(node: Node, values: dict[str, Value], whole: WholeNodes) -> None:
     if node.operator == "Constant":
         return  # stored
+    if whole.on_trial:
+        _check_sizes(node, values, whole)
+    elif node in whole:
+        values.update(whole.call(node, values))
+        return
+    try:
+        results = _computed(node, values, whole)
+    except GraphpruneError as refusal:
+        if not whole.on_trial:
+            raise
+        values.update(whole.try_(node, values, refusal))
+        return
+    pairs = zip(node.outputs, results, strict=False)
+    values.update((name, result) for name, result in pairs if name)
+
+
+def _computed(node: Node, values: dict[str, Value], whole: WholeNodes) -> tuple[Value, ...]:
+    """Compute a node by its entry of the table."""
     if (entry := OPERATORS.get(node.operator)) is None:
-        raise unsupported({node.operator: node.name})  # in a branch, which is known only now
+        raise unsupported({node.operator: node.name})
     try:
         inputs = [values[name] if name else None for name in node.inputs]
-        runner = [lambda body, given: _run_body(body, given, values)] if entry.bodies else []
+        runner = [lambda body, given: _run_body(body, given, values, whole)] if entry.bodies else []
         found = entry.compute(node, *runner, *inputs)
     except GraphpruneError:
         raise
     except _ERRORS as error:
         raise LoadError(f"{node} fails: {first_line(error)}") from error
-    results = found if isinstance(found, tuple) else (found,)
-    values.update(zip((n for n in node.outputs if n), results, strict=False))
+    return found if isinstance(found, tuple) else (found,)
 
 
-def _run_body(body: Body, inputs: Sequence[Value], values: dict[str, Value]) -> list[Value]:
+def _check_sizes(node: Node, values: dict[str, Value], whole: WholeNodes) -> None:
+    """Find the sizes of what a node makes, before it is computed: a hostile file states huge ones."""
+    entry = OPERATORS.get(node.operator)
+    if entry is None or entry.bodies:
+        return
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            results = _computed(node, values, whole)
+    except GraphpruneError:
+        return
+    for result in results:
+        if isinstance(result, torch.Tensor) and result.numel() > MAX_ELEMENTS:
+            raise LoadError(f"a result of {node} has {result.numel():.3g} elements")
+
+
+def _run_body(
+    body: Body, inputs: Sequence[Value], values: dict[str, Value], whole: WholeNodes
+) -> list[Value]:
     values.update(zip(body.inputs, inputs, strict=True))
     for node in body.nodes:
-        _step(node, values)
+        _step(node, values, whole)
     return [values[name] for name in body.outputs]
 
 
@@ -271,5 +328,5 @@ def _own(part: str) -> str:
 
 
 _RESERVED = {
-    *vars(nn.Module()), "forward", "unread", "_graph", "_outputs", "_known", "_stored", "_read", "_lines"
+    *vars(nn.Module()), "forward", "unread", "whole", "_graph", "_outputs", "_known", "_stored", "_read", "_lines"
 }  # fmt: skip

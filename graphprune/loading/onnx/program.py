@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from .bodies import bodies_of
 from .examples import examples as example_inputs
 from .network import Network
 from .open_axes import attempts
+from .other_inputs import other_inputs
 from .read_graph import Graph, read_graph
 from .values import MAX_ELEMENTS
 
@@ -61,7 +64,7 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     program = _exported(network, graph, inputs)
     if any(map(bodies_of, graph.nodes)) and network.unread:
         # The weights of branches that aren't taken.
-        network = Network(graph, path.name, network.unread).eval()
+        network = Network(graph, path.name, network.whole, network.unread).eval()
         program = _exported(network, graph, inputs)
     _check_sizes(program, path)
     check = _prove(graph, program, path)
@@ -75,7 +78,14 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
     names = IONames(inputs_, graph.outputs, dims, graph.opset)
     return Imported(
         program,
-        OnnxFile(graph.data, names, network.paths, network.counts(user_inputs(program)), check),
+        OnnxFile(
+            graph.data,
+            names,
+            network.paths,
+            network.counts(user_inputs(program)),
+            check,
+            network.whole.reasons,
+        ),
     )
 
 
@@ -90,19 +100,60 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> OnnxCheck:
 
 
 def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
-    """Export with every dimension dynamic that the file leaves open, or else with fewer."""
+    """Export with every dimension dynamic that the file leaves open, or else with fewer.
+
+    The first refusal of a node leads to a trial: what no entry of the table computes stays whole.
+    """
     failure: BaseException | None = None
-    for attempt in attempts(graph, inputs):
+    tried = bool(network.whole.reasons)
+    ways = deque(attempts(graph, inputs))
+    examples = {tuple(x.shape for x in way.inputs): way.inputs for way in reversed(ways)}
+    while ways:
+        attempt = ways.popleft()
         try:
             with silence_torch():
                 program = torch.export.export(network, attempt.inputs, dynamic_shapes=attempt.dims)
                 _run_larger(program)
                 return program
         except (GraphpruneError, *FORWARD_ERRORS) as error:
-            failure = error
+            failure = failure if isinstance(failure, GraphpruneError) else error
+        if isinstance(failure, GraphpruneError) and not tried:
+            tried = True
+            failure = _try_nodes(network, graph, list(examples.values())) or failure
+            if network.whole.reasons:
+                ways.appendleft(attempt)
     if isinstance(failure, GraphpruneError):
         raise failure
     raise LoadError(f"the ONNX model can't be read: {first_line(failure)}") from failure
+
+
+def _try_nodes(
+    network: Network, graph: Graph, examples: Sequence[tuple[torch.Tensor, ...]]
+) -> GraphpruneError | None:
+    """Find the nodes that stay whole, with the sizes of their results.
+
+    Args:
+        network: runs the graph.
+        graph: the file's.
+        examples: ways to choose open sizes, of which not all need fit the network.
+
+    Returns:
+        Why none of the examples runs, if so.
+    """
+    failure: GraphpruneError | None = None
+    for inputs in examples:
+        try:
+            network.try_nodes(inputs)
+        except GraphpruneError as error:
+            failure = failure or error
+            network.whole.forget()
+            continue
+        if network.whole.reasons:
+            for other in (*examples, *other_inputs(graph, inputs)):
+                with suppress(GraphpruneError):  # these sizes may not fit the network
+                    network.try_nodes(other)
+        return None
+    return failure
 
 
 def _run_larger(program: ExportedProgram) -> None:

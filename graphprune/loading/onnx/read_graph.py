@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError, first_line
 
 from .bodies import graphs_of, hoist
-from .operators import OPERATORS, Body, Node, unsupported
+from .operators import Body, Node
 
 if TYPE_CHECKING:
     import onnx
@@ -83,7 +83,6 @@ def read_graph(path: Path) -> Graph:
     weights = {t.name: _array(t) for t in model.graph.initializer}
     opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
     nodes = tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node))
-    _supported(model)
     inputs = tuple(_input(v) for v in model.graph.input if v.name not in weights)
     outputs = tuple(v.name for v in model.graph.output)
     if not outputs or not inputs:
@@ -257,27 +256,6 @@ def _attribute(proto: onnx.AttributeProto, opset: int) -> Any:
         return helper.get_attribute_value(proto)
     except ValueError as error:
         raise LoadError(f"attribute {proto.name!a:.80} can't be read") from error
-
-
-def _supported(model: onnx.ModelProto) -> None:
-    """Refuse operators without a table entry; all of them are named at once."""
-    missing: dict[str, str] = {}
-    for node in _certain(model.graph.node):
-        own = node.domain in {"", "ai.onnx"}
-        kind = node.op_type if own else f"{node.domain}.{node.op_type}"
-        if kind not in {"Constant", *OPERATORS}:
-            missing.setdefault(kind, node.name or (node.output[0] if node.output else ""))
-    if missing:
-        raise unsupported(missing)
-
-
-def _certain(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
-    """Iterate over the calls that run: all, but those of the branches of an If, of which one isn't taken."""
-    for node in nodes:
-        yield node
-        if node.op_type != "If":
-            for graph in graphs_of(node):
-                yield from _certain(graph.node)
 
 
 def _input(value: onnx.ValueInfoProto) -> Input:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from graphprune.export.edit_onnx.editor import Editor
+from graphprune.export.edit_onnx.editor import EditError, Editor
 from graphprune.export.edit_onnx.ranges import Ranges
 
 pytestmark = pytest.mark.onnx
@@ -61,3 +61,18 @@ def test_computed_bounds_stay_unless_they_are_pinned(pinned: bool) -> None:
     starts = made.numbers(node.input[1])
     assert starts is not None
     assert starts.tolist() == [1]
+
+
+def test_a_single_range_on_a_computed_axis_is_the_one_that_changes() -> None:
+    made = editor("inputs", 13, starts=[2], ends=[9], axes=[])
+    node = made.graph.node[0]
+    Ranges.of(made, node, 4).replaced(NEW, pinned=False).write(made, node)
+    numbers = [made.numbers(name) for name in node.input[1:3]]
+    assert [n.tolist() for n in numbers if n is not None] == [[1], [5]]
+
+
+def test_one_of_several_ranges_on_computed_axes_is_refused() -> None:
+    made = editor("inputs", 13, starts=[2, 0], ends=[9, 3], axes=[])
+    ranges = Ranges.of(made, made.graph.node[0], 4)
+    with pytest.raises(EditError, match="one of several ranges"):
+        ranges.replaced(NEW | {"dim": 2}, pinned=False)

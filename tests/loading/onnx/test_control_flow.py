@@ -12,7 +12,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.errors import LoadError
 from graphprune.ir.program import dynamic_dims
 from graphprune.loading.onnx import import_onnx
 from tests.loading.onnx.helpers import saved
@@ -112,18 +111,19 @@ def test_a_branch_may_hand_on_a_value_from_around_it(tmp_path: Path) -> None:
         node("If", ["flag"], ["c"], then_branch=same, else_branch=other),
         node("Relu", ["c"], ["y"]),
     ]
-    import_onnx(saved(model(*nodes, weights={"flag": True}), tmp_path))
-    with pytest.raises(LoadError, match="no support for the ONNX operator Hardmax"):
-        import_onnx(saved(model(*nodes, weights={"flag": False}), tmp_path))
+    assert not whole_of(model(*nodes, weights={"flag": True}), tmp_path)
+    assert "Hardmax" in whole_of(model(*nodes, weights={"flag": False}), tmp_path)
 
 
-def test_a_computed_condition_is_named(tmp_path: Path) -> None:
+def whole_of(model: onnx.ModelProto, folder: Path) -> str:
+    """The reasons why nodes stay whole."""
+    return "; ".join(import_onnx(saved(model, folder)).file.whole.values())
+
+
+def test_a_computed_condition_stays_with_both_branches(tmp_path: Path) -> None:
     condition = [node("ReduceMax", ["x"], ["m"], keepdims=0), node("Greater", ["m", "z"], ["flag"])]
-    with pytest.raises(
-        LoadError, match="If node 'choose': its condition 'flag' is computed while the model runs"
-    ) as caught:
-        import_onnx(saved(choice(condition, z=np.float32(0)), tmp_path))
-    assert "as a constant" in caught.value.hint
+    reasons = whole_of(choice(condition, z=np.float32(0)), tmp_path)
+    assert "If node 'choose': its condition 'flag' is computed while the model runs" in reasons
 
 
 def loop(
@@ -193,17 +193,15 @@ def test_a_loop_of_a_known_number_of_steps(
     assert [(g.width, len(g.keep) < 16) for g in result.plan.groups] == [(16, True)]
 
 
-def test_loops_that_cannot_be_written_out_are_named(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="Loop node 'refine': a loop of more than 256 steps"):
-        import_onnx(saved(loop("many"), tmp_path))
+def test_loops_that_cannot_be_written_out_stay_whole(tmp_path: Path) -> None:
+    many = "Loop node 'refine': a loop of more than 256 steps"
+    assert many in whole_of(loop("many"), tmp_path)
     open_ended = loop("n")
     open_ended.graph.input.append(value("n", INT, []))
-    with pytest.raises(LoadError, match="Loop node 'refine': the number of its steps, 'n', isn't"):
-        import_onnx(saved(open_ended, tmp_path))
+    assert "the number of its steps, 'n', isn't" in whole_of(open_ended, tmp_path)
     asked = loop("three", condition="go_on")
     asked.graph.input.append(value("go_on", BOOL, []))
-    with pytest.raises(LoadError, match="Loop node 'refine': its condition 'go_on' is computed"):
-        import_onnx(saved(asked, tmp_path))
+    assert "its condition 'go_on' is computed" in whole_of(asked, tmp_path)
 
 
 def cell(axis: int = 0, **attributes: Any) -> onnx.ModelProto:

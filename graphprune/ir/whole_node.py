@@ -1,0 +1,237 @@
+"""The operator ``graphprune::onnx_node``: a node of an ONNX file that onnxruntime runs as it stands.
+
+It takes the place of nodes that no ATen call computes. A call holds its node as a model of one node, with the
+sizes that trial runs have shown, so a program needs nothing beside this package and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import zlib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.errors import LoadError, OptionError, innermost
+from graphprune.ir.ort import plain_session, runtime_errors
+
+from .observed_sizes import ObservedRun, result_sizes
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+__all__ = [
+    "WHOLE_NODE",
+    "alike_results",
+    "node_macs",
+    "node_name",
+    "packed",
+    "run_arrays",
+    "run_in_float64",
+]
+
+SECONDS = 60
+"""Most seconds of one run: a file may hold a loop that never ends."""
+
+_NAME, _RUNS = "graphprune.node", "graphprune.runs"
+"""Keys of a model's metadata: what the node is called, and the sizes and costs of runs."""
+
+_ALIKE = 1e-9
+"""Relative difference up to which two inputs in float64 count as the same."""
+
+_REMEMBERED = 2
+"""How many runs of each call are remembered: of the two programs that are compared."""
+
+
+def packed(model: onnx.ModelProto, name: str, runs: Sequence[ObservedRun]) -> str:
+    """Write a model of one node as the text that the operator takes.
+
+    Args:
+        model: whose inputs and outputs state their element types. It gets metadata.
+        name: what reports call the node.
+        runs: the sizes that were observed.
+    """
+    from onnx import helper
+
+    listed = [[run.inputs, run.outputs, run.macs] for run in runs]
+    helper.set_model_props(model, {_NAME: name, _RUNS: json.dumps(listed)})
+    data = model.SerializeToString(deterministic=True)
+    return base64.b85encode(zlib.compress(data)).decode()
+
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A packed node, read.
+
+    Attributes:
+        session: runs it.
+        name: what reports call it.
+        inputs: element types by name.
+        outputs: element types.
+        runs: the sizes that were observed.
+    """
+
+    session: onnxruntime.InferenceSession
+    name: str
+    inputs: dict[str, np.dtype[Any]]
+    outputs: tuple[torch.dtype, ...]
+    runs: tuple[ObservedRun, ...]
+
+
+@lru_cache(maxsize=256)
+def _unpacked(text: str) -> _Node:
+    import onnx
+    from onnx import helper
+
+    data = zlib.decompress(base64.b85decode(text))
+    model = onnx.ModelProto.FromString(data)
+    props = {each.key: each.value for each in model.metadata_props}
+    kinds = [
+        {v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type) for v in values}
+        for values in (model.graph.input, model.graph.output)
+    ]
+    runs = tuple(
+        ObservedRun(tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), macs)
+        for inputs, outputs, macs in json.loads(props[_RUNS])
+    )
+    outputs = tuple(torch.from_numpy(np.empty(0, kind)).dtype for kind in kinds[1].values())
+    return _Node(plain_session(data), props[_NAME], kinds[0], outputs, runs)
+
+
+def node_macs(text: str, sizes: Sequence[Sequence[int]]) -> int:
+    """Read how many multiply-accumulates a call makes on inputs of these sizes; 0 if none was observed."""
+    given = tuple(map(tuple, sizes))
+    return next((run.macs for run in _unpacked(text).runs if run.inputs == given), 0)
+
+
+def node_name(text: str) -> str:
+    """Read what reports call the node of a call."""
+    return _unpacked(text).name
+
+
+def run_arrays(session: onnxruntime.InferenceSession, arrays: dict[str, NDArray[Any]]) -> list[Any]:
+    """Run a session for a limited time.
+
+    Args:
+        session: what to run.
+        arrays: inputs by name.
+
+    Raises:
+        LoadError: if onnxruntime can't, or it takes too long.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    timer = threading.Timer(SECONDS, lambda: setattr(options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        return list(session.run(None, arrays, options))
+    except runtime_errors() as failure:
+        raise LoadError(f"onnxruntime can't run it: {innermost(failure):.200}") from failure
+    finally:
+        timer.cancel()
+
+
+@torch.library.custom_op("graphprune::onnx_node", mutates_args=())
+def _onnx_node(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Tensor]:
+    """Run a node of an ONNX file in onnxruntime."""
+    node = _unpacked(model)
+    arrays = {
+        name: np.asarray(x.detach().cpu().numpy(), dtype=kind)
+        for (name, kind), x in zip(node.inputs.items(), inputs, strict=True)
+    }
+    try:
+        made = run_arrays(node.session, arrays)
+    except LoadError as failure:
+        raise LoadError(f"{node.name}: {failure.message}") from failure
+    device = inputs[0].device
+    return [torch.from_numpy(np.array(y, order="C")).to(device) for y in made]
+
+
+@_onnx_node.register_fake
+def _sizes(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Tensor]:
+    node = _unpacked(model)
+    unknown = torch.library.get_ctx().new_dynamic_size
+    sizes = result_sizes(node.name, node.runs, [x.shape for x in inputs], unknown)
+    return [
+        inputs[0].new_empty(each, dtype=dtype)
+        for each, dtype in zip(sizes, node.outputs, strict=True)
+    ]
+
+
+def _no_gradient(context: Any, *gradients: Any) -> Any:
+    raise OptionError(
+        f"{context.name} runs in onnxruntime, which gives no gradient",
+        hint="choose a criterion and a repair that don't train",
+    )
+
+
+def _remember_name(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.name = node_name(inputs[1])
+
+
+_onnx_node.register_autograd(_no_gradient, setup_context=_remember_name)
+
+WHOLE_NODE: Any = torch.ops.graphprune.onnx_node.default
+"""``(Tensor[] inputs, str model) -> Tensor[]``"""
+
+_Remembered = dict[str, list[tuple[list[torch.Tensor], list[torch.Tensor]]]]
+_remembered: ContextVar[_Remembered | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def alike_results() -> Generator[None]:
+    """Give the same results for the same inputs in float64, up to what float64 rounds.
+
+    onnxruntime computes such a node in float32 only. Of two programs that agree up to the node, the inputs
+    might be rounded to either side there; then nothing after it could be compared in float64.
+    """
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def run_in_float64(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Tensor]:
+    """Run the operator on inputs in float64, which onnxruntime gets in the node's own types.
+
+    Args:
+        inputs: of the node.
+        model: the packed node.
+
+    Returns:
+        Its results, floats among them in float64.
+    """
+    remembered = _remembered.get()
+    for before, results in remembered.get(model, ()) if remembered is not None else ():
+        if all(map(_alike, inputs, before)):
+            return [y.clone() for y in results]
+    made: list[torch.Tensor] = WHOLE_NODE(list(inputs), model)
+    results = [y.double() if y.is_floating_point() else y for y in made]
+    if remembered is not None:
+        runs = remembered.setdefault(model, [])
+        runs.append(([x.clone() for x in inputs], [y.clone() for y in results]))
+        del runs[:-_REMEMBERED]
+    return results
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or not a.is_floating_point() or not a.numel():
+        return torch.equal(a, b)
+    if not torch.equal(a.isnan(), b.isnan()):
+        return False
+    scale = max(float(b.nan_to_num().abs().max()), 1e-12)
+    return float((a - b).nan_to_num().abs().max()) <= _ALIKE * scale

@@ -1,0 +1,240 @@
+"""Nodes that no entry of the table computes: they run whole in onnxruntime, and stay in the file.
+
+While a graph is run on trial, each such node runs in onnxruntime on the values that it reads, which shows
+the types and sizes of its results. ``torch.export`` then meets one call of ``ir/whole_node.py`` in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphprune.errors import GraphpruneError, LoadError, innermost
+from graphprune.ir.observed_sizes import ObservedRun
+from graphprune.ir.ort import plain_session, runtime_errors
+from graphprune.ir.whole_node import WHOLE_NODE, packed, run_arrays
+
+from .bodies import bodies_of
+from .node_macs import count_macs
+from .one_node import NodeSource, numbers_of, type_number
+from .operators import Body, Node
+from .values import MAX_ELEMENTS, Known, Value, tensor
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["WholeNodes"]
+
+MAX_RUNS = 64
+"""Most trial runs of a node that are kept: a node in a loop runs at every step."""
+
+_RANDOM = frozenset({
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+})  # fmt: skip
+"""Operators that give other results every time, so nothing can be compared after them."""
+
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class _Trial:
+    """What was seen of a node.
+
+    Attributes:
+        types: numbers of the element types of its results.
+        runs: the values that were read, the sizes of the results, and the multiply-accumulates.
+    """
+
+    types: tuple[int, ...]
+    runs: list[tuple[dict[str, Value], Shapes, int]] = field(default_factory=list[Any])
+
+
+_HINT = "bring the model as .pt2 or as PyTorch code"
+
+
+class WholeNodes:
+    """The nodes of a graph that onnxruntime computes.
+
+    Args:
+        data: the model, in which no name is given twice.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._trials: dict[tuple[str, ...], _Trial] = {}
+        self._reasons: dict[str, str] = {}
+        self.on_trial = False
+
+    def forget(self) -> None:
+        """Forget all nodes that were tried."""
+        self._trials.clear()
+        self._reasons.clear()
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """What each node is called -> why no entry of the table computes it."""
+        return dict(self._reasons)
+
+    @cached_property
+    def _source(self) -> NodeSource:
+        return NodeSource.of(self._data)
+
+    def __contains__(self, node: Node) -> bool:
+        return node.outputs in self._trials
+
+    def call(self, node: Node, values: Mapping[str, Value]) -> dict[str, torch.Tensor]:
+        """Call the operator that runs a node which was tried before.
+
+        Args:
+            node: of the graph, or of a body.
+            values: all that are known at that place, by name.
+        """
+        trial = self._trials[node.outputs]
+        read = {name: values[name] for name in self._source.reads(node.outputs)}
+        inputs, constants = _split(read)
+        runs = [
+            ObservedRun(tuple(_sizes(seen[name]) for name in inputs), sizes, macs)
+            for seen, sizes, macs in trial.runs
+            if all(_same(seen[name], value) for name, value in constants.items())
+        ]
+        types = {name: type_number(value.dtype) for name, value in inputs.items()}
+        stored = {name: numbers_of(value) for name, value in constants.items()}
+        model = self._source.model_of(node.outputs, types, stored, trial.types)
+        text = packed(model, str(node), list(dict.fromkeys(runs)))
+        made = WHOLE_NODE([tensor(value) for value in inputs.values()], text)
+        return dict(zip(filter(None, node.outputs), made, strict=True))
+
+    def try_(
+        self, node: Node, values: Mapping[str, Value], refusal: GraphpruneError
+    ) -> dict[str, torch.Tensor]:
+        """Run a node in onnxruntime, and note what it gives.
+
+        Args:
+            node: of the graph, or of a body.
+            values: all that are known at that place, by name; none of them symbolic.
+            refusal: why no entry of the table computes it.
+
+        Raises:
+            GraphpruneError: the refusal, where onnxruntime can't compute it either.
+        """
+        if _draws(node) or not (reads := self._source.reads(node.outputs)):
+            raise refusal
+        read = {name: values[name] for name in reads}
+        try:
+            session, arrays = self._opened(node, read)
+        except (LoadError, TypeError, KeyError) as error:  # or a type that numpy or torch lacks
+            also = f"; {error.message}" if isinstance(error, LoadError) else ""
+            raise LoadError(f"{refusal.message}{also}", hint=refusal.hint or _HINT) from error
+        try:
+            made = _tensors(run_arrays(session, arrays))
+        except LoadError as error:
+            raise LoadError(
+                f"{refusal.message}; {error.message}",
+                hint=f"state other sizes of the inputs, if these don't fit it; {refusal.hint or _HINT}",
+                options=("input",),
+            ) from error
+        types = tuple(type_number(y.dtype) for y in made)
+        trial = self._trials.setdefault(node.outputs, _Trial(types))
+        if len(trial.runs) < MAX_RUNS:
+            # Of tensors, the sizes are kept.
+            seen = {
+                name: value if isinstance(value, Known) else value.to("meta")
+                for name, value in read.items()
+            }
+            trial.runs.append((
+                seen,
+                tuple(tuple(y.shape) for y in made),
+                self._macs(node, read, made),
+            ))
+        self._reasons.setdefault(str(node), refusal.message)
+        return dict(zip(filter(None, node.outputs), made, strict=True))
+
+    def _opened(
+        self, node: Node, read: Mapping[str, Value]
+    ) -> tuple[onnxruntime.InferenceSession, dict[str, NDArray[Any]]]:
+        """Open a session that runs a node, and give what it reads."""
+        inputs, constants = _split(read)
+        types = {name: type_number(value.dtype) for name, value in inputs.items()}
+        stored = {name: numbers_of(value) for name, value in constants.items()}
+        model = self._source.model_of(node.outputs, types, stored)
+        _refuse_huge(model, node, inputs)
+        try:
+            session = plain_session(model.SerializeToString())
+        except runtime_errors() as failure:
+            raise LoadError(f"onnxruntime can't run it: {innermost(failure):.200}") from failure
+        return session, {name: tensor(value).detach().numpy() for name, value in inputs.items()}
+
+    def _macs(self, node: Node, read: Mapping[str, Value], made: Sequence[torch.Tensor]) -> int:
+        model = self._source.model_of(
+            node.outputs, {name: type_number(value.dtype) for name, value in read.items()}, {}
+        )
+        results = zip(filter(None, node.outputs), made, strict=True)
+        sizes = {name: _sizes(value) for name, value in (*read.items(), *results)}
+        return count_macs(model, sizes)
+
+
+def _tensors(made: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    if not all(isinstance(y, np.ndarray) and y.dtype.kind in "biuf" for y in made):
+        raise LoadError("its results are no tensors of numbers")
+    return tuple(torch.from_numpy(np.array(y, order="C")) for y in made)
+
+
+def _split(read: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Known]]:
+    """Part what a call reads as tensors from the numbers that its model holds."""
+    constants = {
+        name: value
+        for name, value in read.items()
+        if isinstance(value, Known) and value.stored is None and not value.symbolic
+    }
+    if len(constants) == len(read):  # an operator needs a tensor
+        constants.pop(next(iter(constants)))
+    return {name: value for name, value in read.items() if name not in constants}, constants
+
+
+def _sizes(value: Value) -> tuple[int, ...]:
+    return tuple(value.items.shape if isinstance(value, Known) else value.shape)
+
+
+def _same(a: Value, b: Known) -> bool:
+    return isinstance(a, Known) and np.array_equal(numbers_of(a), numbers_of(b))
+
+
+def _draws(node: Node) -> bool:
+    """Whether a node, or one of its bodies, draws random numbers."""
+    bodies: list[Body] = bodies_of(node)
+    kind = node.operator.rpartition(".")[2]
+    return kind in _RANDOM or any(_draws(inner) for body in bodies for inner in body.nodes)
+
+
+def _refuse_huge(model: Any, node: Node, inputs: Mapping[str, Value]) -> None:
+    """Refuse a result whose size follows from numbers that the file or its inputs state."""
+    import onnx
+    import onnx.shape_inference
+    from onnx import numpy_helper
+
+    tried = onnx.ModelProto()
+    tried.CopyFrom(model)
+    for value in tried.graph.input:
+        given = tensor(inputs[value.name])
+        for size in given.shape:
+            value.type.tensor_type.shape.dim.add().dim_value = size
+        if not given.is_floating_point() and given.dim() < 2 and given.numel() < MAX_RUNS:
+            tried.graph.initializer.append(numpy_helper.from_array(given.numpy(), value.name))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(tried, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return
+    for value in inferred.graph.output:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if sizes and np.prod([float(n) for n in sizes]) > MAX_ELEMENTS:
+            raise LoadError(
+                f"a result of {node} has {np.prod([float(n) for n in sizes]):.3g} elements"
+            )

@@ -1,0 +1,111 @@
+"""A node of an ONNX file as an operator of torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from graphprune.errors import LoadError, OptionError
+from graphprune.ir import whole_node
+from graphprune.ir.observed_sizes import ObservedRun
+from graphprune.ir.ort import plain_session
+from graphprune.ir.whole_node import (
+    WHOLE_NODE,
+    alike_results,
+    node_name,
+    packed,
+    run_arrays,
+    run_in_float64,
+)
+
+pytestmark = pytest.mark.onnx
+
+
+def model(operator: str = "Hardmax", kind: int = TensorProto.FLOAT) -> str:
+    node = helper.make_node(operator, ["x"], ["y"])
+    values = [helper.make_tensor_value_info(name, kind, None) for name in "xy"]
+    graph = helper.make_graph([node], "node", values[:1], values[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    seen = [ObservedRun(((n, 4),), ((n, 4),)) for n in (1, 2)]
+    return packed(made, f"{operator} node 'mine'", seen)
+
+
+def test_it_runs_in_the_types_of_the_node() -> None:
+    x = torch.tensor([[1.0, 3, 2, 0], [0, 0, 0, 5]])
+    (y,) = WHOLE_NODE([x], model())
+    torch.testing.assert_close(y, torch.tensor([[0.0, 1, 0, 0], [0, 0, 0, 1]]))
+    (wide,) = run_in_float64([x.double()], model())
+    assert wide.dtype == torch.float64
+    (whole,) = WHOLE_NODE([torch.tensor([[1, -2, 3, -4]])], model("Abs", TensorProto.INT64))
+    assert whole.tolist() == [[1, 2, 3, 4]]
+    assert node_name(model()) == "Hardmax node 'mine'"
+
+
+class Layer(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.graphprune.onnx_node(
+            [x.relu()], model("Softsign")
+        )[0]  # fmt: skip
+
+
+def test_export_keeps_the_call_and_the_open_batch() -> None:
+    batch = torch.export.Dim("batch", min=1)
+    x = torch.randn(2, 4)
+    program = torch.export.export(Layer(), (x,), dynamic_shapes=({0: batch},))
+    assert WHOLE_NODE in {node.target for node in program.graph.nodes}
+    other = torch.randn(5, 4).relu()
+    torch.testing.assert_close(program.module()(other), other / (1 + other))
+
+
+def test_runs_that_agree_in_float64_give_the_same() -> None:
+    # Between two numbers of float32, so that rounding goes either way.
+    x = torch.full((1, 4), 1 + 2.0**-24, dtype=torch.float64)
+    near = x + torch.tensor([1e-12, -1e-12, 1e-12, -1e-12], dtype=torch.float64)
+    text = model("Softsign")
+    apart = [run_in_float64([value], text)[0] for value in (x, near)]
+    assert not torch.equal(*apart)
+    with alike_results():
+        together = [run_in_float64([value], text)[0] for value in (x, near, x + 1)]
+    assert torch.equal(together[0], together[1])
+    assert not torch.equal(together[0], together[2])
+
+
+def test_it_has_no_gradient() -> None:
+    x = torch.randn(2, 4, requires_grad=True)
+    with pytest.raises(OptionError, match="Softsign node 'mine' runs in onnxruntime"):
+        Layer()(x).sum().backward()
+
+
+def test_what_cannot_run_is_named() -> None:
+    with pytest.raises(LoadError, match="Hardmax node 'mine': onnxruntime can't run it"):
+        WHOLE_NODE([torch.tensor(1.0)], model())
+
+
+def test_a_loop_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_node, "SECONDS", 0.2)
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("Add", ["s", "s"], ["next"]),
+        ],
+        "body",
+        [
+            value("i", TensorProto.INT64, []),
+            value("go", TensorProto.BOOL, []),
+            value("s", TensorProto.FLOAT, [1]),
+        ],
+        [value("on", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
+        "endless",
+        [value("x", TensorProto.FLOAT, [1]), value("yes", TensorProto.BOOL, [])],
+        [value("y", TensorProto.FLOAT, [1])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = plain_session(made.SerializeToString())
+    with pytest.raises(LoadError, match="onnxruntime can't run it"):
+        run_arrays(session, {"x": np.ones(1, np.float32), "yes": np.array(True)})

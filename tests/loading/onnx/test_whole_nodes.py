@@ -1,0 +1,194 @@
+"""Nodes without an entry: they stay in the file, and what they touch stays whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import graphprune as gp
+from graphprune.analysis.frozen import frozen
+from graphprune.errors import LoadError
+from graphprune.ir.program import dynamic_dims
+from graphprune.loading.onnx import import_onnx
+from tests.loading.onnx.helpers import saved
+
+pytestmark = pytest.mark.onnx
+
+FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+node = helper.make_node
+CHANNELS = 12
+
+
+def value(name: str, kind: int = FLOAT, shape: Any = None) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def around(
+    middle: list[onnx.NodeProto],
+    *,
+    dims: tuple[Any, ...] = ("n", 3, "h", "w"),
+    weights: dict[str, Any] | None = None,
+) -> onnx.ModelProto:
+    """Two convolutions to ``c``, some nodes from ``c`` to ``m``, and three convolutions."""
+    generator = np.random.default_rng(0)
+    sizes = ((CHANNELS, 3), (6, CHANNELS), (CHANNELS, 6), (CHANNELS, CHANNELS), (4, CHANNELS))
+    stored: dict[str, Any] = {
+        f"w{i}": generator.normal(size=(*size, 3, 3)).astype(np.float32) / 8
+        for i, size in enumerate(sizes)
+    }
+
+    def conv(number: int, x: str, y: str) -> list[onnx.NodeProto]:
+        return [
+            node("Conv", [x, f"w{number}"], [f"k{number}"], pads=[1] * 4),
+            node("Relu", [f"k{number}"], [y]),
+        ]
+
+    nodes = [
+        *conv(0, "x", "b"), *conv(1, "b", "c"), *middle, *conv(2, "m", "d"), *conv(3, "d", "e"),
+        *conv(4, "e", "y"),
+    ]  # fmt: skip
+    tensors = [
+        numpy_helper.from_array(np.asarray(v), k) for k, v in (stored | (weights or {})).items()
+    ]
+    graph = helper.make_graph(
+        nodes, "around", [value("x", FLOAT, dims)], [value("y", FLOAT, [None] * 4)], tensors
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def branches() -> list[onnx.NodeProto]:
+    """A choice by a value, between two convolutions with weights of the graph around."""
+
+    def branch(name: str, weight: str) -> onnx.GraphProto:
+        nodes = [node("Conv", ["c", weight], [name], pads=[0] * 4)]
+        return helper.make_graph(nodes, name, [], [value(name)])
+
+    return [
+        node("ReduceMean", ["c"], ["mean"], keepdims=0),
+        node("Greater", ["mean", "limit"], ["more"]),
+        node(
+            "If", ["more"], ["m"], name="choose",
+            then_branch=branch("one", "u0"), else_branch=branch("two", "u1"),
+        ),
+    ]  # fmt: skip
+
+
+def repeated() -> list[onnx.NodeProto]:
+    """As many halvings as a value says."""
+    body = helper.make_graph(
+        [node("Identity", ["go"], ["on"]), node("Mul", ["s", "half"], ["next"])],
+        "body",
+        [value("i", INT, []), value("go", BOOL, []), value("s")],
+        [value("on", BOOL, []), value("next")],
+    )
+    return [
+        node("ReduceMax", ["c"], ["most"], keepdims=0),
+        node("Cast", ["most"], ["times"], to=INT),
+        node("Loop", ["times", "yes", "c"], ["m"], name="halve", body=body),
+    ]
+
+
+def padded() -> list[onnx.NodeProto]:
+    """Rows added and cut off again, as many as a value says."""
+    return [
+        node("ReduceMean", ["c"], ["mean"], keepdims=0),
+        node("Greater", ["mean", "limit"], ["more"]),
+        node("Cast", ["more"], ["one"], to=INT),
+        node("Mul", ["one", "last"], ["amounts"]),
+        node("Pad", ["c", "amounts"], ["p"], name="grow"),
+        node("Shape", ["c"], ["sizes"]),
+        node("Slice", ["p", "zeros", "sizes"], ["m"], name="shrink"),
+    ]
+
+
+WEIGHTS = {
+    "limit": np.float32(0.1),
+    "half": np.float32(0.5),
+    "yes": np.array(True),
+    "last": np.array([0, 0, 0, 0, 0, 0, 1, 0]),
+    "zeros": np.array([0, 0, 0, 0]),
+    "u0": np.random.default_rng(1).normal(size=(6, 6, 1, 1)).astype(np.float32),
+    "u1": np.random.default_rng(2).normal(size=(6, 6, 1, 1)).astype(np.float32),
+}
+
+KINDS = {
+    "another-domain": ([node("QuickGelu", ["c"], ["m"], name="q", domain="com.microsoft")], {"q"}),
+    "no-entry": ([node("Hardmax", ["c"], ["m"], name="h", axis=2)], {"h"}),
+    "two-results": ([
+        node("MaxPool", ["c"], ["m", "places"], name="p", kernel_shape=[3, 3], pads=[1] * 4),
+    ], {"p"}),
+    "branches": (branches(), {"choose"}),
+    "repeated": (repeated(), {"halve"}),
+    "computed-amounts": (padded(), {"grow"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rest_is_cut_and_the_node_stays(kind: str, tmp_path: Path) -> None:
+    middle, names = KINDS[kind]
+    model = around(middle, weights=WEIGHTS)
+    imported = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
+    said = "; ".join(imported.file.whole)
+    assert all(f"'{name}'" in said for name in names)
+    assert {axis for dims in dynamic_dims(imported.program).values() for axis in dims} >= {0}
+    result = gp.compress(imported.program, flops=0.2).from_file(imported.file)
+    result = result.export_onnx(tmp_path / "cut.onnx")
+    after = onnx.load(tmp_path / "cut.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in model.graph.node]
+    sizes = {t.name: list(t.dims) for t in after.graph.initializer}
+    assert sizes["w0"][0] < CHANNELS
+    assert sizes["w4"][1] < CHANNELS
+    assert sizes["w1"][0] == sizes["w2"][1] == 6
+    assert any("of the file's nodes stay" in note for note in result.report.notes)
+    reasons = [f"{each['operator']} {each['reason']}" for each in result.report.frozen]
+    assert any(f"'{name}'" in reason for name in names for reason in reasons)
+
+
+def test_the_cost_that_stays_is_counted_and_told(tmp_path: Path) -> None:
+    model = around(branches(), weights=WEIGHTS)
+    program = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)]).program
+    analysis = gp.inspect(program)
+    own, layers = 64 * 6 * 6, 64 * 9 * (3 * 12 + 12 * 6 + 6 * 12 + 12 * 12 + 12 * 4)
+    assert analysis.dense_macs == own + layers
+    share = next(each.macs_share for each in frozen(analysis) if "'choose'" in each.operator)
+    assert share == pytest.approx((own + 64 * 9 * 2 * 12 * 6) / (own + layers), rel=1e-3)
+
+
+def test_open_sizes_stay_open_through_such_a_node(tmp_path: Path) -> None:
+    model = around(KINDS["another-domain"][0])
+    program = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)]).program
+    assert program.module()(torch.randn(3, 3, 10, 14)).shape == (3, 4, 10, 14)
+
+
+def test_random_numbers_are_refused(tmp_path: Path) -> None:
+    model = around([node("RandomNormalLike", ["c"], ["r"]), node("Add", ["r", "c"], ["m"])])
+    with pytest.raises(LoadError, match="RandomNormalLike"):
+        import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
+
+
+def test_a_result_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    model = around([
+        node("SequenceConstruct", ["c", "c"], ["s"], name="both"),
+        node("SequenceAt", ["s", "place"], ["m"]),
+    ], weights={"place": np.array(1)})  # fmt: skip
+    with pytest.raises(LoadError, match=r"'both'.*its results are no tensors"):
+        import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
+
+
+def test_a_huge_result_is_refused_before_it_is_computed(tmp_path: Path) -> None:
+    model = around([
+        node("ReduceMax", ["c"], ["most"], keepdims=0),
+        node("Cast", ["most"], ["one"], to=INT),
+        node("Mul", ["one", "none"], ["zero"]),
+        node("Add", ["zero", "many"], ["to"]),
+        node("Tile", ["c", "to"], ["m"], name="tiles"),
+    ], weights={"none": np.array([0] * 4), "many": np.array([1 << 15, 1, 1 << 10, 1 << 10])})  # fmt: skip
+    with pytest.raises(LoadError, match=r"'tiles'.* has 1.32e"):
+        import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
