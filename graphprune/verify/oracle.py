@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.errors import VerifyError
+from graphprune.errors import VerifyError, first_line
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import state, unlift
+from graphprune.ir.trace import FORWARD_ERRORS
 from graphprune.ir.whole_node import alike_results
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
@@ -129,13 +130,13 @@ def verify(
         inputs = random_inputs(cut.dense, grow, seed + grow)
         batches.append(leading_size(inputs))
         with alike_results():
-            expected = run(MaskedInterpreter(cut, wide), inputs)
-            got = run(Float64Interpreter(module, narrow), inputs)
+            expected = _ran(MaskedInterpreter(cut, wide), inputs)
+            got = _ran(Float64Interpreter(module, narrow), inputs)
         perturbed = bool(wide) and all_finite(expected)
         if wide and not perturbed:  # too much to prove anything
             with alike_results():
-                expected = run(MaskedInterpreter(cut), inputs)
-                got = run(Float64Interpreter(module, unrounded_constants(cut, module)), inputs)
+                expected = _ran(MaskedInterpreter(cut), inputs)
+                got = _ran(Float64Interpreter(module, unrounded_constants(cut, module)), inputs)
         runs.append(CutRun(program, module, grow, perturbed, got))
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
@@ -222,7 +223,7 @@ def verify_unchanged(
         inputs = random_inputs(before, grow, seed + grow)
         batches.append(leading_size(inputs))
         with alike_results():
-            got, expected = (run(Float64Interpreter(each), inputs) for each in (new, old))
+            got, expected = (_ran(Float64Interpreter(each), inputs) for each in (new, old))
         worst = max(worst, error(got, expected))
     return _judge(Verdict(worst, tolerance, tuple(batches)), "program before the rewrite")
 
@@ -235,6 +236,23 @@ def _judge(verdict: Verdict, reference: str) -> Verdict:
             hint="this is a bug in graphprune: please report the model; nothing was written",
         )
     return verdict
+
+
+def _ran(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
+    """Run a graph on inputs that were drawn.
+
+    Raises:
+        VerifyError: if it can't run on them.
+    """
+    try:
+        return run(interpreter, inputs)
+    except FORWARD_ERRORS as failure:
+        raise VerifyError(
+            f"the comparison can't run on inputs with a batch of {leading_size(inputs)}: "
+            f"{first_line(failure)}",
+            hint="whole numbers of an input may be sizes that must fit the batch: give the model with a "
+            "fixed batch, or these numbers as constants",
+        ) from failure
 
 
 def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:

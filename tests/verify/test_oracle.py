@@ -120,3 +120,24 @@ def test_noise_keeps_what_can_not_be_negative_so_and_tied_tensors_tied() -> None
     assert (found["n.running_var"] > 0).all()
     assert not torch.equal(found["n.running_var"], analysis.tensors["n.running_var"].double())
     assert found["n.bias"].abs().max() > 0  # zeros get some as well
+
+
+class Counted(torch.nn.Module):
+    """A layer on as many rows as the numbers of another input add up to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
+        torch._assert_async(counts.sum() == x.shape[0], "the counts don't add up")
+        return self.layer(x)
+
+
+def test_sizes_that_do_not_fit_another_batch_are_an_error_that_says_so() -> None:
+    program = trace(Counted(), (torch.randn(2, 3), torch.tensor([2, 0])))
+    with pytest.raises(VerifyError, match="a batch of 3: the counts don't add up") as caught:
+        verify_unchanged(program, program)
+    assert "fixed batch" in caught.value.hint
+    fits = trace(Counted(), (torch.randn(2, 3), torch.tensor([1, 1])))
+    assert verify_unchanged(fits, fits).ok

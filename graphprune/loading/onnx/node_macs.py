@@ -85,10 +85,9 @@ def _own(node: onnx.NodeProto, sizes: Sizes) -> int:
     if not weight or made is None:
         return 0
     if kind == "ConvTranspose":
-        return math.prod(given[0] or ()) * math.prod(weight[1:]) if given[0] else 0
+        return math.prod(given[0] or (0,)) * math.prod(weight[1:])
     if kind in _CONVOLUTIONS:
         return math.prod(made) * math.prod(weight[1:])
     transposed = any(each.name == "transB" and each.i for each in node.attribute)
-    return math.prod(made) * (
-        weight[-1] if transposed else weight[-2] if len(weight) > 1 else weight[0]
-    )
+    inner = weight[-1] if transposed or len(weight) == 1 else weight[len(weight) - 2]
+    return math.prod(made) * inner
