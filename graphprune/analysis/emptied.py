@@ -129,7 +129,7 @@ def writes(node: fx.Node) -> bool:
 def functional(node: fx.Node) -> Any:
     """Find the operator that computes the same as an in-place one; ``None`` if there is none."""
     target: Any = node.target
-    packet = getattr(torch.ops.aten, target._schema.name.partition("::")[2].rstrip("_"), None)
+    packet = getattr(torch.ops.aten, schema_of(target).name.partition("::")[2].rstrip("_"), None)
     return getattr(packet, target._overloadname, None)
 
 

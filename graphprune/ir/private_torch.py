@@ -14,6 +14,8 @@ import torch
 from torch import fx, nn
 from torch._export.verifier import SpecViolationError
 from torch._ops import HigherOrderOperator, OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.batchnorm import _NormBase as NormBase
 from torch.nn.modules.conv import _ConvNd as ConvNd
 from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
@@ -23,8 +25,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "USES",
+    "BatchNorm",
     "ConvNd",
     "ConvTransposeNd",
+    "FakeTensorMode",
     "HigherOrderOperator",
     "NormBase",
     "OpOverload",
@@ -52,6 +56,7 @@ USES: Mapping[str, str] = {
     "torch._ops.HigherOrderOperator": "the type of calls with subgraphs, such as torch.cond",
     "torch._ops.OpOverload": "the type of calls in exported programs",
     "torch._ops.OpOverload._schema": "names, defaults and mutability of an operator's arguments",
+    "torch._subclasses.fake_tensor.FakeTensorMode": "shapes of results without computing them",
     "torch.distributed._composable.contract.REGISTRY_KEY": "fully_shard marks modules by it",
     "torch.distributed._composable.contract.STATE_KEY": "fully_shard marks modules by it",
     "torch.fx.Graph._codegen": "copying a graph must keep the signature that torch.export gave it",
@@ -59,6 +64,7 @@ USES: Mapping[str, str] = {
     "torch.nn.Module._forward_pre_hooks": "the old weight_norm is a hook, and can't be asked for",
     "torch.nn.Module._modules": "children whose names can't be attributes; copying without hooks",
     "torch.nn.Module._parameters": "copying a module with whole parameters instead of shards",
+    "torch.nn.modules.batchnorm._BatchNorm": "the class of all BatchNorms",
     "torch.nn.modules.batchnorm._NormBase": "the class of all layers with num_features",
     "torch.nn.modules.conv._ConvNd": "the class of all convolutions",
     "torch.nn.modules.conv._ConvTransposeNd": "the class of all transposed convolutions",

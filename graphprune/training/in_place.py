@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
+from graphprune.ir.private_torch import own_buffers, own_parameters
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.plan.plan import Plan
@@ -73,10 +74,9 @@ def _adopt(model: nn.Module, small: nn.Module) -> None:
     """Give each module the tensors and sizes of the one in the same place."""
     for path, module in model.named_modules():
         other = small.get_submodule(path)
-        for name in module._parameters:
-            module._parameters[name] = other._parameters[name]
-        for name in module._buffers:
-            module._buffers[name] = other._buffers[name]
+        for tensors in (own_parameters, own_buffers):
+            held, found = tensors(module), tensors(other)
+            held.update({name: found[name] for name in held})
         for name, value in vars(other).items():
             if _is_size(value) or isinstance(value, Tensor):
                 vars(module)[name] = value

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.errors import MismatchError, OptionError
+from graphprune.ir.private_torch import BatchNorm
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import check_finite
 
@@ -132,7 +133,7 @@ def _estimating(model: nn.Module) -> Generator[None]:
     layers = [
         layer
         for layer in model.modules()
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats
+        if isinstance(layer, BatchNorm) and layer.track_running_stats
     ]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphprune.errors import GraphpruneError, LoadError, first_line
-from graphprune.ir.private_torch import child_modules
+from graphprune.ir.private_torch import FakeTensorMode, child_modules
 from graphprune.loading.argument_names import distinct, named
 
 from . import (
