@@ -52,6 +52,8 @@ def compress(
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",
+    crop: options.Crop = 1.0,
+    interpolation: options.Interpolation = "bilinear",
     samples: options.Samples = 1024,
     seed: options.Seed = 0,
     recover: options.Recover = "",
@@ -164,7 +166,13 @@ def compress(
         from graphprune.workflow import budget_sweep, write
 
         how["recover"] = recover or None
-        how |= option_values.sources(data, val, mean, std, size, samples, seed)
+        how |= option_values.sources(
+            data,
+            val,
+            option_values.Preparation(mean, std, size, crop, interpolation),
+            samples,
+            seed,
+        )
         unfinished = out.with_name(f".{out.name}.distil") if folder and out else None
         if distil:
             how |= {

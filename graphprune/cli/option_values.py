@@ -232,8 +232,47 @@ def latency_table(path: Path | None) -> LatencyTable | None:
     return None if path is None else LatencyTable.from_json(_text(path, MAX_BYTES, LoadError))
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How images are to be prepared, as the user wrote it.
+
+    Attributes:
+        mean: of each channel, such as ``0.5,0.4,0.3``.
+        std: likewise.
+        size: pixels, or height and width.
+        crop: share of the image that the cropped centre has.
+        interpolation: the filter that images are scaled with.
+    """
+
+    mean: str = ""
+    std: str = ""
+    size: str = ""
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+
+    def values(self) -> dict[str, Any]:
+        """Parse what was written, as keyword arguments of ``open_source``; what wasn't given is left out.
+
+        Raises:
+            OptionError: if an option can't be read.
+        """
+        sizes = [int(value) for value in _numbers("--image-size", self.size)]
+        if len(sizes) > 2:
+            raise OptionError(
+                f"can't read --image-size {self.size!r}", hint="write 224, or 224,320"
+            )
+        found: dict[str, Any] = {
+            "mean": _numbers("--mean", self.mean),
+            "std": _numbers("--std", self.std),
+            "size": (sizes[0], sizes[-1]) if sizes else None,
+            "crop": None if self.crop == 1 else self.crop,
+            "interpolation": None if self.interpolation == "bilinear" else self.interpolation,
+        }
+        return {name: value for name, value in found.items() if value not in (None, ())}
+
+
 def sources(
-    data: str, val: str, mean: str, std: str, size: str, samples: int, seed: int
+    data: str, val: str, preparation: Preparation, samples: int, seed: int
 ) -> dict[str, Any]:
     """Find the calibration and validation data, as keyword arguments. None of it is read yet.
 
@@ -241,24 +280,17 @@ def sources(
         LoadError: if there is no such data.
         OptionError: if an option can't be read, or is for data that isn't there.
     """
-    means, stds = _numbers("--mean", mean), _numbers("--std", std)
-    sizes = [int(value) for value in _numbers("--size", size)]
-    if len(sizes) > 2:
-        raise OptionError(f"can't read --image-size {size!r}", hint="write 224, or 224,320")
-    if not data and not val and (means or stds or sizes):
-        raise OptionError("--mean, --std and --image-size need --data or --val")
+    how = preparation.values()
+    if not data and not val and how:
+        raise OptionError(
+            "--mean, --std, --image-size, --crop and --interpolation need --data or --val"
+        )
     from graphprune.data import open_source
 
     _import_from_here()
-    how: dict[str, Any] = {
-        "mean": means,
-        "std": stds,
-        "seed": seed,
-        "size": (sizes[0], sizes[-1]) if sizes else None,
-    }
-    found: dict[str, Any] = {"val": open_source(val, **how)} if val else {}
+    found: dict[str, Any] = {"val": open_source(val, **how, seed=seed)} if val else {}
     if data:
-        found |= {"calibration": open_source(data, **how), "samples": samples}
+        found |= {"calibration": open_source(data, **how, seed=seed), "samples": samples}
     return found
 
 

@@ -206,6 +206,24 @@ Size = Annotated[
         help="For images: scaled to cover this, the centre cropped. Default: the model's input.",
     ),
 ]
+Crop = Annotated[
+    float,
+    typer.Option(
+        "--crop",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="For images: share that the cropped centre has; 0.875 for 224 of 256 pixels.",
+    ),
+]
+Interpolation = Annotated[
+    str,
+    typer.Option(
+        "--interpolation",
+        metavar="FILTER",
+        help="For images: the filter they are scaled with, such as bilinear, bicubic or lanczos.",
+    ),
+]
 Samples = Annotated[
     int, typer.Option(metavar="N", min=1, help="How many samples of --data to take.")
 ]

@@ -38,6 +38,8 @@ def plan(
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",
+    crop: options.Crop = 1.0,
+    interpolation: options.Interpolation = "bilinear",
     samples: options.Samples = 1024,
     seed: options.Seed = 0,
     score: options.ScoreName = "",
@@ -99,7 +101,9 @@ def plan(
             keep_config=source.keeps_config(keep_config),
             depth=depth,
         )
-        seen = option_values.sources(data, "", mean, std, size, samples, seed)
+        seen = option_values.sources(
+            data, "", option_values.Preparation(mean, std, size, crop, interpolation), samples, seed
+        )
         dense, examples, _ = source.load()
         decision = api.decide(
             dense,

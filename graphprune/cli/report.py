@@ -48,6 +48,8 @@ def report(
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",
+    crop: options.Crop = 1.0,
+    interpolation: options.Interpolation = "bilinear",
     force: options.Force = False,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -56,7 +58,9 @@ def report(
     if out is None and len(folders) > 1:
         raise OutputError("no place to write to", hint="-o FILE")
     target = out or _beside(folders[0])
-    found = option_values.sources("", val, mean, std, size, 0, 0)
+    found = option_values.sources(
+        "", val, option_values.Preparation(mean, std, size, crop, interpolation), 0, 0
+    )
     with (
         output.new_file(target, force=force or out is None) as write,
         working(verbose=verbose, quiet=quiet, stages=len(folders) + 1) as progress,

@@ -45,6 +45,8 @@ def sweep(
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",
+    crop: options.Crop = 1.0,
+    interpolation: options.Interpolation = "bilinear",
     samples: options.Samples = 1024,
     seed: options.Seed = 0,
     score: options.ScoreName = "",
@@ -87,6 +89,8 @@ def sweep(
         "mean": mean,
         "std": std,
         "size": size,
+        "crop": crop,
+        "interpolation": interpolation,
         "samples": samples,
         "seed": seed,
         "arch": arch,
@@ -101,7 +105,13 @@ def sweep(
         missing = [share for share in wanted if share not in folder.known]
         if missing:
             dense, examples, _ = source.load()
-            seen = option_values.sources(data, val, mean, std, size, samples, seed)
+            seen = option_values.sources(
+                data,
+                val,
+                option_values.Preparation(mean, std, size, crop, interpolation),
+                samples,
+                seed,
+            )
             budget_sweep.sweep(
                 dense,
                 examples,

@@ -22,12 +22,16 @@ from .classes import class_count
 from .files import UNREADABLE, list_files, reader
 
 if TYPE_CHECKING:
+    import PIL.Image
     from torch.export import ExportedProgram
 
 __all__ = ["Images", "images"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+INTERPOLATIONS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
+"""Filters that images are scaled with, by Pillow's names."""
+
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels of the input -> Pillow's image mode."""
 
@@ -39,7 +43,7 @@ _BROKEN = (*UNREADABLE, SyntaxError, ValueError, IndexError, TypeError, struct.e
 class Images:
     """Images of a folder, nested or not, or of a zip archive of one.
 
-    An image is scaled to cover the size, its centre is cropped, pixels become 0 to 1, then
+    The centre of an image is cropped and scaled to the size, pixels become 0 to 1, then
     ``(pixel - mean) / std``. Files that can't be read are skipped and counted, among them images
     of more pixels than Pillow's ``MAX_IMAGE_PIXELS`` and files larger than 64 MiB.
 
@@ -49,6 +53,9 @@ class Images:
         std: likewise.
         size: height and width; ``None``: those of the program's input.
         seed: draws which images are taken when not all are.
+        crop: share of the height or width, whichever fits, that is used: 0.875 is a resize to 256
+            before a crop of 224.
+        interpolation: filter that images are scaled with, one of ``INTERPOLATIONS``.
     """
 
     path: Path
@@ -56,6 +63,8 @@ class Images:
     std: tuple[float, ...] = ()
     size: tuple[int, int] | None = None
     seed: int = 0
+    crop: float = 1.0
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         """Refuse invalid values.
@@ -67,6 +76,18 @@ class Images:
             raise OptionError("std must not be 0", options=("std",))
         if self.size is not None and min(self.size) < 1:
             raise OptionError("an image has at least 1 pixel", options=("image_size",))
+        if not 0 < self.crop <= 1:
+            raise OptionError(
+                f"crop must be above 0 and at most 1, not {self.crop:g}",
+                hint="0.875 for a resize to 256 before a crop of 224",
+                options=("crop",),
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise OptionError(
+                f"no interpolation {self.interpolation!r}",
+                hint=f"one of {', '.join(INTERPOLATIONS)}",
+                options=("interpolation",),
+            )
 
     def calibration(self, program: ExportedProgram, samples: int) -> Calibration:
         """Take as many images as asked for, drawn by the seed.
@@ -121,6 +142,14 @@ class Images:
         for name, image in self._read(list(labels), program, []):
             yield image, torch.tensor([labels[name]])
 
+    def named(self, program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
+        """Iterate over the names of all readable files with their images ``[1, c, h, w]``.
+
+        Raises:
+            LoadError: if there is no readable image, or the program doesn't take images.
+        """
+        yield from self._read(self._names(), program, [])
+
     def _names(self) -> list[str]:
         names = list_files(self.path, SUFFIXES)
         if not names:
@@ -138,7 +167,9 @@ class Images:
         with reader(self.path) as read:
             for name in names:
                 try:
-                    pixels = _decode(read(name), _MODES[channels], self.size or (height, width))
+                    pixels = self._scaled(
+                        _decode(read(name), _MODES[channels]), self.size or (height, width)
+                    )
                 except _BROKEN as error:
                     skipped.append(name)
                     reason = reason or f"{name}: {first_line(error)}"
@@ -150,6 +181,19 @@ class Images:
                 f"none of the {len(names)} images in {self.path.name} can be read ({reason})"
             )
 
+    def _scaled(
+        self, image: PIL.Image.Image, size: tuple[int, int]
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Crop the centre of an image and scale it to a size: pixels ``[h, w, c]``."""
+        from PIL import Image, ImageOps
+
+        height, width = size
+        if image.size != (width, height) or self.crop < 1:
+            method = Image.Resampling[self.interpolation.upper()]
+            border = (1 - self.crop) / 2
+            image = ImageOps.fit(image, (width, height), method, bleed=border)
+        return np.array(image).reshape(height, width, -1)
+
 
 def images(
     path: str | Path,
@@ -158,6 +202,8 @@ def images(
     std: Sequence[float] = (),
     size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
 ) -> Images:
     """Name a folder of calibration images, for ``compress(..., calibration=gp.images(...))``.
 
@@ -167,12 +213,16 @@ def images(
         std: likewise.
         size: pixels, or height and width; by default those of the model's input.
         seed: draws which images are taken; the same seed draws the same ones.
+        crop: share of the image that the cropped centre has: 0.875 where a network was trained on
+            the 224 pixels in the middle of 256.
+        interpolation: filter that images are scaled with: ``bilinear``, ``bicubic``, ``lanczos``,
+            ``box``, ``hamming`` or ``nearest``.
 
     Raises:
         OptionError: if a value is invalid.
     """
     pair = (size, size) if isinstance(size, int) else size
-    return Images(Path(path), tuple(mean), tuple(std), pair, seed)
+    return Images(Path(path), tuple(mean), tuple(std), pair, seed, crop, interpolation)
 
 
 def _image_input(program: ExportedProgram) -> torch.Tensor:
@@ -198,19 +248,15 @@ def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
 
-def _decode(data: bytes, mode: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decode an image to pixels ``[h, w, c]``."""
-    from PIL import Image, ImageOps
+def _decode(data: bytes, mode: str) -> PIL.Image.Image:
+    """Decode an image."""
+    from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
-                image = file.convert(mode)
+                return file.convert(mode)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise OSError(first_line(error)) from error
-    height, width = size
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    return np.array(image).reshape(height, width, -1)

@@ -89,6 +89,8 @@ def open_source(
     std: Sequence[float] = (),
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    crop: float | None = None,
+    interpolation: str | None = None,
 ) -> Source:
     """Open the data source that a user named.
 
@@ -99,6 +101,8 @@ def open_source(
         std: for images: of each channel.
         size: for images: height and width.
         seed: draws the samples.
+        crop: for images: share of the image that the cropped centre has; all of it by default.
+        interpolation: for images: filter that they are scaled with; bilinear by default.
 
     Raises:
         LoadError: if there is no such thing.
@@ -108,10 +112,13 @@ def open_source(
     if path.suffix.lower() not in SUFFIXES and (path.exists() or ":" not in str(text)):
         if not path.exists():
             raise LoadError(f"no such file: {text}")
-        return Images(path, tuple(mean), tuple(std), size, seed)
-    if mean or std or size:
+        how = {"crop": crop, "interpolation": interpolation}
+        given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
+        return Images(path, tuple(mean), tuple(std), size, seed, **given)
+    if mean or std or size or crop is not None or interpolation is not None:
         raise OptionError(
-            "mean, std and image size are for images", options=("mean", "std", "image_size")
+            "mean, std, image size, crop and interpolation are for images",
+            options=("mean", "std", "image_size", "crop", "interpolation"),
         )
     return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from graphprune.cli import option_values
+from graphprune.cli.option_values import Preparation
 from graphprune.errors import LoadError, OptionError
 from tests.cli.conftest import Ran, expect
 
@@ -101,12 +102,14 @@ def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (4, 4)).save(tmp_path / name / "image.png")
-    found = option_values.sources(str(tmp_path), str(tmp_path), "0.5", "0.2,0.2,0.2", "8", 7, 3)
+    found = option_values.sources(
+        str(tmp_path), str(tmp_path), Preparation("0.5", "0.2,0.2,0.2", "8"), 7, 3
+    )
     assert {*found} == {"calibration", "val", "samples"}
     assert found["samples"] == 7
-    assert option_values.sources("", "", "", "", "", 7, 3) == {}
+    assert option_values.sources("", "", Preparation(), 7, 3) == {}
     with pytest.raises(OptionError, match="need --data or --val"):
-        option_values.sources("", "", "", "", "8", 7, 3)
+        option_values.sources("", "", Preparation(size="8"), 7, 3)
 
 
 def test_a_latency_table_that_is_none_is_refused(tmp_path: Path) -> None:

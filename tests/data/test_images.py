@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,53 @@ def test_size_covers_and_crops_the_centre(tmp_path: Path, program: ExportedProgr
         gp.images(tmp_path, size=16).calibration(program, 1)
 
 
+@pytest.mark.parametrize(("crop", "inside"), [(0.5, 1.0), (0.75, 4 / 9), (1.0, 1 / 4)])
+def test_a_crop_takes_that_share_of_either_side(
+    tmp_path: Path, program: ExportedProgram, crop: float, inside: float
+) -> None:
+    pixels = np.zeros((96, 96, 3), dtype=np.uint8)
+    pixels[24:72, 24:72] = 255  # the middle half of either side
+    Image.fromarray(pixels).save(tmp_path / "square.png")
+    source = gp.images(tmp_path, crop=crop, interpolation="box")
+    assert float(joined(source.calibration(program, 1)).mean()) == pytest.approx(inside, abs=0.01)
+
+
+def test_a_crop_is_a_resize_before_it(tmp_path: Path, program: ExportedProgram) -> None:
+    """Of an image of the enlarged size, only the middle is left, pixel by pixel."""
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    for name in ("bilinear", "bicubic", "lanczos"):
+        data = joined(gp.images(tmp_path, crop=0.5, interpolation=name).calibration(program, 1))
+        expected = torch.from_numpy(pixels[4:12, 8:16]).permute(2, 0, 1).float() / 255
+        torch.testing.assert_close(data[0], expected)
+
+
+def test_the_interpolation_is_pillows(tmp_path: Path, program: ExportedProgram) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    for name in ("bilinear", "bicubic", "lanczos", "nearest"):
+        found = joined(gp.images(tmp_path, interpolation=name).calibration(program, 1))[0]
+        scaled = Image.fromarray(pixels).resize((8, 8), Image.Resampling[name.upper()])
+        expected = torch.from_numpy(np.array(scaled)).permute(2, 0, 1).float() / 255
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"crop": 0.0}, "crop must be above 0"),
+        ({"crop": 1.5}, "at most 1, not 1.5"),
+        ({"interpolation": "cubic"}, "no interpolation 'cubic'"),
+        ({"interpolation": ""}, "no interpolation ''"),
+    ],
+)
+def test_a_preparation_that_makes_no_sense(
+    tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(OptionError, match=says):
+        gp.images(tmp_path, **options)
+
+
 def test_grey_and_transparent_images_become_what_the_model_takes(
     tmp_path: Path, program: ExportedProgram
 ) -> None:
@@ -68,6 +116,14 @@ def test_grey_and_transparent_images_become_what_the_model_takes(
     assert sorted(float(image.mean()) for image in data) == pytest.approx([0.0, 0.2, 0.2])
     grey = trace(nn.Conv2d(1, 2, 3), (torch.randn(2, 1, 8, 8),))
     assert joined(gp.images(tmp_path).calibration(grey, 3)).shape == (3, 1, 8, 8)
+
+
+def test_files_come_with_their_names(tmp_path: Path, program: ExportedProgram) -> None:
+    for name, grey in (("b.png", 51), ("a.png", 102)):
+        Image.new("L", (8, 8), grey).save(tmp_path / name)
+    (tmp_path / "broken.png").touch()
+    found = {Path(name).name: float(x.mean()) for name, x in gp.images(tmp_path).named(program)}
+    assert found == pytest.approx({"a.png": 0.4, "b.png": 0.2})
 
 
 def test_unreadable_images_are_skipped_and_counted(
