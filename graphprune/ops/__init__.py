@@ -37,6 +37,7 @@ from .registry import (
     Rule,
     Sample,
     find,
+    flat_limits,
     form_of,
     is_identity,
     passes_value_on,
@@ -45,7 +46,7 @@ from .registry import (
     state_traits,
     traits_of,
 )
-from .traits import Form, Traits
+from .traits import Flat, Form, Traits
 
 FAMILIES = (
     attention,
@@ -75,11 +76,13 @@ __all__ = [
     "RULES",
     "Call",
     "Facts",
+    "Flat",
     "Form",
     "Rule",
     "Sample",
     "Traits",
     "find",
+    "flat_limits",
     "form_of",
     "is_identity",
     "passes_value_on",

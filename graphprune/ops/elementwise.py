@@ -17,6 +17,7 @@ from graphprune.axes.layout import Layout
 from .call import Call
 from .fixed_random import FixedRandom
 from .registry import Sample, rule, sample, state_traits
+from .traits import Flat
 
 __all__ = ["broadcast"]
 
@@ -331,7 +332,17 @@ state_traits(
     aten.resolve_neg.default,
     identity=True,
 )
-state_traits(aten.relu.default, aten.relu_.default, rectifier=True)
+state_traits(aten.relu.default, aten.relu_.default, flat=Flat(lower=0))
+state_traits(aten.relu6.default, aten.relu6_.default, flat=Flat(lower=0, upper=6))
+state_traits(aten.hardtanh.default, aten.hardtanh_.default, flat=Flat("min_val", "max_val"))
+state_traits(
+    aten.clamp.default, aten.clamp_.default, aten.clip.default, flat=Flat(lower="min", upper="max")
+)
+state_traits(aten.clamp_min.default, aten.clamp_min_.default, flat=Flat(lower="min"))
+state_traits(aten.clamp_max.default, aten.clamp_max_.default, flat=Flat(upper="max"))
+state_traits(aten.hardsigmoid.default, aten.hardsigmoid_.default, flat=Flat(lower=-3, upper=3))
+state_traits(aten.hardswish.default, aten.hardswish_.default, flat=Flat(lower=-3))
+state_traits(aten.threshold.default, aten.threshold_.default, flat=Flat(lower="threshold"))
 state_traits(aten.round.default, aten.round_.default, rounds=True)
 state_traits(aten.sigmoid.default, aten.sigmoid_.default, sigmoid="plain")
 state_traits(aten.silu.default, aten.silu_.default, sigmoid="times")

@@ -16,6 +16,7 @@ the table and turn each sample into a law test, so adding an operator edits no t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ __all__ = [
     "Rule",
     "Sample",
     "find",
+    "flat_limits",
     "form_of",
     "is_identity",
     "passes_value_on",
@@ -142,6 +144,25 @@ def traits_of(node: fx.Node) -> Traits:
 def form_of(node: fx.Node) -> Form | None:
     """Look up how the operator of a call names its weight and other operands; ``None`` without weight."""
     return traits_of(node).form
+
+
+def flat_limits(node: fx.Node) -> tuple[float, float] | None:
+    """Return the limits outside of which a call's result is constant: ``(0, inf)`` for a ReLU.
+
+    ``None`` for operators that aren't flat anywhere, and for limits that aren't numbers.
+    """
+    flat = traits_of(node).flat
+    if flat is None:
+        return None
+    call = bind(node)
+    lower, upper = (
+        call[limit] if isinstance(limit, str) else limit for limit in (flat.lower, flat.upper)
+    )
+    lower, upper = -math.inf if lower is None else lower, math.inf if upper is None else upper
+    if not isinstance(lower, int | float) or not isinstance(upper, int | float):
+        return None
+    known = lower < upper and (lower > -math.inf or upper < math.inf)
+    return (float(lower), float(upper)) if known else None
 
 
 def passes_value_on(node: fx.Node) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Form", "Traits"]
+__all__ = ["Flat", "Form", "Traits"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,19 @@ class Form:
 
 
 @dataclass(frozen=True)
+class Flat:
+    """Where an operator of one operand is constant: below a lower limit, above an upper one, or both.
+
+    Attributes:
+        lower: a number, or the name of the argument that holds it; ``None`` without such a limit.
+        upper: likewise.
+    """
+
+    lower: float | str | None = None
+    upper: float | str | None = None
+
+
+@dataclass(frozen=True)
 class Traits:
     """The traits of one operator.
 
@@ -52,7 +65,8 @@ class Traits:
         linear: multiplying all tensor operands by a number multiplies the result by it.
         arithmetic: the element-wise ``sum`` or ``product`` of two operands.
         power: the result is the first operand to this power.
-        rectifier: the result is the operand where that is positive, and zero elsewhere.
+        flat: outside of which limits the result doesn't depend on how large the operand is, as of a ReLU
+            below 0.
         rounds: the result is the first operand, rounded to whole numbers.
         sigmoid: the result is the sigmoid of the operand (``plain``), or the operand times that (``times``).
         elementwise: each element of the result depends on the elements of the operands at its place alone, and in
@@ -71,7 +85,7 @@ class Traits:
     linear: bool = False
     arithmetic: Literal["", "sum", "product"] = ""
     power: float | None = None
-    rectifier: bool = False
+    flat: Flat | None = None
     rounds: bool = False
     sigmoid: Literal["", "plain", "times"] = ""
     elementwise: bool = False

@@ -34,8 +34,8 @@ def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int])
 
 def output_rows(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     """Take rows ``[rows, channels]`` of a value that is shaped like the layer's output."""
-    last = value.movedim(layer.channel, -1)
-    return last.reshape(-1, last.shape[-1])[rows.to(value.device)].float()
+    last = value.movedim(layer.channel, -1)  # taken where it lies: a reshape would copy all of it
+    return last[torch.unravel_index(rows.to(value.device), last.shape[:-1])].float()
 
 
 def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 A BatchNorm after the layer is an affine map of its channels, a sum after that adds a shortcut, and
 a ReLU after that drops what is negative. A refit that knows them compensates the error of the
-shortcut too, and spends nothing on values that the ReLU drops. Found by following the graph as
+shortcut too, and spends nothing on values that the ReLU drops, or a ReLU6 at either end. Found by following the graph as
 long as a value has one reader, whatever the network.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from graphprune.ir.nodes import bind
 from graphprune.ir.private_torch import OpOverload, schema_of
-from graphprune.ops import is_identity, traits_of
+from graphprune.ops import flat_limits, is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import scale_and_shift
 
@@ -34,18 +34,16 @@ class Target:
             the sum after them. Its shape is that of the layer's output.
         norms: the BatchNorm calls between the layer and ``value``.
         other: the other operand of the sum, computed before the layer; ``None`` if no sum.
-        end: the ReLU that alone reads ``value``; without one, ``value``.
+        limits: outside of these values nothing depends on how large ``value`` is, since what alone
+            reads it is flat there: 0 and infinity before a ReLU; ``None`` without limits.
+        end: the call that is flat there, such as the ReLU; without limits, ``value``.
     """
 
     value: fx.Node
     norms: tuple[fx.Node, ...]
     other: fx.Node | None
+    limits: tuple[float, float] | None
     end: fx.Node
-
-    @property
-    def rectified(self) -> bool:
-        """Whether a ReLU alone reads ``value``."""
-        return self.end is not self.value
 
 
 def find_target(layer: Layer) -> Target:
@@ -62,8 +60,9 @@ def find_target(layer: Layer) -> Target:
     other = _other(reader, value, layer.node) if reader is not None and alone else None
     if other is not None and reader is not None:
         value, reader = reader, _only_reader(reader)
-    end = reader if reader is not None and traits_of(reader).rectifier else value
-    return Target(value, tuple(norms), other, end)
+    limits = None if reader is None else flat_limits(reader)
+    end = value if reader is None or limits is None else reader
+    return Target(value, tuple(norms), other, limits, end)
 
 
 def combined_scale_and_shift(

@@ -27,6 +27,7 @@ from graphprune.passes.observe import (
     input_rows,
     kept_channels,
     output_rows,
+    row_sum,
     set_weights,
 )
 from graphprune.passes.observe.distributed import sum_over_processes
@@ -152,6 +153,8 @@ class _Problem:
         )
         middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
         level = level + apply_weight(start, middle)
+        found = {targets[each].limits for each in self.tie}
+        limits = found.pop() if len(found) == 1 else None
         if known is None:
             fitted, aside = (
                 list(chain(*(rows[b] for b in numbers)))
@@ -163,13 +166,13 @@ class _Problem:
                 start,
                 level,
                 free_bias=free,
-                rectified=all(targets[each].rectified for each in self.tie),
+                limits=limits,
             )
         else:
             known = replace(
                 known, bias=known.bias + apply_weight(known.weight, middle)
             )  # as of such rows
-            fit = refit_like(known, every, start, level, free_bias=free)
+            fit = refit_like(known, every, start, level, free_bias=free, limits=limits)
         fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
         if fit.ridge:
             self._store(fit, weight, bias, scale, shift)
@@ -209,7 +212,7 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
     """
     summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
     for each in rows:
-        summed += each.inputs.sum(1, dtype=torch.float64)
+        summed += row_sum(each.inputs)
         count += each.inputs.shape[1]
     middle = (sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)).float()
     for each in rows:

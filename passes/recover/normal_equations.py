@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from graphprune.passes.observe import Moments
+from graphprune.passes.observe import Moments, row_sum
 from graphprune.passes.observe.distributed import gather_over_processes, sum_over_processes
 
 __all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
@@ -48,9 +48,9 @@ class NormalEquations(Protocol):
         ...
 
     def solve(
-        self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
+        self, aim: tuple[Tensor, Tensor], factor: Tensor | None, ridge: float
     ) -> tuple[Tensor, Tensor]:
-        """Solve for weights ``[g, o, u]`` and bias ``[g, o]``, given a right side."""
+        """Solve for weights ``[g, o, u]`` and bias ``[g, o]``; without a factor, for the bias alone."""
         ...
 
 
@@ -60,7 +60,7 @@ def normal_equations(
     """Set up the normal equations of rows, about their mean if the bias is free.
 
     Args:
-        rows: rows of this process.
+        rows: rows of this process; if the bias is free, with a mean that is small beside the variance.
         weight: ``[g, o, u]``, where the ridge is anchored.
         bias: ``[g, o]``.
         free_bias: whether the bias may change.
@@ -88,7 +88,7 @@ class _ByInput:
         """Sum the moments of the rows of all processes, about the mean if the bias is free."""
         moments = Moments.zero(len(weight), weight.shape[2], weight.device)
         for each in rows:
-            moments += Moments.of(each.inputs)
+            moments += Moments.of(each.inputs, centred=free_bias)
         moments = moments.everywhere()
         covariance = moments.covariance if free_bias else moments.second
         return cls(weight, bias, free_bias, covariance, moments.mean, max(moments.count, 1.0))
@@ -103,19 +103,25 @@ class _ByInput:
         for each in rows:
             aim = each.targets - each.base
             cross += aim.transpose(1, 2) @ each.inputs
-            summed += aim.sum(1, dtype=torch.float64)
+            summed += row_sum(aim)
         return sum_over_processes(cross) / self.count, sum_over_processes(summed) / self.count
 
     def solve(
-        self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
+        self, aim: tuple[Tensor, Tensor], factor: Tensor | None, ridge: float
     ) -> tuple[Tensor, Tensor]:
         """Solve for weights and bias; see ``NormalEquations``."""
         cross, centre = aim
+        if factor is None:
+            return self.weight, self._level(self.weight, centre)
         fixed = centre if self.free_bias else self.bias
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
         right = right + self._penalty(ridge)[:, :, None] * self.weight
         new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
-        return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
+        return new, self._level(new, centre)
+
+    def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
+        """Return the bias that goes with a weight."""
+        return centre - apply_weight(weight, self.mean) if self.free_bias else self.bias
 
     def _penalty(self, ridge: float) -> Tensor:
         """Return the ridge in the unit of the covariance, ``[g, 1]``."""
@@ -158,15 +164,21 @@ class _ByRow:
         return wanted, wanted.mean(1)
 
     def solve(
-        self, aim: tuple[Tensor, Tensor], factor: Tensor, ridge: float
+        self, aim: tuple[Tensor, Tensor], factor: Tensor | None, ridge: float
     ) -> tuple[Tensor, Tensor]:
         """Solve for weights and bias; see ``NormalEquations``."""
         wanted, centre = aim
+        if factor is None:
+            return self.weight, self._level(self.weight, centre)
         got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
         rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
         share = torch.cholesky_solve(rest, factor).transpose(1, 2) / max(wanted.shape[1], 1)
         new = self.weight + (share.float() @ self.inputs).double()
-        return new, centre - apply_weight(new, self.mean) if self.free_bias else self.bias
+        return new, self._level(new, centre)
+
+    def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
+        """Return the bias that goes with a weight."""
+        return centre - apply_weight(weight, self.mean) if self.free_bias else self.bias
 
 
 def apply_weight(weight: Tensor, inputs: Tensor) -> Tensor:

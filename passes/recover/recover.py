@@ -31,7 +31,7 @@ class LayerFit:
         before: squared error on held-out data with the old weights, all layers before it
             refitted.
         after: squared error with the new weights.
-        refitted: whether the layer has new weights.
+        refitted: whether the layer has new weights, or a new bias.
     """
 
     layer: str

@@ -1,13 +1,15 @@
-"""Ridge regression of one layer: anchored at the old weights, with a choice of strength, and ReLU-aware.
+"""Ridge regression of one layer: anchored at the old weights, with a choice of strength, and limits known.
 
 Source: the refit of a layer's weights on the cut network's inputs towards the dense network's
 outputs is He, Zhang, Sun 2017 (Channel Pruning, arXiv:1707.06168, section 3.1). A ReLU after
 the layer is treated as in Zhang, Zou, He, Sun 2015 (arXiv:1505.06798, section 3.2): where the
-dense value is negative, any negative value will do.
+dense value is negative, any negative value will do. What clamps at both ends, such as ReLU6, is
+treated alike at its upper end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,18 +18,24 @@ from torch import Tensor
 
 from graphprune.passes.observe.distributed import sum_over_processes
 
-from .normal_equations import Rows, normal_equations
+from .normal_equations import NormalEquations, Rows, normal_equations
 
-__all__ = ["Fit", "refit", "refit_like"]
+__all__ = ["Fit", "Limits", "refit", "refit_like"]
 
-RIDGES = (1e-1, 1e-2, 1e-3)
-"""Ridge strengths tried, in units of the mean variance of the inputs."""
+RIDGES = (math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
+"""Ridge strengths tried, in units of the mean variance of the inputs; infinite: only the bias is fitted."""
+
+BETWEEN = 10**0.5
+"""Factor from the best of these strengths to those that are tried on either side of it."""
 
 ROUNDS = 4
-"""Most rounds in which negative targets before a ReLU are replaced by the prediction."""
+"""Most rounds in which targets outside of the limits are replaced by the prediction again."""
 
 EXACT = 1e-9
 """Least error of a layer that is refitted, as a share of its targets' energy."""
+
+Limits = tuple[float, float]
+"""Least and greatest value that count: what lies outside counts as if it were there."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,10 @@ class Fit:
         bias: ``[g, o]``, float64.
         before: squared error of the old weights on the held-out rows.
         after: squared error of these weights; not above ``before``.
-        ridge: strength chosen; 0 if the old weights stay.
-        rounds: rounds in which negative targets before a ReLU were replaced.
+        ridge: strength chosen; infinite if only the bias is new, 0 if the old weights stay.
+        replaced: whether the first fit had targets outside of the limits replaced by what the old
+            weights predict.
+        rounds: rounds after it in which they were replaced by what the fit before predicts.
     """
 
     weight: Tensor
@@ -48,6 +58,7 @@ class Fit:
     before: float
     after: float
     ridge: float
+    replaced: bool = False
     rounds: int = 0
 
 
@@ -58,12 +69,16 @@ def refit(
     bias: Tensor,
     *,
     free_bias: bool,
-    rectified: bool,
+    limits: Limits | None,
 ) -> Fit:
     """Fit weights of least squared error, by ridge regression anchored at the old ones.
 
     Minimises ``|X Bᵀ + b + base - T|² + ridge * |B - W|²`` per group, for each strength, and
     takes the best on the held-out rows: if that is the old weights, they stay.
+
+    With limits there are two beginnings, and rounds from the better one. Where the rest of the inputs
+    can make up for what was lost, it is to fit the dense values as they are; where it can't, to
+    ask for no more outside of the limits than the old weights give.
 
     Args:
         fitted: rows to fit.
@@ -71,38 +86,73 @@ def refit(
         weight: ``[g, o, u]``, the old weights.
         bias: ``[g, o]``, the old bias; zeros if there is none.
         free_bias: whether the bias may change.
-        rectified: whether a ReLU follows the layer.
+        limits: where what follows the layer is flat below and above; ``None`` if nowhere.
     """
-    before = _error(held_out, weight, bias, rectified=rectified)
+    before = _error(held_out, weight, bias, limits)
     best = Fit(weight, bias, before, before, 0.0)
     if before <= EXACT * _energy(held_out):
         return best
     normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
+    search = _Search(normal, held_out, limits)
     aim = normal.aim(fitted)
-    for ridge in RIDGES:
-        factor = normal.factor(ridge)
-        if factor is None:
+    best = search.best(best, aim, RIDGES, replaced=False)
+    best = search.best(best, aim, _beside(best.ridge), replaced=False)
+    if limits is None:
+        return best
+    aim = normal.aim(_within(fitted, weight, bias, limits))
+    near = _beside(best.ridge)
+    best = search.best(best, aim, (best.ridge, *near) if near else RIDGES, replaced=True)
+    for number in range(1, ROUNDS + 1) if best.ridge else ():
+        aim = normal.aim(_within(fitted, best.weight, best.bias, limits))
+        new = search.better(best, aim, best.ridge, replaced=best.replaced, rounds=number)
+        if new is best:
             break
-        new = normal.solve(aim, factor, ridge)
-        after = _error(held_out, *new, rectified=rectified)
-        if not after < best.after:  # nor if it isn't a number
-            break
-        best = Fit(*new, before, after, ridge)
-    factor = normal.factor(best.ridge) if rectified and best.ridge else None
-    new = best.weight, best.bias
-    for number in range(ROUNDS):
-        if factor is None:
-            break
-        aim = normal.aim([_clamped_targets(each, *new) for each in fitted])
-        new = normal.solve(aim, factor, best.ridge)
-        after = _error(held_out, *new, rectified=True)
-        if after < best.after:
-            best = Fit(*new, before, after, best.ridge, number + 1)
+        best = new
     return best
 
 
+@dataclass(frozen=True)
+class _Search:
+    """Search for the fit of least error on the held-out rows."""
+
+    normal: NormalEquations
+    held_out: Sequence[Rows]
+    limits: Limits | None
+
+    def best(
+        self, best: Fit, aim: tuple[Tensor, Tensor], ridges: Sequence[float], *, replaced: bool
+    ) -> Fit:
+        """Return the best of a fit and those of some strengths."""
+        for ridge in ridges:
+            best = self.better(best, aim, ridge, replaced=replaced)
+        return best
+
+    def better(
+        self,
+        best: Fit,
+        aim: tuple[Tensor, Tensor],
+        ridge: float,
+        *,
+        replaced: bool,
+        rounds: int = 0,
+    ) -> Fit:
+        """Return the better of a fit and that of another strength or round."""
+        new = _solved(self.normal, aim, ridge)
+        if new is None:
+            return best
+        after = _error(self.held_out, *new, self.limits)
+        found = Fit(*new, best.before, after, ridge, replaced, rounds)
+        return found if after < best.after else best  # nor if it isn't a number
+
+
 def refit_like(
-    known: Fit, rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, free_bias: bool
+    known: Fit,
+    rows: Sequence[Rows],
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    free_bias: bool,
+    limits: Limits | None,
 ) -> Fit:
     """Fit other rows with the strength and rounds of a known fit.
 
@@ -112,29 +162,51 @@ def refit_like(
         weight: as in ``refit``.
         bias: as in ``refit``.
         free_bias: as in ``refit``.
+        limits: as in ``refit``.
     """
     if not known.ridge:
         return replace(known, weight=weight, bias=bias)
     normal = normal_equations(rows, weight, bias, free_bias=free_bias)
-    factor = normal.factor(known.ridge)
-    if factor is None:
-        return known
-    new = normal.solve(normal.aim(rows), factor, known.ridge)
+    aims = _within(rows, weight, bias, limits) if known.replaced else rows
+    new = _solved(normal, normal.aim(aims), known.ridge)
     for _ in range(known.rounds):
-        new = normal.solve(
-            normal.aim([_clamped_targets(each, *new) for each in rows]), factor, known.ridge
-        )
+        if new is not None:
+            new = _solved(normal, normal.aim(_within(rows, *new, limits)), known.ridge)
+    if new is None:
+        return known
     return replace(known, weight=new[0], bias=new[1])
+
+
+def _beside(ridge: float) -> tuple[float, ...]:
+    """Return the strengths to try on either side of the best one."""
+    return (ridge * BETWEEN, ridge / BETWEEN) if 0 < ridge < math.inf else ()
+
+
+def _solved(
+    normal: NormalEquations, aim: tuple[Tensor, Tensor], ridge: float
+) -> tuple[Tensor, Tensor] | None:
+    """Solve for weights and bias; ``None`` if the equations are singular."""
+    factor = None if math.isinf(ridge) else normal.factor(ridge)
+    return None if factor is None and ridge < math.inf else normal.solve(aim, factor, ridge)
 
 
 def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
     return rows.inputs @ weight.float().transpose(1, 2) + bias.float()[:, None] + rows.base
 
 
-def _clamped_targets(rows: Rows, weight: Tensor, bias: Tensor) -> Rows:
-    """Replace negative targets by the prediction where that is negative too, else by 0."""
-    aim = torch.minimum(_predicted(rows, weight, bias), rows.targets.new_zeros(()))
-    return Rows(rows.inputs, torch.where(rows.targets < 0, aim, rows.targets), rows.base)
+def _within(
+    rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None
+) -> list[Rows]:
+    """Replace targets outside of the limits by the prediction where that is outside too, else by the limit."""
+    if limits is None:
+        return list(rows)
+    lower, upper = limits
+    found: list[Rows] = []
+    for each in rows:
+        got, want = _predicted(each, weight, bias), each.targets
+        want = torch.where(want < lower, got.clamp_max(lower), want)
+        found.append(replace(each, targets=torch.where(want > upper, got.clamp_min(upper), want)))
+    return found
 
 
 def _energy(rows: Sequence[Rows]) -> float:
@@ -148,11 +220,11 @@ def _energy(rows: Sequence[Rows]) -> float:
     )
 
 
-def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, *, rectified: bool) -> float:
+def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None) -> float:
     wrong = weight.new_zeros(1)
     for each in rows:
         got, want = _predicted(each, weight, bias), each.targets
-        if rectified:
-            got, want = got.relu(), want.relu()
-        wrong += (got - want).double().square().sum()
+        if limits is not None:
+            got, want = got.clamp(*limits), want.clamp(*limits)
+        wrong += (got - want).square().sum().double()
     return float(sum_over_processes(wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,14 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import InternalError
-from graphprune.ops import RULES, Sample, is_identity, passes_value_on, state_traits
+from graphprune.ops import (
+    RULES,
+    Sample,
+    flat_limits,
+    is_identity,
+    passes_value_on,
+    state_traits,
+)
 from graphprune.ops.traits import Traits
 from tests.ops.test_laws import operator_of
 
@@ -120,10 +128,64 @@ def test_rounding(operator: Any) -> None:
     assert operator(x.clone()).tolist() == [-2, 0, 0, 2, 2]
 
 
-@pytest.mark.parametrize("operator", [o for o, r in RULES.items() if r.traits.rectifier])
-def test_rectifiers(operator: Any) -> None:
-    x = torch.randn(50)
-    assert torch.equal(operator(x.clone()), torch.where(x > 0, x, 0.0))
+FLAT_ARGUMENTS: dict[Any, tuple[Any, ...]] = {
+    aten.clamp.default: (-0.5, 0.7),
+    aten.clamp_.default: (None, 0.7),
+    aten.clip.default: (-0.5,),
+    aten.clamp_max.default: (0.4,),
+    aten.clamp_max_.default: (0.4,),
+    aten.clamp_min.default: (-0.4,),
+    aten.clamp_min_.default: (-0.4,),
+    aten.hardtanh.default: (-0.3, 0.9),
+    aten.threshold.default: (0.2, -7.0),
+    aten.threshold_.default: (0.2, 0.0),
+}
+"""Arguments after the operand; of other operators the defaults."""
+
+
+def call_on_one_operand(operator: Any, *more: Any) -> fx.Node:
+    graph = fx.Graph()
+    return graph.call_function(operator, (graph.placeholder("x"), *more))
+
+
+@pytest.mark.parametrize("operator", [o for o, r in RULES.items() if r.traits.flat])
+def test_beyond_its_limits_an_operator_is_flat_and_nowhere_else(operator: Any) -> None:
+    more = FLAT_ARGUMENTS.get(operator, ())
+    limits = flat_limits(call_on_one_operand(operator, *more))
+    assert limits is not None
+    x = 4 * torch.randn(300)
+    found = operator(x.clone(), *more)
+    assert torch.equal(found, operator(x.clamp(*limits), *more))
+    inside = (x > limits[0]) & (x < limits[1])
+    assert 0 < int(inside.sum()) < len(x)
+    assert len(found[inside].unique()) == len(x[inside].unique())
+
+
+@pytest.mark.parametrize(
+    ("operator", "more", "limits"),
+    [
+        (aten.relu.default, (), (0, math.inf)),
+        (aten.relu6.default, (), (0, 6)),
+        (aten.hardtanh.default, (), (-1, 1)),
+        (aten.hardtanh.default, (0, 6), (0, 6)),
+        (aten.clamp.default, (), None),
+        (aten.clamp.default, (None, 3.5), (-math.inf, 3.5)),
+        (aten.clamp.default, (2, 1), None),
+        (aten.hardswish.default, (), (-3, math.inf)),
+        (aten.silu.default, (), None),
+        (aten.leaky_relu.default, (0.1,), None),
+    ],
+)
+def test_limits_are_read_off_the_arguments(
+    operator: Any, more: tuple[Any, ...], limits: Any
+) -> None:
+    assert flat_limits(call_on_one_operand(operator, *more)) == limits
+
+
+def test_a_limit_that_is_computed_is_unknown() -> None:
+    graph = fx.Graph()
+    x, least = graph.placeholder("x"), graph.placeholder("least")
+    assert flat_limits(graph.call_function(aten.clamp_min.default, (x, least))) is None
 
 
 @pytest.mark.parametrize(
@@ -164,14 +226,14 @@ def _value(names: list[str], call: Sample, name: str) -> Any:
 def test_every_trait_is_used() -> None:
     plain = Traits()
     for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "power",
-                 "rectifier", "rounds", "sigmoid", "elementwise", "concatenates", "metadata",
+                 "flat", "rounds", "sigmoid", "elementwise", "concatenates", "metadata",
                  "form"):  # fmt: skip
         assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name
 
 
 def test_traits_need_a_rule() -> None:
     with pytest.raises(InternalError, match="has no rule"):
-        state_traits(aten.lgamma_.default, rectifier=True)
+        state_traits(aten.lgamma_.default, rounds=True)
 
 
 def cast(before: torch.dtype, after: torch.dtype) -> fx.Node:

@@ -16,8 +16,23 @@ from graphprune.passes.observe import (
     Moments,
     Observations,
     input_moments,
+    row_sum,
 )
 from tests.passes.observe.helpers import Residual, shaken
+
+
+@pytest.mark.parametrize("layout", ["rows first", "groups first"])
+def test_sums_and_moments_of_centred_rows(layout: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 50, 4) + 0.1
+    if layout == "rows first":
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    torch.testing.assert_close(row_sum(x), x.sum(1))
+    assert row_sum(x[:, :0]).tolist() == [[0.0] * 4] * 3
+    plain, centred = Moments.of(x), Moments.of(x, centred=True)
+    torch.testing.assert_close(centred.gram, plain.gram, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(centred.sum, plain.sum, rtol=1e-5, atol=1e-5)
+    assert centred.count == plain.count
 
 
 def test_moments_are_those_of_the_dense_inputs() -> None:

@@ -52,7 +52,7 @@ def test_every_layer_is_looked_at_and_no_more_than_is_there_for(samples: int) ->
         groups, unknowns = regression_sizes(layer)
         assert rows >= 1
         assert rows * len(data.batches) * groups * unknowns <= quota.ROOM * 1.01
-        wanted = max(quota.FEWEST * samples, quota.ROWS_PER_UNKNOWN * unknowns)
+        wanted = max(quota.FEWEST * data.samples, quota.ROWS_PER_UNKNOWN * unknowns)
         assert rows * len(data.batches) >= min(wanted, quota.ENOUGH) * 0.99
 
 

