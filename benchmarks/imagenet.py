@@ -33,7 +33,7 @@ import graphprune as gp
 from graphprune.data import calibrate
 from graphprune.data.calibration import Calibration
 from graphprune.ir.trace import trace
-from graphprune.passes import Analyse, Decision, Observe, Prune, Recover
+from graphprune.passes import CRITERIA, Analyse, Decision, Observe, Prune, Recover, Score
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.plan.budget import Budget
 from graphprune.workflow.job import Job
@@ -109,13 +109,13 @@ def small_networks(
     phases = Phases()
     if options.refit_only:
         with phases.timed("observe"):
-            start = gp.Pipeline((Analyse(), Observe()), given=(Calibration,)).run(
-                gp.State(program).knowing(data)
-            )
+            start = gp.Pipeline(
+                (Analyse(), Observe(), Score(CRITERIA["l2"])), given=(Calibration,)
+            ).run(gp.State(program).knowing(data))
         for budget in options.budgets:
             plan = gp.Plan.from_json(plan_file(options, budget).read_text(encoding="utf-8"))
             with phases.timed("refit"):
-                passes = GivenPlan(plan), Prune(), Recover()
+                passes = GivenPlan(plan=plan), Prune(), Recover()
                 done = gp.Pipeline(passes, given=tuple(start.facts)).run(start)
             yield budget, done.program, dict(phases.seconds)
         return
