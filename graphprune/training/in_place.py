@@ -74,9 +74,9 @@ def _adopt(model: nn.Module, small: nn.Module) -> None:
     """Give each module the tensors and sizes of the one in the same place."""
     for path, module in model.named_modules():
         other = small.get_submodule(path)
-        for tensors in (own_parameters, own_buffers):
-            held, found = tensors(module), tensors(other)
-            held.update({name: found[name] for name in held})
+        parameters, buffers = own_parameters(module), own_buffers(module)
+        parameters.update({name: own_parameters(other)[name] for name in parameters})
+        buffers.update({name: own_buffers(other)[name] for name in buffers})
         for name, value in vars(other).items():
             if _is_size(value) or isinstance(value, Tensor):
                 vars(module)[name] = value
