@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from torch.export import ExportedProgram
@@ -17,6 +17,7 @@ from graphprune.ir.trainable import trainable_graph
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import load as load_file
 from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.plan.budget import budgets
 from graphprune.plan.latency_table import LatencyTable
@@ -62,7 +63,7 @@ def compress(
     augment: Sequence[str] = (),
     checkpoint: str | Path | None = None,
     allocate: str = "dp",
-    round_to: int | Literal["auto"] = 1,
+    round_to: Rounding = 1,
     min_channels: int = 1,
     max_cut: float = 1.0,
     protect: Sequence[str] = (),
@@ -105,7 +106,8 @@ def compress(
         augment: changes of the inputs while distilling: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
-        round_to: widths are multiples of this, or stay whole; ``"auto"``: widths that run fast.
+        round_to: widths are multiples of this, or stay whole. ``"fast"``: multiples of 16 in groups of at least 64
+            channels, of 8, 4 or 2 in narrower ones. ``"auto"``: widths that run fast by a latency table.
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses, (0, 1].
         protect: patterns of groups or parameters to leave whole.

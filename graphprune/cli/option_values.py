@@ -7,13 +7,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from graphprune.errors import GraphpruneError, LoadError, OptionError, PlanError
 
 if TYPE_CHECKING:
     from graphprune.loading import Loaded
     from graphprune.loading.training_checkpoint import TrainingCheckpoint
+    from graphprune.passes.allocate.rounding import Rounding
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.plan.plan import Plan
 
@@ -203,16 +204,16 @@ def budgets(**amounts: str) -> dict[str, Any]:
     return {name: amount for name, amount in amounts.items() if amount}
 
 
-def rounding(text: str) -> int | Literal["auto"]:
+def rounding(text: str) -> Rounding:
     """Parse the value of ``--round-to``.
 
     Raises:
         OptionError: if it can't be read.
     """
-    if text == "auto":
-        return "auto"
+    if text in ("fast", "auto"):
+        return text
     if not text.lstrip("-").isdecimal():
-        raise OptionError(f"can't read --round-to {text!r}", hint="write 8, or auto")
+        raise OptionError(f"can't read --round-to {text!r}", hint="write 8, fast or auto")
     return int(text)
 
 

@@ -302,8 +302,8 @@ Allocator = Annotated[
 RoundTo = Annotated[
     str,
     typer.Option(
-        metavar="N|auto",
-        help="Widths are multiples of N, or stay whole; auto: widths that run fast.",
+        metavar="N|fast|auto",
+        help="Widths are multiples of N, or stay whole; fast: of 16, or fewer in narrow layers; auto: by a latency table.",
     ),
 ]
 MinChannels = Annotated[int, typer.Option(metavar="N", help="No group keeps fewer channels.")]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphprune.errors import OptionError
 from graphprune.passes import Criterion
+from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.pipeline import Progress
 from graphprune.plan.budget import budgets
@@ -63,7 +64,7 @@ class Sparsify:
         score: the criterion by which channels are chosen, as in ``compress``; by default the method's.
         allocate: as in ``compress``, as is all that follows.
         latency_table: times of operators.
-        round_to: multiples that widths are of.
+        round_to: as in ``gp.compress``.
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses.
         protect: patterns of what stays whole.
@@ -98,7 +99,7 @@ class Sparsify:
         score: str | Criterion | None = None,
         allocate: str = "dp",
         latency_table: LatencyTable | ProfileLatency | None = None,
-        round_to: int | Literal["auto"] = 1,
+        round_to: Rounding = 1,
         min_channels: int = 1,
         max_cut: float = 1.0,
         protect: Sequence[str] = (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import ExportedProgram
@@ -14,6 +14,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source, accuracy, open_source
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes import Decision
+from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import Latency, workload
 from graphprune.pipeline import Progress, State
 from graphprune.plan.budget import Budget
@@ -101,7 +102,7 @@ def sweep(
     val: Source | str | Path | None = None,
     score: str | Criterion | None = None,
     allocate: str = "dp",
-    round_to: int | Literal["auto"] = 1,
+    round_to: Rounding = 1,
     keep_class: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,

@@ -23,6 +23,7 @@ from graphprune.passes import (
     check_names,
 )
 from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.score.obd import OptimalBrainSurgeon
 from graphprune.pipeline import AnalysisPass, State, TransformPass
@@ -54,7 +55,7 @@ class Options:
     augment: Sequence[str] = ()
     checkpoint: str | Path | None = None
     allocate: str = "dp"
-    round_to: int | Literal["auto"] = 1
+    round_to: Rounding = 1
     min_channels: int = 1
     max_cut: float = 1.0
     protect: Sequence[str] = ()

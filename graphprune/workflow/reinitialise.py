@@ -34,7 +34,6 @@ def reinitialise(model: nn.Module) -> None:
         raise OptionError(
             f"{kept[0]} has no reset_parameters that would make it anew, {len(kept)} in all",
             hint="apply the plan to a new model of the class, or give its layers reset_parameters()",
-            options=("reinit",),
         )
     for layer in layers.values():
         reset: Any = layer.reset_parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from graphprune.rebuild.config_fields import ConfigFields
 
 from .branches import gone_whole, whole_branches, with_branches
 from .costs import Cost, cost_of
+from .rounding import Rounding
 from .width_limits import Limits
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class Allocate(AnalysisPass):
     Attributes:
         budget: one budget, or several of different costs, all of which are met.
         method: name of an allocator; ``dp`` is exact where the network allows it.
-        round_to: widths are multiples of this, or dense. Unit: channels. ``"auto"``: widths that
-            are faster than every wider one, by the latency table.
+        round_to: widths are multiples of this, or dense. Unit: channels. ``"fast"``: multiples of powers
+            of two up to 16, by the width of a group. ``"auto"``: widths that are faster than every wider
+            one, by the latency table.
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses, 0 to 1.
         protect: patterns of groups or parameters that stay whole, such as ``layer1.*``.
@@ -84,7 +86,7 @@ class Allocate(AnalysisPass):
     gives = (Decision,)
     budget: Budget | tuple[Budget, ...]
     method: str = "dp"
-    round_to: int | Literal["auto"] = 1
+    round_to: Rounding = 1
     min_channels: int = 1
     max_cut: float = 1.0
     protect: tuple[str, ...] = ()

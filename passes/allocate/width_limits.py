@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from graphprune.passes.solver import EqualWidths
 from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.config_fields import ConfigFields
 
+from .rounding import Rounding, rounded
 from .width_ties import WidthTies
 
 __all__ = ["Limits"]
@@ -28,7 +29,7 @@ __all__ = ["Limits"]
 class Limits:
     """The user's limits on the widths; the attributes are those of ``Allocate``."""
 
-    round_to: int | Literal["auto"]
+    round_to: Rounding
     min_channels: int
     max_cut: float
     protect: tuple[str, ...]
@@ -43,7 +44,7 @@ class Limits:
         Raises:
             OptionError: with the option's name.
         """
-        multiple = 1 if self.round_to == "auto" else self.round_to
+        multiple = self.round_to if isinstance(self.round_to, int) else 1
         if multiple < 1 or self.min_channels < 1 or not 0 <= self.max_cut <= 1:
             raise OptionError(
                 "round_to and min_channels must be at least 1, max_cut within 0..1",
@@ -118,11 +119,7 @@ class Limits:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
         if any(_matches(group, pattern) for pattern in self.protect) or least >= group.width:
             return np.asarray([group.width])
-        widths = np.arange(least, group.width + 1)
-        if self.round_to == "auto":
-            return widths
-        fits = (widths % self.round_to == 0) | (widths == group.width)
-        return widths[fits]
+        return rounded(np.arange(least, group.width + 1), group.width, self.round_to)
 
     @property
     def relaxable(self) -> dict[str, Any]:
