@@ -68,6 +68,7 @@ def compress(
     max_cut: float = 1.0,
     protect: Sequence[str] = (),
     keep_class: bool = False,
+    any_width: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
     depth: bool = False,
@@ -111,8 +112,9 @@ def compress(
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses, (0, 1].
         protect: patterns of groups or parameters to leave whole.
-        keep_class: choose widths that the code of the model's class follows, found by trying cuts of it,
-            so that its class comes back.
+        keep_class: insist on widths that the code of the model's class follows, found by trying cuts of it,
+            so that its class comes back. By default they are chosen where they meet the budget.
+        any_width: choose among all widths; where the class can't run with them, a GraphModule comes back.
         uniform: patterns of groups: those that match one keep equally many channels, each its own best
             ones. Several patterns in a sequence make one such class.
         keep_config: choose widths that the config of the model can state, as a model of the transformers
@@ -149,6 +151,7 @@ def compress(
         max_cut=max_cut,
         protect=protect,
         keep_class=keep_class,
+        any_width=any_width,
         uniform=uniform,
         keep_config=keep_config,
         depth=depth,
@@ -180,6 +183,7 @@ def decide(
     *,
     allocator: Allocate | LosslessPlan,
     lossless: bool = False,
+    any_width: bool = False,
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Data | None = None,
     samples: int = 1024,
@@ -206,6 +210,8 @@ def decide(
         latency_table=latency_table,
         lossless=lossless or isinstance(allocator, LosslessPlan),
         depth=isinstance(allocator, Allocate) and allocator.depth,
+        keep_class=allocator.keep_class,
+        any_width=any_width,
     )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.decide(allocator)

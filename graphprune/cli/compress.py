@@ -66,6 +66,7 @@ def compress(
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
+    any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
     depth: options.Depth = False,
@@ -114,6 +115,7 @@ def compress(
         "max_cut": max_cut,
         "protect": tuple(protect or ()),
         "keep_class": keep_class,
+        "any_width": any_width,
         "uniform": option_values.patterns(uniform),
         "keep_config": source.keeps_config(keep_config) if not plan else bool(keep_config),
         "depth": depth,
@@ -157,7 +159,7 @@ def compress(
             + (not no_onnx)
             + 3 * bool(data)
             + bool(distil)
-            + keep_class
+            + (not any_width)
             + bool(keep_config),
         ) as progress,
     ):
@@ -233,6 +235,7 @@ _DEFAULTS = {
     "max_cut": 1.0,
     "protect": (),
     "keep_class": False,
+    "any_width": False,
     "uniform": (),
     "keep_config": False,
     "depth": False,

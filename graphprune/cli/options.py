@@ -13,6 +13,7 @@ import typer
 __all__ = [
     "Allocator",
     "AllowInexact",
+    "AnyWidth",
     "Arch",
     "Augment",
     "Data",
@@ -74,6 +75,13 @@ Model = Annotated[Path, typer.Argument(
     help="A .pt2 program or an output folder, an .onnx file, a state dict or .safetensors (with "
     "--arch), hf:DIR of transformers' save_pretrained, or a pickled module or TorchScript (with "
     "--trust-pickle).")]  # fmt: skip
+AnyWidth = Annotated[
+    bool,
+    typer.Option(
+        "--any-width",
+        help="Any widths, also those that the code of the model's class can't follow.",
+    ),
+]
 Arch = Annotated[
     str,
     typer.Option(
@@ -320,7 +328,9 @@ Protect = Annotated[
 ]
 KeepClass = Annotated[
     bool,
-    typer.Option(help="Only widths that the code of the model's class follows, found by trying."),
+    typer.Option(
+        help="Only widths that the code of the model's class follows, even if none meets the budget."
+    ),
 ]
 Lossless = Annotated[
     bool,

@@ -49,6 +49,7 @@ def plan(
     max_cut: options.MaxCut = 1.0,
     protect: options.Protect = None,
     keep_class: options.KeepClass = False,
+    any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
     depth: options.Depth = False,
@@ -83,7 +84,7 @@ def plan(
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
-        working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + keep_class) as progress,
+        working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + (not any_width)) as progress,
     ):
         from graphprune import api
         from graphprune.passes import Allocate, Decision, LosslessPlan
@@ -110,6 +111,7 @@ def plan(
             examples,
             allocator=LosslessPlan(limits=allocator.limits) if alone else allocator,
             lossless=lossless,
+            any_width=any_width,
             score=score or None,
             **seen,
             strict_ops=strict_ops,

@@ -53,6 +53,7 @@ def sweep(
     allocate: options.Allocator = "dp",
     round_to: options.RoundTo = "1",
     keep_class: options.KeepClass = False,
+    any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
@@ -79,6 +80,7 @@ def sweep(
         "allocate": allocate,
         "round_to": option_values.rounding(round_to),
         "keep_class": keep_class,
+        "any_width": any_width,
         "uniform": option_values.patterns(uniform),
         "strict_ops": strict_ops,
         "allow_inexact": allow_inexact,
@@ -99,7 +101,9 @@ def sweep(
     }
     of = {"model": _hash(source.content), "options": _hash(repr((how, told)).encode())}
     folder = _Folder(out, of, force=force)
-    with working(verbose=verbose, quiet=quiet, stages=5 + len(wanted) + keep_class) as progress:
+    with working(
+        verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
+    ) as progress:
         from graphprune.workflow import budget_sweep
 
         missing = [share for share in wanted if share not in folder.known]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from graphprune.ops.facts import share
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
+
+    from .computed_scales import ComputedScale
 
 __all__ = ["AbsorbedScales", "absorb_scales"]
 
@@ -53,10 +55,14 @@ class AbsorbedScales:
         return torch.from_numpy(factors[cut.kept(axis)] if axis.shape[1] else factors)
 
 
-def absorb_scales(cut: Cut) -> AbsorbedScales:
+def absorb_scales(cut: Cut, computed: Iterable[ComputedScale] = ()) -> AbsorbedScales:
     """Find the parameters and numbers that can take over the factors of a cut program.
 
     Factors for which there are none are left out.
+
+    Args:
+        cut: what is removed.
+        computed: scales that the module's code computes anew.
     """
     absorbed, analysis = AbsorbedScales(), cut.analysis
     for node, facts in analysis.facts.items():
@@ -69,6 +75,10 @@ def absorb_scales(cut: Cut) -> AbsorbedScales:
                 _forward(analysis, node, factor, absorbed)
         if node.target is aten.scaled_dot_product_attention.default:
             _query(cut, node, absorbed)
+    for each in computed:
+        for value in each.values:
+            if _backward(analysis, value, each.factor, absorbed, f"computed {len(absorbed.rows)}"):
+                break
     return absorbed
 
 
@@ -82,16 +92,43 @@ def _query(cut: Cut, node: fx.Node, absorbed: AbsorbedScales) -> None:
             _backward(cut.analysis, arguments["query"], factor, absorbed)
 
 
-def _backward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:
-    """Carry a factor back to the one stored tensor, or the one layer, that makes all of a value."""
+def _backward(
+    analysis: Analysis,
+    node: fx.Node,
+    factor: float,
+    absorbed: AbsorbedScales,
+    purpose: str = "query",
+) -> bool:
+    """Carry a factor back to the one stored tensor, or the one layer, that makes all of a value, if there is one."""
     if (stored := _stored(node)) is not None:
         _multiply(analysis, stored, None, factor, absorbed, "statistic")
-    elif (source := _ProducingLayers(analysis.data_sizes)[node]) is not None:
-        layer, numbers = source
-        arguments = bind(layer)
-        for name in ("weight", "bias"):
-            if (stored := _stored(arguments.get(name))) is not None:
-                _multiply(analysis, stored, np.unique(numbers.numpy()), factor, absorbed, "query")
+        return True
+    if (source := _ProducingLayers(analysis.data_sizes)[node]) is None:
+        return False
+    layer, numbers = source
+    arguments = bind(layer)
+    for name in ("weight", "bias"):
+        if (found := _stored_rows(analysis, arguments.get(name))) is not None:
+            stored, rows = found
+            _multiply(analysis, stored, rows[np.unique(numbers.numpy())], factor, absorbed, purpose)
+    return True
+
+
+def _stored_rows(analysis: Analysis, value: Any) -> tuple[fx.Node, NDArray[np.int64]] | None:
+    """Find the tensor that an operand is, or is a part of, and which of its rows those of the operand are."""
+    moved: list[fx.Node] = []
+    while isinstance(value, fx.Node) and value.op != "get_attr" and _moves(value):
+        moved.append(value)
+        value = value.all_input_nodes[0]
+    if not isinstance(value, fx.Node) or value.op != "get_attr":
+        return None
+    tensor = analysis.tensors[str(value.target)]
+    rows: Any = torch.arange(len(tensor)).view(-1, *[1] * (tensor.ndim - 1)).expand(tensor.shape)
+    for node in reversed(moved):
+        rows = (
+            rows if passes_value_on(node) else evaluate(node, lambda _, rows=rows: _laid_out(rows))
+        )
+    return value, rows.flatten(1)[:, 0].numpy() if rows.ndim > 1 else rows.numpy()
 
 
 def _multiply(
@@ -168,9 +205,14 @@ def _moved(node: fx.Node, source: fx.Node, numbers: Any, sizes: DataSizes) -> An
         return numbers
 
     def value(n: fx.Node) -> Any:
-        return numbers if n is source else sizes.of(n.meta["val"])
+        # a copy that the graph makes first is left out, so any view has to fit
+        return _laid_out(numbers) if n is source else sizes.of(n.meta["val"])
 
     return evaluate(node, value)
+
+
+def _laid_out(numbers: Any) -> Any:
+    return numbers.contiguous() if isinstance(numbers, torch.Tensor) else numbers
 
 
 def _forward(analysis: Analysis, node: fx.Node, factor: float, absorbed: AbsorbedScales) -> None:

@@ -7,7 +7,7 @@ the result must match the cut program in float64, or the user gets a trainable G
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,14 @@ from graphprune.verify.oracle import (
 
 from .computed_weights import stored_weights
 from .own_precision import compare_in_own_precision
-from .shrink_module import find_tensor, plain_tensors, shrink_module
+from .shrink_module import (
+    AS_PASSED,
+    Following,
+    find_tensor,
+    followings,
+    plain_tensors,
+    shrink_module,
+)
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -98,8 +105,8 @@ def rebuild(
     same = [run for run in runs if run.program is small]
     graph = same[0].graph if same else unlift(small)
     try:
-        shrunk = shrink_module(model, cut, state(graph))
         match = ClassComparison(model, cut.analysis, small).match(cut, graph, same)
+        shrunk = shrink_module(model, cut, state(graph), follow=match.follow)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
@@ -115,11 +122,13 @@ class ClassMatch:
         error: largest difference relative to the largest output.
         tolerance: the bound on it.
         precision: the dtype in which they were compared.
+        follow: what of the module followed the cut.
     """
 
     error: float
     tolerance: float = TOLERANCE
     precision: str = FLOAT64
+    follow: Following = AS_PASSED
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,8 @@ class ClassComparison:
         return copy.deepcopy(self.model).double().eval()
 
     @cached_property
-    def _plain(self) -> Mapping[str, Sequence[str]]:
+    def plain(self) -> Mapping[str, Sequence[str]]:
+        """Tensors of the program that are plain attributes: see ``plain_tensors``."""
         return plain_tensors(self.model, self.analysis)
 
     def match(self, cut: Cut, graph: fx.GraphModule, runs: Sequence[CutRun] = ()) -> ClassMatch:
@@ -161,11 +171,31 @@ class ClassComparison:
         Raises:
             VerifyError: if the two differ by more than the tolerance.
         """
+        return self.first(cut, lambda follow: self._both(cut, graph, follow, runs))
+
+    def first(self, cut: Cut, match: Callable[[Following], ClassMatch]) -> ClassMatch:
+        """Compare with each of what may follow a cut, until the two agree.
+
+        Raises:
+            VerifyError: or what the module's code raises, as with the first.
+        """
+        failure: Exception | None = None
+        for follow in followings(self.model, cut):
+            try:
+                return match(follow)
+            except (*FORWARD_ERRORS, VerifyError) as problem:
+                failure = failure or problem
+        assert failure is not None
+        raise failure
+
+    def _both(
+        self, cut: Cut, graph: fx.GraphModule, follow: Following, runs: Sequence[CutRun]
+    ) -> ClassMatch:
         found: list[ClassMatch] = []
         for grow, tensors in ((0, {}), (1, perturbed_pair(cut, graph, seed=0)[1])):
             known = [r for r in runs if r.grow == grow and r.perturbed == bool(tensors)]
             outputs = known[0].outputs if known else None
-            found.append(self.match_of(cut, graph, tensors, grow, outputs))
+            found.append(self.match_of(cut, graph, tensors, grow, outputs, follow))
         return max(found, key=lambda each: (each.tolerance, each.error))
 
     def match_of(
@@ -175,6 +205,7 @@ class ClassComparison:
         tensors: Tensors,
         grow: int,
         outputs: Sequence[Any] | None = None,
+        follow: Following = AS_PASSED,
     ) -> ClassMatch:
         """Compare the cut module with the cut graph in one run.
 
@@ -185,6 +216,7 @@ class ClassComparison:
                 are, and so does everything if nothing finite comes of it.
             grow: by how much symbolic sizes are larger.
             outputs: of the graph with all these tensors, if they are known.
+            follow: what of the module follows the cut.
 
         Raises:
             VerifyError: if the two differ by more than the tolerance.
@@ -206,24 +238,24 @@ class ClassComparison:
         if tensors and not all_finite(expected):  # perturbed too much to prove anything
             tensors, expected = {}, run(Float64Interpreter(graph), inputs)
         values = {name: to_float64(tensor) for name, tensor in state(graph).items()}
-        small = shrink_module(self._wide, cut, {**values, **tensors}, self._plain)
+        small = shrink_module(self._wide, cut, {**values, **tensors}, self.plain, follow)
         with torch.no_grad(), Float64Mode():
             got = pytree.tree_leaves(small(*args, **kwargs))
         if len(got) != len(expected):
             raise VerifyError("the module's outputs differ in number from the cut program's")
         worst = error(got, expected)
         if worst <= TOLERANCE:
-            return ClassMatch(worst)
+            return ClassMatch(worst, follow=follow)
         if worst <= MOST_BY_DTYPE:
             kinds = {
                 n: t.to(v.dtype)
                 for n, v in state(graph).items()
                 if (t := tensors.get(n)) is not None
             }
-            small = shrink_module(self.model, cut, {**state(graph), **kinds}, self._plain)
+            small = shrink_module(self.model, cut, {**state(graph), **kinds}, self.plain, follow)
             own = compare_in_own_precision(small, graph, tensors, self.program, grow)
             if own.error <= own.tolerance:
-                return ClassMatch(own.error, own.tolerance, _precision(self.program))
+                return ClassMatch(own.error, own.tolerance, _precision(self.program), follow)
         raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")
 
 

@@ -9,25 +9,51 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 
-from graphprune.ir.nodes import bind
-from graphprune.ir.private_torch import ConvNd, ConvTransposeNd, NormBase, pytree
+from graphprune.ir.private_torch import ConvNd, ConvTransposeNd, NormBase
 from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.float64 import Float64Mode
 
 from .absorb_scales import AbsorbedScales, absorb_scales
+from .computed_scales import computed_scales
 from .computed_weights import fill_computed, layers_of, refresh, separate
+from .follow_sizes import follow_sizes
+from .narrow_attention import narrow
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["find_tensor", "plain_tensors", "shrink_module"]
+__all__ = ["Following", "find_tensor", "followings", "plain_tensors", "shrink_module"]
+
+
+@dataclass(frozen=True)
+class Following:
+    """What of a module follows a cut beside its tensors, and the numbers that its code passes to operators.
+
+    Attributes:
+        unread: attributes that ``forward`` doesn't read, such as sizes that other methods split by.
+        scales: parameters before scales that the code computes from sizes.
+    """
+
+    unread: bool = False
+    scales: bool = False
+
+
+AS_PASSED = Following()
+"""Numbers that the code passes to operators only."""
+
+
+def followings(model: nn.Module, cut: Cut) -> tuple[Following, ...]:
+    """List what may follow a cut of a module, the most likely first: one of them is right, if its code can follow."""
+    computed = (False, True) if computed_scales(model, cut) else (False,)
+    return tuple(Following(unread, scales) for scales in computed for unread in (True, False))
 
 
 def shrink_module(
@@ -35,6 +61,7 @@ def shrink_module(
     cut: Cut,
     values: Mapping[str, torch.Tensor] | None = None,
     plain: Mapping[str, Sequence[str]] | None = None,
+    follow: Following = AS_PASSED,
 ) -> nn.Module:
     """Copy a module with sliced tensors and updated layer attributes; the result isn't checked.
 
@@ -44,6 +71,7 @@ def shrink_module(
         values: of the smaller program's tensors, where they aren't just slices; those of weights that it
             stores as computed among them.
         plain: see ``plain_tensors``, where the module is a copy that shares less than the user's own.
+        follow: what beside its tensors follows the cut.
     """
     with torch.no_grad():
         refresh(model)  # what a call with gradients left can't be copied
@@ -56,7 +84,7 @@ def shrink_module(
     sliced = cut.sliced(known)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
-    absorbed = absorb_scales(cut)
+    absorbed = absorb_scales(cut, computed_scales(model, cut) if follow.scales else ())
     with torch.no_grad():
         _fill(shrunk, {n: v for n, v in (values or {}).items() if n in known}, plain)
         fill_computed(shrunk, cut, values or {})
@@ -66,11 +94,12 @@ def shrink_module(
         for path in paths:
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
-    _update_attributes(shrunk, cut, absorbed)
+    follow_sizes(shrunk, cut, absorbed, unread=follow.unread)
     with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
         for path in sorted({name.rpartition(".")[0] for name in sliced}):
             for layer in layers_of(shrunk, path):
                 _update_sizes(layer)
+                narrow(layer)
     with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
 
@@ -152,45 +181,3 @@ def _update_sizes(layer: nn.Module) -> None:
             layer.in_channels = layer.weight.shape[1] * layer.groups
         case _:
             pass
-
-
-def _update_attributes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales) -> None:
-    """Update numbers among the attributes that the cut changed, as ``groups``, ``num_heads``, ``eps``.
-
-    An attribute follows if, among the numbers that its module's own code passes to operators,
-    all that equal it and change become the same. That this is what the code meant is proven
-    afterwards, by comparison with the cut program.
-    """
-    changes: dict[str, dict[float, set[float]]] = {}
-    for node, facts in cut.analysis.facts.items():
-        before = bind(node)
-        for name, value in facts.rewrites.items():
-            for old, new in _changed(before[name], value(cut.kept)):
-                changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
-    for node, old, new in absorbed.literals:
-        changes.setdefault(_owner(node), {}).setdefault(old, set()).add(new)
-    for path, changed in changes.items():
-        module = model.get_submodule(path)
-        floats = [old for old in changed if type(old) is float]
-        if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
-            module.eps = floats[0]  # that of its dtype, which the graph spells out
-        for name, value in list(vars(module).items()):
-            if type(value) in (int, float) and len(changed.get(value, ())) == 1:
-                setattr(module, name, next(iter(changed[value])))
-
-
-def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
-    """Yield the pairs of numbers that differ, position by position."""
-    olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
-    pairs = zip(olds, news, strict=False)
-    return [
-        (a, b)
-        for a, b in pairs
-        if type(a) is type(b) and type(a) in (int, float) and a != b and b > 0
-    ]
-
-
-def _owner(node: fx.Node) -> str:
-    """Return the path of the module whose code made a call."""
-    stack = node.meta.get("nn_module_stack")
-    return list(stack.values())[-1][0] if stack else ""

@@ -128,7 +128,8 @@ class Sparsify:
             )
         if score is None and calibration is None:
             score = chosen.criterion
-        shrinks = chosen.shrinks and optimizer is not None
+        if keep_class is None:
+            keep_class = chosen.shrinks and optimizer is not None
         options = Options(
             latency_table=latency_table,
             score=score,
@@ -138,7 +139,8 @@ class Sparsify:
             min_channels=min_channels,
             max_cut=max_cut,
             protect=protect,
-            keep_class=shrinks if keep_class is None else keep_class,
+            keep_class=keep_class,
+            any_width=not keep_class,
             strict_ops=strict_ops,
             allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         )

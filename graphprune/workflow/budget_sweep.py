@@ -104,6 +104,7 @@ def sweep(
     allocate: str = "dp",
     round_to: Rounding = 1,
     keep_class: bool = False,
+    any_width: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
     latency_table: LatencyTable | None = None,
@@ -126,6 +127,7 @@ def sweep(
         allocate: as in ``compress``.
         round_to: as in ``compress``.
         keep_class: as in ``compress``.
+        any_width: as in ``compress``.
         uniform: as in ``compress``.
         keep_config: as in ``compress``.
         latency_table: adds predicted latencies.
@@ -146,6 +148,7 @@ def sweep(
         round_to=round_to,
         latency_table=latency_table,
         keep_class=keep_class,
+        any_width=any_width,
         uniform=uniform,
         keep_config=keep_config,
         strict_ops=strict_ops,

@@ -23,6 +23,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.data import Source, calibrate
 from graphprune.data.calibration import Calibration
+from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading import check_finite
@@ -43,7 +44,7 @@ from graphprune.passes.lossless.lossless import verify_lossless
 from graphprune.passes.lossless.redundant import first_to_go, marked, only_redundant
 from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
-from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
+from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.config_fields import ConfigFields, config_fields
 from graphprune.rebuild.model_pair import ModelPair
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
@@ -51,6 +52,7 @@ from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import verify_traced
 
 from .build_report import build_report
+from .class_widths import any_widths_instead, class_widths, has_values, noting_price
 from .free_channels import free_channels
 from .options import Options
 from .result import Result
@@ -125,29 +127,43 @@ class Job:
     def decide(self, decider: Allocate | GivenPlan | LosslessPlan) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.
 
+        Unless asked for any widths, it chooses those that the code of the model's class can run with, where they
+        meet the budgets; a note says what that costs.
+
         Raises:
             InfeasibleBudgetError: if no plan meets the budgets.
+            OptionError: if the class has to be kept and can't be.
         """
         state = self.scored
-        if not isinstance(decider, GivenPlan) and decider.keep_class:
-            state = state.knowing(*self._constraints)
         if isinstance(decider, Allocate) and decider.keep_config:
             state = state.knowing(self._config)
+        must = not isinstance(decider, GivenPlan) and decider.keep_class
+        wants = isinstance(decider, Allocate) and not self.options.any_width
+        follows = self._constraints if must or wants else None
+        if isinstance(follows, OptionError) and must:
+            raise follows
+        if not isinstance(follows, ClassConstraints):
+            return self._decided(decider, state)
+        try:
+            decided = self._decided(decider, state.knowing(follows))
+        except InfeasibleBudgetError:
+            if must:
+                raise
+            return any_widths_instead(self._decided(decider, state))
+        if must or not isinstance(decider, Allocate):
+            return decided
+        return noting_price(decider, state, decided)
+
+    def _decided(self, decider: Allocate | GivenPlan | LosslessPlan, state: State) -> State:
         passes = self.options.deciding(decider, state)
         decided = Pipeline(passes, given=tuple(state.facts)).run(state)
         found = decided.get(Redundant)
         return decided if found is None else decided.knowing(marked(decided[Decision], found))
 
     @cached_property
-    def _constraints(self) -> tuple[ClassConstraints, ...]:
-        """Find what the code of the model's class can follow, if there is one."""
-        if not isinstance(self.model, torch.nn.Module):
-            return ()
-        self.scored.tell("class")
-        found = class_constraints(
-            self.model, self.scored.program, self.scored[Analysis], self.scored.progress
-        )
-        return (found,)
+    def _constraints(self) -> ClassConstraints | OptionError | None:
+        """The widths that the code of the model's class can run with."""
+        return class_widths(self.model, self.scored)
 
     @cached_property
     def _config(self) -> ConfigFields:
@@ -207,9 +223,8 @@ class Job:
         start = time.perf_counter()
         eager = self.model if isinstance(self.model, torch.nn.Module) else None
         rebuilt = rebuild(eager, done[Cut], done.program, done[Verdict].runs)
-        free = done.get(ClassConstraints) is None and done[Decision].allocation.method != "plan"
-        if eager is not None and not rebuilt.own_class and free:
-            more = "keep_class chooses widths that its code follows"
+        if eager is not None and not rebuilt.own_class and self.options.any_width:
+            more = "without any_width, widths are chosen that its code follows"
             rebuilt = replace(rebuilt, reason=f"{rebuilt.reason}; {more}")
         return rebuilt, time.perf_counter() - start
 
@@ -229,7 +244,7 @@ def traced(
         progress("trace")
     program = trace(model, args, kwargs)
     state = State(program, progress=progress)
-    if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+    if has_values(model):
         state = state.knowing(verify_traced(model, program))
     return replace(state, seconds={"trace": time.perf_counter() - start})
 

@@ -60,6 +60,7 @@ class Options:
     max_cut: float = 1.0
     protect: Sequence[str] = ()
     keep_class: bool = False
+    any_width: bool = False
     uniform: Sequence[str | Sequence[str]] = ()
     keep_config: bool = False
     strict_ops: bool = False
@@ -79,6 +80,11 @@ class Options:
         """
         self.criterion(state)
         self.recovery(state)
+        if self.keep_class and self.any_width:
+            raise OptionError(
+                "keep_class and any_width contradict each other",
+                options=("keep_class", "any_width"),
+            )
         if self.distil is not None:
             self._effort(state)
             check_names(self.augment, user_inputs(state.program))

@@ -72,8 +72,9 @@ class Allocate(AnalysisPass):
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses, 0 to 1.
         protect: patterns of groups or parameters that stay whole, such as ``layer1.*``.
-        keep_class: choose widths that the code of the model's class follows: those of the
-            ``ClassConstraints`` in the state, or at least equal pieces where it splits evenly.
+        keep_class: insist on widths that the code of the model's class follows. Those of the
+            ``ClassConstraints`` in the state are kept to in any case; where there are none, it
+            stands for equal pieces where the code splits evenly.
         uniform: patterns of groups that keep equally many channels, each its own best ones; all that match
             one of the patterns of an entry are one class.
         keep_config: choose widths that the config of the model can state, by the ``ConfigFields`` in the state.

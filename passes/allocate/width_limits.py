@@ -60,7 +60,8 @@ class Limits:
         """Return the candidate widths of every group, and which groups must have equal widths.
 
         Widths ascend up to the dense one. With ``round_to="auto"`` they aren't rounded yet, as
-        that takes a latency table.
+        that takes a latency table. Constraints that are given hold also without ``keep_class``, which
+        insists on them.
 
         Raises:
             OptionError: if a pattern of ``protect`` matches no group and no parameter, or one of
@@ -77,9 +78,11 @@ class Limits:
         for patterns in self.uniform:
             ties = ties.matching(patterns)
         whole = frozenset[str]()
-        if self.keep_class:
-            ties = ties.tied(constraints.firsts if constraints else equal_splits(analysis))
-            whole |= constraints.whole if constraints else whole
+        if constraints:
+            ties = ties.tied(constraints.firsts)
+            whole |= constraints.whole
+        elif self.keep_class:
+            ties = ties.tied(equal_splits(analysis))
         if self.keep_config and config:
             ties = ties.tied(config.firsts).in_parts(config.parts)
             whole |= set(config.reasons)

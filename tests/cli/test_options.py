@@ -54,6 +54,7 @@ def test_a_plan_is_made_with_the_options_that_compress_decides_by() -> None:
             "max_cut",
             "protect",
             "keep_class",
+            "any_width",
             "uniform",
             "keep_config",
             "allow_inexact",

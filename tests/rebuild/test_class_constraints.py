@@ -34,10 +34,10 @@ def test_groups_that_a_class_cannot_follow_are_found_by_trying(data: int | None)
     torch.manual_seed(0)
     net, x = Transformer().eval(), torch.randn(2, 5, 16)
     seen = None if data is None else [(torch.randn(16, 5, 16),) for _ in range(data)]
-    free = gp.compress(net, (x,), flops=0.4, score="random", calibration=seen)
+    free = gp.compress(net, (x,), flops=0.4, score="random", calibration=seen, any_width=True)
     assert not free.report.eager["own_class"]
-    assert "keep_class" in free.report.eager["reason"]
-    kept = gp.compress(net, (x,), flops=0.7, calibration=seen, keep_class=True)
+    assert "any_width" in free.report.eager["reason"]
+    kept = gp.compress(net, (x,), flops=0.7, calibration=seen)
     assert type(kept.model) is Transformer, kept.report.eager["reason"]
     assert any("can't follow" in note and "layer.self_attn" in note for note in kept.report.notes)
     cut = {g.id for g in kept.report.groups if g.after < g.before}
@@ -68,10 +68,11 @@ def test_groups_that_a_class_can_only_follow_together_are_one() -> None:
     net, x = OneHeadSize().eval(), torch.randn(2, 5, 16)
     budgets = (0.3, 0.5, 0.7)
     assert not all(
-        gp.compress(net, (x,), flops=b, score="random").report.eager["own_class"] for b in budgets
+        gp.compress(net, (x,), flops=b, score="random", any_width=True).report.eager["own_class"]
+        for b in budgets
     )
     for budget in budgets:
-        kept = gp.compress(net, (x,), flops=budget, score="random", keep_class=True)
+        kept = gp.compress(net, (x,), flops=budget, score="random")
         assert type(kept.model) is OneHeadSize, kept.report.eager["reason"]
         assert kept.report.after.macs <= budget * kept.report.before.macs
         assert kept.model.value.out_features == kept.model.query.out_features < 32
@@ -81,6 +82,52 @@ def test_a_budget_that_the_class_does_not_allow_says_so() -> None:
     with pytest.raises(InfeasibleBudgetError) as failure:
         gp.compress(Transformer().eval(), (torch.randn(2, 5, 16),), flops=0.3, keep_class=True)
     assert failure.value.options == ("keep_class",)
+
+
+def test_by_default_the_budget_goes_before_the_class() -> None:
+    torch.manual_seed(0)
+    free = gp.compress(Transformer().eval(), (torch.randn(2, 5, 16),), flops=0.3)
+    assert free.report.budget["met"]
+    assert any("no widths that the model's class can run with" in n for n in free.report.notes)
+    with pytest.raises(OptionError, match="contradict") as failure:
+        gp.compress(nn.Linear(3, 3), (torch.ones(2, 3),), flops=1, keep_class=True, any_width=True)
+    assert failure.value.options == ("keep_class", "any_width")
+
+
+def test_the_report_says_what_the_class_costs() -> None:
+    torch.manual_seed(0)
+    net, x = Transformer().eval(), (torch.randn(2, 5, 16),)
+    (note,) = [n for n in gp.compress(net, x, flops=0.6).report.notes if "estimated loss" in n]
+    losses = [
+        gp.compress(net, x, flops=0.6, any_width=free).report.allocation["distortion"]
+        for free in (False, True)
+    ]
+    assert losses[0] > losses[1]
+    assert all(f"{loss:.4g}" in note for loss in losses)
+
+
+class OneNumber(nn.Module):
+    """Layers that read one width from what they share."""
+
+    def __init__(self, shared: list[int]) -> None:
+        super().__init__()
+        self.shared = {"width": shared}  # which no cut changes
+        self.a, self.b = nn.Linear(8, shared[0]), nn.Linear(shared[0], 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x).relu().unflatten(-1, (-1, self.shared["width"][0] // 4))
+        return x + self.b(y.flatten(-2))
+
+
+def test_layers_in_the_same_code_are_tried_together() -> None:
+    news: list[str] = []
+    net, x = nn.Sequential(*(OneNumber([16]) for _ in range(8)), nn.Linear(8, 5)), torch.randn(2, 8)
+    program = trace(net, (x,))
+    analysis = analyse(program)
+    found = class_constraints(net, program, analysis, news.append)
+    assert len(analysis.groups) >= 16
+    assert len(news) < 20
+    assert {group.id for group in analysis.groups} - found.whole  # one of two factors can go
 
 
 def constrained(net: nn.Module, x: torch.Tensor) -> tuple[Analysis, ClassConstraints]:

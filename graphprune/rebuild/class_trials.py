@@ -1,0 +1,194 @@
+"""Trial cuts of a module: whether its code follows a cut of some groups, with a memory of the outcomes.
+
+Most code that can't follow fails by the shapes alone, which the meta device tells in no time; what passes there is
+compared with the cut graph in float64.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import Cut
+from graphprune.errors import OptionError, VerifyError, first_line
+from graphprune.ir.program import call_arguments
+from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode, user_line
+from graphprune.ops.float64 import Tensors
+from graphprune.verify.inputs import native_inputs
+from graphprune.verify.oracle import perturbed_tensors
+
+from .computed_weights import stored_weights
+from .rebuild import ClassComparison
+from .shrink_module import Following, shrink_module
+
+if TYPE_CHECKING:
+    from .group_kinds import Unit
+
+__all__ = ["ClassTrials"]
+
+ROUNDS = 2
+"""Number of cuts, to unlike widths, that a class has to follow for a trial to succeed."""
+
+
+class ClassTrials:
+    """Trial cuts of one module.
+
+    Args:
+        comparison: of the module with cut graphs.
+        units: groups that are tried, each with those that keep as many channels.
+        tell: called with the number of each trial.
+    """
+
+    def __init__(
+        self, comparison: ClassComparison, units: Sequence[Unit], tell: Callable[[str], Any]
+    ) -> None:
+        self._comparison, self.analysis, self._tell = comparison, comparison.analysis, tell
+        self._rounds = [_counts(comparison.analysis, units, number) for number in range(ROUNDS)]
+        self._shapes = _Shapes.of(comparison)
+        self._values: Tensors | None = None
+        self._fitting: dict[frozenset[Unit], bool] = {}
+        self._same: dict[frozenset[Unit], bool] = {}
+
+    @property
+    def tells_shapes(self) -> bool:
+        """Whether the module runs on the meta device."""
+        return self._shapes is not None
+
+    def begin(self) -> None:
+        """Compare the module with the graph with nothing cut.
+
+        Raises:
+            OptionError: if even that differs.
+        """
+        try:
+            self._compare(Cut.keeping(self.analysis, {}))
+        except (*FORWARD_ERRORS, VerifyError) as problem:
+            raise OptionError(
+                f"the model's class can't be kept: {first_line(problem)}, before anything is cut",
+                where=user_line(problem),
+                hint="if the class needn't come back, a GraphModule does",
+                options=("keep_class",),
+            ) from problem
+
+    def fits(self, units: Sequence[Unit]) -> bool:
+        """Whether the class runs at the shapes of a cut of these groups; true where that can't be told."""
+        wanted = frozenset(units)
+        if self._shapes is None or not wanted:
+            return True
+        if wanted not in self._fitting:
+            self._count()
+            self._fitting[wanted] = all(
+                (cut := self._cut(units, counts)) is not None and self._shapes.fit(cut)
+                for counts in self._rounds
+            )
+        return self._fitting[wanted]
+
+    def succeeds(self, units: Sequence[Unit]) -> bool:
+        """Whether the class computes what the graph does after a cut of these groups."""
+        wanted = frozenset(units)
+        if not self.fits(units):
+            return False
+        if wanted not in self._same:
+            self._count()
+            rounds = self._rounds[:1] if self.tells_shapes else self._rounds
+            self._same[wanted] = all(self._follows(units, counts) for counts in rounds)
+        return self._same[wanted]
+
+    def _count(self) -> None:
+        self._tell(f"class trial {len(self._fitting) + len(self._same) + 1}")
+
+    def _follows(self, units: Sequence[Unit], counts: Mapping[int, int]) -> bool:
+        cut = self._cut(units, counts)
+        if cut is None:
+            return False
+        try:
+            self._compare(cut)
+        except (*FORWARD_ERRORS, VerifyError):
+            return False
+        return True
+
+    def _cut(self, units: Sequence[Unit], counts: Mapping[int, int]) -> Cut | None:
+        """Make the cut of a trial; ``None`` if the class computes a weight that the cut stores."""
+        keep: dict[str, Any] = {}
+        for unit in units:
+            for number in unit:
+                group = self.analysis.groups[number]
+                order = np.random.default_rng(number).permutation(group.width)
+                keep[group.id] = np.sort(order[: counts[min(unit)]])
+        cut = Cut.keeping(self.analysis, keep)
+        return None if stored_weights(self._comparison.model, cut) is None else cut
+
+    def _compare(self, cut: Cut) -> None:
+        if self._values is None:
+            self._values = perturbed_tensors(self.analysis, self.analysis.tensors, seed=1)
+        values = {**self._values, **cut.sliced(self._values), **cut.baked_values(self._values)}
+        compare = self._comparison
+        compare.first(
+            cut, lambda follow: compare.match_of(cut, cut.module, values, 0, follow=follow)
+        )
+
+
+class _Shapes:
+    """Runs a module on the meta device, where only shapes are computed."""
+
+    def __init__(self, comparison: ClassComparison) -> None:
+        self._model: nn.Module = copy.deepcopy(comparison.model).to("meta").eval()
+        self._plain = comparison.plain
+        program = comparison.program
+        inputs = [
+            value.to("meta") if isinstance(value, torch.Tensor) else value
+            for value in native_inputs(program, 0, seed=0)
+        ]
+        self._args, self._kwargs = call_arguments(program, inputs)
+        self._expected = self._run(self._model)
+
+    @classmethod
+    def of(cls, comparison: ClassComparison) -> _Shapes | None:
+        """Prepare it; ``None`` for code that doesn't run without values."""
+        try:
+            return cls(comparison)
+        except (*FORWARD_ERRORS, VerifyError):
+            return None
+
+    def fit(self, cut: Cut) -> bool:
+        """Whether the cut module runs and gives outputs of the old shapes, with any of what may follow."""
+        for unread in (True, False):  # scales are no matter of shapes
+            try:
+                small = shrink_module(self._model, cut, None, self._plain, Following(unread))
+                if self._run(small) == self._expected:
+                    return True
+            except FORWARD_ERRORS:
+                continue
+        return False
+
+    def _run(self, module: nn.Module) -> list[tuple[int, ...]]:
+        with evaluation_mode(module), torch.no_grad():
+            outputs = pytree.tree_leaves(module(*self._args, **self._kwargs))
+        return [tuple(x.shape) for x in outputs if isinstance(x, torch.Tensor)]
+
+
+def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:
+    """Choose how many channels each unit, by its first group, keeps in a round: three to eight tenths.
+
+    Neighbours of one width keep unlike numbers, so that none fits by chance what must equal another. One alone is kept
+    of two only: a single head, say, fits where several don't.
+    """
+    counts: dict[int, int] = {}
+    earlier: Counter[int] = Counter()
+    for unit in units:
+        width = analysis.groups[unit[0]].width
+        least = min(max(round(0.3 * width), 2), width - 1)
+        choices = range(least, max(min(round(0.8 * width), width - 1), least) + 1)
+        counts[unit[0]] = choices[
+            (earlier[width] * max(len(choices) // 3, 1) + number) % len(choices)
+        ]
+        earlier[width] += 1
+    return counts

@@ -1,0 +1,200 @@
+"""Let the numbers among a module's attributes follow a cut: its split sizes, its heads, its widths, its epsilons.
+
+An attribute follows if, among the numbers that its module's own code passes to operators, all that equal it and change
+become the same. Those that the code of ``forward`` doesn't pass may be for other methods: such a number follows if it
+is a size of what the module's calls return, and all sizes that equal it become the same. That this is what the code
+meant is proven afterwards, by comparison with the cut program.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.ir.nodes import bind
+from graphprune.ops.facts import axes_of
+
+from .absorb_scales import AbsorbedScales
+
+if TYPE_CHECKING:
+    from graphprune.cut.cut import Cut
+
+__all__ = ["Changes", "follow_sizes", "numbers_of", "owner_of"]
+
+_LOST = "_empty_nn_module_stack"
+"""How torch names the place of a call that it made itself while it exported."""
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+
+
+@dataclass
+class Changes:
+    """Numbers of one module's code that a cut changes.
+
+    Attributes:
+        passed: number that the code passes to an operator -> what it becomes.
+        lists: the same of whole lists of numbers.
+        sizes: size of a channel axis of what its calls return -> what it becomes, also where it stays.
+    """
+
+    passed: dict[float, set[float]] = field(default_factory=lambda: defaultdict(set))
+    lists: dict[tuple[Any, ...], set[tuple[Any, ...]]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    sizes: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+
+def follow_sizes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales, *, unread: bool) -> None:
+    """Update numbers among the attributes of a module's parts, in place.
+
+    Args:
+        model: with sliced tensors.
+        cut: what is removed.
+        absorbed: what takes over factors of the cut program.
+        unread: let numbers follow that ``forward`` passes to no operator.
+    """
+    for path, changes in _changes(cut, absorbed).items():
+        module = model.get_submodule(path)
+        floats = [old for old in changes.passed if type(old) is float]
+        if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
+            module.eps = floats[0]  # that of its dtype, which the graph spells out
+        own = not type(module).__module__.startswith("torch.")
+        for name, value in list(vars(module).items()):
+            if name in _OF_EVERY_MODULE:
+                continue
+            new = _followed(value, changes, unread=unread and own, inside=own)
+            if new is not value:
+                vars(module)[name] = new
+
+
+def _followed(value: Any, changes: Changes, *, unread: bool, inside: bool) -> Any:
+    """Return what an attribute becomes; the same object if it stays.
+
+    Args:
+        value: of the attribute.
+        changes: of the module's code.
+        unread: let sizes follow too.
+        inside: look into lists and objects, such as a config; the module then has a copy of its own.
+    """
+    if type(value) in (int, float):
+        return _number(value, changes, unread=unread)
+    if not inside:
+        return value
+    if type(value) in (list, tuple, torch.Size):
+        return _list(value, changes, unread=unread)
+    if not _holds_numbers(value):
+        return value
+    new = {
+        name: now
+        for name, each in vars(value).items()
+        if (now := _followed(each, changes, unread=False, inside=_is_list(each))) is not each
+    }
+    if not new:
+        return value
+    copied = copy.copy(value)
+    vars(copied).update(new)
+    return copied
+
+
+def _number(value: float, changes: Changes, *, unread: bool) -> float:
+    became = changes.passed.get(value)
+    if became is None and unread and type(value) is int:
+        became = cast("set[float] | None", changes.sizes.get(value))
+    return next(iter(became)) if became and len(became) == 1 else value
+
+
+def _list(value: Sequence[Any], changes: Changes, *, unread: bool) -> Any:
+    if not value or any(type(each) not in (int, float) for each in value):
+        return value
+    whole = changes.lists.get(tuple(value), set())
+    new = (
+        list(next(iter(whole)))
+        if len(whole) == 1
+        else [_number(each, changes, unread=unread) for each in value]
+    )
+    return value if new == list(value) else type(value)(new)  # type: ignore[call-arg]
+
+
+def _is_list(value: Any) -> bool:
+    return type(value) in (list, tuple, torch.Size)
+
+
+def _holds_numbers(value: Any) -> bool:
+    """Whether a value is an object with plain attributes, such as a config."""
+    return (
+        hasattr(value, "__dict__")
+        and not callable(value)
+        and not isinstance(value, nn.Module | torch.Tensor | Enum | ModuleType)
+    )
+
+
+def numbers_of(module: nn.Module) -> Iterator[float]:
+    """Yield the numbers that a module holds as attributes, or in objects that it holds, such as a config."""
+    for name, value in vars(module).items():
+        if name in _OF_EVERY_MODULE:
+            continue
+        inner = list(vars(value).values()) if _holds_numbers(value) else []
+        for each in (value, *inner):
+            if type(each) in (int, float):
+                yield float(each)
+
+
+def _changes(cut: Cut, absorbed: AbsorbedScales) -> Mapping[str, Changes]:
+    """Collect what changes in the code of each module, by its path."""
+    found: dict[str, Changes] = defaultdict(Changes)
+    for node, facts in cut.analysis.facts.items():
+        changes = found[owner_of(node)]
+        before = bind(node)
+        for name, value in facts.rewrites.items():
+            new = value(cut.kept)
+            for old, now in _changed(before[name], new):
+                changes.passed[old].add(now)
+            _add_list(changes, before[name], new)
+        replaced = facts.replacement(cut.kept) if facts.replacement else None
+        for name, new in replaced[1].items() if replaced else ():
+            _add_list(changes, before.get(name), new)
+        stated = {x for x in pytree.tree_leaves(before) if type(x) is int} if replaced else set()
+        for axis in axes_of(cut.analysis.layouts.get(node)):
+            if not axis.shape[1]:
+                continue
+            size, left = len(axis), int(cut.kept(axis).sum())
+            changes.sizes[size].add(left)
+            if size in stated:  # of a part that is split off
+                changes.passed[size].add(left)
+    for node, old, new in absorbed.literals:
+        found[owner_of(node)].passed[old].add(new)
+    return found
+
+
+def _add_list(changes: Changes, old: Any, new: Any) -> None:
+    if all(isinstance(each, list | tuple) for each in (old, new)) and all(
+        type(number) is int for number in (*old, *new)
+    ):
+        changes.lists[tuple(old)].add(tuple(new))
+
+
+def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
+    """Return the pairs of numbers that differ, position by position."""
+    olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
+    pairs = zip(olds, news, strict=False)
+    return [
+        (a, b)
+        for a, b in pairs
+        if type(a) is type(b) and type(a) in (int, float) and a != b and b > 0
+    ]
+
+
+def owner_of(node: fx.Node) -> str:
+    """Return the path of the module whose code made a call; that of the whole where torch has lost it."""
+    stack = node.meta.get("nn_module_stack")
+    path = list(stack.values())[-1][0] if stack else ""
+    return "" if path.startswith(_LOST) else path

@@ -1,0 +1,57 @@
+"""Trial cuts of a class, by shapes and by values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from graphprune.analysis.analyse import analyse
+from graphprune.ir.trace import trace
+from graphprune.rebuild.class_trials import ClassTrials
+from graphprune.rebuild.rebuild import ClassComparison
+
+
+class Net(nn.Module):
+    """One width is stated as a shape, and one in the values that are computed."""
+
+    def __init__(self, *, branches: bool = False) -> None:
+        super().__init__()
+        self.branches = branches
+        self.a, self.b, self.c = nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.branches and not torch.compiler.is_compiling():
+            assert float(x.detach().abs().sum()) >= 0
+        y = self.b(self.a(x).view(-1, 8))
+        return self.c(y * (7.5 * len(self.b.weight) + 0.5))
+
+
+def trials(net: nn.Module) -> tuple[ClassTrials, list[str]]:
+    program = trace(net, (torch.randn(2, 4),))
+    analysis = analyse(program)
+    units = [(number,) for number in range(len(analysis.groups))]
+    told: list[str] = []
+    return ClassTrials(ClassComparison(net, analysis, program), units, told.append), told
+
+
+def test_what_shapes_tell_and_what_only_values_tell() -> None:
+    made, told = trials(Net())
+    numbers = {group.id: number for number, group in enumerate(made.analysis.groups)}
+    a, b = (numbers["a"],), (numbers["b"],)
+    assert made.tells_shapes
+    assert (made.fits([a]), made.fits([b]), made.fits([a, b])) == (False, True, False)
+    assert (made.succeeds([a]), made.succeeds([b])) == (False, False)
+    count = len(told)
+    assert not made.succeeds([b])
+    assert len(told) == count  # what was tried is known
+    assert made.succeeds([])
+
+
+@pytest.mark.parametrize("branches", [True, False])
+def test_code_that_needs_values_is_tried_with_values(branches: bool) -> None:
+    made, _ = trials(Net(branches=branches))
+    numbers = {group.id: number for number, group in enumerate(made.analysis.groups)}
+    assert made.tells_shapes == (not branches)
+    assert not made.succeeds([(numbers["a"],)])
+    made.begin()
