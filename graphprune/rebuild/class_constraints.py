@@ -92,12 +92,10 @@ def _following(trials: ClassTrials, kinds: Sequence[_Kind]) -> list[Unit]:
     everything = _flat(kinds)
     if trials.succeeds(everything):
         return everything
-    trials.begin()
-    free = kinds
-    for succeeds in (*([trials.fits] if trials.tells_shapes else []), trials.succeeds):
-        free = _free(trials.analysis, free, succeeds)
-        if trials.succeeds(_flat(free)):
-            break
+    free = _free(trials.analysis, kinds, trials.fits) if trials.tells_shapes else list(kinds)
+    if not trials.succeeds(_flat(free)):
+        trials.begin()
+        free = _free(trials.analysis, free, trials.succeeds)
     return _flat(free)
 
 

@@ -7,6 +7,7 @@ compared with the cut graph in float64.
 from __future__ import annotations
 
 import copy
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,14 @@ from graphprune.verify.oracle import perturbed_tensors
 
 from .computed_weights import stored_weights
 from .rebuild import ClassComparison
-from .shrink_module import Following, shrink_module
+from .shrink_module import SIZES, Following, shrink_module
 
 if TYPE_CHECKING:
     from .group_kinds import Unit
 
 __all__ = ["ClassTrials"]
+
+logger = logging.getLogger(__name__)
 
 ROUNDS = 2
 """Number of cuts, to unlike widths, that a class has to follow for a trial to succeed."""
@@ -59,7 +62,7 @@ class ClassTrials:
 
     @property
     def tells_shapes(self) -> bool:
-        """Whether the module runs on the meta device."""
+        """Whether shapes can be told without comparing values."""
         return self._shapes is not None
 
     def begin(self) -> None:
@@ -137,32 +140,35 @@ class ClassTrials:
 
 
 class _Shapes:
-    """Runs a module on the meta device, where only shapes are computed."""
+    """Runs a module for the shapes alone: on the meta device, or as it is where its code needs values."""
 
-    def __init__(self, comparison: ClassComparison) -> None:
-        self._model: nn.Module = copy.deepcopy(comparison.model).to("meta").eval()
+    def __init__(self, comparison: ClassComparison, *, meta: bool) -> None:
+        self._model: nn.Module = comparison.model
         self._plain = comparison.plain
         program = comparison.program
-        inputs = [
-            value.to("meta") if isinstance(value, torch.Tensor) else value
-            for value in native_inputs(program, 0, seed=0)
-        ]
+        inputs = native_inputs(program, 0, seed=0)
+        if meta:
+            self._model = copy.deepcopy(comparison.model).to("meta").eval()
+            inputs = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in inputs]
         self._args, self._kwargs = call_arguments(program, inputs)
         self._expected = self._run(self._model)
 
     @classmethod
     def of(cls, comparison: ClassComparison) -> _Shapes | None:
-        """Prepare it; ``None`` for code that doesn't run without values."""
-        try:
-            return cls(comparison)
-        except (*FORWARD_ERRORS, VerifyError):
-            return None
+        """Prepare it; ``None`` for code that doesn't run on such inputs."""
+        for meta in (True, False):
+            try:
+                return cls(comparison, meta=meta)
+            except FORWARD_ERRORS as problem:
+                logger.debug("no shapes of %s: %s", "the meta device" if meta else "a run", problem)
+        return None
 
     def fit(self, cut: Cut) -> bool:
         """Whether the cut module runs and gives outputs of the old shapes, with any of what may follow."""
-        for unread in (True, False):  # scales are no matter of shapes
+        for unread, strict in SIZES:  # scales are no matter of shapes
+            follow = Following(unread, strict=strict)
             try:
-                small = shrink_module(self._model, cut, None, self._plain, Following(unread))
+                small = shrink_module(self._model, cut, None, self._plain, follow)
                 if self._run(small) == self._expected:
                     return True
             except FORWARD_ERRORS:

@@ -53,7 +53,9 @@ class Changes:
     sizes: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
 
 
-def follow_sizes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales, *, unread: bool) -> None:
+def follow_sizes(
+    model: nn.Module, cut: Cut, absorbed: AbsorbedScales, *, unread: bool, strict: bool = False
+) -> None:
     """Update numbers among the attributes of a module's parts, in place.
 
     Args:
@@ -61,8 +63,9 @@ def follow_sizes(model: nn.Module, cut: Cut, absorbed: AbsorbedScales, *, unread
         cut: what is removed.
         absorbed: what takes over factors of the cut program.
         unread: let numbers follow that ``forward`` passes to no operator.
+        strict: let no number follow that the module's code passes to another operator where it stays.
     """
-    for path, changes in _changes(cut, absorbed).items():
+    for path, changes in _changes(cut, absorbed, strict=strict).items():
         module = model.get_submodule(path)
         floats = [old for old in changes.passed if type(old) is float]
         if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
@@ -148,7 +151,7 @@ def numbers_of(module: nn.Module) -> Iterator[float]:
                 yield float(each)
 
 
-def _changes(cut: Cut, absorbed: AbsorbedScales) -> Mapping[str, Changes]:
+def _changes(cut: Cut, absorbed: AbsorbedScales, *, strict: bool) -> Mapping[str, Changes]:
     """Collect what changes in the code of each module, by its path."""
     found: dict[str, Changes] = defaultdict(Changes)
     for node, facts in cut.analysis.facts.items():
@@ -160,6 +163,10 @@ def _changes(cut: Cut, absorbed: AbsorbedScales) -> Mapping[str, Changes]:
                 changes.passed[old].add(now)
             _add_list(changes, before[name], new)
         replaced = facts.replacement(cut.kept) if facts.replacement else None
+        if strict and not replaced:
+            _add_staying(
+                changes, before, {n: value(cut.kept) for n, value in facts.rewrites.items()}
+            )
         for name, new in replaced[1].items() if replaced else ():
             _add_list(changes, before.get(name), new)
         stated = {x for x in pytree.tree_leaves(before) if type(x) is int} if replaced else set()
@@ -173,6 +180,15 @@ def _changes(cut: Cut, absorbed: AbsorbedScales) -> Mapping[str, Changes]:
     for node, old, new in absorbed.literals:
         found[owner_of(node)].passed[old].add(new)
     return found
+
+
+def _add_staying(changes: Changes, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Add the numbers among a call's arguments that stay as they are."""
+    for name, value in before.items():
+        olds, news = (pytree.tree_leaves(each) for each in (value, after.get(name, value)))
+        for old, new in zip(olds, news, strict=False):
+            if type(old) is int and old == new:
+                changes.passed[old].add(old)
 
 
 def _add_list(changes: Changes, old: Any, new: Any) -> None:

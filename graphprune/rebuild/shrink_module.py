@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["Following", "find_tensor", "followings", "plain_tensors", "shrink_module"]
+__all__ = ["SIZES", "Following", "find_tensor", "followings", "plain_tensors", "shrink_module"]
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,28 @@ class Following:
     Attributes:
         unread: attributes that ``forward`` doesn't read, such as sizes that other methods split by.
         scales: parameters before scales that the code computes from sizes.
+        strict: only numbers that the code of their module passes nowhere else.
     """
 
     unread: bool = False
     scales: bool = False
+    strict: bool = False
 
 
 AS_PASSED = Following()
 """Numbers that the code passes to operators only."""
 
 
+SIZES = ((True, False), (False, True), (False, False))
+"""Values of ``unread`` and ``strict`` that are tried."""
+
+
 def followings(model: nn.Module, cut: Cut) -> tuple[Following, ...]:
     """List what may follow a cut of a module, the most likely first: one of them is right, if its code can follow."""
     computed = (False, True) if computed_scales(model, cut) else (False,)
-    return tuple(Following(unread, scales) for scales in computed for unread in (True, False))
+    return tuple(
+        Following(unread, scales, strict) for scales in computed for unread, strict in SIZES
+    )
 
 
 def shrink_module(
@@ -94,7 +102,7 @@ def shrink_module(
         for path in paths:
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
-    follow_sizes(shrunk, cut, absorbed, unread=follow.unread)
+    follow_sizes(shrunk, cut, absorbed, unread=follow.unread, strict=follow.strict)
     with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
         for path in sorted({name.rpartition(".")[0] for name in sliced}):
             for layer in layers_of(shrunk, path):

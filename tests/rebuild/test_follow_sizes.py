@@ -158,6 +158,37 @@ def test_a_number_that_means_something_else_stays(make: Callable[[int], nn.Modul
     assert result.model.c == 10
 
 
+class SameSizes(nn.Module):
+    """Views what it computes by the size of its result, which equals that of its input."""
+
+    def __init__(self, size: int = 16) -> None:
+        super().__init__()
+        self.size = size
+        self.weight = nn.Parameter(torch.randn(size, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.view(-1, x.size(-1)) @ self.weight).view(*x.shape[:-1], self.size)
+
+
+@pytest.mark.parametrize("size", [16, 12])
+def test_a_number_that_stays_in_another_call_stays(size: int) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(8, size),
+        nn.ReLU(),
+        SameSizes(size),
+        nn.ReLU(),
+        SameSizes(size),
+        nn.Linear(size, 3),
+    ).eval()
+    result = gp.compress(
+        net, (torch.randn(2, 5, 8),), flops=0.7, score="random", protect=["2.weight"]
+    )
+    assert result.report.eager["own_class"], result.report.eager["reason"]
+    assert not any("left whole" in note for note in result.report.notes)
+    assert result.model[4].size == len(result.model[5].weight[0])
+
+
 def test_numbers_of_a_module() -> None:
     net = Split("list")
     net.rate = 0.5  # type: ignore[assignment]
