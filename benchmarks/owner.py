@@ -48,7 +48,7 @@ from torch.utils import _pytree as pytree
 
 RESULTS = Path(__file__).resolve().parent / "results" / "owner.csv"
 FLOPS = 0.5
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "model", "own", "own_any", "flops", "whole", "groups", "cost", "seconds", "seconds_any", "loads", "step",
     "onnx", "stage", "error", "reason",
 )  # fmt: skip

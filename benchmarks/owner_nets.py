@@ -115,7 +115,7 @@ class HifiGan(nn.Module):
         x = self.before(mel)
         for up, block in zip(self.up, self.blocks, strict=True):
             x = up(nn.functional.leaky_relu(x, 0.1))
-            for conv in block:
+            for conv in block.children():
                 x = x + conv(nn.functional.leaky_relu(x, 0.1))
         return torch.tanh(self.after(nn.functional.leaky_relu(x)))
 

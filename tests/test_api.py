@@ -172,6 +172,7 @@ def test_long_stages_tell_how_far_they_are(net: nets.Net) -> None:
         "analyse",
         "observe",
         "score",
+        "class",
         "choose",
         "prune",
         "recover",

@@ -356,6 +356,14 @@ state_traits(
     arithmetic="product",
 )
 state_traits(
+    aten.div.Tensor,
+    aten.div_.Tensor,
+    aten.div.Scalar,
+    aten.div_.Scalar,
+    aten.true_divide.Tensor,
+    quotient=True,
+)
+state_traits(
     aten.add.Tensor,
     aten.add_.Tensor,
     aten.neg.default,

@@ -64,6 +64,7 @@ class Traits:
         moves: every element of the result is an element of the first operand.
         linear: multiplying all tensor operands by a number multiplies the result by it.
         arithmetic: the element-wise ``sum`` or ``product`` of two operands.
+        quotient: the result is the first operand divided by the second.
         power: the result is the first operand to this power.
         flat: outside of which limits the result doesn't depend on how large the operand is, as of a ReLU
             below 0.
@@ -84,6 +85,7 @@ class Traits:
     moves: bool = False
     linear: bool = False
     arithmetic: Literal["", "sum", "product"] = ""
+    quotient: bool = False
     power: float | None = None
     flat: Flat | None = None
     rounds: bool = False

@@ -53,7 +53,7 @@ def carry_module(other: nn.Module, pair: ModelPair) -> nn.Module:
         if (tensor := find_tensor(inner, name)) is not None
     }
     if pair.own_class:
-        small = shrink_module(inner, pair.cut, pair.cut.baked_values(known))
+        small = shrink_module(inner, pair.cut, pair.cut.baked_values(known), follow=pair.follow)
     else:
         small = _filled({**inner.state_dict(), **known}, pair).train(inner.training)
     if isinstance(other, AveragedModel):

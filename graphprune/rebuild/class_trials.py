@@ -28,7 +28,7 @@ from graphprune.verify.oracle import perturbed_tensors
 
 from .computed_weights import stored_weights
 from .rebuild import ClassComparison
-from .shrink_module import SIZES, Following, shrink_module
+from .shrink_module import followings, shrink_module
 
 if TYPE_CHECKING:
     from .group_kinds import Unit
@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 2
 """Number of cuts, to unlike widths, that a class has to follow for a trial to succeed."""
+
+LARGE = 1e7
+"""Multiply-adds, or stored numbers, from which on a run on the meta device is the faster one."""
 
 
 class ClassTrials:
@@ -133,10 +136,8 @@ class ClassTrials:
         if self._values is None:
             self._values = perturbed_tensors(self.analysis, self.analysis.tensors, seed=1)
         values = {**self._values, **cut.sliced(self._values), **cut.baked_values(self._values)}
-        compare = self._comparison
-        compare.first(
-            cut, lambda follow: compare.match_of(cut, cut.module, values, 0, follow=follow)
-        )
+        expected = self._comparison.expected(cut, cut.module, values, 0)
+        self._comparison.first(cut, lambda follow: self._comparison.match_of(cut, expected, follow))
 
 
 class _Shapes:
@@ -156,7 +157,7 @@ class _Shapes:
     @classmethod
     def of(cls, comparison: ClassComparison) -> _Shapes | None:
         """Prepare it; ``None`` for code that doesn't run on such inputs."""
-        for meta in (True, False):
+        for meta in (True, False) if _is_large(comparison) else (False,):
             try:
                 return cls(comparison, meta=meta)
             except FORWARD_ERRORS as problem:
@@ -165,8 +166,7 @@ class _Shapes:
 
     def fit(self, cut: Cut) -> bool:
         """Whether the cut module runs and gives outputs of the old shapes, with any of what may follow."""
-        for unread, strict in SIZES:  # scales are no matter of shapes
-            follow = Following(unread, strict=strict)
+        for follow in followings(self._model, cut, scales=False):  # no matter of shapes
             try:
                 small = shrink_module(self._model, cut, None, self._plain, follow)
                 if self._run(small) == self._expected:
@@ -179,6 +179,13 @@ class _Shapes:
         with evaluation_mode(module), torch.no_grad():
             outputs = pytree.tree_leaves(module(*self._args, **self._kwargs))
         return [tuple(x.shape) for x in outputs if isinstance(x, torch.Tensor)]
+
+
+def _is_large(comparison: ClassComparison) -> bool:
+    """Whether a run takes longer than one on the meta device, where each call takes as long as any other."""
+    analysis = comparison.analysis
+    stored = sum(tensor.numel() for tensor in analysis.tensors.values())
+    return max(analysis.dense_macs, stored) > LARGE
 
 
 def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ComputedScale", "computed_scales"]
 
-aten = torch.ops.aten
-
 POWERS = (-0.5, 0.5, -0.25, 0.25, -1.0, 1.0)
 """Powers of a size that a scale may be, likelier ones first."""
 
@@ -35,8 +33,6 @@ MULTIPLES = (1, 2, 3, 4)
 
 CLOSE = 1e-6
 """Relative difference at which a scale is a power of a size; it may have been computed in float32."""
-
-_QUOTIENTS = {aten.div.Tensor, aten.div_.Tensor, aten.div.Scalar}
 
 
 class ComputedScale(NamedTuple):
@@ -75,8 +71,9 @@ def computed_scales(model: nn.Module, cut: Cut) -> list[ComputedScale]:
 
 def _scaled(node: fx.Node, cut: Cut) -> tuple[fx.Node, float] | None:
     """Return what a call multiplies by one number, and the number."""
-    quotient = node.target in _QUOTIENTS
-    if node.op != "call_function" or not (quotient or traits_of(node).arithmetic == "product"):
+    traits = traits_of(node)
+    quotient = traits.quotient
+    if node.op != "call_function" or not (quotient or traits.arithmetic == "product"):
         return None
     left, right = (*node.args, None)[:2]
     for value, other in ((left, right), *(() if quotient else ((right, left),))):

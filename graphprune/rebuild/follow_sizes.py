@@ -28,7 +28,10 @@ from .absorb_scales import AbsorbedScales
 if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
 
-__all__ = ["Changes", "follow_sizes", "numbers_of", "owner_of"]
+__all__ = ["Changes", "Edits", "follow_sizes", "numbers_of", "owner_of", "size_edits"]
+
+Edits = dict[tuple[str, ...], Any]
+"""Path of a module, its attribute, and the field of that where it is an object; and what this becomes."""
 
 _LOST = "_empty_nn_module_stack"
 """How torch names the place of a call that it made itself while it exported."""
@@ -53,59 +56,71 @@ class Changes:
     sizes: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
 
 
-def follow_sizes(
+def size_edits(
     model: nn.Module, cut: Cut, absorbed: AbsorbedScales, *, unread: bool, strict: bool = False
-) -> None:
-    """Update numbers among the attributes of a module's parts, in place.
+) -> Edits:
+    """Find the numbers among the attributes of a module's parts that follow a cut, and what they become.
 
     Args:
-        model: with sliced tensors.
+        model: the dense module.
         cut: what is removed.
         absorbed: what takes over factors of the cut program.
         unread: let numbers follow that ``forward`` passes to no operator.
         strict: let no number follow that the module's code passes to another operator where it stays.
     """
+    edits: Edits = {}
     for path, changes in _changes(cut, absorbed, strict=strict).items():
         module = model.get_submodule(path)
         floats = [old for old in changes.passed if type(old) is float]
         if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
-            module.eps = floats[0]  # that of its dtype, which the graph spells out
+            became = changes.passed[
+                floats[0]
+            ]  # its epsilon is that of its dtype, which the graph spells out
+            edits[path, "eps"] = next(iter(became)) if len(became) == 1 else floats[0]
         own = not type(module).__module__.startswith("torch.")
-        for name, value in list(vars(module).items()):
+        for name, value in vars(module).items():
             if name in _OF_EVERY_MODULE:
                 continue
-            new = _followed(value, changes, unread=unread and own, inside=own)
-            if new is not value:
-                vars(module)[name] = new
+            if _is_number(value) or (own and _is_list(value)):
+                if (new := _followed(value, changes, unread=unread and own)) is not value:
+                    edits[path, name] = new
+            elif own and _holds_numbers(value):
+                for inner, each in vars(value).items():
+                    if (new := _followed(each, changes, unread=False)) is not each:
+                        edits[path, name, inner] = new
+    return edits
 
 
-def _followed(value: Any, changes: Changes, *, unread: bool, inside: bool) -> Any:
-    """Return what an attribute becomes; the same object if it stays.
+def follow_sizes(model: nn.Module, edits: Edits) -> None:
+    """Write numbers into the attributes of a module's parts, in place.
 
     Args:
-        value: of the attribute.
+        model: with sliced tensors.
+        edits: what ``size_edits`` found. An object that holds numbers, such as a config, is copied for each module
+            whose numbers follow.
+    """
+    copied: dict[tuple[str, str], Any] = {}
+    for (path, name, *inner), new in edits.items():
+        held = vars(model.get_submodule(path))
+        if not inner:
+            held[name] = copy.copy(new)
+            continue
+        if (path, name) not in copied:
+            copied[path, name] = held[name] = copy.copy(held[name])
+        vars(copied[path, name])[inner[0]] = copy.copy(new)
+
+
+def _followed(value: Any, changes: Changes, *, unread: bool) -> Any:
+    """Return what a number or a list becomes; the same object if it stays.
+
+    Args:
+        value: of an attribute.
         changes: of the module's code.
         unread: let sizes follow too.
-        inside: look into lists and objects, such as a config; the module then has a copy of its own.
     """
-    if type(value) in (int, float):
+    if _is_number(value):
         return _number(value, changes, unread=unread)
-    if not inside:
-        return value
-    if type(value) in (list, tuple, torch.Size):
-        return _list(value, changes, unread=unread)
-    if not _holds_numbers(value):
-        return value
-    new = {
-        name: now
-        for name, each in vars(value).items()
-        if (now := _followed(each, changes, unread=False, inside=_is_list(each))) is not each
-    }
-    if not new:
-        return value
-    copied = copy.copy(value)
-    vars(copied).update(new)
-    return copied
+    return _list(value, changes, unread=unread) if _is_list(value) else value
 
 
 def _number(value: float, changes: Changes, *, unread: bool) -> float:
@@ -125,6 +140,10 @@ def _list(value: Sequence[Any], changes: Changes, *, unread: bool) -> Any:
         else [_number(each, changes, unread=unread) for each in value]
     )
     return value if new == list(value) else type(value)(new)  # type: ignore[call-arg]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _is_list(value: Any) -> bool:

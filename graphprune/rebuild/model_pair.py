@@ -13,6 +13,8 @@ from torch.export import ExportedProgram
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
 
+from .shrink_module import Following
+
 __all__ = ["ModelPair"]
 
 
@@ -26,6 +28,7 @@ class ModelPair:
         small: the smaller model.
         own_class: whether that is of the class of ``dense``, else a GraphModule.
         cut: what was removed.
+        follow: what of the class's attributes followed the cut.
         reweighted: kept weights took over what removed channels did, in these weights.
     """
 
@@ -34,6 +37,7 @@ class ModelPair:
     small: nn.Module
     own_class: bool
     cut: Cut
+    follow: Following | None = None
     reweighted: bool = False
 
     @cached_property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +35,6 @@ from graphprune.verify.oracle import (
 from .computed_weights import stored_weights
 from .own_precision import compare_in_own_precision
 from .shrink_module import (
-    AS_PASSED,
     Following,
     find_tensor,
     followings,
@@ -68,6 +67,7 @@ class Rebuilt:
         max_error: against the cut program; 0 for a GraphModule, which is the program.
         tolerance: the bound on it.
         precision: the dtype in which the two were compared.
+        follow: what of the user's class followed the cut.
     """
 
     model: nn.Module
@@ -76,6 +76,7 @@ class Rebuilt:
     max_error: float
     tolerance: float = TOLERANCE
     precision: str = FLOAT64
+    follow: Following | None = None
 
 
 def rebuild(
@@ -111,7 +112,7 @@ def rebuild(
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "")
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
-    return Rebuilt(shrunk, True, "", match.error, match.tolerance, match.precision)
+    return Rebuilt(shrunk, True, "", match.error, match.tolerance, match.precision, match.follow)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,28 @@ class ClassMatch:
     error: float
     tolerance: float = TOLERANCE
     precision: str = FLOAT64
-    follow: Following = AS_PASSED
+    follow: Following | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a cut graph gives in one run, with which a cut module is compared.
+
+    Attributes:
+        graph: the cut one.
+        tensors: values in place of its own, by name.
+        grow: by how much symbolic sizes are larger.
+        args: positional inputs.
+        kwargs: those by name.
+        outputs: flat.
+    """
+
+    graph: fx.GraphModule
+    tensors: Tensors
+    grow: int
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    outputs: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -171,7 +193,18 @@ class ClassComparison:
         Raises:
             VerifyError: if the two differ by more than the tolerance.
         """
-        return self.first(cut, lambda follow: self._both(cut, graph, follow, runs))
+
+        @cache
+        def expected(grow: int) -> Expected:
+            tensors = perturbed_pair(cut, graph, seed=0)[1] if grow else {}
+            known = [r for r in runs if r.grow == grow and r.perturbed == bool(tensors)]
+            return self.expected(cut, graph, tensors, grow, known[0].outputs if known else None)
+
+        def both(follow: Following) -> ClassMatch:
+            found = [self.match_of(cut, expected(grow), follow) for grow in (0, 1)]
+            return max(found, key=lambda each: (each.tolerance, each.error))
+
+        return self.first(cut, both)
 
     def first(self, cut: Cut, match: Callable[[Following], ClassMatch]) -> ClassMatch:
         """Compare with each of what may follow a cut, until the two agree.
@@ -188,26 +221,15 @@ class ClassComparison:
         assert failure is not None
         raise failure
 
-    def _both(
-        self, cut: Cut, graph: fx.GraphModule, follow: Following, runs: Sequence[CutRun]
-    ) -> ClassMatch:
-        found: list[ClassMatch] = []
-        for grow, tensors in ((0, {}), (1, perturbed_pair(cut, graph, seed=0)[1])):
-            known = [r for r in runs if r.grow == grow and r.perturbed == bool(tensors)]
-            outputs = known[0].outputs if known else None
-            found.append(self.match_of(cut, graph, tensors, grow, outputs, follow))
-        return max(found, key=lambda each: (each.tolerance, each.error))
-
-    def match_of(
+    def expected(
         self,
         cut: Cut,
         graph: fx.GraphModule,
         tensors: Tensors,
         grow: int,
         outputs: Sequence[Any] | None = None,
-        follow: Following = AS_PASSED,
-    ) -> ClassMatch:
-        """Compare the cut module with the cut graph in one run.
+    ) -> Expected:
+        """Run a cut graph in float64.
 
         Args:
             cut: what is removed.
@@ -216,10 +238,9 @@ class ClassComparison:
                 are, and so does everything if nothing finite comes of it.
             grow: by how much symbolic sizes are larger.
             outputs: of the graph with all these tensors, if they are known.
-            follow: what of the module follows the cut.
 
         Raises:
-            VerifyError: if the two differ by more than the tolerance.
+            VerifyError: if the graph can't be run so.
         """
         branches = [n for n in graph.graph.nodes if isinstance(n.target, HigherOrderOperator)]
         if branches:  # in a dispatch mode it would spoil what torch compiled for the user's module
@@ -231,29 +252,42 @@ class ClassComparison:
         }
         inputs = random_inputs(self.program, grow, seed=grow)
         args, kwargs = call_arguments(self.program, inputs)
-        expected = outputs if len(own) == len(tensors) else None
-        tensors = own
-        if expected is None:
-            expected = run(Float64Interpreter(graph, tensors), inputs)
-        if tensors and not all_finite(expected):  # perturbed too much to prove anything
-            tensors, expected = {}, run(Float64Interpreter(graph), inputs)
-        values = {name: to_float64(tensor) for name, tensor in state(graph).items()}
+        found = outputs if len(own) == len(tensors) else None
+        if found is None:
+            found = run(Float64Interpreter(graph, own), inputs)
+        if own and not all_finite(found):  # perturbed too much to prove anything
+            own, found = {}, run(Float64Interpreter(graph), inputs)
+        return Expected(graph, own, grow, args, kwargs, found)
+
+    def match_of(self, cut: Cut, expected: Expected, follow: Following) -> ClassMatch:
+        """Compare the cut module with one run of the cut graph.
+
+        Args:
+            cut: what is removed.
+            expected: the run.
+            follow: what of the module follows the cut.
+
+        Raises:
+            VerifyError: if the two differ by more than the tolerance.
+        """
+        tensors, stored = expected.tensors, state(expected.graph)
+        values = {name: to_float64(tensor) for name, tensor in stored.items()}
         small = shrink_module(self._wide, cut, {**values, **tensors}, self.plain, follow)
         with torch.no_grad(), Float64Mode():
-            got = pytree.tree_leaves(small(*args, **kwargs))
-        if len(got) != len(expected):
+            got = pytree.tree_leaves(small(*expected.args, **expected.kwargs))
+        if len(got) != len(expected.outputs):
             raise VerifyError("the module's outputs differ in number from the cut program's")
-        worst = error(got, expected)
+        worst = error(got, expected.outputs)
         if worst <= TOLERANCE:
             return ClassMatch(worst, follow=follow)
         if worst <= MOST_BY_DTYPE:
             kinds = {
-                n: t.to(v.dtype)
-                for n, v in state(graph).items()
-                if (t := tensors.get(n)) is not None
+                n: t.to(v.dtype) for n, v in stored.items() if (t := tensors.get(n)) is not None
             }
-            small = shrink_module(self.model, cut, {**state(graph), **kinds}, self.plain, follow)
-            own = compare_in_own_precision(small, graph, tensors, self.program, grow)
+            small = shrink_module(self.model, cut, {**stored, **kinds}, self.plain, follow)
+            own = compare_in_own_precision(
+                small, expected.graph, tensors, self.program, expected.grow
+            )
             if own.error <= own.tolerance:
                 return ClassMatch(own.error, own.tolerance, _precision(self.program), follow)
         raise VerifyError(f"its code computes something else at the new sizes (error {worst:.1e})")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,45 +23,50 @@ from graphprune.ops.float64 import Float64Mode
 from .absorb_scales import AbsorbedScales, absorb_scales
 from .computed_scales import computed_scales
 from .computed_weights import fill_computed, layers_of, refresh, separate
-from .follow_sizes import follow_sizes
+from .follow_sizes import Edits, follow_sizes, size_edits
 from .narrow_attention import narrow
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
-__all__ = ["SIZES", "Following", "find_tensor", "followings", "plain_tensors", "shrink_module"]
+__all__ = ["Following", "find_tensor", "followings", "plain_tensors", "shrink_module"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Following:
-    """What of a module follows a cut beside its tensors, and the numbers that its code passes to operators.
+    """What of a module follows a cut beside its tensors and the attributes of torch's own layers.
 
     Attributes:
-        unread: attributes that ``forward`` doesn't read, such as sizes that other methods split by.
-        scales: parameters before scales that the code computes from sizes.
-        strict: only numbers that the code of their module passes nowhere else.
+        absorbed: what takes over factors of the cut program.
+        edits: numbers among attributes.
     """
 
-    unread: bool = False
-    scales: bool = False
-    strict: bool = False
-
-
-AS_PASSED = Following()
-"""Numbers that the code passes to operators only."""
+    absorbed: AbsorbedScales
+    edits: Edits
 
 
 SIZES = ((True, False), (False, True), (False, False))
-"""Values of ``unread`` and ``strict`` that are tried."""
+"""Values of ``unread`` and ``strict`` of ``size_edits`` that are tried, the most likely first."""
 
 
-def followings(model: nn.Module, cut: Cut) -> tuple[Following, ...]:
-    """List what may follow a cut of a module, the most likely first: one of them is right, if its code can follow."""
-    computed = (False, True) if computed_scales(model, cut) else (False,)
-    return tuple(
-        Following(unread, scales, strict) for scales in computed for unread, strict in SIZES
-    )
+def followings(model: nn.Module, cut: Cut, *, scales: bool = True) -> Iterator[Following]:
+    """Yield what may follow a cut of a module, the most likely first: one of them is right, if its code can follow.
+
+    Args:
+        model: the dense module.
+        cut: what is removed.
+        scales: also with parameters before scales that the code computes from sizes.
+    """
+    computed = computed_scales(model, cut) if scales else ()
+    for each in ((), computed) if computed else ((),):
+        absorbed = absorb_scales(cut, each)
+        tried: list[Edits] = []
+        for unread, strict in SIZES:
+            edits = size_edits(model, cut, absorbed, unread=unread, strict=strict)
+            if edits not in tried:
+                tried.append(edits)
+                yield Following(absorbed, edits)
 
 
 def shrink_module(
@@ -69,7 +74,7 @@ def shrink_module(
     cut: Cut,
     values: Mapping[str, torch.Tensor] | None = None,
     plain: Mapping[str, Sequence[str]] | None = None,
-    follow: Following = AS_PASSED,
+    follow: Following | None = None,
 ) -> nn.Module:
     """Copy a module with sliced tensors and updated layer attributes; the result isn't checked.
 
@@ -79,7 +84,7 @@ def shrink_module(
         values: of the smaller program's tensors, where they aren't just slices; those of weights that it
             stores as computed among them.
         plain: see ``plain_tensors``, where the module is a copy that shares less than the user's own.
-        follow: what beside its tensors follows the cut.
+        follow: what beside its tensors follows the cut; the likeliest unless given.
     """
     with torch.no_grad():
         refresh(model)  # what a call with gradients left can't be copied
@@ -92,17 +97,17 @@ def shrink_module(
     sliced = cut.sliced(known)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
-    absorbed = absorb_scales(cut, computed_scales(model, cut) if follow.scales else ())
+    follow = follow or next(followings(model, cut, scales=False))
     with torch.no_grad():
         _fill(shrunk, {n: v for n, v in (values or {}).items() if n in known}, plain)
         fill_computed(shrunk, cut, values or {})
-        _scale(shrunk, cut, absorbed)
+        _scale(shrunk, cut, follow.absorbed)
         refresh(shrunk)
     for name, paths in plain.items():
         for path in paths:
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
-    follow_sizes(shrunk, cut, absorbed, unread=follow.unread, strict=follow.strict)
+    follow_sizes(shrunk, follow.edits)
     with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
         for path in sorted({name.rpartition(".")[0] for name in sliced}):
             for layer in layers_of(shrunk, path):

@@ -44,4 +44,6 @@ def apply_plan(
     rebuilt = rebuild(dense, cut, cut.program, verify(cut).runs)
     found = state.get(Redundant)
     reweighted = found is not None and found.reweighted
-    return ModelPair(model, dense, rebuilt.model, rebuilt.own_class, cut, reweighted)
+    return ModelPair(
+        model, dense, rebuilt.model, rebuilt.own_class, cut, rebuilt.follow, reweighted
+    )

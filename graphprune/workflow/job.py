@@ -212,6 +212,7 @@ class Job:
                 rebuilt.model,
                 rebuilt.own_class,
                 done[Cut],
+                rebuilt.follow,
                 reweighted=(found := done.get(Redundant)) is not None and found.reweighted,
             ),
             config=done.get(ConfigFields),

@@ -107,7 +107,7 @@ def _save(small: Any, partial: Path, folder: Path) -> None:
 def _wanted(pair: ModelPair, program: ExportedProgram) -> nn.Module:
     """Return a module with the weights to write: those of the program, or what was trained since."""
     assert isinstance(pair.dense, nn.Module)
-    fresh = shrink_module(pair.dense, pair.cut, state(unlift(program)))
+    fresh = shrink_module(pair.dense, pair.cut, state(unlift(program)), follow=pair.follow)
     own = fresh.state_dict()
     now = pair.small.state_dict() if pair.own_class else {}
     trained = any(not torch.equal(now[name], value) for name, value in own.items() if name in now)

@@ -113,6 +113,12 @@ def test_products(operator: Any, call: Sample) -> None:
     assert torch.equal(result, call.args[0] * call.args[1])
 
 
+@pytest.mark.parametrize(("operator", "call"), samples(quotient=True))
+def test_quotients(operator: Any, call: Sample) -> None:
+    (result,) = called(operator, call)
+    assert torch.equal(result, call.args[0] / call.args[1])
+
+
 @pytest.mark.parametrize(
     ("operator", "power"),
     [(o, r.traits.power) for o, r in RULES.items() if r.traits.power is not None],
@@ -225,7 +231,7 @@ def _value(names: list[str], call: Sample, name: str) -> Any:
 
 def test_every_trait_is_used() -> None:
     plain = Traits()
-    for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "power",
+    for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "quotient", "power",
                  "flat", "rounds", "sigmoid", "elementwise", "concatenates", "metadata",
                  "form"):  # fmt: skip
         assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name

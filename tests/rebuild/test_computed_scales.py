@@ -68,6 +68,8 @@ def test_what_is_scaled_takes_over_the_difference(scores: Scores, size: int) -> 
     assert type(result.model) is Attention, result.report.eager["reason"]
     assert result.model.q.out_features < result.model.heads * size
     assert not any("left whole" in note for note in result.report.notes)
+    average, applied = result.carry(net), gp.apply(result.plan, net, x)
+    torch.testing.assert_close(average.eval()(*x), applied.eval()(*x))
 
 
 class Held(Attention):

@@ -66,6 +66,8 @@ def test_sizes_to_split_by_follow(form: str, sizes: tuple[int, int]) -> None:
     ]
     assert net.parts() == list(sizes)
     assert net.config.parts == list(sizes)
+    average = result.carry(net)
+    assert average.parts() == result.model.parts()
 
 
 class Layer(nn.Module):
@@ -124,11 +126,12 @@ class TwoWays(nn.Module):
 @pytest.mark.parametrize("width", [10, 7])
 def test_sizes_of_other_methods_follow(width: int) -> None:
     torch.manual_seed(0)
-    result = gp.compress(TwoWays(width).eval(), IMAGES, flops=0.5, score="random")
-    small = result.model
-    assert isinstance(small, TwoWays)
-    assert small.c < width
-    assert torch.equal(small(*IMAGES), small.forward_split(*IMAGES))
+    net = TwoWays(width).eval()
+    result = gp.compress(net, IMAGES, flops=0.5, score="random")
+    for small in (result.model, result.carry(net)):
+        assert isinstance(small, TwoWays)
+        assert small.c < width
+        assert torch.equal(small(*IMAGES), small.forward_split(*IMAGES))
 
 
 def _same_number(width: int) -> nn.Module:

@@ -32,7 +32,9 @@ def test_a_model_is_traced_and_scored_once_for_all_budgets(net: nets.Net) -> Non
     stages: list[str] = []
     job = begin(net, progress=stages.append)
     results = [job.result(job.options.allocator(gp.Budget.flops(b))) for b in (0.4, 0.7)]
-    assert stages == ["trace", "analyse", "score", *2 * ["allocate", "prune", "rebuild"]]
+    stages = [each for each in stages if not each.startswith("class trial")]
+    once = ["trace", "analyse", "score", "class"]
+    assert stages == [*once, *2 * ["allocate", "prune", "rebuild"]]
     smaller, larger = (result.report.after.macs for result in results)
     assert smaller < larger < results[0].report.before.macs
     for budget, result in zip((0.4, 0.7), results, strict=True):
