@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError, VerifyError, first_line
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode, user_line
 from graphprune.ops.float64 import Tensors

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from graphprune.ir.nodes import bind
+from graphprune.ir.private_torch import pytree
 from graphprune.ops.facts import axes_of
 
 from .absorb_scales import AbsorbedScales
