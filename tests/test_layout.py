@@ -50,7 +50,7 @@ def test_the_contract_is_short_and_names_every_folder() -> None:
     contract = TOOLS["importlinter"]["contracts"][0]
     placed = [name.strip() for layer in contract["layers"] for name in layer.split("|")]
     names = {module_of(path).split(".")[1] for path in files() if module_of(path) != "graphprune"}
-    assert len(placed) == len(set(placed)) <= 20
+    assert len(placed) == len(set(placed)) <= 21
     assert set(placed) == names - set(contract["exhaustive_ignores"])
 
 
