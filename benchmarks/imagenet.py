@@ -10,8 +10,8 @@ classes, to measure on: ``imagenet-1000/calibration.zip`` and ``val.zip``, named
 are prepared as the network was trained: bicubic, 256 before a crop of 224, mean 127/255, std 128/255.
 
 For each budget it prints top-1, agreement with the dense network's top-1, the divergence KL(dense, small)
-in nats, the squared error of the outputs over the dense outputs' variance, and the CPU seconds of each
-phase. Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
+in nats, the squared error of the outputs over the dense outputs' variance, the CPU seconds of each
+phase, and the most memory so far. Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
 chosen, so a change of the refit is measured in a fraction of the time.
 """
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,6 +161,7 @@ def main() -> None:
     for budget, small, seconds in small_networks(options, model, program, data):
         row = compared(outputs(small, images), dense, classes) | {
             "seconds": seconds,
+            "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "samples": data.samples,
             "refit_only": options.refit_only,
         }

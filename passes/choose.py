@@ -32,6 +32,9 @@ LEAST_SHARE, LEAST_GAIN = 0.005, 3e-4
 """A plan is repaired only if it promises to lower the error by at least this share of the lowest so far (0.5 %),
 and by at least this much (0.03 % of the variance of the outputs)."""
 
+SAMPLES = 128
+"""Samples that a plan is repaired on to be compared with others; only the best is repaired on all of them."""
+
 Curves = Mapping[str, NDArray[np.float64]]
 
 
@@ -40,7 +43,8 @@ class Choose(AnalysisPass):
     """Make a plan from every variant of the distortion curves, repair each, and keep the best.
 
     The distortions of single groups don't quite add up. The error of the repaired network's
-    output on held-out data counts them together, and it needs no labels.
+    output on held-out data counts them together, and it needs no labels. Plans are compared after a
+    repair on few samples; the best is repaired on all that are fitted.
 
     With ``dp`` more plans follow. The measured errors correct the curves, and the best plan by the
     corrected curves is repaired as well, until none promises to be better. So that the plans to
@@ -99,6 +103,7 @@ class _TriedPlans:
 
     def __init__(self, state: State) -> None:
         self._state, self._observations = state, state[Observations]
+        self._fitted = self._observations.some_fitted(SAMPLES)
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
         self._best: tuple[Decision, Repaired] | None = None
@@ -114,7 +119,8 @@ class _TriedPlans:
         if decision.plan in self._plans:
             return False
         cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
-        repaired = repair(self._observations, cut, stage=f"choose {name}".rstrip())
+        stage = f"choose {name}".rstrip()
+        repaired = repair(self._observations, cut, fitted=self._fitted, stage=stage)
         if self._best is None or repaired.error < self.lowest_error():
             self._best = decision, repaired
         self._plans.append(decision.plan)
@@ -130,6 +136,10 @@ class _TriedPlans:
         assert self._best is not None, "nothing was tried"
         decision, repaired = self._best
         name = min(self._errors, key=self._errors.__getitem__)
+        if self._fitted is not None:
+            cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
+            again = repair(self._observations, cut, stage="choose best")
+            repaired = min(repaired, again, key=lambda each: each.error)
         listed = ", ".join(f"{each} {error:.4f}" for each, error in self._errors.items())
         note = f"curves: {name}, by the repaired network's output error ({listed})"
         return replace(decision, notes=(*decision.notes, *([note] if name else []))), repaired

@@ -115,6 +115,19 @@ class Observations(RunFact):
             sorted(set(self.data.split(HELD_OUT)[1]) & set(own_batches(len(self.batches))))
         )
 
+    def some_fitted(self, samples: int) -> tuple[int, ...] | None:
+        """Return numbers of this process's fitted batches, evenly spaced; ``None`` if that would be all.
+
+        Args:
+            samples: how many samples they hold at least, over all processes.
+        """
+        every = self.data.split(HELD_OUT)[0]
+        count = math.ceil(samples * len(self.batches) / self.data.samples)
+        if count >= len(every):
+            return None
+        some = {every[place * len(every) // count] for place in range(count)}
+        return tuple(number for number in self.fitted if number in some)
+
     @cached_property
     def record(self) -> Record:
         """Moments, targets and held-out outputs of the dense network."""

@@ -51,7 +51,8 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
     if not layer.spatial:
         return value.reshape(-1, value.shape[-1])[rows][None].float()
     patches = (_reaching if layer.transposed else _under)(layer, value, rows)
-    return patches.transpose(1, 2).reshape(len(rows), groups, -1).transpose(0, 1)
+    grouped = patches.transpose(1, 2).reshape(len(rows), groups, -1).transpose(0, 1)
+    return grouped.contiguous()  # once: else every product of them copies them
 
 
 def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:

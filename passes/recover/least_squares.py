@@ -65,6 +65,7 @@ def repair(
     tensors: Mapping[str, Tensor] | None = None,
     refitting: bool = True,
     like: Repaired | None = None,
+    fitted: Sequence[int] | None = None,
     stage: str = "recover",
 ) -> Repaired:
     """Refit every layer of the cut network whose weight is stored, front to back.
@@ -77,10 +78,12 @@ def repair(
         like: a repair of the same network. With it the held-out batches are fitted as well, with
             the ridge strengths that it found best on them; the error that is returned is then no
             longer that of held-out data.
+        fitted: numbers of the batches to fit; default: all of this process but the held-out ones.
         stage: name of this stage in progress messages.
     """
     module, copies = cut.module, cut.copies
-    used = sorted({*observations.held_out, *(observations.fitted if refitting else ())})
+    fitted = observations.fitted if fitted is None else fitted
+    used = sorted({*observations.held_out, *(fitted if refitting else ())})
     run = StagedRun(module, [observations.batches[b] for b in used], tensors)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
@@ -95,7 +98,7 @@ def repair(
         if len(channels) == len(tie) and all(
             stored.is_exclusive(copies[n], layer.calls) for n in layer.places
         ):
-            problem = _Problem(observations, tie, channels[0], run, copies, used)
+            problem = _Problem(observations, tie, channels[0], run, copies, used, fitted)
             if run.reach(problem.needed(), ahead):
                 fits.append((layer, problem.solve(known[layer] if like else None)))
         ahead -= {copies[each.node] for each in tie}
@@ -105,14 +108,15 @@ def repair(
 
 @dataclass(frozen=True)
 class _Problem:
-    """Regression of one weight over the calls that share it, whose ``channels`` are kept."""
+    """Regression of one weight over the calls that share it, whose ``channels`` are kept, on batches ``numbers``."""
 
     observations: Observations
     tie: tuple[Layer, ...]
     channels: Tensor
     run: StagedRun
     copies: Mapping[fx.Node, fx.Node]
-    numbers: list[int]
+    numbers: Sequence[int]
+    fitted: Sequence[int]
 
     def needed(self) -> list[fx.Node]:
         """Return the nodes whose values the regression needs: inputs of the layer, and shortcuts."""
@@ -158,7 +162,7 @@ class _Problem:
         if known is None:
             fitted, aside = (
                 list(chain(*(rows[b] for b in numbers)))
-                for numbers in (self.observations.fitted, self.observations.held_out)
+                for numbers in (self.fitted, self.observations.held_out)
             )
             fit = refit(
                 fitted,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,9 +34,12 @@ class World:
     Args:
         monkeypatch: puts that in the place of the repair.
         off: by what factors the groups' curves of two variants are off.
+        samples: calibration samples.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *off: tuple[float, ...]) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *off: tuple[float, ...], samples: int = 4
+    ) -> None:
         layers = [nn.Linear(WIDTH, WIDTH) for _ in range(GROUPS + 1)]
         program = trace(nn.Sequential(*layers), (torch.randn(2, WIDTH),))
         self.analysis = analyse(program)
@@ -47,17 +52,24 @@ class World:
             for number, factors in enumerate(off)
         }
         ranks = {name: np.arange(1.0, WIDTH + 1) for name in ids}
-        observations = Observations(self.analysis, gather([torch.randn(4, WIDTH)], program))
+        observations = Observations(self.analysis, gather([torch.randn(samples, WIDTH)], program))
         self.scores = Scores(ranks, curves=variants["0"], variants=variants)
         self.state = State(
             program,
             facts={Analysis: self.analysis, Observations: observations, Scores: self.scores},
         )
-        self.repaired = 0
+        self.fitted: list[tuple[int, ...] | None] = []
         monkeypatch.setattr(choose, "repair", self.repair)
 
-    def repair(self, observations: Observations, cut: Cut, *, stage: str) -> Repaired:
-        self.repaired += 1
+    def repair(
+        self,
+        observations: Observations,
+        cut: Cut,
+        *,
+        stage: str,
+        fitted: tuple[int, ...] | None = None,
+    ) -> Repaired:
+        self.fitted.append(fitted)
         widths = [len(cut.channels(g)) for g in self.analysis.groups]
         return Repaired({}, self.cost(self.right, widths), ())
 
@@ -91,7 +103,7 @@ def test_corrected_curves_lead_nearly_to_the_best_plan(monkeypatch: pytest.Monke
 def test_nothing_is_corrected_where_the_curves_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, (2.0,) * GROUPS, (1e3,) * GROUPS)
     found = world.decide()
-    assert world.repaired <= 2, "one plan by both variants, and a threshold"
+    assert len(world.fitted) <= 2, "one plan by both variants, and a threshold"
     assert "corrected" not in found.notes[-1]
 
 
@@ -123,3 +135,30 @@ def test_a_threshold_that_finds_no_plan_is_left_out(monkeypatch: pytest.MonkeyPa
     world = World(monkeypatch, *OFF)
     monkeypatch.setattr(GlobalThreshold, "__call__", none)
     assert "threshold" not in world.decide().notes[-1]
+
+
+@pytest.mark.parametrize(("samples", "few"), [(100, False), (400, True), (3000, True)])
+def test_plans_are_compared_on_few_samples_and_the_best_is_repaired_on_all(
+    samples: int, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, *OFF, samples=samples)
+    world.choose()
+    *compared, last = world.fitted
+    assert last is None
+    assert (None not in compared) == few
+    assert len(compared) >= 3
+    size = samples / len(world.state[Observations].batches)
+    assert all(128 <= len(each) * size < 128 + 2 * size for each in compared if each is not None)
+
+
+def test_the_best_plan_keeps_the_better_of_its_two_repairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, *OFF, samples=400)
+    plain = world.repair
+
+    def worse_on_all(*given: Any, fitted: tuple[int, ...] | None = None, stage: str) -> Repaired:
+        found = plain(*given, fitted=fitted, stage=stage)
+        return replace(found, error=found.error + 1) if fitted is None else found
+
+    monkeypatch.setattr(choose, "repair", worse_on_all)
+    decision, repaired = world.choose()
+    assert repaired.error == world.reached(decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -31,6 +32,24 @@ def test_no_batch_is_both_fitted_and_judged_by(seen: Observations) -> None:
     assert seen.fitted
     assert seen.held_out
     assert sorted((*seen.fitted, *seen.held_out)) == list(range(len(seen.batches)))
+
+
+@pytest.mark.parametrize("samples", [1, 20, 33, 100])
+def test_some_of_the_fitted_batches_hold_the_samples_asked_for(
+    seen: Observations, samples: int
+) -> None:
+    found = seen.some_fitted(samples)
+    assert found is not None
+    assert set(found) < set(seen.fitted)
+    size = 160 / len(seen.batches)
+    assert samples <= len(found) * size < samples + size
+    apart = [b - a for a, b in pairwise(found)]
+    assert max(apart, default=0) - min(apart, default=0) <= 1, "evenly spaced"
+
+
+@pytest.mark.parametrize("samples", [128, 160, 5000])
+def test_all_fitted_batches_are_not_some_of_them(seen: Observations, samples: int) -> None:
+    assert seen.some_fitted(samples) is None
 
 
 def test_targets_are_dense_values_at_the_rows_that_are_recorded(seen: Observations) -> None:

@@ -105,3 +105,15 @@ def test_the_same_rows_are_drawn_again_and_others_for_another_batch() -> None:
     assert torch.equal(first, sample_rows(layer, output, 20, (0, 1)))
     assert not torch.equal(first, sample_rows(layer, output, 20, (0, 2)))
     assert len(first.unique()) == 20
+
+
+@pytest.mark.parametrize("layer", [0, 5, 6, 12, 14, 15])
+def test_inputs_of_a_group_lie_together(layer: int) -> None:
+    """Else each product of matrices copies all of them first."""
+    module, size = LAYERS[layer]
+    x = torch.randn(size)
+    (found,) = find_layers(analyse(trace(module, (x,))).module)
+    groups = getattr(module, "groups", 1)
+    inputs = input_rows(found, x, torch.arange(3), groups)
+    assert inputs.is_contiguous()
+    assert len(inputs) == groups

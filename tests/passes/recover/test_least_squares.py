@@ -34,6 +34,23 @@ def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.M
     torch.testing.assert_close(dict(again.tensors), dict(first.tensors), rtol=1e-5, atol=1e-5)
 
 
+def test_batches_that_are_left_out_have_no_part_in_the_fit() -> None:
+    torch.manual_seed(0)
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    analysis, images = analyse(program), torch.randn(60, 3, 8, 8)
+    cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    spoilt, size = images.clone(), 6
+    spoilt[2 * size : 5 * size] = torch.randn(3 * size, 3, 8, 8) * 9
+    fitted = []
+    for data in (images, spoilt):
+        seen = Observations(analysis, gather([data], program))
+        assert len(seen.batches[0][0]) == size
+        found = repair(seen, cut, fitted=[number for number in seen.fitted if not 2 <= number < 5])
+        assert any(fit.ridge for _, fit in found.fits)
+        fitted.append(dict(found.tensors))
+    torch.testing.assert_close(*fitted)
+
+
 class Siamese(nn.Module):
     """Two branches of the same layers; of the first layer one half of the channels copies the other."""
 
