@@ -72,6 +72,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 ONNX_RESULTS = ROOT / "benchmarks" / "results" / "onnx_pruning.json"
 PAGE = ROOT / "docs" / "accuracy.md"
+IMAGENET = ROOT / "benchmarks" / "results" / "imagenet.json"
 PLOT = ROOT / "docs" / "img" / "accuracy.png"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -402,13 +403,39 @@ def show(row: Row) -> None:
 # Showing -----------------------------------------------------------------------------------------
 
 
+def imagenet() -> list[str]:
+    """Write the section of the results of ``benchmarks/imagenet.py``, and the next heading; nothing without results."""
+    if not IMAGENET.is_file():
+        return []
+    rows: dict[str, Any] = json.loads(IMAGENET.read_text("utf-8"))
+    lines = [
+        "## ImageNet",
+        "",
+        (
+            "EfficientNet-Lite0 on 200 images of classes that no calibration image has; the standard error of an accuracy "
+            "is about 2.5 points. No training and no labels. `benchmarks/imagenet.py` measures this; the divergence is "
+            "KL(dense, small) in nats, the error is relative to the variance of the dense outputs, and the time is CPU time."
+        ),
+        "",
+        "| FLOPs | calibration images | top-1, dense | top-1 | agreement | divergence | error | seconds | memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows.values():
+        shares = [f"{100 * row[key]:.1f}" for key in ("dense", "top1", "agreement")]
+        lines.append(
+            f"| {100 * row['budget']:g}% | {row['samples']} | {' | '.join(shares)} | {row['divergence']:.3f} | "
+            f"{row['error']:.3f} | {sum(row['seconds'].values()):.0f} | {row['memory_mib']} MiB |"
+        )
+    return [*lines, "", "## CIFAR-10", ""]
+
+
 def page(rows: Sequence[Row]) -> str:
     """Write the page for the documentation."""
     compared = [row for row in rows if not row["method"].startswith("allocate ")]
     sizes = [
         " or ".join(f"{n:,}" for n in sorted({row[k] for row in rows})) for k in ("val", "samples")
     ]
-    parts = ["# Accuracy after compression", ""]
+    parts = ["# Accuracy after compression", "", *imagenet()]
     if PLOT.is_file():
         parts += [f"![Accuracy over FLOPs]({PLOT.relative_to(PAGE.parent).as_posix()})", ""]
     parts += [

@@ -162,11 +162,12 @@ def main() -> None:
         row = compared(outputs(small, images), dense, classes) | {
             "seconds": seconds,
             "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "budget": budget,
             "samples": data.samples,
             "refit_only": options.refit_only,
         }
         print(f"{budget:g}", json.dumps(row), flush=True)
-        rows[f"{options.label} {budget:g}"] = row
+        rows[f"{options.label} {budget:g} {data.samples}"] = row
         options.results.parent.mkdir(parents=True, exist_ok=True)
         options.results.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
