@@ -17,7 +17,7 @@ from graphprune.ir.nodes import evaluate
 from graphprune.ops import traits_of
 from graphprune.ops.facts import axes_of
 
-from .follow_sizes import numbers_of, owner_of
+from .follow_sizes import module_at, numbers_of, owner_of
 
 if TYPE_CHECKING:
     from graphprune.axes.labels import Axis
@@ -58,7 +58,7 @@ def computed_scales(model: nn.Module, cut: Cut) -> list[ComputedScale]:
         value, scale = scaled
         path = owner_of(node)
         if path not in held:
-            held[path] = set(numbers_of(model.get_submodule(path)))
+            held[path] = set(numbers_of(module_at(model, path)))
         if any(_close(scale, x) or (x and _close(scale, 1 / x)) for x in held[path]):
             continue
         before = list(_before(value))

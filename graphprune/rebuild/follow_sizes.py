@@ -9,6 +9,7 @@ meant is proven afterwards, by comparison with the cut program.
 from __future__ import annotations
 
 import copy
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,13 +29,15 @@ from .absorb_scales import AbsorbedScales
 if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
 
-__all__ = ["Changes", "Edits", "follow_sizes", "numbers_of", "owner_of", "size_edits"]
+__all__ = ["Changes", "Edits", "follow_sizes", "module_at", "numbers_of", "owner_of", "size_edits"]
 
 Edits = dict[tuple[str, ...], Any]
 """Path of a module, its attribute, and the field of that where it is an object; and what this becomes."""
 
 _LOST = "_empty_nn_module_stack"
 """How torch names the place of a call that it made itself while it exported."""
+
+_SLICE = re.compile(r"slice\((None|-?\d+), (None|-?\d+), (None|-?\d+)\)")
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
@@ -70,7 +73,7 @@ def size_edits(
     """
     edits: Edits = {}
     for path, changes in _changes(cut, absorbed, strict=strict).items():
-        module = model.get_submodule(path)
+        module = module_at(model, path)
         floats = [old for old in changes.passed if type(old) is float]
         if isinstance(module, nn.RMSNorm) and module.eps is None and len(floats) == 1:
             became = changes.passed[
@@ -101,7 +104,7 @@ def follow_sizes(model: nn.Module, edits: Edits) -> None:
     """
     copied: dict[tuple[str, str], Any] = {}
     for (path, name, *inner), new in edits.items():
-        held = vars(model.get_submodule(path))
+        held = vars(module_at(model, path))
         if not inner:
             held[name] = copy.copy(new)
             continue
@@ -226,6 +229,23 @@ def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
         for a, b in pairs
         if type(a) is type(b) and type(a) in (int, float) and a != b and b > 0
     ]
+
+
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """Return the part of a module that a path names, also through slices of containers, as torch may name them.
+
+    Args:
+        model: the whole.
+        path: such as ``layers.slice(None, -1, None).0``.
+    """
+    found: Any = model
+    for part in path.split(".") if path else ():
+        bounds = _SLICE.fullmatch(part)
+        if bounds is None:
+            found = getattr(found, part)
+        else:
+            found = found[slice(*(None if x == "None" else int(x) for x in bounds.groups()))]
+    return found
 
 
 def owner_of(node: fx.Node) -> str:
