@@ -23,8 +23,11 @@ def test_the_table_has_every_group_and_what_is_frozen(cli: Cli, small: Sequence[
     rows = [line.split() for line in cli("inspect", *small).out.splitlines()]
     document = json.loads(cli("inspect", *small, "--json").out)
     for group in document["groups"]:
-        (row,) = [row for row in rows if row[:1] == [group["id"]]]
+        row = next(row for row in rows if row[:1] == [group["id"]])
         assert row[1:3] == [str(group["width"]), str(len(group["axes"]))]
+        branch = group["goes_with"]
+        whole = [[row[0].rstrip(","), row[-1]] for row in rows if row]
+        assert not branch or [branch[0], str(len(branch))] in whole
     for entry in document["frozen"]:
         share = f"{entry['macs_share']:.1%}"
         assert [str(entry["channels"]), share, *entry["reason"].split()] in [
