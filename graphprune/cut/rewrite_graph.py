@@ -59,8 +59,8 @@ def rewrite_graph(
             set_tensor(module, name, tensor)
     copies = dict(zip(analysis.module.graph.nodes, list(module.graph.nodes), strict=True))
     for old, new in copies.items():
-        whole = left is None or not left.gone  # then calls that no output needs are rewritten too
-        if old in analysis.facts and (whole or left.computed(old)):
+        # Where no group goes, calls that no output needs are rewritten too.
+        if old in analysis.facts and (left is None or not left.gone or left.computed(old)):
             _rewrite(module, analysis.facts[old], old, new, copies, kept)
     if baked:
         module = _store(module, analysis, tensors, baked, copies)
