@@ -191,7 +191,9 @@ def methods(setting: Setting, budget: float, options: argparse.Namespace) -> Met
         yield (
             f"{OURS}, weights alone",
             lambda: train(
-                gp.compress(setting.model, cifar_resnet.example_inputs(), flops=budget).program
+                gp.compress(
+                    setting.model, cifar_resnet.example_inputs(), flops=budget, any_width=True
+                ).program
             ),
         )
     if "torch-pruning" not in options.tools or not find_spec("torch_pruning"):
@@ -269,9 +271,9 @@ def allocations(setting: Setting, budget: float, seed: int, draws: int) -> Metho
 
 
 def scored(setting: Setting, data: Calibration) -> Job:
-    return Job.begin(
-        setting.model, cifar_resnet.example_inputs(), None, data, data.samples, Options(), None
-    )
+    options = Options(any_width=True)  # as Torch-Pruning, which knows nothing of classes
+    inputs = cifar_resnet.example_inputs()
+    return Job.begin(setting.model, inputs, None, data, data.samples, options, None)
 
 
 def global_magnitude(job: Job, budget: float) -> ExportedProgram:
@@ -449,7 +451,7 @@ def page(rows: Sequence[Row]) -> str:
             "lines describe the methods. `benchmarks/plot_accuracy.py` draws the picture."
         ),
         "",
-        "* `graphprune` uses the calibration images without labels. `weights alone` uses none.",
+        "* `graphprune` uses the calibration images without labels, and any widths (`any_width`). `weights alone` uses none.",
         (
             "* Torch-Pruning's `taylor` and `hessian` use the labels. `+ BN`: BatchNorm statistics are "
             "re-estimated on the calibration images."

@@ -15,9 +15,8 @@ from .moments import WIDEST
 
 __all__ = ["rows_per_batch"]
 
-ROWS_PER_SAMPLE, ENOUGH, PLENTY = 64, 65_536, 256
-"""Most rows to sample of a layer: 64 positions of each sample, 65,536 rows in all, and 256 rows for each unknown of
-the regression; more only to reach the least."""
+ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
+"""Rows to sample of a layer: 64 positions of each sample, up to 65,536 rows in all; more only to reach the least."""
 
 FEWEST, ROWS_PER_UNKNOWN = 16, 64
 """Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown."""
@@ -81,7 +80,7 @@ def _positions(layer: Layer) -> int:
 def _wanted(layer: Layer, samples: int) -> int:
     groups, unknowns = regression_sizes(layer)
     wanted = max(
-        min(ROWS_PER_SAMPLE * samples, ENOUGH, PLENTY * unknowns),
+        min(ROWS_PER_SAMPLE * samples, ENOUGH),
         FEWEST * samples,
         ROWS_PER_UNKNOWN * unknowns,
     )
