@@ -154,11 +154,14 @@ yolo.train(data=sys.argv[2], epochs=1, imgsz=64, batch=4, workers=0, device="cpu
 @pytest.mark.zoo
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of the library
-@pytest.mark.parametrize("name", ["yolov8n", "yolo11n", "yolo26n"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("YOLO", "yolov8n"), ("YOLO", "yolo11n"), ("YOLO", "yolo26n"), ("RTDETR", "rtdetr-l")],
+)
 def test_a_detector_goes_on_small(
-    name: str, library: Any, training: dict[str, Any], tmp_path: Path
+    kind: str, name: str, library: Any, training: dict[str, Any], tmp_path: Path
 ) -> None:
-    yolo = library.YOLO(f"{name}.yaml")
+    yolo = getattr(library, kind)(f"{name}.yaml")
     unlike(yolo.model)
     before = size_of(yolo.model)
     cut, result = compress(yolo, imgsz=SIZE, flops=0.5)
