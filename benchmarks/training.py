@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accuracy import cell
 from training_methods import EXAMPLE, METHODS, PEERS, SCRATCH, Method, Task
 from zoo import macs
 
@@ -135,13 +136,6 @@ def table(rows: Sequence[Row]) -> list[str]:
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
-
-
-def cell(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean = f"{100 * sum(values) / len(values):.2f}"
-    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.2f}-{100 * max(values):.2f})"
 
 
 def plot(rows: Sequence[Row]) -> None:

@@ -20,8 +20,8 @@ import torch
 from torch import fx
 
 from graphprune.axes.labels import Axis
-from graphprune.ir.nodes import bind, source_line
-from graphprune.ir.private_torch import OpOverload, schema_of
+from graphprune.ir.nodes import bind, source_line, writes
+from graphprune.ir.private_torch import schema_of
 from graphprune.ops import form_of, passes_value_on, traits_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.norm import BATCH_NORM
@@ -38,7 +38,6 @@ __all__ = [
     "dependencies",
     "emptied",
     "functional",
-    "writes",
 ]
 
 
@@ -67,8 +66,8 @@ class Emptied:
     trouble: str = ""
 
     def computed(self, node: fx.Node) -> bool:
-        """Whether a cut still makes this call, or reads this tensor."""
-        return node in self.needed and node not in self.stored
+        """Whether a cut still makes this call, or reads this tensor; all of them where no group goes."""
+        return not self.gone or (node in self.needed and node not in self.stored)
 
     def channel(self, node: fx.Node) -> int:
         """Find the dimension that counts the channels of a constant result."""
@@ -119,11 +118,6 @@ def broadcasts(node: fx.Node, constant: fx.Node) -> bool:
         for other in node.all_input_nodes
         if other is not constant
     )
-
-
-def writes(node: fx.Node) -> bool:
-    """Whether a call writes into its first operand."""
-    return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
 
 
 def functional(node: fx.Node) -> Any:

@@ -18,7 +18,7 @@ from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
 from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.data_sizes import DataSizes
-from graphprune.ir.nodes import is_continuous
+from graphprune.ir.nodes import is_continuous, writes
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
@@ -276,8 +276,7 @@ class Propagation:
 
 def _writes_into_shared(node: fx.Node) -> bool:
     """Whether a call works in place on a tensor that other nodes may read too."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.is_mutable or not isinstance(node.args[0], fx.Node):
+    if not writes(node) or not isinstance(node.args[0], fx.Node):
         return False
     source = node.args[0]
     made_by = getattr(source.target, "_schema", None)

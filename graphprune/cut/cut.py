@@ -27,7 +27,7 @@ from .constants import constant_names, constant_sources, constant_values
 from .rewrite_graph import rewrite_graph
 from .slice_tensors import slice_tensors, spread_tensors
 
-__all__ = ["Cut"]
+__all__ = ["Cut", "check_plan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +93,7 @@ class Cut(RunFact):
         Raises:
             MismatchError: if the plan was made for another architecture.
         """
-        plan.check(
-            fingerprint(analysis.module),
-            {g.id: g.width for g in analysis.groups},
-            allow_inexact=analysis.allow_inexact,
-        )
+        check_plan(plan, analysis)
         return cls.keeping(analysis, plan.keep)
 
     def channels(self, group: Group) -> NDArray[np.int64]:
@@ -108,8 +104,6 @@ class Cut(RunFact):
     def baked(self) -> Mapping[fx.Node, str]:
         """Calls whose results the cut stores as tensors, with their names (``baked_weights.py``)."""
         found = baked_calls(self.analysis, self.kept)
-        if not self.left.gone:
-            return found
         return {node: name for node, name in found.items() if self.left.computed(node)}
 
     @cached_property
@@ -178,3 +172,13 @@ class Cut(RunFact):
             dtype: of the constants; by default that of the values they stand for.
         """
         return constant_values(self.analysis, self.left, self.kept, self.constants, tensors, dtype)
+
+
+def check_plan(plan: Plan, analysis: Analysis) -> None:
+    """Check that a plan is for the network that was analysed.
+
+    Raises:
+        MismatchError: if it was made for another architecture, or only it allows inexact cuts.
+    """
+    groups = {group.id: group.width for group in analysis.groups}
+    plan.check(fingerprint(analysis.module), groups, allow_inexact=analysis.allow_inexact)

@@ -33,8 +33,8 @@ def rewrite_graph(
     kept: Kept,
     tensors: Mapping[str, torch.Tensor],
     baked: Mapping[fx.Node, str],
-    left: Emptied | None = None,
-    constants: Mapping[fx.Node, str] | None = None,
+    left: Emptied,
+    constants: Mapping[fx.Node, str],
 ) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
     """Copy the analysed graph with smaller tensors and the arguments that go with them.
 
@@ -52,19 +52,17 @@ def rewrite_graph(
         The copy, and its node for each node of the dense graph whose value it computes.
     """
     module = clone(analysis.module)
-    constants = constants or {}
     stored = {*baked.values(), *constants.values()}
     for name, tensor in tensors.items():
         if name not in stored:
             set_tensor(module, name, tensor)
     copies = dict(zip(analysis.module.graph.nodes, list(module.graph.nodes), strict=True))
     for old, new in copies.items():
-        # Where no group goes, calls that no output needs are rewritten too.
-        if old in analysis.facts and (left is None or not left.gone or left.computed(old)):
+        if old in analysis.facts and left.computed(old):
             _rewrite(module, analysis.facts[old], old, new, copies, kept)
     if baked:
         module = _store(module, analysis, tensors, baked, copies)
-    if left is not None and left.gone:
+    if left.gone:
         module = remove_calls(module, analysis, kept, left, constants, tensors, copies)
     module.graph.lint()
     module.recompile()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import is_data_dependent, size_hint
+from .nodes import is_data_dependent, size_hint, writes
 from .private_torch import OpOverload, schema_of
 from .program import state
 
@@ -63,7 +63,7 @@ def _written(module: fx.GraphModule) -> set[fx.Node]:
     """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
     written: set[fx.Node] = set()
     for node in module.graph.nodes:
-        if isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable:
+        if writes(node):
             operand = node
             while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
                 operand = operand.args[0]

@@ -28,10 +28,16 @@ __all__ = [
     "size_hint",
     "source_line",
     "split_arguments",
+    "writes",
 ]  # fmt: skip
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
+
+
+def writes(node: fx.Node) -> bool:
+    """Whether a call writes into one of its operands."""
+    return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
 
 
 def bind(node: fx.Node) -> dict[str, Any]:

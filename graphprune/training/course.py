@@ -15,6 +15,7 @@ from .in_place import shrink_in_place
 from .live import Live
 from .method import Method, Moment
 from .origin import Origin
+from .planner import Planner
 from .planning import Planning
 from .progress import has_settled
 
@@ -51,7 +52,7 @@ class Course:
         self.origin = Origin.of(planning.model) if method.shrinks and not self.uncut else None
         self._optimizer = optimizer
         self._plans = dict(method.plans(steps)) if plan is None else {0: 1.0}
-        self.live = Live.of(planning.planner(bounds, plan))
+        self.live = Live.of(Planner(planning, bounds, plan))
         self.share = self._plans.get(0, 0.0)
         first = self.live.planner.first[Decision].plan
         self.plan = first if self.share == 1.0 else None
@@ -120,7 +121,7 @@ class Course:
             logger.warning("layers stay as wide as they are, with zeros: %s", cut)
             return False
         asked = live.planner.asked
-        planner = planning.planner([Budget(s.cost, s.bound) for s in asked], asked=asked)
+        planner = Planner(planning, [Budget(s.cost, s.bound) for s in asked], asked=asked)
         self.origin = self.origin.then(plan, cut)
         self.live, self.plan = live.of_kept(planner), planner.whole()
         return True

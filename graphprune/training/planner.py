@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.cut.cut import Cut
+from graphprune.cut.cut import Cut, check_plan
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
-from graphprune.ir.program import fingerprint
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import check_finite
 from graphprune.passes import Decision, Observe, Score, Scores
@@ -23,13 +22,13 @@ from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.decision import BudgetStatus
 from graphprune.passes.score import additive
-from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
+from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
-from graphprune.workflow.job import Data, Job
-from graphprune.workflow.options import Options
+
+from .planning import Planning
 
 __all__ = ["Planner"]
 
@@ -40,15 +39,9 @@ class Planner:
     The parameters of a traced program are those of the module, so that scores are of their values at the time.
 
     Args:
-        model: the module that is trained.
-        args: example inputs.
-        kwargs: example keyword inputs.
-        calibration: inputs for criteria that need some.
-        samples: how many of them to take.
-        options: how to plan.
+        planning: the module that is trained, and how to plan.
         budgets: what to meet, unless there is a plan.
         plan: a plan that stays.
-        progress: told how far a plan is.
         asked: the budgets of the network that was larger before, which stay: costs count from that one.
 
     Raises:
@@ -57,30 +50,23 @@ class Planner:
 
     def __init__(
         self,
-        model: torch.nn.Module,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any] | None,
-        *,
-        calibration: Data | None,
-        samples: int,
-        options: Options,
-        budgets: tuple[Budget, ...],
-        plan: Plan | None,
-        progress: Progress | None,
+        planning: Planning,
+        budgets: Sequence[Budget],
+        plan: Plan | None = None,
         asked: Sequence[BudgetStatus] = (),
     ) -> None:
-        job = Job.begin(model, args, kwargs, calibration, samples, options, progress)
-        self._model = unwrap(model)
-        _check_live(model, job.scored[Analysis])
-        self._job, self._budgets, self._given = job, budgets, plan
-        self.options = options
+        job = planning.begin()
+        self._model = unwrap(planning.model)
+        _check_live(planning.model, job.scored[Analysis])
+        self._job, self._budgets, self._given = job, tuple(budgets), plan
+        self.options = planning.options
         self._found: tuple[Any, ...] = ()
         self.asked = tuple(asked)
         self.first = first = self._decided(job.scored, 1.0)
         self.asked = self.asked or first[Decision].budgets
         table, constraints = first.get(LatencyTable), first.get(ClassConstraints)
         if table is not None:
-            self.options = replace(options, latency_table=table)
+            self.options = replace(self.options, latency_table=table)
         self._found = tuple(f for f in (table, constraints) if f is not None)
         self._costs = {
             status.cost: cost_of(status.cost, self.analysis, first.program, table)
@@ -129,9 +115,7 @@ class Planner:
         Raises:
             MismatchError: if it was made for another architecture.
         """
-        groups = {group.id: group.width for group in self.analysis.groups}
-        module, inexact = self.analysis.module, self.analysis.allow_inexact
-        plan.check(fingerprint(module), groups, allow_inexact=inexact)
+        check_plan(plan, self.analysis)
 
     def reached(self, plan: Plan | None) -> tuple[BudgetStatus, ...]:
         """Return the budgets with the costs of a plan, or the dense ones."""

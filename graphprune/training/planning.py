@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from graphprune.passes.decision import BudgetStatus
 from graphprune.pipeline import Progress
-from graphprune.plan.budget import Budget
-from graphprune.plan.plan import Plan
-from graphprune.workflow.job import Data
+from graphprune.workflow.job import Data, Job
 from graphprune.workflow.options import Options
-
-from .planner import Planner
 
 __all__ = ["Planning"]
 
@@ -42,19 +37,14 @@ class Planning:
     options: Options
     progress: Progress | None
 
-    def planner(
-        self, bounds: Sequence[Budget], plan: Plan | None = None, asked: Sequence[BudgetStatus] = ()
-    ) -> Planner:
-        """Analyse the model as it is now. Arguments: as ``Planner``."""
-        return Planner(
+    def begin(self) -> Job:
+        """Analyse and score the model as it is now. Errors: as ``Job.begin``."""
+        return Job.begin(
             self.model,
             self.args,
             self.kwargs,
-            calibration=self.calibration,
-            samples=self.samples,
-            options=self.options,
-            budgets=tuple(bounds),
-            plan=plan,
-            progress=self.progress,
-            asked=asked,
+            self.calibration,
+            self.samples,
+            self.options,
+            self.progress,
         )

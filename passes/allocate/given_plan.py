@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.cut.cut import check_plan
 from graphprune.errors import PlanError
-from graphprune.ir.program import fingerprint
 from graphprune.passes.decision import BudgetStatus, Decision, make_plan
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import Allocation
@@ -51,11 +51,7 @@ class GivenPlan(AnalysisPass):
             PlanError: if its budget names an unknown cost.
         """
         analysis, scores = state[Analysis], state[Scores]
-        self.plan.check(
-            fingerprint(analysis.module),
-            {g.id: g.width for g in analysis.groups},
-            allow_inexact=analysis.allow_inexact,
-        )
+        check_plan(self.plan, analysis)
         asked = [Budget(*entry) for entry in self.plan.budget.items()] or [Budget("macs", 1.0)]
         unknown = [b.cost for b in asked if b.cost not in COSTS]
         if unknown:

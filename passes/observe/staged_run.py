@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.nodes import evaluate
+from graphprune.ir.nodes import evaluate, writes
 from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.program import state
 
@@ -179,7 +179,7 @@ class StagedRun:
 
 def _depends_on_order(node: fx.Node) -> bool:
     """Whether a call writes into a value that others may read, so that those before it must run first."""
-    if not isinstance(node.target, OpOverload) or not schema_of(node.target).is_mutable:
+    if not writes(node):
         return False
     written = node.args[0]
     made = (

@@ -17,6 +17,7 @@ import graphprune as gp
 from graphprune.errors import InfeasibleBudgetError, LoadError, MismatchError, OptionError
 from graphprune.plan.budget import Budget
 from graphprune.training.planner import Planner
+from graphprune.training.planning import Planning
 from graphprune.workflow.options import Options
 
 from .loop import Net, data, net
@@ -31,17 +32,9 @@ def alone(tmp_path: Path) -> Generator[None]:
 
 
 def planner(model: torch.nn.Module, *budgets: Budget, **options: Any) -> Planner:
-    return Planner(
-        model,
-        (data()[0][:2],),
-        None,
-        calibration=None,
-        samples=1,
-        options=Options(score="l2", recover="none", **options),
-        budgets=budgets or (Budget.flops(0.5),),
-        plan=None,
-        progress=None,
-    )
+    how = Options(score="l2", recover="none", **options)
+    planning = Planning(model, (data()[0][:2],), None, None, 1, how, None)
+    return Planner(planning, budgets or (Budget.flops(0.5),))
 
 
 def test_a_plan_is_by_the_live_weights() -> None:

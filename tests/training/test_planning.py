@@ -7,6 +7,7 @@ import torch
 
 from graphprune.plan.budget import Budget
 from graphprune.training.in_place import shrink_in_place
+from graphprune.training.planner import Planner
 from graphprune.training.planning import Planning
 from graphprune.workflow.options import Options
 
@@ -17,11 +18,11 @@ def test_budgets_count_from_the_first_network_after_its_layers_have_shrunk() -> 
     model, x = net(), (data()[0][:2],)
     options = Options(score="l2", recover="none")
     planning = Planning(model, x, None, None, 1, options, None)
-    before = planning.planner([Budget.flops(0.5)])
+    before = Planner(planning, [Budget.flops(0.5)])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     shrink_in_place(model, optimizer, before.plan(0.5).plan, x, None)
     bounds = [Budget(status.cost, status.bound) for status in before.asked]
-    after = planning.planner(bounds, asked=before.asked)
+    after = Planner(planning, bounds, asked=before.asked)
     (status,) = after.reached(None)
     (dense,) = before.asked
     assert status.dense == dense.dense
