@@ -134,7 +134,7 @@ def _number(value: float, changes: Changes, *, unread: bool) -> float:
 
 
 def _list(value: Sequence[Any], changes: Changes, *, unread: bool) -> Any:
-    if not value or any(type(each) not in (int, float) for each in value):
+    if not value or not all(map(_is_number, value)):
         return value
     whole = changes.lists.get(tuple(value), set())
     new = (
@@ -169,7 +169,7 @@ def numbers_of(module: nn.Module) -> Iterator[float]:
             continue
         inner = list(vars(value).values()) if _holds_numbers(value) else []
         for each in (value, *inner):
-            if type(each) in (int, float):
+            if _is_number(each):
                 yield float(each)
 
 
@@ -224,11 +224,7 @@ def _changed(old: Any, new: Any) -> list[tuple[float, float]]:
     """Return the pairs of numbers that differ, position by position."""
     olds, news = pytree.tree_leaves(old), pytree.tree_leaves(new)
     pairs = zip(olds, news, strict=False)
-    return [
-        (a, b)
-        for a, b in pairs
-        if type(a) is type(b) and type(a) in (int, float) and a != b and b > 0
-    ]
+    return [(a, b) for a, b in pairs if type(a) is type(b) and _is_number(a) and a != b and b > 0]
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:
