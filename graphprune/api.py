@@ -119,8 +119,7 @@ def compress(
             ones. Several patterns in a sequence make one such class.
         keep_config: choose widths that the config of the model can state, as a model of the transformers
             library has one; ``Result.save_pretrained`` then writes a folder that the library reads.
-        depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md). For
-            budgets of FLOPs and parameters.
+        depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md).
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A

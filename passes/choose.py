@@ -50,6 +50,9 @@ class Choose(AnalysisPass):
     corrected curves is repaired as well, until none promises to be better. So that the plans to
     learn from differ, one more is made by a threshold on the last variant, which ignores costs.
 
+    Where whole branches may go, plans that keep them all are tried beside those without some, by every
+    variant. So the one that is kept is no worse for the choice, as far as the held-out data tell.
+
     Given: scores with variants, and measurements. Result: a decision with its repaired weights.
     Without variants there is one plan, which is repaired and taken.
 
@@ -71,11 +74,21 @@ class Choose(AnalysisPass):
         scores = state[Scores]
         tried = _TriedPlans(state)
         for name, curves in (scores.variants or {"": scores.curves}).items():
-            tried.add(name, tried.plan(self.allocate, curves))
+            decision = tried.plan(self.allocate, curves)
+            tried.add(name, decision)
+            if decision.plan.removed:
+                self._with_all_branches(tried, name, curves)
         if scores.variants and self.allocate.method == DynamicProgramming.name:
             self._threshold(tried, scores)
             self._corrected(tried, scores)
         return tried.best()
+
+    def _with_all_branches(self, tried: _TriedPlans, name: str, curves: Curves) -> None:
+        try:
+            decision = tried.plan(self.allocate.without_depth, curves)
+        except InfeasibleBudgetError:  # only networks without some branches are small enough
+            return
+        tried.add(f"{name} widths".lstrip(), decision)
 
     def _threshold(self, tried: _TriedPlans, scores: Scores) -> None:
         *_, (name, curves) = scores.variants.items()

@@ -54,6 +54,13 @@ def profile(
         ),
     ] = 4,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Draws them.")] = 0,
+    depth: Annotated[
+        bool,
+        typer.Option(
+            "--depth",
+            help="Time what runs only where whole branches are gone, too, for plans with --depth.",
+        ),
+    ] = False,
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -89,6 +96,7 @@ def profile(
             rounds=rounds,
             networks=networks,
             seed=seed,
+            depth=depth,
         )
         table = api.profile(
             dense, examples, how=how, allow_inexact=allow_inexact, progress=progress

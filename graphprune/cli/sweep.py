@@ -55,6 +55,7 @@ def sweep(
     keep_class: options.KeepClass = False,
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
+    depth: options.Depth = False,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
     arch: options.Arch = "",
@@ -82,6 +83,7 @@ def sweep(
         "keep_class": keep_class,
         "any_width": any_width,
         "uniform": option_values.patterns(uniform),
+        "depth": depth,
         "strict_ops": strict_ops,
         "allow_inexact": allow_inexact,
     }

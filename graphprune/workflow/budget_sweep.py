@@ -14,8 +14,8 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source, accuracy, open_source
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes import Decision
+from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.allocate.rounding import Rounding
-from graphprune.passes.latency import Latency, workload
 from graphprune.pipeline import Progress, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
@@ -107,6 +107,7 @@ def sweep(
     any_width: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
+    depth: bool = False,
     latency_table: LatencyTable | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
@@ -130,6 +131,7 @@ def sweep(
         any_width: as in ``compress``.
         uniform: as in ``compress``.
         keep_config: as in ``compress``.
+        depth: as in ``compress``.
         latency_table: adds predicted latencies.
         strict_ops: as in ``compress``.
         allow_inexact: as in ``compress``.
@@ -151,6 +153,7 @@ def sweep(
         any_width=any_width,
         uniform=uniform,
         keep_config=keep_config,
+        depth=depth,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact,
     )
@@ -175,16 +178,17 @@ def sweep(
 def _point(
     share: float, decided: State, table: LatencyTable | None, reached: float | None
 ) -> Point:
-    analysis, decision = decided[Analysis], decided[Decision]
-    widths, costs = [len(group.keep) for group in decision.plan.groups], analysis.costs
+    analysis, plan = decided[Analysis], decided[Decision].plan
     taken = None
     if table is not None:
-        taken = 1e3 * Latency(workload(analysis, table.batch), table).at(widths)
+        widths = [len(group.keep) for group in plan.groups]
+        cost = cost_of("latency", analysis, decided.program, table, depth=bool(plan.removed))
+        taken = cost.at(widths) / 1e3
     return Point(
         share,
-        costs.macs.at(widths) / analysis.dense_macs,
-        costs.params.at(widths) / costs.params.at(analysis.widths),
-        decision.allocation.distortion,
+        plan.predicted["macs"] / analysis.dense_macs,
+        plan.predicted["params"] / analysis.costs.params.at(analysis.widths),
+        decided[Decision].allocation.distortion,
         taken,
         reached,
     )

@@ -58,9 +58,9 @@ def noting_price(allocate: Allocate, state: State, decided: State) -> State:
         state: what it is given to choose among any widths.
         decided: the state with the widths that the class can run with.
     """
-    if not decided[ClassConstraints].binding:
-        return decided
     decision = decided[Decision]
+    if not decided[ClassConstraints].binding or decision.plan.removed:
+        return decided
     quiet = replace(state, progress=None)
     curves = decision.curves or state[Scores].curves
     known = quiet.knowing(replace(state[Scores], curves=curves))

@@ -148,7 +148,7 @@ class Options:
             return (decider,)
         how = Choose(decider) if self.recovery(state) == "ls" else decider
         if decider.needs_table and not isinstance(self.latency_table, LatencyTable):
-            return self.latency_table or ProfileLatency(), how
+            return self.latency_table or ProfileLatency(depth=self.depth), how
         return (how,)
 
     def cutting(self, state: State) -> tuple[TransformPass, ...]:

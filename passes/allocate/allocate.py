@@ -15,7 +15,7 @@ from graphprune.analysis.frozen import frozen
 from graphprune.analysis.groups import Group
 from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
-from graphprune.passes.latency import Latency, workload
+from graphprune.passes.latency import Latency, branch_workload, workload
 from graphprune.passes.lossless.redundant import Redundant, capped
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import (
@@ -38,7 +38,7 @@ from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.config_fields import ConfigFields
 
 from .branches import gone_whole, whole_branches, with_branches
-from .costs import Cost, cost_of
+from .costs import Cost, cost_left, cost_of
 from .rounding import Rounding
 from .width_limits import Limits
 
@@ -78,8 +78,8 @@ class Allocate(AnalysisPass):
         uniform: patterns of groups that keep equally many channels, each its own best ones; all that match
             one of the patterns of an entry are one class.
         keep_config: choose widths that the config of the model can state, by the ``ConfigFields`` in the state.
-        depth: remove whole branches too, where that is the better choice. Only within budgets of MACs and
-            parameters, and only of models that needn't keep their class or config.
+        depth: remove whole branches too, where that is the better choice, of models that needn't keep their
+            class or config.
     """
 
     name: ClassVar[str] = "allocate"
@@ -109,12 +109,6 @@ class Allocate(AnalysisPass):
             raise OptionError(
                 f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}"
             )
-        if self.depth and not self.removes_branches:
-            raise OptionError(
-                "whole branches go only for budgets of FLOPs and parameters",
-                hint="leave out depth, or the other budgets",
-                options=("depth",),
-            )
         _ = self.limits  # which checks them
 
     @property
@@ -133,13 +127,13 @@ class Allocate(AnalysisPass):
             keep_class=self.keep_class,
             uniform=self.uniform,
             keep_config=self.keep_config,
-            depth=self.removes_branches,
+            depth=self.depth,
         )
 
     @property
-    def removes_branches(self) -> bool:
-        """Whether branches may go whole: where all budgets count them right."""
-        return self.depth and all(budget.cost in ("macs", "params") for budget in self.budgets)
+    def without_depth(self) -> Allocate:
+        """The same pass for plans that keep every branch."""
+        return replace(self, depth=False)
 
     @property
     def needs_table(self) -> bool:
@@ -154,18 +148,25 @@ class Allocate(AnalysisPass):
             OptionError: if the model's cost is 0 in what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
+        constraints = state.get(ClassConstraints)
+        if not self.depth or constraints is None or self.keep_class:
+            return self._decided(state, constraints)
+        # The class would run a branch that is gone, so there is nothing to keep to where one goes.
+        free = self._decided(state, None)
+        return free if free.plan.removed else self.without_depth.run(state)
+
+    def _decided(self, state: State, constraints: ClassConstraints | None) -> Decision:
+        """Choose the widths within some constraints."""
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [
-            cost_of(b.cost, analysis, state.program, table, depth=self.removes_branches)
-            for b in self.budgets
+            cost_of(b.cost, analysis, state.program, table, depth=self.depth) for b in self.budgets
         ]
         found = state.get(Redundant)
-        known = state.get(ClassConstraints), state.get(ConfigFields)
-        widths, equal = self._widths(analysis, table, *known)
+        widths, equal = self._widths(analysis, table, constraints, state.get(ConfigFields))
         widths = capped(widths, equal, analysis, found)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
-        curves = with_branches(analysis, curves) if self.removes_branches else curves
+        curves = with_branches(analysis, curves) if self.depth else curves
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
         dense = [cost.at(analysis.widths) for cost in costs]
         free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
@@ -183,15 +184,16 @@ class Allocate(AnalysisPass):
         gone = whole_branches(analysis, chosen)
         chosen = [0 if number in gone else width for number, width in enumerate(chosen)]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}
-        met = tuple(replace(a, reached=c.at(chosen)) for a, c in zip(asked, costs, strict=True))
+        met = tuple(
+            replace(a, reached=cost_left(c, a.cost, analysis, chosen, state.program))
+            for a, c in zip(asked, costs, strict=True)
+        )
         plan = make_plan(
             analysis,
             keep,
             {b.cost: b.amount for b in self.budgets},
             {m.cost: m.reached for m in met},
         )
-        if gone:  # counted without what goes only because several branches do
-            met = tuple(replace(m, reached=float(plan.predicted[m.cost])) for m in met)
         unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
         note = (
             f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
@@ -280,7 +282,8 @@ class Allocate(AnalysisPass):
                     hint="measure one: graphprune profile MODEL",
                     options=("round_to", "latency_table"),
                 )
-            latency = Latency(workload(analysis, table.batch), table)
+            runs = branch_workload if self.depth else workload
+            latency = Latency(runs(analysis, table.batch), table)
             found = [latency.fast(i, analysis.widths, w) for i, w in enumerate(found)]
         return equal.common(found), equal
 

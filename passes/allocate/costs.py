@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.analysis.branch_costs import costs_left
 from graphprune.axes.polynomial import Polynomial, total
+from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError
 from graphprune.export.to_onnx import to_onnx
-from graphprune.ir.nodes import bind
 from graphprune.ir.program import input_names, output_names
-from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import fold_batchnorm
-from graphprune.passes.latency import Latency, workload
-from graphprune.passes.latency.exported import ACTIVATIONS, Exported
+from graphprune.passes.latency import Latency, branch_workload, workload
 from graphprune.passes.solver import Factor
 from graphprune.passes.solver.cost_tables import absorb, polynomial_factors
 from graphprune.plan.latency_table import LatencyTable
 
+from .memory_costs import folded_bytes, peaks
+
 if TYPE_CHECKING:
-    from torch import fx
     from torch.export import ExportedProgram
 
     from graphprune.analysis.analyse import Analysis
 
-__all__ = ["Cost", "cost_of"]
+__all__ = ["Cost", "cost_left", "cost_of"]
 
 Widths = Sequence[NDArray[np.int64]]
 
@@ -94,6 +94,31 @@ class LatencyCost:
         return self.latency.is_exact(candidates)
 
 
+@dataclass(frozen=True)
+class BranchLatencyCost(LatencyCost):
+    """Predicted latency of a network whose branches may go whole: exact for each choice of them.
+
+    The tables are only near it where branches that are gone share operators.
+    """
+
+    analysis: Analysis = field(repr=False)
+
+    def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
+        """Return the cost at widths; see `Cost`."""
+        gone = [number for number, width in enumerate(widths) if not width]
+        if not gone:
+            return super().at(widths)
+        left = self.analysis.without(gone, idle=True)
+        table = self.latency.table
+        work = workload(self.analysis, table.batch, left)
+        own = [0 if number in left.gone else int(w) for number, w in enumerate(widths)]
+        return 1e6 * Latency(work, table, lenient=True).at(own)
+
+    def is_exact(self, candidates: Widths) -> bool:
+        """Whether the tables are exact; see `Cost`."""
+        return super().is_exact(candidates) and all(w[0] > 0 for w in candidates)
+
+
 def cost_of(
     name: str,
     analysis: Analysis,
@@ -109,7 +134,8 @@ def cost_of(
         analysis: the analysis of the dense program.
         program: the dense program.
         table: measured kernels, for the latency; unit: seconds.
-        depth: whether groups may go whole, so that a width may be 0.
+        depth: whether groups may go whole, so that a width may be 0. The costs are upper bounds then, where
+            branches only together make calls needless; but the latency is exact.
 
     Raises:
         OptionError: if there is no such cost, or the latency has no table.
@@ -124,14 +150,45 @@ def cost_of(
             raise OptionError(
                 "a latency budget needs a latency table", hint="graphprune profile MODEL"
             )
+        if depth:
+            work = branch_workload(analysis, table.batch)
+            return BranchLatencyCost(Latency(work, table), analysis)
         return LatencyCost(Latency(workload(analysis, table.batch), table))
     if name == "memory":
-        weights = folded_bytes(analysis)
-        return LargestPolynomial(tuple(total([weights, live]) for live in peaks(analysis)))
+        weights = folded_bytes(analysis, depth=depth)
+        return LargestPolynomial(
+            tuple(total([weights, live]) for live in peaks(analysis, depth=depth))
+        )
     if name == "size":
-        weights, graph = folded_bytes(analysis), _graph_bytes(program)
+        weights, graph = folded_bytes(analysis, depth=depth), _graph_bytes(program)
         return LargestPolynomial((total([weights, Polynomial.constant(graph)]),))
     raise OptionError(f"no cost {name!r}", hint="one of macs, params, latency, memory, size")
+
+
+def cost_left(
+    cost: Cost, name: str, analysis: Analysis, widths: Sequence[int], program: ExportedProgram
+) -> float:
+    """Return a cost at widths some of which may be 0, exactly.
+
+    Args:
+        cost: see ``cost_of``, with ``depth`` where a width is 0.
+        name: of it.
+        analysis: the analysis of the dense program.
+        widths: of all groups, also of those that go only because others do.
+        program: the dense program.
+    """
+    gone = [number for number, width in enumerate(widths) if not width]
+    if not gone or name == "latency":
+        return cost.at(widths)
+    left = analysis.without(gone)
+    if name in ("macs", "params"):
+        polynomial: Polynomial = getattr(costs_left(analysis, left), name)
+        return polynomial.at(widths)
+    weights = folded_bytes(analysis, left).at(widths)
+    if name == "memory":
+        return weights + max(live.at(widths) for live in peaks(analysis, left))
+    small = Cut.keeping(analysis, {analysis.groups[number].id: () for number in gone}).program
+    return weights + _graph_bytes(small)
 
 
 def _graph_bytes(program: ExportedProgram) -> int:
@@ -140,72 +197,3 @@ def _graph_bytes(program: ExportedProgram) -> int:
     model = to_onnx(folded, input_names=input_names(program), output_names=output_names(program))
     stored = (t for t in model.graph.initializer if t.name in folded.state_dict)
     return model.ByteSize() - sum(len(t.raw_data) for t in stored)
-
-
-def folded_bytes(analysis: Analysis) -> Polynomial:
-    """Return the bytes of the weights after BatchNorm folding."""
-    exported = Exported(analysis)
-    parts = [analysis.costs.weight_bytes]
-    biased: set[fx.Node] = set()
-    for node in analysis.module.graph.nodes:
-        if node.op == "get_attr" and not node.users:  # it isn't exported
-            parts.append(exported.bytes(node).scaled(-1))
-        site = exported.sites.of(node) if node.target is BATCH_NORM else None
-        if site is None:
-            continue
-        call = bind(node)
-        vectors = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]
-        parts += [exported.bytes(vector).scaled(-1) for vector in vectors if vector is not None]
-        for layer in site.layers:
-            if bind(layer)["bias"] is None and layer not in biased:
-                biased.add(layer)
-                weight = bind(layer)["weight"]
-                parts.append(exported.sizes(weight)[0].scaled(weight.meta["val"].element_size()))
-    return total(parts)
-
-
-def peaks(analysis: Analysis) -> tuple[Polynomial, ...]:
-    """Return the bytes of activations alive during each call that may be the peak, per sample.
-
-    A value is alive from the call that makes it to the last one that reads it. Views and
-    element-wise operators computed in place need no memory of their own. Constants aren't
-    counted; inputs are.
-    """
-    exported = Exported(analysis)
-    place: dict[fx.Node, fx.Node] = {}
-    nodes = [
-        n
-        for n in analysis.module.graph.nodes
-        if n.op in ("placeholder", "call_function")
-        and n not in analysis.constant_calls
-        and isinstance(analysis.layouts.get(n), tuple)
-    ]
-    for node in nodes:
-        source = next((n for n in node.all_input_nodes if n in place), None)
-        shared = source is not None and (
-            exported.is_free(node) or (node.target in ACTIVATIONS and len(source.users) == 1)
-        )
-        place[node] = place[source] if shared and source is not None else node
-    order = {node: index for index, node in enumerate(nodes)}
-    last = dict.fromkeys(place.values(), 0)
-    for node in nodes:
-        end = max((order.get(user, len(nodes)) for user in node.users), default=order[node])
-        last[place[node]] = max(last[place[node]], end, order[node])
-    found: list[Polynomial] = []
-    for index, node in enumerate(nodes):
-        alive = [n for n in last if order[n] <= index <= last[n]]
-        if place[node] is node:
-            batch = analysis.costs.batch
-            found.append(total(exported.bytes(n).scaled(1 / batch) for n in alive))
-    return _undominated(found)
-
-
-def _undominated(parts: Sequence[Polynomial]) -> tuple[Polynomial, ...]:
-    """Leave out polynomials that are never the largest; no coefficient is negative."""
-    kept: list[Polynomial] = []
-    for part in sorted(parts, key=lambda p: -sum(p.terms.values())):
-        if not any(
-            all(other.terms.get(k, 0.0) >= v for k, v in part.terms.items()) for other in kept
-        ):
-            kept.append(part)
-    return tuple(kept) or (Polynomial.constant(0),)

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import check_plan
 from graphprune.errors import PlanError
@@ -22,7 +19,7 @@ from graphprune.plan.plan import Plan
 from graphprune.report.text import COSTS
 
 from .branches import distortions, gone_whole
-from .costs import Cost, cost_of
+from .costs import cost_left, cost_of
 
 __all__ = ["GivenPlan"]
 
@@ -63,15 +60,9 @@ class GivenPlan(AnalysisPass):
         # In the order of this analysis, whatever the file's; the costs are its own.
         plan = make_plan(analysis, self.plan.keep, {b.cost: b.amount for b in asked})
         widths = [len(group.keep) for group in plan.groups]
-        whole = 0 in widths
         table = state.get(LatencyTable)
         met = [
-            _status(
-                b,
-                cost_of(b.cost, analysis, state.program, table, depth=whole),
-                analysis.widths,
-                widths,
-            )
+            _status(state, b, table, widths)
             for b in asked
             if b.cost != "latency" or table is not None
         ]
@@ -80,14 +71,7 @@ class GivenPlan(AnalysisPass):
         )
         notes += gone_whole(analysis, [n for n, width in enumerate(widths) if not width])
         if not met:
-            met = [
-                _status(
-                    Budget("macs", 1.0),
-                    cost_of("macs", analysis, state.program, None, depth=whole),
-                    analysis.widths,
-                    widths,
-                )
-            ]
+            met = [_status(state, Budget("macs", 1.0), None, widths)]
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         lost = sum(distortions(analysis, curves, plan))
         allocation = Allocation(
@@ -102,7 +86,10 @@ class GivenPlan(AnalysisPass):
 
 
 def _status(
-    budget: Budget, cost: Cost, dense: Sequence[int] | NDArray[np.int64], widths: Sequence[int]
+    state: State, budget: Budget, table: LatencyTable | None, widths: Sequence[int]
 ) -> BudgetStatus:
-    whole = cost.at(dense)
-    return BudgetStatus(budget.cost, budget.amount, whole, budget.absolute(whole), cost.at(widths))
+    analysis = state[Analysis]
+    cost = cost_of(budget.cost, analysis, state.program, table, depth=0 in widths)
+    dense = cost.at(analysis.widths)
+    reached = cost_left(cost, budget.cost, analysis, widths, state.program)
+    return BudgetStatus(budget.cost, budget.amount, dense, budget.absolute(dense), reached)

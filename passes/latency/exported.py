@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.emptied import Emptied
 from graphprune.axes.polynomial import Polynomial
 from graphprune.ops import is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
@@ -37,9 +38,11 @@ class Exported:
 
     Attributes:
         analysis: the analysis of the program.
+        left: what is left of it, where branches are gone.
     """
 
     analysis: Analysis
+    left: Emptied | None = None
 
     @cached_property
     def sites(self) -> Sites:
@@ -55,6 +58,22 @@ class Exported:
         if traits_of(node).view or _is_same(node):
             return True
         return node.target is BATCH_NORM and self.sites.of(node) is not None
+
+    def runs(self, node: fx.Node) -> bool:
+        """Whether a call is made, and not gone with a branch."""
+        return self.left is None or self.left.computed(node)
+
+    def readers(self, node: fx.Node) -> list[fx.Node]:
+        """List the nodes that read a value."""
+        return [user for user in node.users if self.runs(user)]
+
+    def shape(self, node: fx.Node) -> tuple[int, ...]:
+        """Return the shape of a value, which is one number for each channel if a cut stores it like that."""
+        shape = tuple(self.analysis.data_sizes.shape(node))
+        if self.left is None or node not in self.left.stored or node in self.left.spread:
+            return shape
+        channel = self.left.channel(node) % len(shape)
+        return tuple(size if axis == channel else 1 for axis, size in enumerate(shape))
 
     def sizes(self, node: fx.Node) -> tuple[Polynomial, ...]:
         """Return the axis sizes of a value or stored tensor, as functions of the widths."""

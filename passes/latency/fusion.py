@@ -50,8 +50,8 @@ class Fusion:
 
     def _followers(self, node: fx.Node) -> Iterator[fx.Node]:
         """Yield the chain of single readers, without calls that cost nothing."""
-        while len(node.users) == 1:
-            node = next(iter(node.users))
+        while len(readers := self.exported.readers(node)) == 1:
+            node = readers[0]
             if node.op != "call_function":
                 return
             if not self.exported.is_free(node) or traits_of(node).view:
@@ -61,18 +61,19 @@ class Fusion:
         """Whether a sum is fused into this layer: it is into the first operand that is a layer."""
         call = bind(node)
         first, second = call["self"], call["other"]
-        shape = self.exported.analysis.data_sizes.shape
+        shape = self.exported.shape
         if not isinstance(second, fx.Node) or shape(first) != shape(second):
             return False
         return self._layer(first) in chain or self._layer(first) is None
 
     def _layer(self, node: fx.Node) -> fx.Node | None:
         """Return the convolution that computes a value, if nothing else reads or changes it."""
-        while self.exported.is_free(node) and not traits_of(node).view and len(node.users) == 1:
+        readers = self.exported.readers
+        while self.exported.is_free(node) and not traits_of(node).view and len(readers(node)) == 1:
             if node.op != "call_function":
                 return None
             node = node.all_input_nodes[0]
-        return node if is_convolution(node) and len(node.users) == 1 else None
+        return node if is_convolution(node) and len(readers(node)) == 1 else None
 
 
 def is_convolution(node: fx.Node) -> bool:

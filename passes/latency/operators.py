@@ -6,14 +6,17 @@ The program is the dense one before BatchNorm folding; a BatchNorm that will fol
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.emptied import Emptied
 from graphprune.axes.polynomial import Polynomial, total
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of, traits_of
@@ -23,7 +26,7 @@ from graphprune.plan.latency_table import Kernel
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution
 
-__all__ = ["KernelCall", "Workload", "workload"]
+__all__ = ["KernelCall", "OtherCall", "Workload", "workload"]
 
 aten = torch.ops.aten
 
@@ -42,11 +45,30 @@ class KernelCall:
         node: the call that others were fused into.
         kernel: the kernel that runs.
         widths: polynomials in the widths of the groups, one for each width of the kernel.
+        kept: groups of which each must keep a channel for it to run.
+        gone: groups of which one must be gone whole for it to run, if there are any.
     """
 
     node: fx.Node
     kernel: Kernel
     widths: tuple[Polynomial, ...]
+    kept: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class OtherCall:
+    """One run of an operator without a kernel.
+
+    Attributes:
+        node: the call.
+        bytes: bytes that it writes.
+        macs: its multiply-accumulates.
+    """
+
+    node: fx.Node
+    bytes: Polynomial
+    macs: Polynomial
 
 
 @dataclass(frozen=True)
@@ -55,60 +77,71 @@ class Workload:
 
     Attributes:
         operators: operators with a kernel of their own.
-        bytes: bytes written by the other operators, per run.
-        macs: multiply-accumulates of the other operators, per run.
-        others: how often each operator without a kernel occurs, by name.
+        rest: the other operators.
     """
 
     operators: tuple[KernelCall, ...]
-    bytes: Polynomial
-    macs: Polynomial
-    others: Mapping[str, int]
+    rest: tuple[OtherCall, ...]
+
+    @cached_property
+    def bytes(self) -> Polynomial:
+        """Bytes written by the other operators, per run."""
+        return total(call.bytes for call in self.rest)
+
+    @cached_property
+    def macs(self) -> Polynomial:
+        """Multiply-accumulates of the other operators, per run."""
+        return total(call.macs for call in self.rest)
+
+    @property
+    def others(self) -> Mapping[str, int]:
+        """How often each operator without a kernel occurs, by name."""
+        return dict(Counter(str(call.node.target) for call in self.rest))
 
 
-def workload(analysis: Analysis, batch: int = 1) -> Workload:
+def workload(analysis: Analysis, batch: int = 1, left: Emptied | None = None) -> Workload:
     """List the kernels of a program, and what its other operators cost.
 
     Args:
         analysis: the analysis of the dense program.
         batch: samples per run, where the program's batch is dynamic.
+        left: what is left of the program, where branches are gone; by default all of it.
     """
-    return _WorkloadBuilder(analysis, batch).build()
+    return _WorkloadBuilder(analysis, batch, left).build()
 
 
 class _WorkloadBuilder:
     """Builder of a ``Workload``, from the calls of a graph in order."""
 
-    def __init__(self, analysis: Analysis, batch: int) -> None:
+    def __init__(self, analysis: Analysis, batch: int, left: Emptied | None) -> None:
         self.analysis, self.batch = analysis, batch
         self.sizes = analysis.data_sizes
-        self.exported = Exported(analysis)
+        self.exported = Exported(analysis, left)
         self.fusion = Fusion(self.exported)
 
     def build(self) -> Workload:
         """Return the workload of all calls."""
         found: list[KernelCall] = []
-        written: list[Polynomial] = []
-        macs: list[Polynomial] = []
-        others: dict[str, int] = {}
+        rest: list[OtherCall] = []
         for node in self.analysis.module.graph.nodes:
-            if (
-                node.op != "call_function"
-                or node in self.fusion.fused
-                or self.exported.is_free(node)
-            ):
+            if node.op != "call_function" or node in self.fusion.fused:
+                continue
+            if not self.exported.runs(node):
+                if self.exported.left is not None and node in self.exported.left.spread:
+                    rest.append(OtherCall(node, self._written(node), Polynomial.constant(0)))
+                continue
+            if self.exported.is_free(node):
                 continue
             operator = self._operator(node)
             if operator is not None:
                 found.append(operator)
                 continue
-            name = str(node.target)
-            others[name] = others.get(name, 0) + 1
-            written.append(self._written(node))
+            macs = Polynomial.constant(0)
             if node in self.analysis.facts:
-                share = self.analysis.macs_of(node)
-                macs.append(share.scaled(self.batch if self.analysis.costs.batch > 1 else 1))
-        return Workload(tuple(found), total(written), total(macs), others)
+                macs = self.analysis.macs_of(node)
+                macs = macs.scaled(self.batch if self.analysis.costs.batch > 1 else 1)
+            rest.append(OtherCall(node, self._written(node), macs))
+        return Workload(tuple(found), tuple(rest))
 
     def _operator(self, node: fx.Node) -> KernelCall | None:
         """Return the kernel of a call, or ``None`` if there is none for it."""
@@ -217,7 +250,7 @@ class _WorkloadBuilder:
         kind = "Add" if traits_of(node).arithmetic == "sum" else "Mul"
         if not all(isinstance(x, fx.Node) for x in operands):
             return self._alone(node, kind)  # with a number
-        shapes = [tuple(self.sizes.shape(x)) for x in operands]
+        shapes = [self.exported.shape(x) for x in operands]
         if len(shapes[0]) != len(shapes[1]):
             return None
         small = tuple(min(a, b) for a, b in zip(*shapes, strict=True))
@@ -234,7 +267,7 @@ class _WorkloadBuilder:
         source = node.all_input_nodes[0]
         if len(node.all_input_nodes) == 2 and traits_of(node).arithmetic:
             source = max(
-                node.all_input_nodes, key=lambda operand: math.prod(self.sizes.shape(operand))
+                node.all_input_nodes, key=lambda operand: math.prod(self.exported.shape(operand))
             )
         sizes = self.exported.sizes(source)
         wide = [axis for axis, size in enumerate(sizes) if size.terms.keys() - {()}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,8 @@ class Latency:
     Attributes:
         work: the operators of the dense program.
         table: measured seconds of each kernel.
+        lenient: estimate the time of kernels that the table lacks by what they write. Those that run
+            only where a branch is gone always are.
 
     Raises:
         MismatchError: if the table lacks one of the kernels.
@@ -37,9 +39,11 @@ class Latency:
 
     work: Workload
     table: LatencyTable
+    lenient: bool = False
 
     def __post_init__(self) -> None:
-        missing = {o.kernel.key for o in self.work.operators} - set(self.table.kernels)
+        needed = {o.kernel.key for o in self.work.operators if not (o.gone or self.lenient)}
+        missing = needed - set(self.table.kernels)
         if missing:
             raise MismatchError(
                 f"the latency table lacks {len(missing)} of this model's operators, such as "
@@ -50,7 +54,7 @@ class Latency:
     def at(self, widths: Sequence[int] | NDArray[np.int64]) -> float:
         """Predict the seconds of a run when group ``g`` keeps ``widths[g]`` channels."""
         parts = [
-            float(self._seconds(o, [np.array(p.at(widths)) for p in o.widths]))
+            float(self._when_run(o, {g: np.array(widths[g]) for g in _scope(o)}))
             for o in self.work.operators
         ]
         return self.table.scale * (sum(parts) + self._others.at(widths))
@@ -61,11 +65,36 @@ class Latency:
         table, work = self.table, self.work
         return total([work.bytes.scaled(table.per_byte), work.macs.scaled(table.per_mac)])
 
+    def _when_run(
+        self, operator: KernelCall, axes: Mapping[int, NDArray[np.int64]]
+    ) -> NDArray[np.float64]:
+        """Return the seconds of an operator at widths of its groups, 0 where it doesn't run."""
+        sizes = [
+            np.asarray(
+                sum(
+                    c * math.prod(axes[g].astype(np.float64) for g in key)
+                    for key, c in p.terms.items()
+                )
+            )
+            for p in operator.widths
+        ]
+        runs = math.prod(axes[g] > 0 for g in operator.kept)
+        if operator.gone:
+            runs = runs * (1 - math.prod(axes[g] > 0 for g in operator.gone))
+        return np.asarray(self._seconds(operator, sizes) * runs)
+
     def _seconds(
         self, operator: KernelCall, widths: Sequence[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
+        kernel = self.table.kernels.get(operator.kernel.key)
+        if kernel is None:
+            return self._per_channel(operator) * widths[-1]
         whole = [np.maximum(np.rint(w).astype(np.int64), 1) for w in widths]
-        return self.table.kernels[operator.kernel.key].at(*whole)
+        return kernel.at(*whole)
+
+    def _per_channel(self, operator: KernelCall) -> float:
+        """Estimate the seconds of a kernel without an entry, for each channel that it writes."""
+        return 4 * self.table.per_byte * math.prod(size or 1 for size in operator.kernel.shape)
 
     def fast(
         self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
@@ -73,12 +102,9 @@ class Latency:
         """Return the candidate widths of a group that are faster than every wider one, other groups dense."""
         total_seconds = np.zeros(len(candidates))
         for operator in self.work.operators:
-            if any(group in key for p in operator.widths for key in p.terms):
-                sizes = [
-                    np.array([p.at([*dense[:group], w, *dense[group + 1 :]]) for w in candidates])
-                    for p in operator.widths
-                ]
-                total_seconds += self._seconds(operator, sizes)
+            if group in (scope := _scope(operator)):
+                axes = {g: candidates if g == group else dense[g : g + 1] for g in scope}
+                total_seconds += self._when_run(operator, axes)
         later = np.minimum.accumulate(total_seconds[::-1])[::-1]
         return candidates[total_seconds < np.append(later[1:], np.inf)]
 
@@ -103,23 +129,22 @@ class Latency:
             if self._cells(operator, widths) <= _CELLS:
                 tables.append(self._factor(operator, _scope(operator), widths))
             else:
-                parts.append(self._bilinear(operator).scaled(self.table.scale))
+                parts.append(self._bilinear(operator).scaled(self.table.scale) * _switch(operator))
         return tables, total(parts)
 
     def _factor(
         self, operator: KernelCall, scope: tuple[int, ...], widths: Sequence[NDArray[np.int64]]
     ) -> Factor:
-        axes = dict(zip(scope, np.ix_(*(widths[g].astype(np.float64) for g in scope)), strict=True))
-        sizes = [
-            np.asarray(sum(c * math.prod(axes[g] for g in key) for key, c in p.terms.items()))
-            for p in operator.widths
-        ]
+        axes = dict(zip(scope, np.ix_(*(widths[g] for g in scope)), strict=True))
         shape = tuple(len(widths[g]) for g in scope)
-        seconds = np.broadcast_to(self._seconds(operator, sizes), shape)
+        seconds = np.broadcast_to(self._when_run(operator, axes), shape)
         return Factor(scope, self.table.scale * seconds)
 
     def _bilinear(self, operator: KernelCall) -> Polynomial:
-        grid = self.table.kernels[operator.kernel.key].even
+        kernel = self.table.kernels.get(operator.kernel.key)
+        if kernel is None:
+            return operator.widths[-1].scaled(self._per_channel(operator))
+        grid = kernel.even
         points = np.stack([a.ravel() for a in np.meshgrid(*grid.axes, indexing="ij")])
         terms = [np.ones(points.shape[1]), *points]
         if len(points) == 2:
@@ -133,5 +158,14 @@ class Latency:
 
 
 def _scope(operator: KernelCall) -> tuple[int, ...]:
-    """Return the groups that a kernel's widths depend on."""
-    return tuple(sorted({g for p in operator.widths for key in p.terms for g in key}))
+    """Return the groups that the time of a kernel depends on."""
+    sizes = {g for p in operator.widths for key in p.terms for g in key}
+    return tuple(sorted({*sizes, *operator.kept, *operator.gone}))
+
+
+def _switch(operator: KernelCall) -> Polynomial:
+    """Return the polynomial that is 1 where a kernel runs, else 0."""
+    runs = Polynomial.switch(operator.kept)
+    if not operator.gone:
+        return runs
+    return total([runs, (runs * Polynomial.switch(operator.gone)).scaled(-1)])

@@ -19,6 +19,7 @@ from graphprune.passes.batchnorm.fold import fold_batchnorm
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.latency_table import LatencyTable
 
+from .branch_workload import branch_workload
 from .measure import measure, measure_network
 from .operators import workload
 from .profile import VISITS, calibrated, profile
@@ -40,6 +41,8 @@ class ProfileLatency(AnalysisPass):
         rounds: runs of each operator at each width, in each of five visits.
         networks: number of smaller networks to measure; each is exported. 0: the table isn't scaled.
         seed: seed of their widths.
+        depth: time what runs only where whole branches are gone, too, and networks without some. Otherwise
+            that is estimated.
     """
 
     name: ClassVar[str] = "profile-latency"
@@ -51,6 +54,7 @@ class ProfileLatency(AnalysisPass):
     rounds: int = 6
     networks: int = 4
     seed: int = 0
+    depth: bool = False
 
     def run(self, state: State) -> LatencyTable:
         """Measure the kernels of the network, then whole networks.
@@ -61,7 +65,7 @@ class ProfileLatency(AnalysisPass):
         """
         analysis = state[Analysis]
         runtime = Runtime(self.threads, self.provider)
-        work = workload(analysis, self.batch)
+        work = (branch_workload if self.depth else workload)(analysis, self.batch)
         table = profile(
             work,
             partial(measure, runtime=runtime, rounds=self.rounds),
@@ -73,7 +77,11 @@ class ProfileLatency(AnalysisPass):
             return table
         generator = np.random.default_rng(self.seed)
         choices = [[g.width for g in analysis.groups]]
-        choices += [random_widths(analysis, generator) for _ in range(self.networks)]
+        for number in range(self.networks):
+            drawn = random_widths(analysis, generator)
+            choices.append(
+                _without_some(analysis, drawn, generator) if self.depth and number % 2 else drawn
+            )
         models = [slim_onnx(state.program, analysis, widths) for widths in choices]
         seconds: list[list[float]] = [[] for _ in models]
         for visit in range(VISITS):
@@ -95,6 +103,16 @@ def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[in
         width = round(group.width * float(generator.uniform(0.25, 1.0)))
         found.append(min(group.width, max(multiple, round(width / multiple) * multiple)))
     return found
+
+
+def _without_some(
+    analysis: Analysis, widths: Sequence[int], generator: np.random.Generator
+) -> list[int]:
+    """Take each branch out of a network with a chance of one third."""
+    branches = analysis.removable.branches
+    drawn = [b.lead for b in branches if generator.random() < 1 / 3]
+    gone = analysis.without(drawn, idle=True).gone if drawn else frozenset()
+    return [0 if number in gone else width for number, width in enumerate(widths)]
 
 
 def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int]) -> bytes:

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from graphprune import Budget, State
+from graphprune import Budget, State, compress
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
+from graphprune.errors import InfeasibleBudgetError
 from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Choose, Decision, Scores, choose
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import Repaired
 from graphprune.passes.solver import JointlyInfeasible
 from graphprune.passes.solver.baselines import GlobalThreshold
+from tests.analysis.test_removable import Bottlenecks
 
 GROUPS, WIDTH = 5, 24
 OFF = (3.0, 1.0, 2.0, 1.0, 3.0), (1.0, 4.0, 4.0, 1.0, 1.0)
@@ -162,3 +164,34 @@ def test_the_best_plan_keeps_the_better_of_its_two_repairs(monkeypatch: pytest.M
     monkeypatch.setattr(choose, "repair", worse_on_all)
     decision, repaired = world.choose()
     assert repaired.error == world.reached(decision)
+
+
+@pytest.mark.parametrize("removal_helps", [True, False])
+def test_plans_with_all_branches_are_tried_beside_those_without_some(
+    removal_helps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = choose.repair
+
+    def judged(observations: Observations, cut: Cut, **options: Any) -> Repaired:
+        found = plain(observations, cut, **options)
+        return replace(found, error=found.error + 10 * (bool(cut.left.gone) != removal_helps))
+
+    monkeypatch.setattr(choose, "repair", judged)
+    torch.manual_seed(0)
+    net, images = Bottlenecks().eval(), torch.randn(96, 3, 8, 8)
+    result = compress(net, (images[:2],), flops=0.35, depth=True, calibration=[images])
+    assert bool(result.plan.removed) == removal_helps
+    (note,) = [each for each in result.report.notes if each.startswith("curves: ")]
+    assert " widths " in note
+
+
+def test_where_only_a_network_without_some_branches_is_small_enough_no_other_is_tried() -> None:
+    torch.manual_seed(0)
+    net, images = Bottlenecks().eval(), torch.randn(64, 3, 8, 8)
+    with pytest.raises(InfeasibleBudgetError) as problem:
+        compress(net, (images[:2],), params=0.01)
+    dense = sum(p.numel() for p in net.parameters())
+    share = 0.97 * problem.value.smallest / dense
+    result = compress(net, (images[:2],), params=share, depth=True, calibration=[images])
+    assert result.plan.removed
+    assert not any("widths" in note for note in result.report.notes)

@@ -9,11 +9,16 @@ import pytest
 import torch
 
 import graphprune as gp
+from graphprune.analysis.analyse import analyse
 from graphprune.errors import InfeasibleBudgetError
+from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Decision
+from graphprune.passes.latency import branch_workload
 from graphprune.report.budget_curve import Point
 from graphprune.workflow.accuracy_search import Probe
 from tests import nets
+from tests.analysis.test_removable import Bottlenecks
+from tests.passes.latency.test_branch_workload import table_of
 
 IMAGES = torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -53,6 +58,21 @@ def test_points_are_those_of_single_decisions(net: nets.Net) -> None:
         assert point.flops <= point.asked
         assert point.latency is None
         assert point.accuracy is None
+
+
+def test_points_without_some_branches_count_what_is_left() -> None:
+    torch.manual_seed(0)
+    net, x = Bottlenecks().eval(), torch.randn(1, 3, 8, 8)
+    table = table_of(branch_workload(analyse(trace(net, (x,)))))
+    points = gp.sweep(net, (x,), (0.2, 0.9), depth=True, latency_table=table)
+    small = gp.compress(net, (x,), flops=0.2, depth=True)
+    assert small.plan.removed
+    before, after = small.report.before, small.report.after
+    assert points[0].flops == pytest.approx(after.macs / before.macs)
+    assert points[0].params == pytest.approx(after.params / before.params)
+    assert points[0].latency is not None
+    assert points[1].latency is not None
+    assert points[0].latency < points[1].latency
 
 
 def test_with_data_a_sweep_decides_as_a_compression_does(net: nets.Net) -> None:

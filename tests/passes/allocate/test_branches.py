@@ -137,3 +137,14 @@ def test_limits_hold_branches(held: dict[str, Any]) -> None:
     options: dict[str, Any] = {"depth": True, **held}
     result = gp.compress(net, (X,), params=0.9, **options)
     assert all(group.keep for group in result.plan.groups)
+
+
+@pytest.mark.parametrize(("share", "goes"), [(0.9, False), (0.35, True)])
+def test_the_class_is_kept_where_no_branch_goes(share: float, goes: bool) -> None:
+    torch.manual_seed(0)
+    net = Bottlenecks().eval()
+    result = gp.compress(net, (X,), flops=share, depth=True)
+    assert bool(result.plan.removed) == goes
+    assert result.report.eager["own_class"] == (not goes)
+    free = gp.compress(net, (X,), flops=share, depth=True, any_width=True)
+    assert not goes or free.plan.keep == result.plan.keep
