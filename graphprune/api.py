@@ -19,7 +19,7 @@ from graphprune.loading import load as load_file
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
-from graphprune.plan.budget import budgets
+from graphprune.plan.budget import Budget, budgets
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.workflow.apply_plan import apply_plan
@@ -72,6 +72,7 @@ def compress(
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
     depth: bool = False,
+    outputs: Sequence[str] = (),
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -120,6 +121,9 @@ def compress(
         keep_config: choose widths that the config of the model can state, as a model of the transformers
             library has one; ``Result.save_pretrained`` then writes a folder that the library reads.
         depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md).
+        outputs: keep only these outputs, by their keys or numbers in what the model returns (``aux.0``); what feeds
+            the others alone goes first, and costs count from what is left (docs/depth.md). Alone, or with a
+            budget.
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
@@ -154,6 +158,7 @@ def compress(
         uniform=uniform,
         keep_config=keep_config,
         depth=depth,
+        outputs=outputs,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         lossless=lossless or (plan is not None and bool(plan.redundant)),
@@ -166,6 +171,8 @@ def compress(
     free = all(amount is None for amount in asked.values())
     if plan is None and lossless and free:
         decider = options.lossless_plan()
+    elif plan is None and outputs and free:
+        decider = options.allocator(Budget("macs", 1.0))
     elif plan is None:
         decider = options.allocator(*budgets(asked))
     elif free:
@@ -183,6 +190,7 @@ def decide(
     allocator: Allocate | LosslessPlan,
     lossless: bool = False,
     any_width: bool = False,
+    outputs: Sequence[str] = (),
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Data | None = None,
     samples: int = 1024,
@@ -211,6 +219,7 @@ def decide(
         depth=isinstance(allocator, Allocate) and allocator.depth,
         keep_class=allocator.keep_class,
         any_width=any_width,
+        outputs=outputs,
     )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.decide(allocator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +70,7 @@ def compress(
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
     depth: options.Depth = False,
+    outputs: options.Outputs = None,
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
     ] = False,
@@ -104,7 +105,12 @@ def compress(
 ) -> None:
     """Cut a model to a budget, or with no loss, prove that the result is right, and write it."""
     source = option_values.ModelSource(
-        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+        model,
+        arch,
+        tuple(inputs or ()),
+        trust_pickle,
+        ignore_extra_keys,
+        tuple(outputs or ()),
     )
     _ = source.file
     limits: dict[str, Any] = {
@@ -132,7 +138,7 @@ def compress(
     if plan:
         how = _given(plan, limits, max_drop or "".join(budgets.values()))
     else:
-        how = _wanted(budgets, max_drop, lossless=lossless) | limits
+        how = _wanted(budgets, max_drop, lossless=lossless, outputs=outputs) | limits
     how["latency_table"] = option_values.latency_table(latency_table)
     _check_pairs(
         max_drop=max_drop,
@@ -185,6 +191,7 @@ def compress(
         found = source.read()
         dense = found.program or found.model
         assert dense is not None
+        how["outputs"] = () if found.onnx_file else source.outputs
         name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start
         if max_drop:
@@ -244,14 +251,19 @@ _DEFAULTS = {
 }
 
 
-def _wanted(budgets: dict[str, str], max_drop: str, *, lossless: bool) -> dict[str, Any]:
+def _wanted(
+    budgets: dict[str, str], max_drop: str, *, lossless: bool, outputs: Sequence[str] | None
+) -> dict[str, Any]:
     """Collect the budgets, or the allowed drop of accuracy, as keyword arguments.
 
     Raises:
-        OptionError: unless there is either, or what is lossless suffices, and it can be read.
+        OptionError: unless there is either, or what is lossless or feeds other outputs suffices, and it can be read.
     """
-    if lossless and not max_drop and not any(budgets.values()):
-        return {}
+    if not max_drop and not any(budgets.values()):
+        if lossless:
+            return {}
+        if outputs:
+            return {"flops": 1.0}
     if not max_drop:
         return option_values.budgets(**budgets)
     given = [f"--{name}" for name, amount in budgets.items() if amount]

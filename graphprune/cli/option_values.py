@@ -43,6 +43,7 @@ class ModelSource:
         inputs: shapes.
         trust_pickle: whether reading the file may run code.
         ignore_extra_keys: whether a state dict may hold more than the module.
+        outputs: names of those to keep; all, if there are none.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class ModelSource:
     inputs: tuple[str, ...]
     trust_pickle: bool
     ignore_extra_keys: bool = False
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Take ``hf:DIR`` in place of a path for the folder with its architecture."""
@@ -121,6 +123,7 @@ class ModelSource:
                 inputs=self.inputs,
                 trust_pickle=self.trust_pickle,
                 ignore_extra_keys=self.ignore_extra_keys,
+                outputs=self.outputs,
             )
 
     def read_checkpoint(self) -> TrainingCheckpoint:

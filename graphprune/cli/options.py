@@ -35,6 +35,7 @@ __all__ = [
     "Memory",
     "MinChannels",
     "Model",
+    "Outputs",
     "Params",
     "PlanFile",
     "Protect",
@@ -365,6 +366,16 @@ Depth = Annotated[
         "--depth/--no-depth",
         show_default=False,
         help="Remove whole branches too, such as residual blocks, where that costs least. Default: --no-depth.",
+    ),
+]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--outputs",
+        metavar="NAME",
+        show_default=False,
+        help="Keep only this output, by its key or number in what the model returns, as 'aux.0', or its name in an ONNX "
+        "file; may be repeated. What feeds the others alone goes; budgets count from what is left.",
     ),
 ]
 PlanFile = Annotated[

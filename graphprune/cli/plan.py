@@ -53,6 +53,7 @@ def plan(
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
     depth: options.Depth = False,
+    outputs: options.Outputs = None,
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -69,7 +70,12 @@ def plan(
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
     source = option_values.ModelSource(
-        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+        model,
+        arch,
+        tuple(inputs or ()),
+        trust_pickle,
+        ignore_extra_keys,
+        tuple(outputs or ()),
     )
     asked = {
         "flops": flops,
@@ -79,6 +85,7 @@ def plan(
         "size": file_size,
     }
     alone = lossless and not any(asked.values())
+    alone = alone or (bool(outputs) and not any(asked.values()))
     asked = {} if alone else option_values.budgets(**asked)
     table = option_values.latency_table(latency_table)
     _ = source.file
@@ -105,11 +112,14 @@ def plan(
         seen = option_values.sources(
             data, "", option_values.Preparation(mean, std, size, crop, interpolation), samples, seed
         )
-        dense, examples, _ = source.load()
+        found = source.read()
+        dense = found.program or found.model
+        assert dense is not None
         decision = api.decide(
             dense,
-            examples,
-            allocator=LosslessPlan(limits=allocator.limits) if alone else allocator,
+            found.inputs,
+            allocator=LosslessPlan(limits=allocator.limits) if lossless and alone else allocator,
+            outputs=() if found.onnx_file else source.outputs,
             lossless=lossless,
             any_width=any_width,
             score=score or None,

@@ -46,6 +46,7 @@ def verify(
             "compare with MODEL's structure and B's weights.",
         ),
     ] = False,
+    outputs: options.Outputs = None,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
     trust_pickle: options.TrustPickle = False,
@@ -61,7 +62,7 @@ def verify(
     Without a plan the two are compared as they are. Exit code 1 if they differ.
     """
     source = option_values.ModelSource(
-        a, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+        a, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys, tuple(outputs or ())
     )
     _ = source.file
     for_ci.check_places(summary, junit)
@@ -69,8 +70,19 @@ def verify(
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
         from graphprune.workflow.compare_files import compare
 
-        dense, examples, name = source.load()
-        found = compare(dense, examples, b, kept, retrained=retrained, name=name, progress=progress)
+        loaded = source.read()
+        dense = loaded.program or loaded.model
+        assert dense is not None
+        found = compare(
+            dense,
+            loaded.inputs,
+            b,
+            kept,
+            retrained=retrained,
+            outputs=() if loaded.onnx_file else source.outputs,
+            name=source.file.name if loaded.program else type(dense).__name__,
+            progress=progress,
+        )
     if as_json:
         render.document(found.to_json())
     else:

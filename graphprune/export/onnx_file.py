@@ -26,6 +26,7 @@ class OnnxFile:
             many they are.
         check: of the program against the file in onnxruntime.
         whole: what a node is called that onnxruntime runs in the program too -> why no rule computes it.
+        left_out: names of the outputs that were left out when it was read.
     """
 
     data: bytes = field(repr=False)
@@ -34,16 +35,22 @@ class OnnxFile:
     counts: Mapping[str, int] = field(repr=False)
     check: OnnxCheck
     whole: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say which nodes stay as they are, for the report; empty if there are none."""
+        """Say which outputs are left out, and which nodes stay as they are, for the report."""
+        outputs = f"outputs left out of the file: {', '.join(self.left_out)}"
+        found = (f"{outputs}. Dense costs are those of what is left",) if self.left_out else ()
         if not self.whole:
-            return ()
+            return found
         listed = "; ".join([*self.whole.values()][:_LISTED])
         more = f"; and {len(self.whole) - _LISTED} more" if len(self.whole) > _LISTED else ""
         said = "of the file's nodes stay as they are, with all that they touch"
-        return (f"{len(self.whole)} {said}: {listed}{more}",)
+        return (
+            *found,
+            f"{len(self.whole)} {said}: {listed}{more}",
+        )
 
 
 _LISTED = 5

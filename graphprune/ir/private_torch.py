@@ -46,6 +46,7 @@ __all__ = [
     "parse_schema",
     "pytree",
     "schema_of",
+    "set_output_spec",
     "sharded_markers",
 ]
 
@@ -59,7 +60,7 @@ USES: Mapping[str, str] = {
     "torch._subclasses.fake_tensor.FakeTensorMode": "shapes of results without computing them",
     "torch.distributed._composable.contract.REGISTRY_KEY": "fully_shard marks modules by it",
     "torch.distributed._composable.contract.STATE_KEY": "fully_shard marks modules by it",
-    "torch.fx.Graph._codegen": "copying a graph must keep the signature that torch.export gave it",
+    "torch.fx.Graph._codegen": "copying a graph must keep the signature that torch.export gave it, but for outputs left out",
     "torch.nn.Module._buffers": "setting a tensor of a graph that was never registered",
     "torch.nn.Module._forward_pre_hooks": "the old weight_norm is a hook, and can't be asked for",
     "torch.nn.Module._modules": "children whose names can't be attributes; copying without hooks",
@@ -141,3 +142,9 @@ def forward_pre_hooks(module: nn.Module) -> Mapping[int, Callable[..., Any]]:
 def keep_codegen(graph: fx.Graph, source: fx.Graph) -> None:
     """Give a graph the generated signature of another."""
     graph.set_codegen(source._codegen)
+
+
+def set_output_spec(graph: fx.Graph, spec: pytree.TreeSpec) -> None:
+    """Set how a graph arranges its flat outputs, where torch.export gave it a signature."""
+    codegen: Any = graph._codegen
+    codegen.pytree_info = codegen.pytree_info._replace(out_spec=spec)

@@ -62,6 +62,7 @@ def load(
     inputs: Sequence[str] = (),
     trust_pickle: bool = False,
     ignore_extra_keys: bool = False,
+    outputs: Sequence[str] = (),
 ) -> Loaded:
     """Read a model file.
 
@@ -74,15 +75,18 @@ def load(
             of tensors, named as the inputs are; without any, ``example_inputs()`` of the module that ``arch`` names is called.
         trust_pickle: the file may run code when it is read.
         ignore_extra_keys: leave out of a state dict what the module of ``arch`` has no place for.
+        outputs: names of those of an ONNX file to keep, with what they need. Of other files they are chosen
+            after tracing.
 
     Raises:
+        OptionError: if an ONNX file has no such output.
         LoadError: if it can't be read, doesn't hold what was said, or holds NaN or Inf.
     """
     if (folder := pretrained_folder(path, arch)) is not None:
         model = read_pretrained(folder)
         found = Loaded(model=model, inputs=examples(inputs, "", model), pretrained=folder)
     elif path.is_file():
-        found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys)
+        found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys, outputs)
     else:
         raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
     holder = found.program or found.model
@@ -92,7 +96,12 @@ def load(
 
 
 def _read(
-    path: Path, arch: str, inputs: Sequence[str], trust_pickle: bool, ignore_extra_keys: bool
+    path: Path,
+    arch: str,
+    inputs: Sequence[str],
+    trust_pickle: bool,
+    ignore_extra_keys: bool,
+    outputs: Sequence[str],
 ) -> Loaded:
     archive = None if path.suffix in {".onnx", ".safetensors"} else open_archive(path)
     own = path.suffix == ".onnx" or (
@@ -103,7 +112,7 @@ def _read(
             f"{path.name} brings its own architecture", hint="give no other", options=("arch",)
         )
     if path.suffix == ".onnx":
-        imported = import_onnx(path, [parse_input(text) for text in inputs])
+        imported = import_onnx(path, [parse_input(text) for text in inputs], outputs)
         return Loaded(program=imported.program, onnx_file=imported.file)
     if archive is not None and archive.is_program:
         if inputs:

@@ -32,6 +32,8 @@ from graphprune.verify.oracle import Verdict
 from graphprune.verify.traced import TraceCheck
 from graphprune.version import __version__
 
+from .kept_outputs import KeptOutputs
+
 __all__ = ["build_report"]
 
 NARROW = 1 / 8
@@ -115,6 +117,7 @@ def build_report(
         curves=curves(decision.curves, plan.groups),
         notes=(
             *_wrapped(wrappers, model),
+            *([found.note] if (found := decided.get(KeptOutputs)) else []),
             *decided[Scores].notes,
             *decision.notes,
             *_narrow(plan),

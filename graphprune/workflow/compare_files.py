@@ -28,6 +28,7 @@ from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import TOLERANCE, error, run
 
 from .free_channels import free_channels
+from .kept_outputs import with_outputs
 from .write import ONNX, PROGRAM
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def compare(
     plan: Plan | None = None,
     *,
     retrained: bool = False,
+    outputs: Sequence[str] = (),
     name: str = "",
     progress: Callable[[str], Any] | None = None,
 ) -> Comparison:
@@ -115,6 +117,7 @@ def compare(
         plan: the channels that the smaller model keeps; without one, all.
         retrained: the smaller model's weights were changed after the cut. What is compared with
             is the dense model with these weights in the place of its own.
+        outputs: names of the dense model's outputs that the smaller one has; by default all.
         name: of the dense model, to show; by default its class.
         progress: called with the name of each stage as it starts.
 
@@ -122,11 +125,14 @@ def compare(
         LoadError: if a file can't be read, or is an ONNX file alone, in which weights that were
             retrained have no names.
         MismatchError: if the plan is for another architecture than the dense model's.
+        OptionError: if it has no such output.
     """
     notify = progress or (lambda _: None)
     files = _files(path)
     notify("trace")
     dense = model if isinstance(model, ExportedProgram) else trace(model, example_inputs)
+    if outputs:
+        dense = with_outputs(State(dense), outputs).program
     if plan is not None and plan.redundant:
         notify("lossless")
         dense = free_channels(

@@ -54,6 +54,7 @@ from graphprune.verify.traced import verify_traced
 from .build_report import build_report
 from .class_widths import any_widths_instead, class_widths, has_values, noting_price
 from .free_channels import free_channels
+from .kept_outputs import KeptOutputs, with_outputs
 from .options import Options
 from .result import Result
 
@@ -61,6 +62,8 @@ __all__ = ["Data", "Job", "traced"]
 
 Data = Calibration | Source | Iterable[Any]
 """What may be given as calibration data: see ``graphprune.compress``."""
+
+_OUTPUTS = "the code of the model's class computes the outputs that are left out, too"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Job:
         """
         given, model = model, unwrap(model)
         state = traced(model, args, kwargs, progress)
+        if options.outputs:
+            state = with_outputs(state, options.outputs)
         if calibration is not None:
             state = _with_data(state, calibration, samples)
         if isinstance(options.latency_table, LatencyTable):
@@ -163,12 +168,16 @@ class Job:
     @cached_property
     def _constraints(self) -> ClassConstraints | OptionError | None:
         """The widths that the code of the model's class can run with."""
+        if KeptOutputs in self.scored.facts:
+            return OptionError(_OUTPUTS, options=("outputs", "keep_class"))
         return class_widths(self.model, self.scored)
 
     @cached_property
     def _config(self) -> ConfigFields:
         """Find the widths that the model's config can state."""
         self.scored.tell("config")
+        if KeptOutputs in self.scored.facts:
+            raise OptionError(_OUTPUTS, options=("outputs", "keep_config"))
         scored = self.scored
         return config_fields(self.model, scored.program, scored[Analysis], scored.progress)
 
@@ -222,11 +231,14 @@ class Job:
         """Rebuild the smaller model, as the user's class where its code follows, and time it."""
         done.tell("rebuild")
         start = time.perf_counter()
-        eager = self.model if isinstance(self.model, torch.nn.Module) else None
+        whole = KeptOutputs not in done.facts
+        eager = self.model if isinstance(self.model, torch.nn.Module) and whole else None
         rebuilt = rebuild(eager, done[Cut], done.program, done[Verdict].runs)
         if eager is not None and not rebuilt.own_class and self.options.any_width:
             more = "without any_width, widths are chosen that its code follows"
             rebuilt = replace(rebuilt, reason=f"{rebuilt.reason}; {more}")
+        if not whole:
+            rebuilt = replace(rebuilt, reason=_OUTPUTS)
         return rebuilt, time.perf_counter() - start
 
 

@@ -68,6 +68,7 @@ class Options:
     lossless: bool = False
     redundant: Mapping[str, tuple[int, ...]] | None = None
     depth: bool = False
+    outputs: Sequence[str] = ()
 
     def check(self, state: State) -> None:
         """Refuse invalid options before any work.

@@ -18,7 +18,7 @@ from graphprune.ir.program import input_names, output_names
 from graphprune.passes.batchnorm.fold import fold_batchnorm
 from graphprune.passes.latency import Latency, branch_workload, workload
 from graphprune.passes.solver import Factor
-from graphprune.passes.solver.cost_tables import absorb, polynomial_factors
+from graphprune.passes.solver.cost_tables import absorb, few_switches, polynomial_factors
 from graphprune.plan.latency_table import LatencyTable
 
 from .memory_costs import folded_bytes, peaks
@@ -41,7 +41,7 @@ class Cost(Protocol):
         ...
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """Return sums of tables over candidate widths per group; the cost is the largest of the sums."""
+        """Return sums of tables over candidate widths per group; the cost is the largest of the sums, or less."""
         ...
 
     def is_exact(self, candidates: Widths) -> bool:
@@ -65,12 +65,14 @@ class LargestPolynomial:
 
     def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
         """Return the cost as sums of tables; see `Cost`."""
-        return [polynomial_factors(candidates, part.terms) for part in self.parts]
+        return [
+            polynomial_factors(candidates, few_switches(candidates, part.terms))
+            for part in self.parts
+        ]
 
     def is_exact(self, candidates: Widths) -> bool:
         """Whether the tables are exact; see `Cost`."""
-        del candidates
-        return True
+        return all(few_switches(candidates, part.terms) == part.terms for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class LatencyCost:
         """Return the cost as sums of tables; see `Cost`."""
         tables, rest = self.latency.factors(candidates)
         scaled = [Factor(f.scope, 1e6 * f.table) for f in tables]
-        return [absorb([*scaled, *polynomial_factors(candidates, rest.scaled(1e6).terms)])]
+        terms = few_switches(candidates, rest.scaled(1e6).terms)
+        return [absorb([*scaled, *polynomial_factors(candidates, terms)])]
 
     def is_exact(self, candidates: Widths) -> bool:
         """Whether the tables are exact; see `Cost`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphprune.axes.polynomial import Polynomial, total
 from graphprune.errors import MismatchError
 from graphprune.passes.solver import Factor
+from graphprune.passes.solver.cost_tables import fitting
 from graphprune.plan.latency_table import LatencyTable
 
 from .operators import KernelCall, Workload
@@ -125,7 +126,8 @@ class Latency:
         """
         tables: list[Factor] = []
         parts = [self._others.scaled(self.table.scale)]
-        for operator in self.work.operators:
+        for call in self.work.operators:
+            operator = _with_few_leads(call, widths)
             if self._cells(operator, widths) <= _CELLS:
                 tables.append(self._factor(operator, _scope(operator), widths))
             else:
@@ -159,8 +161,17 @@ class Latency:
 
 def _scope(operator: KernelCall) -> tuple[int, ...]:
     """Return the groups that the time of a kernel depends on."""
-    sizes = {g for p in operator.widths for key in p.terms for g in key}
-    return tuple(sorted({*sizes, *operator.kept, *operator.gone}))
+    return tuple(sorted({*_sizes(operator), *operator.kept, *operator.gone}))
+
+
+def _sizes(operator: KernelCall) -> set[int]:
+    return {g for p in operator.widths for key in p.terms for g in key}
+
+
+def _with_few_leads(operator: KernelCall, widths: Sequence[NDArray[np.int64]]) -> KernelCall:
+    """Leave out groups that must be kept for a kernel to run, if a table over them all has too many entries."""
+    scope = {*_sizes(operator), *operator.gone}
+    return replace(operator, kept=fitting([len(w) for w in widths], scope, operator.kept))
 
 
 def _switch(operator: KernelCall) -> Polynomial:

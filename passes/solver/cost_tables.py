@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-__all__ = ["Factor", "absorb", "aligned", "polynomial_factors"]
+__all__ = ["Factor", "absorb", "aligned", "few_switches", "fitting", "polynomial_factors"]
+
+SWITCHED_CELLS = 200_000
+"""Most entries of a table that depends on whether groups are gone, beside its widths."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,49 @@ def polynomial_factors(
             table = table[..., np.newaxis] * column
         terms.append(Factor(scope, table))
     return absorb(terms)
+
+
+def fitting(sizes: Sequence[int], scope: Iterable[int], more: Iterable[int]) -> tuple[int, ...]:
+    """Return as many more groups as a table over a scope can take, those with the fewest levels first.
+
+    Args:
+        sizes: levels of every group.
+        scope: groups of the table.
+        more: groups that it may depend on too.
+    """
+    own = set(scope)
+    count = cells(sizes, own)
+    found: list[int] = []
+    for group in sorted(set(more), key=lambda g: (sizes[g], g)):
+        if group not in own:
+            if count * sizes[group] > SWITCHED_CELLS:
+                continue
+            count *= sizes[group]
+        found.append(group)
+    return tuple(sorted(found))
+
+
+def few_switches(
+    widths: Sequence[NDArray[np.integer]], polynomial: Mapping[tuple[int, ...], float]
+) -> dict[tuple[int, ...], float]:
+    """Leave switches out of a polynomial until each term fits into a table; it only gets larger by that.
+
+    Args:
+        widths: candidate widths per group.
+        polynomial: see ``polynomial_factors``.
+    """
+    sizes = [len(each) for each in widths]
+    found: dict[tuple[int, ...], float] = {}
+    for term, coefficient in polynomial.items():
+        own = tuple(group for group in term if group >= 0)
+        switches = [~group for group in term if group < 0]
+        kept = fitting(sizes, own, switches)
+        if len(kept) < len(switches):
+            if coefficient < 0:  # it is largest where it vanishes
+                continue
+            term = tuple(sorted((*(~group for group in kept), *own)))  # noqa: PLW2901
+        found[term] = found.get(term, 0.0) + coefficient
+    return found
 
 
 def absorb(factors: Iterable[Factor]) -> tuple[Factor, ...]:

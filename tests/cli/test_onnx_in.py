@@ -21,8 +21,10 @@ from onnx import numpy_helper
 
 import graphprune as gp
 from graphprune.cli.__main__ import main
+from graphprune.models import unetpp
 from graphprune.models.randomize import randomize_batchnorm
 from tests import nets
+from tests.analysis.test_removable import Bottlenecks
 
 pytestmark = pytest.mark.onnx
 
@@ -227,3 +229,63 @@ def test_the_result_comes_in_again(cut: Cut, capsys: pytest.CaptureFixture[str])
     plan = json.loads((cut.out / "plan.json").read_text())
     assert sorted(widths.values()) == sorted(len(g["keep"]) for g in plan["groups"])
     assert main(["verify", str(cut.origin.file), *cut.origin.options, str(cut.out)]) == 0
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with two outputs, the deeper of which needs all of the network."""
+    net, x = unetpp.build(widths=(4, 6, 8)).eval(), torch.randn(2, 3, 16, 16)
+    file = tmp_path_factory.mktemp("nested") / "nested.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net, (x,), file, verbose=False, dynamo=False, opset_version=17, input_names=["x"],
+            output_names=["near", "deep"], dynamic_axes={"x": {0: "n"}},
+        )  # fmt: skip
+    return file
+
+
+@pytest.mark.parametrize("budget", [[], ["--flops", "0.5"]])
+def test_one_output_of_a_file_is_kept(nested: Path, budget: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    args = ["compress", nested, "--outputs", "near", *budget, "-o", out, "-q", "--no-html"]
+    assert main(list(map(str, args))) == 0
+    small, whole = onnx.load(out / "model.onnx"), onnx.load(nested)
+    assert [value.name for value in small.graph.output] == ["near"]
+    assert len(small.graph.node) < len(whole.graph.node)
+    named = {node.name for node in whole.graph.node}
+    assert {node.name for node in small.graph.node} <= named, "the file is edited"
+    report = json.loads((out / "report.json").read_text())
+    assert any("outputs left out of the file: deep" in note for note in report["notes"])
+    x = np.random.default_rng(0).standard_normal((3, 3, 16, 16)).astype(np.float32)
+    verify = ["verify", nested, out, "--outputs", "near", "-q"]
+    assert main(list(map(str, verify))) == 0
+    if budget:
+        assert report["after"]["macs"] <= 0.5 * report["before"]["macs"]
+    else:
+        expected, got = runs(nested)(x), runs(out / "model.onnx")(x)
+        assert np.abs(expected - got).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_branches_go_from_a_file_which_is_exported_anew(tmp_path: Path) -> None:
+    file, out = tmp_path / "net.onnx", tmp_path / "out"
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Bottlenecks().eval(), (torch.randn(2, 3, 8, 8),), file, verbose=False, dynamo=False,
+            opset_version=17, input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n"}},
+        )  # fmt: skip
+    args = ["compress", file, "--flops", "0.3", "--depth", "-o", out, "-q", "--no-html"]
+    assert main(list(map(str, args))) == 0
+    plan = gp.Plan.from_json((out / "plan.json").read_text())
+    assert plan.removed
+    model = onnx.load(out / "model.onnx")
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["x", "y"]
+    report = json.loads((out / "report.json").read_text())
+    assert any("exported" in note for note in report["notes"])
+    assert report["onnx"]["max_error"] <= report["onnx"]["tolerance"]
+    x = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        expected = gp.load(out)(torch.from_numpy(x)).numpy()
+    assert np.abs(runs(out / "model.onnx")(x) - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -15,6 +15,7 @@ from graphprune.errors import LoadError, MismatchError
 from graphprune.workflow.compare_files import Comparison, FileCheck, compare
 from graphprune.workflow.write import PROGRAM, write
 from tests import nets
+from tests.ir.test_keep_outputs import TwoTasks
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,12 @@ def test_the_document_says_of_each_file_and_of_all_whether_it_is_right() -> None
     assert document["ok"] is False
     assert [check["ok"] for check in document["checks"]] == [True, False]
     assert not FileCheck("a.pt2", 1e-8, 1e-9, "").ok
+
+
+def test_a_model_with_some_of_the_outputs_is_compared_with_these(tmp_path: Path) -> None:
+    net, x = TwoTasks().eval(), torch.randn(2, 3, 8, 8)
+    result = gp.compress(net, (x,), outputs=["one"], flops=0.6)
+    write(result, tmp_path, onnx=False, page=False)
+    assert compare(net, (x,), tmp_path, result.plan, outputs=["one"]).ok
+    with pytest.raises(MismatchError):
+        compare(net, (x,), tmp_path, result.plan, outputs=["two"])

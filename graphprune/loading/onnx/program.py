@@ -47,18 +47,22 @@ class Imported:
     file: OnnxFile
 
 
-def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
+def import_onnx(
+    path: Path, examples: Sequence[Example] = (), outputs: Sequence[str] = ()
+) -> Imported:
     """Read an ONNX file, and check that the program computes the same as onnxruntime.
 
     Args:
         path: the file; weights that it keeps in other files must lie beside it or below.
         examples: example inputs, in order or by name, for a file that leaves sizes other than the
             batch open.
+        outputs: names of those to keep, with what they need; by default all.
 
     Raises:
+        OptionError: if there is no such output.
         LoadError: if it can't be read, or onnxruntime disagrees.
     """
-    graph = read_graph(path)
+    graph = read_graph(path, outputs)
     inputs = example_inputs(graph, examples)
     network = Network(graph, path.name).eval()
     program = _exported(network, graph, inputs)
@@ -85,6 +89,7 @@ def import_onnx(path: Path, examples: Sequence[Example] = ()) -> Imported:
             network.counts(user_inputs(program)),
             check,
             network.whole.reasons,
+            graph.left_out,
         ),
     )
 

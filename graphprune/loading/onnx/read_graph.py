@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError, first_line
 
 from .bodies import graphs_of, hoist
+from .keep_outputs import keep_outputs
 from .operators import Body, Node
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Graph:
         outputs: names.
         opset: version of the operator set.
         data: the whole model as one message, weights inside.
+        left_out: names of the outputs that were left out.
     """
 
     nodes: tuple[Node, ...]
@@ -67,12 +69,18 @@ class Graph:
     outputs: tuple[str, ...]
     opset: int
     data: bytes
+    left_out: tuple[str, ...] = ()
 
 
-def read_graph(path: Path) -> Graph:
+def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     """Read an ONNX file and check all that it states.
 
+    Args:
+        path: the file.
+        outputs: names of those to keep, with what they need; by default all.
+
     Raises:
+        OptionError: if there is no such output.
         LoadError: if it isn't one, states what isn't so, or holds what isn't supported.
     """
     model = _parse(path)
@@ -80,6 +88,7 @@ def read_graph(path: Path) -> Graph:
     _check(model, path)
     model = _without_functions(model)
     hoist(model.graph)
+    left_out = keep_outputs(model, outputs) if outputs else ()
     weights = {t.name: _array(t) for t in model.graph.initializer}
     opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
     nodes = tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node))
@@ -87,7 +96,7 @@ def read_graph(path: Path) -> Graph:
     outputs = tuple(v.name for v in model.graph.output)
     if not outputs or not inputs:
         raise LoadError(f"{path.name} has no inputs or no outputs")
-    return Graph(nodes, weights, inputs, outputs, opset, model.SerializeToString())
+    return Graph(nodes, weights, inputs, outputs, opset, model.SerializeToString(), left_out)
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.passes.solver import Factor
-from graphprune.passes.solver.cost_tables import absorb, aligned, cells, polynomial_factors
+from graphprune.passes.solver.cost_tables import (
+    absorb,
+    aligned,
+    cells,
+    few_switches,
+    polynomial_factors,
+)
 from tests.passes.solver.structures import ROUNDING
 
 SIZES = (2, 3, 4, 2)
@@ -59,3 +65,24 @@ def test_a_constant_is_a_table_without_groups() -> None:
     assert factor((1,)) == 5
     assert cells(SIZES, ()) == 1
     assert cells(SIZES, (1, 2)) == 12
+
+
+def test_terms_with_many_switches_keep_those_that_fit_and_only_grow() -> None:
+    widths = [np.arange(size) for size in (10, 40, 50, 60, 70)]
+    polynomial = {
+        (-5, -4, -3, -2, 0): 2.0,  # 10 * 40 * 50 entries fit, and no more
+        (-5, -4, -3, -2, 1): -1.0,
+        (-2, 0): 3.0,
+        (): 5.0,
+    }
+    found = few_switches(widths, polynomial)
+    assert found == {(-3, -2, 0): 2.0, (-2, 0): 3.0, (): 5.0}
+    assert few_switches(widths[:1] * 5, polynomial) == polynomial
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        levels = [int(generator.integers(len(w))) * int(generator.integers(2)) for w in widths]
+        less, more = (
+            sum(f(levels) for f in polynomial_factors(widths, each))
+            for each in ({k: v for k, v in polynomial.items() if k != (-5, -4, -3, -2, 1)}, found)
+        )
+        assert more >= less

@@ -1,0 +1,64 @@
+"""Leave outputs out of an ONNX model, and the nodes and tensors that only they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from graphprune.ir.output_paths import chosen
+
+from .bodies import graphs_of
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["keep_outputs"]
+
+
+def keep_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[str, ...]:
+    """Remove all outputs of a model but some, in place, with what only they need. Its inputs stay.
+
+    Args:
+        model: without local functions.
+        names: of the outputs that stay.
+
+    Returns:
+        The names of those that went.
+
+    Raises:
+        OptionError: if there is no such output.
+    """
+    graph = model.graph
+    every = [value.name for value in graph.output]
+    kept = {every[number] for number in chosen(every, names)}
+    needed = set(kept)
+    nodes = list(graph.node)
+    stay = [False] * len(nodes)
+    for place in reversed(range(len(nodes))):
+        if not needed.isdisjoint(nodes[place].output):
+            stay[place] = True
+            needed |= _read(nodes[place])
+    stored = {tensor.name for tensor in graph.initializer}
+    _keep(graph.node, stay)
+    _keep(graph.output, [value.name in kept for value in graph.output])
+    _keep(graph.input, [v.name in needed or v.name not in stored for v in graph.input])
+    _keep(graph.initializer, [tensor.name in needed for tensor in graph.initializer])
+    _keep(graph.value_info, [value.name in needed for value in graph.value_info])
+    return tuple(name for name in every if name not in kept)
+
+
+def _read(node: onnx.NodeProto) -> set[str]:
+    """List the names that a node reads, those that its bodies read of the graph around them included."""
+    found = {name for name in node.input if name}
+    for body in graphs_of(node):
+        found |= {value.name for value in body.output}
+        for each in body.node:
+            found |= _read(each)
+    return found
+
+
+def _keep(field: object, stay: Sequence[bool]) -> None:
+    """Keep some entries of a repeated field."""
+    for place in reversed(range(len(stay))):
+        if not stay[place]:
+            del field[place]  # type: ignore[attr-defined]
