@@ -35,10 +35,13 @@ class ClassConstraints(RunFact):
     Attributes:
         firsts: for each group the lowest number of those that have to keep equally many channels.
         whole: ids of the groups that have to stay whole.
+        branches: numbers of the groups that lead a branch without which the code can run. Where branches go, a
+            group may be gone though it has to be whole otherwise.
     """
 
     firsts: tuple[int, ...]
     whole: frozenset[str]
+    branches: frozenset[int] = frozenset()
 
     @property
     def binding(self) -> bool:

@@ -29,7 +29,16 @@ from .absorb_scales import AbsorbedScales
 if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
 
-__all__ = ["Changes", "Edits", "follow_sizes", "module_at", "numbers_of", "owner_of", "size_edits"]
+__all__ = [
+    "Changes",
+    "Edits",
+    "follow_sizes",
+    "module_at",
+    "modules_of",
+    "numbers_of",
+    "owner_of",
+    "size_edits",
+]
 
 Edits = dict[tuple[str, ...], Any]
 """Path of a module, its attribute, and the field of that where it is an object; and what this becomes."""
@@ -249,3 +258,10 @@ def owner_of(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack")
     path = list(stack.values())[-1][0] if stack else ""
     return "" if path.startswith(_LOST) else path
+
+
+def modules_of(node: fx.Node) -> list[str]:
+    """List the paths of the modules whose code made a call, the outermost first, without the whole."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, *_ in stack.values()]
+    return [path for path in paths if path and not path.startswith(_LOST)]

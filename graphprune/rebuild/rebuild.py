@@ -97,22 +97,28 @@ def rebuild(
     reason = "the input was an exported program, not a module" if model is None else ""
     if model is not None and stored_weights(model, cut) is None:
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
-    if model is not None and cut.left.gone and not reason:
-        names = [cut.analysis.groups[number].id for number in sorted(cut.left.gone)]
-        reason = f"its code runs branches that are gone: {', '.join(names[:5])}"
-        reason += f", {len(names)} groups in all" if names[5:] else ""
     if model is None or reason:
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     same = [run for run in runs if run.program is small]
     graph = same[0].graph if same else unlift(small)
+    same = [] if cut.constants else same  # the oracle rounds no constants, the stored ones are
     try:
         match = ClassComparison(model, cut.analysis, small).match(cut, graph, same)
         shrunk = shrink_module(model, cut, state(graph), follow=match.follow)
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
-        reason = first_line(problem) + (f" ({where})" if where else "")
+        reason = first_line(problem) + (f" ({where})" if where else "") + _gone(cut)
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     return Rebuilt(shrunk, True, "", match.error, match.tolerance, match.precision, match.follow)
+
+
+def _gone(cut: Cut) -> str:
+    """Name the branches that are gone, for the reason why a class can't be kept."""
+    if not cut.left.gone:
+        return ""
+    names = [cut.analysis.groups[number].id for number in sorted(cut.left.gone)]
+    more = f", {len(names)} groups in all" if names[5:] else ""
+    return f"; without branches that are gone: {', '.join(names[:5])}{more}"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .absorb_scales import AbsorbedScales, absorb_scales
 from .computed_scales import computed_scales
 from .computed_weights import fill_computed, layers_of, refresh, separate
 from .follow_sizes import Edits, follow_sizes, size_edits
+from .gone_branches import STAND_INS, replace_gone
 from .narrow_attention import narrow
 
 if TYPE_CHECKING:
@@ -90,10 +91,16 @@ def shrink_module(
         refresh(model)  # what a call with gradients left can't be copied
     shrunk = copy.deepcopy(model)
     separate(shrunk)
+    replace_gone(shrunk, cut, values or {})
     plain = plain_tensors(model, cut.analysis) if plain is None else plain
     tensors = _registered(model)
     tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
-    known = {name: tensor for name, tensor in tensors.items() if name in cut.analysis.axes}
+    known = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in cut.analysis.axes
+        and (not cut.left.gone or find_tensor(shrunk, name) is not None)
+    }
     sliced = cut.sliced(known)
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
@@ -107,7 +114,7 @@ def shrink_module(
         for path in paths:
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
-    follow_sizes(shrunk, follow.edits)
+    follow_sizes(shrunk, _present(shrunk, follow.edits) if cut.left.gone else follow.edits)
     with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
         for path in sorted({name.rpartition(".")[0] for name in sliced}):
             for layer in layers_of(shrunk, path):
@@ -115,6 +122,16 @@ def shrink_module(
                 narrow(layer)
     with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
+
+
+def _present(model: nn.Module, edits: Edits) -> Edits:
+    """Leave out edits of attributes that went with a branch."""
+    gone = [path for path, module in model.named_modules() if isinstance(module, STAND_INS)]
+    return {
+        key: new
+        for key, new in edits.items()
+        if not any(key[0] == path or key[0].startswith(f"{path}.") for path in gone)
+    }
 
 
 def _fill(

@@ -10,6 +10,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.errors import OptionError
 from graphprune.passes import Allocate, Decision, Scores
 from graphprune.pipeline import Pipeline, State
+from graphprune.rebuild.class_branches import class_branches
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
 
 __all__ = ["any_widths_instead", "class_widths", "has_values", "noting_price"]
@@ -18,12 +19,15 @@ NOTHING = 5e-4
 """Relative rise of the estimated loss that isn't worth a note."""
 
 
-def class_widths(model: object, scored: State) -> ClassConstraints | OptionError | None:
+def class_widths(
+    model: object, scored: State, *, depth: bool = False
+) -> ClassConstraints | OptionError | None:
     """Find the constraints that the code of a model's class puts on the widths.
 
     Args:
         model: what was traced.
         scored: the dense program with its analysis.
+        depth: find out too without which branches it can run.
 
     Returns:
         ``None`` if there is no class, or there are no values to try it with; an error if the class can't be kept at all.
@@ -31,10 +35,14 @@ def class_widths(model: object, scored: State) -> ClassConstraints | OptionError
     if not isinstance(model, torch.nn.Module) or not has_values(model):
         return None
     scored.tell("class")
+    program, analysis, progress = scored.program, scored[Analysis], scored.progress
     try:
-        return class_constraints(model, scored.program, scored[Analysis], scored.progress)
+        found = class_constraints(model, program, analysis, progress)
     except OptionError as problem:
         return problem
+    if not depth:
+        return found
+    return replace(found, branches=class_branches(model, program, analysis, progress))
 
 
 def has_values(model: torch.nn.Module) -> bool:
@@ -58,8 +66,9 @@ def noting_price(allocate: Allocate, state: State, decided: State) -> State:
         state: what it is given to choose among any widths.
         decided: the state with the widths that the class can run with.
     """
-    decision = decided[Decision]
-    if not decided[ClassConstraints].binding or decision.plan.removed:
+    decision, limits = decided[Decision], decided[ClassConstraints]
+    held = allocate.depth and len(limits.branches) < len(decided[Analysis].removable.branches)
+    if not (limits.binding or held):
         return decided
     quiet = replace(state, progress=None)
     curves = decision.curves or state[Scores].curves

@@ -170,7 +170,7 @@ class Job:
         """The widths that the code of the model's class can run with."""
         if KeptOutputs in self.scored.facts:
             return OptionError(_OUTPUTS, options=("outputs", "keep_class"))
-        return class_widths(self.model, self.scored)
+        return class_widths(self.model, self.scored, depth=self.options.depth)
 
     @cached_property
     def _config(self) -> ConfigFields:

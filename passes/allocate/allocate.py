@@ -78,8 +78,8 @@ class Allocate(AnalysisPass):
         uniform: patterns of groups that keep equally many channels, each its own best ones; all that match
             one of the patterns of an entry are one class.
         keep_config: choose widths that the config of the model can state, by the ``ConfigFields`` in the state.
-        depth: remove whole branches too, where that is the better choice, of models that needn't keep their
-            class or config.
+        depth: remove whole branches too, where that is the better choice. Where there are ``ClassConstraints`` in the
+            state, only those without which the class can run; none where the config is kept.
     """
 
     name: ClassVar[str] = "allocate"
@@ -148,22 +148,15 @@ class Allocate(AnalysisPass):
             OptionError: if the model's cost is 0 in what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
-        constraints = state.get(ClassConstraints)
-        if not self.depth or constraints is None or self.keep_class:
-            return self._decided(state, constraints)
-        # The class would run a branch that is gone, so there is nothing to keep to where one goes.
-        free = self._decided(state, None)
-        return free if free.plan.removed else self.without_depth.run(state)
-
-    def _decided(self, state: State, constraints: ClassConstraints | None) -> Decision:
-        """Choose the widths within some constraints."""
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [
             cost_of(b.cost, analysis, state.program, table, depth=self.depth) for b in self.budgets
         ]
         found = state.get(Redundant)
-        widths, equal = self._widths(analysis, table, constraints, state.get(ConfigFields))
+        widths, equal = self._widths(
+            analysis, table, state.get(ClassConstraints), state.get(ConfigFields)
+        )
         widths = capped(widths, equal, analysis, found)
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         curves = with_branches(analysis, curves) if self.depth else curves

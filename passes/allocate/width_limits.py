@@ -90,13 +90,15 @@ class Limits:
             np.asarray([group.width]) if group.id in whole else self._candidates(group)
             for group in analysis.groups
         ]
-        leads = self._leads(analysis) if self.depth else ()
+        leads = self._leads(analysis, constraints) if self.depth else ()
         found = [np.append(0, w) if n in leads else w for n, w in enumerate(found)]
         return found, ties.classes()
 
-    def _leads(self, analysis: Analysis) -> frozenset[int]:
+    def _leads(self, analysis: Analysis, constraints: ClassConstraints | None) -> frozenset[int]:
         """List the groups that may go whole, each with its branch: none of which is held by a limit."""
-        if self.min_channels > 1 or self.max_cut < 1 or self.keep_class or self.keep_config:
+        if self.min_channels > 1 or self.max_cut < 1 or self.keep_config:
+            return frozenset()
+        if constraints is None and self.keep_class:
             return frozenset()
         held = {
             number
@@ -106,7 +108,9 @@ class Limits:
         return frozenset(
             branch.lead
             for branch in analysis.removable.branches
-            if held.isdisjoint(branch.groups) and not self._reads_held(analysis, branch)
+            if held.isdisjoint(branch.groups)
+            and (constraints is None or branch.lead in constraints.branches)
+            and not self._reads_held(analysis, branch)
         )
 
     def _reads_held(self, analysis: Analysis, branch: Branch) -> bool:

@@ -76,7 +76,7 @@ def test_what_needs_the_class_is_refused() -> None:
 def test_an_optimizer_follows() -> None:
     net = TwoTasks()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    sum(out.square().mean() for out in net(X).values()).backward()
+    torch.stack([out.square().mean() for out in net(X).values()]).sum().backward()
     optimizer.step()
     result = gp.compress(net.eval(), (X,), outputs=["one"], flops=0.6)
     carried = result.carry(optimizer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -59,6 +61,10 @@ def test_a_cost_is_that_of_the_network_without_the_branches(
             assert cost.at(chosen) == pytest.approx(true, rel=0.01)
 
 
+def asked(net: nn.Module, name: str, amount: float, **options: Any) -> gp.Result:
+    return gp.compress(net, X, **options, **{name: amount})
+
+
 @pytest.mark.parametrize("name", ["memory", "params"])
 def test_branches_go_where_no_widths_meet_a_budget(name: str) -> None:
     net = Bottlenecks().eval()
@@ -66,8 +72,8 @@ def test_branches_go_where_no_widths_meet_a_budget(name: str) -> None:
     whole = analyse(program)
     dense = cost_of(name, whole, program, None).at(whole.widths)
     with pytest.raises(InfeasibleBudgetError) as problem:
-        gp.compress(net, X, **{name: 1e-3})
-    result = gp.compress(net, X, depth=True, **{name: 0.97 * problem.value.smallest / dense})
+        asked(net, name, 1e-3)
+    result = asked(net, name, 0.97 * problem.value.smallest / dense, depth=True)
     (met,) = result.report.budgets
     assert met["reached"] <= met["bound"]
     assert result.plan.removed
