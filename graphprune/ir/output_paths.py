@@ -16,13 +16,17 @@ __all__ = ["chosen", "output_paths"]
 def output_paths(program: ExportedProgram) -> tuple[str, ...]:
     """Name every output by its keys, attributes and numbers, joined by dots: ``aux.0``.
 
-    The only output of a program that returns no container is called ``0``.
+    The only output of a program that returns no container is called ``0``; in containers of a class that states
+    no keys to torch, all outputs are numbered through.
     """
     spec = program.call_spec.out_spec
     if spec is None:
         return ()
     tree = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
-    leaves, _ = pytree.tree_flatten_with_path(tree)
+    try:
+        leaves, _ = pytree.tree_flatten_with_path(tree)
+    except ValueError:  # a class that was registered without a way to name its fields
+        return tuple(map(str, range(spec.num_leaves)))
     return tuple(".".join(map(_step, path)) or "0" for path, _ in leaves)
 
 

@@ -99,9 +99,10 @@ class LatencyCost:
 
 @dataclass(frozen=True)
 class BranchLatencyCost(LatencyCost):
-    """Predicted latency of a network whose branches may go whole: exact for each choice of them.
+    """Predicted latency of a network whose branches may go whole, by what runs without each choice of them.
 
-    The tables are only near it where branches that are gone share operators.
+    The tables are only near it where branches that are gone share operators. A BatchNorm that can fold only
+    because a branch is gone still counts.
     """
 
     analysis: Analysis = field(repr=False)
@@ -138,7 +139,7 @@ def cost_of(
         program: the dense program.
         table: measured kernels, for the latency; unit: seconds.
         depth: whether groups may go whole, so that a width may be 0. The costs are upper bounds then, where
-            branches only together make calls needless; but the latency is exact.
+            branches only together make calls needless; but for the latency each choice of branches counts as it is.
 
     Raises:
         OptionError: if there is no such cost, or the latency has no table.

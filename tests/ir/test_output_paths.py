@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import nn
 
 from graphprune.errors import OptionError
+from graphprune.ir.keep_outputs import keep_outputs
 from graphprune.ir.output_paths import chosen, output_paths
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.trace import trace
 
 
@@ -28,6 +31,58 @@ class Returns(nn.Module):
             "dict": {"logits": a, "aux": [b, c]},
             "nested": (a, {"b": b}, None),
         }[self.shape]
+
+
+class Pair(NamedTuple):
+    """A container with names that torch knows."""
+
+    mask: torch.Tensor
+    score: torch.Tensor
+
+
+class Opaque:
+    """A container whose fields torch can't name."""
+
+    def __init__(self, a: torch.Tensor, b: torch.Tensor) -> None:
+        self.a, self.b = a, b
+
+
+pytree.register_pytree_node(
+    Opaque,
+    lambda pair: ([pair.a, pair.b], None),
+    lambda leaves, _: Opaque(*leaves),
+    serialized_type_name="tests.Opaque",
+)
+
+
+@dataclass
+class Named:
+    """A data class, which tracing registers."""
+
+    logits: torch.Tensor
+    features: torch.Tensor
+
+
+class Contained(nn.Module):
+    """Returns two values in a container."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.kind(self.layer(x), x * 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths"),
+    [(Pair, ("mask", "score")), (Opaque, ("0", "1")), (Named, ("logits", "features"))],
+)
+def test_fields_of_classes_are_named_if_torch_knows_them(kind: Any, paths: Any) -> None:
+    program = trace(Contained(kind), (torch.randn(2, 3),))
+    assert output_paths(program) == paths
+    x = torch.randn(5, 3)
+    assert torch.equal(keep_outputs(program, [1]).module()(x), x * 2)
 
 
 @pytest.mark.parametrize(
