@@ -32,6 +32,12 @@ LEAST_SHARE, LEAST_GAIN = 0.005, 3e-4
 """A plan is repaired only if it promises to lower the error by at least this share of the lowest so far (0.5 %),
 and by at least this much (0.03 % of the variance of the outputs)."""
 
+HOPELESS = 2.0
+"""A plan isn't repaired if the curves that led to the best one expect this many times as much of it."""
+
+PATIENCE = 2
+"""Corrected plans in a row that are no better than the best one, after which there are no more."""
+
 SAMPLES = 128
 """Samples that a plan is repaired on to be compared with others; only the best is repaired on all of them."""
 
@@ -44,10 +50,11 @@ class Choose(AnalysisPass):
 
     The distortions of single groups don't quite add up. The error of the repaired network's
     output on held-out data counts them together, and it needs no labels. Plans are compared after a
-    repair on few samples; the best is repaired on all that are fitted.
+    repair on few samples; the best is repaired on all that are fitted. Plans that the best curves so far
+    call far worse aren't repaired.
 
     With ``dp`` more plans follow. The measured errors correct the curves, and the best plan by the
-    corrected curves is repaired as well, until none promises to be better. So that the plans to
+    corrected curves is repaired as well, until none promises to be better, or two in a row weren't. So that the plans to
     learn from differ, one more is made by a threshold on the last variant, which ignores costs.
 
     Where whole branches may go, plans that keep them all are tried beside those without some, by every
@@ -75,7 +82,7 @@ class Choose(AnalysisPass):
         tried = _TriedPlans(state)
         for name, curves in (scores.variants or {"": scores.curves}).items():
             decision = tried.plan(self.allocate, curves)
-            tried.add(name, decision)
+            tried.add(name, decision, curves)
             if decision.plan.removed:
                 self._with_all_branches(tried, name, curves)
         if scores.variants and self.allocate.method == DynamicProgramming.name:
@@ -88,7 +95,7 @@ class Choose(AnalysisPass):
             decision = tried.plan(self.allocate.without_depth, curves)
         except InfeasibleBudgetError:  # only networks without some branches are small enough
             return
-        tried.add(f"{name} widths".lstrip(), decision)
+        tried.add(f"{name} widths".lstrip(), decision, curves)
 
     def _threshold(self, tried: _TriedPlans, scores: Scores) -> None:
         *_, (name, curves) = scores.variants.items()
@@ -96,18 +103,23 @@ class Choose(AnalysisPass):
             decision = tried.plan(replace(self.allocate, method=GlobalThreshold.name), curves)
         except InfeasibleBudgetError:  # of budgets that only just go together it may find no plan
             return
-        tried.add(f"{name} threshold", decision)
+        tried.add(f"{name} threshold", decision, curves)
 
     def _corrected(self, tried: _TriedPlans, scores: Scores) -> None:
+        failed = 0
         for number in range(1, ROUNDS + 1):
             curves = tried.corrected(scores.variants)
             if curves is None:
                 return
             decision = tried.plan(self.allocate, curves)
-            hopeless = decision.allocation.distortion > tried.lowest_error() - max(
-                LEAST_SHARE * tried.lowest_error(), LEAST_GAIN
+            lowest = tried.lowest_error()
+            hopeless = decision.allocation.distortion > lowest - max(
+                LEAST_SHARE * lowest, LEAST_GAIN
             )
-            if hopeless or not tried.add(f"corrected ({number})", decision):
+            if hopeless or not tried.add(f"corrected ({number})", decision, curves):
+                return
+            failed = failed + 1 if tried.lowest_error() == lowest else 0
+            if failed == PATIENCE:
                 return
 
 
@@ -120,6 +132,7 @@ class _TriedPlans:
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
         self._best: tuple[Decision, Repaired] | None = None
+        self._lead: Curves = {}
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
         """Make a plan from distortion curves."""
@@ -127,18 +140,28 @@ class _TriedPlans:
         known = quiet.knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
-    def add(self, name: str, decision: Decision) -> bool:
-        """Repair a plan and note its error; return False if it was tried before."""
-        if decision.plan in self._plans:
+    def add(self, name: str, decision: Decision, curves: Curves) -> bool:
+        """Repair the plan of some curves and note its error; return False if it was tried before, or is hopeless."""
+        if decision.plan in self._plans or self._is_hopeless(decision.plan):
             return False
         cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
         stage = f"choose {name}".rstrip()
         repaired = repair(self._observations, cut, fitted=self._fitted, stage=stage)
         if self._best is None or repaired.error < self.lowest_error():
-            self._best = decision, repaired
+            self._best, self._lead = (decision, repaired), curves
         self._plans.append(decision.plan)
         self._errors[name] = repaired.error
         return True
+
+    def _is_hopeless(self, plan: Plan) -> bool:
+        """Whether the curves that led to the best plan so far expect far more distortion of this one."""
+        if self._best is None:
+            return False
+        expected, least = (
+            sum(distortions(self._observations.analysis, self._lead, each))
+            for each in (plan, self._best[0].plan)
+        )
+        return expected > HOPELESS * least
 
     def lowest_error(self) -> float:
         """Return the lowest error of a repaired network so far."""

@@ -195,3 +195,28 @@ def test_where_only_a_network_without_some_branches_is_small_enough_no_other_is_
     result = compress(net, (images[:2],), params=share, depth=True, calibration=[images])
     assert result.plan.removed
     assert not any("widths" in note for note in result.report.notes)
+
+
+@pytest.mark.parametrize(("off", "tried"), [(1.0, True), (8.0, False), (50.0, False)])
+def test_plans_that_the_best_curves_call_far_worse_are_not_repaired(
+    off: float, monkeypatch: pytest.MonkeyPatch, *, tried: bool
+) -> None:
+    """The second variant takes two groups for ``off`` times as costly as they are."""
+    monkeypatch.setattr(choose, "HOPELESS", 1.3)
+    world = World(monkeypatch, (1.0,) * GROUPS, (off, 1.0, 1.3, 1.0, off))
+    note = world.decide().notes[-1]
+    assert "(0 " in note
+    assert (", 1 1." in note) == tried
+
+
+def test_corrections_end_when_two_in_a_row_are_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, errors = World(monkeypatch, *OFF), iter([1.0, 1.1, 1.2, *range(2, 99)])
+
+    def repair(*_: object, **more: Any) -> Repaired:
+        return Repaired({}, float(next(errors)), ())
+
+    monkeypatch.setattr(choose, "repair", repair)
+    monkeypatch.setattr(choose, "LEAST_GAIN", -9.0)  # all promise enough
+    monkeypatch.setattr(choose, "LEAST_SHARE", -9.0)
+    note = world.decide().notes[-1]
+    assert note.count("corrected") <= choose.PATIENCE
