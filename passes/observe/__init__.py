@@ -8,7 +8,7 @@ weights can then be changed. Criteria and recovery build on both.
 from __future__ import annotations
 
 from .layers import Layer, as_matrix, from_matrix, kept_channels, regression_sizes, weights_left_out
-from .moments import Moments, input_moments, row_sum
+from .moments import Moments, input_moments
 from .observations import Observations, Record
 from .patches import input_rows, output_rows
 from .refit_targets import Target, combined_scale_and_shift, set_weights
@@ -31,7 +31,6 @@ __all__ = [
     "kept_channels",
     "output_rows",
     "regression_sizes",
-    "row_sum",
     "set_weights",
     "view_of",
     "weights_left_out",

@@ -16,7 +16,7 @@ from .find_layers import find_layers
 from .layers import Layer, regression_sizes, tied
 from .patches import input_rows, sample_rows
 
-__all__ = ["WIDEST", "Listener", "Moments", "input_moments", "row_sum"]
+__all__ = ["WIDEST", "Listener", "Moments", "input_moments"]
 
 WIDEST = 5000
 """Most inputs of a layer whose moments are kept: the Gram matrix of 5,000 takes 200 MB."""
@@ -54,10 +54,10 @@ class Moments:
         """
         count = x.shape[1]
         if centred:
-            return cls((x.transpose(1, 2) @ x).double(), row_sum(x).double(), float(count))
-        middle = row_sum(x)[:, None] / max(count, 1)
+            return cls((x.transpose(1, 2) @ x).double(), x.sum(1).double(), float(count))
+        middle = x.sum(1, keepdim=True) / max(count, 1)
         x, centre = x - middle, middle[:, 0].double()
-        rest = row_sum(x).double()
+        rest = x.sum(1).double()
         half = rest + centre * count / 2
         gram = (x.transpose(1, 2) @ x).double()
         gram.baddbmm_(torch.stack([centre, half], 2), torch.stack([half, centre], 1))
@@ -114,11 +114,6 @@ def input_moments(
             listener.number = number
             run(listener, batch)
     return listener.sums
-
-
-def row_sum(x: Tensor) -> Tensor:
-    """Sum rows ``[groups, rows, u]`` to ``[groups, u]``: in their own dtype, since float64 takes ten times as long."""
-    return x.transpose(0, 1).flatten(1).sum(0).view(len(x), -1)
 
 
 class Listener(fx.Interpreter):

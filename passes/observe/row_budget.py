@@ -21,11 +21,11 @@ ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
 FEWEST, ROWS_PER_UNKNOWN = 16, 64
 """Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown."""
 
-ROOM = 2**28
-"""Most numbers that the inputs of one weight's rows hold: 1 GiB in float32."""
+ROOM = 2**27
+"""Most numbers that the inputs of one weight's rows hold: 512 MiB in float32."""
 
-TARGETS = 2**30
-"""Most numbers that the targets of all layers' rows hold, since they are kept: 4 GiB in float32."""
+TARGETS = 2**28
+"""Most numbers that the targets of all layers' rows hold, since they are kept: 1 GiB in float32."""
 
 
 def rows_per_batch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -20,6 +21,9 @@ from .weight_views import base_of, part_of
 
 __all__ = ["StagedRun"]
 
+MOST_LATE = 16
+"""Most calls whose values are computed anew each time in place of being held."""
+
 
 class StagedRun:
     """A graph that is run in stages on all batches, and holds the values that the rest still needs.
@@ -32,6 +36,8 @@ class StagedRun:
         module: an unlifted graph; it isn't changed.
         batches: flat inputs of each batch.
         tensors: values in place of the stored tensors, by name. May be changed between stages.
+        room: bytes of values to hold. What would take more, and more than what it is computed from, is
+            computed anew whenever it is asked for, by a few calls at most.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class StagedRun:
         module: fx.GraphModule,
         batches: Sequence[Sequence[Any]],
         tensors: Mapping[str, torch.Tensor] | None = None,
+        room: float = math.inf,
     ) -> None:
         self.tensors: dict[str, torch.Tensor] = {
             name: tensor.detach() for name, tensor in state(module).items()
@@ -47,6 +54,8 @@ class StagedRun:
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
         self._done: set[fx.Node] = set()
+        self._room = room
+        self._late: list[fx.Node] = []
         self._computed = constant_calls(module, larger=True)
         self._known: dict[fx.Node, Any] = {}
         device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
@@ -93,7 +102,14 @@ class StagedRun:
 
     def values(self, node: fx.Node) -> list[Any]:
         """Return a node's value in each batch. Only values that are still needed are there."""
-        return [self._value(values, node) for values in self._values]
+        return [self.at(place, [node])[0] for place in range(len(self._values))]
+
+    def at(self, place: int, nodes: Sequence[fx.Node]) -> list[Any]:
+        """Return the values of nodes in the batch at one place. Only values that are still needed are there."""
+        values = self._values[place]
+        if any(node not in values for node in nodes) and self._late:
+            values = self._with_late(values, self._late)
+        return [self._value(values, node) for node in nodes]
 
     def constant(self, node: fx.Node) -> Any:
         """Return the value of a stored tensor, or of a call on stored tensors alone."""
@@ -124,6 +140,7 @@ class StagedRun:
 
     def fork(self) -> StagedRun:
         """Return a second run at the same stage, which shares no memory with this one."""
+        self._settle()
         twin = copy.copy(self)
         twin.tensors, twin._known, twin._done = (
             dict(self.tensors),
@@ -140,7 +157,7 @@ class StagedRun:
             module: the other graph.
             copies: node of this graph -> node of the other graph with the same value.
         """
-        twin, values = StagedRun(module, []), self.fork()._values
+        twin, values = StagedRun(module, [], room=self._room), self.fork()._values
         twin._done = {copies[node] for node in self._done if node in copies}
         twin._values = [
             {copies[node]: value for node, value in each.items() if node in copies}
@@ -151,6 +168,7 @@ class StagedRun:
     def outputs(self) -> list[list[Any]]:
         """Run the rest, and return the flat outputs of each batch."""
         self.advance()
+        self._settle()
         (result,) = self._nodes[-1].args
         return [
             pytree.tree_leaves(fx.map_arg(result, partial(self._value, values)))
@@ -158,23 +176,56 @@ class StagedRun:
         ]
 
     def _run(self, nodes: Sequence[fx.Node]) -> None:
-        """Run nodes on all batches, and drop values that no other node needs any more."""
+        """Run nodes on all batches, and drop values that no other node needs any more; or leave it for later."""
         calls = [n for n in nodes if n.op == "call_function" and n not in self._computed]
         self._done.update(n for n in nodes if n.op != "output")
+        self._late = [*self._late, *calls]
+        if not self._is_too_much():
+            self._settle()
+
+    def _is_too_much(self) -> bool:
+        """Whether the values after the late calls would take more room than there is, and than those before."""
+        if math.isinf(self._room) or not 0 < len(self._late) <= MOST_LATE or not self._values:
+            return False
+        if any(map(writes, self._late)):  # done twice, it would be another value
+            return False
+        before = self._values[0]
+        size = _bytes(self._with_late(before, self._late))
+        return size * len(self._values) > self._room and size > _bytes(before)
+
+    def _settle(self) -> None:
+        """Run the late calls on all batches, and hold their values."""
+        late, self._late = self._late, []
+        if late:
+            for place, values in enumerate(self._values):
+                self._values[place] = self._with_late(values, late)
+
+    def _with_late(
+        self, values: dict[fx.Node, Any], calls: Sequence[fx.Node]
+    ) -> dict[fx.Node, Any]:
+        """Return the values of a batch after some calls, without those that no other node needs any more."""
+        values = dict(values)
         last = {value: node for node in calls for value in node.all_input_nodes}
         over: dict[fx.Node, list[fx.Node]] = {}
         for value, node in last.items():
             if all(user in self._done for user in value.users):
                 over.setdefault(node, []).append(value)
         with torch.no_grad():
-            for values in self._values:
-                for node in calls:
-                    values[node] = evaluate(node, partial(self._value, values))
-                    for value in over.get(node, ()):
-                        values.pop(value, None)
+            for node in calls:
+                values[node] = evaluate(node, partial(self._value, values))
+                for value in over.get(node, ()):
+                    values.pop(value, None)
+        return values
 
     def _value(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
         return values[node] if node in values else self.constant(node)
+
+
+def _bytes(values: Mapping[fx.Node, Any]) -> int:
+    """Return the bytes that the tensors among some values take."""
+    return sum(
+        x.nbytes for x in pytree.tree_leaves(list(values.values())) if isinstance(x, torch.Tensor)
+    )
 
 
 def _depends_on_order(node: fx.Node) -> bool:

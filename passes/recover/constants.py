@@ -58,7 +58,7 @@ def refit_constant(
         aims = observations.record.targets[layer, number][:, channels].double()
         if base is not None:
             rows_of = observations.record.rows[layer, number]
-            aims = aims - output_rows(layer, run.values(base)[place], rows_of)
+            aims = aims - output_rows(layer, run.at(place, [base])[0], rows_of)
         summed += aims.sum(0).cpu()
         count += len(aims)
     mean = sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)

@@ -27,7 +27,6 @@ from graphprune.passes.observe import (
     input_rows,
     kept_channels,
     output_rows,
-    row_sum,
     set_weights,
 )
 from graphprune.passes.observe.distributed import sum_over_processes
@@ -41,6 +40,10 @@ __all__ = ["Repaired", "repair"]
 
 SMALLEST_SCALE = 1e-6
 """Least BatchNorm scale of a channel that is refitted; below, its weights don't matter and stay."""
+
+
+ROOM = 2**28
+"""Bytes of values inside the network that are held between the refits: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def repair(
     module, copies = cut.module, cut.copies
     fitted = observations.fitted if fitted is None else fitted
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
-    run = StagedRun(module, [observations.batches[b] for b in used], tensors)
+    run = StagedRun(module, [observations.batches[b] for b in used], tensors, room=ROOM)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[e.node] for e in observations.layers if cut.left.computed(e.node)}
@@ -147,8 +150,7 @@ class _Problem:
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
         free = layer.bias is not None or affine is not None
         rows = {
-            number: [self._rows(each, place, number, groups) for each in self.tie]
-            for place, number in enumerate(self.numbers)
+            number: self._rows(place, number, groups) for place, number in enumerate(self.numbers)
         }
         every = list(chain(*rows.values()))
         start, level = (
@@ -182,17 +184,19 @@ class _Problem:
             self._store(fit, weight, bias, scale, shift)
         return fit
 
-    def _rows(self, layer: Layer, place: int, number: int, groups: int) -> Rows:
-        record, target = self.observations.record, self.observations.targets[layer]
-        rows = record.rows[layer, number]
-        value = self.run.values(self.copies[layer.value])[place]
-        inputs = input_rows(layer, value, rows, groups)
-        aims = record.targets[layer, number][:, self.channels]
-        base = torch.zeros_like(aims)
-        if target.other is not None:
-            other = self.run.values(self.copies[target.other])[place]
-            base = output_rows(layer, other, rows)
-        return Rows(inputs, _grouped(aims, groups), _grouped(base, groups))
+    def _rows(self, place: int, number: int, groups: int) -> list[Rows]:
+        """Return the rows of each call in one batch."""
+        record, needed, found = self.observations.record, self.needed(), list[Rows]()
+        values = dict(zip(needed, self.run.at(place, needed), strict=True))
+        for layer in self.tie:
+            rows, other = record.rows[layer, number], self.observations.targets[layer].other
+            inputs = input_rows(layer, values[self.copies[layer.value]], rows, groups)
+            aims = record.targets[layer, number][:, self.channels]
+            base = torch.zeros_like(aims)
+            if other is not None:
+                base = output_rows(layer, values[self.copies[other]], rows)
+            found.append(Rows(inputs, _grouped(aims, groups), _grouped(base, groups)))
+        return found
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
         """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""
@@ -216,7 +220,7 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
     """
     summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
     for each in rows:
-        summed += row_sum(each.inputs)
+        summed += each.inputs.sum(1)
         count += each.inputs.shape[1]
     middle = (sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)).float()
     for each in rows:

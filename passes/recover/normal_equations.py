@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from graphprune.passes.observe import Moments, row_sum
+from graphprune.passes.observe import Moments
 from graphprune.passes.observe.distributed import gather_over_processes, sum_over_processes
 
 __all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
@@ -103,7 +103,7 @@ class _ByInput:
         for each in rows:
             aim = each.targets - each.base
             cross += aim.transpose(1, 2) @ each.inputs
-            summed += row_sum(aim)
+            summed += aim.sum(1)
         return sum_over_processes(cross) / self.count, sum_over_processes(summed) / self.count
 
     def solve(

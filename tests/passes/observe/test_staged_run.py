@@ -63,3 +63,51 @@ def test_what_is_reached_ahead_waits_for_what_others_write(*, writing: bool) -> 
     assert not run.reach([last.node], [last.node])
     assert run.reach([last.value], [first.node, last.node]) is not writing
     torch.testing.assert_close(run.outputs()[0][0], net(*inputs))
+
+
+class Wide(nn.Module):
+    """Large values between small ones; one of them is written into."""
+
+    def __init__(self, *, writing: bool = False) -> None:
+        super().__init__()
+        self.up, self.side, self.down = nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 4)
+        self.writing = writing
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x)
+        y = torch.relu_(y) if self.writing else torch.relu(y)
+        return self.down(self.side(y) + y) + x
+
+
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize("room", [0, 2000, 1 << 30])
+def test_large_values_may_be_computed_anew_in_place_of_being_held(
+    room: int, *, writing: bool
+) -> None:
+    torch.manual_seed(0)
+    net, batches = Wide(writing=writing), [(torch.randn(5, 4),) for _ in range(3)]
+    module = analyse(trace(net, batches[0])).module
+    plain, frugal = StagedRun(module, batches), StagedRun(module, batches, room=room)
+    _, side, down = find_layers(module)
+    for layer in (side, down):
+        for run in (plain, frugal):
+            run.advance(layer.node)
+        torch.testing.assert_close(frugal.values(layer.value), plain.values(layer.value))
+        held = sum(x.nbytes for values in frugal._values for x in values.values())
+        assert held <= room + 5 * 4 * 4 * 3 or writing, "no more than the input"
+    torch.testing.assert_close(frugal.fork().outputs(), plain.outputs())
+    torch.testing.assert_close(frugal.outputs(), plain.outputs())
+
+
+def test_what_is_computed_anew_has_the_weights_of_now() -> None:
+    torch.manual_seed(0)
+    net, x = Wide(), torch.randn(5, 4)
+    module = analyse(trace(net, (x,))).module
+    run = StagedRun(module, [(x,)], room=0)
+    up, side, _ = find_layers(module)
+    run.advance(up.node)
+    run.set_constant(up.weight, torch.zeros(64, 4))
+    run.advance(side.node)
+    want = torch.relu(net.up.bias).expand(5, -1)
+    torch.testing.assert_close(run.values(side.value)[0], want)
+    torch.testing.assert_close(run.at(0, [side.value])[0], want)

@@ -12,7 +12,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import repair, ridge
+from graphprune.passes.recover import least_squares, repair, ridge
 from graphprune.passes.score.obs import eliminate_backwards, find_readers
 from graphprune.report.text import recovered
 from tests.nets import HELD, NETS
@@ -282,3 +282,18 @@ def test_a_large_mean_costs_no_accuracy() -> None:
         for offset in (0.0, 3e3)
     ]
     assert after[1] == pytest.approx(after[0], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["NormedResidual", "HeadsAndGroups"])
+def test_values_that_are_not_held_change_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = observed(name)
+    cut = Cut.keeping(
+        seen.analysis, {g.id: range(max(1, g.width // 2)) for g in seen.analysis.groups}
+    )
+    held = repair(seen, cut)
+    monkeypatch.setattr(least_squares, "ROOM", 0)
+    anew = repair(seen, cut)
+    assert anew.error == pytest.approx(held.error, rel=1e-4)
+    torch.testing.assert_close(dict(anew.tensors), dict(held.tensors), rtol=1e-3, atol=1e-4)
