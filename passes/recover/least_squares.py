@@ -229,5 +229,5 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:
-    """Reshape rows ``[n, g * o]`` to ``[g, n, o]``."""
-    return rows.reshape(len(rows), groups, -1).transpose(0, 1)
+    """Copy rows ``[n, g * o]`` to ``[g, n, o]``: each product with a view of that shape would copy it again."""
+    return rows.reshape(len(rows), groups, -1).transpose(0, 1).contiguous()
