@@ -119,7 +119,7 @@ def _split_runs(call: Call, dim: int) -> Result:
 
     if layout[dim].shape[1]:
         call.replace(make)
-        call.facts.equal_runs = tuple(runs) if call.node.target in _EVEN else ()
+        call.facts.runs, call.facts.equal_runs = tuple(runs), call.node.target in _EVEN
     return [with_axis(layout, dim, run) for run in runs]
 
 
@@ -189,6 +189,7 @@ def pick_rows(call: Call, dim: int, rows: NDArray[np.int64]) -> Layout:
 
     if axis.shape[1]:
         call.replace(make)
+        call.facts.runs = (chosen,)
     return with_axis(layout, dim, chosen)
 
 

@@ -99,7 +99,8 @@ class Facts:
         rewrites: argument -> its value in a cut program.
         scales: argument, or ``""`` for the result -> what it is multiplied by in a cut program.
         replacement: what a cut program calls instead.
-        equal_runs: the rows of each run, where the operator splits an axis of any length into equal runs.
+        runs: the rows of each part, where the call takes parts out of one axis.
+        equal_runs: whether the operator splits an axis of any length into equal runs.
         loud: axes of the result of which zero rows of parameters may leave other rows than zero; all others
             are quiet. ``None``: nothing is known, any axis may be loud.
         needed_whole: axes that a call on stored tensors needs whole.
@@ -116,7 +117,8 @@ class Facts:
     rewrites: dict[str, Callable[[Kept], Any]] = field(default_factory=dict)
     scales: dict[str, Callable[[Kept], float]] = field(default_factory=dict)
     replacement: Callable[[Kept], tuple[Any, dict[str, Any]] | None] | None = None
-    equal_runs: tuple[Axis, ...] = ()
+    runs: tuple[Axis, ...] = ()
+    equal_runs: bool = False
     loud: tuple[Axis, ...] | None = None
     needed_whole: list[Axis] = field(default_factory=list)
     mixes: bool = False

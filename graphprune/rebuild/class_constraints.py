@@ -2,7 +2,8 @@
 
 Channels of some groups are removed, of all at first; where the class then doesn't compute what the cut graph does,
 groups are tried by kind (``group_kinds.py``), each half by itself, until single kinds are left. Of these, some go if
-they keep equally many channels, as the queries and the values of attention whose code knows one size of a head.
+they keep equally many channels, as the queries and the values of attention whose code knows one size of a head, or
+equal shares, as the parts of an axis that the code splits by lengths which it computes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.equal_splits import equal_splits
+from graphprune.analysis.equal_splits import equal_splits, split_together
 from graphprune.pipeline import RunFact
 
-from .class_trials import ClassTrials
+from .class_trials import ClassTrials, shared_parts
 from .group_kinds import Unit, unit_kinds
 from .rebuild import ClassComparison
 
@@ -33,7 +34,8 @@ class ClassConstraints(RunFact):
     """Constraints that the code of a class puts on the widths of groups.
 
     Attributes:
-        firsts: for each group the lowest number of those that have to keep equally many channels.
+        firsts: for each group the lowest number of those that have to keep equal shares of their channels; of groups
+            of one width these are equally many.
         whole: ids of the groups that have to stay whole.
         branches: numbers of the groups that lead a branch without which the code can run. Where branches go, a
             group may be gone though it has to be whole otherwise.
@@ -106,6 +108,10 @@ def _free(analysis: Analysis, kinds: Sequence[_Kind], succeeds: _Succeeds) -> li
     """Find the kinds, or parts of them, with which trials succeed, and those that go if they are tied."""
     free = _succeeding(kinds, succeeds)
     going = {unit for kind in free for unit in kind}
+    if parts := _succeeding(_split_together(analysis, kinds, going), succeeds):
+        taken = {number for kind in parts for unit in kind for number in unit}
+        free = [k for kind in free if (k := [u for u in kind if taken.isdisjoint(u)])] + parts
+        going |= {unit for kind in kinds for unit in kind if not taken.isdisjoint(unit)}
     left = [k for kind in kinds if (k := [unit for unit in kind if unit not in going])]
     free += _joined(analysis, left, succeeds)
     if succeeds(_flat(free)):
@@ -114,6 +120,19 @@ def _free(analysis: Analysis, kinds: Sequence[_Kind], succeeds: _Succeeds) -> li
     for kind in free:
         together += [kind] if succeeds(_flat([*together, kind])) else []
     return together
+
+
+def _split_together(analysis: Analysis, kinds: Sequence[_Kind], going: set[Unit]) -> list[_Kind]:
+    """Join units that are parts of one axis, where one of them failed; those of the same kinds are one kind."""
+    kind_of = {number: i for i, kind in enumerate(kinds) for unit in kind for number in unit}
+    unit_of = {number: unit for kind in kinds for unit in kind for number in unit}
+    joined: dict[tuple[int, ...], _Kind] = {}
+    for parts in split_together(analysis):
+        units = {unit_of[number] for number in parts if number in unit_of}
+        together = tuple(sorted(number for unit in units for number in unit))
+        if len(units) > 1 and not units <= going and shared_parts(analysis, together) > 1:
+            joined.setdefault(tuple(kind_of[n] for n in together), []).append(together)
+    return list(joined.values())
 
 
 def _succeeding(kinds: Sequence[_Kind], succeeds: _Succeeds) -> list[_Kind]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from .shrink_module import followings, shrink_module
 if TYPE_CHECKING:
     from .group_kinds import Unit
 
-__all__ = ["ClassTrials"]
+__all__ = ["ClassTrials", "shared_parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ClassTrials:
 
     Args:
         comparison: of the module with cut graphs.
-        units: groups that are tried, each with those that keep as many channels.
+        units: groups that are tried, each with those that keep as many channels, or equal shares.
         tell: called with the number of each trial.
     """
 
@@ -125,10 +126,13 @@ class ClassTrials:
         """Make the cut of a trial; ``None`` if the class computes a weight that the cut stores."""
         keep: dict[str, Any] = {}
         for unit in units:
+            parts = shared_parts(self.analysis, unit)
+            step = self.analysis.groups[min(unit)].width // parts
+            left = min(max(round(counts[min(unit)] / step), 1), parts)
             for number in unit:
                 group = self.analysis.groups[number]
                 order = np.random.default_rng(number).permutation(group.width)
-                keep[group.id] = np.sort(order[: counts[min(unit)]])
+                keep[group.id] = np.sort(order[: left * (group.width // parts)])
         cut = Cut.keeping(self.analysis, keep)
         return None if stored_weights(self._comparison.model, cut) is None else cut
 
@@ -186,6 +190,11 @@ def _is_large(comparison: ClassComparison) -> bool:
     analysis = comparison.analysis
     stored = sum(tensor.numel() for tensor in analysis.tensors.values())
     return max(analysis.dense_macs, stored) > LARGE
+
+
+def shared_parts(analysis: Analysis, unit: Unit) -> int:
+    """Count the equal parts of which all groups of a unit consist; of groups of one width, their channels."""
+    return math.gcd(*(analysis.groups[number].width for number in unit))
 
 
 def _counts(analysis: Analysis, units: Sequence[Unit], number: int) -> dict[int, int]:

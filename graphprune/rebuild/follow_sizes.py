@@ -89,7 +89,7 @@ def size_edits(
                 floats[0]
             ]  # its epsilon is that of its dtype, which the graph spells out
             edits[path, "eps"] = next(iter(became)) if len(became) == 1 else floats[0]
-        own = not type(module).__module__.startswith("torch.")
+        own = not type(module).__module__.startswith("torch.") or type(module) is nn.Unflatten
         for name, value in vars(module).items():
             if name in _OF_EVERY_MODULE:
                 continue
@@ -198,9 +198,7 @@ def _changes(cut: Cut, absorbed: AbsorbedScales, *, strict: bool) -> Mapping[str
             _add_staying(
                 changes, before, {n: value(cut.kept) for n, value in facts.rewrites.items()}
             )
-        for name, new in replaced[1].items() if replaced else ():
-            _add_list(changes, before.get(name), new)
-        stated = {x for x in pytree.tree_leaves(before) if type(x) is int} if replaced else set()
+        stated = _add_replaced(changes, cut, before, replaced[1]) if replaced else set[int]()
         for axis in axes_of(cut.analysis.layouts.get(node)):
             if not axis.shape[1]:
                 continue
@@ -220,6 +218,38 @@ def _add_staying(changes: Changes, before: Mapping[str, Any], after: Mapping[str
         for old, new in zip(olds, news, strict=False):
             if type(old) is int and old == new:
                 changes.passed[old].add(old)
+
+
+def _add_replaced(
+    changes: Changes, cut: Cut, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> set[int]:
+    """Add what the arguments of a call become of which a cut program makes another one.
+
+    Returns:
+        Numbers among the arguments that may be sizes of parts which are split off.
+    """
+    for name, new in after.items():
+        _add_list(changes, before.get(name), new)
+    _add_bounds(changes, cut, before, after)
+    others = {name: value for name, value in before.items() if type(after.get(name)) is not int}
+    return {x for x in pytree.tree_leaves(others) if type(x) is int}
+
+
+def _add_bounds(
+    changes: Changes, cut: Cut, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Add the bounds of a slice, which may be other numbers than its size: ``x[:, n:]``, ``x[:, -n:]``."""
+    layout = cut.analysis.layouts.get(before["self"])
+    if "start" not in after or not isinstance(layout, tuple):
+        return
+    axis = layout[after["dim"]]
+    left = int(cut.kept(axis).sum())
+    for name in ("start", "end"):
+        old, new = before.get(name), after[name]
+        if type(old) is int and 0 < old <= len(axis):
+            changes.passed[old].add(new)
+        elif type(old) is int and -len(axis) <= old < 0:
+            changes.passed[-old].add(left - new)
 
 
 def _add_list(changes: Changes, old: Any, new: Any) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Unit", "unit_kinds"]
 
 Unit = tuple[int, ...]
-"""Numbers of groups that keep equally many channels."""
+"""Numbers of groups that keep equal shares of their channels; of groups of one width, equally many."""
 
 
 def unit_kinds(analysis: Analysis, units: Sequence[Unit]) -> list[list[Unit]]:

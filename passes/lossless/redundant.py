@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -101,12 +102,16 @@ def capped(
         return list(widths)
     least = [g.width - len(found.channels.get(g.id, ())) for g in analysis.groups]
     tops = [
-        max(n for n, c in zip(least, equal.classes, strict=True) if c == number)
+        max(
+            math.ceil(n / step)
+            for n, step, c in zip(least, equal.steps, equal.classes, strict=True)
+            if c == number
+        )
         for number in range(len(equal.firsts))
     ]
     return [
-        w[: int(np.searchsorted(w, tops[c])) + 1]
-        for w, c in zip(widths, equal.classes, strict=True)
+        w[: int(np.searchsorted(w, tops[c] * step)) + 1]
+        for w, step, c in zip(widths, equal.steps, equal.classes, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune.analysis.equal_splits import equal_splits
+from graphprune.analysis.equal_splits import equal_splits, split_together
 from tests import nets
 from tests.analysis.helpers import analysed
 
@@ -51,3 +51,17 @@ def test_without_a_split_into_groups_each_is_by_itself(name: str) -> None:
     """The halves of ``ChunkGate`` are channels of one group, which go together anyway."""
     analysis = analysed(nets.NETS[name]())
     assert equal_splits(analysis) == tuple(range(len(analysis.groups)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Chunked", [("a", "a#2")]),
+        ("UnevenSplit", [("a", "a#2")]),
+        ("SqueezeExcite", []),
+    ],
+)
+def test_groups_that_are_split_off_one_axis(name: str, expected: list[tuple[str, ...]]) -> None:
+    analysis = analysed(nets.NETS[name]())
+    ids = [group.id for group in analysis.groups]
+    assert [tuple(ids[n] for n in each) for each in split_together(analysis)] == expected

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils import _pytree as pytree
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
@@ -15,6 +16,8 @@ from graphprune.errors import (
 )
 from graphprune.ir.trace import trace
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
+
+from .split_nets import NETS, PARTS, inputs
 
 
 class Stating(nn.MultiheadAttention):
@@ -180,3 +183,46 @@ def test_a_class_that_is_another_network_is_refused_at_once() -> None:
     with pytest.raises(OptionError, match="before anything is cut") as caught:
         class_constraints(net, program, analysis)
     assert caught.value.options == ("keep_class",)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_classes_that_take_the_parts_of_an_axis_come_back_and_train(name: str) -> None:
+    torch.manual_seed(0)
+    net, x = NETS[name]().eval(), inputs(name)
+    _, found = constrained(net, *x)
+    assert not found.whole & set(PARTS[name])
+    result = gp.compress(net, x, flops=0.3)
+    assert type(result.model) is type(net), result.report.eager["reason"]
+    cut = {group.id for group in result.report.groups if group.after < group.before}
+    assert cut & set(PARTS[name])
+    other = gp.apply(result.plan, net, x)
+    other.load_state_dict(result.model.state_dict())
+    model = result.model.eval()
+    outputs = [pytree.tree_leaves(each(*x)) for each in (model, other.eval())]
+    assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+    sum(y.square().mean() for y in outputs[0]).backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
+
+
+class Literal(nn.Module):
+    """Splits by a length that is written in the code, which only the last part can fall short of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 16), nn.Linear(8, 6), nn.Linear(8, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, two = self.a(x).relu().split(8, 1)
+        return self.b(one) + self.c(two)
+
+
+def test_the_last_part_may_be_shorter_where_the_length_is_written_in_the_code() -> None:
+    _, found = constrained(Literal(), torch.randn(2, 4))
+    assert found.whole == {"a"}
+
+
+def test_parts_of_unlike_sizes_keep_their_proportions() -> None:
+    torch.manual_seed(0)
+    result = gp.compress(NETS["shares"]().eval(), inputs("shares"), flops=0.3)
+    left = {group.id: group.after for group in result.report.groups}
+    assert left["a"] == 2 * left["a#2"] == 2 * left["a#3"] < 12
