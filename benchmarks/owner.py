@@ -163,8 +163,10 @@ def child(name: str, options: Sequence[str], seconds: int) -> dict[str, Any]:
         if line.startswith("{"):
             row |= json.loads(line)
     if done.returncode:
-        lines = [line for line in done.stderr.strip().splitlines() if line and line[0] != " "]
-        row["error"] = (lines[-1] if lines else f"exit {done.returncode}")[:160]
+        lines = done.stderr.strip().splitlines()
+        frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+        said = [line for line in lines[frames[-1] if frames else 0 :] if line and line[0] != " "]
+        row["error"] = (said[0] if said else f"exit {done.returncode}")[:160]
     return row
 
 

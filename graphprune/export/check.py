@@ -31,7 +31,9 @@ from .unsaturated import has_sigmoid, unsaturated, unsaturated_onnx
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ONNX_TOLERANCE", "OnnxCheck", "check_onnx", "onnx_tolerance", "run_onnx"]
+__all__ = [
+    "ONNX_TOLERANCE", "OnnxCheck", "OnnxDifferenceError", "check_onnx", "onnx_tolerance", "run_onnx",
+]  # fmt: skip
 
 ONNX_TOLERANCE = 1e-4
 """Largest relative error in float32: two backends that sum in another order differ by 1e-7 to 1e-5
@@ -112,7 +114,7 @@ def check_onnx(
     pair = _Pair(session(model), graph, least)
     try:
         return pair.check(program, seed)
-    except _DifferenceError:
+    except OnnxDifferenceError:
         if not has_sigmoid(graph.graph):
             raise
         # Far in its tail no digit of onnxruntime's sigmoid is right: without it, the rest must be.
@@ -120,7 +122,7 @@ def check_onnx(
         return replace(pair, floor=1.0).check(program, seed)
 
 
-class _DifferenceError(ExportError):
+class OnnxDifferenceError(ExportError):
     """The model computes something else."""
 
 
@@ -164,7 +166,7 @@ class _Pair:
             if ROUNDING * tried[-1].rounding <= MOST_TOLERANCE:
                 break  # these inputs decide it
         best = min(tried, key=lambda check: check.excess)
-        raise _DifferenceError(
+        raise OnnxDifferenceError(
             f"the ONNX model differs from PyTorch by {best.max_error:.1e} "
             f"(tolerance {best.tolerance:.0e})",
             hint=_advice(best, self.least),

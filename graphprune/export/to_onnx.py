@@ -6,11 +6,8 @@ computes is checked in ``check.py``.
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +18,7 @@ from graphprune.errors import ExportError, innermost
 from graphprune.ir.program import dynamic_dims
 from graphprune.ir.program import input_names as program_inputs
 
+from .convert import convert
 from .opset import OLDEST_WRITTEN, lowered
 
 if TYPE_CHECKING:
@@ -34,9 +32,6 @@ MAX_BYTES = 2**31 - 2**24
 _OUTPUT = "graphprune.output."
 """Prefix of the outputs' names while a model is converted; no operator has it."""
 
-# The exporter logs what it can't know matters: torchvision is absent, a version is converted.
-_LOGGERS = ("torch.onnx", "onnxscript")
-
 
 def to_onnx(
     program: ExportedProgram,
@@ -45,6 +40,7 @@ def to_onnx(
     output_names: Sequence[str],
     opset: int | None = None,
     dims: Mapping[tuple[int, int], str] | None = None,
+    optimised: bool = True,
 ) -> onnx.ModelProto:
     """Convert a program to ONNX.
 
@@ -54,6 +50,7 @@ def to_onnx(
         output_names: names of the outputs, flattened.
         opset: version of the ONNX operator set; by default the one torch.onnx prefers.
         dims: (input, axis) -> name of a dynamic dimension.
+        optimised: whether the exporter may simplify what it wrote.
 
     Returns:
         A model that ``onnx.checker`` accepts, with weights inside. Without a name for it, the
@@ -68,26 +65,8 @@ def to_onnx(
     inputs = _of_tensors(input_names, signature.input_specs, InputKind.USER_INPUT)
     outputs = _of_tensors(output_names, signature.output_specs, OutputKind.USER_OUTPUT)
     outputs = _distinct(outputs, inputs)
-    try:
-        with _quiet():
-            converted = torch.onnx.export(
-                program,
-                (),
-                dynamo=True,
-                verbose=False,
-                opset_version=None if opset is None else max(opset, OLDEST_WRITTEN),
-                input_names=inputs,
-                output_names=[f"{_OUTPUT}{i}" for i in range(len(outputs))],
-            )
-    except torch.onnx.OnnxExporterError as failure:
-        raise ExportError(
-            f"torch.onnx can't convert this model: {innermost(failure)}",
-            hint="leave out the ONNX file, or replace the operator in the model",
-            options=("onnx",),
-        ) from failure
-    if converted is None:
-        raise ExportError("torch.onnx returned no model")
-    model = converted.model_proto
+    temporary = [f"{_OUTPUT}{i}" for i in range(len(outputs))]
+    model = convert(program, inputs, temporary, opset, optimised=optimised)
     _rename_outputs(model, outputs)
     _rename_dims(model, _dim_names(program, input_names, dims or {}))
     _drop_traces(model)
@@ -95,23 +74,6 @@ def to_onnx(
         model = lowered(model, opset)
     _check_model(model, inputs, outputs, opset)
     return model
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Suppress log lines and warnings that a user can't act on."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            # torch copies its own tree specification, which warns of its own deprecation.
-            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _check_size(program: ExportedProgram) -> None:

@@ -1,0 +1,128 @@
+"""Convert a program with torch.onnx, around what it gets wrong.
+
+It fails where it infers other strides for the result of an attention than torch.export did, on which a view depends.
+Its optimiser takes numbers below 1e-8 for zero, such as an epsilon that keeps a logarithm finite.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch.export import ExportedProgram
+
+from graphprune.errors import ExportError, innermost
+
+from .opset import OLDEST_WRITTEN
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["convert"]
+
+aten = torch.ops.aten
+
+# The exporter logs what it can't know matters: torchvision is absent, a version is converted.
+_LOGGERS = ("torch.onnx", "onnxscript")
+
+
+def convert(
+    program: ExportedProgram,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int | None,
+    *,
+    optimised: bool = True,
+) -> onnx.ModelProto:
+    """Convert a program to an ONNX model, which isn't checked.
+
+    Args:
+        program: it isn't changed.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+        opset: version of the operator set, if one is wanted.
+        optimised: whether the exporter may simplify what it wrote.
+
+    Raises:
+        ExportError: if torch.onnx fails.
+    """
+    try:
+        return _converted(program, inputs, outputs, opset, optimised=optimised)
+    except torch.onnx.OnnxExporterError as first:
+        failure = first
+    if any(map(_is_attention, program.graph.nodes)):
+        try:
+            laid_out = _with_contiguous_attention(program)
+            return _converted(laid_out, inputs, outputs, opset, optimised=optimised)
+        except torch.onnx.OnnxExporterError:
+            pass  # then it isn't that
+    raise ExportError(
+        f"torch.onnx can't convert this model: {innermost(failure)}",
+        hint="leave out the ONNX file, or replace the operator in the model",
+        options=("onnx",),
+    ) from failure
+
+
+def _converted(
+    program: ExportedProgram,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int | None,
+    *,
+    optimised: bool,
+) -> onnx.ModelProto:
+    with _quiet():
+        converted = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            verbose=False,
+            opset_version=None if opset is None else max(opset, OLDEST_WRITTEN),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            optimize=optimised,
+        )
+    if converted is None:
+        raise ExportError("torch.onnx returned no model")
+    return converted.model_proto
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Suppress log lines and warnings that a user can't act on."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # torch copies its own tree specification, which warns of its own deprecation.
+            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _is_attention(node: torch.fx.Node) -> bool:
+    return node.target is aten.scaled_dot_product_attention.default
+
+
+def _with_contiguous_attention(program: ExportedProgram) -> ExportedProgram:
+    """Copy a program, with the result of each attention laid out as a tensor usually is."""
+    with _quiet():
+        program = copy.deepcopy(program)
+    graph = program.graph
+    for node in filter(_is_attention, list(graph.nodes)):
+        with graph.inserting_after(node):
+            copied = graph.call_function(aten.clone.default, (node,))
+        copied.kwargs = {"memory_format": torch.contiguous_format}
+        copied.meta = {**node.meta, "val": node.meta["val"].contiguous()}
+        node.replace_all_uses_with(copied, lambda user, own=copied: user is not own)
+    program.graph_module.recompile()
+    return program
