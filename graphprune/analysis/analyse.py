@@ -117,6 +117,20 @@ class Analysis:
         return {name: tuple(nodes) for name, nodes in calls.items()}
 
     @cached_property
+    def unread(self) -> tuple[str, ...]:
+        """Parameters that no call of the program reads: for code that wasn't traced, such as a loss."""
+        read = {
+            id(self.tensors[str(node.target)])
+            for node in self.module.graph.nodes
+            if node.op == "get_attr" and node.users and str(node.target) in self.tensors
+        }
+        return tuple(
+            name
+            for name, tensor in self.tensors.items()
+            if isinstance(tensor, torch.nn.Parameter) and id(tensor) not in read
+        )
+
+    @cached_property
     def removable(self) -> Removable:
         """Which groups can lose all their channels, as whole branches, and why the others can't."""
         return find_removable(self)

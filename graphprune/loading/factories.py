@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,20 +42,23 @@ class _Name:
     options: Mapping[str, Any]
 
 
-def build(arch: str) -> torch.nn.Module:
+def build(arch: str, checkpoint: Any = None) -> torch.nn.Module:
     """Build the module that ``arch`` names.
 
     Args:
         arch: ``package.module:Class``, ``torchvision:resnet50``, ``timm:convnext_tiny`` or
             ``hf:DIR`` with a ``config.json``; literal arguments may follow, as in
             ``timm:resnet18(num_classes=10)``.
+        checkpoint: what a file holds whose weights are for the module. If the class can load checkpoints of
+            Lightning itself, it is built with the hyperparameters that one has; arguments in ``arch`` go before.
 
     Raises:
         LoadError: if there is no such thing, its library isn't installed, or it makes no module.
     """
     parsed = _parsed(arch)
     if parsed.library not in LIBRARIES:
-        made = resolve(f"{parsed.library}:{parsed.name}")(**parsed.options)
+        make_own = resolve(f"{parsed.library}:{parsed.name}")
+        made = make_own(**{**_hyperparameters(make_own, checkpoint), **parsed.options})
     else:
         library = import_library("transformers" if parsed.library == "hf" else parsed.library)
         make = {"hf": _of_transformers, "timm": _of_timm, "torchvision": _of_torchvision}
@@ -92,6 +96,19 @@ def _parsed(arch: str) -> _Name:
     if not colon or not library or not name:
         raise _malformed(arch)
     return _Name(library, name, options)
+
+
+def _hyperparameters(kind: Any, checkpoint: Any) -> dict[str, Any]:
+    """List the arguments of a Lightning module that a checkpoint has, as ``load_from_checkpoint`` takes them."""
+    content = checkpoint if isinstance(checkpoint, Mapping) else {}
+    saved = content.get("hyper_parameters")
+    if not isinstance(saved, Mapping) or not hasattr(kind, "load_from_checkpoint"):
+        return {}
+    parameters = inspect.signature(kind).parameters
+    any_names = {n for n, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD}
+    if (whole := str(content.get("hparams_name"))) in {*parameters} - {*saved} - any_names:
+        return {whole: saved}
+    return {str(name): x for name, x in saved.items() if any_names or name in parameters}
 
 
 def _malformed(arch: str) -> LoadError:
@@ -141,4 +158,9 @@ def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:
     if not library or library in LIBRARIES:
         return None
     make = getattr(importlib.import_module(library), "example_inputs", None)
-    return tuple(make()) if make is not None else None
+    if make is not None:
+        return tuple(make())
+    given = getattr(model, "example_input_array", None)  # as modules of Lightning have it
+    if isinstance(given, torch.Tensor):
+        return (given,)
+    return given if isinstance(given, tuple) else None

@@ -140,7 +140,7 @@ def _read(
             hint="name what builds it: package.module:factory",
             options=("arch",),
         )
-    model = factories.build(arch)
+    model = factories.build(arch, content)
     state_dict.fill(model, content, path.name, ignore_extra_keys=ignore_extra_keys)
     return Loaded(model=model, inputs=examples(inputs, arch, model))
 

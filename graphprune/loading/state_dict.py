@@ -10,7 +10,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["fill", "only", "tied_values", "unprefixed"]
+__all__ = ["fill", "only", "prefixes", "tied_values", "unprefixed"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ def fill(
 
     Args:
         model: changed in place.
-        content: a state dict, or a mapping with one state dict in it. A prefix of all its names,
-            as wrappers put it there, is left out, and so is a wrapper's own counter.
+        content: a state dict, or a mapping with one state dict in it. A prefix of the module's names,
+            as wrappers put it there, is left out, and so is what belongs to the wrapper.
         file: the name to show.
         ignore_extra_keys: leave out what the module has no place for. What it lacks is still
             an error.
@@ -32,10 +32,18 @@ def fill(
         LoadError: if names, shapes or kinds of numbers differ, or there are several state dicts.
     """
     own = model.state_dict()
-    _, state = unprefixed(_state_dict(content, file), own)
+    given = _state_dict(content, file)
+    if len(copies := prefixes(given, own)) > 1:
+        raise LoadError(
+            f"{file} holds several copies of the {type(model).__name__}: {', '.join(copies):.200}",
+            hint="save the one that is meant in a file of its own",
+        )
+    prefix, state = unprefixed(given, own)
+    if beside := [n for n, v in given.items() if not n.startswith(prefix) and not _is_counter(v)]:
+        logger.warning("%s: left out what is not under %s: %s", file, prefix, _some(beside))
     extra = [name for name in state if name not in own]
     if ignore_extra_keys and extra:
-        logger.warning("%s: ignored %s", file, ", ".join(f"{name!a:.80}" for name in extra))
+        logger.warning("%s: ignored %s", file, _some(extra))
         state = {name: value for name, value in state.items() if name in own}
     for name, value in state.items():
         if isinstance(value, torch.Tensor) and name in own and _kind(value) != _kind(own[name]):
@@ -55,6 +63,10 @@ def fill(
             options=("arch", "ignore_extra_keys") if own.keys() <= state.keys() else ("arch",),
         ) from error
     return model
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"{name!a:.80}" for name in names)
 
 
 def _advice(own: Mapping[str, Any], state: Mapping[str, Any], extra: Sequence[str]) -> str:
@@ -95,27 +107,55 @@ def only(found: Mapping[str, Any], what: str, file: str) -> Any:
     return next(iter(found.values()), None)
 
 
-def unprefixed(state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Remove the prefix that all names have, if only the names without it are the module's.
+def prefixes(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """List the prefixes under which a state dict holds all tensors of a module: ``""`` if these are its names.
 
-    A wrapper's own counters have no prefix, such as ``n_averaged`` of torch's ``AveragedModel``.
+    A wrapper's prefix is before all names but those of its own counters, such as ``n_averaged`` of torch's
+    ``AveragedModel``. A larger module, such as one of Lightning, has tensors beside those of the module, and may have
+    several copies of it. Names that are missing may be tied to others: they count where all names have the prefix.
+
+    Args:
+        state: a state dict.
+        own: the module's.
+    """
+    if not own.keys().isdisjoint(state):
+        return [""]
+    last = min(own, key=len, default="")
+    heads = [name.removesuffix(last) for name in state if name.endswith(f".{last}")]
+    whole = [head for head in heads if all(f"{head}{name}" in state for name in own)]
+    if whole:
+        return whole
+    head = _of_all(state, own)
+    return [head] if head else []
+
+
+def _of_all(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Return the prefix of all names, counters aside, if the names without it are some of the module's."""
+    shorter, prefix = state, ""
+    while own.keys().isdisjoint(shorter):
+        shorter = {n: v for n, v in shorter.items() if "." in n or not _is_counter(v)}
+        heads = {name.partition(".")[0] for name in shorter}
+        if len(heads) != 1 or any("." not in name for name in shorter):
+            return ""
+        prefix += f"{heads.pop()}."
+        shorter = {name.partition(".")[2]: value for name, value in shorter.items()}
+    return prefix
+
+
+def unprefixed(state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Select the tensors of a module, without the prefix that they have in a state dict.
 
     Args:
         state: a state dict.
         own: the module's.
 
     Returns:
-        The prefix, and the state dict without it and without a wrapper's counters.
+        The prefix, the first if there are several copies, and the names and tensors behind it.
     """
-    shorter, prefix = state, ""
-    while own.keys().isdisjoint(shorter):
-        shorter = {n: v for n, v in shorter.items() if "." in n or not _is_counter(v)}
-        heads = {name.partition(".")[0] for name in shorter}
-        if len(heads) != 1 or any("." not in name for name in shorter):
-            return "", state
-        prefix += f"{heads.pop()}."
-        shorter = {name.partition(".")[2]: value for name, value in shorter.items()}
-    return prefix, shorter
+    prefix = next(iter(prefixes(state, own)), "")
+    if not prefix:
+        return "", state
+    return prefix, {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
 
 
 def _is_counter(value: Any) -> bool:

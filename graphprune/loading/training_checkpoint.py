@@ -49,10 +49,11 @@ def load_training_checkpoint(
     content = read_content(path, trust_pickle=trust_pickle)
     found = list(_entries(content))
     if arch:
-        model = factories.build(arch)
+        model = factories.build(arch, content)
         weights = next((value for value in found if is_weights(value, model)), None)
         if isinstance(weights, Mapping):
-            state_dict.fill(model, weights, path.name)
+            _, plain = state_dict.unprefixed(weights, model.state_dict())
+            state_dict.fill(model, plain, path.name)
         elif isinstance(weights, nn.Module):
             model = unwrap(weights)
     else:
@@ -68,9 +69,10 @@ def load_training_checkpoint(
 
 
 def _entries(content: Any) -> list[Any]:
-    """List the content and all that its dictionaries hold, outer ones first."""
+    """List the content and all that its dictionaries and lists hold, outer ones first."""
     found = [content]
-    for value in content.values() if isinstance(content, Mapping) else ():
+    inner = content.values() if isinstance(content, Mapping) else content
+    for value in inner if isinstance(content, Mapping | list | tuple) else ():
         found += _entries(value)
     return found
 

@@ -132,6 +132,7 @@ def build_report(
             *_of_data(data),
             *_of_table(decided.get(LatencyTable)),
             *_left_whole(decided.get(ClassConstraints)),
+            *_unread(analysis),
         ),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
@@ -182,6 +183,14 @@ def _left_whole(constraints: ClassConstraints | None) -> tuple[str, ...]:
         return ()
     names = ", ".join(sorted(constraints.whole))
     return (f"left whole, as the code of the model's class can't follow: {names}",)
+
+
+def _unread(analysis: Analysis) -> tuple[str, ...]:
+    if not analysis.unread:
+        return ()
+    more = len(analysis.unread) - SHOWN
+    said = ", ".join([*analysis.unread[:SHOWN], *([f"{more} more"] if more > 0 else [])])
+    return (f"left as they are, since the model reads them in training at most: {said}",)
 
 
 def _narrow(plan: Plan) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import OptionError
-from graphprune.loading.state_dict import unprefixed
+from graphprune.loading.state_dict import prefixes
 from graphprune.rebuild.carry_module import carry_module, carry_weights
 from graphprune.rebuild.carry_optimizer import carry_optimizer
 from graphprune.rebuild.model_pair import ModelPair
@@ -34,13 +34,16 @@ def carry(other: Any, pair: ModelPair) -> Any:
 
 
 def carry_named_weights(state: Mapping[str, Any], pair: ModelPair) -> dict[str, Any]:
-    """Cut a state dict whose names may have a wrapper's prefix, which they keep.
+    """Cut a state dict whose names may have a wrapper's prefix, which they keep; all copies of the model in it.
 
     Raises:
         MismatchError: if names or shapes aren't those of the dense model.
     """
     own = pair.dense.state_dict() if isinstance(pair.dense, nn.Module) else pair.dense.state_dict
-    prefix, plain = unprefixed(state, own)
-    counters = {name: state[name] for name in state if not name.startswith(prefix)}
-    small = carry_weights(plain, pair)
-    return counters | {f"{prefix}{name}": value for name, value in small.items()}
+    found = dict(state)
+    for prefix in prefixes(state, own) or [""]:
+        plain = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        small = carry_weights(plain, pair)
+        found = {name: value for name, value in found.items() if not name.startswith(prefix)}
+        found |= {f"{prefix}{name}": value for name, value in small.items()}
+    return found

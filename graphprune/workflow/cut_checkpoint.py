@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import OptionError
-from graphprune.loading.state_dict import tied_values, unprefixed
+from graphprune.loading.state_dict import prefixes, tied_values, unprefixed
 from graphprune.loading.training_checkpoint import is_optimizer_state, is_weights
 from graphprune.rebuild.carry_module import carry_module
 from graphprune.rebuild.carry_optimizer import carry_optimizer_state
@@ -75,6 +75,11 @@ def _cut(
         done.cut[path] = "optimiser"
         groups = _made_by(make, dense, value) if make else _groups(value, dense)
         return carry_optimizer_state(value, groups, pair, path)
+    if type(value) in (list, tuple) and not _is_leaf(value):
+        return type(value)(
+            _cut(each, f"{path}.{number}" if path else str(number), pair, make, done)
+            for number, each in enumerate(value)
+        )
     if isinstance(value, dict) and not _is_leaf(value):
         out = copy.copy(value)
         for key, each in value.items():
@@ -89,14 +94,17 @@ def _weights(state: Mapping[str, Any], pair: ModelPair) -> dict[str, Any]:
     dense = pair.dense
     assert isinstance(dense, nn.Module)
     own = dense.state_dict()
-    prefix, plain = unprefixed(state, own)
-    tied = {f"{prefix}{n}": v for n, v in tied_values(dense, own, plain).items()}
+    tied: dict[str, Any] = {}
+    for prefix in prefixes(state, own):
+        plain = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        tied |= {f"{prefix}{n}": v for n, v in tied_values(dense, own, plain).items()}
     return {n: v for n, v in carry_named_weights({**state, **tied}, pair).items() if n not in tied}
 
 
-def _is_leaf(value: Mapping[Any, Any]) -> bool:
-    """Whether nothing in a dictionary is a dictionary or module: it is one entry."""
-    return not any(isinstance(each, dict | nn.Module) for each in value.values())
+def _is_leaf(value: Mapping[Any, Any] | Sequence[Any]) -> bool:
+    """Whether nothing in a dictionary or a list is a dictionary or module: it is one entry."""
+    inner = value.values() if isinstance(value, Mapping) else value
+    return not any(isinstance(each, dict | nn.Module) for each in inner)
 
 
 def _holds_floats(value: Any) -> bool:

@@ -92,3 +92,25 @@ def test_a_result_without_a_rule_has_frozen_labels_of_its_own() -> None:
     assert isinstance(layout, tuple)
     assert len(layout) == node.meta["val"].ndim
     assert all(not sweep.labels.resolve(axis).any() for axis in layout)
+
+
+class Unread(nn.Module):
+    """Holds weights of a loss and an auxiliary classifier, which only training reads, and a mask that nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.aux = nn.Linear(4, 8), nn.Linear(8, 3), nn.Linear(8, 5)
+        self.again = self.b
+        self.loss = nn.CrossEntropyLoss(weight=torch.ones(3))
+        self.register_buffer("mask", torch.zeros(7, 7))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.a(x).relu()
+        return (self.again(x), self.aux(x)) if self.training else self.again(x)
+
+
+def test_what_no_call_reads_has_no_channels() -> None:
+    axes = swept(Unread().eval(), torch.randn(2, 4)).axes
+    for name in ("loss.weight", "mask", "aux.weight", "aux.bias"):
+        assert all(not axis.shape[1] for axis in axes[name])
+    assert axes["b.weight"][1].shape[1]  # under another name it is read

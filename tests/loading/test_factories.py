@@ -144,3 +144,52 @@ def test_transformers(tmp_path: Path) -> None:
     compressed(file, arch, "2x12:int64")
     with pytest.raises(LoadError, match=r"holds no config\.json"):
         build(f"hf:{tmp_path}")
+
+
+class Hyper(Wide):
+    """As a module of Lightning, which loads checkpoints itself."""
+
+    def __init__(self, width: int = 4, *, name: str = "") -> None:
+        super().__init__(width, name=name)
+        self.example_input_array = torch.ones(1, 3)
+
+    @classmethod
+    def load_from_checkpoint(cls, path: str) -> Hyper:
+        raise NotImplementedError
+
+
+class Whole(Hyper):
+    """Takes its hyperparameters as one argument."""
+
+    def __init__(self, hparams: dict[str, int]) -> None:
+        super().__init__(hparams["width"])
+
+
+class AnyNames(Hyper):
+    """Takes any hyperparameters."""
+
+    def __init__(self, **hparams: int) -> None:
+        super().__init__(hparams["width"])
+
+
+@pytest.mark.parametrize(
+    ("arch", "name", "width"),
+    [
+        ("Hyper", "kwargs", 9),
+        ("Hyper(width=5)", "kwargs", 5),
+        ("Whole", "hparams", 9),
+        ("AnyNames", "kwargs", 9),
+        ("Wide", "kwargs", 4),  # any other class is built as it says
+    ],
+)
+def test_hyperparameters_of_a_checkpoint(arch: str, name: str, width: int, tmp_path: Path) -> None:
+    content = {
+        "state_dict": Wide(width).state_dict(),
+        "hyper_parameters": {"width": 9, "lr": 0.1},
+        "hparams_name": name,
+    }
+    assert build(f"{HERE}:{arch}", content).get_submodule("fc").out_features == width
+    torch.save(content, tmp_path / "last.ckpt")
+    inputs = ["2x3"] if arch == "Wide" else []  # others say what they take
+    found = load(tmp_path / "last.ckpt", arch=f"{HERE}:{arch}", inputs=inputs)
+    assert found.inputs[0].shape[1] == 3

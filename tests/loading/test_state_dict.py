@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from graphprune.errors import LoadError
 from graphprune.loading import load
+from graphprune.loading.state_dict import prefixes
 
 
 class Wide(nn.Module):
@@ -123,3 +124,33 @@ def test_missing_names_are_never_ignored(tmp_path: Path) -> None:
                 ignore_extra_keys=ignore,
             )
         assert caught.value.options == ("arch",)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.inner.", "student_."])
+def test_the_module_within_a_larger_one(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A module of Lightning has the weights of its loss beside those of the model."""
+    wide = Wide().state_dict()
+    larger = {f"{prefix.rstrip('_.')}.{name}": value for name, value in wide.items()}
+    torch.save({"state_dict": {**larger, "loss.weight": torch.ones(4)}}, tmp_path / "run.ckpt")
+    with caplog.at_level(logging.WARNING):
+        found = load(tmp_path / "run.ckpt", arch=f"{HERE}:Wide", inputs=["1x3"]).model
+    assert found is not None
+    assert torch.equal(found.get_parameter("fc.weight"), wide["fc.weight"])
+    assert "loss.weight" in caplog.text
+    assert "fc.weight" not in caplog.text
+
+
+def test_several_copies_in_one_state_dict_are_refused(tmp_path: Path) -> None:
+    state = {f"{head}.{n}": v for head in ("model", "ema") for n, v in Wide().state_dict().items()}
+    torch.save(state, tmp_path / "run.pt")
+    with pytest.raises(LoadError, match=r"several copies of the Wide: model\., ema\."):
+        load(tmp_path / "run.pt", arch=f"{HERE}:Wide", inputs=["1x3"])
+
+
+def test_prefixes_need_all_names() -> None:
+    own = Wide().state_dict()
+    assert prefixes(own, own) == prefixes({**own, "ema.fc.weight": 0}, own) == [""]
+    assert prefixes({"a.fc.weight": 0, "b.x": 0}, own) == []
+    assert prefixes({"a.fc.weight": 0, "a.fc.bias": 0, "b.fc.weight": 0}, own) == ["a."]

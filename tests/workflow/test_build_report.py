@@ -149,3 +149,24 @@ def test_a_wrapper_is_named() -> None:
     result = gp.compress(nn.DataParallel(net), net.inputs(), flops=0.5)
     assert starts(result, "the OptionAShortcut was taken out of what wraps it: DataParallel")
     assert not starts(gp.compress(net, net.inputs(), flops=0.5), "the OptionAShortcut")
+
+
+class Auxiliary(nn.Module):
+    """Has a classifier that only training reads."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.aux = nn.ModuleList(nn.Linear(4, 1) for _ in range(classes))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.b(self.a(x).relu())
+        return (y, [aux(x) for aux in self.aux]) if self.training else y
+
+
+@pytest.mark.parametrize("classes", [0, 1, 20])
+def test_parameters_that_only_training_reads_are_named(classes: int) -> None:
+    result = gp.compress(Auxiliary(classes).eval(), (torch.randn(2, 4),), flops=0.5)
+    notes = starts(result, "left as they are")
+    assert len(notes) == bool(classes)
+    assert all("aux.0.weight" in note and ("more" in note) == (classes > 9) for note in notes)

@@ -153,3 +153,37 @@ def test_an_optimiser_of_what_is_trained_has_fewer_numbers() -> None:
     again = torch.optim.Adam(small)
     again.load_state_dict(done.content["o"])
     assert all(again.state[p]["exp_avg"].shape == p.shape for p in small)
+
+
+class Lit(nn.Module):
+    """A module of Lightning in outline: the model, an average of it, and the weights of a loss."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.ema = net, copy.deepcopy(net)
+        self.register_buffer("classes", torch.ones(5))
+
+
+@pytest.mark.parametrize("name", ["SqueezeExcite", "TiedWeights", "WeightStandardised"])
+def test_a_checkpoint_of_lightning(name: str) -> None:
+    """States of optimisers are in a list there, and the model is a part of what is trained."""
+    net, optimizer = trained(name, one_group)
+    pair, lit = pair_of(net), Lit(net)
+    content = {
+        "state_dict": lit.state_dict(),
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [{"last_epoch": 1, "base_lrs": [0.1]}],
+        "hyper_parameters": {"width": 32},
+        "callbacks": {"Best": {"score": torch.tensor(1.0)}},
+    }
+    done = cut_checkpoint(content, pair)
+    assert done.cut == {"state_dict": "weights", "optimizer_states.0": "optimiser"}
+    assert done.doubtful == []
+    assert set(done.kept) >= {"hyper_parameters", "lr_schedulers.0"}
+    small = Lit(copy.deepcopy(pair.small))
+    small.load_state_dict(done.content["state_dict"])
+    small.ema.load_state_dict(pair.small.state_dict())
+    again = one_group(small.net)
+    again.load_state_dict(done.content["optimizer_states"][0])
+    shapes = [again.state[p]["momentum_buffer"].shape for p in small.net.parameters()]
+    assert shapes == [p.shape for p in pair.small.parameters()]

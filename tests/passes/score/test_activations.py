@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.data.calibration import gather
@@ -68,16 +68,25 @@ def test_variance_sees_both_factors_of_attention() -> None:
     assert not scores.notes
 
 
+class Summed(nets.Net):
+    """The channels of ``a`` are summed, which no layer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(1, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x)).sum(1, keepdim=True))
+
+
 def test_what_no_layer_reads_falls_back_and_is_named() -> None:
     torch.manual_seed(0)
-    net = nets.UnusedParameters()
+    net = Summed()
     program = trace(net, net.inputs())
     analysis = analyse(program)
     scores = ActivationVariance()(analysis, Observations(analysis, gather([net.inputs()], program)))
-    assert "unused" in scores.notes[0]
-    np.testing.assert_array_equal(
-        scores.values["unused"], Magnitude(p=2)(analysis).values["unused"]
-    )
+    assert "a" in scores.notes[0]
+    np.testing.assert_array_equal(scores.values["a"], Magnitude(p=2)(analysis).values["a"])
 
 
 class Maps(nn.Module):

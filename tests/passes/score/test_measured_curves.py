@@ -25,7 +25,6 @@ from tests.passes.recover.helpers import observed
         "LanguageModel",
         "LowRank",
         "Recurrent",
-        "UnusedParameters",
     ],
 )
 def test_a_group_that_no_layer_reads_costs_what_its_cut_costs(name: str) -> None:
