@@ -27,7 +27,7 @@ def apply(
             metavar="CHECKPOINT",
             show_default=False,
             help="What a training script saved: weights, or a dictionary with weights, averages and "
-            "the states of optimisers in it.",
+            "the states of optimisers in it; or a folder of such files, as accelerate saves it.",
         ),
     ],
     *,
@@ -38,7 +38,7 @@ def apply(
             "--output",
             metavar="FILE",
             show_default=False,
-            help="Where to write the smaller checkpoint.",
+            help="Where to write the smaller checkpoint, a folder if the other one is.",
         ),
     ],
     optimizer: Annotated[
@@ -63,13 +63,15 @@ def apply(
     chosen = option_values.plan(plan)
     source = option_values.ModelSource(checkpoint, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
+    place = output.new_folder if source.path.is_dir() else output.new_file
     with (
-        output.new_file(out, force=force) as write,
+        place(out, force=force) as target,
         working(verbose=verbose, quiet=quiet, stages=3) as progress,
     ):
         from graphprune.io.files import saved
         from graphprune.workflow.apply_plan import apply_plan
         from graphprune.workflow.cut_checkpoint import cut_checkpoint
+        from graphprune.workflow.write_checkpoint import write_checkpoint_folder
 
         found = source.read_checkpoint()
         make = option_values.callable_of("--optimizer", optimizer) if optimizer else None
@@ -77,7 +79,10 @@ def apply(
         pair = apply_plan(chosen, found.model, found.inputs)
         progress("save")
         done = cut_checkpoint(found.content, pair, make)
-        write(saved(done.content))
+        if isinstance(target, Path):
+            write_checkpoint_folder(done, source.path, target)
+        else:
+            target(saved(done.content))
     if as_json:
         said = {"cut": done.cut, "kept": done.kept, "doubtful": done.doubtful}
         render.document(json.dumps({**said, "own_class": pair.own_class}, indent=1))

@@ -32,6 +32,9 @@ __all__ = [
     "users_code",
 ]
 
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of the file with the weights in a folder, as accelerate writes it; the safer form first."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -62,7 +65,7 @@ class ModelSource:
 
     @property
     def file(self) -> Path:
-        """The file to read, or the folder of a transformers model.
+        """The file to read, or the folder of a transformers model; with an architecture, the weights in a folder.
 
         Raises:
             LoadError: if there is none. Torch isn't imported to find out.
@@ -71,7 +74,8 @@ class ModelSource:
             raise LoadError(f"no such file: {self.path}")
         if not self.path.is_dir() or self.arch in ("hf", f"hf:{self.path}"):
             return self.path
-        return self.path / "model.pt2"
+        weights = [self.path / name for name in _WEIGHTS] if self.arch else []
+        return next(filter(Path.is_file, weights), self.path / "model.pt2")
 
     @property
     def bytes(self) -> int:
@@ -136,7 +140,7 @@ class ModelSource:
 
         with self._users_code():
             return load_training_checkpoint(
-                self.file, arch=self.arch, inputs=self.inputs, trust_pickle=self.trust_pickle
+                self.path, arch=self.arch, inputs=self.inputs, trust_pickle=self.trust_pickle
             )
 
     @contextmanager

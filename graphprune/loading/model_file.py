@@ -31,7 +31,15 @@ from .pt2 import READ_ERRORS, load_program, unpickled
 from .torchscript import load_script
 from .zip_archive import Archive, open_archive
 
-__all__ = ["Loaded", "check_finite", "examples", "load", "read_checkpoint", "read_content"]
+__all__ = [
+    "Loaded",
+    "check_finite",
+    "examples",
+    "load",
+    "read_checkpoint",
+    "read_content",
+    "read_weights",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +133,7 @@ def _read(
     if archive is not None and archive.is_script:
         return Loaded(program=_script(path, inputs, trust_pickle))
     content = (
-        _safetensors(path)
+        read_weights(path)
         if path.suffix == ".safetensors"
         else _unpickled(path, archive, trust_pickle)
     )
@@ -212,7 +220,12 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a ``.safetensors`` file by name.
+
+    Raises:
+        LoadError: if it isn't one, or can't be read.
+    """
     try:
         return read_safetensors(path)
     except READ_ERRORS as error:

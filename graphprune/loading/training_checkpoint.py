@@ -18,6 +18,7 @@ from graphprune.errors import LoadError
 from graphprune.ir.unwrap import unwrap
 
 from . import factories, state_dict
+from .checkpoint_folder import read_folder
 from .model_file import check_finite, examples, read_content
 
 __all__ = ["TrainingCheckpoint", "is_optimizer_state", "is_weights", "load_training_checkpoint"]
@@ -41,12 +42,13 @@ class TrainingCheckpoint:
 def load_training_checkpoint(
     path: Path, *, arch: str = "", inputs: Sequence[str] = (), trust_pickle: bool = False
 ) -> TrainingCheckpoint:
-    """Read a checkpoint of a training run. Arguments: as ``load``.
+    """Read a checkpoint of a training run, a file or a folder of files. Arguments: as ``load``.
 
     Raises:
         LoadError: if it can't be read, or holds no weights of the architecture.
     """
-    content = read_content(path, trust_pickle=trust_pickle)
+    read = read_folder if path.is_dir() else read_content
+    content = read(path, trust_pickle=trust_pickle)
     found = list(_entries(content))
     if arch:
         model = factories.build(arch, content)

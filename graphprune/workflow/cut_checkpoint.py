@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,7 +111,7 @@ def _is_leaf(value: Mapping[Any, Any] | Sequence[Any]) -> bool:
 def _holds_floats(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         return value.is_floating_point() and value.numel() > 1
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module | Path):  # or a file that wasn't read
         return True
     if isinstance(value, Mapping):
         return any(map(_holds_floats, value.values()))

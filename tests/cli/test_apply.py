@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -97,7 +99,7 @@ def test_modules_and_doubtful_tensors(cli: Cli, tmp_path: Path) -> None:
         "apply", plan, file, "--input", "2x3x8x8", "--trust-pickle", "-o", tmp_path / "s.pt"
     )
     assert found.code == 0, found.err
-    assert "kept, though there are tensors in it: shadow" in found.out
+    assert "kept, though tensors may be in it: shadow" in found.out
     small = torch.load(tmp_path / "s.pt", weights_only=False)["net"]
     assert type(small) is type(net)
     assert small.a.out_channels < net.a.out_channels
@@ -122,3 +124,40 @@ def test_a_plan_of_another_architecture_is_refused(cli: Cli, tmp_path: Path) -> 
     arch = ("--arch", "tests.nets:OptionAShortcut", "--input", "2x3x8x8")
     said = cli("apply", plan, tmp_path / "other.pt", *arch, "-o", tmp_path / "small.pt")
     expect(said, 2, "error[GP005]: the plan was made for another architecture")
+
+
+def test_a_folder_as_accelerate_writes_it(cli: Cli, tmp_path: Path) -> None:
+    net, plan, _ = checkpoint(tmp_path, lambda n: torch.optim.SGD(n.parameters(), 0.1, 0.9))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
+    net(*net.inputs()).sum().backward()
+    optimizer.step()
+    folder, out = tmp_path / "state", tmp_path / "small"
+    folder.mkdir()
+    save_file(net.state_dict(), folder / "model.safetensors")
+    torch.save(optimizer.state_dict(), folder / "optimizer.bin")
+    torch.save({"last_epoch": 2}, folder / "scheduler.bin")
+    with (folder / "random_states_0.pkl").open("wb") as file:
+        pickle.dump({"any": object()}, file)
+    found = cli("apply", plan, folder, *OF_NET, "-o", out)
+    assert found.code == 0, found.err
+    assert "tensors may be in it: random_states_0.pkl" in found.out
+    assert {p.name for p in out.iterdir()} == {p.name for p in folder.iterdir()}
+    small: Any = gp.apply(gp.Plan.from_json(plan.read_text()), net, net.inputs())
+    small.load_state_dict(load_file(out / "model.safetensors"))
+    again = torch.optim.SGD(small.parameters(), 0.1, 0.9)
+    again.load_state_dict(torch.load(out / "optimizer.bin"))
+    assert all(again.state[p]["momentum_buffer"].shape == p.shape for p in small.parameters())
+    again_there = cli("apply", plan, folder, *OF_NET, "-o", out)
+    assert again_there.code == 2
+    assert "exists" in again_there.err
+
+
+def test_the_weights_in_a_folder_are_a_model(cli: Cli, tmp_path: Path) -> None:
+    net: Any = nets.NETS["SqueezeExcite"]()
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    for name, write in (("pytorch_model.bin", torch.save), ("model.safetensors", save_file)):
+        write(net.state_dict(), folder / name)
+        found = cli("plan", folder, *OF_NET, "--flops", "0.5", "-o", tmp_path / f"{name}.json")
+        assert found.code == 0, found.err

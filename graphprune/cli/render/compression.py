@@ -107,7 +107,7 @@ def checkpoint(done: CutCheckpoint, model: str, path: Path) -> None:
     table(out, ["entry", "", ""], rows, right=())
     line(out, "model: ", model)
     if done.doubtful:
-        line(out, "note: ", f"kept, though there are tensors in it: {', '.join(done.doubtful)}")
+        line(out, "note: ", f"kept, though tensors may be in it: {', '.join(done.doubtful)}")
     line(out, "wrote ", str(path), style="bold")
 
 
