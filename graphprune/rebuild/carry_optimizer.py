@@ -2,8 +2,8 @@
 
 A state tensor in the shape of its parameter has one value for each of its elements, such as a momentum or the
 moments of Adam; of these the values stay whose elements stay. Numbers, such as a count of steps, are
-kept. Anything else, such as the rows and columns of a factored second moment, can't be sliced without knowing the
-optimiser, and is an error.
+kept. Anything else can't be sliced without knowing the optimiser, and is an error: the rows and columns of a factored second
+moment, which are means over what was removed too, or a matrix by which gradients are multiplied.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _state(values: Any, parameter: nn.Parameter, pair: ModelPair, kind: str) -> 
     name = pair.names.get(id(parameter), ("a parameter that isn't the model's",))[0]
 
     def sliced(tensor: torch.Tensor) -> torch.Tensor | None:
-        if tensor.shape != parameter.shape:
+        if tensor.shape != parameter.shape or _is_symmetric(tensor):
             return None
         return pair.sliced(name, tensor)
 
@@ -199,6 +199,12 @@ def _state(values: Any, parameter: nn.Parameter, pair: ModelPair, kind: str) -> 
         key: _copied(value, f"the state {key!r} of {name}", kind, sliced)
         for key, value in values.items()
     }
+
+
+def _is_symmetric(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a symmetric matrix, as preconditioners are, and no momentum is but that of zeros."""
+    square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1] > 1
+    return square and bool(tensor.any()) and torch.equal(tensor, tensor.T)
 
 
 def _copied(
@@ -218,10 +224,13 @@ def _copied(
             return small
         if whole.numel() == 1:
             return whole.detach().clone()
+        shape = (
+            f"{'a symmetric' if _is_symmetric(whole) else 'a'} tensor of shape {tuple(whole.shape)}"
+        )
         raise OptionError(
-            f"the {kind} can't be carried over: {what} is a tensor of shape {tuple(value.shape)}",
-            hint="only states with one value for each element of a parameter can be sliced; make a "
-            "new optimiser on the smaller model",
+            f"the {kind} can't be carried over: {what} is {shape}",
+            hint="only states with one value for each element of a parameter can be sliced, not means over its rows "
+            "or columns, nor matrices that gradients are multiplied by; make a new optimiser on the smaller model",
             options=("optimizer",),
         )
     if isinstance(value, dict):
@@ -235,7 +244,9 @@ def _copied(
         return value
     raise OptionError(
         f"the {kind} can't be carried over: {what} is of type {type(value).__name__}",
-        hint="if it wraps another optimiser, carry that one, and wrap the result",
+        hint="carry the optimiser that it wraps, and wrap the result"
+        if isinstance(value, Optimizer)
+        else "make a new optimiser on the smaller model",
         options=("optimizer",),
     )
 

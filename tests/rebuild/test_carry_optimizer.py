@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -55,6 +56,35 @@ class Wrapping(torch.optim.SGD):
     def __init__(self, params: Any) -> None:
         super().__init__(params, 0.1)
         self.inner = torch.optim.SGD(self.param_groups, 0.1)
+
+
+class Preconditioned(torch.optim.SGD):
+    """Keeps a matrix for each parameter, as Shampoo does: of the shape of the parameter, if that is square."""
+
+    def step(self, closure: Any = None) -> Any:
+        for p in (p for p in self.param_groups[0]["params"] if p.grad is not None):
+            flat = p.grad.flatten(1) if p.ndim > 1 else p.grad[:, None]
+            self.state[p]["precond"] = flat @ flat.T
+        return super().step(closure)
+
+
+class Drawing(torch.optim.SGD):
+    """Draws from a generator of its own."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, 0.1)
+        self.rng = random.Random(0)
+
+
+class Square(nn.Module):
+    """All parameters that are cut are square matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(16, 16, bias=False) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(F.relu(self.b(F.relu(self.a(x)))))
 
 
 class Flattened(nn.Module):
@@ -248,8 +278,17 @@ def test_what_stores_a_computed_weight_is_trained_too(caplog: pytest.LogCaptureF
         (torch.optim.LBFGS, "_params"),
         (Factored, "spread"),
         (Wrapping, "inner"),
+        (lambda p: Preconditioned(p, 0.1), "precond"),
+        (Drawing, "rng"),
     ],
-    ids=["Adafactor", "LBFGS", "one row", "an optimiser in an optimiser"],
+    ids=[
+        "Adafactor",
+        "LBFGS",
+        "one row",
+        "an optimiser in an optimiser",
+        "matrices",
+        "a generator",
+    ],
 )
 def test_what_cannot_be_sliced_is_named(make: Make, state: str) -> None:
     net = Flattened()
@@ -259,6 +298,33 @@ def test_what_cannot_be_sliced_is_named(make: Make, state: str) -> None:
     result = gp.compress(net, (INPUTS[0].float(),), flops=0.5)
     with pytest.raises(OptionError, match=state):
         result.carry(optimizer)
+
+
+def test_a_matrix_of_the_shape_of_its_parameter_is_not_sliced_as_that_is() -> None:
+    net, x = Square(), torch.randn(4, 16)
+    result = gp.compress(net, (x,), flops=0.5)
+    for make, fits in ((lambda p: Preconditioned(p, 0.1), False), (torch.optim.Adam, True)):
+        optimizer = make(net.parameters())
+        net(x).square().sum().backward()
+        optimizer.step()
+        if fits:
+            result.carry(optimizer)
+            continue
+        with pytest.raises(OptionError, match=r"'precond' of a\.weight is a symmetric tensor"):
+            result.carry(optimizer)
+
+
+@pytest.mark.parametrize("name", ["adamp", "adopt", "laprop", "lion", "madgrad", "radamw", "sgdw"])
+def test_optimisers_of_timm(name: str) -> None:
+    timm = pytest.importorskip("timm.optim")
+    make = lambda p: timm.create_optimizer_v2(list(p), name, lr=0.01)  # noqa: E731
+    test_its_next_steps_are_those_of_the_masked_dense_model(Flattened, make)
+
+
+def test_lion_as_it_is_published() -> None:
+    lion = pytest.importorskip("lion_pytorch")
+    make = lambda p: lion.Lion(p, 0.01)  # noqa: E731
+    test_its_next_steps_are_those_of_the_masked_dense_model(Gated, make)
 
 
 def test_an_optimiser_of_another_model_is_refused() -> None:
