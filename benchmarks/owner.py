@@ -147,7 +147,9 @@ def _step(model: Any, result: Any, args: Any, kwargs: Any) -> bool:
 
 
 def _descend(model: Any, optimizer: Any, args: Any, kwargs: Any) -> None:
-    loss = sum(x.square().mean() for x in floats(model(*args, **kwargs)) if x.requires_grad)
+    outputs = [x for x in floats(model(*args, **kwargs)) if x.requires_grad]
+    # Random weights with unlike norms may make outputs whose squares overflow.
+    loss = sum((x / x.detach().abs().max().clamp(min=1e-30)).square().mean() for x in outputs)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[union-attr]
     optimizer.step()
