@@ -167,3 +167,54 @@ def test_a_model_with_branches_still_runs_in_eager_mode_afterwards() -> None:
     with torch.no_grad():
         assert net(torch.randn(5, 4)).shape == (5, 3)
         assert result.model(torch.randn(5, 4)).shape == (5, 3)
+
+
+class Adapted(nn.Module):
+    """A layer with a low-rank adapter beside it, as LoRA has it: the layer is frozen."""
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(requires_grad=False)
+        self.down = nn.ModuleDict({"default": nn.Linear(base.in_features, rank, bias=False)})
+        self.up = nn.ModuleDict({"default": nn.Linear(rank, base.out_features, bias=False)})
+        self.scaling = {"default": 8 / rank}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.base(x)
+        for name, factor in self.scaling.items():
+            y = y + self.up[name](self.down[name](x)) * factor
+        return y
+
+    def merged(self) -> torch.Tensor:
+        """Return the weight of a layer that does the same."""
+        up, down = (part["default"].get_parameter("weight") for part in (self.up, self.down))
+        return self.base.weight + up @ down * self.scaling["default"]
+
+
+@pytest.mark.parametrize("which", [(0,), (2,), (0, 2, 4)])
+def test_adapters_on_a_frozen_base_are_cut_with_it(which: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 5)]
+    net = nn.Sequential(*(Adapted(x, 4) if i in which else x for i, x in enumerate(layers)))  # type: ignore[arg-type]
+    for i in {0, 2, 4} - {*which}:
+        net[i].requires_grad_(requires_grad=False)
+    x = torch.randn(3, 6)
+    result = gp.compress(net.eval(), (x,), flops=0.5, protect=["*.down.default"])
+    small = result.model
+    assert type(small) is nn.Sequential, result.report.eager["reason"]
+    trained = {name for name, p in small.named_parameters() if p.requires_grad}
+    assert trained == {name for name, p in net.named_parameters() if p.requires_grad}
+    for i in which:
+        part = small[i]
+        assert isinstance(part, Adapted)
+        assert part.down["default"].get_parameter("weight").shape[0] == 4
+        assert part.merged().shape == part.base.weight.shape
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.01)
+    net(x).square().sum().backward()
+    optimizer.step()
+    carried = result.carry(optimizer)
+    frozen = {n: p.detach().clone() for n, p in small.named_parameters() if n not in trained}
+    small(x).square().sum().backward()
+    carried.step()
+    assert all(torch.equal(p, small.get_parameter(n)) for n, p in frozen.items())
+    assert len(carried.param_groups[0]["params"]) == len(trained)
