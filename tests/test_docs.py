@@ -63,6 +63,7 @@ NOT_RUN = {
     "docs/lossless.md": 1,
     "docs/peft.md": 7,
     "docs/timm.md": 5,
+    "docs/prune-while-training.md": 1,
     "docs/transformers.md": 2,
     "docs/ultralytics.md": 6,
     "docs/tutorial.md": 1,

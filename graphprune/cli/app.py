@@ -15,6 +15,7 @@ from .passes import passes
 from .plan import plan
 from .profile import profile
 from .report import report
+from .soup import soup
 from .sweep import sweep
 from .verify import verify
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 95},
 )
-for command in (inspect, plan, compress, apply, verify, report, bench, profile, sweep):
+for command in (inspect, plan, compress, apply, soup, verify, report, bench, profile, sweep):
     app.command(no_args_is_help=True)(command)
 app.command()(passes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ __all__ = [
     "callable_of",
     "latency_table",
     "numbers",
+    "own_code",
     "patterns",
     "plan",
     "rounding",
@@ -143,13 +144,23 @@ class ModelSource:
                 self.path, arch=self.arch, inputs=self.inputs, trust_pickle=self.trust_pickle
             )
 
-    @contextmanager
-    def _users_code(self) -> Generator[None]:
-        """Turn whatever the user's own code raises into an error that names it."""
-        if self.arch or self.trust_pickle:
-            _import_from_here()
-        with users_code(str(self.arch or self.path), "check --arch"):
-            yield
+    def _users_code(self) -> AbstractContextManager[None]:
+        return own_code(self.arch, str(self.path), trust_pickle=self.trust_pickle)
+
+
+@contextmanager
+def own_code(arch: str, file: str, *, trust_pickle: bool) -> Generator[None]:
+    """Find the user's own modules, and turn whatever their code raises into an error that names it.
+
+    Args:
+        arch: what builds the model, or ``""``.
+        file: what is read.
+        trust_pickle: whether reading it may run code.
+    """
+    if arch or trust_pickle:
+        _import_from_here()
+    with users_code(arch or file, "check --arch"):
+        yield
 
 
 @contextmanager

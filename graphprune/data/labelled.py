@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["accuracy"]
 
 
-def accuracy(program: ExportedProgram, data: Source) -> float:
+def accuracy(program: ExportedProgram, data: Source, model: torch.nn.Module | None = None) -> float:
     """Measure the share of samples whose largest output is that of their label, 0 to 1.
 
     The data is read anew each time, so it need not fit into memory.
+
+    Args:
+        program: the classifier.
+        data: its inputs with labels.
+        model: a module that is called as the program is, and is measured in its place.
 
     Raises:
         LoadError: if there are no samples, or a label isn't a class.
         OptionError: if the model isn't a classifier.
     """
     classes = class_count(program)
-    module, size = unlift(program), batch_size(program)
+    module, size = model or unlift(program), batch_size(program)
     right = total = 0
     for *inputs, labels in batched(data.labelled(program), size):
         if not bool(((labels >= 0) & (labels < classes)).all()):

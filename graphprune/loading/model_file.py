@@ -189,7 +189,7 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
 
 
 def read_content(path: Path, *, trust_pickle: bool) -> Any:
-    """Read whatever ``torch.save`` wrote into a file.
+    """Read whatever ``torch.save`` wrote into a file, or the tensors of a safetensors file.
 
     Args:
         path: the file.
@@ -200,6 +200,8 @@ def read_content(path: Path, *, trust_pickle: bool) -> Any:
     """
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
     return _unpickled(path, open_archive(path), trust_pickle)
 
 

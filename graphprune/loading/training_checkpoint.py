@@ -21,7 +21,13 @@ from . import factories, state_dict
 from .checkpoint_folder import read_folder
 from .model_file import check_finite, examples, read_content
 
-__all__ = ["TrainingCheckpoint", "is_optimizer_state", "is_weights", "load_training_checkpoint"]
+__all__ = [
+    "TrainingCheckpoint",
+    "entries",
+    "is_optimizer_state",
+    "is_weights",
+    "load_training_checkpoint",
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ def load_training_checkpoint(
     """
     read = read_folder if path.is_dir() else read_content
     content = read(path, trust_pickle=trust_pickle)
-    found = list(_entries(content))
+    found = list(entries(content))
     if arch:
         model = factories.build(arch, content)
         weights = next((value for value in found if is_weights(value, model)), None)
@@ -70,12 +76,12 @@ def load_training_checkpoint(
     return TrainingCheckpoint(content, model, examples(inputs, arch, model))
 
 
-def _entries(content: Any) -> list[Any]:
+def entries(content: Any) -> list[Any]:
     """List the content and all that its dictionaries and lists hold, outer ones first."""
     found = [content]
     inner = content.values() if isinstance(content, Mapping) else content
     for value in inner if isinstance(content, Mapping | list | tuple) else ():
-        found += _entries(value)
+        found += entries(value)
     return found
 
 

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from graphprune.errors import MismatchError, OptionError
-from graphprune.ir.private_torch import BatchNorm
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import check_finite
 
+from .batchnorm_statistics import Arguments, estimate_batchnorm
 from .result import Result
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
+__all__ = ["Soup", "soup", "stir"]
 
-__all__ = ["soup"]
+
+@dataclass(frozen=True, eq=False)
+class Soup:
+    """An average of networks, and how it came about.
+
+    Attributes:
+        model: the average, in evaluation mode.
+        used: numbers of the members in it, in the order in which they were added.
+        scores: how good each member is, if that was asked for.
+        score: how good the average is, likewise.
+        estimated: how many BatchNorms have new statistics.
+    """
+
+    model: nn.Module
+    used: tuple[int, ...]
+    scores: tuple[float, ...] = ()
+    score: float | None = None
+    estimated: int = 0
 
 
 def soup(
@@ -49,20 +65,46 @@ def soup(
         MismatchError: if one is of another plan or class, or has weights of other names or shapes.
         LoadError: if weights are NaN or infinite.
     """
+    batches = None if calibration is None else [_arguments(batch) for batch in calibration]
+    return stir(members, batches=batches, judge=judge, greedy=judge is not None).model
+
+
+def stir(
+    members: Sequence[nn.Module | Result],
+    *,
+    batches: Sequence[Arguments] | None = None,
+    judge: Callable[[nn.Module], float] | None = None,
+    greedy: bool = False,
+) -> Soup:
+    """Average networks as ``soup`` does, and tell what went in. Errors: as there.
+
+    Args:
+        members: modules or results.
+        batches: for BatchNorm.
+        judge: says how good a network is.
+        greedy: leave out members that make the average worse for the judge.
+    """
     if not members:
         raise OptionError("a soup needs at least one network")
     models = [unwrap(each.model if isinstance(each, Result) else each) for each in members]
     _check(members, models)
-    batches = None if calibration is None else list(calibration)
+    everyone = tuple(range(len(models)))
     if judge is None:
-        return _average(models, batches)
-    ranked = sorted(models, key=judge, reverse=True)
-    chosen, best = ranked[:1], judge(ranked[0])
-    for model in ranked[1:]:
-        score = judge(_average([*chosen, model], batches))
-        if score >= best:
-            chosen, best = [*chosen, model], score
-    return _average(chosen, batches) if len(chosen) > 1 else copy.deepcopy(chosen[0]).eval()
+        mixed, estimated = _average(models, batches)
+        return Soup(mixed, everyone, estimated=estimated)
+    scores = tuple(judge(model) for model in models)
+    if not greedy:
+        mixed, estimated = _average(models, batches)
+        return Soup(mixed, everyone, scores, judge(mixed), estimated)
+    first, *others = sorted(everyone, key=lambda number: scores[number], reverse=True)
+    best = Soup(copy.deepcopy(models[first]).eval(), (first,), scores, scores[first])
+    for number in others:
+        used = (*best.used, number)
+        mixed, estimated = _average([models[each] for each in used], batches)
+        score = judge(mixed)
+        if best.score is not None and score >= best.score:
+            best = Soup(mixed, used, scores, score, estimated)
+    return best
 
 
 def _check(members: Sequence[nn.Module | Result], models: Sequence[nn.Module]) -> None:
@@ -103,46 +145,27 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 @torch.no_grad()
-def _average(models: Sequence[nn.Module], batches: Sequence[Any] | None) -> nn.Module:
-    """Average networks, in float64; numbers that aren't continuous are the first one's."""
+def _average(
+    models: Sequence[nn.Module], batches: Sequence[Arguments] | None
+) -> tuple[nn.Module, int]:
+    """Average networks, in float64; numbers that aren't continuous are the first one's.
+
+    Returns:
+        The average, and how many BatchNorms have new statistics.
+    """
     mixed = copy.deepcopy(models[0]).eval()
     states: list[Mapping[str, Tensor]] = [model.state_dict() for model in models]
     for name, value in mixed.state_dict().items():
         if value.is_floating_point():
             value.copy_(torch.stack([state[name].double() for state in states]).mean(0))
-    if batches:
-        with _estimating(mixed):
-            for batch in batches:
-                _call(mixed, batch)
-    return mixed
+    return mixed, estimate_batchnorm(mixed, batches) if batches else 0
 
 
-def _call(model: nn.Module, batch: Any) -> Any:
+def _arguments(batch: Any) -> Arguments:
     match batch:
         case Tensor():
-            return model(batch)
+            return (batch,), {}
         case Mapping():
-            return model(**batch)
+            return (), batch
         case _:
-            return model(*batch)
-
-
-@contextmanager
-def _estimating(model: nn.Module) -> Generator[None]:
-    """Have the BatchNorms of a model, and nothing else, take the plain average of their statistics."""
-    layers = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, BatchNorm) and layer.track_running_stats
-    ]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None
-        layer.train()
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-            layer.eval()
+            return batch, {}

@@ -11,6 +11,7 @@ from .for_ci import benchmark_gate, comparison_gate, shortfalls
 from .inspection import chain, inspection
 from .measurements import accuracies, benchmark, budget_curve, comparison, latency_table
 from .messages import bug, document, failure
+from .soup import soup
 
 __all__ = [
     "accuracies",
@@ -30,4 +31,5 @@ __all__ = [
     "probe",
     "report",
     "shortfalls",
+    "soup",
 ]
