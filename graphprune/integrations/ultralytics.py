@@ -21,7 +21,7 @@ from graphprune.errors import LoadError, OptionError
 from graphprune.loading.pretrained import import_library
 from graphprune.workflow.result import Result
 
-__all__ = ["compress", "is_smaller", "keeping", "load"]
+__all__ = ["compress", "example_images", "is_smaller", "keeping", "load", "with_smaller"]
 
 NOT_BUILT = (
     "graphprune made this model smaller than its yaml says. "
@@ -55,15 +55,28 @@ def compress(yolo: Any, *, imgsz: int | None = None, **options: Any) -> tuple[An
     _check_unfused(model)
     size = int(imgsz or yolo.overrides.get("imgsz") or 640)
     device = next(model.parameters()).device
-    images = torch.rand(2, _described(model).get("channels", 3), size, size, device=device)
+    images = example_images(model, size, device)
     result = compress_module(model, (images,), keep_class=True, **options)
+    return with_smaller(yolo, result.model), result
+
+
+def example_images(model: nn.Module, size: int, device: torch.device) -> torch.Tensor:
+    """Make two square images of noise, with as many channels as a model of Ultralytics takes."""
+    return torch.rand(2, _described(model).get("channels", 3), size, size, device=device)
+
+
+def with_smaller(yolo: Any, model: Any) -> Any:
+    """Copy an object of Ultralytics, with a smaller model in it that its ``train`` keeps small.
+
+    Args:
+        yolo: a ``YOLO`` or ``RTDETR`` object.
+        model: cut from the one that it holds, or held when training began; it becomes part of the copy.
+    """
     held = {id(each): None for each in (yolo.trainer, yolo.predictor, yolo.ckpt, yolo.metrics)}
-    small = copy.deepcopy(yolo, {**held, id(model): result.model})
-    small.model.yaml = _marked(_described(small.model))
-    small.ckpt = {
-        "train_args": dict(small.model.args)
-    }  # so that Ultralytics starts from the module
-    return _training_small(small), result
+    small = copy.deepcopy(yolo, {**held, id(yolo.model): model})
+    model.yaml, model.args = _marked(_described(model)), dict(model.args)
+    small.ckpt = {"train_args": dict(model.args)}  # so that Ultralytics starts from the module
+    return _training_small(small)
 
 
 def load(file: str | Path) -> Any:

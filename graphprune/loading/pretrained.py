@@ -138,7 +138,8 @@ def import_library(package: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         raise LoadError(
-            f"{package} is not installed: {first_line(error)}", hint=f"pip install {package}"
+            f"{package} is not installed: {first_line(error)}",
+            hint=f"pip install {package.partition('.')[0]}",
         ) from error
     except RuntimeError as error:
         raise LoadError(

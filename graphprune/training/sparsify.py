@@ -22,6 +22,7 @@ from graphprune.workflow.options import Options
 
 from .course import Course
 from .finish import Sparsified, finish
+from .follow import Following
 from .method import Method
 from .methods import method_of
 from .planning import Planning
@@ -149,6 +150,7 @@ class Sparsify:
         )
         asked_for = () if plan is not None else budgets(asked)
         self._course = Course(chosen, planning, steps, asked_for, plan, optimizer)
+        self._following: list[Following] = []
 
     @property
     def plan(self) -> Plan | None:
@@ -179,6 +181,17 @@ class Sparsify:
         """
         return self._course.go_on()
 
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Go along with the steps of an optimiser by itself, for loops that belong to a framework.
+
+        Its hooks do what ``penalty()`` and ``step()`` would: the gradients of the penalty are added right before
+        each step, after a loop has clipped its own. ``finish`` removes the hooks.
+
+        Args:
+            optimizer: on the parameters of the model.
+        """
+        self._following.append(Following(self._course, optimizer, self.penalty))
+
     def report(self) -> SparsifyReport:
         """Report the costs that are reached, what is left of the channels that go, and how steady the plan is."""
         course = self._course
@@ -207,6 +220,9 @@ class Sparsify:
             VerifyError: if the smaller model doesn't compute what it should.
             OptionError: if the optimiser has a state that can't be sliced.
         """
+        for each in self._following:
+            each.stop()
+        self._following.clear()
         course = self._course
         plan, whole = course.planned()
         planning, model = course.planning, course.planning.model
