@@ -56,3 +56,25 @@ def test_the_steps_take_the_norms_of_what_goes() -> None:
     plan = pressed.sparsify.plan
     assert plan is not None
     assert share(pressed.model, plan, disjoint=True) < 0.1 * share(plain.model, plan, disjoint=True)
+
+
+def test_the_envelope_takes_what_the_budget_has_no_room_for() -> None:
+    method = Proximal(strength=0.2, envelope=True, fixed=1.0, faded=1.0, updates=0)
+    now = moment(step=10)
+    before = now.channels.norms(disjoint=True).detach()
+    method.after_step(now)
+    after = now.channels.norms(disjoint=True).detach()
+    decayed = before / (1 + 0.2 / now.steps)
+    assert (after <= decayed + EXACT).all()
+    order = (before / now.scale / now.cost.sqrt()).argsort()
+    left = (after / before)[order]
+    assert (left.diff() >= -EXACT).all()  # the larger for its cost, the less it loses
+    assert left[0] < left[-1]
+
+
+def test_a_run_by_the_envelope_meets_its_budget() -> None:
+    run = Run.of(Proximal(strength=0.5, envelope=True)).go()
+    assert run.sparsify is not None
+    report = run.sparsify.report()
+    assert report.norm < EXACT
+    assert all(budget.plan <= budget.bound for budget in report.budgets)
