@@ -63,9 +63,9 @@ def compress(
     augment: Sequence[str] = (),
     checkpoint: str | Path | None = None,
     allocate: str = "dp",
-    round_to: Rounding = 1,
+    round_to: Rounding = "fast",
     min_channels: int = 1,
-    max_cut: float = 1.0,
+    max_cut: float | None = None,
     protect: Sequence[str] = (),
     keep_class: bool = False,
     any_width: bool = False,
@@ -108,10 +108,12 @@ def compress(
         augment: changes of the inputs while distilling: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
-        round_to: widths are multiples of this, or stay whole. ``"fast"``: multiples of 16 in groups of at least 64
-            channels, of 8, 4 or 2 in narrower ones. ``"auto"``: widths that run fast by a latency table.
+        round_to: widths are multiples of this, or stay whole. ``"fast"``: multiples of 16, 8 or 4, as kernels compute
+            channels in blocks, if the budget is used as well and the predicted distortion rises by no more than a
+            twentieth. ``"auto"``: widths that run fast by a latency table.
         min_channels: fewest channels that a group keeps.
-        max_cut: largest share of its channels that a group loses, (0, 1].
+        max_cut: largest share of its channels that a group loses, (0, 1]. By default seven eighths if there is no
+            calibration data and the budgets allow it, and any share with data.
         protect: patterns of groups or parameters to leave whole.
         keep_class: insist on widths that the code of the model's class follows, found by trying cuts of it,
             so that its class comes back. By default they are chosen where they meet the budget.

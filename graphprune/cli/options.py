@@ -312,12 +312,19 @@ RoundTo = Annotated[
     str,
     typer.Option(
         metavar="N|fast|auto",
-        help="Widths are multiples of N, or stay whole; fast: of 16, or fewer in narrow layers; auto: by a latency table.",
+        help="Widths are multiples of N, or stay whole; fast: of 16, 8 or 4 where that costs little; auto: by a latency "
+        "table; 1: any.",
     ),
 ]
 MinChannels = Annotated[int, typer.Option(metavar="N", help="No group keeps fewer channels.")]
 MaxCut = Annotated[
-    float, typer.Option(metavar="SHARE", help="No group loses a larger share of its channels.")
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        show_default=False,
+        help="No group loses a larger share of its channels. By default seven eighths if there is no data and "
+        "the budget allows it.",
+    ),
 ]
 Protect = Annotated[
     list[str] | None,

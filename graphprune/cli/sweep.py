@@ -51,7 +51,7 @@ def sweep(
     seed: options.Seed = 0,
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
-    round_to: options.RoundTo = "1",
+    round_to: options.RoundTo = "fast",
     keep_class: options.KeepClass = False,
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,

@@ -142,6 +142,6 @@ class Course:
         """Say why layers can't shrink in place, whatever the plan is."""
         if optimizer is None:
             return "no optimizer was given"
-        if self.planning.options.max_cut < 1:
+        if self.planning.options.max_cut not in (None, 1.0):
             return "max_cut is of the widths at the start"
         return ""

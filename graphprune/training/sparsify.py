@@ -100,7 +100,7 @@ class Sparsify:
         score: str | Criterion | None = None,
         allocate: str = "dp",
         latency_table: LatencyTable | ProfileLatency | None = None,
-        round_to: Rounding = 1,
+        round_to: Rounding = "fast",
         min_channels: int = 1,
         max_cut: float = 1.0,
         protect: Sequence[str] = (),

@@ -102,7 +102,7 @@ def sweep(
     val: Source | str | Path | None = None,
     score: str | Criterion | None = None,
     allocate: str = "dp",
-    round_to: Rounding = 1,
+    round_to: Rounding = "fast",
     keep_class: bool = False,
     any_width: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),

@@ -55,9 +55,9 @@ class Options:
     augment: Sequence[str] = ()
     checkpoint: str | Path | None = None
     allocate: str = "dp"
-    round_to: Rounding = 1
+    round_to: Rounding = "fast"
     min_channels: int = 1
-    max_cut: float = 1.0
+    max_cut: float | None = None
     protect: Sequence[str] = ()
     keep_class: bool = False
     any_width: bool = False

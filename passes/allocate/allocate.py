@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.frozen import frozen
 from graphprune.analysis.groups import Group
+from graphprune.data.calibration import Calibration
 from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
 from graphprune.passes.latency import Latency, branch_workload, workload
@@ -39,7 +41,7 @@ from graphprune.rebuild.config_fields import ConfigFields
 
 from .branches import gone_whole, whole_branches, with_branches
 from .costs import Cost, cost_left, cost_of
-from .rounding import Rounding
+from .rounding import Rounding, fastest
 from .width_limits import Limits
 
 if TYPE_CHECKING:
@@ -56,6 +58,10 @@ PRICE = 1.05
 much, the plans that fill the budget may be far worse than the best one below it."""
 
 
+MOST = 7 / 8
+"""Largest share of its channels that a group loses by default, if nothing but its weights is known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allocate(AnalysisPass):
     """Choose the widths with the least distortion whose costs meet all budgets.
@@ -66,11 +72,13 @@ class Allocate(AnalysisPass):
     Attributes:
         budget: one budget, or several of different costs, all of which are met.
         method: name of an allocator; ``dp`` is exact where the network allows it.
-        round_to: widths are multiples of this, or dense. Unit: channels. ``"fast"``: multiples of powers
-            of two up to 16, by the width of a group. ``"auto"``: widths that are faster than every wider
-            one, by the latency table.
+        round_to: widths are multiples of this, or dense. Unit: channels. ``"fast"``: multiples of 16, 8 or
+            4, if that costs little (see ``fastest``). ``"auto"``: widths that are faster than every
+            wider one, by the latency table, as under a latency budget alone.
         min_channels: fewest channels that a group keeps.
-        max_cut: largest share of its channels that a group loses, 0 to 1.
+        max_cut: largest share of its channels that a group loses, 0 to 1. ``None``: seven eighths where
+            weights alone are scored, no branch may go whole and the budgets allow it, as weights say little
+            of so small widths.
         protect: patterns of groups or parameters that stay whole, such as ``layer1.*``.
         keep_class: insist on widths that the code of the model's class follows. Those of the
             ``ClassConstraints`` in the state are kept to in any case; where there are none, it
@@ -89,7 +97,7 @@ class Allocate(AnalysisPass):
     method: str = "dp"
     round_to: Rounding = 1
     min_channels: int = 1
-    max_cut: float = 1.0
+    max_cut: float | None = 1.0
     protect: tuple[str, ...] = ()
     keep_class: bool = False
     uniform: tuple[tuple[str, ...], ...] = ()
@@ -122,7 +130,7 @@ class Allocate(AnalysisPass):
         return Limits(
             round_to=self.round_to,
             min_channels=self.min_channels,
-            max_cut=self.max_cut,
+            max_cut=1.0 if self.max_cut is None else self.max_cut,
             protect=self.protect,
             keep_class=self.keep_class,
             uniform=self.uniform,
@@ -140,6 +148,14 @@ class Allocate(AnalysisPass):
         """Whether the pass needs a latency table in the state."""
         return self.round_to == "auto" or any(b.cost == "latency" for b in self.budgets)
 
+    @property
+    def _timed(self) -> bool:
+        """Whether widths are held to those that the latency table says are faster than every wider one.
+
+        Under a latency budget alone, a width is no use where a wider one is as fast.
+        """
+        return self.round_to in (1, "fast") and {b.cost for b in self.budgets} == {"latency"}
+
     def run(self, state: State) -> Decision:
         """Choose the widths, and make a plan of the channels that score highest.
 
@@ -148,6 +164,14 @@ class Allocate(AnalysisPass):
             OptionError: if the model's cost is 0 in what a budget bounds.
             MismatchError: if the latency table is another network's.
         """
+        if self.max_cut is None and not self.depth and state.get(Calibration) is None:
+            with suppress(InfeasibleBudgetError):
+                return replace(self, max_cut=MOST).run(state)
+        if self.round_to == "fast" and not self._timed:
+            return fastest(lambda multiples: replace(self, round_to=multiples)._decided(state))
+        return self._decided(state)
+
+    def _decided(self, state: State) -> Decision:
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [
@@ -266,9 +290,7 @@ class Allocate(AnalysisPass):
     ) -> tuple[list[NDArray[np.int64]], EqualWidths]:
         """Return the candidate widths of every group, and which groups must have equal widths."""
         found, equal = self.limits.widths(analysis, constraints, config)
-        # Under a latency budget alone, a width is no use where a wider one is as fast.
-        timed = self.round_to == 1 and {b.cost for b in self.budgets} == {"latency"}
-        if self.round_to == "auto" or timed:
+        if self.round_to == "auto" or self._timed:
             if table is None:
                 raise OptionError(
                     "widths that run fast are read off a latency table, and there is none",

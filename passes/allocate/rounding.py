@@ -1,44 +1,113 @@
-"""Which widths run fast: multiples that fill vector registers, where that leaves enough of a choice."""
+"""Which widths run fast: multiples that fill vector registers, where that costs little."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rounding", "rounded"]
+from graphprune.errors import InfeasibleBudgetError
+from graphprune.passes.decision import Decision
 
-Rounding = int | Literal["fast", "auto"]
-"""A multiple; ``"fast"``: powers of two by the group's width; ``"auto"``: by a latency table."""
+__all__ = ["Multiples", "Rounding", "fastest", "rounded"]
 
-BLOCK = 16
-"""Channels that are computed at once: 64 bytes of float32, as in AVX-512 and a cache line."""
+LEAST = 4
+"""Smallest multiple that is worth it: 16 bytes of float32, the narrowest vector register."""
 
-STEPS = 4
-"""Fewest multiples in a group: one of 16 channels can keep 4, 8 or 12."""
+SLACK = 0.005
+"""Share of the dense cost that rounded widths may leave unused of a budget which other widths use."""
+
+PRICE = 1.05
+"""Factor by which the predicted distortion may rise for widths that run fast."""
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """Widths that are multiples of a power of two: of a smaller one in groups too narrow for a choice.
+
+    Attributes:
+        of: the multiple in wide groups. 16 channels are computed at once: 64 bytes of float32, as in
+            AVX-512 and a cache line.
+        steps: fewest multiples in a group.
+    """
+
+    of: int
+    steps: int
+
+    def within(self, width: int) -> int:
+        """Return the multiple that widths of a group are rounded to; 1 where the group is too narrow."""
+        multiple = self.of
+        while multiple > LEAST and width < self.steps * multiple:
+            multiple //= 2
+        return multiple if width >= self.steps * multiple else 1
+
+
+Rounding = int | Literal["fast", "auto"] | Multiples
+"""A multiple; ``"fast"``: multiples of up to 16 where that costs little; ``"auto"``: by a latency table."""
+
+FAST = tuple(Multiples(*each) for each in ((16, 1), (16, 2), (16, 4), (8, 2), (8, 4), (4, 4)))
+"""What is tried, from the fastest to the finest."""
 
 
 def rounded(widths: NDArray[np.int64], width: int, to: Rounding) -> NDArray[np.int64]:
     """Leave out widths that aren't rounded.
 
-    With ``"fast"``, widths are multiples of 16 in groups of at least 64 channels, of 8 in those of 32, of 4
-    in those of 16, and so on: every group can keep a quarter, a half or three quarters.
-
     Args:
         widths: candidates, ascending, up to the dense one.
         width: the dense one.
-        to: what to round to. ``"auto"`` leaves all, as that takes a latency table.
+        to: what to round to. ``"fast"`` and ``"auto"`` leave all: the one takes a comparison of plans,
+            the other a latency table.
     """
-    if to == "auto":
+    if to in ("fast", "auto"):
         return widths
-    multiple = fast_multiple(width) if to == "fast" else to
+    multiple = to.within(width) if isinstance(to, Multiples) else to
     return widths[(widths % multiple == 0) | (widths == width)]
 
 
-def fast_multiple(width: int) -> int:
-    """Return the multiple that widths of a group are rounded to: a power of two."""
-    multiple = BLOCK
-    while multiple > 1 and width < STEPS * multiple:
-        multiple //= 2
-    return multiple
+def fastest(decide: Callable[[Rounding], Decision]) -> Decision:
+    """Choose the coarsest multiples that fill the budgets and cost little; single channels if none do.
+
+    Kernels compute channels in blocks, so that a plan of odd widths may be no faster than the dense network. How
+    much coarse widths cost differs: next to nothing in wide networks, too much in narrow ones. So it is
+    measured, by the distortion that the plans are predicted to have.
+
+    Args:
+        decide: makes the best plan of rounded widths.
+
+    Raises:
+        InfeasibleBudgetError: if there is no plan of any widths.
+    """
+    free = decide(1)
+    if all(len(group.keep) == group.width for group in free.plan.groups):
+        return free
+    most = PRICE * free.allocation.distortion
+    for multiples in FAST:
+        try:
+            found = decide(multiples)
+        except InfeasibleBudgetError:
+            continue
+        if found.plan == free.plan:
+            return free
+        if found.allocation.distortion <= most and _as_full(found, free):
+            return replace(found, notes=(*found.notes, _note(multiples, found, free)))
+    return free
+
+
+def _as_full(found: Decision, free: Decision) -> bool:
+    """Whether a plan uses nearly as much of every budget as another."""
+    pairs = zip(found.budgets, free.budgets, strict=True)
+    return all(own.reached >= other.reached - SLACK * own.dense for own, other in pairs)
+
+
+def _note(multiples: Multiples, found: Decision, free: Decision) -> str:
+    """Say what was rounded, and what it is predicted to cost."""
+    least = free.allocation.distortion
+    cost = found.allocation.distortion / least - 1 if least else 0.0
+    narrow = "" if multiples.steps == 1 else ", of fewer in narrow groups"
+    return (
+        f"widths are multiples of {multiples.of}{narrow}, which run fast: they raise the predicted "
+        f"distortion by {max(cost, 0.0):.1%}"
+    )

@@ -133,7 +133,7 @@ class Limits:
         """Return which limits could be relaxed, by the names of the options, with their values."""
         values = {
             "protect": self.protect,
-            "round_to": self.round_to != 1 and self.round_to,
+            "round_to": self.round_to not in (1, "fast") and self.round_to,
             "min_channels": self.min_channels > 1 and self.min_channels,
             "max_cut": self.max_cut < 1 and self.max_cut,
             "keep_class": self.keep_class,

@@ -241,3 +241,39 @@ def test_dead_channels_cost_nothing_and_that_is_said() -> None:
 def test_nothing_is_said_of_a_cut_that_the_scores_decide() -> None:
     notes = gp.compress(plain_net(), (torch.randn(2, 4),), flops=0.5).report.notes
     assert not any("alike" in note or "distortion of 0" in note for note in notes)
+
+
+def narrow_stem() -> nn.Module:
+    """A layer almost all of whose channels weigh next to nothing, before one that costs much."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    with torch.no_grad():
+        net[0].weight[4:] *= 1e-4
+        net[0].bias[4:] *= 1e-4
+        net[2].weight[:, 4:] *= 1e-4
+    return net.eval()
+
+
+def test_by_default_an_eighth_of_a_group_stays_without_data() -> None:
+    example = (torch.randn(2, 8),)
+    free = gp.compress(narrow_stem(), example, flops=0.12, max_cut=1.0)
+    held = gp.compress(narrow_stem(), example, flops=0.12)
+    assert min(len(g.keep) / g.width for g in free.plan.groups) < 1 / 8
+    assert min(len(g.keep) / g.width for g in held.plan.groups) >= 1 / 8
+    assert not any("less than an eighth" in note for note in held.report.notes)
+
+
+def test_the_eighth_gives_way_to_a_budget_and_that_is_said() -> None:
+    found = gp.compress(narrow_stem(), (torch.randn(2, 8),), flops=0.02)
+    assert found.report.budget["met"]
+    assert min(len(g.keep) / g.width for g in found.plan.groups) < 1 / 8
+    assert any("less than an eighth" in note for note in found.report.notes)
+
+
+def test_measured_curves_may_take_more_than_seven_eighths() -> None:
+    data = [(torch.randn(2, 8),) for _ in range(32)]
+    held = gp.compress(narrow_stem(), (torch.randn(2, 8),), flops=0.12, calibration=data)
+    given = gp.compress(
+        narrow_stem(), (torch.randn(2, 8),), flops=0.12, calibration=data, max_cut=1.0
+    )
+    assert held.plan.keep == given.plan.keep
