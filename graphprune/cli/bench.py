@@ -27,7 +27,7 @@ def bench(
     batch: Annotated[
         str, typer.Option("--batch", metavar="N,...", help="Sizes of a dynamic leading axis.")
     ] = "1",
-    threads: options.Threads = "1",
+    threads: options.Threads = "0",
     provider: options.Provider = "CPU",
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", min=1, help="Runs of each model that count.")
@@ -65,7 +65,7 @@ def bench(
     """
     sizes, counts = (
         option_values.numbers("--batch", batch),
-        option_values.numbers("--threads", threads),
+        option_values.numbers("--threads", threads, least=0),
     )
     if max_ratio is not None and not 0 < max_ratio < math.inf:
         raise OptionError(f"--max-ratio must be a positive number, not {max_ratio}")

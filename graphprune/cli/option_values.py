@@ -322,18 +322,18 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         ) from error
 
 
-def numbers(option: str, text: str) -> list[int]:
+def numbers(option: str, text: str, least: int = 1) -> list[int]:
     """Parse a list of numbers, such as ``1,8``.
 
     Raises:
-        OptionError: unless there are some, all at least 1.
+        OptionError: unless there are some, all large enough.
     """
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise OptionError(f"can't read {option} {text!r}", hint="write 1, or 1,8") from error
-    if min(found) < 1:
-        raise OptionError(f"{option} must be at least 1")
+    if min(found) < least:
+        raise OptionError(f"{option} must be at least {least}")
     return found
 
 

@@ -391,7 +391,12 @@ PlanFile = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
 
 Threads = Annotated[
-    str, typer.Option("--threads", metavar="N,...", help="Threads that one operator may use.")
+    str,
+    typer.Option(
+        "--threads",
+        metavar="N,...",
+        help="Threads that one operator may use; 0: as many as onnxruntime takes by itself.",
+    ),
 ]
 Provider = Annotated[
     str,

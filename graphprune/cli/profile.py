@@ -26,8 +26,13 @@ def profile(
     ],
     threads: Annotated[
         int,
-        typer.Option("--threads", metavar="N", min=1, help="Threads that one operator may use."),
-    ] = 1,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            min=0,
+            help="Threads that one operator may use; 0: as many as onnxruntime takes by itself.",
+        ),
+    ] = 0,
     batch: Annotated[
         int,
         typer.Option(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graphprune.errors import LoadError, OptionError
 
-from .ort_session import Runtime, Timed, feed, session
+from .ort_session import Runtime, Timed, feed, session, threads_text
 from .timing import Ratio, Spread, interleaved
 
 __all__ = ["FORMAT", "Benchmark", "Timing", "bench"]
@@ -61,7 +61,7 @@ def bench(
     models: Sequence[Path],
     *,
     batches: Sequence[int] = (1,),
-    threads: Sequence[int] = (1,),
+    threads: Sequence[int] = (0,),
     provider: str = "CPU",
     rounds: int = 50,
     warmup: int = 5,
@@ -73,7 +73,8 @@ def bench(
     Args:
         models: files; ratios are to the first.
         batches: sizes of dynamic leading axes.
-        threads: that one operator may use; all models are timed at every pair of the two.
+        threads: that one operator may use; 0: as many as onnxruntime takes by itself. All models are timed at
+            every pair of the two.
         provider: name of onnxruntime's execution provider.
         rounds: runs of each model that count.
         warmup: runs before that.
@@ -100,7 +101,7 @@ def bench(
     timings: list[Timing] = []
     for batch in batches:
         for count in threads:
-            progress(f"batch {batch}, {count} thread{'s' * (count > 1)}")
+            progress(f"batch {batch}, {threads_text(count)}")
             runtime = Runtime(count, provider)
             sessions = [session(path, runtime) for path in models]
             runners = [Timed(each, feed(each, batch=batch, dims=dims)) for each in sessions]
@@ -109,4 +110,4 @@ def bench(
                 Timing(str(path), batch, count, Spread.of(each), Ratio.of(each, taken[0]))
                 for path, each in zip(models, taken, strict=True)
             ]
-    return Benchmark(Runtime(1, provider).provider, rounds, onnxruntime.__version__, tuple(timings))
+    return Benchmark(Runtime(0, provider).provider, rounds, onnxruntime.__version__, tuple(timings))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,16 @@ from graphprune.ir.ort import runtime_errors
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["CPU", "Runtime", "Timed", "cannot_run", "feed", "runtime_errors", "session"]
+__all__ = [
+    "CPU",
+    "Runtime",
+    "Timed",
+    "cannot_run",
+    "feed",
+    "runtime_errors",
+    "session",
+    "threads_text",
+]
 
 CPU = "CPUExecutionProvider"
 """The execution provider that every onnxruntime has."""
@@ -32,18 +42,18 @@ class Runtime:
     """How onnxruntime runs a model.
 
     Attributes:
-        threads: that one operator may use.
+        threads: that one operator may use. 0: as many as onnxruntime takes by itself, one for each core.
         provider: name of onnxruntime's execution provider; ``cuda`` means ``CUDAExecutionProvider``.
     """
 
-    threads: int = 1
+    threads: int = 0
     provider: str = CPU
 
     def __post_init__(self) -> None:
         """Complete the provider's name, and check it and the number of threads.
 
         Raises:
-            OptionError: if the installed onnxruntime lacks it, or there are no threads.
+            OptionError: if the installed onnxruntime lacks it, or the number is negative.
         """
         import onnxruntime
 
@@ -56,8 +66,8 @@ class Runtime:
                 hint=f"one of {', '.join(known)}",
                 options=("provider",),
             )
-        if self.threads < 1:
-            raise OptionError("at least one thread is needed", options=("threads",))
+        if self.threads < 0:
+            raise OptionError("there are no negative numbers of threads", options=("threads",))
         object.__setattr__(self, "provider", names[wanted])
 
 
@@ -68,7 +78,7 @@ def session(
 
     Args:
         model: what to run.
-        runtime: how; by default on the CPU, with one thread.
+        runtime: how; by default on the CPU, with onnxruntime's own number of threads.
         profile: prefix of the file that ``end_profiling`` writes.
 
     Raises:
@@ -123,6 +133,17 @@ def feed(
             else np.zeros(shape, dtype)
         )
     return found
+
+
+def threads_text(threads: int) -> str:
+    """Name a number of threads, for messages.
+
+    >>> threads_text(1), threads_text(4)
+    ('1 thread', '4 threads')
+    """
+    if threads:
+        return f"{threads} thread{'s' * (threads > 1)}"
+    return f"onnxruntime's own number of threads ({os.cpu_count()} processors)"
 
 
 class Timed:

@@ -159,6 +159,7 @@ class LatencyTable:
         per_byte: seconds per byte that an operator without a kernel of its own writes.
         per_mac: seconds per multiply-accumulate of such an operator.
         scale: whole networks take this many times the sum.
+        constant: seconds that every run takes besides; only of tables corrected near a budget.
         batch: samples per run.
         machine: ``provider``, ``threads``, ``processor``, ``onnxruntime``.
         error: of the prediction, over whole networks: ``networks``, ``mean``, ``largest``.
@@ -168,6 +169,7 @@ class LatencyTable:
     per_byte: float
     per_mac: float
     scale: float = 1.0
+    constant: float = 0.0
     batch: int = 1
     machine: Mapping[str, str | int] = field(default_factory=dict)
     error: Mapping[str, float] = field(default_factory=dict)
@@ -175,6 +177,8 @@ class LatencyTable:
     def to_json(self) -> str:
         """Write the table as JSON text, times in seconds."""
         data = asdict(self)
+        if not self.constant:  # as in files of before there was any
+            del data["constant"]
         data["kernels"] = {name: asdict(times) for name, times in sorted(self.kernels.items())}
         return json.dumps({"format": FORMAT} | data, indent=1, sort_keys=True) + "\n"
 
@@ -191,11 +195,12 @@ class LatencyTable:
             f"this is not a latency table of the format {FORMAT}",
         )
         names = {"format", "kernels", "per_byte", "per_mac", "scale", "batch", "machine", "error"}
-        check(set(data) == names, f"a latency table has the keys {sorted(names)}")
+        check(set(data) - {"constant"} == names, f"a latency table has the keys {sorted(names)}")
         check(isinstance(data["kernels"], dict), "kernels must be an object")
         for name in ("per_byte", "per_mac", "scale"):
             check(finite(data[name]) and data[name] >= 0, f"{name} must be a number, at least 0")
         check(data["scale"] > 0, "scale must be above 0")
+        check(finite(data.get("constant", 0.0)), "constant must be a number")
         check(_is_width(data["batch"]), "batch must be a positive integer, and not a huge one")
         machine, error = data["machine"], data["error"]
         check(
@@ -211,7 +216,14 @@ class LatencyTable:
         )
         kernels = {name: _measured(name, value) for name, value in data["kernels"].items()}
         return LatencyTable(
-            kernels, data["per_byte"], data["per_mac"], data["scale"], data["batch"], machine, error
+            kernels=kernels,
+            per_byte=data["per_byte"],
+            per_mac=data["per_mac"],
+            scale=data["scale"],
+            constant=data.get("constant", 0.0),
+            batch=data["batch"],
+            machine=machine,
+            error=error,
         )
 
 

@@ -26,6 +26,7 @@ from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.score.obd import OptimalBrainSurgeon
+from graphprune.passes.tune_latency import ConfirmLatency, TuneLatency
 from graphprune.pipeline import AnalysisPass, State, TransformPass
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
@@ -149,7 +150,11 @@ class Options:
             return (decider,)
         how = Choose(decider) if self.recovery(state) == "ls" else decider
         if decider.needs_table and not isinstance(self.latency_table, LatencyTable):
-            return self.latency_table or ProfileLatency(depth=self.depth), how
+            profile = self.latency_table or ProfileLatency(depth=self.depth)
+            if not any(budget.cost == "latency" for budget in decider.budgets):
+                return profile, how
+            tuned = TuneLatency(allocate=decider, profile=profile)
+            return profile, tuned, how, ConfirmLatency(profile=profile)
         return (how,)
 
     def cutting(self, state: State) -> tuple[TransformPass, ...]:

@@ -58,7 +58,7 @@ class Latency:
             float(self._when_run(o, {g: np.array(widths[g]) for g in _scope(o)}))
             for o in self.work.operators
         ]
-        return self.table.scale * (sum(parts) + self._others.at(widths))
+        return self.table.constant + self.table.scale * (sum(parts) + self._others.at(widths))
 
     @cached_property
     def _others(self) -> Polynomial:
@@ -125,7 +125,7 @@ class Latency:
         is a polynomial in those of the groups. Then the sum is no longer exact, see `at`.
         """
         tables: list[Factor] = []
-        parts = [self._others.scaled(self.table.scale)]
+        parts = [Polynomial.constant(self.table.constant), self._others.scaled(self.table.scale)]
         for call in self.work.operators:
             operator = _with_few_leads(call, widths)
             if self._cells(operator, widths) <= _CELLS:

@@ -150,7 +150,7 @@ def calibrated(
         work: the operators of the dense program.
         networks: widths of the groups, and the seconds measured, of each network.
     """
-    plain = Latency(work, replace(table, scale=1.0))
+    plain = Latency(work, replace(table, scale=1.0, constant=0.0))
     predicted = np.array([plain.at(widths) for widths, _ in networks])
     measured = np.array([seconds for _, seconds in networks])
     scale = float(np.exp(np.median(np.log(measured / predicted))))

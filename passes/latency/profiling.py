@@ -8,6 +8,7 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
@@ -35,7 +36,7 @@ class ProfileLatency(AnalysisPass):
     smaller ones, with the error that is left. The program isn't changed.
 
     Attributes:
-        threads: threads that one operator may use.
+        threads: threads that one operator may use; 0: as many as onnxruntime takes by itself.
         provider: name of the execution provider.
         batch: samples per run, where the network's batch is dynamic.
         rounds: runs of each operator at each width, in each of five visits.
@@ -48,7 +49,7 @@ class ProfileLatency(AnalysisPass):
     name: ClassVar[str] = "profile-latency"
     needs = (Analysis,)
     gives = (LatencyTable,)
-    threads: int = 1
+    threads: int = 0
     provider: str = "CPU"
     batch: int = 1
     rounds: int = 6
@@ -115,9 +116,11 @@ def _without_some(
     return [0 if number in gone else width for number, width in enumerate(widths)]
 
 
-def slim_onnx(program: ExportedProgram, analysis: Analysis, widths: Sequence[int]) -> bytes:
+def slim_onnx(
+    program: ExportedProgram, analysis: Analysis, widths: Sequence[int] | NDArray[np.int64]
+) -> bytes:
     """Export the network with the first channels of every group to ONNX, to be timed."""
-    keep = {g.id: tuple(range(w)) for g, w in zip(analysis.groups, widths, strict=True)}
+    keep = {g.id: tuple(range(int(w))) for g, w in zip(analysis.groups, widths, strict=True)}
     small = Cut.keeping(analysis, keep).program
     return to_onnx(
         fold_batchnorm(small), input_names=input_names(program), output_names=output_names(program)

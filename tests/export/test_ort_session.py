@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from graphprune.errors import ExportError, LoadError, OptionError
-from graphprune.export.ort_session import CPU, Runtime, Timed, feed, session
+from graphprune.export.ort_session import CPU, Runtime, Timed, feed, session, threads_text
 
 pytestmark = pytest.mark.onnx
 
@@ -42,8 +42,14 @@ def test_providers_and_threads_that_there_are_not() -> None:
     with pytest.raises(OptionError, match="no execution provider 'abacus'") as failure:
         Runtime(1, "abacus")
     assert CPU in failure.value.hint
-    with pytest.raises(OptionError, match="at least one thread"):
-        Runtime(0)
+    with pytest.raises(OptionError, match="no negative numbers of threads"):
+        Runtime(-1)
+
+
+def test_without_a_number_onnxruntime_decides_on_threads() -> None:
+    options = session(identity((TensorProto.FLOAT, [2]))).get_session_options()
+    assert options.intra_op_num_threads == 0
+    assert threads_text(0).startswith("onnxruntime's own number")
 
 
 def test_inputs_have_the_shapes_and_types_that_are_asked_for() -> None:

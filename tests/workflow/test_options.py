@@ -12,6 +12,7 @@ from graphprune.data.calibration import gather
 from graphprune.errors import OptionError
 from graphprune.passes import Allocate, Choose
 from graphprune.passes.latency import ProfileLatency
+from graphprune.passes.tune_latency import ConfirmLatency, TuneLatency
 from graphprune.workflow.options import Options
 from tests import nets
 
@@ -72,7 +73,13 @@ def test_repaired_plans_are_compared(dense: gp.State, with_data: gp.State) -> No
     assert Options().deciding(allocate, dense) == (allocate,)
     assert Options().deciding(allocate, with_data) == (Choose(allocate),)
     timed = Allocate(budget=gp.Budget.latency(0.5))
-    assert Options().deciding(timed, dense) == (ProfileLatency(), timed)
+    profile = ProfileLatency()
+    assert Options().deciding(timed, dense) == (
+        profile,
+        TuneLatency(allocate=timed, profile=profile),
+        timed,
+        ConfirmLatency(profile=profile),
+    )
 
 
 def test_what_cuts_and_recovers(dense: gp.State, with_data: gp.State) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from graphprune.cli.console import console, line
+from graphprune.export.ort_session import threads_text
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
@@ -132,7 +133,7 @@ def benchmark_gate(found: Benchmark, most: float | None) -> Gate:
     limit = "" if most is None else f"at most {most:g}"
     cases = tuple(
         Case(
-            name=f"{t.file}, batch {t.batch}, {t.threads} thread{'s' * (t.threads != 1)}",
+            name=f"{t.file}, batch {t.batch}, {threads_text(t.threads)}",
             ok=most is None or t.file == first or t.ratio.median <= most,
             found=f"{t.seconds.median * 1e3:.3f} ms, ratio {t.ratio.median:.3f} "
             f"({t.ratio.low:.3f} to {t.ratio.high:.3f})",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphprune.cli.console import console, line, table
+from graphprune.export.ort_session import threads_text
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
@@ -74,7 +75,7 @@ def benchmark(found: Benchmark) -> None:
             [
                 t.file,
                 str(t.batch),
-                str(t.threads),
+                str(t.threads or "default"),
                 _milliseconds(t.seconds.median),
                 f"{_milliseconds(t.seconds.low)} to {_milliseconds(t.seconds.high)}",
                 f"{t.ratio.median:.3f}",
@@ -117,7 +118,10 @@ def budget_curve(found: BudgetCurve, folder: Path) -> None:
 def latency_table(measured: LatencyTable, path: Path) -> None:
     """Print what ``graphprune profile`` measured."""
     out = console()
-    rows = [[name, str(value)] for name, value in measured.machine.items()]
+    machine = dict(measured.machine)
+    if not machine.get("threads", 1):
+        machine["threads"] = threads_text(0)
+    rows = [[name, str(value)] for name, value in machine.items()]
     rows += [["batch", str(measured.batch)], ["distinct operators", str(len(measured.kernels))]]
     if measured.error:
         rows += [

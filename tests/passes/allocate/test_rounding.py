@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def scored(*widths: int) -> State:
     """Layers of some widths, whose channels have unlike norms."""
     torch.manual_seed(0)
     sizes = (8, *widths, 4)
-    layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     with torch.no_grad():
         for layer in layers:
             layer.weight *= torch.exp(0.7 * torch.randn(layer.out_features, 1))
@@ -67,7 +68,9 @@ def kept(decision: Decision) -> list[int]:
 
 
 def test_wide_layers_keep_multiples_of_16() -> None:
-    free, fast = (Allocate(budget=gp.Budget.flops(0.5), round_to=to).run(wide()) for to in (1, "fast"))
+    free, fast = (
+        Allocate(budget=gp.Budget.flops(0.5), round_to=to).run(wide()) for to in (1, "fast")
+    )
     assert any(width % 16 for width in kept(free))
     assert all(width % 16 == 0 for width in kept(fast))
     assert fast.allocation.distortion <= PRICE * free.allocation.distortion
@@ -78,7 +81,9 @@ def test_wide_layers_keep_multiples_of_16() -> None:
 
 def test_layers_too_narrow_for_a_choice_keep_any_widths() -> None:
     state = scored(12, 10)
-    free, fast = (Allocate(budget=gp.Budget.flops(0.5), round_to=to).run(state) for to in (1, "fast"))
+    free, fast = (
+        Allocate(budget=gp.Budget.flops(0.5), round_to=to).run(state) for to in (1, "fast")
+    )
     assert kept(fast) == kept(free)
     assert not any("run fast" in note for note in fast.notes)
 

@@ -50,7 +50,7 @@ def test_a_profile_knows_every_kernel_and_how_far_it_is() -> None:
     found = pipeline.run(small, news.append)
     table = found[LatencyTable]
     assert {o.kernel.key for o in workload(found[Analysis], 2).operators} == set(table.kernels)
-    assert (table.batch, table.machine["threads"]) == (2, 1)
+    assert (table.batch, table.machine["threads"]) == (2, 0)
     assert table.error["networks"] == 2
     assert table.scale > 0
     assert any(each.startswith("profile network ") for each in news)
