@@ -17,8 +17,8 @@ from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.latency_table import LatencyTable
 
 from .allocate.allocate import Allocate
-from .decision import Decision
-from .latency import Latency, ProfileLatency, slim_onnx, workload
+from .decision import BudgetStatus, Decision
+from .latency import ProfileLatency, slim_onnx
 from .score import Scores
 
 __all__ = ["ConfirmLatency", "TuneLatency", "corrected"]
@@ -66,7 +66,7 @@ class TuneLatency(AnalysisPass):
             decision = self.allocate.run(replace(state, progress=None))
         except InfeasibleBudgetError:  # the decision that follows says so
             return table
-        return corrected(state, decision, table, lambda: timed(state, decision, self.profile))
+        return corrected(table, decision, lambda: timed(state, decision, self.profile))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class ConfirmLatency(AnalysisPass):
     """
 
     name: ClassVar[str] = "confirm-latency"
-    needs = (Analysis, Decision, LatencyTable)
+    needs = (Analysis, Decision)
     gives = (Decision,)
     profile: ProfileLatency
 
@@ -90,13 +90,12 @@ class ConfirmLatency(AnalysisPass):
         Raises:
             ExportError: if a network can't be exported.
         """
-        decision, analysis = state[Decision], state[Analysis]
-        latency = Latency(workload(analysis, self.profile.batch), state[LatencyTable])
-        predicted = latency.at(_widths(decision)) / latency.at(analysis.widths)
+        decision = state[Decision]
+        told = _predicted(decision)
         measured = timed(state, decision, self.profile)
         note = (
             f"onnxruntime takes {measured:.3f} of the time of the dense network, measured with "
-            f"{threads_text(self.profile.threads)}; predicted were {predicted:.3f}"
+            f"{threads_text(self.profile.threads)}; predicted were {told.reached / told.dense:.3f}"
         )
         return replace(decision, notes=(*decision.notes, note))
 
@@ -117,30 +116,33 @@ def timed(state: State, decision: Decision, how: ProfileLatency) -> float:
 
 
 def corrected(
-    state: State, decision: Decision, table: LatencyTable, measure: Callable[[], float]
+    table: LatencyTable, decision: Decision, measure: Callable[[], float]
 ) -> LatencyTable:
     """Correct a table so that it predicts a plan's ratio to the dense network as it was measured.
 
     The dense time stays, and a part of it becomes constant: ``t' = a t + (1 - a) t_dense``.
 
     Args:
-        state: with the analysis.
-        decision: the plan; one that cuts nothing says nothing.
         table: predicts times ``t``.
+        decision: a plan with its time by the table; one that cuts nothing says nothing.
         measure: returns the plan's ratio to the dense network.
     """
-    analysis = state[Analysis]
-    latency = Latency(workload(analysis, table.batch), table)
-    dense, small = latency.at(analysis.widths), latency.at(_widths(decision))
-    predicted = small / dense
+    told = _predicted(decision)
+    predicted = told.reached / told.dense
     if predicted >= 1:
         return table
     measured = measure()
     if abs(measured / predicted - 1) <= CLOSE:
         return table
     factor = max(LEAST, (1 - measured) / (1 - predicted))
-    constant = factor * table.constant + (1 - factor) * dense
+    constant = factor * table.constant + (1 - factor) * 1e-6 * told.dense
     return replace(table, scale=factor * table.scale, constant=constant)
+
+
+def _predicted(decision: Decision) -> BudgetStatus:
+    """Return the times of the dense network and of a plan, by the table, in microseconds."""
+    (found,) = (each for each in decision.budgets if each.cost == "latency")
+    return found
 
 
 def _widths(decision: Decision) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ def test_a_corrected_table_predicts_what_was_measured(factor: float) -> None:
     state, _ = made()
     decision, table = decided(state, HALF), state[LatencyTable]
     measured = factor * ratio(state, table, decision)
-    found = corrected(state, decision, table, lambda: measured)
+    found = corrected(table, decision, lambda: measured)
     assert ratio(state, found, decision) == pytest.approx(measured)
     dense = state[Analysis].widths
     before, after = (Latency(workload(state[Analysis]), each).at(dense) for each in (table, found))
@@ -39,7 +39,7 @@ def test_a_corrected_table_predicts_what_was_measured(factor: float) -> None:
 def test_plans_by_the_corrected_table_are_smaller_where_it_was_too_hopeful() -> None:
     state, _ = made()
     decision = decided(state, HALF)
-    found = corrected(state, decision, state[LatencyTable], lambda: 0.6)
+    found = corrected(state[LatencyTable], decision, lambda: 0.6)
     again = decided(state.knowing(found), HALF)
     assert again.budgets[0].met
     assert ratio(state, found, again) <= 0.5 * (1 + 1e-9)
@@ -49,9 +49,10 @@ def test_plans_by_the_corrected_table_are_smaller_where_it_was_too_hopeful() -> 
 def test_a_second_correction_starts_from_the_first() -> None:
     state, _ = made()
     decision = decided(state, HALF)
-    first = corrected(state, decision, state[LatencyTable], lambda: 0.6)
-    second = corrected(state, decision, first, lambda: 0.55)
-    assert ratio(state, second, decision) == pytest.approx(0.55)
+    first = corrected(state[LatencyTable], decision, lambda: 0.6)
+    again = decided(state.knowing(first), HALF)
+    second = corrected(first, again, lambda: 0.55)
+    assert ratio(state, second, again) == pytest.approx(0.55)
 
 
 def test_what_is_close_or_says_nothing_corrects_nothing() -> None:
@@ -59,26 +60,26 @@ def test_what_is_close_or_says_nothing_corrects_nothing() -> None:
     table = state[LatencyTable]
     decision = decided(state, HALF)
     near = (1 + 0.9 * CLOSE) * ratio(state, table, decision)
-    assert corrected(state, decision, table, lambda: near) is table
+    assert corrected(table, decision, lambda: near) is table
     whole = decided(state, gp.Budget.latency(1.0))
 
     def never() -> float:
         raise AssertionError("nothing is cut, so there is nothing to measure")
 
-    assert corrected(state, whole, table, never) is table
+    assert corrected(table, whole, never) is table
 
 
 def test_a_network_that_got_slower_leaves_a_table_that_still_falls() -> None:
     state, _ = made()
     decision, table = decided(state, HALF), state[LatencyTable]
-    found = corrected(state, decision, table, lambda: 1.3)
+    found = corrected(table, decision, lambda: 1.3)
     assert found.scale > 0
     assert ratio(state, table, decision) < ratio(state, found, decision) < 1
 
 
 def test_corrected_tables_are_written_and_read() -> None:
     state, _ = made()
-    found = corrected(state, decided(state, HALF), state[LatencyTable], lambda: 0.6)
+    found = corrected(state[LatencyTable], decided(state, HALF), lambda: 0.6)
     assert found.constant > 0
     assert LatencyTable.from_json(found.to_json()) == found
     assert "constant" not in state[LatencyTable].to_json()
