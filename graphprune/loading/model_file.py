@@ -201,7 +201,7 @@ def read_content(path: Path, *, trust_pickle: bool) -> Any:
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
     if path.suffix == ".safetensors":
-        return _safetensors(path)
+        return read_weights(path)
     return _unpickled(path, open_archive(path), trust_pickle)
 
 

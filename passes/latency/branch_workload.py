@@ -52,8 +52,9 @@ def _conditions(
     runs = [set(map(_key, calls)) for calls in left]
     here = {_key(call): call for call in dense}
     new = {_key(call): call for calls in left for call in calls if _key(call) not in here}
+    none: tuple[int, ...] = ()
     found = [
-        (call, _leads(b for b, own in zip(branches, runs, strict=True) if key not in own), ())
+        (call, _leads(b for b, own in zip(branches, runs, strict=True) if key not in own), none)
         for key, call in here.items()
     ]
     for key, call in new.items():
