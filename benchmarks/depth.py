@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from accuracy import RESNETS, Row, Setting, cell, prepare, save
 from latency import serialised
 from torch.export import ExportedProgram
@@ -157,6 +158,8 @@ def table(rows: Sequence[Row]) -> list[str]:
                     if gone and gone[-1]
                     else ""
                 )
+                timed = [r["ratio"] for r in these if "ratio" in r]
+                more += f", measured {np.mean(timed):.0%}" if timed else ""
                 cells.append(cell([r["accuracy"] for r in these]) + more)
             lines.append(f"| {SIGNED[way]} | {' | '.join(cells)} |")
     return lines
