@@ -52,11 +52,10 @@ def _conditions(
     runs = [set(map(_key, calls)) for calls in left]
     here = {_key(call): call for call in dense}
     new = {_key(call): call for calls in left for call in calls if _key(call) not in here}
-    none: tuple[int, ...] = ()
-    found = [
-        (call, _leads(b for b, own in zip(branches, runs, strict=True) if key not in own), none)
-        for key, call in here.items()
-    ]
+    found: list[tuple[Call, tuple[int, ...], tuple[int, ...]]] = []
+    for key, call in here.items():
+        kept = _leads(b for b, own in zip(branches, runs, strict=True) if key not in own)
+        found.append((call, kept, ()))
     for key, call in new.items():
         gone = [b for b, own in zip(branches, runs, strict=True) if key in own]
         kept = _leads(b for b in branches if b not in gone and b.takes(call.node))
