@@ -21,6 +21,11 @@ from graphprune.passes.observe.distributed import gather_over_processes, sum_ove
 __all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
 
 
+LEAST_SPREAD = 1e-3
+"""Least unit of the ridge of a group of channels, in the mean variance of all groups' inputs. A channel that is
+silent on the rows to fit would otherwise take any weights, and speak on others."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Sample of rows of one batch, for a layer of ``g`` groups.
@@ -126,7 +131,7 @@ class _ByInput:
     def _penalty(self, ridge: float) -> Tensor:
         """Return the ridge in the unit of the covariance, ``[g, 1]``."""
         spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-        return ridge * spread + 1e-12
+        return ridge * spread.clamp_min(LEAST_SPREAD * float(spread.mean())) + 1e-12
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ class _ByRow:
     def factor(self, ridge: float) -> Tensor | None:
         """Return the Cholesky factor of the regularised Gram matrix; ``None`` if it isn't positive definite."""
         energy = self.products.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
+        energy = energy.clamp_min(LEAST_SPREAD * float(energy.mean()))
         return _factor(self.products, ridge * energy / self.inputs.shape[2] + 1e-12)
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphprune.passes.recover import ridge
+from graphprune.passes.recover.normal_equations import Rows
 from graphprune.passes.recover.ridge import refit, refit_like
 from tests.passes.recover.helpers import rows
 
@@ -151,3 +152,27 @@ def test_a_fit_like_another_is_the_same_on_the_same_rows(
         replace(known, ridge=0.0), [fitted, aside], *old, free_bias=True, limits=limits
     )
     assert torch.equal(left.weight, old[0])
+
+
+@pytest.mark.parametrize("silent", [0.0, 1e-6, 1e-4])
+@pytest.mark.parametrize("count", [40, 4000], ids=["by row", "by input"])
+def test_a_channel_that_is_nearly_silent_where_it_is_fitted_spoils_no_other(
+    silent: float, count: int
+) -> None:
+    """Of depthwise weights one channel speaks on the held-out rows only; the old weights of the others are wrong."""
+    torch.manual_seed(0)
+    groups, taps = 6, 50
+    true = torch.randn(groups, 1, taps, dtype=torch.float64)
+
+    def data(loudness: float) -> Rows:
+        x = torch.randn(groups, count, taps)
+        x[2] *= loudness
+        y = x @ true.float().transpose(1, 2) + 0.1 * torch.randn(groups, count, 1)
+        return Rows(x, y, torch.zeros_like(y))
+
+    old = true + 0.5 * torch.randn(true.shape)
+    old[2] = true[2]
+    zero = torch.zeros(groups, 1, dtype=torch.float64)
+    fit = refit([data(silent)], [data(1.0)], old, zero, free_bias=True, limits=None)
+    assert 0 < fit.ridge < math.inf
+    assert fit.after < (0.1 if count > taps else 0.95) * fit.before
