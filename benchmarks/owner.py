@@ -3,6 +3,7 @@
     python benchmarks/owner.py
     python benchmarks/owner.py --only 'transformers:*' --missing
     python benchmarks/owner.py --widths-only
+    python benchmarks/owner.py --pretrained --only 'transformers:*'
 
 Models come from ``owner_nets.py``: classifiers of the zoo, transformers from small configs, detectors and others, with
 random weights whose channels differ by log-normal factors. Each is compressed to half of its FLOPs with the default
@@ -19,6 +20,8 @@ options, in a process of its own on one thread, with a limit on its CPU seconds.
   the saved ``state_dict``.
 * ``step``: ``y`` if a training step with the carried optimiser changes the weights and leaves them finite.
 * ``onnx``: relative difference of onnxruntime from PyTorch.
+* ``pretrained``: for models of transformers, cut to widths that their config can state: relative difference of the
+  outputs after a new process has loaded the written folder by ``from_pretrained``; or why there is no such folder.
 * ``error``: class and first line of what ended the run, ``stage``: where.
 """
 
@@ -50,7 +53,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "owner.csv"
 FLOPS = 0.5
 COLUMNS: tuple[str, ...] = (
     "model", "own", "own_any", "flops", "whole", "groups", "cost", "seconds", "seconds_any", "loads", "step",
-    "onnx", "stage", "error", "reason",
+    "onnx", "pretrained", "stage", "error", "reason",
 )  # fmt: skip
 
 
@@ -135,6 +138,50 @@ def load(name: str, folder: Path) -> None:
     print(f"{max(float((a - b).abs().max()) for a, b in pairs) / largest:.1e}")
 
 
+def pretrained(name: str) -> None:
+    """Write a folder of transformers, and load it in a new process; less is cut where no widths meet the budget."""
+    import graphprune as gp
+    from graphprune.errors import InfeasibleBudgetError
+
+    model, args, kwargs = make(name)
+    for flops in (FLOPS, 0.75, 1.0):
+        try:
+            result = gp.compress(model, args, example_kwargs=kwargs, flops=flops, keep_config=True)
+            break
+        except InfeasibleBudgetError:
+            continue
+    if flops == 1:
+        assert result.config is not None
+        emit(pretrained=f"nothing is cut: {next(iter(result.config.reasons.values()), '')}"[:160])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        result.save_pretrained(Path(folder) / "hf")
+        with torch.no_grad():
+            expected = floats(result.model.eval()(*args, **kwargs))
+        torch.save((kwargs, expected), Path(folder) / "outputs.pt")  # noqa: TID251
+        command = [sys.executable, __file__, "--reload", folder, name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = done.stderr if done.returncode else done.stdout
+        emit(pretrained=f"{said.strip().splitlines()[-1][:120]} at {flops}")
+
+
+def reload(name: str, folder: Path) -> None:
+    """Load a folder by ``from_pretrained``, and compare."""
+    import zoo_nets
+    from owner_nets import TRANSFORMERS
+
+    zoo_nets.import_torchvision()
+    import transformers
+
+    kind = getattr(transformers, TRANSFORMERS[name.partition(":")[2]][0])
+    kwargs, expected = torch.load(folder / "outputs.pt")  # noqa: TID251
+    with torch.no_grad():
+        got = floats(kind.from_pretrained(folder / "hf").eval()(**kwargs, return_dict=False))
+    largest = max(float(x.abs().max()) for x in expected)
+    pairs = list(zip(got, expected, strict=False))
+    print(f"{max(float((a - b).abs().max()) for a, b in pairs) / largest:.1e}")
+
+
 def _step(model: Any, result: Any, args: Any, kwargs: Any) -> bool:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     _descend(model, optimizer, args, kwargs)
@@ -180,10 +227,18 @@ def main() -> None:
     parser.add_argument("--only", default="*", help="pattern of names")
     parser.add_argument("--missing", action="store_true", help="those without a row")
     parser.add_argument("--widths-only", action="store_true", help="compress only")
+    parser.add_argument("--pretrained", action="store_true", help="that column only")
+    parser.add_argument("--reload", nargs=2, default=(), help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=int, default=400, help="CPU seconds per model")
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--load", nargs=2, default=(), help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.child and asked.pretrained:
+        pretrained(asked.child)
+        return
+    if asked.reload:
+        reload(asked.reload[1], Path(asked.reload[0]))
+        return
     if asked.child:
         run(asked.child, widths_only=asked.widths_only)
         return
@@ -197,7 +252,9 @@ def main() -> None:
     for name in MODELS:
         if not fnmatch(name, asked.only) or (asked.missing and name in rows):
             continue
-        rows[name] = child(name, ["--widths-only"] * asked.widths_only, asked.seconds)
+        options = ["--widths-only"] * asked.widths_only + ["--pretrained"] * asked.pretrained
+        before = rows.get(name, {}) if asked.pretrained else {}
+        rows[name] = before | child(name, options, asked.seconds)
         print(", ".join(f"{key} {value}" for key, value in rows[name].items() if value != ""))
         with RESULTS.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")

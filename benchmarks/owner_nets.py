@@ -193,6 +193,8 @@ def spread_norms(model: nn.Module) -> None:
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1:
+                if not weight.any():  # a head that begins with zeros tells nothing
+                    weight.normal_(0, 0.02, generator=generator)
                 shape = (len(weight), *[1] * (weight.ndim - 1))
                 weight.mul_((SPREAD * torch.randn(shape, generator=generator)).exp())
 

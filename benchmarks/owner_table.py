@@ -1,0 +1,95 @@
+"""Write ``docs/owner.md`` from what ``owner.py`` measured.
+
+python benchmarks/owner_table.py
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from owner_nets import MODELS
+
+HERE = Path(__file__).resolve().parent
+RESULTS, PAGE = HERE / "results" / "owner.csv", HERE.parent / "docs" / "owner.md"
+SAME = 1e-6
+"""Largest relative difference of a model that was loaded again."""
+
+Row = dict[str, str]
+
+HEAD = """# What comes back
+
+Published architectures with random weights whose channels differ by log-normal factors, cut to half of their FLOPs with the default options.
+Then, for each: the state dict is saved, and a new process cuts the dense model by the plan and loads it; a training step is made with the
+carried AdamW; and the ONNX file is compared in onnxruntime. `benchmarks/owner.py` measures this and describes the columns;
+`benchmarks/owner_table.py` writes this page.
+"""
+
+
+def number(text: str) -> float:
+    """Read the number at the beginning of a cell; infinite if there is none."""
+    try:
+        return float(text.split(maxsplit=1)[0])
+    except (IndexError, ValueError):
+        return float("inf")
+
+
+def count(rows: Sequence[Row], holds: Callable[[Row], bool]) -> str:
+    """Say of how many rows something holds."""
+    return f"{sum(map(holds, rows))} of {len(rows)}"
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Write the page."""
+    library = [row for row in rows if row.get("pretrained")]
+    reloaded = [row for row in library if number(row["pretrained"]) <= SAME]
+    lines = [HEAD, "| | |", "| --- | --- |"]
+    lines += [
+        f"| {what} | {value} |"
+        for what, value in (
+            (
+                "models that were run, of those that the script lists",
+                f"{len(rows)} of {len(MODELS)}",
+            ),
+            ("returned as their own class", count(rows, lambda r: r["own"] == "y")),
+            ("the same with any widths", count(rows, lambda r: r["own_any"] == "y")),
+            ("within the budget", count(rows, lambda r: number(r["flops"]) <= 0.5)),
+            ("reloaded in a new process", count(rows, lambda r: number(r["loads"]) <= SAME)),
+            ("a training step with the carried optimiser", count(rows, lambda r: r["step"] == "y")),
+            ("the ONNX file agrees", count(rows, lambda r: number(r["onnx"]) < float("inf"))),
+            (
+                "of transformers, reloaded by `from_pretrained`",
+                f"{len(reloaded)} of {len(library)} run",
+            ),
+        )
+    ]
+    failed = [row for row in rows if row.get("error")]
+    kept = [row for row in library if row not in reloaded]
+    if failed or kept:
+        lines += ["", "## Not reached, and why", ""]
+        lines += [f"* {row['model']}, {row['stage']}: {row['error']}" for row in failed]
+        lines += [f"* {row['model']}, `from_pretrained`: {row['pretrained']}" for row in kept]
+    lines += [
+        "", "## Every model", "",
+        "| model | class | with any widths | FLOPs left | left whole | rise of the loss | s | s, any | reload | step | ONNX | `from_pretrained` |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- |",
+    ]  # fmt: skip
+    for row in rows:
+        cells = [
+            row["model"], row["own"], row["own_any"], row["flops"], f"{row['whole']} of {row['groups']}",
+            row["cost"], row["seconds"], row["seconds_any"], row["loads"], row["step"], row["onnx"],
+            row["pretrained"] if number(row.get("pretrained", "")) < float("inf") else "",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Read the rows and write the page."""
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        PAGE.write_text(page(list(csv.DictReader(file))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
