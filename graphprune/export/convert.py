@@ -1,7 +1,8 @@
-"""Convert a program with torch.onnx, around what it gets wrong.
+"""Convert a program with torch.onnx, around what it and onnxruntime get wrong.
 
-It fails where it infers other strides for the result of an attention than torch.export did, on which a view depends.
-Its optimiser takes numbers below 1e-8 for zero, such as an epsilon that keeps a logarithm finite.
+The exporter fails where it infers other strides for the result of an attention than torch.export did, on which a view depends.
+Its optimiser takes numbers below 1e-8 for zero, such as an epsilon that keeps a logarithm finite. onnxruntime fuses a
+padding by zeros into the maximum pooling behind it, which pads by minus infinity: the two differ where all is negative.
 """
 
 from __future__ import annotations
@@ -89,7 +90,34 @@ def _converted(
         )
     if converted is None:
         raise ExportError("torch.onnx returned no model")
-    return converted.model_proto
+    model = converted.model_proto
+    _part_pads_from_pools(model.graph)
+    return model
+
+
+def _part_pads_from_pools(graph: onnx.GraphProto) -> None:
+    """Pad by the smallest number above zero before a maximum pooling, so that onnxruntime doesn't fuse the two."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        modes = [attribute.s for attribute in node.attribute if attribute.name == "mode"]
+        if (
+            node.op_type != "Pad"
+            or node.output[0] not in pooled
+            or modes not in ([], [b"constant"])
+        ):
+            continue
+        if len(node.input) < 3 or node.input[2] not in stored:
+            continue
+        value = numpy_helper.to_array(stored[node.input[2]])
+        if value.dtype.kind == "f" and not value.any():
+            least = np.full_like(value, np.finfo(value.dtype).smallest_subnormal)
+            name = f"{node.output[0]}.padding"
+            graph.initializer.append(numpy_helper.from_array(least, name))
+            node.input[2] = name
 
 
 @contextmanager

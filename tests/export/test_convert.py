@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -98,3 +99,20 @@ def test_the_second_try_changes_no_program_and_the_first_failure_is_told(
         module.convert(program, ["x"], ["y"], None)
     assert ["clone" in text for text in seen] == [False, True]
     assert str(program.graph) == before
+
+
+@pytest.mark.parametrize("pads", [(0, 1, 0, 1), (1, 1, 1, 1), (2, 0, 1, 0)])
+def test_zeros_around_negative_values_are_pooled_as_zeros(
+    pads: tuple[int, int, int, int], tmp_path: Path
+) -> None:
+    """As in YOLOv3-tiny: onnxruntime would take the padding for one of the pooling's own."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.SiLU(), nn.ZeroPad2d(pads), nn.MaxPool2d(2, 1), nn.Conv2d(8, 4, 1)
+    )
+    result = gp.compress(net.eval(), (torch.randn(2, 3, 8, 8),), flops=0.6)
+    written = result.export_onnx(tmp_path / "small.onnx").report.onnx
+    assert written is not None
+    assert written["max_error"] < 1e-4
+    operators = [node.op_type for node in onnx.load(tmp_path / "small.onnx").graph.node]
+    assert operators[-3:] == ["Pad", "MaxPool", "Conv"]
