@@ -23,7 +23,7 @@ HEAD = """# What comes back
 Published architectures with random weights whose channels differ by log-normal factors, cut to half of their FLOPs with the default options.
 Then, for each: the state dict is saved, and a new process cuts the dense model by the plan and loads it; a training step is made with the
 carried AdamW; and the ONNX file is compared in onnxruntime. `benchmarks/owner.py` measures this and describes the columns;
-`benchmarks/owner_table.py` writes this page.
+`benchmarks/owner_table.py` writes this page. Rows were measured one by one while the code went on, and some on earlier states of it.
 """
 
 
