@@ -13,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.data import Source
 from graphprune.ir.trainable import trainable_graph
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import load as load_file
@@ -60,6 +61,8 @@ def compress(
     score: str | Criterion | None = None,
     recover: str | None = None,
     distil: Effort | str | int | None = None,
+    finetune: int | None = None,
+    train: Source | str | Path | None = None,
     augment: Sequence[str] = (),
     checkpoint: str | Path | None = None,
     allocate: str = "dp",
@@ -105,6 +108,9 @@ def compress(
             calibration data, ``none`` without.
         distil: train on the calibration data towards the dense model's values: a number of
             steps, or a time (``"5m"``).
+        finetune: train a classifier on labelled inputs, by distillation and cross-entropy: a number of epochs.
+        train: these inputs, as ``val`` of ``compress_within``. They are read into memory, and serve as calibration data
+            where there is none.
         augment: changes of the inputs while distilling: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
@@ -148,6 +154,8 @@ def compress(
         score=score,
         recover=recover,
         distil=distil,
+        finetune=finetune,
+        train=train,
         augment=augment,
         checkpoint=checkpoint,
         allocate=allocate,

@@ -17,6 +17,7 @@ A pass reads facts and the program from the state, and adds facts or returns ano
 ``Merge``                 in place of ``Prune``: removed channels merged into kept ones, data-free
 ``Recover``               layers refitted by least squares, or BatchNorm re-estimated
 ``Distil``                knowledge distillation: weights trained towards the dense outputs
+``Finetune``              the same with labels: distillation and cross-entropy
 ``FoldBatchNorm``         BatchNorm folded into neighbouring layers, for deployment
 ========================  ====================================================================
 """
@@ -39,6 +40,7 @@ from .prune.prune import Prune
 from .recover.augment import check_names
 from .recover.distil import Distil, Distilled
 from .recover.effort import Effort
+from .recover.finetune import Finetune, Finetuned
 from .recover.recover import Recover, Recovered
 from .recover.teacher_student import Teacher
 from .score import CRITERIA, Criterion, Scores
@@ -55,6 +57,8 @@ __all__ = [
     "Distil",
     "Distilled",
     "Effort",
+    "Finetune",
+    "Finetuned",
     "FoldBatchNorm",
     "Folded",
     "Lossless",
@@ -90,6 +94,7 @@ ALL_PASSES = {
         Merge,
         Recover,
         Distil,
+        Finetune,
         FoldBatchNorm,
     )
 }

@@ -64,6 +64,7 @@ NOT_RUN = {
     "docs/peft.md": 7,
     "docs/timm.md": 5,
     "docs/prune-while-training.md": 3,
+    "docs/recovery.md": 1,
     "docs/transformers.md": 2,
     "docs/ultralytics.md": 7,
     "docs/tutorial.md": 1,

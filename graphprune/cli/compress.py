@@ -58,6 +58,8 @@ def compress(
     seed: options.Seed = 0,
     recover: options.Recover = "",
     distil: options.Distil = "",
+    finetune: options.Finetune = None,
+    train: options.Train = "",
     augment: options.Augment = "",
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
@@ -145,6 +147,8 @@ def compress(
         val=val,
         augment=augment,
         distil=distil,
+        finetune=str(finetune or ""),
+        train=train,
         data=data,
         recover=recover if recover not in ("none", "merge") else "",
         onnx="" if no_onnx else "onnx",
@@ -163,8 +167,8 @@ def compress(
             quiet=quiet,
             stages=7
             + (not no_onnx)
-            + 3 * bool(data)
-            + bool(distil)
+            + 3 * bool(data or train)
+            + bool(distil or finetune)
             + (not any_width)
             + bool(keep_config),
         ) as progress,
@@ -180,11 +184,14 @@ def compress(
             option_values.Preparation(mean, std, size, crop, interpolation),
             samples,
             seed,
+            train,
         )
-        unfinished = out.with_name(f".{out.name}.distil") if folder and out else None
-        if distil:
+        kind = "finetune" if finetune else "distil"
+        unfinished = out.with_name(f".{out.name}.{kind}") if folder and out else None
+        if distil or finetune:
             how |= {
-                "distil": distil,
+                "distil": distil or None,
+                "finetune": finetune,
                 "checkpoint": unfinished,
                 "augment": tuple(filter(None, augment.split(","))),
             }
@@ -280,6 +287,8 @@ def _check_pairs(
     val: str,
     augment: str,
     distil: str,
+    finetune: str,
+    train: str,
     data: str,
     recover: str,
     onnx: str,
@@ -294,9 +303,11 @@ def _check_pairs(
     for name, value, other, needed in (
         ("--max-drop", max_drop, "--val", val),
         ("--val", val, "--max-drop", max_drop),
-        ("--augment", augment, "--distil", distil),
+        ("--augment", augment, "--distil or --finetune", distil or finetune),
+        ("--finetune", finetune, "--train", train),
+        ("--train", train, "--finetune", finetune),
         ("--distil", distil, "--data", data),
-        ("--recover", recover, "--data", data),
+        ("--recover", recover, "--data", data or train),
         ("--opset", opset, "the ONNX file", onnx),
         ("--fp16", fp16, "the ONNX file", onnx),
     ):

@@ -291,23 +291,25 @@ class Preparation:
 
 
 def sources(
-    data: str, val: str, preparation: Preparation, samples: int, seed: int
+    data: str, val: str, preparation: Preparation, samples: int, seed: int, train: str = ""
 ) -> dict[str, Any]:
-    """Find the calibration and validation data, as keyword arguments. None of it is read yet.
+    """Find the calibration, validation and training data, as keyword arguments. None of it is read yet.
 
     Raises:
         LoadError: if there is no such data.
         OptionError: if an option can't be read, or is for data that isn't there.
     """
     how = preparation.values()
-    if not data and not val and how:
+    if not (data or val or train) and how:
         raise OptionError(
-            "--mean, --std, --image-size, --crop and --interpolation need --data or --val"
+            "--mean, --std, --image-size, --crop and --interpolation need --data, --val or --train"
         )
     from graphprune.data import open_source
 
     _import_from_here()
     found: dict[str, Any] = {"val": open_source(val, **how, seed=seed)} if val else {}
+    if train:
+        found |= {"train": open_source(train, **how, seed=seed), "samples": samples}
     if data:
         found |= {"calibration": open_source(data, **how, seed=seed), "samples": samples}
     return found

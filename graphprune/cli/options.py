@@ -20,6 +20,7 @@ __all__ = [
     "Depth",
     "Distil",
     "FileSize",
+    "Finetune",
     "Flops",
     "Force",
     "IgnoreExtraKeys",
@@ -51,6 +52,7 @@ __all__ = [
     "StrictOps",
     "Table",
     "Threads",
+    "Train",
     "TrustPickle",
     "Uniform",
     "Val",
@@ -254,7 +256,7 @@ Val = Annotated[
         metavar="DATA",
         show_default=False,
         help="Labelled inputs for --max-drop: a folder or zip with one folder of images for each "
-        "class, in alphabetical order; an .npz file of x and y; or package.module:callable, which "
+        "class, in alphabetical order or named by the classes' numbers; an .npz file of x and y; or package.module:callable, which "
         "returns an iterable of pairs.",
     ),
 ]
@@ -276,6 +278,25 @@ Distil = Annotated[
         metavar="STEPS|TIME",
         show_default=False,
         help="Train on --data towards the dense model's outputs: 2000 steps, or 5m, 90s, 1h.",
+    ),
+]
+Finetune = Annotated[
+    int | None,
+    typer.Option(
+        "--finetune",
+        metavar="EPOCHS",
+        min=1,
+        show_default=False,
+        help="Train a classifier on --train, towards the labels and the dense model's outputs.",
+    ),
+]
+Train = Annotated[
+    str,
+    typer.Option(
+        "--train",
+        metavar="DATA",
+        show_default=False,
+        help="Labelled inputs for --finetune, as for --val. They are --data too, where there is none.",
     ),
 ]
 Augment = Annotated[

@@ -24,7 +24,7 @@ def soup(
         typer.Argument(
             metavar="A B ...",
             show_default=False,
-            help="The networks: output folders or .pt2 files; or weights, also in checkpoints, with "
+            help="The members: output folders or .pt2 files; or weights, also in checkpoints, with "
             "--arch and the plan that they were cut by.",
         ),
     ],

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -106,38 +106,72 @@ class Images:
         return replace(found, source=source, skipped=len(skipped), notes=notes)
 
     def labels(self) -> dict[str, int]:
-        """Map each file to its class: the number of its folder, in alphabetical order.
+        """Map each file to its class: the number that its folder is called, or else its place in alphabetical order.
 
         Folders that hold all images are not classes.
 
         Raises:
-            LoadError: if the images don't lie in at least two folders.
+            LoadError: if the images don't lie in at least two folders, or only some folders are numbers.
         """
+        folders = self._class_folders()
+        classes = self._classes(set(folders.values()))
+        return {name: classes[folder] for name, folder in folders.items()}
+
+    def _class_folders(self) -> dict[str, str]:
+        """Map each file to the outermost folder that not all files share."""
         folders = {name: PurePosixPath(name).parent.parts for name in self._names()}
         depth = 0
         while all(len(f) > depth for f in folders.values()):
             if len({f[depth] for f in folders.values()}) > 1:
-                classes = {c: i for i, c in enumerate(sorted({f[depth] for f in folders.values()}))}
-                return {name: classes[folder[depth]] for name, folder in folders.items()}
+                return {name: folder[depth] for name, folder in folders.items()}
             depth += 1
         raise LoadError(
             f"{self.path.name} has no folder for each class",
-            hint="labels are the folders' places in alphabetical order",
-            options=("val",),
+            hint="labels are the folders' places in alphabetical order, or their numbers",
+            options=("val", "train"),
         )
+
+    def _classes(self, folders: Collection[str]) -> dict[str, int]:
+        """Number the folders: by their names if all are numbers, else in alphabetical order."""
+        numbers = {name: int(name) for name in folders if _is_number(name)}
+        if not numbers:
+            return {name: place for place, name in enumerate(sorted(folders))}
+        if len(numbers) < len(folders):
+            other = min(set(folders) - numbers.keys())
+            raise LoadError(
+                f"some folders of {self.path.name} are numbers of classes, and {other!a:.80} isn't",
+                hint="name all of them by numbers, or none",
+                options=("val", "train"),
+            )
+        if len(set(numbers.values())) < len(numbers):
+            raise LoadError(
+                f"two folders of {self.path.name} are the same number",
+                options=("val", "train"),
+            )
+        return numbers
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
         """Iterate over every readable image ``[1, c, h, w]`` with its label ``[1]``.
 
         Raises:
-            LoadError: if there aren't as many folders as the model has classes.
+            LoadError: if there aren't as many folders as the model has classes, or a folder's number isn't one of
+                them. Classes may be missing where folders are numbers.
         """
-        labels = self.labels()
-        if (found := len(set(labels.values()))) != class_count(program):
+        labels, classes = self.labels(), class_count(program)
+        found = sorted(set(labels.values()))
+        by_number = all(map(_is_number, self._class_folders().values()))
+        if by_number and found[-1] >= classes:
             raise LoadError(
-                f"{self.path.name} has folders for {found} classes, the model has "
-                f"{class_count(program)}",
-                options=("val",),
+                f"{self.path.name} has a folder for class {found[-1]}, the model has classes 0 to "
+                f"{classes - 1}",
+                hint="name each folder by the place of its class in the output, from 0",
+                options=("val", "train"),
+            )
+        if not by_number and len(found) != classes:
+            raise LoadError(
+                f"{self.path.name} has folders for {len(found)} classes, the model has {classes}",
+                hint="give a folder to each class, or name the folders by the classes' numbers",
+                options=("val", "train"),
             )
         for name, image in self._read(list(labels), program, []):
             yield image, torch.tensor([labels[name]])
@@ -223,6 +257,10 @@ def images(
     """
     pair = (size, size) if isinstance(size, int) else size
     return Images(Path(path), tuple(mean), tuple(std), pair, seed, crop, interpolation)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
 
 
 def _image_input(program: ExportedProgram) -> torch.Tensor:

@@ -126,6 +126,8 @@ class Report:
             were compared. Reports of before have neither of the last two: 1e-9, float64.
         calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
         distilled: held-out error ``before`` and ``after``, ``steps``; else empty.
+        finetuned: of training with labels, on samples that were held out: cross-entropy ``before`` and ``after``,
+            ``accuracy_before`` and ``accuracy_after``; ``epochs``, ``steps`` and labelled ``samples``; else empty.
         search: under a bound on the drop of accuracy: ``max_drop``, accuracy of the ``dense``
             model and of this one, all ``probes``; else empty.
         batchnorm: BatchNorm calls before and after folding.
@@ -165,6 +167,7 @@ class Report:
     lossless: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     distilled: Mapping[str, float] = field(default_factory=dict)
+    finetuned: Mapping[str, float] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
     batchnorm: Mapping[str, int] = field(default_factory=dict)
     onnx: Mapping[str, Any] = field(default_factory=dict)

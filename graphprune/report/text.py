@@ -10,6 +10,7 @@ __all__ = [
     "amount",
     "change",
     "distilled",
+    "finetuned",
     "printable",
     "recovered",
     "searched",
@@ -103,6 +104,14 @@ def distilled(found: Mapping[str, Any]) -> str:
         )
     return (
         "{steps} steps, held-out error {before:.3g} -> {after:.3g} of the outputs' variance"
+    ).format(**found)
+
+
+def finetuned(found: Mapping[str, Any]) -> str:
+    """Write ``Report.finetuned`` in a sentence."""
+    return (
+        "{epochs} epochs of {samples} labelled samples, {steps} steps; held-out accuracy "
+        "{accuracy_before:.2%} -> {accuracy_after:.2%}, cross-entropy {before:.3g} -> {after:.3g}"
     ).format(**found)
 
 

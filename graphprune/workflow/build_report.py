@@ -17,7 +17,7 @@ from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
 from graphprune.ir.relift import fixed_sizes
 from graphprune.ops.fixed_random import random_calls
-from graphprune.passes import Decision, Distilled, Merged, Recovered, Redundant, Scores
+from graphprune.passes import Decision, Distilled, Finetuned, Merged, Recovered, Redundant, Scores
 from graphprune.passes.lossless.redundant import only_redundant
 from graphprune.pipeline import State
 from graphprune.plan.latency_table import LatencyTable
@@ -70,6 +70,7 @@ def build_report(
     analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
     plan, allocation = decision.plan, decision.allocation
     data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
+    finetuned = done.get(Finetuned)
     frozen_channels = frozen(analysis)
     budgets = tuple(asdict(each) | {"met": each.met} for each in decision.budgets)
     after = [len(group.keep) for group in plan.groups]
@@ -97,7 +98,9 @@ def build_report(
             "tolerance": verdict.tolerance,
             "batches": list(verdict.batches),
         },
-        lossless=_lossless(done.get(Redundant), done[Decision], recovered or distilled),
+        lossless=_lossless(
+            done.get(Redundant), done[Decision], recovered or distilled or finetuned
+        ),
         eager={
             "own_class": rebuilt.own_class,
             "reason": rebuilt.reason,
@@ -110,6 +113,9 @@ def build_report(
         else {"source": data.source, "samples": data.samples, "skipped": data.skipped},
         distilled={"before": distilled.before, "after": distilled.after, "steps": distilled.steps}
         if distilled
+        else {},
+        finetuned={name: value for name, value in asdict(finetuned).items() if name != "seconds"}
+        if finetuned
         else {},
         recovery=asdict(recovered) if recovered else {},
         settings=settings,

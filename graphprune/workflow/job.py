@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,8 +22,9 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
-from graphprune.data import Source, calibrate
+from graphprune.data import Source, calibrate, open_source
 from graphprune.data.calibration import Calibration
+from graphprune.data.labelled import Labelled, read_labelled
 from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
@@ -105,6 +107,10 @@ class Job:
         state = traced(model, args, kwargs, progress)
         if options.outputs:
             state = with_outputs(state, options.outputs)
+        if options.train is not None:
+            state = _with_labelled(state, options.train)
+            if calibration is None:
+                calibration = state[Labelled].inputs(samples)
         if calibration is not None:
             state = _with_data(state, calibration, samples)
         if isinstance(options.latency_table, LatencyTable):
@@ -260,6 +266,13 @@ def traced(
     if has_values(model):
         state = state.knowing(verify_traced(model, program))
     return replace(state, seconds={"trace": time.perf_counter() - start})
+
+
+def _with_labelled(state: State, data: Source | str | Path) -> State:
+    """Read the labelled inputs to train on."""
+    state.tell("data")
+    source = data if isinstance(data, Source) else open_source(data)
+    return state.knowing(read_labelled(state.program, source))
 
 
 def _with_data(state: State, data: Data, samples: int) -> State:

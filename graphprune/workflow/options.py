@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from graphprune.data import Source
 from graphprune.data.calibration import Calibration
+from graphprune.data.classes import class_count
 from graphprune.errors import OptionError
 from graphprune.ir.program import user_inputs
 from graphprune.passes import (
@@ -16,6 +18,7 @@ from graphprune.passes import (
     Choose,
     Distil,
     Effort,
+    Finetune,
     LosslessPlan,
     Merge,
     Prune,
@@ -53,6 +56,8 @@ class Options:
     score: str | Criterion | None = None
     recover: str | None = None
     distil: Effort | str | int | None = None
+    finetune: int | None = None
+    train: Source | str | Path | None = None
     augment: Sequence[str] = ()
     checkpoint: str | Path | None = None
     allocate: str = "dp"
@@ -90,6 +95,32 @@ class Options:
         if self.distil is not None:
             self._effort(state)
             check_names(self.augment, user_inputs(state.program))
+        self._check_finetune(state)
+
+    def _check_finetune(self, state: State) -> None:
+        if (self.finetune is None) != (self.train is None):
+            raise OptionError(
+                "to finetune takes a number of epochs and labelled inputs to train on",
+                options=("finetune", "train"),
+            )
+        if self.finetune is None:
+            return
+        if self.distil is not None:
+            raise OptionError(
+                "to finetune is to distil too, with labels; choose one",
+                options=("finetune", "distil"),
+            )
+        class_count(state.program)
+        check_names(self.augment, user_inputs(state.program))
+        self._finetune(batch_training=True)
+
+    def _finetune(self, *, batch_training: bool) -> Finetune:
+        return Finetune(
+            epochs=self.finetune or 0,
+            augment=tuple(self.augment),
+            checkpoint=Path(self.checkpoint) if self.checkpoint else None,
+            batch_training=batch_training,
+        )
 
     def allocator(self, *budgets: Budget) -> Allocate:
         """Make the pass that chooses the widths."""
@@ -112,7 +143,11 @@ class Options:
         Raises:
             OptionError: if the weights are to be changed as well.
         """
-        changes = {"recover": self.recover not in (None, "none"), "distil": self.distil is not None}
+        changes = {
+            "recover": self.recover not in (None, "none"),
+            "distil": self.distil is not None,
+            "finetune": self.finetune is not None,
+        }
         wrong = tuple(name for name, given in changes.items() if given)
         if wrong:
             raise OptionError(
@@ -163,20 +198,24 @@ class Options:
         Training is judged on data that no fit has used.
         """
         method = self.recovery(state)
+        trained = self.distil is not None or self.finetune is not None
+        batch_training = method not in {"ls", "bn"}  # a repair leaves right statistics behind
         match method:
             case None:
                 cutting: tuple[TransformPass, ...] = (Prune(),)
             case "merge":
                 cutting = (Merge(),)
             case "ls" | "bn":
-                cutting = Prune(), Recover(method, everything=self.distil is None)
+                cutting = Prune(), Recover(method, everything=not trained)
+        if self.finetune is not None:
+            return *cutting, self._finetune(batch_training=batch_training)
         if self.distil is None:
             return cutting
         training = Distil(
             effort=self._effort(state),
             augment=tuple(self.augment),
             checkpoint=Path(self.checkpoint) if self.checkpoint else None,
-            batch_training=method not in {"ls", "bn"},  # a repair leaves right statistics behind
+            batch_training=batch_training,
         )
         return *cutting, training
 

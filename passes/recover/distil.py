@@ -21,13 +21,14 @@ from graphprune.pipeline import RunFact, State, TransformPass
 from .augment import check_names
 from .distance import Distance, Outputs, moment_sums
 from .effort import Effort
+from .labelled_loop import LabelledLoop
 from .optimizers import RATES, optimizers
 from .recover import with_tensors
 from .samples import Samples, split
 from .teacher_student import Pair, Teacher
-from .training import Loop, Settings
+from .training import BestWeights, Loop, Settings
 
-__all__ = ["Distil", "Distilled"]
+__all__ = ["Distil", "Distilled", "Imitation", "Trained", "samples_in_step"]
 
 BATCH = 32
 """Samples in a step, where the program takes any number. The repaired ResNet-20 of ``distance.py`` reached
@@ -54,20 +55,26 @@ class Distilled(RunFact):
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Distil(TransformPass):
-    """Train the weights towards the dense program's values by knowledge distillation, without labels.
-
-    Given: a smaller program with the dense program's inputs and outputs; with the decision that it
-    was cut by and the measurements before, values inside are imitated as well as outputs (see
-    ``teacher_student.py``). Result: the same graph with other weights, those with the lowest error of the
-    outputs on data that wasn't trained on; if none is lower than before, nothing changes.
-
-    Steps are seeded: with the same number of threads, the same steps give the same weights. A
-    time is not repeatable.
+@dataclass(frozen=True)
+class Trained:
+    """Result of training: the program with the best weights, and how that went.
 
     Attributes:
-        effort: number of steps, or a time.
+        program: as it was, if no weights were better.
+        best: the progress of training.
+        accuracy: share of the held-out samples that got the right class, before and after; ``None`` without labels.
+    """
+
+    program: ExportedProgram
+    best: BestWeights
+    accuracy: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imitation(TransformPass):
+    """Base of passes that train a smaller program towards the dense program's values.
+
+    Attributes:
         optimizer: ``muon`` or ``adamw``, see ``optimizers.py``.
         rate: highest learning rate; 0: that of ``optimizers.RATES``.
         augment: names in ``augment.AUGMENTATIONS``; none of them is right for every model.
@@ -76,10 +83,6 @@ class Distil(TransformPass):
         checkpoint: file from which a killed run resumes; the caller removes it in the end.
     """
 
-    name: ClassVar[str] = "distil"
-    needs = (Teacher, Calibration)
-    gives = (Distilled,)
-    effort: Effort
     optimizer: str = "muon"
     rate: float = 0.0
     augment: tuple[str, ...] = ()
@@ -96,59 +99,69 @@ class Distil(TransformPass):
         if self.optimizer not in RATES:
             raise OptionError(f"no optimizer {self.optimizer!r}", hint=f"one of {', '.join(RATES)}")
 
-    def run(self, state: State) -> tuple[ExportedProgram, tuple[Distilled]]:
-        """Train a copy of the program, and return it if its held-out error is lower.
+    def train(
+        self, state: State, data: Calibration, effort: Effort, *, labelled: bool = False
+    ) -> Trained:
+        """Train a copy of the program of a state.
+
+        Args:
+            state: the smaller program, with its ``Teacher``.
+            data: what to train on; a part is held out.
+            effort: how long.
+            labelled: whether the last of each batch are labels, which count in the loss too.
 
         Raises:
             OptionError: if the program has no floating-point output, or another number of outputs
                 than the dense one, or no weights to train.
         """
         begun = time.perf_counter()
-        dense, data = state[Teacher].program, state[Calibration]
+        dense = state[Teacher].program
         check_names(self.augment, user_inputs(dense))
         pair = Pair.of(dense, state)
         student = pair.small
-        size = BATCH if dynamic_batch(state.program) else batch_size(state.program)
+        size = samples_in_step(state.program)
         numbers, aside = split(data)
+        end = -1 if labelled else None
         held_out: list[tuple[Sequence[Any], Outputs]] = []
         spread: list[tuple[Tensor, Tensor]] = []
-        for x in (data.batches[i] for i in aside):
+        for x in (data.batches[i][:end] for i in aside):
             outputs, inside = pair.wanted(x)
             held_out.append((x, outputs))
             spread.append((moment_sums(outputs), moment_sums(inside)))
         distance, inside = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(data, numbers, size, self.seed)
-        measured = [data.batches[i] for i in numbers[: -(-MEASURED // batch_size(dense))]]
+        measured = [data.batches[i][:end] for i in numbers[: -(-MEASURED // batch_size(dense))]]
         made = self._optimizers(pair, state.program, measured)
-        loop = Loop(
-            pair=pair,
-            draw=samples.draw,
-            held_out=held_out,
-            distance=distance,
-            inside=inside,
-            deep=inside.weighted(pair.weights),
-            settings=self._settings(),
-            optimizers=made,
-            checkpoint=self.checkpoint,
-            identity=self._identity(pair, made, state) if self.checkpoint else "",
-            progress=state.progress,
-            begun=begun,
-        )
-        trained = loop.run()
-        found = Distilled(
-            trained.first_error,
-            min(trained.best_error, trained.first_error),
-            trained.step,
-            trained.seconds,
-        )
+        settings = Settings(effort, self.augment, self.batch_training, self.seed)
+        everything: dict[str, Any] = {
+            "pair": pair,
+            "draw": samples.draw,
+            "held_out": held_out,
+            "distance": distance,
+            "inside": inside,
+            "deep": inside.weighted(pair.weights),
+            "settings": settings,
+            "optimizers": made,
+            "checkpoint": self.checkpoint,
+            "identity": self._identity(pair, made, state, data, settings)
+            if self.checkpoint
+            else "",
+            "progress": state.progress,
+            "begun": begun,
+        }
+        accuracy: tuple[float, float] | None = None
+        if labelled:
+            loop = LabelledLoop(**everything, labels=[data.batches[i][-1] for i in aside])
+            before = loop.accuracy()
+            trained = loop.run()
+            accuracy = before, loop.accuracy()
+        else:
+            trained = Loop(**everything).run()
         if not trained.best_error < trained.first_error:
-            return state.program, (found,)
+            return Trained(state.program, trained, accuracy)
         tensors = dict(student.named_parameters(remove_duplicate=False))
         tensors |= dict(student.named_buffers(remove_duplicate=False))
-        return with_tensors(state.program, tensors), (found,)
-
-    def _settings(self) -> Settings:
-        return Settings(self.effort, self.augment, self.batch_training, self.seed)
+        return Trained(with_tensors(state.program, tensors), trained, accuracy)
 
     def _optimizers(
         self, pair: Pair, program: ExportedProgram, batches: Sequence[tuple[Any, ...]]
@@ -160,15 +173,56 @@ class Distil(TransformPass):
                 self.optimizer, self.rate, pair.small, program, batches, alone=not pair.inner
             )
 
-    def _identity(self, pair: Pair, made: Sequence[torch.optim.Optimizer], state: State) -> str:
+    def _identity(
+        self,
+        pair: Pair,
+        made: Sequence[torch.optim.Optimizer],
+        state: State,
+        data: Calibration,
+        settings: Settings,
+    ) -> str:
         """Hash what identifies this run: program, weights, data, options, learning rates, weights of the errors."""
         rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
         digest = hashlib.sha256(
-            f"{asdict(self._settings())} {self.optimizer} {rates} {pair.weights} "
-            f"{state[Calibration].samples} {fingerprint(unlift(state[Teacher].program))}".encode()
+            f"{self.name} {asdict(settings)} {self.optimizer} {rates} {pair.weights} "
+            f"{data.samples} {fingerprint(unlift(state[Teacher].program))}".encode()
         )
         for name, tensor in pair.small.state_dict().items():
             digest.update(
                 name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes()
             )
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distil(Imitation):
+    """Train the weights towards the dense program's values by knowledge distillation, without labels.
+
+    Given: a smaller program with the dense program's inputs and outputs; with the decision that it
+    was cut by and the measurements before, values inside are imitated as well as outputs (see
+    ``teacher_student.py``). Result: the same graph with other weights, those with the lowest error of the
+    outputs on data that wasn't trained on; if none is lower than before, nothing changes.
+
+    Steps are seeded: with the same number of threads, the same steps give the same weights. A
+    time is not repeatable. Beside the attributes of ``Imitation`` it has one.
+
+    Attributes:
+        effort: number of steps, or a time.
+    """
+
+    name: ClassVar[str] = "distil"
+    needs = (Teacher, Calibration)
+    gives = (Distilled,)
+    effort: Effort
+
+    def run(self, state: State) -> tuple[ExportedProgram, tuple[Distilled]]:
+        """Train a copy of the program, and return it if its held-out error is lower. Errors: as ``train``."""
+        found = self.train(state, state[Calibration], self.effort)
+        best = found.best
+        after = min(best.best_error, best.first_error)
+        return found.program, (Distilled(best.first_error, after, best.step, best.seconds),)
+
+
+def samples_in_step(program: ExportedProgram) -> int:
+    """Return how many samples a step of training has."""
+    return BATCH if dynamic_batch(program) else batch_size(program)

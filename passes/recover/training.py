@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -94,6 +94,7 @@ class Loop:
         begun: when the pass began, by ``time.perf_counter``.
     """
 
+    name: ClassVar[str] = "distil"
     pair: Pair
     draw: Callable[[int], Sequence[Any]]
     held_out: Sequence[tuple[Sequence[Any], Outputs]]
@@ -130,27 +131,37 @@ class Loop:
 
     def _step(self, so_far: BestWeights, share: float) -> None:
         torch.manual_seed(self.settings.seed + so_far.step)  # for dropout
-        generator = torch.Generator().manual_seed(self.settings.seed + so_far.step)
-        inputs = augment(self.settings.augment, self.draw(so_far.step), generator)
         for group in self._groups():
             group["lr"] = group["initial_lr"] * _schedule(share)
         self.student.train(self.settings.batch_training)
         self.student.zero_grad()
-        self._loss(inputs, self.inside if so_far.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
+        self._loss(so_far.step, self.inside if so_far.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def _loss(self, inputs: Sequence[Any], distance: Distance) -> Tensor:
-        """Return the error of the outputs plus the weighted mean error of the values inside."""
+    def _loss(self, step: int, distance: Distance) -> Tensor:
+        """Return the loss of a step: how far the student is from the dense network."""
+        return self._imitated(self._changed(self.draw(step), step), distance)[0]
+
+    def _changed(self, inputs: Sequence[Any], step: int) -> Sequence[Any]:
+        """Change the inputs of a step at random, as the settings say."""
+        generator = torch.Generator().manual_seed(self.settings.seed + step)
+        return augment(self.settings.augment, inputs, generator)
+
+    def _imitated(self, inputs: Sequence[Any], distance: Distance) -> tuple[Tensor, Outputs]:
+        """Return the error of the outputs plus the weighted mean error of the values inside, and the outputs."""
         wanted, wanted_inside = self.pair.wanted(inputs)
         got, inside = self.student(*inputs)
         error = self.distance.between(got, wanted)
-        return (
-            error + self.settings.inner * distance.between(inside, wanted_inside)
-            if inside
-            else error
-        )
+        if inside:
+            error = error + self.settings.inner * distance.between(inside, wanted_inside)
+        return error, got
+
+    def _held_out_error(self) -> float:
+        """Measure the error on data that isn't trained on, in evaluation mode."""
+        errors = [float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out]
+        return sum(errors) / len(errors)
 
     @property
     def student(self) -> fx.GraphModule:
@@ -165,10 +176,7 @@ class Loop:
         start = time.perf_counter()
         self.student.eval()
         with torch.no_grad():
-            errors = [
-                float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out
-            ]
-        error = sum(errors) / len(errors)
+            error = self._held_out_error()
         if so_far.step == 0:
             so_far.first_error = error
         # An error that isn't a number is never the best.
@@ -183,10 +191,15 @@ class Loop:
         so_far.seconds += time.perf_counter() - start
         done = min(1.0, self.settings.effort.share(so_far.step, so_far.seconds))
         logger.info(
-            "distil: %d steps, %.0f s, held-out error %.4f", so_far.step, so_far.seconds, error
+            "%s: %d steps, %.0f s, held-out error %.4f",
+            self.name,
+            so_far.step,
+            so_far.seconds,
+            error,
         )
         if self.progress is not None:
-            self.progress(f"distil {done:4.0%} error {error:.4f}")
+            left = _left(so_far.seconds, done)
+            self.progress(f"{self.name} {done:4.0%} error {error:.4f}{left}")
         if self.checkpoint is not None:
             write_checkpoint(
                 self.checkpoint,
@@ -208,6 +221,14 @@ class Loop:
         for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         return BestWeights(**found["progress"])
+
+
+def _left(seconds: float, done: float) -> str:
+    """Say how much time is left, by the time that a share of the work took."""
+    if not 0 < done < 1:
+        return ""
+    left = seconds * (1 - done) / done
+    return f", {left / 60:.0f} min left" if left >= 90 else f", {left:.0f} s left"
 
 
 def _schedule(share: float) -> float:

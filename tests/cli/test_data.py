@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from PIL import Image
 
 import graphprune as gp
 from graphprune.models import digits
-from tests.cli.conftest import DIGITS, Ran
+from tests.cli.conftest import DIGITS, Ran, expect
 
 Cli = Callable[..., Ran]
+
+MEAN, STD = 0.305, 0.376
+"""Of the pixels of digits, as the network was trained on them."""
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +75,13 @@ def test_plan_takes_data_too(cli: Cli, small: Sequence[str], folder: Path) -> No
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--mean", "0.5"], "--interpolation need --data or --val"),
+        (["--mean", "0.5"], "--interpolation need --data, --val or --train"),
         (["--data", ".", "--mean", "half"], "can't read --mean 'half'"),
         (["--data", ".", "--image-size", "8,8,8"], "can't read --image-size '8,8,8'"),
         (["--data", "nowhere"], "no such file: nowhere"),
         (["--data", "nowhere:at_all"], "can't find nowhere:at_all"),
         (["--data", ".", "--image-size", "16"], "has no images"),
-        (["--crop", "0.875"], "--interpolation need --data or --val"),
+        (["--crop", "0.875"], "--interpolation need --data, --val or --train"),
         (["--data", ".", "--interpolation", "cubic"], "no interpolation 'cubic'"),
         (["--data", ".", "--crop", "0"], "crop must be above 0 and at most 1, not 0"),
         (["--data", "x.npz", "--crop", "0.9"], "crop and interpolation are for images"),
@@ -246,3 +250,80 @@ def test_wrong_search(cli: Cli, options: list[str], says: str) -> None:
     found = cli("compress", *DIGITS, "--dry-run", *options)
     assert found.code == 2
     assert says in found.err
+
+
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits as images, in folders that are called by their class."""
+    images, labels = digits.load_data()[0]
+    path = tmp_path_factory.mktemp("train")
+    for number, (image, label) in enumerate(zip(images[:240], labels[:240], strict=True)):
+        folder = path / f"{int(label)}"
+        folder.mkdir(exist_ok=True)
+        pixels = (255 * (image[0] * STD + MEAN)).round().clamp(0, 255).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return path
+
+
+def test_finetune(cli: Cli, class_folders: Path, tmp_path: Path) -> None:
+    given = ("compress", *DIGITS, "--flops", "0.4", "-o", tmp_path / "out", "--no-onnx")
+    quick = ("--score", "l1", "--recover", "none")
+    how = ("--mean", MEAN, "--std", STD, "--augment", "crop", *quick, "--json")
+    found = cli(*given, "--train", class_folders, "--finetune", "2", *how)
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    tuned = report["finetuned"]
+    assert (tuned["epochs"], tuned["samples"]) == (2, 240)
+    assert tuned["after"] < 0.8 * tuned["before"]
+    assert 0.2 < tuned["accuracy_before"] < tuned["accuracy_after"]
+    assert report["calibration"]["source"] == "240 labelled samples"
+    assert "finetune" in report["seconds"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]  # nothing unfinished is left
+    small = gp.load(tmp_path / "out")
+    weights = torch.load(tmp_path / "out" / "model.pt")
+    assert torch.equal(small.state_dict()["fc.weight"], weights["fc.weight"])
+    assert cli("report", tmp_path / "out").code == 0
+    assert "2 epochs of 240 labelled samples" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--finetune", "2"], "--finetune needs --train"),
+        (["--train", "."], "--train needs --finetune"),
+        (["--train", ".", "--finetune", "2", "--augment", "mix"], "mixed inputs have no label"),
+        (["--train", ".", "--finetune", "2", "--data", ".", "--distil", "5"], "choose one"),
+        (["--train", "nowhere", "--finetune", "1"], "no such file: nowhere"),
+    ],
+)
+def test_wrong_finetuning(
+    cli: Cli,
+    class_folders: Path,
+    options: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(class_folders)
+    found = cli("compress", *DIGITS, "--flops", "0.5", "--dry-run", *options)
+    assert found.code == 2
+    assert says in found.err
+
+
+def test_folders_that_are_no_classes_of_the_network(
+    cli: Cli, class_folders: Path, tmp_path: Path
+) -> None:
+    how = ("compress", *DIGITS, "--flops", "0.5", "--dry-run", "--finetune", "1", "--train")
+    missing = tmp_path / "missing"
+    shutil.copytree(class_folders, missing)
+    shutil.move(missing / "9", missing / "10")
+    said = cli(*how, missing)
+    expect(said, 2, "error[GP001]: missing has a folder for class 10, the model has classes 0 to 9")
+    shutil.move(missing / "10", missing / "nine")
+    expect(
+        cli(*how, missing), 2, "error[GP001]: some folders of missing are numbers", "'nine' isn't"
+    )
+    for number in range(9):
+        shutil.move(missing / f"{number}", missing / f"class {number}")
+    shutil.rmtree(missing / "nine")
+    said = cli(*how, missing)
+    expect(said, 2, "error[GP001]: missing has folders for 9 classes, the model has 10", "--train")

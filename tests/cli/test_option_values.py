@@ -108,7 +108,7 @@ def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
     assert {*found} == {"calibration", "val", "samples"}
     assert found["samples"] == 7
     assert option_values.sources("", "", Preparation(), 7, 3) == {}
-    with pytest.raises(OptionError, match="need --data or --val"):
+    with pytest.raises(OptionError, match="need --data, --val or --train"):
         option_values.sources("", "", Preparation(size="8"), 7, 3)
 
 

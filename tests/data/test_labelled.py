@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 
 import graphprune as gp
 from graphprune.data import accuracy, open_source
+from graphprune.data.labelled import read_labelled
 from graphprune.errors import LoadError, OptionError
 from graphprune.ir.trace import trace
 from tests.data.helpers import MEAN, STD, net
@@ -53,3 +54,76 @@ def test_labels_that_are_not_there(folder: Path, program: ExportedProgram, tmp_p
     unlabelled = trace(nn.Conv2d(3, 2, 3), (torch.randn(2, 3, 8, 8),))
     with pytest.raises(OptionError, match="one output"):
         accuracy(unlabelled, gp.images(folder))
+
+
+def folders(root: Path, *names: str, images: int = 2) -> Path:
+    """Folders of images whose first pixel says which folder it is."""
+    for place, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for number in range(images):
+            pixels = np.full((8, 8, 3), place, dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("b", "a", "c"), (1, 0, 2)),
+        (("0", "1", "2"), (0, 1, 2)),
+        (("002", "000"), (2, 0)),  # a class may be missing where numbers say which
+        (("class 10", "class 9", "class 1"), (1, 2, 0)),  # no numbers: alphabetical
+    ],
+)
+def test_folders_are_classes_by_their_number_or_place(
+    tmp_path: Path, program: ExportedProgram, names: tuple[str, ...], labels: tuple[int, ...]
+) -> None:
+    source = gp.images(folders(tmp_path, *names))
+    found = {round(float(x[0, 0, 0, 0]) * 255): int(y) for x, y in source.labelled(program)}
+    assert found == dict(enumerate(labels))
+
+
+def test_numbers_are_in_order_of_their_values(tmp_path: Path) -> None:
+    names = [str(number) for number in range(12)]
+    found = gp.images(folders(tmp_path, *names, images=1)).labels()
+    assert found == {f"{name}/0.png": int(name) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("1", "2", "3"), "folder for class 3, the model has classes 0 to 2"),
+        (("0", "1", "cat"), "some folders of .* are numbers of classes, and 'cat' isn't"),
+        (("1", "01", "2"), "two folders of .* are the same number"),
+        (("a", "b"), "folders for 2 classes, the model has 3"),
+    ],
+)
+def test_folders_that_could_mean_anything_are_refused(
+    tmp_path: Path, program: ExportedProgram, names: tuple[str, ...], says: str
+) -> None:
+    source = gp.images(folders(tmp_path, *names))
+    with pytest.raises(LoadError, match=says):
+        list(source.labelled(program))
+
+
+def test_all_labelled_inputs_in_a_drawn_order(folder: Path, program: ExportedProgram) -> None:
+    source = gp.images(folder, mean=MEAN, std=STD)
+    found = read_labelled(program, source)
+    assert found.data.samples == 30
+    images, labels = (torch.cat(column) for column in zip(*found.data.batches, strict=True))
+    wanted = {x.numpy().tobytes(): int(y) for x, y in source.labelled(program)}
+    assert {
+        x[None].numpy().tobytes(): int(y) for x, y in zip(images, labels, strict=True)
+    } == wanted
+    assert labels.tolist() != sorted(labels.tolist())
+    assert len({*labels[-6:].tolist()}) > 1  # what is held out isn't of one class
+    alone = found.inputs(20)
+    assert (alone.samples, len(alone.batches[0])) == (20, 1)
+    again = read_labelled(program, source)
+    assert all(
+        torch.equal(a[0], b[0]) for a, b in zip(found.data.batches, again.data.batches, strict=True)
+    )
+    fixed = torch.export.export(net().eval(), (torch.randn(4, 3, 8, 8),))
+    assert {len(labels) for _, labels in read_labelled(fixed, source).data.batches} == {4}
+    with pytest.raises(LoadError, match="too few"):
+        read_labelled(torch.export.export(net().eval(), (torch.randn(16, 3, 8, 8),)), source)

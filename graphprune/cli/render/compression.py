@@ -81,6 +81,8 @@ def report(run: Report, folder: Path | None) -> None:
         line(out, f"recovered by {run.recovery['method']}: ", text.recovered(run.recovery))
     if run.distilled:
         line(out, "distilled: ", text.distilled(run.distilled))
+    if run.finetuned:
+        line(out, "fine-tuned: ", text.finetuned(run.finetuned))
     for note in run.notes:
         line(out, "note: ", note)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())

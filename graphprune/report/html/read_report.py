@@ -108,6 +108,13 @@ _SHAPES: Mapping[str, Shape] = {
     "eager": (_EAGER, _EAGER | {"tolerance": _NUMBER, "precision": str}),
     "calibration": ({}, {"source": str, "samples": int, "skipped": int}),
     "distilled": ({}, {"before": _NUMBER, "after": _NUMBER, "steps": int}),
+    "finetuned": (
+        {},
+        {
+            **dict.fromkeys(("before", "after", "accuracy_before", "accuracy_after"), _NUMBER),
+            **dict.fromkeys(("epochs", "steps", "samples"), int),
+        },
+    ),
     "search": (
         {},
         {"max_drop": _NUMBER, "dense": _NUMBER, "accuracy": _NUMBER, "probes": [_PROBE]},

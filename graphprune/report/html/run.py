@@ -69,6 +69,8 @@ def settings(report: Report) -> list[tuple[str, str]]:
         rows.append((name, text.recovered(report.recovery)))
     if report.distilled:
         rows.append(("distilled", text.distilled(report.distilled)))
+    if report.finetuned:
+        rows.append(("fine-tuned", text.finetuned(report.finetuned)))
     if report.search:
         rows.append(("accuracy", text.searched(report.search)))
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
