@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -95,7 +96,8 @@ class ConfirmLatency(AnalysisPass):
         measured = timed(state, decision, self.profile)
         note = (
             f"onnxruntime takes {measured:.3f} of the time of the dense network, measured with "
-            f"{threads_text(self.profile.threads)}; predicted were {told.reached / told.dense:.3f}"
+            f"{threads_text(self.profile.threads)} on {os.cpu_count()} processors; predicted were "
+            f"{told.reached / told.dense:.3f}"
         )
         return replace(decision, notes=(*decision.notes, note))
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,12 +137,10 @@ def feed(
 def threads_text(threads: int) -> str:
     """Name a number of threads, for messages.
 
-    >>> threads_text(1), threads_text(4)
-    ('1 thread', '4 threads')
+    >>> threads_text(1), threads_text(4), threads_text(0)
+    ('1 thread', '4 threads', 'default threads')
     """
-    if threads:
-        return f"{threads} thread{'s' * (threads > 1)}"
-    return f"onnxruntime's own number of threads ({os.cpu_count()} processors)"
+    return f"{threads or 'default'} thread{'s' * (threads != 1)}"
 
 
 class Timed:

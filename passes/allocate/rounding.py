@@ -18,7 +18,7 @@ LEAST = 4
 """Smallest multiple that is worth it: 16 bytes of float32, the narrowest vector register."""
 
 SLACK = 0.005
-"""Share of the dense cost that rounded widths may leave unused of a budget which other widths use."""
+"""Share of the dense cost that rounded widths may leave unused of a budget, if other widths use more of it."""
 
 PRICE = 1.05
 """Factor by which the predicted distortion may rise for widths that run fast."""
@@ -97,9 +97,12 @@ def fastest(decide: Callable[[Rounding], Decision]) -> Decision:
 
 
 def _as_full(found: Decision, free: Decision) -> bool:
-    """Whether a plan uses nearly as much of every budget as another."""
+    """Whether a plan uses every budget all but whole, or at least as much of it as another."""
     pairs = zip(found.budgets, free.budgets, strict=True)
-    return all(own.reached >= other.reached - SLACK * own.dense for own, other in pairs)
+    return all(
+        own.reached >= min(other.reached, min(own.bound, own.dense) - SLACK * own.dense)
+        for own, other in pairs
+    )
 
 
 def _note(multiples: Multiples, found: Decision, free: Decision) -> str:

@@ -52,7 +52,7 @@ def test_a_gate_of_times(tmp_path: Path, cli: Callable[..., Ran]) -> None:
     assert cli(*call, "--max-ratio", 1000).code == 0
     ran = cli(*call, "--max-ratio", 0.0001)
     assert ran.code == 1
-    assert ran.err.startswith(f"failed: {b}, batch 1, 1 thread: ")
+    assert ran.err.startswith(f"failed: {b}, batch 1, default threads: ")
     text = summary.read_text()
     assert text.index("passed") < text.index("failed")
     assert ElementTree.parse(junit).getroot().get("failures") == "1"

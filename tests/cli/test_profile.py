@@ -18,7 +18,7 @@ Cli = Callable[..., Ran]
 @pytest.mark.onnx
 def test_a_profile_serves_plan_and_sweep(cli: Callable[..., Ran], tmp_path: Path) -> None:
     file = tmp_path / "table.json"
-    made = cli("profile", *DIGITS, "-o", file, "--rounds", 1, "--networks", 1)
+    made = cli(*("profile", *DIGITS, "-o", file, "--rounds", 1, "--networks", 1, "--threads", 1))
     assert made.code == 0
     table = LatencyTable.from_json(file.read_text())
     assert table.kernels

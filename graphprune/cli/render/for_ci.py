@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from graphprune.cli.console import console, line
-from graphprune.export.ort_session import threads_text
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
@@ -129,6 +128,8 @@ def benchmark_gate(found: Benchmark, most: float | None) -> Gate:
         found: what it measured; ratios are to the first file.
         most: the largest ratio that is allowed; ``None`` allows any.
     """
+    from graphprune.export.ort_session import threads_text
+
     first = found.timings[0].file
     limit = "" if most is None else f"at most {most:g}"
     cases = tuple(

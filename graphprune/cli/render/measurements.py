@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphprune.cli.console import console, line, table
-from graphprune.export.ort_session import threads_text
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
@@ -120,7 +119,7 @@ def latency_table(measured: LatencyTable, path: Path) -> None:
     out = console()
     machine = dict(measured.machine)
     if not machine.get("threads", 1):
-        machine["threads"] = threads_text(0)
+        machine["threads"] = "default"
     rows = [[name, str(value)] for name, value in machine.items()]
     rows += [["batch", str(measured.batch)], ["distinct operators", str(len(measured.kernels))]]
     if measured.error:
