@@ -116,7 +116,7 @@ def compress(
         allocate: name of an allocator.
         round_to: widths are multiples of this, or stay whole. ``"fast"``: multiples of 16, 8 or 4, as kernels compute
             channels in blocks, if the budget is used as well and the predicted distortion rises by no more than a
-            twentieth. ``"auto"``: widths that run fast by a latency table.
+            twentieth (a tenth, if all are multiples of 16). ``"auto"``: widths that run fast by a latency table.
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses, (0, 1]. By default seven eighths if there is no
             calibration data and the budgets allow it, and any share with data.

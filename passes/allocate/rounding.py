@@ -23,6 +23,9 @@ SLACK = 0.005
 PRICE = 1.05
 """Factor by which the predicted distortion may rise for widths that run fast."""
 
+PRICE_OF_WHOLE_BLOCKS = 1.1
+"""The same for multiples of 16 in all layers: no kernel computes channels that aren't there, so these gain most."""
+
 
 @dataclass(frozen=True)
 class Multiples:
@@ -83,15 +86,16 @@ def fastest(decide: Callable[[Rounding], Decision]) -> Decision:
     free = decide(1)
     if all(len(group.keep) == group.width for group in free.plan.groups):
         return free
-    most = PRICE * free.allocation.distortion
     for multiples in FAST:
+        price = PRICE_OF_WHOLE_BLOCKS if multiples.steps == 1 else PRICE
         try:
             found = decide(multiples)
         except InfeasibleBudgetError:
             continue
         if found.plan == free.plan:
             return free
-        if found.allocation.distortion <= most and _as_full(found, free):
+        dear = found.allocation.distortion > price * free.allocation.distortion
+        if not dear and _as_full(found, free):
             return replace(found, notes=(*found.notes, _note(multiples, found, free)))
     return free
 

@@ -15,7 +15,12 @@ import graphprune as gp
 from graphprune.analysis.analyse import Analysis
 from graphprune.ir.trace import trace
 from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
-from graphprune.passes.allocate.rounding import PRICE, SLACK, Multiples, rounded
+from graphprune.passes.allocate.rounding import (
+    PRICE_OF_WHOLE_BLOCKS,
+    SLACK,
+    Multiples,
+    rounded,
+)
 from graphprune.passes.score import additive
 from graphprune.pipeline import State
 
@@ -73,7 +78,7 @@ def test_wide_layers_keep_multiples_of_16() -> None:
     )
     assert any(width % 16 for width in kept(free))
     assert all(width % 16 == 0 for width in kept(fast))
-    assert fast.allocation.distortion <= PRICE * free.allocation.distortion
+    assert fast.allocation.distortion <= PRICE_OF_WHOLE_BLOCKS * free.allocation.distortion
     assert fast.budgets[0].met
     assert fast.budgets[0].reached >= fast.budgets[0].bound - SLACK * fast.budgets[0].dense
     assert any("multiples of 16, which run fast" in note for note in fast.notes)
