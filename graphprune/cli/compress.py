@@ -196,8 +196,7 @@ def compress(
                 "augment": tuple(filter(None, augment.split(","))),
             }
         found = source.read()
-        dense = found.program or found.model
-        assert dense is not None
+        dense = found.dense
         how["outputs"] = () if found.onnx_file else source.outputs
         name = source.file.name if found.program else type(dense).__name__
         loaded = time.perf_counter() - start

@@ -113,8 +113,7 @@ def plan(
             data, "", option_values.Preparation(mean, std, size, crop, interpolation), samples, seed
         )
         found = source.read()
-        dense = found.program or found.model
-        assert dense is not None
+        dense = found.dense
         decision = api.decide(
             dense,
             found.inputs,

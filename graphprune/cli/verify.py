@@ -71,8 +71,7 @@ def verify(
         from graphprune.workflow.compare_files import compare
 
         loaded = source.read()
-        dense = loaded.program or loaded.model
-        assert dense is not None
+        dense = loaded.dense
         found = compare(
             dense,
             loaded.inputs,

@@ -62,6 +62,13 @@ class Loaded:
     onnx_file: OnnxFile | None = None
     pretrained: Path | None = None
 
+    @property
+    def dense(self) -> torch.nn.Module | ExportedProgram:
+        """What the file holds, to be compressed: the program or the module."""
+        found = self.program or self.model
+        assert found is not None, "a file holds a program or a module"
+        return found
+
 
 def load(
     path: Path,
@@ -97,9 +104,7 @@ def load(
         found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys, outputs)
     else:
         raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
-    holder = found.program or found.model
-    assert holder is not None
-    check_finite(holder.named_parameters(), holder.named_buffers(), path.name)
+    check_finite(found.dense.named_parameters(), found.dense.named_buffers(), path.name)
     return found
 
 
