@@ -5,8 +5,9 @@
 
 ResNet-56 on CIFAR-10 with 1,024 unlabelled calibration images, as in ``accuracy.py``: any widths, one scoring
 for all budgets of a draw. Plans with whole branches are chosen as by ``depth=True``: those that keep all branches are
-among the candidates. Latencies are those of one thread, batch 1; the table of times is measured once. A row counts the groups that went whole, and its time is CPU time of choosing, cutting
-and repairing. Rows are kept in ``results/depth.json`` as soon as they are known; what is there is not measured
+among the candidates. Latencies are those of onnxruntime's default threads, batch 1; the table of times is measured once,
+and corrected for each budget as ``compress`` does. A row counts the groups that went whole, and its time is CPU time of
+choosing, cutting and repairing. Rows are kept in ``results/depth.json`` as soon as they are known; what is there is not measured
 again without ``--force``. The table in ``docs/depth.md``, between its two comments, is written from them.
 """
 
@@ -27,10 +28,11 @@ from zoo import macs
 
 import graphprune as gp
 from graphprune.export.ort_session import Runtime, Timed, feed, session
-from graphprune.export.timing import fastest, interleaved
+from graphprune.export.timing import Ratio, interleaved
 from graphprune.models import cifar_resnet
 from graphprune.passes import Decision
 from graphprune.passes.latency import ProfileLatency
+from graphprune.passes.tune_latency import SettleLatency, TuneLatency
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.workflow.job import Job
@@ -45,6 +47,7 @@ SEEDS = (0, 1, 2)
 NAMES = {"flops": "the FLOPs", "latency": "the latency"}
 LATENCY = (0.35,)
 WAYS = ("widths", "depth")
+PROFILE = ProfileLatency(depth=True)
 SIGNED = {"widths": "widths alone", "depth": "whole branches too"}
 
 
@@ -83,13 +86,21 @@ def scored(setting: Setting) -> Job:
 def measured(
     setting: Setting, job: Job, cost: str, share: float, way: str, options: argparse.Namespace
 ) -> Row:
-    table = times(setting, options.tables) if cost == "latency" else None
-    job = replace(job, options=replace(job.options, depth=way == "depth", latency_table=table))
-    if table is not None:
-        job = replace(job, scored=job.scored.knowing(table))
+    job = replace(job, options=replace(job.options, depth=way == "depth"))
     budget = Budget.flops(share) if cost == "flops" else Budget.latency(share)
+    allocate = job.options.allocator(budget)
     start = time.process_time()
-    decided = job.decide(job.options.allocator(budget))
+    if cost == "latency":
+        known = job.scored.knowing(times(setting, options.tables))
+        table = TuneLatency(allocate=allocate, profile=PROFILE).run(known)
+        job = replace(
+            job,
+            options=replace(job.options, latency_table=table),
+            scored=job.scored.knowing(table),
+        )
+    decided = job.decide(allocate)
+    if cost == "latency":
+        decided = decided.knowing(SettleLatency(allocate=allocate, profile=PROFILE).run(decided))
     done = job.cut(decided)
     seconds = time.process_time() - start
     plan = done[Decision].plan
@@ -109,26 +120,27 @@ def measured(
         "seconds": round(seconds, 1),
         "samples": setting.data.samples,
         "val": len(setting.val[1]),
-        "notes": list(done[Decision].notes),
+        "notes": [*done[Decision].notes, done[Decision].origin],
     }
-    return row if table is None else row | {"ratio": ratio(setting, done.program, options.rounds)}
+    if cost != "latency":
+        return row
+    return row | {"ratio": ratio(setting, done.program, options.rounds)}
 
 
 def times(setting: Setting, folder: Path) -> LatencyTable:
     """Read the latency table of a network, or measure it."""
     path = folder / f"{setting.name}.json"
     if not path.is_file():
-        how = ProfileLatency(depth=True)
-        table = gp.profile(setting.model, cifar_resnet.example_inputs(), how=how)
+        table = gp.profile(setting.model, cifar_resnet.example_inputs(), how=PROFILE)
         path.write_text(table.to_json(), encoding="utf-8")
     return LatencyTable.from_json(path.read_text(encoding="utf-8"))
 
 
 def ratio(setting: Setting, small: ExportedProgram, rounds: int) -> float:
-    """Measure the time of a network over that of the dense one, in onnxruntime, the fastest runs of each."""
-    of = [session(serialised(each), Runtime(1)) for each in (setting.program, small)]
+    """Measure the time of a network over that of the dense one, in onnxruntime, run by run in turn."""
+    of = [session(serialised(each), Runtime()) for each in (setting.program, small)]
     dense, less = interleaved([Timed(each, feed(each)) for each in of], rounds=rounds, warmup=10)
-    return round(fastest(less) / fastest(dense), 4)
+    return round(Ratio.of(less, dense).median, 4)
 
 
 def table(rows: Sequence[Row]) -> list[str]:

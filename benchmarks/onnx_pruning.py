@@ -72,7 +72,7 @@ def weights(model: onnx.ModelProto) -> dict[str, list[tuple[int, ...]]]:
 
 
 def macs(model: onnx.ModelProto) -> int:
-    """Count the multiply-accumulates of a batch of one: positions of the output times elements of the weight."""
+    """Count the multiply-accumulates of a batch of one: elements of each output times terms of each sum."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -80,18 +80,20 @@ def macs(model: onnx.ModelProto) -> int:
     inferred = shape_inference.infer_shapes(fixed, data_prop=True)
     known = {
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*inferred.graph.value_info, *inferred.graph.output)
+        for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
     }
-    sizes = {each.name: math.prod(each.dims) for each in fixed.graph.initializer}
+    known |= {each.name: list(each.dims) for each in fixed.graph.initializer}
     total = 0
     for node in fixed.graph.node:
-        if node.op_type == "Conv":
-            positions = math.prod(known[node.output[0]][2:])
-            if not positions:
-                raise ValueError(f"the size of {node.output[0]} isn't known")
-            total += positions * sizes[node.input[1]]
-        elif node.op_type in {"Gemm", "MatMul"}:
-            total += sizes[node.input[1]]
+        if node.op_type not in {"Conv", "Gemm", "MatMul"}:
+            continue
+        elements = math.prod(known[node.output[0]])
+        if not elements:
+            raise ValueError(f"the size of {node.output[0]} isn't known")
+        conv = node.op_type == "Conv"
+        total += elements * (
+            math.prod(known[node.input[1]][1:]) if conv else known[node.input[0]][-1]
+        )
     return total
 
 

@@ -4,8 +4,8 @@
     PYTHONPATH=. python benchmarks/speed.py mobilenet_v2 --latency
 
 Nets are torchvision's, with random weights whose channels have unlike norms. They are cut to half of the FLOPs by
-``gp.compress`` as it is by default, with any widths (``round_to=1``), and by Torch-Pruning. All files run in turn in one
-process, batch 1, with onnxruntime's own number of threads unless ``--threads`` says otherwise. ``--latency`` adds
+``gp.compress`` as it is by default, with any widths (``round_to=1``), by Torch-Pruning, and by onnxsim 0.8 (its structured
+pruning, the same share in each chain of layers, bisected). All files run in turn in one process, batch 1, with onnxruntime's own number of threads unless ``--threads`` says otherwise. ``--latency`` adds
 ``latency=0.5``, for which kernels are measured first: minutes.
 
 Every method is a row of ``results/speed.csv``; the rows of a net are replaced together. ``ratio`` is to the dense network,
@@ -21,8 +21,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
+import onnxsim
 import torch
 from latency import serialised, torch_pruned
+from onnx_pruning import bisected, macs
 from owner_nets import spread_norms
 from torch import nn
 from zoo_nets import build
@@ -95,6 +98,16 @@ def methods(
     if latency:
         yield "latency 0.5", exported(lambda: gp.compress(model, (example,), latency=BUDGET))
     yield "torch-pruning", (torch_pruned(model, example), {"flops": f"{BUDGET}"})
+    simple, _ = onnxsim.simplify(onnx.load_from_string(dense[0]))
+    total = macs(simple)
+    try:
+        small, _, _ = bisected(
+            lambda share: onnxsim.apply_structured_pruning(simple, share), BUDGET * total
+        )
+    except ValueError as refused:
+        print(f"onnxsim: {refused}", flush=True)
+        return
+    yield "onnxsim", (small.SerializeToString(), {"flops": f"{macs(small) / total:.4f}"})
 
 
 def exported(compress: Callable[[], gp.Result]) -> tuple[bytes, dict[str, str]]:

@@ -90,7 +90,8 @@ def compress(
         latency: the same for the time of a run in onnxruntime: ``0.6``, ``"8ms"``.
         memory: the same for weights and the largest live activations of a sample: ``"20MB"``.
         size: the same for the ONNX file: ``"5MB"``.
-        latency_table: times of operators; by default they are measured, on one thread.
+        latency_table: times of operators; by default they are measured, with the threads that
+            onnxruntime takes by itself.
         plan: apply this one instead of deciding.
         lossless: remove the channels that go with no loss, as the weights prove it: zero, constant, equal
             to others or combinations of them. Without a budget, these only; with one, they go first, and

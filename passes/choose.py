@@ -178,7 +178,7 @@ class _TriedPlans:
             repaired = min(repaired, again, key=lambda each: each.error)
         listed = ", ".join(f"{each} {error:.4f}" for each, error in self._errors.items())
         note = f"curves: {name}, by the repaired network's output error ({listed})"
-        return replace(decision, notes=(*decision.notes, *([note] if name else []))), repaired
+        return replace(decision, origin=note if name else ""), repaired
 
     def corrected(self, variants: Mapping[str, Curves]) -> Curves | None:
         """Return the variant that explains the errors best, corrected by them; ``None`` if none can be."""

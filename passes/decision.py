@@ -53,7 +53,8 @@ class Decision(RunFact):
         plan: the kept channels.
         allocation: the allocator's figures: distortion, lower bound, gap.
         budgets: each budget with the cost reached; at least one.
-        notes: remarks for the user.
+        notes: remarks on this plan, for the user.
+        origin: how it was chosen among others.
         curves: group id -> ``[width + 1]``, the distortions that the widths were chosen by.
     """
 
@@ -61,6 +62,7 @@ class Decision(RunFact):
     allocation: Allocation
     budgets: tuple[BudgetStatus, ...]
     notes: tuple[str, ...] = ()
+    origin: str = ""
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 

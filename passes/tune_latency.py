@@ -1,10 +1,11 @@
-"""Correct a latency table near a budget, by the network that a plan for it makes."""
+"""Correct a latency table near a budget, by the networks that plans for it make."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from graphprune.errors import InfeasibleBudgetError
 from graphprune.export.ort_session import Runtime, Timed, feed, session, threads_text
 from graphprune.export.timing import Ratio, interleaved
 from graphprune.pipeline import AnalysisPass, State
+from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 
 from .allocate.allocate import Allocate
@@ -22,7 +24,10 @@ from .decision import BudgetStatus, Decision
 from .latency import ProfileLatency, slim_onnx
 from .score import Scores
 
-__all__ = ["ConfirmLatency", "TuneLatency", "corrected"]
+__all__ = ["SettleLatency", "Stopwatch", "TuneLatency", "corrected", "predicted"]
+
+ATTEMPTS = 3
+"""Plans that are timed at most, by either pass."""
 
 CLOSE = 0.03
 """Relative error of a predicted ratio that is left as it is."""
@@ -36,17 +41,18 @@ LEAST = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class TuneLatency(AnalysisPass):
-    """Measure the network of a first plan, and correct the table if it was predicted wrong.
+    """Measure the network of a first plan, correct the table if it was predicted wrong, and plan again.
 
     A table adds up kernels that were timed alone. What a run takes besides, for each call and for moving data
-    between threads, depends little on widths, so that plans near each other are off alike. The plan is
-    made from the scores at hand; the corrected table serves for the final one.
+    between threads, depends little on widths, so that plans near each other are off alike. The plans are
+    made from the scores at hand. Where the table says that no plan meets the budget, the fastest network
+    is measured first, as small kernels are what it overrates most.
 
-    Given: an analysis, scores, a table of this machine. Result: the table, corrected where its ratio to the dense
-    network is off by more than 3 %.
+    Given: an analysis, scores, a table of this machine. Result: the table, corrected until the ratio to the dense
+    network is predicted to 3 %, or three times.
 
     Attributes:
-        allocate: makes the plan.
+        allocate: makes the plans.
         profile: how the table was measured.
     """
 
@@ -57,69 +63,115 @@ class TuneLatency(AnalysisPass):
     profile: ProfileLatency
 
     def run(self, state: State) -> LatencyTable:
-        """Make a plan, time its network beside the dense one, and correct the table.
+        """Make plans, time their networks beside the dense one, and correct the table.
 
         Raises:
             ExportError: if a network can't be exported.
         """
-        table = state[LatencyTable]
+        table, watch = state[LatencyTable], Stopwatch(state, self.profile)
+        for _ in range(ATTEMPTS):
+            decision = self._nearest(replace(state.knowing(table), progress=None))
+            if decision is None or predicted(decision) >= 1:
+                break
+            better = corrected(table, decision, watch.ratio(decision))
+            if better is table:
+                break
+            table = better
+        return table
+
+    def _nearest(self, state: State) -> Decision | None:
+        """Plan for the budgets; where that of latency can't be met even alone, for the least that the table knows."""
+        with suppress(InfeasibleBudgetError):
+            return self.allocate.run(state)
+        (asked,) = (budget for budget in self.allocate.budgets if budget.cost == "latency")
         try:
-            decision = self.allocate.run(replace(state, progress=None))
-        except InfeasibleBudgetError:  # the decision that follows says so
-            return table
-        return corrected(table, decision, lambda: timed(state, decision, self.profile))
+            replace(self.allocate, budget=asked).run(state)
+        except InfeasibleBudgetError as error:
+            if error.smallest > 1:  # microseconds; less would be read as a share
+                return replace(self.allocate, budget=Budget("latency", error.smallest)).run(state)
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfirmLatency(AnalysisPass):
-    """Measure the network of the final plan beside the dense one, and note the ratio.
+class SettleLatency(AnalysisPass):
+    """Measure the network of the final plan, and move the plan to its budget if it was predicted wrong.
 
-    Given: a decision, and the table that it was made by. Result: the decision with a note.
+    The plan is made again from the curves that led to it and the corrected table, until the ratio to the dense network is
+    predicted to 3 %, or three networks were timed. A note says what was measured.
+
+    Given: a decision, the scores, and the table that it was made by. Result: the decision.
 
     Attributes:
+        allocate: makes the plans.
         profile: how the table was measured.
     """
 
-    name: ClassVar[str] = "confirm-latency"
-    needs = (Analysis, Decision)
+    name: ClassVar[str] = "settle-latency"
+    needs = (Analysis, Scores, LatencyTable, Decision)
     gives = (Decision,)
+    allocate: Allocate
     profile: ProfileLatency
 
     def run(self, state: State) -> Decision:
-        """Time both networks in turn.
+        """Time both networks in turn, and plan again where it has to be.
 
         Raises:
             ExportError: if a network can't be exported.
         """
-        decision = state[Decision]
-        told = _predicted(decision)
-        measured = timed(state, decision, self.profile)
+        decision, table = state[Decision], state[LatencyTable]
+        watch = Stopwatch(state, self.profile)
+        measured = watch.ratio(decision)
+        scores = replace(state[Scores], curves=decision.curves or state[Scores].curves)
+        for _ in range(ATTEMPTS - 1):
+            better = corrected(table, decision, measured)
+            if better is table:
+                break
+            table = better
+            known = replace(state.knowing(scores, table), progress=None)
+            try:
+                again = self.allocate.run(known)
+            except InfeasibleBudgetError:  # measured, it is out of reach; the note says how far
+                break
+            decision = replace(again, origin=decision.origin)
+            measured = watch.ratio(decision)
         note = (
             f"onnxruntime takes {measured:.3f} of the time of the dense network, measured with "
             f"{threads_text(self.profile.threads)} on {os.cpu_count()} processors; predicted were "
-            f"{told.reached / told.dense:.3f}"
+            f"{predicted(decision):.3f}"
         )
         return replace(decision, notes=(*decision.notes, note))
 
 
-def timed(state: State, decision: Decision, how: ProfileLatency) -> float:
-    """Measure the time of a plan's network as a share of the dense one's, run by run in turn."""
-    analysis = state[Analysis]
-    state.tell("measure")
-    models = [
-        slim_onnx(state.program, analysis, widths)
-        for widths in (analysis.widths, _widths(decision))
-    ]
-    sessions = [session(model, Runtime(how.threads, how.provider)) for model in models]
-    dense, small = interleaved(
-        [Timed(each, feed(each, batch=how.batch)) for each in sessions], rounds=ROUNDS, warmup=3
-    )
-    return Ratio.of(small, dense).median
+@dataclass(frozen=True)
+class Stopwatch:
+    """The dense network, exported once, and networks of plans timed beside it.
+
+    Attributes:
+        state: with the analysis of the dense program.
+        how: threads, provider and batch.
+    """
+
+    state: State
+    how: ProfileLatency
+
+    def ratio(self, decision: Decision) -> float:
+        """Measure the time of a plan's network as a share of the dense one's, run by run in turn."""
+        self.state.tell("measure")
+        widths = np.array([len(group.keep) for group in decision.plan.groups])
+        dense, small = interleaved([self._dense, self._timed(widths)], rounds=ROUNDS, warmup=3)
+        return Ratio.of(small, dense).median
+
+    @cached_property
+    def _dense(self) -> Timed:
+        return self._timed(self.state[Analysis].widths)
+
+    def _timed(self, widths: NDArray[np.int64]) -> Timed:
+        model = slim_onnx(self.state.program, self.state[Analysis], widths)
+        of = session(model, Runtime(self.how.threads, self.how.provider))
+        return Timed(of, feed(of, batch=self.how.batch))
 
 
-def corrected(
-    table: LatencyTable, decision: Decision, measure: Callable[[], float]
-) -> LatencyTable:
+def corrected(table: LatencyTable, decision: Decision, measured: float) -> LatencyTable:
     """Correct a table so that it predicts a plan's ratio to the dense network as it was measured.
 
     The dense time stays, and a part of it becomes constant: ``t' = a t + (1 - a) t_dense``.
@@ -127,25 +179,26 @@ def corrected(
     Args:
         table: predicts times ``t``.
         decision: a plan with its time by the table; one that cuts nothing says nothing.
-        measure: returns the plan's ratio to the dense network.
+        measured: the plan's ratio to the dense network.
+
+    Returns:
+        The table itself, if it is right to 3 %.
     """
-    told = _predicted(decision)
-    predicted = told.reached / told.dense
-    if predicted >= 1:
+    told = predicted(decision)
+    if told >= 1 or abs(measured / told - 1) <= CLOSE:
         return table
-    measured = measure()
-    if abs(measured / predicted - 1) <= CLOSE:
-        return table
-    factor = max(LEAST, (1 - measured) / (1 - predicted))
-    constant = factor * table.constant + (1 - factor) * 1e-6 * told.dense
+    factor = max(LEAST, (1 - measured) / (1 - told))
+    constant = factor * table.constant + (1 - factor) * 1e-6 * _time(decision).dense
     return replace(table, scale=factor * table.scale, constant=constant)
 
 
-def _predicted(decision: Decision) -> BudgetStatus:
+def predicted(decision: Decision) -> float:
+    """Return the time of a plan's network over that of the dense one, by the table it was made by."""
+    told = _time(decision)
+    return told.reached / told.dense
+
+
+def _time(decision: Decision) -> BudgetStatus:
     """Return the times of the dense network and of a plan, by the table, in microseconds."""
     (found,) = (each for each in decision.budgets if each.cost == "latency")
     return found
-
-
-def _widths(decision: Decision) -> NDArray[np.int64]:
-    return np.array([len(group.keep) for group in decision.plan.groups])

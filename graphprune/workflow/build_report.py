@@ -126,6 +126,7 @@ def build_report(
             *([found.note] if (found := decided.get(KeptOutputs)) else []),
             *decided[Scores].notes,
             *decision.notes,
+            *([decision.origin] if decision.origin else []),
             *_narrow(plan),
             *([] if rebuilt.own_class else _baked(done[Cut])),
             *analysis.data_sizes.notes,

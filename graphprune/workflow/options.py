@@ -29,7 +29,7 @@ from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.score.obd import OptimalBrainSurgeon
-from graphprune.passes.tune_latency import ConfirmLatency, TuneLatency
+from graphprune.passes.tune_latency import SettleLatency, TuneLatency
 from graphprune.pipeline import AnalysisPass, State, TransformPass
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
@@ -189,7 +189,7 @@ class Options:
             if not any(budget.cost == "latency" for budget in decider.budgets):
                 return profile, how
             tuned = TuneLatency(allocate=decider, profile=profile)
-            return profile, tuned, how, ConfirmLatency(profile=profile)
+            return profile, tuned, how, SettleLatency(allocate=decider, profile=profile)
         return (how,)
 
     def cutting(self, state: State) -> tuple[TransformPass, ...]:

@@ -38,6 +38,9 @@ VISITS = 5
 """Times at which each kernel is measured, the fastest of which counts: on a shared machine a core runs
 half as fast for a tenth of a second to a minute."""
 
+_ADDED = np.linspace(0.0, 2.0, 9)
+"""What the profile may add to each operator, as multiples of the shortest time in the table."""
+
 _REFERENCE = Kernel("linear", (64, 0), (256, 256))
 """Kernel whose time per multiply-accumulate is taken for operators without a kernel of their own."""
 
@@ -143,17 +146,43 @@ def _fitted(widths: tuple[int, ...], seconds: Sequence[float]) -> KernelTimes:
 def calibrated(
     table: LatencyTable, work: Workload, networks: Sequence[tuple[Sequence[int], float]]
 ) -> LatencyTable:
-    """Scale a table to whole networks, and note the error that is left.
+    """Fit a table to the times of whole networks, and note the error that is left.
+
+    What the profile adds to each operator is taken off again: as much as gives the least mean error. Then the table
+    is scaled, so that the dense network takes what was measured, as absolute budgets need.
 
     Args:
         table: the table of the kernels alone.
         work: the operators of the dense program.
-        networks: widths of the groups, and the seconds measured, of each network.
+        networks: widths of the groups, and the seconds measured, of each network, the dense one first.
     """
-    plain = Latency(work, replace(table, scale=1.0, constant=0.0))
+    plain = replace(table, scale=1.0, constant=0.0)
+    least = min((min(t.even.seconds + t.odd.seconds) for t in table.kernels.values()), default=0.0)
+    fits = [_scaled(_lessened(plain, float(part) * least), work, networks) for part in _ADDED]
+    return min(fits, key=lambda fit: fit.error["mean"])
+
+
+def _lessened(table: LatencyTable, added: float) -> LatencyTable:
+    """Take off what the profile adds to each operator, in seconds, but leave a tenth of every time."""
+
+    def less(grid: Grid) -> Grid:
+        return replace(grid, seconds=tuple(max(s - added, s / 10) for s in grid.seconds))
+
+    kernels = {
+        name: replace(times, even=less(times.even), odd=less(times.odd))
+        for name, times in table.kernels.items()
+    }
+    return replace(table, kernels=kernels)
+
+
+def _scaled(
+    table: LatencyTable, work: Workload, networks: Sequence[tuple[Sequence[int], float]]
+) -> LatencyTable:
+    """Scale a table to the first of some networks, and note the errors over all."""
+    plain = Latency(work, table)
     predicted = np.array([plain.at(widths) for widths, _ in networks])
     measured = np.array([seconds for _, seconds in networks])
-    scale = float(np.exp(np.median(np.log(measured / predicted))))
+    scale = float(measured[0] / predicted[0])
     errors = np.abs(scale * predicted / measured - 1)
     return replace(
         table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,10 @@ from .measure import measure, measure_network
 from .operators import workload
 from .profile import VISITS, calibrated, profile
 
-__all__ = ["ProfileLatency", "random_widths", "slim_onnx"]
+__all__ = ["SPREAD", "ProfileLatency", "random_widths", "slim_onnx"]
+
+SPREAD = 0.5
+"""Largest logarithm of what a group's share of channels is of the common one, in networks drawn to be timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +101,15 @@ class ProfileLatency(AnalysisPass):
 
 
 def random_widths(analysis: Analysis, generator: np.random.Generator) -> list[int]:
-    """Draw a width for every group, from a quarter of its channels to all; half the time a multiple of 8."""
+    """Draw a width for every group, around a share of its channels that all have in common.
+
+    The share is from an eighth to all; half the time the widths are multiples of 8.
+    """
     multiple = int(generator.choice([1, 8]))
+    share = math.exp(generator.uniform(math.log(1 / 8), 0.0))
     found: list[int] = []
     for group in analysis.groups:
-        width = round(group.width * float(generator.uniform(0.25, 1.0)))
+        width = group.width * share * math.exp(generator.uniform(-SPREAD, SPREAD))
         found.append(min(group.width, max(multiple, round(width / multiple) * multiple)))
     return found
 

@@ -10,9 +10,10 @@ Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -54,11 +55,17 @@ class Repaired(RunFact):
         tensors: all parameters and buffers by name.
         error: relative squared error of the outputs on the held-out batches.
         fits: the fit of each layer, in graph order.
+        cut: the cut whose network it is.
     """
 
     tensors: Mapping[str, Tensor]
     error: float
     fits: tuple[tuple[Layer, Fit], ...]
+    cut: Cut = field(repr=False)
+
+    def is_of(self, cut: Cut) -> bool:
+        """Whether a cut keeps the same channels as the one that was repaired."""
+        return bool(np.array_equal(self.cut.kept.alive, cut.kept.alive))
 
 
 def repair(
@@ -106,7 +113,7 @@ def repair(
                 fits.append((layer, problem.solve(known[layer] if like else None)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
-    return Repaired(run.tensors, observations.error(outputs), tuple(fits))
+    return Repaired(run.tensors, observations.error(outputs), tuple(fits), cut)
 
 
 @dataclass(frozen=True)

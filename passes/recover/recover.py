@@ -114,7 +114,8 @@ class Recover(TransformPass):
                 tensors=reestimate(observations, cut, before.tensors),
                 refitting=False,
             )
-        return state.get(Repaired) or repair(observations, cut)
+        known = state.get(Repaired)
+        return known if known is not None and known.is_of(cut) else repair(observations, cut)
 
 
 def with_tensors(program: ExportedProgram, tensors: Mapping[str, Tensor]) -> ExportedProgram:

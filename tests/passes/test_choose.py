@@ -73,7 +73,7 @@ class World:
     ) -> Repaired:
         self.fitted.append(fitted)
         widths = [len(cut.channels(g)) for g in self.analysis.groups]
-        return Repaired({}, self.cost(self.right, widths), ())
+        return Repaired({}, self.cost(self.right, widths), (), cut)
 
     def cost(self, curves: Curves, widths: list[int]) -> float:
         return float(sum(curve[n] for curve, n in zip(curves.values(), widths, strict=True)))
@@ -98,7 +98,7 @@ def test_corrected_curves_lead_nearly_to_the_best_plan(monkeypatch: pytest.Monke
     gap = world.reached(found) - world.reached(best)
     assert gap < 0.3 * (world.reached(start) - world.reached(best))
     assert repaired.error == world.reached(found)
-    assert found.notes[-1].startswith("curves: corrected")
+    assert found.origin.startswith("curves: corrected")
     assert all(met.met for met in found.budgets)
 
 
@@ -106,7 +106,7 @@ def test_nothing_is_corrected_where_the_curves_are_right(monkeypatch: pytest.Mon
     world = World(monkeypatch, (2.0,) * GROUPS, (1e3,) * GROUPS)
     found = world.decide()
     assert len(world.fitted) <= 2, "one plan by both variants, and a threshold"
-    assert "corrected" not in found.notes[-1]
+    assert "corrected" not in found.origin
 
 
 @pytest.mark.parametrize("method", ["uniform", "global_threshold"])
@@ -125,7 +125,7 @@ def test_errors_that_tell_nothing_correct_nothing(
     error: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, *OFF)
-    monkeypatch.setattr(choose, "repair", lambda *_, **__: Repaired({}, error, ()))
+    monkeypatch.setattr(choose, "repair", lambda _, cut, **__: Repaired({}, error, (), cut))
     _, repaired = world.choose()
     assert repaired.error == error
 
@@ -136,7 +136,7 @@ def test_a_threshold_that_finds_no_plan_is_left_out(monkeypatch: pytest.MonkeyPa
 
     world = World(monkeypatch, *OFF)
     monkeypatch.setattr(GlobalThreshold, "__call__", none)
-    assert "threshold" not in world.decide().notes[-1]
+    assert "threshold" not in world.decide().origin
 
 
 @pytest.mark.parametrize(("samples", "few"), [(100, False), (400, True), (3000, True)])
@@ -204,7 +204,7 @@ def test_plans_that_the_best_curves_call_far_worse_are_not_repaired(
     """The second variant takes two groups for ``off`` times as costly as they are."""
     monkeypatch.setattr(choose, "HOPELESS", 1.3)
     world = World(monkeypatch, (1.0,) * GROUPS, (off, 1.0, 1.3, 1.0, off))
-    note = world.decide().notes[-1]
+    note = world.decide().origin
     assert "(0 " in note
     assert (", 1 1." in note) == tried
 
@@ -212,11 +212,11 @@ def test_plans_that_the_best_curves_call_far_worse_are_not_repaired(
 def test_corrections_end_when_two_in_a_row_are_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
     world, errors = World(monkeypatch, *OFF), iter([1.0, 1.1, 1.2, *range(2, 99)])
 
-    def repair(*_: object, **more: Any) -> Repaired:
-        return Repaired({}, float(next(errors)), ())
+    def repair(_: object, cut: Cut, **more: Any) -> Repaired:
+        return Repaired({}, float(next(errors)), (), cut)
 
     monkeypatch.setattr(choose, "repair", repair)
     monkeypatch.setattr(choose, "LEAST_GAIN", -9.0)  # all promise enough
     monkeypatch.setattr(choose, "LEAST_SHARE", -9.0)
-    note = world.decide().notes[-1]
+    note = world.decide().origin
     assert note.count("corrected") <= choose.PATIENCE

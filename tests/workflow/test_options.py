@@ -12,7 +12,7 @@ from graphprune.data.calibration import gather
 from graphprune.errors import OptionError
 from graphprune.passes import Allocate, Choose
 from graphprune.passes.latency import ProfileLatency
-from graphprune.passes.tune_latency import ConfirmLatency, TuneLatency
+from graphprune.passes.tune_latency import SettleLatency, TuneLatency
 from graphprune.workflow.options import Options
 from tests import nets
 
@@ -78,7 +78,7 @@ def test_repaired_plans_are_compared(dense: gp.State, with_data: gp.State) -> No
         profile,
         TuneLatency(allocate=timed, profile=profile),
         timed,
-        ConfirmLatency(profile=profile),
+        SettleLatency(allocate=timed, profile=profile),
     )
 
 

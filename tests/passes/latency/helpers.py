@@ -71,8 +71,13 @@ def pretend(kernel: Kernel, points: Sequence[tuple[int, ...]]) -> list[float]:
 
 def made(net: nn.Module | None = None) -> tuple[State, LatencyTable]:
     state = gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(program(net))
-    table = profile(workload(state[Analysis]), pretend, runtime=Runtime())
+    table = pretended(state[Analysis])
     return state.knowing(table), table
+
+
+def pretended(analysis: Analysis) -> LatencyTable:
+    """The table of a machine that is pretended."""
+    return profile(workload(analysis), pretend, runtime=Runtime())
 
 
 def decided(state: State, *budgets: gp.Budget, **options: object) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.export.ort_session import Runtime
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.latency.profile import VISITS, calibrated, profile
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.latency_table import Kernel, KernelTimes
 from tests.passes.latency.helpers import Concat, made, pretend, program
 
 
@@ -30,18 +31,58 @@ def test_layers_alike_are_measured_once() -> None:
     assert asked.count(three_alike) == asked.count(work.operators[3].kernel) == VISITS
 
 
-def test_a_scale_is_fitted_to_whole_networks() -> None:
+def test_a_table_is_scaled_to_the_dense_network() -> None:
     state, table = made()
     work = workload(state[Analysis])
     plain = Latency(work, table)
     dense = state[Analysis].widths.tolist()
     nets = [
         (widths, 1.2 * plain.at(widths) * off)
-        for widths, off in ((dense, 1.0), ([12, 8], 1.05), ([8, 8], 0.95))
+        for widths, off in ((dense, 1.0), ([12, 8], 1.0), ([8, 8], 1.0))
     ]
     fitted = calibrated(table, work, nets)
     assert fitted.scale == pytest.approx(1.2)
-    assert fitted.error["largest"] == pytest.approx(1 / 0.95 - 1)
+    assert fitted.error["largest"] == pytest.approx(0.0, abs=1e-9)
+    other = calibrated(table, work, [*nets[:2], (nets[2][0], 0.5 * nets[2][1])])
+    assert Latency(work, other).at(dense) == pytest.approx(nets[0][1])
+    assert other.error["largest"] > 0.1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_what_a_profile_adds_to_every_operator_is_taken_off(share: float) -> None:
+    state, table = made()
+    work = workload(state[Analysis])
+    true = Latency(work, table)
+    added = (
+        share
+        / (1 - share)
+        * min(min(t.even.seconds + t.odd.seconds) for t in table.kernels.values())
+    )
+    slower = replace(table, kernels={n: _longer(t, added) for n, t in table.kernels.items()})
+    nets = [(w, true.at(w)) for w in (state[Analysis].widths.tolist(), [12, 8], [4, 4], [1, 1])]
+    found = calibrated(slower, work, nets)
+    assert found.error["mean"] < 1e-6
+    assert found.scale == pytest.approx(1.0)
+    assert calibrated(table, work, nets).kernels == table.kernels
+
+
+def test_no_time_falls_below_a_tenth_of_what_was_measured() -> None:
+    state, table = made()
+    work = workload(state[Analysis])
+    nets = [(state[Analysis].widths.tolist(), 1.0), ([1, 1], 1e-9)]
+    found = calibrated(table, work, nets)
+    for name, times in found.kernels.items():
+        before = table.kernels[name]
+        assert all(
+            t >= 0.1 * s for t, s in zip(times.even.seconds, before.even.seconds, strict=True)
+        )
+
+
+def _longer(times: KernelTimes, added: float) -> KernelTimes:
+    even, odd = (
+        replace(g, seconds=tuple(s + added for s in g.seconds)) for g in (times.even, times.odd)
+    )
+    return replace(times, even=even, odd=odd)
 
 
 def test_a_table_holds_what_was_measured_at_the_points_it_was_measured_at() -> None:

@@ -12,10 +12,17 @@ import pytest
 import torch
 
 import graphprune as gp
+from graphprune.analysis.analyse import Analysis
 from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
+from graphprune.passes import Decision
+from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.recover.recover import with_tensors
+from graphprune.passes.tune_latency import Stopwatch, TuneLatency, predicted
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.plan.plan import Plan
 from tests.nets import NETS
+from tests.passes.latency.helpers import pretended
 from tests.passes.observe.helpers import Residual, shaken
 
 
@@ -87,3 +94,23 @@ def test_two_processes_give_the_plan_and_weights_of_one(tmp_path: Path) -> None:
         assert found.keys() == weights.keys()
         for key, value in weights.items():
             torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-5)
+
+
+def test_a_plan_that_is_moved_to_its_budget_is_repaired_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    net, data = shaken(Residual()), torch.randn(128, 3, 8, 8)
+    plans: list[Plan] = []
+
+    def slower_at_first(_: Stopwatch, decision: Decision) -> float:
+        plans.append(decision.plan)
+        return predicted(decision) ** (0.5 if len(plans) == 1 else 1)
+
+    monkeypatch.setattr(Stopwatch, "ratio", slower_at_first)
+    monkeypatch.setattr(ProfileLatency, "run", lambda _, state: pretended(state[Analysis]))
+    monkeypatch.setattr(TuneLatency, "run", lambda _, state: state[LatencyTable])
+    found = gp.compress(net, (data[:2],), latency=0.6, calibration=[data], any_width=True)
+    assert plans[0] != plans[1]
+    assert found.plan.keep == plans[1].keep
+    assert 0 < found.report.recovery["after"] < found.report.recovery["before"]
