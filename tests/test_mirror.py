@@ -11,6 +11,7 @@ import pytest
 from tests.sources import ROOT, files, module_of
 
 REASONS = {
+    "graphprune.cli.options.*": "tests/cli/test_options.py looks at every option of the package",
     "graphprune.errors": "tests/cli/test_errors.py shows what a user sees of them",
     "graphprune.export.io_names": "names without behaviour; tests/cli/test_onnx_in.py keeps them",
     "graphprune.export.onnx_file": "a value without behaviour; tests/export/edit_onnx reads it",

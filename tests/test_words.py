@@ -37,7 +37,7 @@ def test_flags_are_found() -> None:
     assert FLAG.search("leave out --no-onnx")
     assert FLAG.search("--samples must be at least 1")
     assert not FLAG.search("a -- b")
-    command_line = ROOT / "graphprune" / "cli" / "options.py"
+    command_line = ROOT / "graphprune" / "cli" / "options" / "models.py"
     assert any(FLAG.search(text) for text in texts(command_line))
 
 

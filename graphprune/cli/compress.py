@@ -197,8 +197,8 @@ def compress(
             }
         found = source.read()
         dense = found.dense
-        how["outputs"] = () if found.onnx_file else source.outputs
-        name = source.file.name if found.program else type(dense).__name__
+        how["outputs"] = found.outputs
+        name = source.name_of(found)
         loaded = time.perf_counter() - start
         if max_drop:
             result = budget_sweep.compress_within(

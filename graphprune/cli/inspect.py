@@ -38,12 +38,16 @@ def inspect(
         from graphprune.analysis.why import why as explained
         from graphprune.report import inspection
 
-        dense, examples, name = source.load()
+        found = source.read()
         analysis = api.inspect(
-            dense, examples, strict_ops=strict_ops, allow_inexact=allow_inexact, progress=progress
+            found.dense,
+            found.inputs,
+            strict_ops=strict_ops,
+            allow_inexact=allow_inexact,
+            progress=progress,
         )
         steps = explained(analysis, why) if why else ()
-        view = inspection.describe(analysis, name)
+        view = inspection.describe(analysis, source.name_of(found))
     if why:
         render.chain(why, steps, as_json=as_json)
     elif as_json:

@@ -99,20 +99,6 @@ class ModelSource:
         files = (*self.file.glob("*.json"), *self.file.glob("*.safetensors"))
         return b"".join(each.read_bytes() for each in sorted(files))
 
-    def load(self) -> tuple[Any, tuple[Any, ...], str]:
-        """Load the module or program.
-
-        Returns:
-            It, its example inputs, and a name to show.
-
-        Raises:
-            LoadError: if it can't be read.
-        """
-        found = self.read()
-        if found.program is None:
-            return found.model, found.inputs, type(found.model).__name__
-        return found.program, (), self.file.name
-
     def read(self) -> Loaded:
         """Read what the file holds.
 
@@ -130,6 +116,10 @@ class ModelSource:
                 ignore_extra_keys=self.ignore_extra_keys,
                 outputs=self.outputs,
             )
+
+    def name_of(self, found: Loaded) -> str:
+        """Return the name to show of what was read: the module's class, or the file of a program."""
+        return self.file.name if found.program else type(found.model).__name__
 
     def read_checkpoint(self) -> TrainingCheckpoint:
         """Read the file as a checkpoint of a training run.

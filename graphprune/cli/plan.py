@@ -113,12 +113,11 @@ def plan(
             data, "", option_values.Preparation(mean, std, size, crop, interpolation), samples, seed
         )
         found = source.read()
-        dense = found.dense
         decision = api.decide(
-            dense,
+            found.dense,
             found.inputs,
             allocator=LosslessPlan(limits=allocator.limits) if lossless and alone else allocator,
-            outputs=() if found.onnx_file else source.outputs,
+            outputs=found.outputs,
             lossless=lossless,
             any_width=any_width,
             score=score or None,

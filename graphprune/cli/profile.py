@@ -93,7 +93,7 @@ def profile(
         from graphprune import api
         from graphprune.passes.latency import ProfileLatency
 
-        dense, examples, _ = source.load()
+        found = source.read()
         how = ProfileLatency(
             threads=threads,
             batch=batch,
@@ -104,7 +104,7 @@ def profile(
             depth=depth,
         )
         table = api.profile(
-            dense, examples, how=how, allow_inexact=allow_inexact, progress=progress
+            found.dense, found.inputs, how=how, allow_inexact=allow_inexact, progress=progress
         )
         write(table.to_json())
     if as_json:

@@ -110,7 +110,7 @@ def sweep(
 
         missing = [share for share in wanted if share not in folder.known]
         if missing:
-            dense, examples, _ = source.load()
+            found = source.read()
             seen = option_values.sources(
                 data,
                 val,
@@ -119,8 +119,8 @@ def sweep(
                 seed,
             )
             budget_sweep.sweep(
-                dense,
-                examples,
+                found.dense,
+                found.inputs,
                 missing,
                 tell=folder.add,
                 latency_table=table,

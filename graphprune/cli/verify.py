@@ -71,15 +71,14 @@ def verify(
         from graphprune.workflow.compare_files import compare
 
         loaded = source.read()
-        dense = loaded.dense
         found = compare(
-            dense,
+            loaded.dense,
             loaded.inputs,
             b,
             kept,
             retrained=retrained,
-            outputs=() if loaded.onnx_file else source.outputs,
-            name=source.file.name if loaded.program else type(dense).__name__,
+            outputs=loaded.outputs,
+            name=source.name_of(loaded),
             progress=progress,
         )
     if as_json:

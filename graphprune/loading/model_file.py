@@ -10,7 +10,7 @@ import inspect
 import logging
 import pickle
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Loaded:
         inputs: examples for the module.
         onnx_file: the file, if it is ONNX, to write a cut into.
         pretrained: the folder, if it is one of the transformers library.
+        outputs: names of those to keep that are chosen after tracing; those of an ONNX file are chosen by now.
     """
 
     model: torch.nn.Module | None = None
@@ -61,6 +62,7 @@ class Loaded:
     inputs: tuple[Any, ...] = field(default=())
     onnx_file: OnnxFile | None = None
     pretrained: Path | None = None
+    outputs: tuple[str, ...] = ()
 
     @property
     def dense(self) -> torch.nn.Module | ExportedProgram:
@@ -105,7 +107,7 @@ def load(
     else:
         raise LoadError(f"no such file: {path}" if not path.exists() else f"{path} is not a file")
     check_finite(found.dense.named_parameters(), found.dense.named_buffers(), path.name)
-    return found
+    return found if found.onnx_file else replace(found, outputs=tuple(outputs))
 
 
 def _read(

@@ -1,0 +1,28 @@
+"""Declare what a command writes and shows while it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Force",
+    "Json",
+    "Quiet",
+    "Verbose",
+]
+
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        show_default=False,
+        help="Say what is being done; -vv: say more.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
