@@ -26,7 +26,7 @@ from graphprune.plan.plan import Plan
 from graphprune.workflow.apply_plan import apply_plan
 from graphprune.workflow.carry import carry
 from graphprune.workflow.job import Data, Job, traced
-from graphprune.workflow.options import Options
+from graphprune.workflow.options import Options, branches_may_go
 from graphprune.workflow.reinitialise import reinitialise
 from graphprune.workflow.result import Result
 from graphprune.workflow.write import PROGRAM
@@ -74,7 +74,7 @@ def compress(
     any_width: bool = False,
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
-    depth: bool = False,
+    depth: bool | None = None,
     outputs: Sequence[str] = (),
     strict_ops: bool = False,
     allow_inexact: bool = False,
@@ -129,7 +129,8 @@ def compress(
             ones. Several patterns in a sequence make one such class.
         keep_config: choose widths that the config of the model can state, as a model of the transformers
             library has one; ``Result.save_pretrained`` then writes a folder that the library reads.
-        depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md).
+        depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md). By
+            default under a latency budget, with calibration data and without a table measured before.
         outputs: keep only these outputs, by their keys or numbers in what the model returns (``aux.0``); what feeds
             the others alone goes first, and costs count from what is left (docs/depth.md). Alone, or with a
             budget.
@@ -168,7 +169,13 @@ def compress(
         any_width=any_width,
         uniform=uniform,
         keep_config=keep_config,
-        depth=depth,
+        depth=branches_may_go(
+            depth,
+            latency=latency,
+            table=latency_table,
+            calibration=train if calibration is None else calibration,
+            recover=recover,
+        ),
         outputs=outputs,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,

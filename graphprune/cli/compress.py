@@ -71,7 +71,7 @@ def compress(
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
-    depth: options.Depth = False,
+    depth: options.Depth = None,
     outputs: options.Outputs = None,
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
@@ -251,7 +251,7 @@ _DEFAULTS = {
     "any_width": False,
     "uniform": (),
     "keep_config": False,
-    "depth": False,
+    "depth": None,
     "allow_inexact": False,
     "lossless": False,
 }

@@ -52,7 +52,7 @@ def plan(
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
     keep_config: options.KeepConfig = None,
-    depth: options.Depth = False,
+    depth: options.Depth = None,
     outputs: options.Outputs = None,
     force: options.Force = False,
     arch: options.Arch = "",
@@ -96,6 +96,7 @@ def plan(
         from graphprune import api
         from graphprune.passes import Allocate, Decision, LosslessPlan
         from graphprune.plan.budget import Budget, budgets
+        from graphprune.workflow.options import branches_may_go
 
         allocator = Allocate(
             budget=Budget("macs", 1.0) if alone else budgets(asked),
@@ -107,7 +108,7 @@ def plan(
             keep_class=keep_class,
             uniform=option_values.patterns(uniform),
             keep_config=source.keeps_config(keep_config),
-            depth=depth,
+            depth=branches_may_go(depth, latency=latency, table=table, calibration=data or None),
         )
         seen = option_values.sources(
             data, "", option_values.Preparation(mean, std, size, crop, interpolation), samples, seed

@@ -55,7 +55,7 @@ def sweep(
     keep_class: options.KeepClass = False,
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
-    depth: options.Depth = False,
+    depth: options.Depth = None,
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
     arch: options.Arch = "",
@@ -83,7 +83,7 @@ def sweep(
         "keep_class": keep_class,
         "any_width": any_width,
         "uniform": option_values.patterns(uniform),
-        "depth": depth,
+        "depth": bool(depth),
         "strict_ops": strict_ops,
         "allow_inexact": allow_inexact,
     }

@@ -37,7 +37,7 @@ from graphprune.plan.latency_table import LatencyTable
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
-__all__ = ["Options"]
+__all__ = ["Options", "branches_may_go"]
 
 Recovery = Literal["ls", "bn", "merge"]
 
@@ -255,3 +255,29 @@ class Options:
             )
         assert self.distil is not None
         return self.distil if isinstance(self.distil, Effort) else Effort.parse(self.distil)
+
+
+def branches_may_go(
+    asked: bool | None,
+    *,
+    latency: float | str | None,
+    table: LatencyTable | ProfileLatency | None,
+    calibration: object,
+    recover: str | None = None,
+) -> bool:
+    """Whether plans may remove whole branches, if it isn't said.
+
+    They may under a latency budget, where a branch takes the fixed times of its operators along, which narrow
+    layers have as well. Data have to show which branches, and times have to be measured for networks without them.
+
+    Args:
+        asked: what is said.
+        latency: the budget, if there is one.
+        table: of times, if they were measured before.
+        calibration: data, if there are any.
+        recover: how accuracy is given back; only a refit knows what to put in the place of a branch.
+    """
+    if asked is not None:
+        return asked
+    measured = bool(latency) and not isinstance(table, LatencyTable)
+    return measured and calibration is not None and recover in (None, "ls")

@@ -13,7 +13,8 @@ from graphprune.errors import OptionError
 from graphprune.passes import Allocate, Choose
 from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.tune_latency import SettleLatency, TuneLatency
-from graphprune.workflow.options import Options
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.workflow.options import Options, branches_may_go
 from tests import nets
 
 
@@ -90,3 +91,24 @@ def test_what_cuts_and_recovers(dense: gp.State, with_data: gp.State) -> None:
     assert names(dense, recover="merge") == ["merge"]
     assert names(with_data) == ["prune", "recover"]
     assert names(with_data, distil=3) == ["prune", "recover", "distil"]
+
+
+@pytest.mark.parametrize(
+    ("given", "may"),
+    [
+        ({}, True),
+        ({"latency": None}, False),
+        ({"calibration": None}, False),
+        ({"table": ProfileLatency()}, True),
+        ({"table": LatencyTable({}, 1.0, 1.0)}, False),
+        ({"recover": "ls"}, True),
+        ({"recover": "none"}, False),
+    ],
+)
+def test_branches_may_go_where_times_and_data_are_measured(
+    given: dict[str, Any], may: bool
+) -> None:
+    known: dict[str, Any] = {"latency": 0.5, "table": None, "calibration": [torch.ones(1)]}
+    assert branches_may_go(None, **(known | given)) == may
+    assert branches_may_go(True, **(known | given))
+    assert not branches_may_go(False, **(known | given))

@@ -99,10 +99,11 @@ KeepConfig = Annotated[
     ),
 ]
 Depth = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--depth/--no-depth",
         show_default=False,
-        help="Remove whole branches too, such as residual blocks, where that costs least. Default: --no-depth.",
+        help="Remove whole branches too, such as residual blocks, where that costs least. Default: under --latency with "
+        "--data, unless there is a --latency-table.",
     ),
 ]
