@@ -2,9 +2,10 @@
 
     python benchmarks/depth.py --data-dir ../shared/data
     python benchmarks/depth.py --data-dir ../shared/data --budgets 0.15 --seeds 0
+    python benchmarks/depth.py --data-dir ../shared/data --models vit --trained DIR --budgets 0.35 --latency --seeds 0
 
-ResNet-56 on CIFAR-10 with 1,024 unlabelled calibration images, as in ``accuracy.py``: any widths, one scoring
-for all budgets of a draw. Plans with whole branches are chosen as by ``depth=True``: those that keep all branches are
+ResNet-56 on CIFAR-10, or a network that ``python -m graphprune.models.train_images`` trained, with 1,024 unlabelled
+calibration images, as in ``accuracy.py``: any widths, one scoring for all budgets of a draw. Plans with whole branches are chosen as by ``depth=True``: those that keep all branches are
 among the candidates. Latencies are those of onnxruntime's default threads, batch 1; the table of times is measured once,
 and corrected for each budget as ``compress`` does. A row counts the groups that went whole, and its time is CPU time of
 choosing, cutting and repairing. Rows are kept in ``results/depth.json`` as soon as they are known; what is there is not measured
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from accuracy import RESNETS, Row, Setting, cell, prepare, save
+from accuracy import MODELS, Row, Setting, cell, prepare, save
 from latency import serialised
 from torch.export import ExportedProgram
 from zoo import macs
@@ -117,6 +118,7 @@ def measured(
         "error": round(setting.error(outputs), 5),
         "groups": len(plan.groups),
         "gone": len(plan.removed),
+        "removed": list(plan.removed),
         "seconds": round(seconds, 1),
         "samples": setting.data.samples,
         "val": len(setting.val[1]),
@@ -192,7 +194,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", choices=RESNETS, default=["resnet56"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["resnet56"])
     parser.add_argument("--budgets", nargs="*", type=float, default=BUDGETS)
     parser.add_argument(
         "--latency", nargs="*", type=float, default=LATENCY, help="budgets of latency"
@@ -206,6 +208,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--trained", type=Path, help="checkpoints of other networks than ResNets")
     parser.add_argument("--plans", type=Path, help="a folder to keep the plans in")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--force", action="store_true")

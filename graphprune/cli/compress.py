@@ -52,8 +52,8 @@ def compress(
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",
-    crop: options.Crop = 1.0,
-    interpolation: options.Interpolation = "bilinear",
+    crop: options.Crop = None,
+    interpolation: options.Interpolation = "",
     samples: options.Samples = 1024,
     seed: options.Seed = 0,
     recover: options.Recover = "",
@@ -197,6 +197,7 @@ def compress(
             }
         found = source.read()
         dense = found.dense
+        how = option_values.as_the_model_says(how, found)
         how["outputs"] = found.outputs
         name = source.name_of(found)
         loaded = time.perf_counter() - start

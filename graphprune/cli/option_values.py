@@ -256,8 +256,8 @@ class Preparation:
     mean: str = ""
     std: str = ""
     size: str = ""
-    crop: float = 1.0
-    interpolation: str = "bilinear"
+    crop: float | None = None
+    interpolation: str = ""
 
     def values(self) -> dict[str, Any]:
         """Parse what was written, as keyword arguments of ``open_source``; what wasn't given is left out.
@@ -274,8 +274,8 @@ class Preparation:
             "mean": _numbers("--mean", self.mean),
             "std": _numbers("--std", self.std),
             "size": (sizes[0], sizes[-1]) if sizes else None,
-            "crop": None if self.crop == 1 else self.crop,
-            "interpolation": None if self.interpolation == "bilinear" else self.interpolation,
+            "crop": self.crop,
+            "interpolation": self.interpolation or None,
         }
         return {name: value for name, value in found.items() if value not in (None, ())}
 
@@ -303,6 +303,14 @@ def sources(
     if data:
         found |= {"calibration": open_source(data, **how, seed=seed), "samples": samples}
     return found
+
+
+def as_the_model_says(data: dict[str, Any], found: Loaded) -> dict[str, Any]:
+    """Prepare the images among sources as a file beside the model says, where no option does."""
+    from graphprune.data import prepared
+
+    kinds = ("calibration", "val", "train")
+    return {n: prepared(v, found.preparation) if n in kinds else v for n, v in data.items()}
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -45,8 +45,8 @@ def sweep(
     mean: options.Mean = "",
     std: options.Std = "",
     size: options.Size = "",
-    crop: options.Crop = 1.0,
-    interpolation: options.Interpolation = "bilinear",
+    crop: options.Crop = None,
+    interpolation: options.Interpolation = "",
     samples: options.Samples = 1024,
     seed: options.Seed = 0,
     score: options.ScoreName = "",
@@ -126,7 +126,7 @@ def sweep(
                 latency_table=table,
                 progress=progress,
                 **how,
-                **seen,
+                **option_values.as_the_model_says(seen, found),
             )
         folder.finish(plot=not no_plot)
     if as_json:

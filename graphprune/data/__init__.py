@@ -18,7 +18,7 @@ from .arrays import Arrays
 from .corruptions import robustness
 from .images import Images, images
 from .labelled import accuracy
-from .source import Code, Source, calibrate, open_source
+from .source import Code, Source, calibrate, open_source, prepared
 
 __all__ = [
     "Arrays",
@@ -29,5 +29,6 @@ __all__ = [
     "calibrate",
     "images",
     "open_source",
+    "prepared",
     "robustness",
 ]

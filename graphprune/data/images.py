@@ -16,6 +16,7 @@ import torch
 
 from graphprune.errors import LoadError, OptionError, first_line
 from graphprune.ir.program import user_inputs
+from graphprune.loading.image_preparation import INTERPOLATIONS, ImagePreparation
 
 from .calibration import Calibration, gather
 from .classes import class_count
@@ -29,9 +30,6 @@ __all__ = ["Images", "images"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-INTERPOLATIONS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
-"""Filters that images are scaled with, by Pillow's names."""
-
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels of the input -> Pillow's image mode."""
 
@@ -54,8 +52,9 @@ class Images:
         size: height and width; ``None``: those of the program's input.
         seed: draws which images are taken when not all are.
         crop: share of the height or width, whichever fits, that is used: 0.875 is a resize to 256
-            before a crop of 224.
-        interpolation: filter that images are scaled with, one of ``INTERPOLATIONS``.
+            before a crop of 224. ``None``: all of it.
+        interpolation: filter that images are scaled with, one of ``INTERPOLATIONS``. ``None``: bilinear.
+        suggested: what the model says; it counts where nothing else is given.
     """
 
     path: Path
@@ -63,8 +62,9 @@ class Images:
     std: tuple[float, ...] = ()
     size: tuple[int, int] | None = None
     seed: int = 0
-    crop: float = 1.0
-    interpolation: str = "bilinear"
+    crop: float | None = None
+    interpolation: str | None = None
+    suggested: ImagePreparation | None = None
 
     def __post_init__(self) -> None:
         """Refuse invalid values.
@@ -76,16 +76,16 @@ class Images:
             raise OptionError("std must not be 0", options=("std",))
         if self.size is not None and min(self.size) < 1:
             raise OptionError("an image has at least 1 pixel", options=("image_size",))
-        if not 0 < self.crop <= 1:
+        if self.crop is not None and not 0 < self.crop <= 1:
             raise OptionError(
                 f"crop must be above 0 and at most 1, not {self.crop:g}",
                 hint="0.875 for a resize to 256 before a crop of 224",
                 options=("crop",),
             )
-        if self.interpolation not in INTERPOLATIONS:
+        if self.interpolation is not None and self.interpolation not in INTERPOLATIONS:
             raise OptionError(
                 f"no interpolation {self.interpolation!r}",
-                hint=f"one of {', '.join(INTERPOLATIONS)}",
+                hint=f"one of {', '.join(sorted(INTERPOLATIONS))}",
                 options=("interpolation",),
             )
 
@@ -101,9 +101,35 @@ class Images:
         items = (image for _, image in self._read([names[i] for i in order], program, skipped))
         found = gather(items, program, samples=samples)
         source = f"{found.samples} of {len(names)} images in {self.path.name}"
-        plain = f"pixels of {self.path.name} are 0 to 1: no mean and std given"
-        notes = () if self.mean or self.std else (plain,)
+        notes = self._notes(_channels(program))
         return replace(found, source=source, skipped=len(skipped), notes=notes)
+
+    def prepared(self, suggested: ImagePreparation | None) -> Images:
+        """Copy these images with what a model says of their preparation, where it wasn't told before."""
+        return self if self.suggested else replace(self, suggested=suggested)
+
+    def _taken(self, channels: int) -> ImagePreparation:
+        """Select what the model says and nobody else: of mean and std, if they fit the channels."""
+        said = self.suggested or ImagePreparation("")
+        normal = not (self.mean or self.std) and len(said.mean) in (1, channels)
+        return ImagePreparation(
+            said.origin,
+            said.mean if normal else (),
+            said.std if normal else (),
+            said.crop if self.crop is None else None,
+            said.interpolation if self.interpolation is None else None,
+        )
+
+    def _notes(self, channels: int) -> tuple[str, ...]:
+        taken, name = self._taken(channels), self.path.name
+        notes = (
+            [f"images of {name} are prepared as {taken.origin} says: {taken.told()}"]
+            if taken.told()
+            else []
+        )
+        if not (self.mean or self.std or taken.mean):
+            notes.append(f"pixels of {name} are 0 to 1: no mean and std given")
+        return tuple(notes)
 
     def labels(self) -> dict[str, int]:
         """Map each file to its class: the number that its folder is called, or else its place in alphabetical order.
@@ -196,13 +222,22 @@ class Images:
         """Iterate over names and images ``[1, c, h, w]``; unreadable names are added to ``skipped``."""
         example = _image_input(program)
         channels, height, width = example.shape[1:]
-        mean, std = (_per_channel(v, channels) for v in (self.mean or (0.0,), self.std or (1.0,)))
+        taken = self._taken(channels)
+        mean, std = (
+            _per_channel(values, channels)
+            for values in (self.mean or taken.mean or (0.0,), self.std or taken.std or (1.0,))
+        )
+        crop = self.crop or taken.crop or 1.0
+        method = self.interpolation or taken.interpolation or "bilinear"
         reason = ""
         with reader(self.path) as read:
             for name in names:
                 try:
-                    pixels = self._scaled(
-                        _decode(read(name), _MODES[channels]), self.size or (height, width)
+                    pixels = _scaled(
+                        _decode(read(name), _MODES[channels]),
+                        self.size or (height, width),
+                        crop,
+                        method,
                     )
                 except _BROKEN as error:
                     skipped.append(name)
@@ -215,19 +250,6 @@ class Images:
                 f"none of the {len(names)} images in {self.path.name} can be read ({reason})"
             )
 
-    def _scaled(
-        self, image: PIL.Image.Image, size: tuple[int, int]
-    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Crop the centre of an image and scale it to a size: pixels ``[h, w, c]``."""
-        from PIL import Image, ImageOps
-
-        height, width = size
-        if image.size != (width, height) or self.crop < 1:
-            method = Image.Resampling[self.interpolation.upper()]
-            border = (1 - self.crop) / 2
-            image = ImageOps.fit(image, (width, height), method, bleed=border)
-        return np.array(image).reshape(height, width, -1)
-
 
 def images(
     path: str | Path,
@@ -236,14 +258,15 @@ def images(
     std: Sequence[float] = (),
     size: int | tuple[int, int] | None = None,
     seed: int = 0,
-    crop: float = 1.0,
-    interpolation: str = "bilinear",
+    crop: float | None = None,
+    interpolation: str | None = None,
 ) -> Images:
     """Name a folder of calibration images, for ``compress(..., calibration=gp.images(...))``.
 
     Args:
         path: a folder of images, nested or not, or a zip archive of one.
-        mean: of each channel, or one for all; pixels are 0 to 1.
+        mean: of each channel, or one for all; pixels are 0 to 1. This and what follows is by default as a model of
+            timm says itself.
         std: likewise.
         size: pixels, or height and width; by default those of the model's input.
         seed: draws which images are taken; the same seed draws the same ones.
@@ -259,8 +282,25 @@ def images(
     return Images(Path(path), tuple(mean), tuple(std), pair, seed, crop, interpolation)
 
 
+def _scaled(
+    image: PIL.Image.Image, size: tuple[int, int], crop: float, interpolation: str
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Crop the centre of an image and scale it to a height and width: pixels ``[h, w, c]``."""
+    from PIL import Image, ImageOps
+
+    height, width = size
+    if image.size != (width, height) or crop < 1:
+        method = Image.Resampling[interpolation.upper()]
+        image = ImageOps.fit(image, (width, height), method, bleed=(1 - crop) / 2)
+    return np.array(image).reshape(height, width, -1)
+
+
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdecimal()
+
+
+def _channels(program: ExportedProgram) -> int:
+    return _image_input(program).shape[1]
 
 
 def _image_input(program: ExportedProgram) -> torch.Tensor:
@@ -287,7 +327,7 @@ def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:
 
 
 def _decode(data: bytes, mode: str) -> PIL.Image.Image:
-    """Decode an image."""
+    """Decode a file's bytes in a mode of Pillow; no format but the usual ones, and no image that is too large."""
     from PIL import Image
 
     with warnings.catch_warnings():

@@ -14,6 +14,7 @@ from graphprune.io.tensor_files import SUFFIXES
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.loading.factories import resolve
+from graphprune.loading.image_preparation import ImagePreparation
 
 from .arrays import Arrays
 from .calibration import Calibration, gather
@@ -22,7 +23,7 @@ from .images import Images
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["Code", "Source", "calibrate", "open_source"]
+__all__ = ["Code", "Source", "calibrate", "open_source", "prepared"]
 
 
 @runtime_checkable
@@ -101,8 +102,8 @@ def open_source(
         std: for images: of each channel.
         size: for images: height and width.
         seed: draws the samples.
-        crop: for images: share of the image that the cropped centre has; all of it by default.
-        interpolation: for images: filter that they are scaled with; bilinear by default.
+        crop: for images: share of the image that the cropped centre has; by default as the model says, or all of it.
+        interpolation: for images: filter that they are scaled with; by default as the model says, or bilinear.
 
     Raises:
         LoadError: if there is no such thing.
@@ -112,15 +113,19 @@ def open_source(
     if path.suffix.lower() not in SUFFIXES and (path.exists() or ":" not in str(text)):
         if not path.exists():
             raise LoadError(f"no such file: {text}")
-        how = {"crop": crop, "interpolation": interpolation}
-        given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
-        return Images(path, tuple(mean), tuple(std), size, seed, **given)
+        return Images(path, tuple(mean), tuple(std), size, seed, crop, interpolation)
     if mean or std or size or crop is not None or interpolation is not None:
         raise OptionError(
             "mean, std, image size, crop and interpolation are for images",
             options=("mean", "std", "image_size", "crop", "interpolation"),
         )
     return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
+
+
+def prepared(data: Any, suggested: ImagePreparation | None) -> Any:
+    """Prepare images as a model says, where the user says nothing else; other data stay as they are."""
+    data = open_source(data) if isinstance(data, str | Path) else data
+    return data.prepared(suggested) if isinstance(data, Images) else data
 
 
 def calibrate(

@@ -25,6 +25,7 @@ from graphprune.ir.unwrap import unwrap, wrappers
 
 from . import factories, state_dict
 from .example_tensors import in_order, parse_input
+from .image_preparation import ImagePreparation, of_folder
 from .onnx import import_onnx
 from .pretrained import pretrained_folder, read_pretrained
 from .pt2 import READ_ERRORS, load_program, unpickled
@@ -55,6 +56,7 @@ class Loaded:
         onnx_file: the file, if it is ONNX, to write a cut into.
         pretrained: the folder, if it is one of the transformers library.
         outputs: names of those to keep that are chosen after tracing; those of an ONNX file are chosen by now.
+        preparation: of images, where a file beside the model says it.
     """
 
     model: torch.nn.Module | None = None
@@ -63,6 +65,7 @@ class Loaded:
     onnx_file: OnnxFile | None = None
     pretrained: Path | None = None
     outputs: tuple[str, ...] = ()
+    preparation: ImagePreparation | None = None
 
     @property
     def dense(self) -> torch.nn.Module | ExportedProgram:
@@ -101,7 +104,12 @@ def load(
     """
     if (folder := pretrained_folder(path, arch)) is not None:
         model = read_pretrained(folder)
-        found = Loaded(model=model, inputs=examples(inputs, "", model), pretrained=folder)
+        found = Loaded(
+            model=model,
+            inputs=examples(inputs, "", model),
+            pretrained=folder,
+            preparation=of_folder(folder),
+        )
     elif path.is_file():
         found = _read(path, arch, inputs, trust_pickle, ignore_extra_keys, outputs)
     else:

@@ -11,8 +11,10 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.data import Source, accuracy, open_source
+from graphprune.data import Source, accuracy, prepared
 from graphprune.errors import InfeasibleBudgetError
+from graphprune.ir.unwrap import unwrap
+from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import Decision
 from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.allocate.rounding import Rounding
@@ -68,7 +70,8 @@ def compress_within(
         GraphpruneError: as ``compress``.
     """
     allowed = parse_drop(max_drop)
-    source = val if isinstance(val, Source) else open_source(val)
+    source = prepared(val, brought_by(unwrap(model)))
+    options["depth"] = bool(options.get("depth"))  # by default not, under a budget of FLOPs
     how = Options(**options)
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
 
@@ -143,7 +146,7 @@ def sweep(
     Raises:
         GraphpruneError: as ``compress``, but a budget that no plan meets is a point of its own.
     """
-    source = open_source(val) if isinstance(val, str | Path) else val
+    source = None if val is None else prepared(val, brought_by(unwrap(model)))
     how = Options(
         score=score,
         allocate=allocate,

@@ -22,13 +22,14 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
-from graphprune.data import Source, calibrate, open_source
+from graphprune.data import Source, calibrate, open_source, prepared
 from graphprune.data.calibration import Calibration
 from graphprune.data.labelled import Labelled, read_labelled
 from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading import check_finite
+from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import (
     Allocate,
     Analyse,
@@ -107,12 +108,13 @@ class Job:
         state = traced(model, args, kwargs, progress)
         if options.outputs:
             state = with_outputs(state, options.outputs)
+        says = brought_by(model)
         if options.train is not None:
-            state = _with_labelled(state, options.train)
+            state = _with_labelled(state, prepared(options.train, says))
             if calibration is None:
                 calibration = state[Labelled].inputs(samples)
         if calibration is not None:
-            state = _with_data(state, calibration, samples)
+            state = _with_data(state, prepared(calibration, says), samples)
         if isinstance(options.latency_table, LatencyTable):
             state = state.knowing(options.latency_table)
         options.check(state)

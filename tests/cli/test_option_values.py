@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import graphprune as gp
 from graphprune.cli import option_values
 from graphprune.cli.option_values import Preparation
 from graphprune.errors import LoadError, OptionError
+from graphprune.loading import Loaded
+from graphprune.loading.image_preparation import ImagePreparation
 from tests.cli.conftest import Ran, expect
 
 Cli = Callable[..., Ran]
@@ -126,3 +129,17 @@ def test_what_the_users_function_raises_names_it() -> None:
     assert failure.value.hint == "check --optimizer"
     with pytest.raises(LoadError, match="can't find math:nothing"):
         option_values.callable_of("--optimizer", "math:nothing")
+
+
+def test_images_are_prepared_as_a_file_beside_the_model_says(tmp_path: Path) -> None:
+    said = ImagePreparation("a file", (0.5,), (0.25,))
+    data = {
+        "calibration": gp.images(tmp_path),
+        "val": gp.images(tmp_path, mean=(0.1,)),
+        "samples": 8,
+    }
+    found = option_values.as_the_model_says(data, Loaded(preparation=said))
+    assert found["calibration"].suggested is said
+    assert found["val"] == gp.images(tmp_path, mean=(0.1,)).prepared(said)
+    assert found["samples"] == 8
+    assert option_values.as_the_model_says(data, Loaded())["calibration"] == data["calibration"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from graphprune.data import open_source
 from graphprune.data.files import MAX_BYTES
 from graphprune.errors import LoadError, OptionError
 from graphprune.ir.trace import trace
+from graphprune.loading.image_preparation import ImagePreparation
 from tests.data.helpers import MEAN, STD, joined, zipped
 
 
@@ -218,3 +220,50 @@ def test_options_of_images(folder: Path, program: ExportedProgram) -> None:
     assert "no mean and std given" in gp.images(folder).calibration(program, 1).notes[0]
     with pytest.raises(OptionError, match="for images"):
         open_source("x.npz", mean=(1,))
+
+
+def noise(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "noise.png")
+
+
+SAID = ImagePreparation("the model", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 0.5, "bicubic")
+
+
+def test_images_are_prepared_as_the_model_says(tmp_path: Path, program: ExportedProgram) -> None:
+    noise(tmp_path)
+    said = {"mean": SAID.mean, "std": SAID.std, "crop": 0.5, "interpolation": "bicubic"}
+    expected = joined(gp.images(tmp_path, **said).calibration(program, 1))
+    found = gp.images(tmp_path).prepared(SAID).calibration(program, 1)
+    assert torch.equal(joined(found), expected)
+    assert found.notes == (
+        f"images of {tmp_path.name} are prepared as the model says: {SAID.told()}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"mean": (0.1,)}, "crop 0.5, bicubic"),
+        ({"crop": 1.0}, "mean 0.5,0.5,0.5, std 0.25,0.25,0.25, bicubic"),
+        ({"interpolation": "box"}, "mean 0.5,0.5,0.5, std 0.25,0.25,0.25, crop 0.5"),
+    ],
+)
+def test_what_is_given_goes_before_what_the_model_says(
+    tmp_path: Path, program: ExportedProgram, given: dict[str, Any], told: str
+) -> None:
+    noise(tmp_path)
+    source = gp.images(tmp_path, **given)
+    found = source.prepared(SAID).prepared(None).calibration(program, 1)
+    assert found.notes[0].endswith(f"says: {told}")
+    if "mean" in given:
+        plain = gp.images(tmp_path, mean=(0.1,), crop=0.5, interpolation="bicubic")
+        assert torch.equal(joined(found), joined(plain.calibration(program, 1)))
+
+
+def test_a_mean_for_other_channels_isnt_taken(tmp_path: Path, program: ExportedProgram) -> None:
+    noise(tmp_path)
+    found = gp.images(tmp_path).prepared(replace(SAID, mean=(0.5, 0.5), std=(1.0, 1.0)))
+    notes = found.calibration(program, 1).notes
+    assert notes[0].endswith("says: crop 0.5, bicubic")
+    assert "no mean and std given" in notes[1]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis
+from graphprune.data.calibration import Calibration
 from graphprune.errors import LoadError
 from graphprune.passes import Decision
 from graphprune.workflow.job import Job, traced
@@ -71,3 +75,14 @@ def test_numbers_that_are_none_are_refused_before_anything_is_done(value: float)
     broken.weight.data[1, 2] = value
     with pytest.raises(LoadError, match="weight"):
         traced(broken, (torch.randn(2, 3),), None, None)
+
+
+def test_images_are_prepared_as_a_model_of_timm_says(tmp_path: Path) -> None:
+    net: Any = nets.NETS["OptionAShortcut"]()
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    plain = begin(net, data=gp.images(tmp_path)).scored[Calibration]
+    net.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "crop_pct": 1.0}
+    found = begin(net, data=str(tmp_path)).scored[Calibration]
+    torch.testing.assert_close(found.batches[0][0], (plain.batches[0][0] - 0.5) / 0.25)
+    assert "as the model's pretrained_cfg says: mean 0.5" in found.notes[0]

@@ -34,7 +34,8 @@ Mean = Annotated[
         "--mean",
         metavar="R,G,B",
         show_default=False,
-        help="For images: mean of each channel, of pixels from 0 to 1.",
+        help="For images: mean of each channel, of pixels from 0 to 1. Default: what a model of timm or a folder "
+        "of transformers says itself.",
     ),
 ]
 Std = Annotated[
@@ -56,13 +57,15 @@ Size = Annotated[
     ),
 ]
 Crop = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--crop",
         metavar="SHARE",
         min=0,
         max=1,
-        help="For images: share that the cropped centre has; 0.875 for 224 of 256 pixels.",
+        show_default=False,
+        help="For images: share that the cropped centre has; 0.875 for 224 of 256 pixels. Default: as "
+        "for --mean, else 1.",
     ),
 ]
 Interpolation = Annotated[
@@ -70,7 +73,9 @@ Interpolation = Annotated[
     typer.Option(
         "--interpolation",
         metavar="FILTER",
-        help="For images: the filter they are scaled with, such as bilinear, bicubic or lanczos.",
+        show_default=False,
+        help="For images: the filter they are scaled with, such as bilinear, bicubic or lanczos. Default: as "
+        "for --mean, else bilinear.",
     ),
 ]
 Samples = Annotated[
