@@ -146,7 +146,8 @@ class _TriedPlans:
             return False
         cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
         stage = f"choose {name}".rstrip()
-        repaired = repair(self._observations, cut, fitted=self._fitted, stage=stage)
+        quick = self._fitted is not None
+        repaired = repair(self._observations, cut, fitted=self._fitted, quick=quick, stage=stage)
         if self._best is None or repaired.error < self.lowest_error():
             self._best, self._lead = (decision, repaired), curves
         self._plans.append(decision.plan)

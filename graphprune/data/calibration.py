@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -40,6 +40,7 @@ class Calibration(RunFact):
         skipped: how many items could not be read.
         notes: what the user should know of how they were read.
         whole: whether each batch is an item as it was given, for a model whose inputs don't all have the batch first.
+        divisible: whether the program takes batches of any size.
     """
 
     batches: tuple[tuple[Any, ...], ...]
@@ -47,6 +48,7 @@ class Calibration(RunFact):
     skipped: int = 0
     notes: tuple[str, ...] = ()
     whole: bool = False
+    divisible: bool = False
 
     @property
     def samples(self) -> int:
@@ -65,6 +67,22 @@ class Calibration(RunFact):
         aside = max(1, round(count * held_out))
         numbers = tuple(range(count))
         return (numbers[:-aside], numbers[-aside:]) if count > 1 else (numbers, numbers)
+
+    def few(self, samples: int) -> Calibration:
+        """Return about so many samples, from batches that are evenly spaced.
+
+        Args:
+            samples: how many. Batches that can't be divided are taken whole, at least two.
+        """
+        if samples >= self.samples:
+            return self
+        wanted = BATCHES if self.divisible else -(-samples * len(self.batches) // self.samples)
+        count = min(max(wanted, 2), len(self.batches))
+        last = len(self.batches) - 1
+        picked = [self.batches[round(i * last / max(count - 1, 1))] for i in range(count)]
+        if self.divisible:
+            picked = [_rows(batch, 0, -(-samples // count)) for batch in picked]
+        return replace(self, batches=tuple(picked))
 
 
 def gather(
@@ -104,7 +122,7 @@ def gather(
     if dynamic_batch(program) and len(batches) < BATCHES:
         have = sum(map(_length, batches))
         batches = tuple(batched(batches, -(-have // BATCHES)))
-    return Calibration(batches, source, skipped)
+    return Calibration(batches, source, skipped, divisible=dynamic_batch(program))
 
 
 def _some(batches: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:

@@ -76,6 +76,8 @@ def repair(
     refitting: bool = True,
     like: Repaired | None = None,
     fitted: Sequence[int] | None = None,
+    since: int = 0,
+    quick: bool = False,
     stage: str = "recover",
 ) -> Repaired:
     """Refit every layer of the cut network whose weight is stored, front to back.
@@ -89,6 +91,8 @@ def repair(
             the ridge strengths that it found best on them; the error that is returned is then no
             longer that of held-out data.
         fitted: numbers of the batches to fit; default: all of this process but the held-out ones.
+        since: number of the first layer to look at; those before it are as they were.
+        quick: try few strengths of the ridge, for comparing networks.
         stage: name of this stage in progress messages.
     """
     module, copies = cut.module, cut.copies
@@ -99,6 +103,9 @@ def repair(
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[e.node] for e in observations.layers if cut.left.computed(e.node)}
     for layer, tie in observations.ties.items() if refitting else ():
+        if layer.number < since:
+            ahead -= {copies[each.node] for each in tie}
+            continue
         observations.tell(stage, layer.number, len(observations.layers))
         if not all(cut.left.computed(each.node) for each in tie):
             refit_constant(observations, cut, run, layer, used, ahead)
@@ -110,7 +117,7 @@ def repair(
         ):
             problem = _Problem(observations, tie, channels[0], run, copies, used, fitted)
             if run.reach(problem.needed(), ahead):
-                fits.append((layer, problem.solve(known[layer] if like else None)))
+                fits.append((layer, problem.solve(known[layer] if like else None, quick=quick)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
     return Repaired(run.tensors, observations.error(outputs), tuple(fits), cut)
@@ -137,12 +144,13 @@ class _Problem:
             if node is not None
         ]
 
-    def solve(self, known: Fit | None) -> Fit:
+    def solve(self, known: Fit | None, *, quick: bool = False) -> Fit:
         """Refit the weight, and store it where the network reads it.
 
         Args:
             known: a fit whose strength and rounds are used on all rows; ``None``: choose them on
                 the held-out rows.
+            quick: try few strengths and rounds.
         """
         tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
         stored = self.run.constant(self.copies[layer.weight])
@@ -180,6 +188,7 @@ class _Problem:
                 level,
                 free_bias=free,
                 limits=limits,
+                quick=quick,
             )
         else:
             known = replace(

@@ -9,7 +9,7 @@ suffice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -22,6 +22,7 @@ from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.ops.facts import axes_of
 from graphprune.passes.observe import Layer, Observations, StagedRun, regression_sizes, set_weights
+from graphprune.passes.recover import repair
 
 from .criterion import Scores
 from .obs import BackwardElimination, ReaderLayer, eliminate_backwards, find_readers
@@ -30,6 +31,9 @@ __all__ = ["MeasuredCurve", "measure"]
 
 SHARES = (0.75, 0.5, 0.25)
 """Widths at which a group is measured, as shares of its dense width."""
+
+SAMPLES = 48
+"""Samples on which all layers behind a group are refitted, to see how much they make up for its cut."""
 
 FLOOR, CEILING = 1e-12, 1e6
 """Range of measured errors: below the first they count as none, above the second all alike."""
@@ -44,12 +48,14 @@ class MeasuredCurve:
         local: ``[width]``, squared error in the readers' outputs by number of channels removed.
         measured: channels removed -> relative squared error of the network's outputs.
         whole: relative squared error of the network's outputs without any channel, where that can be.
+        mended: factor by which the error falls if all layers behind the group are refitted as well.
     """
 
     order: tuple[int, ...]
     local: NDArray[np.float64]
     measured: Mapping[int, float]
     whole: float | None = None
+    mended: float = 1.0
 
     def log_ratios(self) -> list[tuple[int, float]]:
         """Return numbers of channels removed, each with the logarithm of measured over local error."""
@@ -72,6 +78,10 @@ class MeasuredCurve:
         gone, log_ratios = zip(*points, strict=True)
         factor = np.exp(np.interp(np.arange(len(self.local)), gone, log_ratios))
         return self._by_width(self.local * factor, 1.0)
+
+    def repaired(self) -> NDArray[np.float64]:
+        """Return the curve through the measured points, as if all layers behind the group were refitted."""
+        return self.interpolated() * self.mended
 
     def _by_width(self, lost: NDArray[np.float64], share: float) -> NDArray[np.float64]:
         """Complete a curve by its last point: the local error there, measured to a power like the others."""
@@ -108,6 +118,9 @@ def measure(
     branches = analysis.removable.branches if depth else ()
     leads = {analysis.groups[branch.lead].id for branch in branches}
     numbers = list(observations.held_out)
+    few = Observations(
+        analysis, observations.data.few(SAMPLES), observations.seed, observations.progress
+    )
     run = StagedRun(observations.analysis.module, [observations.batches[b] for b in numbers])
     found: dict[str, MeasuredCurve] = {}
     touched = _touched(observations.analysis) if not all(readers.values()) else {}
@@ -123,6 +136,7 @@ def measure(
         if not readers[group.id]:
             found[group.id] = _without_reader(observations, run, group, fallback)
             continue
+        stage = f"score {number + 1} of {len(observations.analysis.groups)}, layer"
         points = (0, *_points(group)) if group.id in leads else _points(group)
         result = eliminate_backwards(observations, group, readers[group.id], points)
         errors = {
@@ -130,8 +144,38 @@ def measure(
             for left in result.refits
         }
         whole = errors.pop(group.width, None)
-        found[group.id] = MeasuredCurve(result.order, result.curve, errors, whole)
+        curve = MeasuredCurve(result.order, result.curve, errors, whole)
+        found[group.id] = replace(
+            curve, mended=_mended(few, curve, readers[group.id], group, stage)
+        )
     return {group.id: found[group.id] for group in observations.analysis.groups}
+
+
+def _mended(
+    few: Observations,
+    curve: MeasuredCurve,
+    readers: tuple[ReaderLayer, ...],
+    group: Group,
+    stage: str,
+) -> float:
+    """Measure by what factor the error falls if all layers behind a group are refitted, at half of its width.
+
+    Args:
+        few: measurements on few samples.
+        curve: the curve of the group, whose error is that with its readers refitted.
+        readers: layers that read the group.
+        group: the group.
+        stage: name of this stage in progress messages.
+    """
+    gone = group.width - max(1, group.width // 2)
+    expected = float(curve.interpolated()[group.width - gone])
+    if expected <= FLOOR:
+        return 1.0
+    cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[gone:])})
+    since = min(each.layer.number for each in readers)
+    fitted = few.fitted[::2] or few.fitted
+    mended = repair(few, cut, fitted=fitted, since=since, quick=True, stage=stage)
+    return min(1.0, max(mended.error, FLOOR) / expected)
 
 
 def _points(group: Group) -> tuple[int, ...]:

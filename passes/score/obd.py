@@ -51,6 +51,7 @@ class OptimalBrainSurgeon:
         variants = {
             "measured": {name: curve.scaled(1.0) for name, curve in curves.items()},
             "points": {name: curve.interpolated() for name, curve in curves.items()},
+            "repaired": {name: curve.repaired() for name, curve in curves.items()},
             "balanced": {name: curve.scaled(0.5) for name, curve in curves.items()},
             "local": {name: curve.scaled(0.0) for name, curve in curves.items()},
         }

@@ -69,3 +69,22 @@ def test_the_last_batches_are_kept_aside(count: int, share: float, aside: int) -
     fitted, kept = data.split(share)
     assert kept == tuple(range(count))[-aside:]
     assert fitted == (tuple(range(count))[:-aside] if count > 1 else kept)
+
+
+@pytest.mark.parametrize(("total", "asked", "have"), [(1000, 48, 50), (100, 48, 50), (30, 48, 30)])
+def test_few_samples_come_from_all_over(total: int, asked: int, have: int) -> None:
+    program = trace(torch.nn.Linear(1, 2), (torch.zeros(2, 1),))
+    data = gather([torch.arange(float(total))[:, None]], program, samples=total)
+    few = data.few(asked)
+    assert few.samples == have
+    taken = torch.cat([batch[0] for batch in few.batches]).flatten()
+    assert len(taken.unique()) == have
+    assert taken.min() < total / 5
+    assert taken.max() > total * 4 / 5
+
+
+def test_few_samples_of_batches_that_stay_whole() -> None:
+    data = Calibration(tuple((torch.full((8, 1), float(i)),) for i in range(20)))
+    assert [float(batch[0][0]) for batch in data.few(30).batches] == [0, 6, 13, 19]
+    assert [float(batch[0][0]) for batch in data.few(3).batches] == [0, 19]
+    assert data.few(160) is data

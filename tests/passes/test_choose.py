@@ -70,7 +70,9 @@ class World:
         *,
         stage: str,
         fitted: tuple[int, ...] | None = None,
+        quick: bool = False,
     ) -> Repaired:
+        assert quick == (fitted is not None)  # where plans are only compared
         self.fitted.append(fitted)
         widths = [len(cut.channels(g)) for g in self.analysis.groups]
         return Repaired({}, self.cost(self.right, widths), (), cut)
@@ -157,8 +159,8 @@ def test_the_best_plan_keeps_the_better_of_its_two_repairs(monkeypatch: pytest.M
     world = World(monkeypatch, *OFF, samples=400)
     plain = world.repair
 
-    def worse_on_all(*given: Any, fitted: tuple[int, ...] | None = None, stage: str) -> Repaired:
-        found = plain(*given, fitted=fitted, stage=stage)
+    def worse_on_all(*given: Any, fitted: tuple[int, ...] | None = None, **more: Any) -> Repaired:
+        found = plain(*given, fitted=fitted, **more)
         return replace(found, error=found.error + 1) if fitted is None else found
 
     monkeypatch.setattr(choose, "repair", worse_on_all)

@@ -32,6 +32,37 @@ def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.M
     torch.testing.assert_close(dict(again.tensors), dict(first.tensors), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("since", [0, 2, 99])
+def test_layers_before_the_first_one_to_look_at_stay(since: int) -> None:
+    torch.manual_seed(0)
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
+    cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    found, plain = repair(seen, cut, since=since), repair(seen, cut, refitting=False)
+    assert [layer.number for layer, _ in found.fits] == [
+        layer.number for layer in seen.ties if layer.number >= since
+    ]
+    changed = {n for n, value in found.tensors.items() if not value.equal(plain.tensors[n])}
+    assert bool(changed) == (since < 99)
+    assert found.error <= plain.error
+
+
+def test_a_quick_repair_is_nearly_as_good() -> None:
+    torch.manual_seed(0)
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(120, 3, 8, 8)], program))
+    cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    plain, quick, full = (
+        repair(seen, cut, refitting=False).error,
+        repair(seen, cut, quick=True).error,
+        repair(seen, cut).error,
+    )
+    assert quick < plain
+    assert quick < 1.1 * full
+
+
 def test_batches_that_are_left_out_have_no_part_in_the_fit() -> None:
     torch.manual_seed(0)
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
