@@ -1,4 +1,7 @@
-"""Normal equations of ridge regression that is anchored at the old weights.
+"""Normal equations of ridge regression that is anchored at the old weights, times one factor for each output.
+
+Noise in the inputs draws the best weights of an output towards 0, all by nearly the same factor. So the anchor of an output is a
+multiple of its old weights, and the multiple is fitted with them; its own ridge, towards 1, is weaker by ``FREE``.
 
 ``n`` rows of ``u`` inputs give ``u`` equations for the weights (primal), or ``n`` for what each row
 contributes to their change (dual). The smaller system is solved; both have the same solution.
@@ -24,6 +27,10 @@ __all__ = ["NormalEquations", "Rows", "apply_weight", "normal_equations"]
 LEAST_SPREAD = 1e-3
 """Least unit of the ridge of a group of channels, in the mean variance of all groups' inputs. A channel that is
 silent on the rows to fit would otherwise take any weights, and speak on others."""
+
+
+FREE = 3e-1
+"""Ridge on the factor of an output's old weights, as a share of that on the weights."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,11 @@ class _ByInput:
             return self.weight, self._level(self.weight, centre)
         fixed = centre if self.free_bias else self.bias
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
-        right = right + self._penalty(ridge)[:, :, None] * self.weight
-        new = torch.cholesky_solve(right.transpose(1, 2), factor).transpose(1, 2)
+        both = torch.cat([right, self.weight], 1).transpose(1, 2)
+        new, old = torch.cholesky_solve(both, factor).transpose(1, 2).tensor_split(2, 1)
+        fitting, energy = ((old * each).sum(2) for each in (right, self.weight @ self.covariance))
+        multiple = _multiple(self.weight, fitting, energy)
+        new = new + (multiple * self._penalty(ridge))[:, :, None] * old
         return new, self._level(new, centre)
 
     def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
@@ -177,9 +187,12 @@ class _ByRow:
         if factor is None:
             return self.weight, self._level(self.weight, centre)
         got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
-        rest = wanted - got - (centre if self.free_bias else self.bias)[:, None]
-        share = torch.cholesky_solve(rest, factor).transpose(1, 2) / max(wanted.shape[1], 1)
-        new = self.weight + (share.float() @ self.inputs).double()
+        rest = wanted - (centre if self.free_bias else self.bias)[:, None]
+        both = torch.cholesky_solve(torch.cat([rest, got], 2), factor) / max(wanted.shape[1], 1)
+        new, old = both.tensor_split(2, 2)
+        multiple = _multiple(self.weight, *((old * each).sum(1) for each in (rest, got)))
+        share = (new - multiple[:, None] * old).transpose(1, 2)
+        new = multiple[:, :, None] * self.weight + (share.float() @ self.inputs).double()
         return new, self._level(new, centre)
 
     def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
@@ -190,6 +203,18 @@ class _ByRow:
 def apply_weight(weight: Tensor, inputs: Tensor) -> Tensor:
     """Multiply a weight ``[g, o, u]`` with one row of inputs ``[g, u]``: ``[g, o]``."""
     return (weight @ inputs[:, :, None])[:, :, 0]
+
+
+def _multiple(weight: Tensor, fitting: Tensor, energy: Tensor) -> Tensor:
+    """Return the best multiple ``[g, o]`` of each output's old weights to anchor its new ones at.
+
+    Args:
+        weight: ``[g, o, u]``, the old weights.
+        fitting: ``[g, o]``: the targets times what the old weights predict, in the regularised metric.
+        energy: ``[g, o]``: the square of what they predict, in that metric.
+    """
+    prior = FREE * weight.square().sum(2).clamp_min(1e-30)
+    return (fitting + prior) / (energy + prior)
 
 
 def _factor(matrix: Tensor, penalty: Tensor) -> Tensor | None:
