@@ -18,6 +18,7 @@ from graphprune.pipeline import RunFact, State, TransformPass
 
 from .batchnorm import reestimate
 from .least_squares import Repaired, repair
+from .output_scale import output_scale, scaled_outputs
 
 __all__ = ["LayerFit", "Recover", "Recovered", "with_tensors"]
 
@@ -53,6 +54,7 @@ class Recovered(RunFact):
         fits: the fit of each of them, in graph order, as judged on held-out data.
         left: names of weights that lost inputs and can't be refitted: shared, computed and not
             stored, or of an operator that isn't a layer.
+        scale: factor that the scores of classes were multiplied with, see ``output_scale``.
     """
 
     method: str
@@ -62,6 +64,7 @@ class Recovered(RunFact):
     layers: int
     fits: tuple[LayerFit, ...] = ()
     left: tuple[str, ...] = ()
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,19 @@ class Recover(TransformPass):
             )
         refitted = sum(fit.ridge > 0 for _, fit in after.fits)
         again = self.everything and self.method == "ls"
-        final = repair(observations, cut, like=after) if again else after
+        tensors, scale = after.tensors, 1.0
+        if again:
+            tensors = repair(observations, cut, like=after).tensors
+            scale = output_scale(observations, cut, after.tensors)
+        if scale != 1:
+            tensors = scaled_outputs(observations, cut, tensors, scale)
         fits = tuple(
             LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0) for layer, fit in after.fits
         )
-        return with_tensors(state.program, final.tensors), (
-            Recovered(self.method, before.error, after.error, refitted, len(fits), fits, left),
+        return with_tensors(state.program, tensors), (
+            Recovered(
+                self.method, before.error, after.error, refitted, len(fits), fits, left, scale
+            ),
         )
 
     def _repaired(self, state: State, before: Repaired) -> Repaired:
