@@ -142,6 +142,7 @@ class Report:
             without calibration data. ``fits`` has an entry for each layer that was looked at:
             its squared error on the held-out data ``before`` and ``after``, and whether it was
             ``refitted``. ``left``: names of the weights that lost inputs and can't be refitted.
+            ``scale``: what class scores were multiplied with after that, 1 for other outputs.
         settings: ``score`` and ``recover``, by name.
         layers: what costs MACs, in program order; at most ``LAYERS`` of them.
         curves: distortion by width of each group, sampled; none if a plan was given.

@@ -90,10 +90,12 @@ def recovered(found: Mapping[str, Any]) -> str:
         if left
         else ""
     )
+    scale = found.get("scale", 1.0)
+    scaled = f", class scores times {scale:.2f}" if scale != 1 else ""
     return (
         "held-out error {before:.3g} -> {after:.3g} of the outputs' variance, {refitted} of "
         "{layers} layers refitted"
-    ).format(**found) + beside
+    ).format(**found) + f"{scaled}{beside}"
 
 
 def distilled(found: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ suffice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -22,7 +22,6 @@ from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.ops.facts import axes_of
 from graphprune.passes.observe import Layer, Observations, StagedRun, regression_sizes, set_weights
-from graphprune.passes.recover import repair
 
 from .criterion import Scores
 from .obs import BackwardElimination, ReaderLayer, eliminate_backwards, find_readers
@@ -31,9 +30,6 @@ __all__ = ["MeasuredCurve", "measure"]
 
 SHARES = (0.75, 0.5, 0.25)
 """Widths at which a group is measured, as shares of its dense width."""
-
-SAMPLES = 48
-"""Samples on which all layers behind a group are refitted, to see how much they make up for its cut."""
 
 FLOOR, CEILING = 1e-12, 1e6
 """Range of measured errors: below the first they count as none, above the second all alike."""
@@ -48,7 +44,7 @@ class MeasuredCurve:
         local: ``[width]``, squared error in the readers' outputs by number of channels removed.
         measured: channels removed -> relative squared error of the network's outputs.
         whole: relative squared error of the network's outputs without any channel, where that can be.
-        mended: factor by which the error falls if all layers behind the group are refitted as well.
+        mended: factor by which the error falls if all layers behind the group are refitted too (``layers_behind``).
     """
 
     order: tuple[int, ...]
@@ -118,9 +114,6 @@ def measure(
     branches = analysis.removable.branches if depth else ()
     leads = {analysis.groups[branch.lead].id for branch in branches}
     numbers = list(observations.held_out)
-    few = Observations(
-        analysis, observations.data.few(SAMPLES), observations.seed, observations.progress
-    )
     run = StagedRun(observations.analysis.module, [observations.batches[b] for b in numbers])
     found: dict[str, MeasuredCurve] = {}
     touched = _touched(observations.analysis) if not all(readers.values()) else {}
@@ -136,7 +129,6 @@ def measure(
         if not readers[group.id]:
             found[group.id] = _without_reader(observations, run, group, fallback)
             continue
-        stage = f"score {number + 1} of {len(observations.analysis.groups)}, layer"
         points = (0, *_points(group)) if group.id in leads else _points(group)
         result = eliminate_backwards(observations, group, readers[group.id], points)
         errors = {
@@ -144,38 +136,8 @@ def measure(
             for left in result.refits
         }
         whole = errors.pop(group.width, None)
-        curve = MeasuredCurve(result.order, result.curve, errors, whole)
-        found[group.id] = replace(
-            curve, mended=_mended(few, curve, readers[group.id], group, stage)
-        )
+        found[group.id] = MeasuredCurve(result.order, result.curve, errors, whole)
     return {group.id: found[group.id] for group in observations.analysis.groups}
-
-
-def _mended(
-    few: Observations,
-    curve: MeasuredCurve,
-    readers: tuple[ReaderLayer, ...],
-    group: Group,
-    stage: str,
-) -> float:
-    """Measure by what factor the error falls if all layers behind a group are refitted, at half of its width.
-
-    Args:
-        few: measurements on few samples.
-        curve: the curve of the group, whose error is that with its readers refitted.
-        readers: layers that read the group.
-        group: the group.
-        stage: name of this stage in progress messages.
-    """
-    gone = group.width - max(1, group.width // 2)
-    expected = float(curve.interpolated()[group.width - gone])
-    if expected <= FLOOR:
-        return 1.0
-    cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[gone:])})
-    since = min(each.layer.number for each in readers)
-    fitted = few.fitted[::2] or few.fitted
-    mended = repair(few, cut, fitted=fitted, since=since, quick=True, stage=stage)
-    return min(1.0, max(mended.error, FLOOR) / expected)
 
 
 def _points(group: Group) -> tuple[int, ...]:

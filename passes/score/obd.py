@@ -12,6 +12,7 @@ from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores
+from .layers_behind import with_layers_behind
 from .magnitude import Magnitude
 from .measured_curves import measure
 
@@ -44,6 +45,7 @@ class OptimalBrainSurgeon:
         if observations is None:
             raise OptionError("obs needs calibration data", hint="l2 needs none")
         curves = measure(observations, Magnitude()(analysis), depth=self.depth)
+        curves = with_layers_behind(observations, curves)
         values = {}
         for name, curve in curves.items():
             values[name] = np.empty(len(curve.order))

@@ -63,6 +63,8 @@ def test_a_few_of_the_weights_that_were_not_looked_at_are_named() -> None:
         "not looked at: tied.weight"
     )
     assert text.recovered(found | {"left": ()}).endswith("1 of 2 layers refitted")
+    scaled = text.recovered(found | {"left": (), "scale": 1.08})
+    assert scaled.endswith("1 of 2 layers refitted, class scores times 1.08")
     many = text.recovered(found | {"left": tuple("abcde")})
     assert many.endswith("not looked at: a, b, c and 2 more")
 

@@ -1,0 +1,85 @@
+"""What the layers behind a group make up for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from graphprune.analysis.analyse import analyse
+from graphprune.cut.cut import Cut
+from graphprune.data.calibration import gather
+from graphprune.ir.trace import trace
+from graphprune.passes.observe import Observations
+from graphprune.passes.recover import repair
+from graphprune.passes.score import layers_behind
+from graphprune.passes.score.layers_behind import with_layers_behind
+from graphprune.passes.score.magnitude import Magnitude
+from graphprune.passes.score.measured_curves import measure
+from tests.passes.recover.helpers import observed
+
+
+class Stream(nn.Module):
+    """Blocks on one stream, and a layer behind them that sees what they leave out."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 8)) for _ in range(blocks)
+        )
+        self.last = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return self.last(x)
+
+
+def seen(blocks: int, samples: int) -> Observations:
+    torch.manual_seed(0)
+    program = trace(Stream(blocks), (torch.randn(2, 10, 8),))
+    return Observations(analyse(program), gather([torch.randn(samples, 10, 8)], program))
+
+
+@pytest.mark.parametrize("samples", [60, 400])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_curve_is_that_of_a_network_whose_layers_behind_are_refitted(
+    blocks: int, samples: int
+) -> None:
+    observations = seen(blocks, samples)
+    plain = measure(observations, Magnitude()(observations.analysis))
+    curves = with_layers_behind(observations, plain)
+    few = Observations(observations.analysis, observations.data.few(layers_behind.SAMPLES))
+    for group in few.analysis.groups:
+        curve, points = curves[group.id], plain[group.id].interpolated()
+        low = points <= layers_behind.LEVEL
+        width = max(-(-group.width // 4), int(np.argmax(low)))
+        cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])})
+        error = repair(few, cut, fitted=few.fitted[::2], quick=True).error
+        assert curve.repaired()[width] == pytest.approx(min(error, points[width]), rel=1e-3)
+        assert 0 < curve.mended <= 1
+    assert min(curve.mended for curve in curves.values()) < 0.9
+
+
+def test_between_the_groups_that_are_measured_it_is_interpolated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observations = seen(5, 100)
+    plain = measure(observations, Magnitude()(observations.analysis))
+    monkeypatch.setattr(layers_behind, "PLACES", 3)
+    given = iter([0.1, 0.4, 0.9])
+    monkeypatch.setattr(layers_behind, "_factor", lambda *_: next(given))
+    names = [f"blocks.{i}.0" for i in range(5)]
+    curves = with_layers_behind(observations, plain)
+    found = [curves[name].mended for name in names]
+    assert found == pytest.approx([0.1, 0.2, 0.4, 0.6, 0.9])
+
+
+@pytest.mark.parametrize("name", ["Recurrent", "LanguageModel", "EinsumMixing", "NormedResidual"])
+def test_every_kind_of_network_gets_factors_of_at_most_one(name: str) -> None:
+    observations = observed(name)
+    plain = measure(observations, Magnitude()(observations.analysis))
+    for group, curve in with_layers_behind(observations, plain).items():
+        assert 0 < curve.mended <= 1
+        assert curve.order == plain[group].order
