@@ -172,13 +172,14 @@ def test_long_stages_tell_how_far_they_are(net: nets.Net) -> None:
         "analyse",
         "observe",
         "score",
+        "refit",
         "class",
         "choose",
         "prune",
         "recover",
         "rebuild",
     ]
-    for stage in ("observe", "score", "choose measured", "recover"):
+    for stage in ("observe", "score", "refit", "choose measured", "recover"):
         parts = [each.removeprefix(stage).split() for each in news if each.startswith(f"{stage} ")]
         counts = [(int(number), int(count)) for number, of, count in parts if of == "of"]
         assert {count for _, count in counts} == {max(number for number, _ in counts)}

@@ -43,12 +43,7 @@ def with_layers_behind(
         observations: measurements of the dense network, from which a few samples are taken.
         curves: group id -> curve, with the errors after a refit of the group's readers.
     """
-    few = Observations(
-        observations.analysis,
-        observations.data.few(SAMPLES),
-        observations.seed,
-        observations.progress,
-    )
+    few = Observations(observations.analysis, observations.data.few(SAMPLES), observations.seed)
     readers = find_readers(observations)
     since = sorted(
         (
@@ -59,26 +54,37 @@ def with_layers_behind(
         key=lambda each: each[0],
     )
     count = min(PLACES, len(since))
-    places = [round(i * (len(since) - 1) / max(count - 1, 1)) for i in range(count)]
-    logs = list[float]()
-    for number, place in enumerate(places):
+    logs = dict[int, float]()
+    for number in range(count):
+        place = round(number * (len(since) - 1) / max(count - 1, 1))
         first, group = since[place]
-        stage = f"score, behind group {number + 1} of {count}, layer"
-        logs.append(float(np.log(_factor(few, curves[group.id], group, first, stage))))
-    factors = np.exp(np.interp(range(len(since)), places, logs)) if count else np.ones(0)
+        observations.tell("refit", number, count)
+        factor = _factor(few, curves[group.id], group, first)
+        if factor is not None:
+            logs[place] = float(np.log(factor))
+    if not logs:
+        return dict(curves)
+    factors = np.exp(np.interp(range(len(since)), [*logs], [*logs.values()]))
     found = dict(curves)
     for (_, group), factor in zip(since, factors.tolist(), strict=True):
         found[group.id] = replace(curves[group.id], mended=factor)
     return found
 
 
-def _factor(few: Observations, curve: MeasuredCurve, group: Group, first: int, stage: str) -> float:
-    """Measure the factor of one group, at most 1, by cutting it alone and refitting from the layer ``first`` on."""
+def _factor(few: Observations, curve: MeasuredCurve, group: Group, first: int) -> float | None:
+    """Measure the factor of one group, at most 1, by cutting it alone and refitting from the layer ``first`` on.
+
+    Returns:
+        ``None`` if the group loses nothing, or can't be cut.
+    """
     expected = curve.interpolated()
-    width = max(int(np.ceil(LEAST * group.width)), int(np.argmax(expected <= LEVEL)))
+    width = int(np.argmax(expected <= LEVEL))
+    if expected[width] < LEVEL / 10:  # a step: one channel less costs far more
+        width -= 1
+    width = max(width, int(np.ceil(LEAST * group.width)))
     if width == group.width or expected[width] <= FLOOR:
-        return 1.0
+        return None
     cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])})
     fitted = few.fitted[::2] or few.fitted
-    error = repair(few, cut, fitted=fitted, since=first, quick=True, stage=stage).error
+    error = repair(few, cut, fitted=fitted, since=first, quick=True).error
     return min(1.0, max(error, FLOOR) / float(expected[width]))
