@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.batchnorm import _NormBase as NormBase
 from torch.nn.modules.conv import _ConvNd as ConvNd
 from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
+from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 from torch.nn.utils.parametrizations import _WeightNorm as WeightNorm
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,6 +34,7 @@ __all__ = [
     "NormBase",
     "OpOverload",
     "SpecViolationError",
+    "SpectralNorm",
     "TorchDispatchMode",
     "WeightNorm",
     "child_modules",
@@ -69,6 +71,7 @@ USES: Mapping[str, str] = {
     "torch.nn.modules.batchnorm._NormBase": "the class of all layers with num_features",
     "torch.nn.modules.conv._ConvNd": "the class of all convolutions",
     "torch.nn.modules.conv._ConvTransposeNd": "the class of all transposed convolutions",
+    "torch.nn.utils.parametrizations._SpectralNorm": "the parametrisation that spectral_norm registers",
     "torch.nn.utils.parametrizations._WeightNorm": "the parametrisation that weight_norm registers",
     "torch.utils._python_dispatch.TorchDispatchMode": "changing every operator that a module calls",
     "torch.utils._pytree": "the trees by which torch.export flattens inputs and outputs",

@@ -1,22 +1,26 @@
-"""Weights that torch's own layers compute from parameters: weight normalisation and other parametrisations.
+"""Weights that torch's own layers compute from parameters: weight and spectral normalisation, other parametrisations.
 
 Where a cut stores such a weight as computed (``cut/baked_weights.py``), the user's class still computes it. Its parameters can take
-the stored value where the parametrisation has an inverse, as weight normalisation has: its magnitudes take over the
-change of the norms. That the class then computes the same isn't decided here: ``rebuild.py`` compares.
+the stored value where the parametrisation has an inverse. In weight normalisation the magnitudes take over the change of
+the norms. Spectral normalisation divides a matrix ``W`` by ``u W v``; there the vector ``u`` takes it over, until training
+estimates the vectors anew. That the class then computes the same isn't decided here: ``rebuild.py`` compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from graphprune.cut.baked_weights import baked_sources
+from graphprune.ir.private_torch import SpectralNorm as ParametrizedSpectralNorm
 from graphprune.ir.private_torch import WeightNorm as ParametrizedWeightNorm
 from graphprune.ir.private_torch import forward_pre_hooks
 
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "computed_weights",
+    "estimated_weights",
     "fill_computed",
+    "fixed_vectors",
     "layers_of",
     "refresh",
     "separate",
@@ -41,11 +47,13 @@ class ComputedWeight:
         path: of the layer.
         name: of the weight in it.
         sources: qualified names of the tensors that it is computed from.
+        estimated: whether it is divided by a norm that training estimates from step to step.
     """
 
     path: str
     name: str
     sources: frozenset[str]
+    estimated: bool = False
 
 
 def computed_weights(model: nn.Module) -> Iterator[ComputedWeight]:
@@ -56,10 +64,11 @@ def computed_weights(model: nn.Module) -> Iterator[ComputedWeight]:
             if all(hasattr(each, "right_inverse") for each in maps):
                 names = [n for n, _ in (*maps.named_parameters(), *maps.named_buffers())]
                 own = frozenset(f"{prefix}parametrizations.{name}.{n}" for n in names)
-                yield ComputedWeight(path, name, own)
-        for hook in _weight_norms(module):
-            own = frozenset(f"{prefix}{hook.name}{end}" for end in ("_g", "_v"))
-            yield ComputedWeight(path, hook.name, own)
+                estimated = any(isinstance(each, ParametrizedSpectralNorm) for each in maps)
+                yield ComputedWeight(path, name, own, estimated)
+        for hook in _norms(module):
+            own = frozenset(f"{prefix}{hook.name}{end}" for end in _parts(hook))
+            yield ComputedWeight(path, hook.name, own, isinstance(hook, SpectralNorm))
 
 
 def stored_weights(model: nn.Module, cut: Cut) -> Mapping[str, ComputedWeight] | None:
@@ -79,6 +88,12 @@ def stored_weights(model: nn.Module, cut: Cut) -> Mapping[str, ComputedWeight] |
     return found
 
 
+def estimated_weights(model: nn.Module, cut: Cut) -> list[str]:
+    """Name the weights of a smaller module that training divides by another norm, of what is left, than before."""
+    weights = (stored_weights(model, cut) or {}).values()
+    return [f"{each.path}.{each.name}".lstrip(".") for each in weights if each.estimated]
+
+
 def fill_computed(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor]) -> None:
     """Let a module with sliced tensors compute the weights that the cut stores.
 
@@ -91,22 +106,27 @@ def fill_computed(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor]
         if stored not in values:
             continue
         layer, value = model.get_submodule(weight.path), values[stored]
-        hooks = [hook for hook in _weight_norms(layer) if hook.name == weight.name]
+        hooks = [hook for hook in _norms(layer) if hook.name == weight.name]
         maps = list(_parametrizations(layer).get(weight.name, ()))
         if hooks:
-            magnitude, direction = (getattr(layer, f"{weight.name}{end}") for end in ("_g", "_v"))
-            _normalise(magnitude, direction, hooks[0].dim, value)
+            (hook,) = hooks
+            tensors = [getattr(layer, f"{weight.name}{end}") for end in _parts(hook)]
+            fill = _normalise if isinstance(hook, WeightNorm) else _divide
+            fill(*tensors, dim=hook.dim, value=value)
         elif len(maps) == 1 and isinstance(maps[0], ParametrizedWeightNorm):
             originals = _parametrizations(layer)[weight.name]
             magnitude, direction = map(originals.get_parameter, ("original0", "original1"))
-            _normalise(magnitude, direction, maps[0].dim, value)
+            _normalise(magnitude, direction, dim=maps[0].dim, value=value)
+        elif len(maps) == 1 and isinstance(maps[0], ParametrizedSpectralNorm) and value.ndim > 1:
+            original = _parametrizations(layer)[weight.name].get_parameter("original")
+            _divide(original, *maps[0].buffers(), dim=maps[0].dim, value=value)
         else:
             present = getattr(layer, weight.name)
             setattr(layer, weight.name, value.detach().to(present))  # which calls the inverses
 
 
 def _normalise(
-    magnitude: torch.Tensor, direction: torch.Tensor, dim: int, value: torch.Tensor
+    magnitude: torch.Tensor, direction: torch.Tensor, *, dim: int, value: torch.Tensor
 ) -> None:
     """Set ``g`` and ``v`` so that ``g * v / |v|`` is a value, with as little change to ``v`` as can be.
 
@@ -126,6 +146,39 @@ def _normalise(
     magnitude.copy_((side * norm).view_as(magnitude))
 
 
+def _divide(
+    weight: torch.Tensor, u: torch.Tensor, v: torch.Tensor, *, dim: int, value: torch.Tensor
+) -> None:
+    """Set ``W`` and ``u`` so that ``W / (u W v)`` is a value, with as little change to ``W`` as can be.
+
+    Args:
+        weight: ``W``, changed in place to a multiple of the value.
+        u: changed in place to a multiple of itself.
+        v: stays.
+        dim: of the weight that ``u`` is along.
+        value: in the shape of the weight.
+    """
+    value, before = value.to(weight.device).double(), weight.double()
+    scale = (value * before).sum() / value.square().sum()
+    scale = torch.where(scale.abs() > 0, scale, torch.ones_like(scale))
+    divisor = u.double() @ value.movedim(dim, 0).flatten(1) @ v.double()
+    weight.copy_(scale * value)
+    u.mul_((1 / divisor).to(u))
+
+
+@contextmanager
+def fixed_vectors(model: nn.Module) -> Generator[None]:
+    """Keep spectral norms in training mode from estimating their vectors anew whenever a weight is read."""
+    norms = [m for m in model.modules() if isinstance(m, ParametrizedSpectralNorm) and m.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
 def separate(model: nn.Module) -> None:
     """Give the parametrised layers of a copied module classes of their own.
 
@@ -142,8 +195,9 @@ def separate(model: nn.Module) -> None:
 def refresh(model: nn.Module) -> None:
     """Compute the weights anew that layers keep as attributes between calls."""
     for module in model.modules():
-        for hook in _weight_norms(module):
-            setattr(module, hook.name, hook.compute_weight(module))
+        for hook in _norms(module):
+            still = {} if isinstance(hook, WeightNorm) else {"do_power_iteration": False}
+            setattr(module, hook.name, hook.compute_weight(module, **still))
 
 
 def layers_of(model: nn.Module, path: str) -> Iterator[nn.Module]:
@@ -160,5 +214,12 @@ def _parametrizations(module: nn.Module) -> dict[str, parametrize.Parametrizatio
     return dict(module.parametrizations.items())  # type: ignore[union-attr,operator]
 
 
-def _weight_norms(module: nn.Module) -> list[WeightNorm]:
-    return [hook for hook in forward_pre_hooks(module).values() if isinstance(hook, WeightNorm)]
+def _norms(module: nn.Module) -> list[WeightNorm | SpectralNorm]:
+    """List the norms of the old form, which are hooks."""
+    hooks = forward_pre_hooks(module).values()
+    return [hook for hook in hooks if isinstance(hook, WeightNorm | SpectralNorm)]
+
+
+def _parts(hook: WeightNorm | SpectralNorm) -> tuple[str, ...]:
+    """Return the endings of the names of the tensors that a norm computes a weight from."""
+    return ("_g", "_v") if isinstance(hook, WeightNorm) else ("_orig", "_u", "_v")

@@ -7,8 +7,10 @@ still computes the right thing is for ``rebuild.py`` to see.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from graphprune.ops.float64 import Float64Mode
 
 from .absorb_scales import AbsorbedScales, absorb_scales
 from .computed_scales import computed_scales
-from .computed_weights import fill_computed, layers_of, refresh, separate
+from .computed_weights import fill_computed, fixed_vectors, layers_of, refresh, separate
 from .follow_sizes import Edits, follow_sizes, size_edits
 from .gone_branches import STAND_INS, replace_gone
 from .narrow_attention import narrow
@@ -105,7 +107,7 @@ def shrink_module(
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
     follow = follow or next(followings(model, cut, scales=False))
-    with torch.no_grad():
+    with torch.no_grad(), fixed_vectors(shrunk):
         _fill(shrunk, {n: v for n, v in (values or {}).items() if n in known}, plain)
         fill_computed(shrunk, cut, values or {})
         _scale(shrunk, cut, follow.absorbed)
@@ -115,10 +117,11 @@ def shrink_module(
             if (tensor := find_tensor(shrunk, name)) is not None:
                 set_tensor(shrunk, path, tensor)
     follow_sizes(shrunk, _present(shrunk, follow.edits) if cut.left.gone else follow.edits)
-    with torch.no_grad(), Float64Mode():  # reading a weight may run code, on tensors of either type
+    with torch.no_grad(), fixed_vectors(shrunk):
         for path in sorted({name.rpartition(".")[0] for name in sliced}):
             for layer in layers_of(shrunk, path):
-                _update_sizes(layer)
+                with _dtypes(layer):
+                    _update_sizes(layer)
                 narrow(layer)
     with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
         return shrunk
@@ -182,6 +185,13 @@ def find_tensor(model: nn.Module, name: str) -> torch.Tensor | None:
     for part in name.split("."):
         value = getattr(value, part, None)
     return value if isinstance(value, torch.Tensor) else None
+
+
+def _dtypes(layer: nn.Module) -> AbstractContextManager[object]:
+    """Let the code that reads a weight run, also where it asks for float32 and the layer is in float64."""
+    tensors = itertools.chain(layer.parameters(), layer.buffers())
+    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return Float64Mode() if wide else nullcontext()
 
 
 def _update_sizes(layer: nn.Module) -> None:

@@ -23,6 +23,7 @@ from graphprune.pipeline import State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
+from graphprune.rebuild.computed_weights import estimated_weights
 from graphprune.rebuild.rebuild import Rebuilt
 from graphprune.report.inspection import size, unknown
 from graphprune.report.layer_costs import curves, layers
@@ -128,7 +129,7 @@ def build_report(
             *decision.notes,
             *([decision.origin] if decision.origin else []),
             *_narrow(plan),
-            *([] if rebuilt.own_class else _baked(done[Cut])),
+            *_computed(done[Cut], rebuilt),
             *analysis.data_sizes.notes,
             *_random(analysis),
             *_autocast(decided.program),
@@ -241,14 +242,18 @@ def _nothing_redundant(found: Redundant | None) -> tuple[str, ...]:
     return ("the weights prove of no channel that it goes with no loss",)
 
 
-def _baked(cut: Cut) -> tuple[str, ...]:
-    names = list(cut.baked.values())
+def _computed(cut: Cut, rebuilt: Rebuilt) -> tuple[str, ...]:
+    """Say what became of weights that are computed from parameters."""
+    if rebuilt.own_class:
+        names = estimated_weights(rebuilt.model, cut)
+        what = "divided by a spectral norm, which training estimates anew for the channels left"
+    else:
+        names = list(cut.baked.values())
+        what = "stored as computed from the dense parameters, and trained as such"
     if not names:
         return ()
     weights = "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
-    note = (
-        f"{weights} stored as computed from the dense parameters, and trained as such: {names[0]}"
-    )
+    note = f"{weights} {what}: {names[0]}"
     return (f"{note}, ..." if names[1:] else note,)
 
 

@@ -1,4 +1,4 @@
-"""Classes that compute their weights: weight normalisation takes over the change of the norms."""
+"""Classes that compute their weights: weight and spectral normalisation take over the change of the norms."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, remove_weight_norm, weight_norm
+from torch.nn.utils import (
+    parametrizations,
+    parametrize,
+    remove_spectral_norm,
+    remove_weight_norm,
+    spectral_norm,
+    weight_norm,
+)
 
 import graphprune as gp
-from graphprune.rebuild.computed_weights import computed_weights
+from graphprune.rebuild.computed_weights import computed_weights, fixed_vectors
 from tests import nets
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
@@ -50,6 +57,8 @@ def plain(net: nn.Module) -> nn.Module:
             parametrize.remove_parametrizations(module, "weight")
         elif hasattr(module, "weight_g"):
             remove_weight_norm(module)
+        elif hasattr(module, "weight_orig"):
+            remove_spectral_norm(module)
     return net
 
 
@@ -191,3 +200,104 @@ def test_states_of_what_took_the_change_are_said_to_be_near(
     average = result.carry(copy.deepcopy(net))
     with torch.no_grad():
         assert torch.allclose(average(*INPUTS), result.model(*INPUTS), atol=1e-6)
+
+
+SPECTRAL: Mapping[str, Norm] = {
+    "parametrised": parametrizations.spectral_norm,
+    "legacy": spectral_norm,
+}
+INNER = {"parametrised": "parametrizations.weight.original", "legacy": "weight_orig"}
+
+
+class Spectral(nn.Module):
+    """Layers of three kinds, normed along their outputs, as the critic of a GAN has them."""
+
+    def __init__(self, norm: Norm) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = norm(nn.Conv2d(3, 24, 3)), norm(nn.Conv2d(24, 20, 3), n_power_iterations=3)
+        self.up = norm(nn.ConvTranspose2d(20, 16, 2, 2))
+        self.c, self.head = norm(nn.Linear(16, 32)), norm(nn.Linear(32, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.a, self.b, self.up):
+            x = nn.functional.leaky_relu(layer(x), 0.2)
+        return self.head(torch.relu(self.c(x.mean((2, 3)))))
+
+
+def masked(net: nn.Module, plan: gp.Plan, inner: str) -> nn.Module:
+    """The network with the weights that it computes, zero at the channels removed."""
+    made = plain(copy.deepcopy(net).eval())
+    tensors = dict(made.named_parameters())
+    for group in plan.groups:
+        gone = torch.tensor([i for i in range(group.width) if i not in group.keep]).long()
+        for axis in group.axes:
+            name, _, dim = axis.rpartition(":")
+            if (weight := name.replace(inner, "weight")) in tensors:
+                tensors[weight].data.index_fill_(int(dim), gone, 0.0)
+    return made
+
+
+@pytest.mark.parametrize("kind", SPECTRAL)
+@pytest.mark.parametrize("training", [True, False])
+def test_spectral_norms_come_back(kind: str, training: bool) -> None:
+    net = Spectral(SPECTRAL[kind]).train(training)
+    net(*INPUTS).sum().backward()  # in training it moves the vectors
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    result = gp.compress(net, INPUTS, flops=0.5)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    small = result.model
+    assert type(small) is Spectral
+    assert small.training == training
+    assert any("spectral norm" in note for note in result.report.notes)
+    expected = masked(net, result.plan, INNER[kind])
+    with torch.no_grad():
+        assert torch.allclose(small.eval()(*INPUTS), expected.eval()(*INPUTS), atol=1e-5)
+    for name, parameter in net.named_parameters():
+        sliced = result.pair.sliced(name, parameter)
+        assert torch.allclose(small.get_parameter(name), sliced, atol=1e-6), name
+    again = gp.apply(result.plan, Spectral(SPECTRAL[kind]), INPUTS)
+    again.load_state_dict(small.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(*INPUTS), small(*INPUTS))
+
+
+@pytest.mark.parametrize("kind", SPECTRAL)
+def test_training_estimates_spectral_norms_anew(kind: str) -> None:
+    net = Spectral(SPECTRAL[kind])
+    optimizer = torch.optim.Adam(net.parameters())
+    net(*INPUTS).square().sum().backward()
+    optimizer.step()
+    result = gp.compress(net, INPUTS, flops=0.5)
+    small, optimizer = result.model.train(), result.carry(optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        small(*INPUTS).square().sum().backward()
+        optimizer.step()
+    layer: Any = small.get_submodule("b")
+    for _ in range(30):
+        small(*INPUTS)
+    with torch.no_grad():
+        assert float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) == pytest.approx(
+            1, abs=0.01
+        )
+
+
+@pytest.mark.parametrize("kind", SPECTRAL)
+def test_refitted_weights_fit_under_a_spectral_norm(kind: str) -> None:
+    data = [torch.randn(64, 3, 8, 8)]
+    result = gp.compress(Spectral(SPECTRAL[kind]), INPUTS, flops=0.6, calibration=data, samples=64)
+    assert result.report.recovery["refitted"] > 0
+    assert type(result.model) is Spectral
+
+
+def test_vectors_stay_within_the_context_only() -> None:
+    layer: Any = parametrizations.spectral_norm(nn.Linear(4, 4))
+    (norm,) = layer.parametrizations.weight
+    before = norm.get_buffer("_u").clone()
+    with fixed_vectors(layer):
+        layer.weight  # noqa: B018
+    assert torch.equal(norm.get_buffer("_u"), before)
+    layer.weight  # noqa: B018
+    assert not torch.equal(norm.get_buffer("_u"), before)
+    assert norm.training
