@@ -7,8 +7,9 @@
 
 Models come from ``owner_nets.py``: classifiers of the zoo, transformers from small configs, detectors and others, with
 random weights whose channels differ by log-normal factors. Each is compressed to half of its FLOPs with the default
-options, in a process of its own on one thread, with a limit on its CPU seconds. The table goes to stdout and to
-``results/owner.csv``, one row per model; rows that were not run stay. Its columns:
+options, in a process of its own on one thread, with a limit on its CPU seconds. Processes are forked from one that has
+imported the libraries and done nothing else. The table goes to stdout and to ``results/owner.csv``, one row per model;
+rows that were not run stay, and so do columns: ``--own-only`` leaves out any widths. Its columns:
 
 * ``own``: ``y`` if the model's class came back, else ``n``; ``reason``: why not. ``own_any``: the same with any widths.
 * ``flops``: share of the dense FLOPs that is left.
@@ -21,7 +22,8 @@ options, in a process of its own on one thread, with a limit on its CPU seconds.
 * ``step``: ``y`` if a training step with the carried optimiser changes the weights and leaves them finite.
 * ``onnx``: relative difference of onnxruntime from PyTorch.
 * ``pretrained``: for models of transformers, cut to widths that their config can state: relative difference of the
-  outputs after a new process has loaded the written folder by ``from_pretrained``; or why there is no such folder.
+  outputs after a new process has loaded the written folder by ``from_pretrained``, and the share of FLOPs that was
+  asked for, without and with cuts through the statistics of norms (``allow_inexact``); or why there is no such folder.
 * ``error``: class and first line of what ended the run, ``stage``: where.
 """
 
@@ -34,14 +36,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import argparse
 import csv
+import importlib
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,15 @@ from torch.utils import _pytree as pytree
 
 RESULTS = Path(__file__).resolve().parent / "results" / "owner.csv"
 FLOPS = 0.5
+LIBRARIES = {
+    "transformers": "transformers",
+    "timm": "timm",
+    "ultralytics": "ultralytics",
+    "smp": "segmentation_models_pytorch",
+    "monai": "monai.networks.nets",
+}
+"""Kind of a model -> what builds it."""
+
 COLUMNS: tuple[str, ...] = (
     "model", "own", "own_any", "flops", "whole", "groups", "cost", "seconds", "seconds_any", "loads", "step",
     "onnx", "pretrained", "stage", "error", "reason",
@@ -68,8 +81,8 @@ def floats(outputs: Any) -> list[torch.Tensor]:
     return [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
 
 
-def run(name: str, *, widths_only: bool) -> None:
-    """Measure one model."""
+def run(name: str, folder: Path, *, own_only: bool, widths_only: bool) -> None:
+    """Measure one model, and write what a new process loads."""
     import graphprune as gp
 
     torch.set_num_threads(1)
@@ -77,49 +90,44 @@ def run(name: str, *, widths_only: bool) -> None:
     model, args, kwargs = make(name)
     emit(stage="any widths")
     gp.inspect(model, args, example_kwargs=kwargs)  # the warm-up
-    start = time.process_time()
-    free = gp.compress(model, args, example_kwargs=kwargs, flops=FLOPS, any_width=True)
-    emit(
-        stage="compress",
-        seconds_any=round(time.process_time() - start, 1),
-        own_any="y" if free.report.eager["own_class"] else "n",
-    )
+    least = None
+    if not own_only:
+        start = time.process_time()
+        free = gp.compress(model, args, example_kwargs=kwargs, flops=FLOPS, any_width=True).report
+        least = free.allocation["distortion"]
+        emit(
+            seconds_any=round(time.process_time() - start, 1),
+            own_any="y" if free.eager["own_class"] else "n",
+        )
+    emit(stage="compress")
     start = time.process_time()
     result = gp.compress(model, args, example_kwargs=kwargs, flops=FLOPS)
     report = result.report
-    least, ours = (each.allocation["distortion"] for each in (free.report, report))
     whole = [note for note in report.notes if note.startswith("left whole")]
+    if least is not None:
+        ours = report.allocation["distortion"]
+        emit(cost=round(ours / least - 1, 4) if least else 0.0)
     emit(
-        stage="load",
         own="y" if report.eager["own_class"] else "n",
         reason=report.eager["reason"],
         flops=round(report.budget["reached"] / report.budget["dense"], 4),
         whole=whole[0].count(",") if whole else 0,
         groups=len(report.groups),
-        cost=round(ours / least - 1, 4) if least else 0.0,
         seconds=round(time.process_time() - start, 1),
     )
     if widths_only:
         emit(stage="")
         return
-    with tempfile.TemporaryDirectory() as folder:
-        emit(loads=_in_a_new_process(name, result, args, kwargs, Path(folder)))
-        emit(stage="step")
-        emit(step="y" if _step(model, result, args, kwargs) else "n")
-        emit(stage="onnx")
-        written = result.export_onnx(Path(folder) / "small.onnx")
-        emit(stage="", onnx=f"{written.report.onnx['max_error']:.1e}")
-
-
-def _in_a_new_process(name: str, result: Any, args: Any, kwargs: Any, folder: Path) -> str:
     with torch.no_grad():
         expected = floats(result.model(*args, **kwargs))
     (folder / "plan.json").write_text(result.plan.to_json())
     torch.save(result.model.state_dict(), folder / "small.pt")  # noqa: TID251
     torch.save(expected, folder / "outputs.pt")  # noqa: TID251
-    command = [sys.executable, __file__, "--load", str(folder), name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip().splitlines()[-1] if not done.returncode else done.stderr[-200:]
+    emit(stage="step")
+    emit(step="y" if _step(model, result, args, kwargs) else "n")
+    emit(stage="onnx")
+    written = result.export_onnx(folder / "small.onnx")
+    emit(stage="load", onnx=f"{written.report.onnx['max_error']:.1e}")
 
 
 def load(name: str, folder: Path) -> None:
@@ -135,18 +143,25 @@ def load(name: str, folder: Path) -> None:
     expected = torch.load(folder / "outputs.pt")  # noqa: TID251
     largest = max(float(x.abs().max()) for x in expected)
     pairs = zip(got, expected, strict=True)
-    print(f"{max(float((a - b).abs().max()) for a, b in pairs) / largest:.1e}")
+    emit(stage="", loads=f"{max(float((a - b).abs().max()) for a, b in pairs) / largest:.1e}")
 
 
-def pretrained(name: str) -> None:
+def pretrained(name: str, folder: Path) -> None:
     """Write a folder of transformers, and load it in a new process; less is cut where no widths meet the budget."""
     import graphprune as gp
     from graphprune.errors import InfeasibleBudgetError
 
     model, args, kwargs = make(name)
-    for flops in (FLOPS, 0.75, 1.0):
+    for flops, inexact in ((FLOPS, False), (FLOPS, True), (0.75, False), (0.75, True), (1.0, True)):
         try:
-            result = gp.compress(model, args, example_kwargs=kwargs, flops=flops, keep_config=True)
+            result = gp.compress(
+                model,
+                args,
+                example_kwargs=kwargs,
+                flops=flops,
+                keep_config=True,
+                allow_inexact=inexact,
+            )
             break
         except InfeasibleBudgetError:
             continue
@@ -154,15 +169,11 @@ def pretrained(name: str) -> None:
         assert result.config is not None
         emit(pretrained=f"nothing is cut: {next(iter(result.config.reasons.values()), '')}"[:160])
         return
-    with tempfile.TemporaryDirectory() as folder:
-        result.save_pretrained(Path(folder) / "hf")
-        with torch.no_grad():
-            expected = floats(result.model.eval()(*args, **kwargs))
-        torch.save((kwargs, expected), Path(folder) / "outputs.pt")  # noqa: TID251
-        command = [sys.executable, __file__, "--reload", folder, name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = done.stderr if done.returncode else done.stdout
-        emit(pretrained=f"{said.strip().splitlines()[-1][:120]} at {flops}")
+    result.save_pretrained(folder / "hf")
+    with torch.no_grad():
+        expected = floats(result.model.eval()(*args, **kwargs))
+    torch.save((kwargs, expected), folder / "outputs.pt")  # noqa: TID251
+    emit(pretrained=f"not read at {flops}, inexact" if inexact else f"not read at {flops}")
 
 
 def reload(name: str, folder: Path) -> None:
@@ -179,7 +190,7 @@ def reload(name: str, folder: Path) -> None:
         got = floats(kind.from_pretrained(folder / "hf").eval()(**kwargs, return_dict=False))
     largest = max(float(x.abs().max()) for x in expected)
     pairs = list(zip(got, expected, strict=False))
-    print(f"{max(float((a - b).abs().max()) for a, b in pairs) / largest:.1e}")
+    emit(pretrained=f"{max(float((a - b).abs().max()) for a, b in pairs) / largest:.1e}")
 
 
 def _step(model: Any, result: Any, args: Any, kwargs: Any) -> bool:
@@ -202,21 +213,75 @@ def _descend(model: Any, optimizer: Any, args: Any, kwargs: Any) -> None:
     optimizer.step()
 
 
-def child(name: str, options: Sequence[str], seconds: int) -> dict[str, Any]:
-    """Run one model in a process of its own, and collect its row."""
-    limit = lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))  # noqa: E731
-    command = [sys.executable, __file__, "--child", name, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
-    row: dict[str, Any] = {"model": name}
-    for line in done.stdout.splitlines():
+def preload(names: Sequence[str]) -> None:
+    """Import what the models of some names need, so that no process has to do it again."""
+    import zoo_nets
+
+    zoo_nets.import_torchvision()
+    for library in sorted({
+        LIBRARIES[kind] for name in names if (kind := name.partition(":")[0]) in LIBRARIES
+    }):
+        importlib.import_module(library)
+    for library in ("graphprune", "onnx", "onnxruntime", "onnxscript"):
+        importlib.import_module(library)
+    torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),))  # imports more
+
+
+def forked(work: Callable[[], None], seconds: int) -> tuple[dict[str, Any], str]:
+    """Run something in a new process.
+
+    Returns:
+        The parts of the row that it hands over, and what ended it, ``""`` if nothing did.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+            code = 1
+            try:
+                work()
+                code = 0
+            except BaseException:  # noqa: BLE001 - the parent reads it
+                traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        _, status = os.waitpid(child, 0)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    row: dict[str, Any] = {}
+    for line in texts[0].splitlines():
         if line.startswith("{"):
             row |= json.loads(line)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
-        said = [line for line in lines[frames[-1] if frames else 0 :] if line and line[0] != " "]
-        row["error"] = (said[0] if said else f"exit {done.returncode}")[:160]
-    return row
+    if not status:
+        return row, ""
+    lines = texts[1].strip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    said = [line for line in lines[frames[-1] if frames else 0 :] if line and line[0] != " "]
+    return row, (said[0] if said else f"exit {status}")[:160]
+
+
+def measured(name: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure one model in processes of its own, and collect its row."""
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        if asked.pretrained:
+            row, error = forked(partial(pretrained, name, folder), asked.seconds)
+            if not error and (folder / "hf").exists():
+                again, error = forked(partial(reload, name, folder), asked.seconds)
+                how = row["pretrained"].removeprefix("not read")
+                row["pretrained"] = f"{again.get('pretrained', error)}{how}"
+            return {"pretrained": row.get("pretrained", error)}
+        work = partial(run, name, folder, own_only=asked.own_only, widths_only=asked.widths_only)
+        row, error = forked(work, asked.seconds)
+        if not error and not asked.widths_only:
+            more, error = forked(partial(load, name, folder), asked.seconds)
+            row |= more
+    return {"error": "", "reason": "", **row, **({"error": error} if error else {})}
 
 
 def main() -> None:
@@ -228,34 +293,25 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="those without a row")
     parser.add_argument("--widths-only", action="store_true", help="compress only")
     parser.add_argument("--pretrained", action="store_true", help="that column only")
-    parser.add_argument("--reload", nargs=2, default=(), help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=int, default=400, help="CPU seconds per model")
-    parser.add_argument("--child", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--load", nargs=2, default=(), help=argparse.SUPPRESS)
+    parser.add_argument("--own-only", action="store_true", help="leave out any widths")
+    parser.add_argument("--seconds", type=int, default=400, help="CPU seconds per process")
     asked = parser.parse_args()
-    if asked.child and asked.pretrained:
-        pretrained(asked.child)
-        return
-    if asked.reload:
-        reload(asked.reload[1], Path(asked.reload[0]))
-        return
-    if asked.child:
-        run(asked.child, widths_only=asked.widths_only)
-        return
-    if asked.load:
-        load(asked.load[1], Path(asked.load[0]))
-        return
     rows: dict[str, dict[str, Any]] = {}
     if RESULTS.exists():
         with RESULTS.open(newline="") as file:
             rows = {row["model"]: row for row in csv.DictReader(file)}
-    for name in MODELS:
-        if not fnmatch(name, asked.only) or (asked.missing and name in rows):
-            continue
-        options = ["--widths-only"] * asked.widths_only + ["--pretrained"] * asked.pretrained
-        before = rows.get(name, {}) if asked.pretrained else {}
-        rows[name] = before | child(name, options, asked.seconds)
-        print(", ".join(f"{key} {value}" for key, value in rows[name].items() if value != ""))
+    names = [
+        name
+        for name in MODELS
+        if fnmatch(name, asked.only) and not (asked.missing and name in rows)
+    ]
+    preload(names)
+    for name in names:
+        rows[name] = {"model": name, **rows.get(name, {}), **measured(name, asked)}
+        print(
+            ", ".join(f"{key} {value}" for key, value in rows[name].items() if value != ""),
+            flush=True,
+        )
         with RESULTS.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
             writer.writeheader()

@@ -183,11 +183,14 @@ class _Trials:
         )
         self._moves: dict[tuple[str, ...], _Exponents] = {}
         self._problems: dict[str, str] = {}
+        self._places: dict[tuple[str, ...], str] = {}
         failed: list[str] = []
         for number, name in enumerate(fields, 1):
             tell(f"config field {number} of {len(fields)}")
             failed += [] if self._try(name) else [name]
         for names in itertools.combinations(failed, 2):
+            self._try(*names)
+        for names in self._threes():
             self._try(*names)
 
     def _try(self, *names: str) -> bool:
@@ -203,9 +206,22 @@ class _Trials:
                     self._moves[names] = exponents
                 return True
             self._problems.setdefault(", ".join(names), response.problem)
+            if response.computed:
+                self._places.setdefault(names, response.computed)
             if not response.alone:
                 return True
         return False
+
+    def _threes(self) -> list[tuple[str, ...]]:
+        """Add to pairs of fields a third one that gives the same computed tensor another size, as none of the pair does alone."""
+        alone = {names[0]: place for names, place in self._places.items() if len(names) == 1}
+        return [
+            (*names, third)
+            for names, place in self._places.items()
+            if len(names) == 2 and alone.keys().isdisjoint(names)
+            for third, other in alone.items()
+            if other == place
+        ]
 
     def settings(self) -> tuple[WidthField, ...]:
         """Choose fields, and sets of fields, that move widths alone; fewer fields first."""

@@ -35,6 +35,18 @@ _Size = tuple[Polynomial, int, str]
 
 
 @dataclass(frozen=True)
+class _Unsolved:
+    """A size that no widths give: where, before and after."""
+
+    where: str
+    before: int
+    after: int
+
+    def __str__(self) -> str:
+        return f"it changes {self.where} from {self.before} to {self.after}"
+
+
+@dataclass(frozen=True)
 class Response:
     """What follows a change of a config, if anything but widths and numbers follows, why not.
 
@@ -43,12 +55,14 @@ class Response:
         numbers: per number of the code that changes, by call and place, its ratio to the dense one.
         problem: what else changes, else ``""``.
         alone: whether the problem may lie in changing this alone.
+        computed: axis of the tensor that the code computes in another size, if the problem is that.
     """
 
     widths: Mapping[int, float]
     numbers: Mapping[tuple[int, int], float]
     problem: str = ""
     alone: bool = False
+    computed: str = ""
 
 
 class Responses:
@@ -70,6 +84,7 @@ class Responses:
         inputs = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in user_inputs(program)]
         self._args, self._kwargs = call_arguments(program, inputs)
         self._shapes = self._shapes_of(configured.model)
+        self._stored = frozenset(configured.model.state_dict())
         self._analysis = self._again(analysis)
         self._nodes = _calls(self._analysis.module)
 
@@ -123,8 +138,8 @@ class Responses:
         known = [name for name in shapes if name in self._analysis.axes]
         sizes = [s for name in known for s in self._tensor(name, shapes[name])]
         early = self._solved([s for s in sizes if _is_alone(s[0])])
-        if isinstance(early, str):
-            return _problem(early)
+        if isinstance(early, _Unsolved):
+            return _problem(str(early))
         return self._traced(model)
 
     def _traced(self, model: nn.Module) -> Response:
@@ -136,11 +151,20 @@ class Responses:
         nodes = _calls(graph)
         if [_call(node) for node in nodes] != [_call(node) for node in self._nodes]:
             return _problem("the model's code takes another path", alone=True)
-        sizes = [s for old, new in zip(self._nodes, nodes, strict=True) for s in self._of(old, new)]
-        widths = self._solved(sizes)
-        if isinstance(widths, str):
-            return _problem(widths)
+        pairs = list(zip(self._nodes, nodes, strict=True))
+        computed = self._solved([
+            s for pair in pairs if self._computes(pair[0]) for s in self._of(*pair)
+        ])
+        if isinstance(computed, _Unsolved):  # of a quotient of two fields, say
+            return Response({}, {}, str(computed), alone=True, computed=computed.where)
+        widths = self._solved([s for pair in pairs for s in self._of(*pair)])
+        if isinstance(widths, _Unsolved):
+            return _problem(str(widths))
         return Response(widths, _numbers(self._nodes, nodes))
+
+    def _computes(self, node: fx.Node) -> bool:
+        """Whether a node is a tensor that no file of weights holds, since the code computes it."""
+        return node.op == "get_attr" and str(node.target) not in self._stored
 
     def _tensor(self, name: str, shape: Sequence[int]) -> Iterator[_Size]:
         for dim, (axis, size) in enumerate(zip(self._analysis.axes[name], shape, strict=True)):
@@ -163,8 +187,8 @@ class Responses:
     def _size(self, axis: Any) -> Polynomial:
         return self._analysis.grouping.size(self._analysis.labels.resolve(axis))
 
-    def _solved(self, sizes: Sequence[_Size]) -> dict[int, float] | str:
-        """Solve for the widths that give all sizes; else say which one they don't give."""
+    def _solved(self, sizes: Sequence[_Size]) -> dict[int, float] | _Unsolved:
+        """Solve for the widths that give all sizes; else return the first one that they don't give."""
         dense = [int(width) for width in self._analysis.widths]
         widths = list(dense)
         for polynomial, size, _ in sizes:
@@ -173,8 +197,7 @@ class Responses:
                 widths[number] = round(size / factor)
         for polynomial, size, where in sizes:
             if round(polynomial.at(widths)) != size:
-                before = round(polynomial.at(dense))
-                return f"it changes {where} from {before} to {size}"
+                return _Unsolved(where, round(polynomial.at(dense)), size)
         return {
             number: now / before
             for number, (now, before) in enumerate(zip(widths, dense, strict=True))

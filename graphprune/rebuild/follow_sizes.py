@@ -24,7 +24,7 @@ from graphprune.ir.nodes import bind
 from graphprune.ir.private_torch import pytree
 from graphprune.ops.facts import axes_of
 
-from .absorb_scales import AbsorbedScales
+from .absorb_scales import AbsorbedScales, absorb_scales
 
 if TYPE_CHECKING:
     from graphprune.cut.cut import Cut
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Changes",
     "Edits",
+    "changed_floats",
     "follow_sizes",
     "module_at",
     "modules_of",
@@ -209,6 +210,17 @@ def _changes(cut: Cut, absorbed: AbsorbedScales, *, strict: bool) -> Mapping[str
     for node, old, new in absorbed.literals:
         found[owner_of(node)].passed[old].add(new)
     return found
+
+
+def changed_floats(cut: Cut) -> Iterator[tuple[float, float]]:
+    """Yield the floating-point numbers of a model's code that a cut changes, before and after, such as a norm's epsilon."""
+    for node, facts in cut.analysis.facts.items():
+        before = bind(node) if facts.rewrites else {}
+        for name, value in facts.rewrites.items():
+            pairs = _changed(before[name], value(cut.kept))
+            yield from ((old, new) for old, new in pairs if type(old) is float)
+    for _, old, new in absorb_scales(cut).literals:
+        yield old, new
 
 
 def _add_staying(changes: Changes, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

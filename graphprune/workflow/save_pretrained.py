@@ -22,8 +22,8 @@ from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode
-from graphprune.rebuild.absorb_scales import absorb_scales
 from graphprune.rebuild.configured import called_alike
+from graphprune.rebuild.follow_sizes import changed_floats
 from graphprune.rebuild.own_precision import compare_in_own_precision
 from graphprune.rebuild.rebuild import MOST_BY_DTYPE
 from graphprune.rebuild.shrink_module import shrink_module
@@ -150,7 +150,7 @@ def _keep_generation(dense: Any, small: Any) -> None:
 def _floats(config: ConfigFields, cut: Cut) -> dict[str, float]:
     """Find the fields that hold numbers which the cut changes everywhere, such as a norm's epsilon."""
     changes: dict[float, set[float]] = {}
-    for _, old, new in absorb_scales(cut).literals:
+    for old, new in changed_floats(cut):
         changes.setdefault(old, set()).add(new)
     return {
         name: next(iter(changes[value]))

@@ -101,7 +101,7 @@ def test_directions_stay_and_magnitudes_take_the_change(kind: str) -> None:
     for (name,) in names:
         sliced = result.pair.sliced(name, net.get_parameter(name))
         assert torch.allclose(result.model.get_parameter(name), sliced, atol=1e-6)
-    magnitudes = [n for n, p in net.named_parameters() if n.endswith(("b.weight_g", "original0"))]
+    magnitudes = [n for n, _ in net.named_parameters() if n.endswith(("b.weight_g", "original0"))]
     changes = [
         (result.model.get_parameter(n) / result.pair.sliced(n, net.get_parameter(n))).detach()
         for n in magnitudes

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,6 +70,94 @@ def test_a_width_without_a_field_is_named() -> None:
     fields, widths = found(make(_Fixed))
     assert list(widths) == [("heads", "width")]
     assert fields.reasons["blocks.0.up"].startswith(("no field", "words: "))
+
+
+@dataclass
+class _Parts:
+    """A config within a config."""
+
+    inner: int = 24
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class _Staged:
+    """Widths in a list, and in a config within; names of classes, which are numbers too."""
+
+    widths: list[int] = field(default_factory=lambda: [12, 20])
+    kernels: tuple[int, ...] = (3, 3)
+    parts: _Parts = field(default_factory=_Parts)
+    names: dict[str, int] = field(default_factory=lambda: {"cat": 1, "dog": 2})
+    ignored: list[int] = field(default_factory=lambda: [*range(2, 50)])
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> _Staged:
+        return cls(**{**values, "parts": _Parts(**values["parts"])})
+
+
+class _Stages(nn.Sequential):
+    def __init__(self, config: _Staged) -> None:
+        sizes = [3, *config.widths, config.parts.inner]
+        pairs = zip(sizes[:-1], sizes[1:], (*config.kernels, 1), strict=True)
+        layers = [nn.Conv2d(a, b, k, padding=k // 2) for a, b, k in pairs]
+        super().__init__(*layers, nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.append(nn.Linear(config.parts.inner, len(config.names)))
+        self.config = config
+
+
+def test_lists_and_configs_within_hold_fields_too() -> None:
+    torch.manual_seed(0)
+    net = _Stages(_Staged()).eval()
+    program = trace(net, (torch.randn(2, 3, 6, 6),))
+    analysis = analyse(program)
+    fields = config_fields(net, program, analysis)
+    assert [dict(s.fields) for s in fields.settings] == [
+        {"widths.0": 12}, {"widths.1": 20}, {"parts.inner": 24},
+    ]  # fmt: skip
+    assert not fields.reasons
+    assert fields.values([6, 5, 24]) == {"widths.0": 6, "widths.1": 5, "parts.inner": 24}
+    small = fields.configured.build(fields.values([6, 5, 8]))
+    assert [tuple(p.shape) for p in small.parameters() if p.ndim == 4] == [
+        (6, 3, 3, 3), (5, 6, 3, 3), (8, 5, 1, 1),
+    ]  # fmt: skip
+
+
+@dataclass
+class _Turned(Config):
+    """Keys have as many heads as it says, or must have as many as the queries."""
+
+    groups: int = 4
+
+
+class _Rotated(Net):
+    """Computes a table of angles for the width of a head, and refuses unlike numbers of heads."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        head = config.width // config.heads
+        self.register_buffer("angles", torch.arange(head) / head, persistent=False)
+        if getattr(config, "groups", config.heads) != config.heads:
+            raise ValueError("heads must be alike")
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return super().forward(ids) + self.angles.sum()
+
+
+@pytest.mark.parametrize(
+    ("config", "together"),
+    [(Config(inner=24), {"heads", "width"}), (_Turned(inner=24), {"groups", "heads", "width"})],
+)
+def test_fields_of_which_a_tensor_is_computed_go_together(
+    config: Config, together: set[str]
+) -> None:
+    torch.manual_seed(0)
+    _, widths = found(_Rotated(config).eval())
+    assert widths == {("inner",): {24}, tuple(sorted(together)): {16, 4}}
 
 
 def test_values_are_products_of_what_the_settings_leave() -> None:

@@ -113,6 +113,29 @@ def test_a_budget_that_the_config_does_not_allow() -> None:
     assert "keep_config" in caught.value.options
 
 
+class _Means(Net):
+    """Has norms that take the mean off."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        for block in self.blocks:
+            block.norm = torch.nn.LayerNorm(config.width, config.epsilon)
+
+
+@pytest.mark.parametrize(("kind", "inexact"), [(Net, False), (Net, True), (_Means, True)])
+def test_the_epsilon_of_norms_follows_in_the_config(
+    kind: type[Net],
+    inexact: bool,
+    tmp_path: Path,
+) -> None:
+    net = make(kind, epsilon=0.01)
+    done = gp.compress(net, tokens(), flops=0.4, keep_config=True, allow_inexact=inexact)
+    changed = done.save_pretrained(tmp_path / "hf").report.pretrained["config"]
+    assert changed["epsilon"] == pytest.approx(0.01 * 16 / changed["width"])
+    again = kind.from_pretrained(tmp_path / "hf").eval()
+    torch.testing.assert_close(again(*tokens()), done.model(*tokens()))
+
+
 @pytest.mark.zoo
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
