@@ -5,7 +5,8 @@
 A LLaMA-shaped decoder (the shape of Llama 3.2 1B: 16 layers, 2048 wide, grouped queries, a
 vocabulary of 128,256) is built from a ``transformers`` config on the meta device, where tensors
 have shapes and no values, then exported, analysed, and planned to half of its FLOPs with random
-scores, on one thread. Seconds, also those of the process alone (``cpu``), peak memory, and what
+scores, on one thread: with widths of their own for all groups, and with one width for the groups that
+all layers have (``uniform_s``). Seconds, also those of the process alone (``cpu``), peak memory, and what
 the plan costs go to stdout and to ``results/large.json``.
 """
 
@@ -19,8 +20,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import argparse
 import json
+import re
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,6 +53,14 @@ def decoder(layers: int) -> torch.nn.Module:
         return transformers.LlamaForCausalLM(config).eval()
 
 
+def alike(analysis: Analysis) -> tuple[tuple[str, ...], ...]:
+    """List the groups, by id, that are the same in all layers."""
+    found: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for group in analysis.groups:
+        found[re.sub(r"\d+", "", group.id.partition("#")[0]), group.width].append(group.id)
+    return tuple(tuple(ids) for ids in found.values() if len(ids) > 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Plan a large model on the meta device.")
     parser.add_argument("--layers", type=int, default=16)
@@ -74,12 +85,18 @@ def main() -> None:
     allocator = Allocate(budget=Budget.flops(0.5))
     state = timed("plan", lambda: gp.decide(program, allocator=allocator, score="random"))
     analysis, (met,) = state[Analysis], state[Decision].budgets
+    allocator = Allocate(budget=Budget.flops(0.5), uniform=alike(analysis))
+    even = timed("uniform", lambda: gp.decide(program, allocator=allocator, score="random"))
+    (evenly,) = even[Decision].budgets
+    widths = {len(p.keep) for p in even[Decision].plan.groups if p.id.endswith(".mlp.gate_proj")}
+    assert len(widths) == 1, widths
     row |= {
         "analysis_s": round(state.seconds["analyse"], 2),
         "nodes": len(analysis.nodes),
         "groups": len(analysis.groups),
         "macs": analysis.dense_macs,
         "flops_got": round(met.reached / met.dense, 5),
+        "uniform_flops_got": round(evenly.reached / evenly.dense, 5),
         "peak_mb": peak_mb(),
     }
     options.results.mkdir(parents=True, exist_ok=True)

@@ -238,7 +238,7 @@ class Allocate(AnalysisPass):
         parts = [
             (number, factors)
             for number, cost in enumerate(costs)
-            for factors in cost.factors(widths)
+            for factors in cost.factors(widths, equal)
         ]
         problems = [
             equal.merged(

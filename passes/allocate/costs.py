@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from graphprune.analysis.analyse import Analysis
+    from graphprune.passes.solver.equal_widths import EqualWidths
 
 __all__ = ["Cost", "cost_left", "cost_of"]
 
@@ -40,8 +41,11 @@ class Cost(Protocol):
         """Return the cost when group ``g`` keeps ``widths[g]`` channels."""
         ...
 
-    def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
-        """Return sums of tables over candidate widths per group; the cost is the largest of the sums, or less."""
+    def factors(self, candidates: Widths, equal: EqualWidths) -> list[tuple[Factor, ...]]:
+        """Return sums of tables over candidate widths per group; the cost is the largest of the sums, or less.
+
+        Groups of one width may stand in for each other in them.
+        """
         ...
 
     def is_exact(self, candidates: Widths) -> bool:
@@ -63,10 +67,10 @@ class LargestPolynomial:
         """Return the cost at widths; see `Cost`."""
         return max(part.at(widths) for part in self.parts)
 
-    def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
+    def factors(self, candidates: Widths, equal: EqualWidths) -> list[tuple[Factor, ...]]:
         """Return the cost as sums of tables; see `Cost`."""
         return [
-            polynomial_factors(candidates, few_switches(candidates, part.terms))
+            polynomial_factors(candidates, few_switches(candidates, equal.in_firsts(part.terms)))
             for part in self.parts
         ]
 
@@ -85,11 +89,11 @@ class LatencyCost:
         """Return the cost at widths; see `Cost`."""
         return 1e6 * self.latency.at(widths)
 
-    def factors(self, candidates: Widths) -> list[tuple[Factor, ...]]:
+    def factors(self, candidates: Widths, equal: EqualWidths) -> list[tuple[Factor, ...]]:
         """Return the cost as sums of tables; see `Cost`."""
         tables, rest = self.latency.factors(candidates)
         scaled = [Factor(f.scope, 1e6 * f.table) for f in tables]
-        terms = few_switches(candidates, rest.scaled(1e6).terms)
+        terms = few_switches(candidates, equal.in_firsts(rest.scaled(1e6).terms))
         return [absorb([*scaled, *polynomial_factors(candidates, terms)])]
 
     def is_exact(self, candidates: Widths) -> bool:

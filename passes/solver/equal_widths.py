@@ -12,7 +12,7 @@ from .cost_tables import Factor
 from .problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,6 +69,27 @@ class EqualWidths:
             for number in range(len(self.firsts))
         ]
         return [s * shared[number] for s, number in zip(self.steps, self.classes, strict=True)]
+
+    def in_firsts(
+        self, polynomial: Mapping[tuple[int, ...], float]
+    ) -> dict[tuple[int, ...], float]:
+        """Write a polynomial in the widths of the first groups of the classes, where others are as wide.
+
+        Tables over many groups of a class would be made one by one, only to be merged.
+
+        Args:
+            polynomial: coefficient per monomial, see ``polynomial_factors``.
+        """
+        of_class = self.firsts
+        firsts = [
+            first if self.steps[first] == self.steps[group] else group
+            for group, first in enumerate(of_class[number] for number in self.classes)
+        ]
+        found: dict[tuple[int, ...], float] = {}
+        for monomial, coefficient in polynomial.items():
+            key = tuple(sorted(firsts[g] if g >= 0 else ~firsts[~g] for g in monomial))
+            found[key] = found.get(key, 0.0) + coefficient
+        return found
 
     def merged(self, problem: Problem) -> Problem:
         """Return the problem in which every class is one group, with summed distortions.

@@ -15,6 +15,7 @@ from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
 from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.latency import slim_onnx
+from graphprune.passes.solver.equal_widths import EqualWidths
 from tests.passes.latency.helpers import INPUTS, Block, made, program
 
 
@@ -52,11 +53,14 @@ def test_tables_over_candidates_are_the_cost_itself(cost: str) -> None:
     state, table = made()
     analysis = state[Analysis]
     found = cost_of(cost, analysis, state.program, table)
+    apart = EqualWidths.of(range(len(analysis.groups)))
     candidates = [np.arange(4, width + 1, 5) for width in analysis.widths]
     assert found.is_exact(candidates)
     for levels in itertools.product(*(range(len(each)) for each in candidates)):
         widths = [int(each[level]) for each, level in zip(candidates, levels, strict=True)]
-        sums = [sum(f(list(levels)) for f in factors) for factors in found.factors(candidates)]
+        sums = [
+            sum(f(list(levels)) for f in factors) for factors in found.factors(candidates, apart)
+        ]
         assert max(sums) == pytest.approx(found.at(widths))
 
 

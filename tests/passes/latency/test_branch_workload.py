@@ -19,6 +19,7 @@ from graphprune.ir.trace import trace
 from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.latency import Latency, Workload, branch_workload, workload
 from graphprune.passes.latency.profile import profile
+from graphprune.passes.solver.equal_widths import EqualWidths
 from graphprune.plan.latency_table import Kernel, LatencyTable
 from tests.analysis.test_removable import Bottlenecks, DepthwiseFirst
 from tests.passes.latency.helpers import Block
@@ -81,7 +82,7 @@ def test_the_latency_is_that_of_the_network_without_the_branches(net: type[nn.Mo
         assert cost.at(widths) == pytest.approx(true)
         # The same by tables, in which only those groups have a width of 0 that lead a branch.
         levels = [np.array([0 if n in leads else g.width]) for n, g in enumerate(analysis.groups)]
-        (factors,) = cost.factors(levels)
+        (factors,) = cost.factors(levels, EqualWidths.of(range(len(levels))))
         assert sum(float(f.table.sum()) for f in factors) == pytest.approx(true)
         assert cost.is_exact(levels) == (not leads)
 
@@ -107,7 +108,9 @@ def test_a_table_without_what_runs_when_branches_are_gone_still_serves() -> None
     gone = analysis.removable.branches[0].groups
     less = [0 if number in gone else width for number, width in enumerate(dense)]
     assert 0 < cost.at(less) < cost.at(dense)
-    assert all(np.isfinite(f.table).all() for f in cost.factors([np.array([w]) for w in less])[0])
+    apart = EqualWidths.of(range(len(less)))
+    (factors,) = cost.factors([np.array([w]) for w in less], apart)
+    assert all(np.isfinite(f.table).all() for f in factors)
     with pytest.raises(MismatchError):
         cost_of("latency", analyse(trace(Block().eval(), X)), program, table, depth=True)
 

@@ -76,3 +76,28 @@ def test_an_allocation_is_one_of_the_groups(method: str) -> None:
 def test_only_common_widths_stay() -> None:
     found = EqualWidths.of("aba").common([np.array([1, 2, 4]), WIDTH, np.array([2, 3, 4])])
     assert [list(widths) for widths in found] == [[2, 4], [1, 2, 4], [2, 4]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps", "terms"),
+    [
+        ("abc", (1, 1, 1), 4),
+        ("aab", (1, 1, 1), 2),
+        ("aaa", (1, 1, 1), 1),
+        ("aba", (1, 1, 2), 4),  # twice as wide: by itself
+    ],
+)
+def test_a_polynomial_in_the_first_widths_is_worth_the_same(
+    keys: str, steps: tuple[int, ...], terms: int
+) -> None:
+    polynomial = {(0, 0): 2.0, (0, 1): 3.0, (0, 2): 5.0, (1, 2): 7.0}
+    ties = EqualWidths.of(keys, steps)
+    found = ties.in_firsts(polynomial)
+    assert len(found) == terms
+    candidates = ties.common([WIDTH * step for step in steps])
+    given, written = (
+        ties.merged(Problem.from_polynomial(candidates, [np.zeros(3)] * 3, each, 1e9))
+        for each in (polynomial, found)
+    )
+    for levels in itertools.product(range(3), repeat=len(set(keys))):
+        assert written.cost(levels) == pytest.approx(given.cost(levels))
