@@ -25,6 +25,7 @@ rows that were not run stay, and so do columns: ``--own-only`` leaves out any wi
   outputs after a new process has loaded the written folder by ``from_pretrained``, and the share of FLOPs that was
   asked for, without and with cuts through the statistics of norms (``allow_inexact``); or why there is no such folder.
 * ``error``: class and first line of what ended the run, ``stage``: where.
+* ``state`` and ``state_pretrained``: digest of graphprune's source when the row, and that column, were measured.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import argparse
 import csv
+import hashlib
 import importlib
 import json
 import resource
@@ -53,7 +55,8 @@ import torch
 from owner_nets import MODELS, make
 from torch.utils import _pytree as pytree
 
-RESULTS = Path(__file__).resolve().parent / "results" / "owner.csv"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "owner.csv"
 FLOPS = 0.5
 LIBRARIES = {
     "transformers": "transformers",
@@ -66,8 +69,17 @@ LIBRARIES = {
 
 COLUMNS: tuple[str, ...] = (
     "model", "own", "own_any", "flops", "whole", "groups", "cost", "seconds", "seconds_any", "loads", "step",
-    "onnx", "pretrained", "stage", "error", "reason",
+    "onnx", "pretrained", "stage", "error", "reason", "state", "state_pretrained",
 )  # fmt: skip
+
+
+def state() -> str:
+    """Return a digest of graphprune's source."""
+    digest = hashlib.sha256()
+    for folder in ("graphprune", "passes"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def emit(**row: Any) -> None:
@@ -275,13 +287,13 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, Any]:
                 again, error = forked(partial(reload, name, folder), asked.seconds)
                 how = row["pretrained"].removeprefix("not read")
                 row["pretrained"] = f"{again.get('pretrained', error)}{how}"
-            return {"pretrained": row.get("pretrained", error)}
+            return {"pretrained": row.get("pretrained", error), "state_pretrained": state()}
         work = partial(run, name, folder, own_only=asked.own_only, widths_only=asked.widths_only)
         row, error = forked(work, asked.seconds)
         if not error and not asked.widths_only:
             more, error = forked(partial(load, name, folder), asked.seconds)
             row |= more
-    return {"error": "", "reason": "", **row, **({"error": error} if error else {})}
+    return {**row, "error": error, "state": state()}
 
 
 def main() -> None:

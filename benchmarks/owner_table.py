@@ -6,6 +6,7 @@ python benchmarks/owner_table.py
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,8 +24,7 @@ HEAD = """# What comes back
 Published architectures with random weights whose channels differ by log-normal factors, cut to half of their FLOPs with the default options.
 Then, for each: the state dict is saved, and a new process cuts the dense model by the plan and loads it; a training step is made with the
 carried AdamW; and the ONNX file is compared in onnxruntime. `benchmarks/owner.py` measures this and describes the columns;
-`benchmarks/owner_table.py` writes this page. Rows were measured one by one while the code went on, and some on earlier states of it.
-"""
+`benchmarks/owner_table.py` writes this page. """
 
 
 def number(text: str) -> float:
@@ -40,11 +40,25 @@ def count(rows: Sequence[Row], holds: Callable[[Row], bool]) -> str:
     return f"{sum(map(holds, rows))} of {len(rows)}"
 
 
+def ages(rows: Sequence[Row], column: str) -> str:
+    """Say how many rows were measured on one state of the code."""
+    states = Counter(row.get(column, "") for row in rows)
+    ((_, most),) = states.most_common(1)
+    if len(states) == 1:
+        return f"all {most} on one state of the code"
+    return f"{most} of {len(rows)} on one state of the code, the others on other ones"
+
+
 def page(rows: Sequence[Row]) -> str:
     """Write the page."""
     library = [row for row in rows if row.get("pretrained")]
     reloaded = [row for row in library if number(row["pretrained"]) <= SAME]
-    lines = [HEAD, "| | |", "| --- | --- |"]
+    measured = (
+        f"Rows were measured one by one: {ages(rows, 'state')}; "
+        f"what concerns `from_pretrained`, {ages(library, 'state_pretrained')}.\n"
+        "What any widths give (their class, their seconds, the rise of the loss) may be of an older state.\n"
+    )
+    lines = [HEAD + measured, "| | |", "| --- | --- |"]
     lines += [
         f"| {what} | {value} |"
         for what, value in (

@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from graphprune.cut.cut import Cut
 from graphprune.pipeline import RunFact
 
 from .config_response import Response, Responses
 from .configured import Configured
+from .follow_sizes import changed_floats
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -33,7 +37,7 @@ MOST_TOGETHER = 4
 _Exponents = Mapping[Any, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WidthField:
     """Fields of a config that set the widths of some groups, all in one proportion.
 
@@ -123,10 +127,15 @@ def config_fields(
     trials = _Trials(
         responses, found, _computed(configured, analysis), progress or (lambda _: None)
     )
-    settings = trials.settings()
+    found_settings = trials.settings()
+    unstated = {s: why for s in found_settings if (why := _unstated(configured, analysis, s))}
+    settings = tuple(setting for setting in found_settings if setting not in unstated)
     taken = {number for setting in settings for number in setting.groups}
+    numbers = {number: why for setting, why in unstated.items() for number in setting.groups}
     reasons = {
-        group.id: trials.why(number) or "no field of the config sets its width"
+        group.id: numbers.get(number)
+        or trials.why(number)
+        or "no field of the config sets its width"
         for number, group in enumerate(analysis.groups)
         if number not in taken
     }
@@ -152,6 +161,20 @@ def _numbers_in(
             if there == responses.dense_shapes:
                 yield name, width
                 break
+
+
+def _unstated(configured: Configured, analysis: Analysis, setting: WidthField) -> str:
+    """Say which number of the code, such as a norm's epsilon, a cut changes that no field holds; ``""`` if none."""
+    keep = {
+        (group := analysis.groups[number]).id: np.arange(max(group.width // 2, 1))
+        for number in setting.groups
+    }
+    held = {value for value in configured.values.values() if type(value) is float}
+    changed = sorted({old for old, _ in changed_floats(Cut.keeping(analysis, keep))} - held)
+    if not changed:
+        return ""
+    names = " with ".join(setting.fields)
+    return f"{names} of the config sets it, but no field holds a number of the code that changes with it: {changed[0]}"
 
 
 def _computed(configured: Configured, analysis: Analysis) -> dict[int, str]:

@@ -160,6 +160,41 @@ def test_fields_of_which_a_tensor_is_computed_go_together(
     assert widths == {("inner",): {24}, tuple(sorted(together)): {16, 4}}
 
 
+class _Epsilon(Net):
+    """Has norms whose epsilon no field holds, in one of its blocks or in all."""
+
+    norms: tuple[int, ...] = (0, 1)
+    kind: type[nn.Module] = nn.RMSNorm
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        for number in self.norms:
+            self.blocks[number].norm = self.kind(config.width, 0.25)
+
+
+class _OneEpsilon(_Epsilon):
+    norms = (1,)
+
+
+class _Layered(_Epsilon):
+    kind = nn.LayerNorm
+
+
+@pytest.mark.parametrize("kind", [_Epsilon, _OneEpsilon, _Layered])
+def test_a_number_of_the_code_that_changes_with_a_width_has_to_be_in_the_config(
+    kind: type[Net],
+) -> None:
+    net = make(kind, inner=24)
+    program = trace(net, tokens())
+    analysis = analyse(program, allow_inexact=True)
+    fields = config_fields(net, program, analysis)
+    assert [dict(s.fields) for s in fields.settings] == [{"inner": 24}]
+    whys = [why for why in fields.reasons.values() if "no field holds a number" in why]
+    assert len(whys) == 3  # the stream, and the heads of two blocks
+    assert all(why.startswith(("heads with width", "width with heads")) for why in whys)
+    assert all(why.endswith(": 0.25") for why in whys)
+
+
 def test_values_are_products_of_what_the_settings_leave() -> None:
     settings = (
         WidthField({"heads": 8}, (0,), 4),
