@@ -8,7 +8,7 @@ model begins with a line that can't be built, so that any other trainer fails wi
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from graphprune.errors import LoadError, OptionError
 from graphprune.loading.pretrained import import_library
 from graphprune.workflow.result import Result
 
-__all__ = ["compress", "example_images", "is_smaller", "keeping", "load", "with_smaller"]
+__all__ = [
+    "compress",
+    "example_images",
+    "is_smaller",
+    "keeping",
+    "load",
+    "protected",
+    "with_smaller",
+]
 
 NOT_BUILT = (
     "graphprune made this model smaller than its yaml says. "
@@ -56,8 +64,20 @@ def compress(yolo: Any, *, imgsz: int | None = None, **options: Any) -> tuple[An
     size = int(imgsz or yolo.overrides.get("imgsz") or 640)
     device = next(model.parameters()).device
     images = example_images(model, size, device)
+    options["protect"] = protected(model, options.get("protect", ()))
     result = compress_module(model, (images,), keep_class=True, **options)
     return with_smaller(yolo, result.model), result
+
+
+def protected(model: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Add torch's own attention to what stays whole: a cut one is of a class that a file can't be read without.
+
+    Args:
+        model: of Ultralytics.
+        patterns: of groups or parameters, as ``protect`` takes them.
+    """
+    whole = [f"{n}.*" for n, m in model.named_modules() if type(m) is nn.MultiheadAttention]
+    return tuple(dict.fromkeys([*patterns, *whole]))
 
 
 def example_images(model: nn.Module, size: int, device: torch.device) -> torch.Tensor:

@@ -11,7 +11,7 @@ from graphprune.ir.unwrap import unwrap
 from graphprune.training.finish import Sparsified
 
 from .framework_run import FrameworkRun
-from .ultralytics import example_images, is_smaller, with_smaller
+from .ultralytics import example_images, is_smaller, protected, with_smaller
 
 __all__ = ["SparsifyCallback"]
 
@@ -78,6 +78,8 @@ class SparsifyCallback:
         # At least: while the learning rate rises, Ultralytics accumulates fewer gradients.
         steps = len(trainer.train_loader) * trainer.epochs // trainer.accumulate
         images = example_images(model, size, next(model.parameters()).device)
+        options = self._run.options
+        options["protect"] = protected(model, options.get("protect", ()))
         self._run.begin(model, [trainer.optimizer], steps, example_inputs=(images,))
 
     def _end(self, trainer: Any) -> None:

@@ -68,7 +68,8 @@ class Limits:
                 ``uniform`` no group or groups of unlike widths.
         """
         for pattern in self.protect:
-            if not any(_matches(group, pattern) for group in analysis.groups):
+            known = any(_matches(group, pattern) for group in analysis.groups)
+            if not known and not any(fnmatchcase(name, pattern) for name in analysis.tensors):
                 raise OptionError(
                     f"nothing matches the pattern {pattern!r}",
                     hint="`graphprune inspect` lists the groups and their parameters",

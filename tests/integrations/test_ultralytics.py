@@ -15,7 +15,14 @@ from PIL import Image
 from torch import nn
 
 from graphprune.errors import LoadError, OptionError
-from graphprune.integrations.ultralytics import NOT_BUILT, compress, is_smaller, keeping, load
+from graphprune.integrations.ultralytics import (
+    NOT_BUILT,
+    compress,
+    is_smaller,
+    keeping,
+    load,
+    protected,
+)
 from tests.documents import blocks
 from tests.sources import ROOT
 
@@ -96,6 +103,14 @@ def test_an_object_without_a_module_is_refused() -> None:
 
     with pytest.raises(OptionError, match=r"holds 'yolo.onnx', which is no module"):
         compress(Exported(), flops=0.5)
+
+
+def test_torchs_own_attention_stays_whole() -> None:
+    attention = nn.MultiheadAttention(8, 2)
+    net = nn.ModuleDict({"a": attention, "b": nn.ModuleList([attention, nn.Linear(8, 8)])})
+    assert protected(net, ["b.1.*", "a.*"]) == ("b.1.*", "a.*")
+    assert protected(nn.ModuleList([net, nn.MultiheadAttention(8, 2)]), ()) == ("0.a.*", "1.*")
+    assert protected(nn.Linear(8, 8), ["*"]) == ("*",)
 
 
 @pytest.fixture

@@ -69,6 +69,15 @@ def test_what_is_protected_by_group_or_parameter_stays_whole(analysis: Analysis)
         assert "b" in alone
 
 
+def test_a_parameter_of_no_group_may_be_protected(analysis: Analysis) -> None:
+    held = {o.tensor for group in analysis.groups for o in group.occurrences}
+    frozen = sorted({*analysis.tensors} - held)
+    assert frozen
+    free, _ = limits().widths(analysis)
+    found, _ = limits(protect=tuple(frozen)).widths(analysis)
+    assert [list(widths) for widths in found] == [list(widths) for widths in free]
+
+
 def test_rounding_that_is_to_be_measured_leaves_all_widths(analysis: Analysis) -> None:
     every = limits().widths(analysis)[0]
     auto = limits(round_to="auto").widths(analysis)[0]
