@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from graphprune.errors import LoadError, innermost
 
 if TYPE_CHECKING:
     import onnxruntime
+    from numpy.typing import NDArray
 
-__all__ = ["plain_session", "runtime_errors"]
+__all__ = ["SECONDS", "plain_session", "run_arrays", "runtime_errors"]
+
+SECONDS = 60
+"""Most seconds of one run: a file may hold a loop that never ends."""
 
 
 def plain_session(model: bytes) -> onnxruntime.InferenceSession:
@@ -26,6 +33,31 @@ def plain_session(model: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+
+
+def run_arrays(session: onnxruntime.InferenceSession, arrays: dict[str, NDArray[Any]]) -> list[Any]:
+    """Run a session for a limited time.
+
+    Args:
+        session: what to run.
+        arrays: inputs by name.
+
+    Raises:
+        LoadError: if onnxruntime can't, or it takes too long.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    timer = threading.Timer(SECONDS, lambda: setattr(options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        return list(session.run(None, arrays, options))
+    except runtime_errors() as failure:
+        raise LoadError(f"onnxruntime can't run it: {innermost(failure):.200}") from failure
+    finally:
+        timer.cancel()
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import zlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from graphprune.errors import LoadError, OptionError, innermost
-from graphprune.ir.ort import plain_session, runtime_errors
+from graphprune.errors import LoadError, OptionError
 
 from .observed_sizes import ObservedRun, result_sizes
+from .ort import plain_session, run_arrays
 
 if TYPE_CHECKING:
     import onnx
@@ -36,12 +34,8 @@ __all__ = [
     "node_macs",
     "node_name",
     "packed",
-    "run_arrays",
     "run_in_float64",
 ]
-
-SECONDS = 60
-"""Most seconds of one run: a file may hold a loop that never ends."""
 
 _NAME, _RUNS = "graphprune.node", "graphprune.runs"
 """Keys of a model's metadata: what the node is called, and the sizes and costs of runs."""
@@ -117,31 +111,6 @@ def node_macs(text: str, sizes: Sequence[Sequence[int]]) -> int:
 def node_name(text: str) -> str:
     """Read what reports call the node of a call."""
     return _unpacked(text).name
-
-
-def run_arrays(session: onnxruntime.InferenceSession, arrays: dict[str, NDArray[Any]]) -> list[Any]:
-    """Run a session for a limited time.
-
-    Args:
-        session: what to run.
-        arrays: inputs by name.
-
-    Raises:
-        LoadError: if onnxruntime can't, or it takes too long.
-    """
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4
-    timer = threading.Timer(SECONDS, lambda: setattr(options, "terminate", True))
-    timer.daemon = True
-    timer.start()
-    try:
-        return list(session.run(None, arrays, options))
-    except runtime_errors() as failure:
-        raise LoadError(f"onnxruntime can't run it: {innermost(failure):.200}") from failure
-    finally:
-        timer.cancel()
 
 
 @torch.library.custom_op("graphprune::onnx_node", mutates_args=())

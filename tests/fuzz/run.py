@@ -46,7 +46,7 @@ def main() -> None:
             [
                 sys.argv[0],
                 f"-runs={int(runs) * 2}",
-                "-max_len=60",
+                "-max_len=100",
                 "-timeout=120",
                 "-rss_limit_mb=4096",
                 "-verbosity=0",

@@ -1,13 +1,15 @@
 """What is fuzzed: everything that reads a file which somebody else may have written.
 
 A target takes bytes. They aren't the file: they are read as a list of edits on a good one, so that
-most inputs get past the first check. Whatever they make, only our own errors may come out.
+most inputs get past the first check; or, for graphs of ONNX, as the choices that make a valid one. Whatever
+they make, only our own errors may come out.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import random
 import tempfile
 import warnings
 import zipfile
@@ -22,6 +24,8 @@ from torch import nn
 from graphprune.errors import GraphpruneError
 from graphprune.loading import load
 from graphprune.plan.plan import GroupPlan, Plan
+
+from .onnx_graphs import onnx_model
 
 __all__ = ["TARGETS"]
 
@@ -170,12 +174,15 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "safetensors": _file(".safetensors", lambda data: edited(
         safetensors.torch.save(_network().state_dict()), data), ARCH),
     "onnx": _file(".onnx", lambda data: edited(good_onnx(), data)),
+    "onnx-graph": _file(".onnx", onnx_model),
 }  # fmt: skip
 
 
 def seeds() -> Iterator[bytes]:
-    """Inputs to start from: no edit, and each kind of edit on several entries of an archive."""
+    """Inputs to start from: no edit, each kind of edit on several entries of an archive, long ones."""
     yield b""
+    generator = random.Random(0)
+    yield from (generator.randbytes(60) for _ in range(20))
     for entry in range(1, 8):
         for kind in range(6):
             yield bytes([entry, kind, 0, 40, 3, 7, 9])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS, seeds
 
-CASES = {"plan": 300, "onnx": 40, "program": 40}
+CASES = {"plan": 300, "onnx": 40, "program": 40, "onnx-graph": 40}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -18,7 +18,7 @@ def test_only_our_own_errors_come_out(name: str) -> None:
     target = TARGETS[name]
 
     @settings(max_examples=CASES.get(name, 60), derandomize=True)
-    @given(st.binary(max_size=40))
+    @given(st.binary(max_size=60))
     def run(data: bytes) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from onnx import TensorProto, helper
 
 from graphprune.errors import LoadError, OptionError
-from graphprune.ir import whole_node
 from graphprune.ir.observed_sizes import ObservedRun
-from graphprune.ir.ort import plain_session
 from graphprune.ir.whole_node import (
     WHOLE_NODE,
     alike_results,
     node_name,
     packed,
-    run_arrays,
     run_in_float64,
 )
 
@@ -81,31 +77,3 @@ def test_it_has_no_gradient() -> None:
 def test_what_cannot_run_is_named() -> None:
     with pytest.raises(LoadError, match="Hardmax node 'mine': onnxruntime can't run it"):
         WHOLE_NODE([torch.tensor(1.0)], model())
-
-
-def test_a_loop_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole_node, "SECONDS", 0.2)
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go"], ["on"]),
-            helper.make_node("Add", ["s", "s"], ["next"]),
-        ],
-        "body",
-        [
-            value("i", TensorProto.INT64, []),
-            value("go", TensorProto.BOOL, []),
-            value("s", TensorProto.FLOAT, [1]),
-        ],
-        [value("on", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1])],
-    )
-    graph = helper.make_graph(
-        [helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
-        "endless",
-        [value("x", TensorProto.FLOAT, [1]), value("yes", TensorProto.BOOL, [])],
-        [value("y", TensorProto.FLOAT, [1])],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    session = plain_session(made.SerializeToString())
-    with pytest.raises(LoadError, match="onnxruntime can't run it"):
-        run_arrays(session, {"x": np.ones(1, np.float32), "yes": np.array(True)})

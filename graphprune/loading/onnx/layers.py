@@ -164,8 +164,6 @@ def layer_normalization(
     node: Node, x: Value, scale: Value, bias: Value | None = None
 ) -> torch.Tensor:
     """Normalise over all axes from ``axis`` on."""
-    if len([name for name in node.outputs if name]) > 1:
-        raise refuse(node, "an output of mean or deviation")
     value = tensor(x)
     shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
     weight = tensor(scale).expand(shape) if list(tensor(scale).shape) != shape else tensor(scale)

@@ -27,8 +27,8 @@ from . import (
     resize,
     shapes,
 )
-from .bodies import all_nodes
-from .operators import OPERATORS, Body, Node, OnnxOperator, unsupported
+from .bodies import all_nodes, bodies_of
+from .operators import OPERATORS, Body, Node, OnnxOperator, refuse, unsupported
 from .read_graph import Graph
 from .values import MAX_ELEMENTS, MAX_KNOWN, Known, Value
 from .whole_nodes import WholeNodes
@@ -88,6 +88,11 @@ class Network(nn.Module):
         self._known: dict[str, Known] = {}
         self._stored: dict[str, str] = {}
         self._read: set[str] = set()
+        self._used = {name for node in all_nodes(graph.nodes) for name in node.inputs}
+        self._used |= {
+            n for node in all_nodes(graph.nodes) for b in bodies_of(node) for n in b.outputs
+        }
+        self._used = (self._used | set(graph.outputs)) - {""}
         self._store(graph, leave_out)
         lines = "\n".join(f"step({i})" for i in range(len(graph.nodes)))
         # torch.export keeps the lines of functions of this name as the origin of a call.
@@ -107,17 +112,15 @@ class Network(nn.Module):
         return {name: v.items.size for name, v in values.items() if isinstance(v, Known)}
 
     def try_nodes(self, inputs: Sequence[torch.Tensor]) -> None:
-        """Run on real values; what no entry of the table computes runs in onnxruntime, and is noted.
+        """Run on real values, within ``whole.trial()``.
+
+        What no entry of the table computes runs in onnxruntime, and is noted.
 
         Raises:
             LoadError: if onnxruntime can't run such a node either.
         """
-        self.whole.on_trial = True
-        try:
-            with torch.no_grad():
-                self._values(inputs)
-        finally:
-            self.whole.on_trial = False
+        with torch.no_grad():
+            self._values(inputs)
 
     def _run(self, *inputs: torch.Tensor) -> Any:
         values = self._values(inputs)
@@ -128,7 +131,7 @@ class Network(nn.Module):
 
     def _values(self, inputs: Sequence[torch.Tensor]) -> dict[str, Value]:
         """Run all nodes, and return every value by name."""
-        values = _Values(self._read)
+        values = _Values(self._read, self._used)
         values |= self._known
         for name, path in self._stored.items():
             # While torch.export runs, the module's tensors are others than those that were stored.
@@ -167,18 +170,22 @@ class Network(nn.Module):
 
 
 class _Values(dict[str, "Value"]):
-    """Values by name, which note the names that are read."""
+    """Values by name, which note the names that are read.
 
-    def __init__(self, read: set[str]) -> None:
+    Attributes:
+        used: the names that some node reads, or the graph gives.
+    """
+
+    def __init__(self, read: set[str], used: set[str]) -> None:
         super().__init__()
-        self._read = read
+        self._read, self.used = read, used
 
     def __getitem__(self, name: str) -> Value:
         self._read.add(name)
         return super().__getitem__(name)
 
 
-def _step(node: Node, values: dict[str, Value], whole: WholeNodes) -> None:
+def _step(node: Node, values: _Values, whole: WholeNodes) -> None:
     if node.operator == "Constant":
         return  # stored
     if whole.on_trial:
@@ -197,7 +204,7 @@ def _step(node: Node, values: dict[str, Value], whole: WholeNodes) -> None:
     values.update((name, result) for name, result in pairs if name)
 
 
-def _computed(node: Node, values: dict[str, Value], whole: WholeNodes) -> tuple[Value, ...]:
+def _computed(node: Node, values: _Values, whole: WholeNodes) -> tuple[Value, ...]:
     """Compute a node by its entry of the table."""
     if (entry := OPERATORS.get(node.operator)) is None:
         raise unsupported({node.operator: node.name})
@@ -209,10 +216,13 @@ def _computed(node: Node, values: dict[str, Value], whole: WholeNodes) -> tuple[
         raise
     except _ERRORS as error:
         raise LoadError(f"{node} fails: {first_line(error)}") from error
-    return found if isinstance(found, tuple) else (found,)
+    results = found if isinstance(found, tuple) else (found,)
+    if not values.used.isdisjoint(node.outputs[len(results) :]):
+        raise refuse(node, f"a result beside the first {len(results)}")
+    return results
 
 
-def _check_sizes(node: Node, values: dict[str, Value], whole: WholeNodes) -> None:
+def _check_sizes(node: Node, values: _Values, whole: WholeNodes) -> None:
     """Find the sizes of what a node makes, before it is computed: a hostile file states huge ones."""
     entry = OPERATORS.get(node.operator)
     if entry is None or entry.bodies:
@@ -228,7 +238,7 @@ def _check_sizes(node: Node, values: dict[str, Value], whole: WholeNodes) -> Non
 
 
 def _run_body(
-    body: Body, inputs: Sequence[Value], values: dict[str, Value], whole: WholeNodes
+    body: Body, inputs: Sequence[Value], values: _Values, whole: WholeNodes
 ) -> list[Value]:
     values.update(zip(body.inputs, inputs, strict=True))
     for node in body.nodes:
@@ -327,5 +337,6 @@ def _own(part: str) -> str:
 
 
 _RESERVED = {
-    *vars(nn.Module()), "forward", "unread", "whole", "_graph", "_outputs", "_known", "_stored", "_read", "_lines"
+    *vars(nn.Module()), "forward", "unread", "whole", "_graph", "_outputs", "_known", "_stored", "_read", "_used",
+    "_lines",
 }  # fmt: skip

@@ -25,8 +25,8 @@ def max_pool(node: Node, x: Value) -> torch.Tensor:
     """Take the largest value in each window."""
     value, kernel = tensor(x), list(node.get("kernel_shape"))
     rank = len(kernel)
-    if rank not in _MAX or len([name for name in node.outputs if name]) > 1:
-        raise refuse(node, "an output of indices, or another number of axes than 1 to 3,")
+    if rank not in _MAX:
+        raise refuse(node, "another number of axes than 1 to 3")
     strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
     before, after = padding(node, value, kernel, strides, dilations)
     if is_one_sided(before, after) or any(

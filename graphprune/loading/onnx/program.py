@@ -102,6 +102,12 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> OnnxCheck:
             f"{path.name} as it was read is not what onnxruntime computes: {error.message}",
             hint="bring the model as .pt2 or as PyTorch code",
         ) from error
+    except FORWARD_ERRORS as error:
+        raise LoadError(
+            f"{path.name} fails on inputs like the examples: {first_line(error)}",
+            hint="give example inputs that the model accepts",
+            options=("input",),
+        ) from error
 
 
 def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
@@ -124,7 +130,8 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
             failure = failure if isinstance(failure, GraphpruneError) else error
         if isinstance(failure, GraphpruneError) and not tried:
             tried = True
-            failure = _try_nodes(network, graph, list(examples.values())) or failure
+            with network.whole.trial():
+                failure = _try_nodes(network, graph, list(examples.values())) or failure
             if network.whole.reasons:
                 ways.appendleft(attempt)
     if isinstance(failure, GraphpruneError):

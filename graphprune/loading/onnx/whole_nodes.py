@@ -6,28 +6,26 @@ the types and sizes of its results. ``torch.export`` then meets one call of ``ir
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.errors import GraphpruneError, LoadError, innermost
+from graphprune.errors import GraphpruneError, LoadError
 from graphprune.ir.observed_sizes import ObservedRun
-from graphprune.ir.ort import plain_session, runtime_errors
-from graphprune.ir.whole_node import WHOLE_NODE, packed, run_arrays
+from graphprune.ir.ort_process import OrtProcess
+from graphprune.ir.whole_node import WHOLE_NODE, packed
 
 from .bodies import bodies_of
 from .node_macs import count_macs
 from .one_node import NodeSource, numbers_of, type_number
 from .operators import Body, Node
 from .values import MAX_ELEMENTS, Known, Value, tensor
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 __all__ = ["WholeNodes"]
 
@@ -71,7 +69,22 @@ class WholeNodes:
         self._data = data
         self._trials: dict[tuple[str, ...], _Trial] = {}
         self._reasons: dict[str, str] = {}
-        self.on_trial = False
+        self._process: OrtProcess | None = None
+
+    @contextmanager
+    def trial(self) -> Generator[None]:
+        """Let nodes run on trial, in a process that they may end, as long as this context lasts."""
+        self._process = OrtProcess()
+        try:
+            yield
+        finally:
+            self._process.close()
+            self._process = None
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether what no entry of the table computes is tried in onnxruntime."""
+        return self._process is not None
 
     def forget(self) -> None:
         """Forget all nodes that were tried."""
@@ -125,16 +138,18 @@ class WholeNodes:
         Raises:
             GraphpruneError: the refusal, where onnxruntime can't compute it either.
         """
-        if _draws(node) or not (reads := self._source.reads(node.outputs)):
+        assert self._process, "trial() was not entered"
+        reads = self._source.reads(node.outputs)
+        if _draws(node) or not reads or any(name not in values for name in reads):
             raise refusal
         read = {name: values[name] for name in reads}
         try:
-            session, arrays = self._opened(node, read)
+            model, arrays = self._model(node, read)
         except (LoadError, TypeError, KeyError) as error:  # or a type that numpy or torch lacks
             also = f"; {error.message}" if isinstance(error, LoadError) else ""
             raise LoadError(f"{refusal.message}{also}", hint=refusal.hint or _HINT) from error
         try:
-            made = _tensors(run_arrays(session, arrays))
+            made = [torch.from_numpy(y) for y in self._process.run(model, arrays)]
         except LoadError as error:
             raise LoadError(
                 f"{refusal.message}; {error.message}",
@@ -157,20 +172,17 @@ class WholeNodes:
         self._reasons.setdefault(str(node), refusal.message)
         return dict(zip(filter(None, node.outputs), made, strict=True))
 
-    def _opened(
+    def _model(
         self, node: Node, read: Mapping[str, Value]
-    ) -> tuple[onnxruntime.InferenceSession, dict[str, NDArray[Any]]]:
-        """Open a session that runs a node, and give what it reads."""
+    ) -> tuple[bytes, dict[str, NDArray[Any]]]:
+        """Make a model of a node, and give what it reads."""
         inputs, constants = _split(read)
         types = {name: type_number(value.dtype) for name, value in inputs.items()}
         stored = {name: numbers_of(value) for name, value in constants.items()}
         model = self._source.model_of(node.outputs, types, stored)
         _refuse_huge(model, node, inputs)
-        try:
-            session = plain_session(model.SerializeToString())
-        except runtime_errors() as failure:
-            raise LoadError(f"onnxruntime can't run it: {innermost(failure):.200}") from failure
-        return session, {name: tensor(value).detach().numpy() for name, value in inputs.items()}
+        arrays = {name: tensor(value).detach().numpy() for name, value in inputs.items()}
+        return model.SerializeToString(), arrays
 
     def _macs(self, node: Node, read: Mapping[str, Value], made: Sequence[torch.Tensor]) -> int:
         model = self._source.model_of(
@@ -179,12 +191,6 @@ class WholeNodes:
         results = zip(filter(None, node.outputs), made, strict=True)
         sizes = {name: _sizes(value) for name, value in (*read.items(), *results)}
         return count_macs(model, sizes)
-
-
-def _tensors(made: Sequence[Any]) -> tuple[torch.Tensor, ...]:
-    if not all(isinstance(y, np.ndarray) and y.dtype.kind in "biuf" for y in made):
-        raise LoadError("its results are no tensors of numbers")
-    return tuple(torch.from_numpy(np.array(y, order="C")) for y in made)
 
 
 def _split(read: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Known]]:

@@ -189,3 +189,20 @@ def test_open_axes_may_share_a_name_or_have_none(names: tuple[Any, ...], tmp_pat
     imported = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 32, 48)])
     assert set(dynamic_dims(imported.program)["x"]) == {0, 2, 3}
     assert imported.program.module()(torch.randn(5, 3, 20, 41)).shape == (5, 4, 5, 10)
+
+
+FAILING = {
+    "negative power": ("Pow", TensorProto.INT32, (2, 3), np.int32(-2)),
+    "a negative power with axes": ("Pow", TensorProto.INT64, (4,), np.array([-1])),
+    "many axes": ("Pow", TensorProto.INT64, (1, 2, 1), np.int64(-3)),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_what_only_fails_when_it_is_run_is_refused(name: str, tmp_path: Path) -> None:
+    operator, kind, dims, number = FAILING[name]
+    model = chain(helper.make_node(operator, ["x", "w"], ["y"]), weights={"w": number}, dims=dims)
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    model.graph.output[0].type.tensor_type.elem_type = kind
+    with pytest.raises(LoadError, match="fails on inputs like the examples"):
+        import_onnx(saved(model, tmp_path))
