@@ -10,6 +10,7 @@ import torch
 from graphprune.errors import LoadError
 from graphprune.loading.example_tensors import Example, in_order
 
+from .batch_axes import batch_axes
 from .index_ranges import index_ranges
 from .pointwise import DTYPES
 from .read_graph import Graph
@@ -27,11 +28,16 @@ def examples(graph: Graph, given: Sequence[Example]) -> tuple[torch.Tensor, ...]
     if given:
         ordered = in_order(given, [each.name for each in graph.inputs])
         return _fitting(graph, [each for each in ordered if each is not None])
-    generator, rows = torch.Generator().manual_seed(0), index_ranges(graph)
+    generator, rows, batch = (
+        torch.Generator().manual_seed(0),
+        index_ranges(graph),
+        batch_axes(graph),
+    )
     made = []
     for each in graph.inputs:
         sizes = [
-            1 if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(each.dims)
+            1 if axis == batch[each.name] and not isinstance(n, int) else n
+            for axis, n in enumerate(each.dims)
         ]
         open_ = [n or "?" for n in sizes if not isinstance(n, int)]
         if open_:
