@@ -12,7 +12,8 @@ seconds. The table goes to stdout and to ``results/files.csv``:
 * ``macs``: multiply-accumulates left, as a share, counted in onnxruntime from the shapes of what the
   convolutions, products and recurrent layers of either file read.
 * ``nodes``: how many nodes the file has, before and after; ``operators``: those that are more or less.
-* ``opset`` and ``axes``: whether they are the same; ``edited``: whether the file was edited.
+* ``opset`` and ``axes``: whether they are the same; ``names``: whether the inputs, the outputs and all nodes
+  that are left are called the same; ``edited``: whether the file was edited.
 * ``error``: of the cut file against the original with zeros where rows were removed, both in
   onnxruntime, relative to the largest output. Files whose means were rescaled have no such original.
 * ``read_s``, ``cut_s``, ``write_s``: seconds; ``peak_mb``: of the whole process.
@@ -50,8 +51,8 @@ PACKAGES = (
 LEAST_BYTES = 50_000
 SECONDS = 600
 COLUMNS = (
-    "file", "package", "kb", "outcome", "flops", "macs", "nodes", "operators", "opset", "axes", "edited",
-    "error", "read_s", "cut_s", "write_s", "peak_mb", "reason",
+    "file", "package", "kb", "outcome", "flops", "macs", "nodes", "operators", "opset", "axes", "names",
+    "edited", "error", "read_s", "cut_s", "write_s", "peak_mb", "reason",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results" / "files.csv"
 
@@ -152,6 +153,7 @@ def run(file: Path) -> dict[str, Any]:
         "operators": " ".join(f"{k}{v:+d}" for k, v in sorted(added.items()) if v),
         "opset": _same(before.opset_import, after.opset_import),
         "axes": _same(before.graph.input, after.graph.input),
+        "names": _same_names(before.graph, after.graph),
         "edited": "n" if any("exported anew" in note for note in report.notes) else "y",
         "error": _error(loaded, result, after),
         "read_s": round(read - start, 1),
@@ -182,6 +184,15 @@ def _inputs(file: Path, model: Any) -> list[str]:
 
 def _same(a: Any, b: Any) -> str:
     return "same" if list(a) == list(b) else "other"
+
+
+def _same_names(before: Any, after: Any) -> str:
+    ends = [[v.name for v in (*graph.input, *graph.output)] for graph in (before, after)]
+    nodes, left = ([(n.op_type, n.name or n.output[0]) for n in g.node] for g in (before, after))
+    added = [each for each in left if each not in set(nodes)]
+    in_order = [n for n in nodes if n in set(left)] == [n for n in left if n in set(nodes)]
+    factors = all(kind == "Mul" for kind, _ in added)
+    return "same" if ends[0] == ends[1] and in_order and factors else "other"
 
 
 def _share(before: Any, after: Any, result: Any) -> float | str:
@@ -323,12 +334,21 @@ def main() -> None:
         row = {"file": file.name, "package": package, "kb": file.stat().st_size // 1024}
         rows.append(row | measured(file))
         print({k: v for k, v in rows[-1].items() if v != ""}, flush=True)
+        if not options.files:
+            _write(rows, every=options.only == "*")
     print(Counter(row["outcome"] for row in rows))
-    if not options.files and options.only == "*":
-        with RESULTS.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+
+
+def _write(rows: list[dict[str, Any]], *, every: bool) -> None:
+    """Write the rows; those of some files alone take the place of these in the table."""
+    if not every and RESULTS.is_file():
+        new = {row["file"]: row for row in rows}
+        with RESULTS.open(newline="") as stream:
+            rows = [new.pop(row["file"], row) for row in csv.DictReader(stream)] + [*new.values()]
+    with RESULTS.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
