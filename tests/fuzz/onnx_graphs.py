@@ -219,7 +219,7 @@ class _Maker:
         if array is None and self.choose.one_in(2) and (name := self._value(kinds)):
             return name
         if array is None:
-            kept = [n if self.choose.below(3) else 1 for n in sizes[self.choose.below(3) :]]
+            kept = [min(n, 8) if self.choose.below(3) else 1 for n in sizes[self.choose.below(3) :]]
             kind = self._type(main).tensor_type.elem_type if main else kinds[0] if kinds else 1
             array = _filled(kept, kind if kind in kinds or not kinds else kinds[0])
         name = f"w{len(self.stored)}"
@@ -318,7 +318,7 @@ def _kinds(schema: Any, position: int) -> tuple[int, ...]:
 
 
 def _sizes(kind: onnx.TypeProto) -> tuple[int, ...]:
-    return tuple(d.dim_value or 1 for d in kind.tensor_type.shape.dim)
+    return tuple(min(d.dim_value or 1, 64) for d in kind.tensor_type.shape.dim)
 
 
 def _filled(sizes: Sequence[int], kind: int) -> NDArray[Any]:

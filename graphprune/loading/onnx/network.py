@@ -56,6 +56,7 @@ _ERRORS = (
     AttributeError,
     LookupError,
     ArithmeticError,
+    MemoryError,
 )
 
 

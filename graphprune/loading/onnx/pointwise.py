@@ -120,6 +120,8 @@ def mod(node: Node, a: Value, b: Value) -> Value:
     if node.get("fmod", 0):
         raise refuse(node, "fmod=1")
     if isinstance(a, Known) and isinstance(b, Known):
+        if np.broadcast(a.items, b.items).size > MAX_KNOWN:
+            raise refuse(node, "arithmetic on constants of this size")
         return Known(np.asarray(np.frompyfunc(python.mod, 2, 1)(a.items, b.items), object), a.dtype)
     return _remainder(tensor(a), operand(b, (a,)))
 
@@ -242,6 +244,8 @@ def _at_most(x: Known, bound: float) -> Known:
 def where(node: Node, condition: Value, a: Value, b: Value) -> Value:
     """Choose between two values, element by element."""
     if isinstance(condition, Known) and isinstance(a, Known) and isinstance(b, Known):
+        if np.broadcast(condition.items, a.items, b.items).size > MAX_KNOWN:
+            raise refuse(node, "a choice between constants of this size")
         chosen = np.frompyfunc(lambda c, x, y: x if c else y, 3, 1)
         return Known(np.asarray(chosen(condition.items, a.items, b.items), object), a.dtype)
     dtype = next((x.dtype for x in (a, b) if isinstance(x, torch.Tensor)), None)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from graphprune.errors import LoadError
+
 __all__ = ["COORDINATES", "ROUNDINGS", "Sampling", "resampled"]
 
 Floats = NDArray[np.float32]
@@ -29,6 +31,9 @@ ROUNDINGS = ("ceil", "floor", "round_prefer_ceil", "round_prefer_floor", "simple
 
 ``simple`` is that of opset 10 and before, which has no name there: down where an axis grows, up
 where it shrinks."""
+
+MAX_ROWS = 1 << 18
+"""Most rows of an axis that is resampled: each has constants of its own."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def resampled(
     """
     old = int(x.shape[axis])
     new = math.floor(old * scale) if size is None and scale is not None else int(size or 0)
+    if new > MAX_ROWS:
+        raise LoadError(f"an axis is resized to {new:.3g} rows, which is more than {MAX_ROWS}")
     factor = scale if scale is not None else new / old
     if factor == 1:
         return x

@@ -103,7 +103,9 @@ def split(node: Node, x: Value, parts: Value | None = None) -> tuple[Value, ...]
     axis, whole = node.get("axis", 0), _shape(x)[node.get("axis", 0)]
     sizes = integers(node, parts, "sizes") if parts is not None else node.get("split")
     if sizes is None:
-        count = node.get("num_outputs", len(node.outputs))
+        count = len(node.outputs)
+        if node.get("num_outputs", count) != count:
+            raise refuse(node, "another number of outputs than are named")
         each = -(-int(whole) // count)
         sizes = [min(each, int(whole) - each * i) for i in range(count)]
     if isinstance(x, Known):
@@ -149,6 +151,9 @@ def gather(node: Node, x: Value, indices: Value) -> Value:
     """Take entries of one axis, in the shape of the indices."""
     axis = node.get("axis", 0)
     if isinstance(x, Known) and isinstance(indices, Known):
+        each = x.items.size // max(x.items.shape[axis], 1)
+        if each * indices.items.size > MAX_KNOWN:
+            raise refuse(node, "a choice of so many constants")
         places = np.asarray(indices.items, dtype=np.int64)
         return Known(np.asarray(np.take(x.items, places, axis), dtype=object), x.dtype)
     value = tensor(x)

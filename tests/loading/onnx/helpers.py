@@ -93,6 +93,38 @@ def filled() -> onnx.ModelProto:
     )
 
 
+def resized(mode: str) -> onnx.ModelProto:
+    """An axis of more rows than memory holds, each with places and weights of its own."""
+    where = {"mode": mode, "coordinate_transformation_mode": "half_pixel_symmetric"}
+    resize = helper.make_node("Resize", ["x", "", "", "to"], ["y"], **where)
+    return chain(resize, weights={"to": np.array([2, 1 << 31])})
+
+
+def paired(operator: str) -> onnx.ModelProto:
+    """Known numbers, of which each meets each."""
+    row = np.arange(1, 1 + (1 << 16)).reshape(1, -1)
+    made = {
+        "Gather": helper.make_node("Gather", ["row", "column"], ["n"], axis=0),
+        "Where": helper.make_node("Where", ["c", "row", "column"], ["n"]),
+        "Mod": helper.make_node("Mod", ["row", "column"], ["n"]),
+    }
+    return chain(
+        made[operator],
+        helper.make_node("ReduceMax", ["n"], ["m"], keepdims=0),
+        helper.make_node("Cast", ["m"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "f"], ["y"]),
+        weights={"row": row, "column": (row * 0).T, "c": np.array(True)}
+        | ({"column": row.T} if operator == "Mod" else {}),
+    )
+
+
+def parted() -> onnx.ModelProto:
+    return chain(
+        helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=1 << 31),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    )
+
+
 def wide_input() -> onnx.ModelProto:
     return chain(helper.make_node("Relu", ["x"], ["y"]), dims=(1 << 30, 1 << 30))
 
@@ -117,6 +149,12 @@ BOMBS = {
     "squared": squared,
     "expanded": expanded,
     "filled": filled,
+    "resized": lambda: resized("nearest"),
+    "resized-smoothly": lambda: resized("linear"),
+    "paired-by-gather": lambda: paired("Gather"),
+    "paired-by-where": lambda: paired("Where"),
+    "paired-by-mod": lambda: paired("Mod"),
+    "parted": parted,
     "wide-input": wide_input,
     "sparse": sparse,
 }
