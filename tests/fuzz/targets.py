@@ -7,6 +7,7 @@ they make, only our own errors may come out.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import io
 import random
@@ -22,7 +23,11 @@ import torch
 from torch import nn
 
 from graphprune.errors import GraphpruneError
+from graphprune.ir.ort_process import OrtProcess
 from graphprune.loading import load
+from graphprune.loading.onnx.examples import examples
+from graphprune.loading.onnx.network import Network
+from graphprune.loading.onnx.read_graph import read_graph
 from graphprune.plan.plan import GroupPlan, Plan
 
 from .onnx_graphs import onnx_model
@@ -154,6 +159,26 @@ def _file(suffix: str, make: Callable[[bytes], bytes], arch: str = "") -> Callab
     return target
 
 
+@functools.cache
+def _process() -> OrtProcess:
+    """The process of all nodes that run whole, which takes longer to start than most cases to run."""
+    process = OrtProcess()
+    atexit.register(process.close)
+    return process
+
+
+def nodes(data: bytes) -> bool:
+    """A valid graph is read and run node by node, without the rest of what reading a file does."""
+    with tempfile.TemporaryDirectory() as folder, _ours() as refused:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(onnx_model(data))
+        graph = read_graph(path)
+        network = Network(graph, path.name)
+        with network.whole.trial(_process()):
+            network.try_nodes(examples(graph, []))
+    return not refused
+
+
 @contextmanager
 def _ours() -> Iterator[list[str]]:
     """Catches our own errors, checks that they can be shown, and no others."""
@@ -175,6 +200,7 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
         safetensors.torch.save(_network().state_dict()), data), ARCH),
     "onnx": _file(".onnx", lambda data: edited(good_onnx(), data)),
     "onnx-graph": _file(".onnx", onnx_model),
+    "onnx-nodes": nodes,
 }  # fmt: skip
 
 

@@ -75,14 +75,19 @@ class WholeNodes:
         self._process: OrtProcess | None = None
 
     @contextmanager
-    def trial(self) -> Generator[None]:
-        """Let nodes run on trial, in a process that they may end, as long as this context lasts."""
-        self._process = OrtProcess()
+    def trial(self, process: OrtProcess | None = None) -> Generator[None]:
+        """Let nodes run on trial, in a process that they may end, as long as this context lasts.
+
+        Args:
+            process: one that runs on afterwards; by default one of its own.
+        """
+        self._process = own = process or OrtProcess()
         try:
             yield
         finally:
-            self._process.close()
             self._process = None
+            if process is None:
+                own.close()
 
     @property
     def on_trial(self) -> bool:

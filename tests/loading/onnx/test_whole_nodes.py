@@ -122,8 +122,9 @@ KINDS = {
     "another-domain": ([node("QuickGelu", ["c"], ["m"], name="q", domain="com.microsoft")], {"q"}),
     "no-entry": ([node("Hardmax", ["c"], ["m"], name="h", axis=2)], {"h"}),
     "two-results": ([
-        node("MaxPool", ["c"], ["m", "places"], name="p", kernel_shape=[3, 3], pads=[1] * 4),
-    ], {"p"}),
+        node("MaxPool", ["c"], ["s", "places"], name="p", kernel_shape=[2, 2], strides=[2, 2]),
+        node("MaxUnpool", ["s", "places"], ["m"], name="u", kernel_shape=[2, 2], strides=[2, 2]),
+    ], {"p", "u"}),
     "branches": (branches(), {"choose"}),
     "repeated": (repeated(), {"halve"}),
     "computed-amounts": (padded(), {"grow"}),
