@@ -1,7 +1,7 @@
 """Run models in onnxruntime in a process of their own.
 
-Some operators on odd sizes don't fail in onnxruntime: they end the process. So what a file holds runs
-here first, and what ends this process is an error in ours.
+Some operators of odd sizes or attributes don't fail in onnxruntime, or in onnx's inference of shapes: they end
+the process. So what a file holds runs here first, and what ends this process is an error in ours.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _START = "import sys; sys.path[:] = {path!r}; from graphprune.ir.ort_process imp
 _LENGTH = 8
 """Bytes that state the length of a message, which is an archive of arrays."""
 
+_FEW = 64
+"""Numbers of a list that may be sizes."""
+
 
 class OrtProcess:
     """A process that runs models. It starts with the first one, and again after one that ended it."""
@@ -34,16 +37,19 @@ class OrtProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, model: bytes, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(
+        self, model: bytes, arrays: Mapping[str, NDArray[Any]], most: int = 1 << 28
+    ) -> list[NDArray[Any]]:
         """Run a model once.
 
         Args:
             model: serialised.
             arrays: inputs by name.
+            most: elements of a result, of those whose size follows from the inputs and what the model states.
 
         Raises:
             LoadError: if onnxruntime can't run it, takes too long, ends the process, or makes no tensors
-                of numbers.
+                of numbers; or if a result would be larger.
         """
         process = self._process or self._started()
         assert process.stdin
@@ -52,8 +58,8 @@ class OrtProcess:
         timer.daemon = True
         timer.start()
         try:
-            names = [_bytes("\0".join(arrays).encode())] if arrays else []
-            _send(process.stdin, [_bytes(model), *names, *arrays.values()])
+            names = _bytes("\0".join(arrays).encode())
+            _send(process.stdin, [_bytes(model), np.int64(most), names, *arrays.values()])
             failure, *made = _received(process.stdout)
         except (EOFError, BrokenPipeError) as error:
             code = process.wait()
@@ -88,12 +94,13 @@ def serve() -> None:
     """Run the models that come through stdin, until it ends."""
     while True:
         try:
-            model, *rest = _received(sys.stdin.buffer)
+            model, most, names, *values = _received(sys.stdin.buffer)
         except EOFError:
             return
-        names = rest[0].tobytes().decode().split("\0") if rest else []
+        arrays = dict(zip(names.tobytes().decode().split("\0"), values, strict=bool(values)))
         try:
-            answer = [_bytes(b""), *_run(model.tobytes(), dict(zip(names, rest[1:], strict=True)))]
+            _refuse_huge(model.tobytes(), arrays, int(most))
+            answer = [_bytes(b""), *_run(model.tobytes(), arrays)]
         except LoadError as error:
             answer = [_bytes(error.message.encode())]
         _send(sys.stdout.buffer, answer)
@@ -111,7 +118,30 @@ def _run(model: bytes, arrays: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     return made
 
 
-def _send(stream: IO[bytes], arrays: Sequence[NDArray[Any]]) -> None:
+def _refuse_huge(model: bytes, arrays: Mapping[str, NDArray[Any]], most: int) -> None:
+    """Refuse a result whose size follows from numbers that the model states or takes."""
+    import onnx
+    import onnx.shape_inference
+    from onnx import numpy_helper
+
+    tried = onnx.ModelProto.FromString(model)
+    for value in tried.graph.input:
+        given = arrays[value.name]
+        for size in given.shape:
+            value.type.tensor_type.shape.dim.add().dim_value = size
+        if given.dtype.kind in "iub" and given.ndim < 2 and given.size < _FEW:
+            tried.graph.initializer.append(numpy_helper.from_array(given, value.name))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(tried, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return
+    for value in inferred.graph.output:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if sizes and (count := np.prod([float(n) for n in sizes])) > most:
+            raise LoadError(f"a result has {count:.3g} elements")
+
+
+def _send(stream: IO[bytes], arrays: Sequence[Any]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, *arrays)
     stream.write(buffer.tell().to_bytes(_LENGTH, "little"))

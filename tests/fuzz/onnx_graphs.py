@@ -277,6 +277,8 @@ class _Maker:
     def int_(self, name: str, sizes: tuple[int, ...]) -> int:
         if name in {"to", "dtype"}:
             return self.choose.of(tuple(KINDS.values()))
+        if name == "batch_dims":  # a negative one ends the process in onnx's shape inference
+            return self.choose.below(4)
         return self.choose.of(INTS[: 4 if self.choose.below(6) else None])
 
 

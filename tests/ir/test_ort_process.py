@@ -117,3 +117,30 @@ def test_a_process_that_does_not_answer_is_ended(
         process.run(
             endless().SerializeToString(), {"x": np.ones(1, np.float32), "yes": np.array(True)}
         )
+
+
+def gathered(batch: int) -> onnx.ModelProto:
+    """Rows by their numbers; onnx's inference of shapes dies of a negative number of leading axes."""
+    number = helper.make_node("Constant", [], ["i"], value_ints=[1])
+    return chain(number, helper.make_node("GatherND", ["x", "i"], ["y"], batch_dims=batch))
+
+
+def test_what_ends_the_inference_of_shapes_is_an_error(process: OrtProcess) -> None:
+    (y,) = process.run(gathered(0).SerializeToString(), {"x": X})
+    np.testing.assert_array_equal(y, X[1])
+    for batch in (-2, -3):
+        with pytest.raises(LoadError):
+            process.run(gathered(batch).SerializeToString(), {"x": X})
+
+
+def test_a_result_that_is_too_large_is_not_made(process: OrtProcess) -> None:
+    model = chain(helper.make_node("Tile", ["x", "n"], ["y"]))
+    n = helper.make_tensor_value_info("n", TensorProto.INT64, None)
+    del model.graph.input[0].type.tensor_type.shape.dim[:]
+    model.graph.input.append(n)
+    data = model.SerializeToString()
+    (y,) = process.run(data, {"x": X, "n": np.array([2, 1])}, 12)
+    assert y.shape == (4, 3)
+    for most, times in ((11, [2, 1]), (1 << 28, [1 << 20, 1 << 20])):
+        with pytest.raises(LoadError, match="a result has"):
+            process.run(data, {"x": X, "n": np.array(times)}, most)

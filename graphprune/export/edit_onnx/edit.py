@@ -116,6 +116,9 @@ def _store_numbers(
         if len(places) != len(paths):
             raise EditError(f"{node.op_type} node {node.name!a:.80} reads numbers of no one input")
         for place, path in zip(places, paths, strict=True):
+            sizes = (cut.analysis.tensors[path].shape, cut.tensors[path].shape)
+            if not editor.pinned and editor.resize_constant(node.input[place], *sizes):
+                continue
             editor.put(node, place, cut.tensors[path].detach().cpu().numpy())
 
 

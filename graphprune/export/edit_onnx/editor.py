@@ -66,6 +66,14 @@ class Editor:
         kind = np.float32 if "float" in attribute.name else np.int64
         return np.asarray(helper.get_attribute_value(attribute), kind)
 
+    def listed(self, name: str) -> NDArray[Any] | None:
+        """Read a list of numbers that is stored, or handed on from where it is; ``None`` if it is computed."""
+        maker = self._makers.get(name)
+        if maker is not None and maker.op_type in _HANDS_ON:
+            found = self.listed(maker.input[0])
+            return None if found is None else found.reshape(-1)
+        return self.numbers(name)
+
     def store(self, name: str, tensor: torch.Tensor) -> None:
         """Replace the values of a stored tensor; its element type stays.
 
@@ -134,6 +142,12 @@ class Editor:
             if self._reads[name] == 1:
                 self.store(name, torch.from_numpy(np.asarray(array, order="C")))
                 return
+        maker = self._makers.get(name)
+        if maker is not None and maker.op_type in _HANDS_ON and self._reads[name] == 1:
+            handed = self.numbers(maker.input[0])
+            if handed is not None and handed.size == array.size:
+                self.put(maker, 0, array.reshape(handed.shape).astype(handed.dtype))
+                return
         self._reads[name] -= 1
         node.input[position] = self.add(f"{node.name or node.output[0]}/{position}", array)
         self._reads[node.input[position]] += 1
@@ -178,6 +192,21 @@ class Editor:
                 self.put_entries(maker, choice, entries, keep=keep)
         elif maker.op_type == "Concat":
             self._put_parts(maker, entries, keep)
+
+    def resize_constant(self, name: str, before: Sequence[int], after: Sequence[int]) -> bool:
+        """Change the sizes of a value, if a node fills them with one number.
+
+        Args:
+            name: of the value.
+            before: its sizes.
+            after: what they are to be.
+        """
+        maker = self._makers.get(name)
+        if maker is None or maker.op_type != "ConstantOfShape" or len(before) != len(after):
+            return False
+        pairs = enumerate(zip(before, after, strict=True))
+        self.put_entries(maker, 0, {i: n for i, (old, n) in pairs if n != old})
+        return True
 
     def _put_parts(
         self, node: onnx.NodeProto, entries: Mapping[int, int], keep: Sequence[int]

@@ -109,7 +109,7 @@ def _read(editor: Editor, node: onnx.NodeProto, place: int, name: str) -> Number
         found = editor.attribute(node, name)
         return None if found is None else tuple(found)
     given = node.input[place + 1] if len(node.input) > place + 1 else ""
-    numbers = editor.numbers(given) if given else None
+    numbers = editor.listed(given) if given else None
     return None if numbers is None else tuple(int(n) for n in numbers.reshape(-1))
 
 
@@ -121,5 +121,5 @@ def _with(numbers: Numbers | None, place: int, number: int) -> Numbers | None:
 
 def _type(editor: Editor, node: onnx.NodeProto) -> Any:
     """Find the type of the numbers that are stored: 32 or 64 bits, the same for all."""
-    stored = [editor.numbers(name) for name in node.input[1:] if name]
+    stored = [editor.listed(name) for name in node.input[1:] if name]
     return next((array.dtype for array in stored if array is not None), np.int64)

@@ -134,12 +134,53 @@ def test_the_file_is_edited(case: str, tmp_path: Path) -> None:
     assert after.opset_import == before.opset_import
 
 
-def test_numbers_that_only_shapes_tell_are_stored_where_they_shrink(tmp_path: Path) -> None:
-    nodes = [node("ConstantOfShape", "to", outs=["t"]), node("Add", "a", "t")]
-    onnx.save(model(nodes, {"to": whole(1, C, 1, 1)}, 13), tmp_path / "model.onnx")
+FILLED: dict[str, tuple[list[Node], dict[str, np.ndarray]]] = {
+    "stored-sizes": ([node("ConstantOfShape", "to", outs=["t"])], {"to": whole(1, C, 1, 1)}),
+    "joined-sizes": (
+        [node("Concat", "one", "c", "ones", outs=["to"], axis=0), node("ConstantOfShape", "to", outs=["t"])],
+        {"one": whole(1), "c": whole(C), "ones": whole(1, 1)},
+    ),
+    "sizes-of-the-input": (
+        [
+            node("Shape", "x", outs=["s"]), node("Gather", "s", "first", outs=["n"]),
+            node("Concat", "n", "c", "n", "n", outs=["to"], axis=0), node("ConstantOfShape", "to", outs=["t"]),
+        ],
+        {"first": whole(0), "c": whole(C)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILLED)
+def test_a_value_that_is_filled_shrinks_by_its_sizes(kind: str, tmp_path: Path) -> None:
+    made, stored = FILLED[kind]
+    nodes = [*made, node("Add", "a", "t")]
+    before = model(nodes, stored, 13)
+    before.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1  # so that all is known
+    onnx.save(before, tmp_path / "model.onnx")
     result, after = compressed(tmp_path / "model.onnx", flops=0.5)
     assert was_edited(result), result.report.notes
-    assert [n.op_type for n in after.graph.node] == ["Conv", "Add", "Conv"]
+    assert [n.output for n in after.graph.node] == [n.output for n in before.graph.node]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+@pytest.mark.parametrize("by", ["Unsqueeze", "Reshape", "Identity"])
+def test_bounds_that_are_handed_on(by: str, shared: bool, tmp_path: Path) -> None:
+    single = np.array(2) if by != "Identity" else whole(2)
+    other = ["i"] if by == "Unsqueeze" else ["form"] if by == "Reshape" else []
+    nodes = [
+        node(by, "bound", *other, outs=["from"]),
+        node(by, "bound" if shared else "bound2", *other, outs=["from2"]),
+        node("Slice", "a", "from", "to", "axes", outs=["h"]),
+        node("Slice", "a", "from2", "to", "axes", outs=["g"]),
+        node("Concat", "h", "g", axis=1),
+    ]
+    stored = {"i": whole(0), "form": whole(1), "bound": single, "to": whole(9), "axes": whole(1)}
+    stored |= {} if shared else {"bound2": single + 3}
+    before = model(nodes, stored, 13, 14 if shared else 11)
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert [n.output for n in after.graph.node] == [n.output for n in before.graph.node]
 
 
 def test_the_cases_are_all_there_are() -> None:
