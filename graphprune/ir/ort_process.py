@@ -54,7 +54,7 @@ class OrtProcess:
         process = self._process or self._started()
         assert process.stdin
         assert process.stdout
-        timer = threading.Timer(2 * SECONDS, process.kill)
+        timer = threading.Timer(SECONDS + 10, process.kill)
         timer.daemon = True
         timer.start()
         try:

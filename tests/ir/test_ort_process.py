@@ -112,7 +112,7 @@ def test_only_tensors_of_numbers_come_back(process: OrtProcess, made: onnx.NodeP
 def test_a_process_that_does_not_answer_is_ended(
     process: OrtProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ort_process, "SECONDS", 1)
+    monkeypatch.setattr(ort_process, "SECONDS", -9)
     with pytest.raises(LoadError, match="signal 9"):
         process.run(
             endless().SerializeToString(), {"x": np.ones(1, np.float32), "yes": np.array(True)}

@@ -48,6 +48,12 @@ _FAMILIES = (
     shapes,
 )
 
+MAX_COUNT = 1 << 20
+"""Largest whole number among the attributes of a node that is tried: sizes, groups, counts of results."""
+
+_BOUNDS = frozenset({"ends", "starts"})
+"""Attributes of Slice, whose numbers may lie beyond any size."""
+
 _ERRORS = (
     RuntimeError,
     ValueError,
@@ -190,6 +196,7 @@ def _step(node: Node, values: _Values, whole: WholeNodes) -> None:
     if node.operator == "Constant":
         return  # stored
     if whole.on_trial:
+        _refuse_huge(node)
         _check_sizes(node, values, whole)
     elif node in whole:
         values.update(whole.call(node, values))
@@ -221,6 +228,15 @@ def _computed(node: Node, values: _Values, whole: WholeNodes) -> tuple[Value, ..
     if not values.used.isdisjoint(node.outputs[len(results) :]):
         raise refuse(node, f"a result beside the first {len(results)}")
     return results
+
+
+def _refuse_huge(node: Node) -> None:
+    """Refuse a count or size that no node has, before anything that would believe it runs."""
+    stated = [value for name, value in node.attributes.items() if name not in _BOUNDS]
+    lists = [value if isinstance(value, list) else [value] for value in stated]
+    for number in (n for numbers in lists for n in numbers if isinstance(n, int)):
+        if abs(number) > MAX_COUNT:
+            raise LoadError(f"{node} states the number {number}")
 
 
 def _check_sizes(node: Node, values: _Values, whole: WholeNodes) -> None:

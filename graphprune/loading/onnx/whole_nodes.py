@@ -32,9 +32,6 @@ __all__ = ["WholeNodes"]
 MAX_RUNS = 64
 """Most trial runs of a node that are kept: a node in a loop runs at every step."""
 
-MAX_COUNT = 1 << 20
-"""Largest single number among the attributes of a node that is tried: sizes, groups, counts of results."""
-
 _RANDOM = frozenset({
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike",
@@ -148,7 +145,7 @@ class WholeNodes:
         """
         assert self._process, "trial() was not entered"
         reads = self._source.reads(node.outputs)
-        if _draws(node) or _states_huge(node) or not reads or any(n not in values for n in reads):
+        if _draws(node) or not reads or any(n not in values for n in reads):
             raise refusal
         read = {name: values[name] for name in reads}
         try:
@@ -225,8 +222,3 @@ def _draws(node: Node) -> bool:
     bodies: list[Body] = bodies_of(node)
     kind = node.operator.rpartition(".")[2]
     return kind in _RANDOM or any(_draws(inner) for body in bodies for inner in body.nodes)
-
-
-def _states_huge(node: Node) -> bool:
-    """Whether a node states a count that no node has, which shape inference would believe."""
-    return any(isinstance(n, int) and abs(n) > MAX_COUNT for n in node.attributes.values())

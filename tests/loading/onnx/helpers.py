@@ -125,6 +125,12 @@ def parted() -> onnx.ModelProto:
     )
 
 
+def pooled(operator: str) -> onnx.ModelProto:
+    """A window that onnxruntime would go over for years."""
+    attributes = {"kernel_shape": [1 << 62], "pads": [1, 0]}
+    return chain(helper.make_node(operator, ["x"], ["y"], **attributes), dims=(3, 2, 8))
+
+
 def wide_input() -> onnx.ModelProto:
     return chain(helper.make_node("Relu", ["x"], ["y"]), dims=(1 << 30, 1 << 30))
 
@@ -155,6 +161,8 @@ BOMBS = {
     "paired-by-where": lambda: paired("Where"),
     "paired-by-mod": lambda: paired("Mod"),
     "parted": parted,
+    "wide-window": lambda: pooled("MaxPool"),
+    "wide-average": lambda: pooled("AveragePool"),
     "wide-input": wide_input,
     "sparse": sparse,
 }
