@@ -171,7 +171,7 @@ def _inputs(file: Path, model: Any) -> list[str]:
     if not beyond:
         return []
     texts = [
-        example_text(file.name, each, v.type.tensor_type.elem_type)
+        f"{v.name}={example_text(file.name, each, v.type.tensor_type.elem_type)}"
         for each, v in zip(sizes, inputs, strict=True)
         if v.name != "sr"
     ]
