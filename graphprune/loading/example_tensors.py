@@ -83,15 +83,18 @@ def in_order(
     """Put example inputs in the order in which the model takes them.
 
     Args:
-        examples: tensors without a name stay where they are. Of several by name, those that the
-            model takes are used; a tensor alone may have any name, and NumPy's own names
-            ``arr_0``, ``arr_1`` count the inputs.
+        examples: those by name go to the inputs of these names, and tensors without one fill the other
+            places in order. Of several by name, those that the model takes are used; a tensor alone may
+            have any name, and NumPy's own names ``arr_0``, ``arr_1`` count the inputs.
         names: of the model's inputs; empty if they aren't known.
         optional: those that are ``None`` where none is given.
 
     Raises:
         LoadError: if the names aren't the model's.
     """
+    mappings = [example for example in examples if not isinstance(example, torch.Tensor)]
+    if mappings and all(any(name in names for name in each) for each in mappings):
+        return _placed(examples, names, optional)
     found: list[torch.Tensor | None] = []
     for example in examples:
         if isinstance(example, torch.Tensor):
@@ -99,6 +102,41 @@ def in_order(
         else:
             found += _by_name(example, names[len(found) :], optional)
     return tuple(found)
+
+
+def _placed(
+    examples: Sequence[Example], names: Sequence[str], optional: Collection[str]
+) -> tuple[torch.Tensor | None, ...]:
+    """Put tensors to the inputs of their names, and those without a name to the other places."""
+    named: dict[str, torch.Tensor] = {}
+    for example in examples:
+        named |= {} if isinstance(example, torch.Tensor) else example
+    others = [example for example in examples if isinstance(example, torch.Tensor)]
+    last = max(i for i, name in enumerate(names) if name in named)
+    found: list[torch.Tensor | None] = []
+    for position, name in enumerate(names):
+        if name in named:
+            found.append(named[name])
+        elif others:
+            found.append(others.pop(0))
+        elif position > last:
+            break
+        elif name in optional:
+            found.append(None)
+        else:
+            raise _misnamed(named, names)
+    if others:
+        raise _misnamed(named, names)
+    return tuple(found)
+
+
+def _misnamed(tensors: Mapping[str, torch.Tensor], names: Sequence[str]) -> LoadError:
+    return LoadError(
+        f"the inputs given are {', '.join(map(ascii, tensors)) or 'no arrays':.200}; "
+        f"the model takes {', '.join(map(ascii, names)) or 'inputs without names':.200}",
+        hint="name them as the model's inputs are",
+        options=("input",),
+    )
 
 
 def _by_name(
@@ -113,9 +151,4 @@ def _by_name(
         return [tensors[name] for name in numbered]
     if len(tensors) == 1 and not isinstance(tensors, NamedInput):
         return list(tensors.values())
-    raise LoadError(
-        f"the inputs given are {', '.join(map(ascii, tensors)) or 'no arrays':.200}; "
-        f"the model takes {', '.join(map(ascii, names)) or 'inputs without names':.200}",
-        hint="name them as the model's inputs are",
-        options=("input",),
-    )
+    raise _misnamed(tensors, names)

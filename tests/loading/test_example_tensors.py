@@ -63,6 +63,25 @@ def test_what_stands_between_must_be_optional(optional: set[str]) -> None:
         in_order([parse_input("ids=2x3:int64")], ["mask", "scale", "ids"], optional)
 
 
+def test_names_may_come_in_any_order(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rate.npz", rate=np.int64(16000))
+    rate = parse_input(str(tmp_path / "rate.npz"))
+    state, sound = parse_input("state=2x1"), parse_input("3x4")
+    for given in ([sound, state, rate], [rate, state, sound], [state, sound, rate]):
+        got = in_order(given, ["sound", "rate", "state"])
+        assert [None if x is None else tuple(x.shape) for x in got] == [(3, 4), (), (2, 1)]
+    got = in_order([state, sound], ["sound", "rate", "state"], {"rate"})
+    assert [None if x is None else tuple(x.shape) for x in got] == [(3, 4), None, (2, 1)]
+    with pytest.raises(LoadError, match="the inputs given are 'state', 'rate'"):
+        in_order([state, rate, sound, sound], ["sound", "rate", "state"])
+
+
+@pytest.mark.parametrize("text", ["state=2x1", "rate=:int64"])
+def test_a_place_before_a_name_needs_an_input(text: str) -> None:
+    with pytest.raises(LoadError, match="the model takes 'sound', 'rate', 'state'"):
+        in_order([parse_input(text)], ["sound", "rate", "state"])
+
+
 @pytest.mark.parametrize("text", ["id=2", "IDS=2x2", "=3"])
 def test_a_name_that_the_model_lacks(text: str) -> None:
     with pytest.raises(LoadError, match="the model takes 'ids'"):
