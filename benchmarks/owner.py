@@ -24,7 +24,7 @@ rows that were not run stay, and so do columns: ``--own-only`` leaves out any wi
 * ``pretrained``: for models of transformers, cut to widths that their config can state: relative difference of the
   outputs after a new process has loaded the written folder by ``from_pretrained``, and the share of FLOPs that was
   asked for, without and with cuts through the statistics of norms (``allow_inexact``); or why there is no such folder.
-* ``error``: class and first line of what ended the run, ``stage``: where.
+* ``error``: class, message and hint of what ended the run, ``stage``: where.
 * ``state`` and ``state_pretrained``: digest of graphprune's source when the row, and that column, were measured.
 """
 
@@ -274,7 +274,7 @@ def forked(work: Callable[[], None], seconds: int) -> tuple[dict[str, Any], str]
     lines = texts[1].strip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
     said = [line for line in lines[frames[-1] if frames else 0 :] if line and line[0] != " "]
-    return row, (said[0] if said else f"exit {status}")[:160]
+    return row, ("; ".join(said) or f"exit {status}")[:400]
 
 
 def measured(name: str, asked: argparse.Namespace) -> dict[str, Any]:
@@ -290,9 +290,10 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, Any]:
             return {"pretrained": row.get("pretrained", error), "state_pretrained": state()}
         work = partial(run, name, folder, own_only=asked.own_only, widths_only=asked.widths_only)
         row, error = forked(work, asked.seconds)
-        if not error and not asked.widths_only:
-            more, error = forked(partial(load, name, folder), asked.seconds)
-            row |= more
+        if (folder / "outputs.pt").exists():
+            more, failure = forked(partial(load, name, folder), asked.seconds)
+            row |= {key: value for key, value in more.items() if key != "stage" or not error}
+            error = error or failure
     return {**row, "error": error, "state": state()}
 
 

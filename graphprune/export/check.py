@@ -48,6 +48,10 @@ _ROUNDED = 2e-2
 each. A value between two steps falls to either side, by the order of a sum."""
 
 
+LAST_DIGITS = 4
+"""By how many units in the last place of their type inputs are changed, to see what rounding loses."""
+
+
 def onnx_tolerance(program: ExportedProgram) -> float:
     """Choose the largest error of onnxruntime against PyTorch, by the coarsest numbers in the program."""
     tensors = (*program.state_dict.values(), *user_inputs(program))
@@ -185,9 +189,36 @@ class _Pair:
         sizes = (leading_size(inputs),)
         if worst <= self.least:
             return OnnxCheck(worst, self.least, batches=sizes)
-        wide = [to_float64(x) for x in inputs]
-        lost = error(own, run(Float64Interpreter(self.graph), wide, rounded=True))
+        lost = _lost(self.graph, inputs, own)
         return OnnxCheck(worst, allowed_error(self.least, lost), lost, sizes)
+
+
+def _lost(graph: fx.GraphModule, inputs: Sequence[Any], own: Sequence[Any]) -> float:
+    """Measure what rounding loses on some inputs: of the results, and of the inputs by a few last digits.
+
+    Where nearly equal values are put in order, the results alone may be right by chance.
+
+    Args:
+        graph: of the program.
+        inputs: in its own precision.
+        own: its results on them, in its own precision.
+    """
+    wide = [to_float64(x) for x in inputs]
+    expected = run(Float64Interpreter(graph), wide, rounded=True)
+    nearby = [
+        run(Float64Interpreter(graph), [_nearby(x, side) for x in inputs], rounded=True)
+        for side in (1, -1)
+    ]
+    return max(error(each, expected) for each in (own, *nearby))
+
+
+def _nearby(value: Any, side: int) -> Any:
+    """Change the last digits of a floating-point tensor, in float64, of neighbours to opposite sides."""
+    wide = to_float64(value)
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return wide
+    sides = side * (2 * (torch.arange(value.numel(), device=value.device) % 2) - 1)
+    return wide * (1 + LAST_DIGITS * torch.finfo(value.dtype).eps * sides.view(value.shape))
 
 
 def _advice(check: OnnxCheck, least: float) -> str:

@@ -15,10 +15,12 @@ from graphprune.errors import ExportError
 from graphprune.export.check import (
     ONNX_TOLERANCE,
     _difference,
+    _lost,
     check_onnx,
     onnx_tolerance,
     run_onnx,
 )
+from graphprune.ir.program import unlift
 from tests.export.helpers import Affine, affine, converted, program_of
 
 pytestmark = pytest.mark.onnx
@@ -147,3 +149,43 @@ def test_outputs_are_counted_and_integers_compared_by_share() -> None:
         check_onnx(model.SerializeToString(), program)
     assert _difference(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 3, 5])) == 0.25
     assert _difference(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)) == 0
+
+
+class Largest(nn.Module):
+    """Reads values off a table in the order of the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.tensor([1.0, -5.0, 3.0, 8.0, -2.0, 6.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table[x.topk(3, 1)[1]]
+
+
+class First(Largest):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table[x.argmax(1)]
+
+
+class Above(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 1, 2.0, -1.0)
+
+
+@pytest.mark.parametrize("kind", [Largest, First, Above])
+def test_choices_between_nearly_equal_values_are_seen_to_be_open(kind: type[nn.Module]) -> None:
+    near = 1 + torch.finfo(torch.float32).eps * torch.arange(1.0, 7.0).expand(2, 6)
+    apart = torch.arange(1.0, 7.0).expand(2, 6) ** 2 - 2
+    graph = unlift(program_of(kind().eval(), near.clone()))
+    lost = [_lost(graph, [x], [graph(x)]) for x in (near, apart)]
+    assert lost[0] > 0.1
+    assert lost[1] == 0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_smooth_code_loses_its_last_digits_only(scale: float) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3)).eval()
+    x = scale * torch.randn(2, 6)
+    graph = unlift(program_of(net, x))
+    assert 0 < _lost(graph, [x], [graph(x)]) < 1e-5

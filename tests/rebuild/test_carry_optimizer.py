@@ -6,6 +6,7 @@ import copy
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -316,6 +317,10 @@ def test_a_matrix_of_the_shape_of_its_parameter_is_not_sliced_as_that_is() -> No
 
 @pytest.mark.parametrize("name", ["adamp", "adopt", "laprop", "lion", "madgrad", "radamw", "sgdw"])
 def test_optimisers_of_timm(name: str) -> None:
+    if find_spec("torchvision"):
+        from benchmarks.zoo_nets import import_torchvision
+
+        import_torchvision()  # which timm imports, also where it doesn't fit the installed torch
     timm = pytest.importorskip("timm.optim")
     make = lambda p: timm.create_optimizer_v2(list(p), name, lr=0.01)  # noqa: E731
     test_its_next_steps_are_those_of_the_masked_dense_model(Flattened, make)
