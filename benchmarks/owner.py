@@ -164,7 +164,9 @@ def pretrained(name: str, folder: Path) -> None:
     from graphprune.errors import InfeasibleBudgetError
 
     model, args, kwargs = make(name)
-    for flops, inexact in ((FLOPS, False), (FLOPS, True), (0.75, False), (0.75, True), (1.0, True)):
+    shares = (FLOPS, 0.75, 0.9)
+    tries = [(flops, inexact) for flops in shares for inexact in (False, True)]
+    for flops, inexact in [*tries, (1.0, True)]:
         try:
             result = gp.compress(
                 model,
