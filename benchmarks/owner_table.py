@@ -24,7 +24,8 @@ HEAD = """# What comes back
 Published architectures with random weights whose channels differ by log-normal factors, cut to half of their FLOPs with the default options.
 Then, for each: the state dict is saved, and a new process cuts the dense model by the plan and loads it; a training step is made with the
 carried AdamW; and the ONNX file is compared in onnxruntime. `benchmarks/owner.py` measures this and describes the columns;
-`benchmarks/owner_table.py` writes this page. """
+`benchmarks/owner_table.py` writes this page.
+"""
 
 
 def number(text: str) -> float:
@@ -54,7 +55,7 @@ def page(rows: Sequence[Row]) -> str:
     library = [row for row in rows if row.get("pretrained")]
     reloaded = [row for row in library if number(row["pretrained"]) <= SAME]
     measured = (
-        f"Rows were measured one by one: {ages(rows, 'state')}; "
+        f"\nRows were measured one by one: {ages(rows, 'state')}; "
         f"what concerns `from_pretrained`, {ages(library, 'state_pretrained')}.\n"
         "What any widths give (their class, their seconds, the rise of the loss) may be of an older state.\n"
     )
