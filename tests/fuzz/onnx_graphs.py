@@ -320,7 +320,7 @@ def _kinds(schema: Any, position: int) -> tuple[int, ...]:
 
 
 def _sizes(kind: onnx.TypeProto) -> tuple[int, ...]:
-    return tuple(min(d.dim_value or 1, 64) for d in kind.tensor_type.shape.dim)
+    return tuple(min(max(d.dim_value, 1), 64) for d in kind.tensor_type.shape.dim)
 
 
 def _filled(sizes: Sequence[int], kind: int) -> NDArray[Any]:
