@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.frozen import frozen
+from graphprune.analysis.frozen import frozen, reason_of
 from graphprune.analysis.groups import Group
 from graphprune.data.calibration import Calibration
 from graphprune.errors import InfeasibleBudgetError, OptionError
+from graphprune.ir.nodes import source_line
 from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
 from graphprune.passes.latency import Latency, branch_workload, workload
 from graphprune.passes.lossless.redundant import Redundant, capped
@@ -319,6 +320,10 @@ class Allocate(AnalysisPass):
             f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
             for f in frozen(analysis)[:5]
         )
+        if not reasons:  # what costs lies within calls, where no channels are seen
+            costly = [node for node, facts in analysis.facts.items() if facts.macs]
+            named = (f"{reason_of(analysis, n)} ({source_line(n)})" for n in costly[:5])
+            reasons = "; ".join(named)
         return InfeasibleBudgetError(
             f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
             f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",

@@ -32,6 +32,9 @@ __all__ = ["WholeNodes"]
 MAX_RUNS = 64
 """Most trial runs of a node that are kept: a node in a loop runs at every step."""
 
+_UNFIT = (TypeError, KeyError, ValueError, RuntimeError, OverflowError)
+"""What comes of values whose type numpy or torch lacks, or whose numbers that type doesn't hold."""
+
 _RANDOM = frozenset({
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike",
@@ -150,18 +153,20 @@ class WholeNodes:
         read = {name: values[name] for name in reads}
         try:
             model, arrays = self._model(node, read)
-        except (LoadError, TypeError, KeyError) as error:  # or a type that numpy or torch lacks
+        except (LoadError, *_UNFIT) as error:
             also = f"; {error.message}" if isinstance(error, LoadError) else ""
             raise LoadError(f"{refusal.message}{also}", hint=refusal.hint or _HINT) from error
         try:
             made = [torch.from_numpy(y) for y in self._process.run(model, arrays, MAX_ELEMENTS)]
+            types = tuple(type_number(y.dtype) for y in made)
+        except _UNFIT as error:
+            raise refusal from error
         except LoadError as error:
             raise LoadError(
                 f"{refusal.message}; {error.message}",
                 hint=f"state other sizes of the inputs, if these don't fit it; {refusal.hint or _HINT}",
                 options=("input",),
             ) from error
-        types = tuple(type_number(y.dtype) for y in made)
         trial = self._trials.setdefault(node.outputs, _Trial(types))
         if len(trial.runs) < MAX_RUNS:
             # Of tensors, the sizes are kept.

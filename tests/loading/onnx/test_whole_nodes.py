@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
 from graphprune.analysis.frozen import frozen
-from graphprune.errors import LoadError
+from graphprune.errors import InfeasibleBudgetError, LoadError
 from graphprune.ir.program import dynamic_dims
 from graphprune.loading.onnx import import_onnx
 from tests.loading.onnx.helpers import saved
@@ -193,3 +193,48 @@ def test_a_huge_result_is_refused_before_it_is_computed(tmp_path: Path) -> None:
     ], weights={"none": np.array([0] * 4), "many": np.array([1 << 15, 1, 1 << 10, 1 << 10])})  # fmt: skip
     with pytest.raises(LoadError, match=r"'tiles'.* has 1.32e"):
         import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
+
+
+def test_what_costs_is_named_where_all_of_it_stays_whole(tmp_path: Path) -> None:
+    def branch(name: str, weight: str) -> onnx.GraphProto:
+        nodes = [node("MatMul", ["x", weight], [name])]
+        return helper.make_graph(nodes, name, [], [value(name)])
+
+    nodes = [
+        node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        node("Greater", ["mean", "limit"], ["more"]),
+        node("If", ["more"], ["y"], name="choose", then_branch=branch("a", "u"),
+             else_branch=branch("b", "v")),
+    ]  # fmt: skip
+    stored = [
+        numpy_helper.from_array(np.full((4, 4), number, np.float32), name)
+        for name, number in (("u", 1.0), ("v", 2.0))
+    ]
+    stored.append(numpy_helper.from_array(np.float32(0), "limit"))
+    graph = helper.make_graph(
+        nodes, "whole", [value("x", FLOAT, [2, 4])], [value("y", FLOAT, [2, 4])], stored
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    program = import_onnx(saved(model, tmp_path)).program
+    with pytest.raises(InfeasibleBudgetError) as refused:
+        gp.compress(program, flops=0.5)
+    assert "If node 'choose' is run whole" in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [1e30, -1e300, 7e4])
+def test_numbers_that_their_type_does_not_hold_are_refused(number: float, tmp_path: Path) -> None:
+    # What no entry computes reads a known number that has become too large for float16.
+    nodes = [
+        node("Cast", ["big"], ["half"], to=TensorProto.FLOAT16),
+        node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        node("Celu", ["half"], ["c"]),
+        node("Shrink", ["half"], ["s"]),
+        node("Add", ["h", "s"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "big", [value("x", FLOAT, [2])], [value("y", TensorProto.FLOAT16, [2])],
+        [numpy_helper.from_array(np.float64(number), "big")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(LoadError):
+        import_onnx(saved(model, tmp_path))
