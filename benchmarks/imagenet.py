@@ -128,7 +128,7 @@ def small_networks(
         if options.plans:
             options.plans.mkdir(parents=True, exist_ok=True)
             plan_file(options, budget).write_text(decided[Decision].plan.to_json(), "utf-8")
-        print("\n".join(decided[Decision].notes))
+        print("\n".join((*decided[Decision].notes, decided[Decision].origin)))
         with phases.timed("cut and refit"):
             small = job.cut(decided).program
         yield budget, small, dict(phases.seconds)

@@ -35,6 +35,9 @@ CLOSE = 0.03
 ROUNDS = 60
 """Runs of each network, in turn."""
 
+LEAST_SHARE = 1e-9
+"""A share of the FLOPs that no network has."""
+
 LEAST = 0.1
 """Smallest share of the predicted saving that is believed, so that times stay positive and falling."""
 
@@ -45,8 +48,9 @@ class TuneLatency(AnalysisPass):
 
     A table adds up kernels that were timed alone. What a run takes besides, for each call and for moving data
     between threads, depends little on widths, so that plans near each other are off alike. The plans are
-    made from the scores at hand. Where the table says that no plan meets the budget, the fastest network
-    is measured first, as small kernels are what it overrates most.
+    made from the scores at hand. Where the table says that no plan meets the budget, the smallest network
+    is measured first, as small kernels are what it overrates most. A correction by which the budget can no longer be met isn't
+    used: there kernels in a row take other times than alone, and what the final network takes is measured anyway.
 
     Given: an analysis, scores, a table of this machine. Result: the table, corrected until the ratio to the dense
     network is predicted to 3 %, or three times.
@@ -68,27 +72,43 @@ class TuneLatency(AnalysisPass):
         Raises:
             ExportError: if a network can't be exported.
         """
-        table, watch = state[LatencyTable], Stopwatch(state, self.profile)
+        watch = Stopwatch(state, self.profile)
+        table = before = self._reaching(state, watch)
         for _ in range(ATTEMPTS):
-            decision = self._nearest(replace(state.knowing(table), progress=None))
+            decision = self._planned(state.knowing(table))
             if decision is None or predicted(decision) >= 1:
                 break
             better = corrected(table, decision, watch.ratio(decision))
             if better is table:
-                break
-            table = better
-        return table
+                return table
+            before, table = table, better
+        return table if self._planned(state.knowing(table)) else before
 
-    def _nearest(self, state: State) -> Decision | None:
-        """Plan for the budgets; where that of latency can't be met even alone, for the least that the table knows."""
+    def _planned(self, state: State) -> Decision | None:
+        """Plan for the budgets; none if they can't be met."""
         with suppress(InfeasibleBudgetError):
-            return self.allocate.run(state)
+            return self.allocate.run(replace(state, progress=None))
+        return None
+
+    def _reaching(self, state: State, watch: Stopwatch) -> LatencyTable:
+        """Correct the table by the smallest network, if by the table the budget of latency can't be met even alone."""
+        table = state[LatencyTable]
         (asked,) = (budget for budget in self.allocate.budgets if budget.cost == "latency")
+        alone = replace(self, allocate=replace(self.allocate, budget=asked))
+        if self._planned(state) or alone._planned(state):
+            return table
+        smallest = self._smallest(replace(state, progress=None))
+        return table if smallest is None else corrected(table, smallest, watch.ratio(smallest))
+
+    def _smallest(self, state: State) -> Decision | None:
+        """Plan for the smallest network, with its latency; none if no smaller one is predicted to be faster."""
         try:
-            replace(self.allocate, budget=asked).run(state)
+            replace(self.allocate, budget=Budget("macs", LEAST_SHARE)).run(state)
         except InfeasibleBudgetError as error:
-            if error.smallest > 1:  # microseconds; less would be read as a share
-                return replace(self.allocate, budget=Budget("latency", error.smallest)).run(state)
+            fewest = Budget("macs", error.smallest)
+            with suppress(InfeasibleBudgetError):
+                both = (fewest, Budget("latency", 1.0))
+                return replace(self.allocate, budget=both).run(state)
         return None
 
 
