@@ -1,4 +1,4 @@
-"""The pass that makes several plans, repairs each, and keeps the one whose outputs are nearest to the dense ones."""
+"""The pass that makes several plans, repairs each, and keeps the one with the least output error."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ class Choose(AnalysisPass):
     """Make a plan from every variant of the distortion curves, repair each, and keep the best.
 
     The distortions of single groups don't quite add up. The error of the repaired network's
-    output on held-out data counts them together, and it needs no labels. Scores of classes are judged by their divergence as
-    well (``Repaired.judged``). Plans are compared after a
+    output on held-out data counts them together, and it needs no labels. Plans are compared after a
     repair on few samples; the best is repaired on all that are fitted. Plans that the best curves so far
     call far worse aren't repaired.
 
@@ -132,10 +131,8 @@ class _TriedPlans:
         self._fitted = self._observations.some_fitted(SAMPLES)
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
-        self._divergences: dict[str, float | None] = {}
         self._best: tuple[Decision, Repaired] | None = None
         self._lead: Curves = {}
-        self._name = ""
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
         """Make a plan from distortion curves."""
@@ -151,10 +148,10 @@ class _TriedPlans:
         stage = f"choose {name}".rstrip()
         quick = self._fitted is not None
         repaired = repair(self._observations, cut, fitted=self._fitted, quick=quick, stage=stage)
-        if self._best is None or repaired.judged < self._best[1].judged:
-            self._best, self._lead, self._name = (decision, repaired), curves, name
+        if self._best is None or repaired.error < self.lowest_error():
+            self._best, self._lead = (decision, repaired), curves
         self._plans.append(decision.plan)
-        self._errors[name], self._divergences[name] = repaired.error, repaired.scale.divergence
+        self._errors[name] = repaired.error
         return True
 
     def _is_hopeless(self, plan: Plan) -> bool:
@@ -172,22 +169,17 @@ class _TriedPlans:
         return min(self._errors.values())
 
     def best(self) -> tuple[Decision, Repaired]:
-        """Return the best plan, its repaired weights, and a note on all plans."""
+        """Return the plan with the lowest error, its repaired weights, and a note on all plans."""
         assert self._best is not None, "nothing was tried"
         decision, repaired = self._best
+        name = min(self._errors, key=self._errors.__getitem__)
         if self._fitted is not None:
             cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
             again = repair(self._observations, cut, stage="choose best")
-            repaired = min(repaired, again, key=lambda each: each.judged)
-        scored = repaired.scale.divergence is not None
-        what = "output error and divergence" if scored else "output error"
-        listed = ", ".join(
-            f"{name} {error:.4f}"
-            + (f" and {apart:.4f}" if (apart := self._divergences[name]) is not None else "")
-            for name, error in self._errors.items()
-        )
-        note = f"curves: {self._name}, by the repaired network's {what} ({listed})"
-        return replace(decision, origin=note if self._name else ""), repaired
+            repaired = min(repaired, again, key=lambda each: each.error)
+        listed = ", ".join(f"{each} {error:.4f}" for each, error in self._errors.items())
+        note = f"curves: {name}, by the repaired network's output error ({listed})"
+        return replace(decision, origin=note if name else ""), repaired
 
     def corrected(self, variants: Mapping[str, Curves]) -> Curves | None:
         """Return the variant that explains the errors best, corrected by them; ``None`` if none can be."""

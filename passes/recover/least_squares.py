@@ -9,7 +9,6 @@ Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -36,7 +35,6 @@ from graphprune.pipeline import RunFact
 
 from .constants import refit_constant
 from .normal_equations import Rows, apply_weight
-from .output_scale import OutputScale, output_scale
 from .ridge import Fit, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
@@ -58,23 +56,12 @@ class Repaired(RunFact):
         error: relative squared error of the outputs on the held-out batches.
         fits: the fit of each layer, in graph order.
         cut: the cut whose network it is.
-        scale: what class scores are best multiplied with, and their divergence with it.
     """
 
     tensors: Mapping[str, Tensor]
     error: float
     fits: tuple[tuple[Layer, Fit], ...]
     cut: Cut = field(repr=False)
-    scale: OutputScale = field(default_factory=OutputScale)
-
-    @property
-    def judged(self) -> float:
-        """What plans are compared by: the error; of class scores, the geometric mean of error and divergence.
-
-        The squared error of scores counts all classes alike, the divergence only likely ones, from few samples.
-        """
-        divergence = self.scale.divergence
-        return self.error if divergence is None else math.sqrt(self.error * divergence)
 
     def is_of(self, cut: Cut) -> bool:
         """Whether a cut keeps the same channels as the one that was repaired."""
@@ -133,8 +120,7 @@ def repair(
                 fits.append((layer, problem.solve(known[layer] if like else None, quick=quick)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
-    scale = output_scale(observations, cut, outputs)
-    return Repaired(run.tensors, observations.error(outputs), tuple(fits), cut, scale)
+    return Repaired(run.tensors, observations.error(outputs), tuple(fits), cut)
 
 
 @dataclass(frozen=True)

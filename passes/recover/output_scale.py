@@ -8,8 +8,6 @@ the order of the scores nor an angle between outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -20,7 +18,7 @@ from graphprune.ir.private_torch import pytree
 from graphprune.passes.observe import Layer, Observations, StagedRun, StoredTensors
 from graphprune.passes.observe.distributed import sum_over_processes
 
-__all__ = ["OutputScale", "output_scale", "scaled_outputs"]
+__all__ = ["output_scale", "scaled_outputs"]
 
 FACTORS = tuple(1.02**k for k in range(-20, 21))
 """Factors that are tried: from two thirds to one and a half, 2 % apart."""
@@ -29,46 +27,29 @@ WORSE = 1.05
 """Most by which a factor may raise the squared error of the outputs, should they be no scores."""
 
 
-@dataclass(frozen=True)
-class OutputScale:
-    """The factor of class scores, and how far the classes' probabilities are from the dense ones with it.
-
-    Attributes:
-        factor: 1 where the outputs aren't scores of classes.
-        divergence: KL(dense, small), the mean over the samples. Unit: nats. ``None`` where the outputs aren't scores.
-    """
-
-    factor: float = 1.0
-    divergence: float | None = None
-
-
-def output_scale(
-    observations: Observations, cut: Cut, outputs: Mapping[int, list[Any]]
-) -> OutputScale:
+def output_scale(observations: Observations, cut: Cut, tensors: Mapping[str, Tensor]) -> float:
     """Find the factor for which the classes' probabilities diverge least from the dense ones.
 
     Args:
         observations: measurements of the dense network.
         cut: which channels are removed.
-        outputs: held-out batch -> outputs of the cut network, whose weights weren't fitted on them.
+        tensors: weights of the cut network, which weren't fitted on the held-out batches.
 
     Returns:
-        No factor where the outputs aren't one row of scores for each sample, or no one layer makes them.
+        1 where the outputs aren't one row of scores for each sample, or no one layer makes them.
     """
     if _last_layer(observations, cut) is None:
-        return OutputScale()
-    sums, samples = torch.zeros(2, len(FACTORS), dtype=torch.float64), torch.zeros(1)
-    for number in observations.held_out:
-        (got,), (want,) = outputs[number], observations.record.outputs[number]
+        return 1.0
+    numbers = observations.held_out
+    run = StagedRun(cut.module, [observations.batches[b] for b in numbers], tensors)
+    sums = torch.zeros(2, len(FACTORS), dtype=torch.float64)
+    for number, outputs in zip(numbers, run.outputs(), strict=True):
+        (got,), (want,) = outputs, observations.record.outputs[number]
         sums += _compared(got.double(), want.double()).cpu()
-        samples += len(want)
     divergence, error = sum_over_processes(sums)
-    divergence = divergence / sum_over_processes(samples)
-    allowed = (error <= WORSE * error[FACTORS.index(1.0)]) & divergence.isfinite()
-    if not allowed.any():
-        return OutputScale()
-    best = int(torch.where(allowed, divergence, torch.inf).argmin())
-    return OutputScale(FACTORS[best], float(divergence[best]))
+    allowed = error <= WORSE * error[FACTORS.index(1.0)]
+    best = torch.where(allowed & divergence.isfinite(), divergence, torch.inf).argmin()
+    return FACTORS[int(best)] if bool(allowed[best]) else 1.0
 
 
 def scaled_outputs(

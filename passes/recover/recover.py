@@ -18,7 +18,7 @@ from graphprune.pipeline import RunFact, State, TransformPass
 
 from .batchnorm import reestimate
 from .least_squares import Repaired, repair
-from .output_scale import scaled_outputs
+from .output_scale import output_scale, scaled_outputs
 
 __all__ = ["LayerFit", "Recover", "Recovered", "with_tensors"]
 
@@ -102,7 +102,7 @@ class Recover(TransformPass):
         tensors, scale = after.tensors, 1.0
         if again:
             tensors = repair(observations, cut, like=after).tensors
-            scale = after.scale.factor
+            scale = output_scale(observations, cut, after.tensors)
         if scale != 1:
             tensors = scaled_outputs(observations, cut, tensors, scale)
         fits = tuple(

@@ -21,7 +21,6 @@ from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Choose, Decision, Scores, choose
 from graphprune.passes.observe import Observations
 from graphprune.passes.recover import Repaired
-from graphprune.passes.recover.output_scale import OutputScale
 from graphprune.passes.solver import JointlyInfeasible
 from graphprune.passes.solver.baselines import GlobalThreshold
 from tests.analysis.test_removable import Bottlenecks
@@ -223,28 +222,3 @@ def test_corrections_end_when_two_in_a_row_are_no_better(monkeypatch: pytest.Mon
     monkeypatch.setattr(choose, "LEAST_SHARE", -9.0)
     note = world.decide().origin
     assert note.count("corrected") <= choose.PATIENCE
-
-
-@pytest.mark.parametrize(("divergence", "best"), [(1.0, "second"), (2.0, "first"), (None, "first")])
-def test_scores_of_classes_are_judged_by_divergence_too(
-    divergence: float | None, best: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, tried = World(monkeypatch, *OFF), iter([(0.50, 1.5), (0.52, divergence)])
-    first = world.scores.curves
-    steep = {name: (10.0 + number) * curve**2 for number, (name, curve) in enumerate(first.items())}
-    world.state = world.state.knowing(
-        replace(world.scores, variants={"first": first, "second": steep})
-    )
-
-    def repair(_: object, cut: Cut, **more: Any) -> Repaired:
-        error, apart = next(tried, (9.0, 9.0))
-        known = None if divergence is None else apart
-        return Repaired({}, error, (), cut, OutputScale(divergence=known))
-
-    monkeypatch.setattr(choose, "repair", repair)
-    monkeypatch.setattr(choose, "HOPELESS", 99.0)
-    origin = world.decide().origin
-    assert origin.startswith(f"curves: {best}, by the repaired network's output error")
-    assert (" and divergence (first 0.5000 and 1.5000, second" in origin) == (
-        divergence is not None
-    )

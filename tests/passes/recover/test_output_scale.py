@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,12 +13,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations, StagedRun
-from graphprune.passes.recover.output_scale import (
-    WORSE,
-    OutputScale,
-    output_scale,
-    scaled_outputs,
-)
+from graphprune.passes.recover.output_scale import WORSE, output_scale, scaled_outputs
 
 
 class Head(nn.Module):
@@ -37,12 +32,6 @@ def found(net: nn.Module, *size: int) -> tuple[Observations, Cut]:
     return observations, Cut.keeping(observations.analysis, {})
 
 
-def scale(observations: Observations, cut: Cut, tensors: Mapping[str, torch.Tensor]) -> OutputScale:
-    numbers = observations.held_out
-    run = StagedRun(cut.module, [observations.batches[b] for b in numbers], tensors)
-    return output_scale(observations, cut, dict(zip(numbers, run.outputs(), strict=True)))
-
-
 def classifier(*, bias: bool = True) -> nn.Module:
     head = nn.Linear(12, 5, bias=bias)
     with torch.no_grad():
@@ -56,7 +45,7 @@ def test_scores_that_were_drawn_to_their_mean_get_their_size_back(bias: bool, lo
     torch.manual_seed(0)
     observations, cut = found(classifier(bias=bias), 6)
     drawn = scaled_outputs(observations, cut, StagedRun(cut.module, []).tensors, lost)
-    factor = scale(observations, cut, drawn).factor
+    factor = output_scale(observations, cut, drawn)
     assert factor == pytest.approx(1 / lost, rel=0.011)
     again = scaled_outputs(observations, cut, drawn, factor)
     (place,) = (observations.held_out[0],)
@@ -101,7 +90,7 @@ def test_what_is_no_row_of_scores_of_one_layer_is_left_alone(
 ) -> None:
     torch.manual_seed(0)
     observations, cut = found(net(), *size)
-    assert scale(observations, cut, StagedRun(cut.module, []).tensors) == OutputScale()
+    assert output_scale(observations, cut, StagedRun(cut.module, []).tensors) == 1.0
 
 
 @pytest.mark.parametrize("columns", [1, 2])
@@ -109,7 +98,7 @@ def test_one_column_has_no_scale(columns: int) -> None:
     torch.manual_seed(0)
     observations, cut = found(Head(nn.Linear(12, columns)), 6)
     drawn = dict(StagedRun(cut.module, []).tensors) | {"head.weight": torch.randn(columns, 12)}
-    assert (scale(observations, cut, drawn) == OutputScale()) == (columns == 1)
+    assert (output_scale(observations, cut, drawn) == 1.0) == (columns == 1)
 
 
 def test_the_squared_error_hardly_rises() -> None:
@@ -120,7 +109,7 @@ def test_the_squared_error_hardly_rises() -> None:
         name: value + 0.2 * value.std() * torch.randn_like(value)
         for name, value in StagedRun(cut.module, []).tensors.items()
     }
-    factor = scale(observations, cut, noisy).factor
+    factor = output_scale(observations, cut, noisy)
     errors = [
         float(
             sum(
@@ -139,25 +128,3 @@ def test_the_squared_error_hardly_rises() -> None:
         for each in (1.0, factor)
     ]
     assert errors[1] <= WORSE * errors[0]
-
-
-def test_the_divergence_is_that_of_the_probabilities() -> None:
-    torch.manual_seed(0)
-    observations, cut = found(classifier(), 6)
-    drawn = scaled_outputs(observations, cut, StagedRun(cut.module, []).tensors, 0.5)
-    known = scale(observations, cut, drawn)
-    want = torch.cat([observations.record.outputs[b][0] for b in observations.held_out]).double()
-    small = (0.5 * known.factor * want).log_softmax(1)
-    expected = torch.nn.functional.kl_div(
-        small, want.log_softmax(1), reduction="batchmean", log_target=True
-    )
-    assert known.divergence == pytest.approx(float(expected), rel=1e-3)
-
-
-def test_outputs_that_arent_finite_have_no_scale() -> None:
-    torch.manual_seed(0)
-    observations, cut = found(classifier(), 6)
-    broken = dict(StagedRun(cut.module, []).tensors) | {
-        "head.weight": torch.full((5, 12), torch.nan)
-    }
-    assert scale(observations, cut, broken) == OutputScale()
