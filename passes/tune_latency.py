@@ -73,42 +73,37 @@ class TuneLatency(AnalysisPass):
             ExportError: if a network can't be exported.
         """
         watch = Stopwatch(state, self.profile)
-        table = before = self._reaching(state, watch)
+        table = before = state[LatencyTable]
+        decision = _planned(self.allocate, state)
+        if decision is None:
+            table = before = self._reaching(state, watch)
+            decision = _planned(self.allocate, state.knowing(table))
         for _ in range(ATTEMPTS):
-            decision = self._planned(state.knowing(table))
             if decision is None or predicted(decision) >= 1:
                 break
             better = corrected(table, decision, watch.ratio(decision))
             if better is table:
-                return table
+                break
             before, table = table, better
-        return table if self._planned(state.knowing(table)) else before
-
-    def _planned(self, state: State) -> Decision | None:
-        """Plan for the budgets; none if they can't be met."""
-        with suppress(InfeasibleBudgetError):
-            return self.allocate.run(replace(state, progress=None))
-        return None
+            decision = _planned(self.allocate, state.knowing(table))
+        return before if decision is None else table
 
     def _reaching(self, state: State, watch: Stopwatch) -> LatencyTable:
         """Correct the table by the smallest network, if by the table the budget of latency can't be met even alone."""
         table = state[LatencyTable]
         (asked,) = (budget for budget in self.allocate.budgets if budget.cost == "latency")
-        alone = replace(self, allocate=replace(self.allocate, budget=asked))
-        if self._planned(state) or alone._planned(state):
+        if _planned(replace(self.allocate, budget=asked), state):
             return table
-        smallest = self._smallest(replace(state, progress=None))
+        smallest = self._smallest(state)
         return table if smallest is None else corrected(table, smallest, watch.ratio(smallest))
 
     def _smallest(self, state: State) -> Decision | None:
         """Plan for the smallest network, with its latency; none if no smaller one is predicted to be faster."""
         try:
-            replace(self.allocate, budget=Budget("macs", LEAST_SHARE)).run(state)
+            replace(self.allocate, budget=Budget("macs", LEAST_SHARE)).run(_quiet(state))
         except InfeasibleBudgetError as error:
             fewest = Budget("macs", error.smallest)
-            with suppress(InfeasibleBudgetError):
-                both = (fewest, Budget("latency", 1.0))
-                return replace(self.allocate, budget=both).run(state)
+            return _planned(replace(self.allocate, budget=(fewest, Budget("latency", 1.0))), state)
         return None
 
 
@@ -147,10 +142,8 @@ class SettleLatency(AnalysisPass):
             if better is table:
                 break
             table = better
-            known = replace(state.knowing(scores, table), progress=None)
-            try:
-                again = self.allocate.run(known)
-            except InfeasibleBudgetError:  # measured, it is out of reach; the note says how far
+            again = _planned(self.allocate, state.knowing(scores, table))
+            if again is None:  # measured, it is out of reach; the note says how far
                 break
             decision = replace(again, origin=decision.origin)
             measured = watch.ratio(decision)
@@ -222,3 +215,15 @@ def _time(decision: Decision) -> BudgetStatus:
     """Return the times of the dense network and of a plan, by the table, in microseconds."""
     (found,) = (each for each in decision.budgets if each.cost == "latency")
     return found
+
+
+def _planned(allocate: Allocate, state: State) -> Decision | None:
+    """Plan for the budgets; none if they can't be met."""
+    with suppress(InfeasibleBudgetError):
+        return allocate.run(_quiet(state))
+    return None
+
+
+def _quiet(state: State) -> State:
+    """Copy a state that tells nothing of its progress: a plan is a part of the stage that asks for it."""
+    return replace(state, progress=None)

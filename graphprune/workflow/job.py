@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
-from graphprune.data import Source, calibrate, open_source, prepared
+from graphprune.data import Source, calibrate, prepared
 from graphprune.data.calibration import Calibration
 from graphprune.data.labelled import Labelled, read_labelled
 from graphprune.errors import InfeasibleBudgetError, OptionError
@@ -110,7 +109,8 @@ class Job:
             state = with_outputs(state, options.outputs)
         says = brought_by(model)
         if options.train is not None:
-            state = _with_labelled(state, prepared(options.train, says))
+            state.tell("data")
+            state = state.knowing(read_labelled(state.program, prepared(options.train, says)))
             if calibration is None:
                 calibration = state[Labelled].inputs(samples)
         if calibration is not None:
@@ -268,13 +268,6 @@ def traced(
     if has_values(model):
         state = state.knowing(verify_traced(model, program))
     return replace(state, seconds={"trace": time.perf_counter() - start})
-
-
-def _with_labelled(state: State, data: Source | str | Path) -> State:
-    """Read the labelled inputs to train on."""
-    state.tell("data")
-    source = data if isinstance(data, Source) else open_source(data)
-    return state.knowing(read_labelled(state.program, source))
 
 
 def _with_data(state: State, data: Data, samples: int) -> State:
