@@ -1,5 +1,6 @@
 """Allocation: how many channels does each group keep, so that all budgets are met?
 
-``allocate`` is the pass, ``costs`` what a budget can bound, ``width_limits`` the widths that are allowed;
+``allocate`` is the pass, ``costs`` what a budget can bound, ``width_limits`` the widths that are allowed, ``width_problem`` the question to the
+solver, ``infeasible`` the errors where it has no answer;
 ``given_plan`` takes a plan from a file instead. The optimisation is in ``graphprune.passes.solver``.
 """

@@ -12,51 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.frozen import frozen, reason_of
 from graphprune.analysis.groups import Group
 from graphprune.data.calibration import Calibration
 from graphprune.errors import InfeasibleBudgetError, OptionError
-from graphprune.ir.nodes import source_line
-from graphprune.passes.decision import ROUNDING, BudgetStatus, Decision, make_plan
+from graphprune.passes.decision import BudgetStatus, Decision, make_plan
 from graphprune.passes.latency import Latency, branch_workload, workload
 from graphprune.passes.lossless.redundant import Redundant, capped
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import (
     ALLOCATORS,
-    Allocation,
     Allocator,
     EqualWidths,
     ErdosRenyiKernel,
-    JointlyInfeasible,
     PQIndex,
-    Problem,
-    allocate,
-    approach,
 )
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
-from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.config_fields import ConfigFields
 
 from .branches import gone_whole, whole_branches, with_branches
-from .costs import Cost, cost_left, cost_of
+from .costs import cost_left, cost_of
 from .rounding import Rounding, fastest
+from .silent_scores import silent_scores
 from .width_limits import Limits
+from .width_problem import SLACK, WidthProblem
 
 if TYPE_CHECKING:
-    from graphprune.passes.solver.problem import Levels
+    pass
 
 __all__ = ["Allocate"]
-
-
-SLACK = 0.005
-"""Share of the dense cost that a plan may leave unused of its budget, if using it costs more than ``PRICE``."""
-
-PRICE = 1.05
-"""Factor by which the distortion may rise when a plan is moved up to its budget. Where single channels cost
-much, the plans that fill the budget may be far worse than the best one below it."""
 
 
 MOST = 7 / 8
@@ -197,7 +183,9 @@ class Allocate(AnalysisPass):
             BudgetStatus(b.cost, b.amount, d, b.absolute(d), 0.0)
             for b, d in zip(self.budgets, dense, strict=True)
         ]
-        allocation = self._allocated(analysis, scores, costs, widths, levels, asked, equal)
+        problem = WidthProblem(analysis, costs, asked, widths, levels, equal, self.limits)
+        firsts = [analysis.groups[first] for first in equal.firsts]
+        allocation = problem.solved(self._allocator(firsts, analysis, scores))
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         gone = whole_branches(analysis, chosen)
         chosen = [0 if number in gone else width for number, width in enumerate(chosen)]
@@ -219,68 +207,8 @@ class Allocate(AnalysisPass):
         cuts = any(n < w[-1] for n, w in zip(chosen, widths, strict=True))
         notes = (note,) if unused > 0 and len(met) == 1 and cuts else ()
         notes += gone_whole(analysis, gone)
-        notes += _silent(analysis, scores, plan, allocation, found)
+        notes += silent_scores(scores, plan, allocation, found)
         return Decision(plan, allocation, met, notes, curves=curves)
-
-    def _allocated(
-        self,
-        analysis: Analysis,
-        scores: Scores,
-        costs: Sequence[Cost],
-        widths: Sequence[NDArray[np.int64]],
-        curves: Sequence[NDArray[np.float64]],
-        asked: Sequence[BudgetStatus],
-        equal: EqualWidths,
-    ) -> Allocation:
-        """Choose one level per group within all budgets."""
-        allocator = self._allocator(
-            [analysis.groups[first] for first in equal.firsts], analysis, scores
-        )
-        parts = [
-            (number, factors)
-            for number, cost in enumerate(costs)
-            for factors in cost.factors(widths, equal)
-        ]
-        problems = [
-            equal.merged(
-                Problem(
-                    tuple(widths),
-                    tuple(np.asarray(c, dtype=np.float64) for c in curves),
-                    factors,
-                    _rounded(asked[number]),
-                )
-            )
-            for number, factors in parts
-        ]
-        self._check_each(analysis, asked, parts, problems)
-        exact = all(cost.is_exact(widths) for cost in costs)
-        try:
-            if len(problems) == 1 and exact:
-                found = allocator(problems[0])
-                fills = asked[0].cost in ("macs", "params")
-                return equal.whole(_filled(problems[0], found, asked[0].dense) if fills else found)
-
-            def ratios(levels: Levels) -> NDArray[np.float64]:
-                chosen = [int(w[i]) for w, i in zip(widths, equal.spread(levels), strict=True)]
-                reached = [cost.at(chosen) / a.bound for cost, a in zip(costs, asked, strict=True)]
-                return np.array([reached[number] for number, _ in parts])
-
-            return equal.whole(allocate(problems, allocator, None if exact else ratios))
-        except JointlyInfeasible as error:
-            raise self._jointly(asked, [n for n, _ in parts], error.ratios) from error
-
-    def _check_each(
-        self,
-        analysis: Analysis,
-        asked: Sequence[BudgetStatus],
-        parts: Sequence[tuple[int, object]],
-        problems: Sequence[Problem],
-    ) -> None:
-        """Refuse a budget that no choice of widths meets, even alone."""
-        for (number, _), problem in zip(parts, problems, strict=True):
-            smallest = problem.smallest_cost()
-            if smallest > problem.budget:
-                raise self._infeasible(analysis, asked[number], smallest)
 
     def _widths(
         self,
@@ -311,81 +239,6 @@ class Allocate(AnalysisPass):
             scale = tuple(_erk_density(analysis, group) for group in groups)
             return ErdosRenyiKernel(erk_scale=scale)
         return ALLOCATORS[self.method]()
-
-    def _infeasible(
-        self, analysis: Analysis, asked: BudgetStatus, smallest: float
-    ) -> InfeasibleBudgetError:
-        reasons = "; ".join(
-            f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
-            f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
-            for f in frozen(analysis)[:5]
-        )
-        if not reasons:  # what costs lies within calls, where no channels are seen
-            costly = [node for node, facts in analysis.facts.items() if facts.macs]
-            named = (f"{reason_of(analysis, n)} ({source_line(n)})" for n in costly[:5])
-            reasons = "; ".join(named)
-        return InfeasibleBudgetError(
-            f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
-            f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
-            smallest=smallest,
-            hint=f"{self.limits.hint()}frozen: {reasons or 'nothing'}",
-            options=tuple(self.limits.relaxable),
-        )
-
-    def _jointly(
-        self, asked: Sequence[BudgetStatus], numbers: Sequence[int], ratios: NDArray[np.float64]
-    ) -> InfeasibleBudgetError:
-        """Make the error for budgets that can be met one by one, but not together."""
-        worst = [
-            max(float(r) for n, r in zip(numbers, ratios, strict=True) if n == number)
-            for number in range(len(asked))
-        ]
-        near = ", ".join(
-            f"{a.cost} {r * a.bound:.6g} where {a.bound:.6g} was asked"
-            for a, r in zip(asked, worst, strict=True)
-        )
-        return InfeasibleBudgetError(
-            f"these budgets can't be met together; the nearest plan found has {near}",
-            smallest=max(worst),
-            hint=f"{self.limits.hint()}raise a budget",
-            options=tuple(self.limits.relaxable),
-        )
-
-
-def _silent(
-    analysis: Analysis,
-    scores: Scores,
-    plan: Plan,
-    allocation: Allocation,
-    found: Redundant | None,
-) -> tuple[str, ...]:
-    """What the criterion had nothing to say of, though channels are removed there that aren't redundant."""
-    free = {name: len(channels) for name, channels in found.channels.items()} if found else {}
-    cut = [g.id for g in plan.groups if len(g.keep) < g.width - free.get(g.id, 0)]
-    alike = [name for name in cut if np.ptp(scores.values[name]) == 0]
-    notes: list[str] = []
-    if alike:
-        names = f"{', '.join(alike[:3])}{', ...' if alike[3:] else ''}"
-        notes.append(f"all channels score alike, so which of them stay is arbitrary: {names}")
-    if cut and allocation.distortion == 0:
-        notes.append(
-            "the cut has a distortion of 0: the removed channels are dead, or the criterion saw "
-            "nothing of them"
-        )
-    return tuple(notes)
-
-
-def _rounded(asked: BudgetStatus) -> float:
-    """Return the bound, with room for rounding where costs are sums of times; others are whole numbers."""
-    return asked.bound * (ROUNDING if asked.cost == "latency" else 1)
-
-
-def _filled(problem: Problem, found: Allocation, dense: float) -> Allocation:
-    """Move an allocation up to the budget, if that raises the distortion little."""
-    levels = approach(problem, found.levels, min(problem.budget, dense) - SLACK * dense)
-    if problem.distortion(levels) > PRICE * found.distortion:
-        return found
-    return Allocation.of(problem, levels, found.method, found.lower_bound)
 
 
 def _erk_density(analysis: Analysis, group: Group) -> float:
