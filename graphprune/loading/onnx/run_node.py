@@ -1,0 +1,130 @@
+"""Run one node of an ONNX graph by its entry of the table, or in onnxruntime where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from graphprune.errors import GraphpruneError, LoadError, first_line
+from graphprune.ir.private_torch import FakeTensorMode
+
+from .operators import OPERATORS, Body, Node, refuse, unsupported
+from .values import MAX_ELEMENTS, Value
+from .whole_nodes import WholeNodes
+
+__all__ = ["MAX_COUNT", "Values", "run_node"]
+
+MAX_COUNT = 1 << 20
+"""Largest whole number among the attributes of a node that is tried: sizes, groups, counts of results."""
+
+_BOUNDS = frozenset({"ends", "starts"})
+"""Attributes of Slice, whose numbers may lie beyond any size."""
+
+_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
+class Values(dict[str, "Value"]):
+    """Values by name, which note the names that are read.
+
+    Attributes:
+        used: the names that some node reads, or the graph gives.
+    """
+
+    def __init__(self, read: set[str], used: set[str]) -> None:
+        super().__init__()
+        self._read, self.used = read, used
+
+    def __getitem__(self, name: str) -> Value:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+
+def run_node(node: Node, values: Values, whole: WholeNodes) -> None:
+    """Compute what a node gives, and store it by name.
+
+    Args:
+        node: the node.
+        values: the values so far.
+        whole: the nodes that onnxruntime computes. While these are looked for, huge sizes are refused first.
+
+    Raises:
+        LoadError: if the node fails, or nothing can compute it.
+    """
+    if node.operator == "Constant":
+        return  # stored
+    if whole.on_trial:
+        _refuse_huge(node)
+        _check_sizes(node, values, whole)
+    elif node in whole:
+        values.update(whole.call(node, values))
+        return
+    try:
+        results = _computed(node, values, whole)
+    except GraphpruneError as refusal:
+        if not whole.on_trial:
+            raise
+        values.update(whole.try_(node, values, refusal))
+        return
+    pairs = zip(node.outputs, results, strict=False)
+    values.update((name, result) for name, result in pairs if name)
+
+
+def _computed(node: Node, values: Values, whole: WholeNodes) -> tuple[Value, ...]:
+    """Compute a node by its entry of the table."""
+    if (entry := OPERATORS.get(node.operator)) is None:
+        raise unsupported({node.operator: node.name})
+    try:
+        inputs = [values[name] if name else None for name in node.inputs]
+        runner = [lambda body, given: _run_body(body, given, values, whole)] if entry.bodies else []
+        found = entry.compute(node, *runner, *inputs)
+    except GraphpruneError:
+        raise
+    except _ERRORS as error:
+        raise LoadError(f"{node} fails: {first_line(error)}") from error
+    results = found if isinstance(found, tuple) else (found,)
+    if not values.used.isdisjoint(node.outputs[len(results) :]):
+        raise refuse(node, f"a result beside the first {len(results)}")
+    return results
+
+
+def _refuse_huge(node: Node) -> None:
+    """Refuse a count or size that no node has, before anything that would believe it runs."""
+    stated = [value for name, value in node.attributes.items() if name not in _BOUNDS]
+    lists = [value if isinstance(value, list) else [value] for value in stated]
+    for number in (n for numbers in lists for n in numbers if isinstance(n, int)):
+        if abs(number) > MAX_COUNT:
+            raise LoadError(f"{node} states the number {number}")
+
+
+def _check_sizes(node: Node, values: Values, whole: WholeNodes) -> None:
+    """Find the sizes of what a node makes, before it is computed: a hostile file states huge ones."""
+    entry = OPERATORS.get(node.operator)
+    if entry is None or entry.bodies:
+        return
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            results = _computed(node, values, whole)
+    except GraphpruneError:
+        return
+    for result in results:
+        if isinstance(result, torch.Tensor) and result.numel() > MAX_ELEMENTS:
+            raise LoadError(f"a result of {node} has {result.numel():.3g} elements")
+
+
+def _run_body(
+    body: Body, inputs: Sequence[Value], values: Values, whole: WholeNodes
+) -> list[Value]:
+    values.update(zip(body.inputs, inputs, strict=True))
+    for node in body.nodes:
+        run_node(node, values, whole)
+    return [values[name] for name in body.outputs]
