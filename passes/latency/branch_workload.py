@@ -17,7 +17,8 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.removable import Branch
 from graphprune.axes.polynomial import Polynomial, total
 
-from .operators import KernelCall, OtherCall, Workload, workload
+from .kernel_calls import KernelCall, OtherCall, Workload
+from .operators import workload
 
 __all__ = ["branch_workload"]
 

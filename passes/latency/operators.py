@@ -6,10 +6,7 @@ The program is the dense one before BatchNorm folding; a BatchNorm that will fol
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +14,7 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.emptied import Emptied
-from graphprune.axes.polynomial import Polynomial, total
+from graphprune.axes.polynomial import Polynomial
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of, traits_of
 from graphprune.ops.norm import BATCH_NORM
@@ -25,8 +22,9 @@ from graphprune.plan.latency_table import Kernel
 
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution
+from .kernel_calls import KernelCall, OtherCall, Workload
 
-__all__ = ["KernelCall", "OtherCall", "Workload", "workload"]
+__all__ = ["workload"]
 
 aten = torch.ops.aten
 
@@ -35,68 +33,6 @@ POOLS: dict[Any, str] = {
     aten.max_pool2d.default: "MaxPool", aten.mean.dim: "mean",
 }  # fmt: skip
 """Pooling operator -> the kind of its kernel."""
-
-
-@dataclass(frozen=True)
-class KernelCall:
-    """One run of a kernel, with its widths as functions of the widths of the groups.
-
-    Attributes:
-        node: the call that others were fused into.
-        kernel: the kernel that runs.
-        widths: polynomials in the widths of the groups, one for each width of the kernel.
-        kept: groups of which each must keep a channel for it to run.
-        gone: groups of which one must be gone whole for it to run, if there are any.
-    """
-
-    node: fx.Node
-    kernel: Kernel
-    widths: tuple[Polynomial, ...]
-    kept: tuple[int, ...] = ()
-    gone: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class OtherCall:
-    """One run of an operator without a kernel.
-
-    Attributes:
-        node: the call.
-        bytes: bytes that it writes.
-        macs: its multiply-accumulates.
-    """
-
-    node: fx.Node
-    bytes: Polynomial
-    macs: Polynomial
-
-
-@dataclass(frozen=True)
-class Workload:
-    """All operators that run in a network, with and without a kernel that can be timed.
-
-    Attributes:
-        operators: operators with a kernel of their own.
-        rest: the other operators.
-    """
-
-    operators: tuple[KernelCall, ...]
-    rest: tuple[OtherCall, ...]
-
-    @cached_property
-    def bytes(self) -> Polynomial:
-        """Bytes written by the other operators, per run."""
-        return total(call.bytes for call in self.rest)
-
-    @cached_property
-    def macs(self) -> Polynomial:
-        """Multiply-accumulates of the other operators, per run."""
-        return total(call.macs for call in self.rest)
-
-    @property
-    def others(self) -> Mapping[str, int]:
-        """How often each operator without a kernel occurs, by name."""
-        return dict(Counter(str(call.node.target) for call in self.rest))
 
 
 def workload(analysis: Analysis, batch: int = 1, left: Emptied | None = None) -> Workload:

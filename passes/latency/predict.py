@@ -16,7 +16,7 @@ from graphprune.passes.solver import Factor
 from graphprune.passes.solver.cost_tables import fitting
 from graphprune.plan.latency_table import LatencyTable
 
-from .operators import KernelCall, Workload
+from .kernel_calls import KernelCall, Workload
 
 __all__ = ["Latency"]
 

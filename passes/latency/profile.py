@@ -19,8 +19,8 @@ from graphprune.plan.latency_table import (
     alignment,
 )
 
+from .kernel_calls import Workload
 from .measure import Measure
-from .operators import Workload
 from .predict import Latency
 
 __all__ = ["VISITS", "calibrated", "profile"]

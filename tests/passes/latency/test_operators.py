@@ -9,7 +9,7 @@ from torch import nn
 from graphprune.analysis.analyse import analyse
 from graphprune.ir.trace import trace
 from graphprune.passes.latency import workload
-from tests.passes.latency.helpers import Block, Concat, program
+from tests.passes.latency.helpers import Block, program
 
 
 class Scaled(nn.Module):
@@ -36,12 +36,6 @@ def test_what_runs_of_a_network() -> None:
         ("linear", (24, 10), ()),
     ]
     assert not work.others
-
-
-def test_operators_without_a_kernel_are_counted_by_what_they_write() -> None:
-    work = workload(analyse(program(Concat())))
-    assert work.others == {"aten.cat.default": 1}
-    assert work.bytes.at([16, 16]) == 4 * 32 * 64
 
 
 def test_the_batch_is_part_of_the_shapes() -> None:
