@@ -1,8 +1,8 @@
 """Edit an ONNX file as a cut asks: its nodes, names, opset and metadata stay.
 
 ``edit`` replaces stored tensors by those of the cut program, ``rewriters`` is the table of what
-changes in a node beside its weights, ``editor`` reads and replaces what nodes read. What can't be
-expressed raises ``EditError``; the caller then exports the program anew.
+changes in a node beside its weights, ``drop_branches`` takes out whole branches, ``editor`` reads and replaces
+what nodes read. What can't be expressed raises ``EditError``; the caller then exports the program anew.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from torch.export import ExportedProgram
 from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import new_call
 from graphprune.export.onnx_file import OnnxFile
-from graphprune.ir.nodes import source_line
 from graphprune.ir.program import state, unlift
 
+from .drop_branches import drop_branches, makes_tensors, position
 from .editor import EditError, Editor
 from .rewriters import REWRITERS, Change, dense_sizes
 
@@ -45,8 +45,6 @@ def edit(
     """
     import onnx
 
-    if cut.left.gone:
-        raise EditError("whole branches are gone, and with them nodes of the file")
     editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
     nodes = list(editor.graph.node)
     values = state(unlift(program))
@@ -59,6 +57,8 @@ def edit(
         _store_numbers(editor, nodes[number], changes, cut, stored)
         _scale(editor, nodes[number], changes)
         _bake(editor, nodes[number], changes, cut, values)
+    if cut.left.gone:
+        drop_branches(editor, nodes, cut, values)
     editor.drop_unread()
     _infer_shapes(editor.model)
     return editor.model
@@ -69,16 +69,11 @@ def _changes(cut: Cut) -> dict[int, list[Change]]:
     found: dict[int, list[Change]] = defaultdict(list)
     for node, facts in cut.analysis.facts.items():
         # Arithmetic on sizes needs no edit, and what isn't copied went into a baked tensor.
-        if _is_tensor(node) and node in cut.copies:
+        if makes_tensors(node) and node in cut.copies and cut.left.computed(node):
             new = new_call(node, facts, cut.kept)
             change = Change(node, new, dense_sizes(node), _sizes(node, cut))
-            found[int(source_line(node).rpartition(":")[2]) - 1].append(change)
+            found[position(node)].append(change)
     return found
-
-
-def _is_tensor(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, torch.Tensor | list | tuple)
 
 
 def _sizes(node: fx.Node, cut: Cut) -> tuple[int, ...]:

@@ -259,6 +259,11 @@ class Editor:
         self.graph.node.insert(position + 1, helper.make_node("Mul", [inner, factor_name], [name]))
         self._reads.update((inner, factor_name))
 
+    def leave_out(self, node: onnx.NodeProto, positions: Sequence[int]) -> None:
+        """Let a node read its inputs at some positions no more."""
+        self._reads.subtract(node.input[i] for i in positions)
+        node.input[:] = [name for i, name in enumerate(node.input) if i not in positions]
+
     def replace_by_tensor(self, node: onnx.NodeProto, tensor: torch.Tensor) -> None:
         """Store the only result of a node, which is computed no more."""
         from onnx import helper, numpy_helper
