@@ -42,7 +42,7 @@ class Benchmark:
 
     Attributes:
         provider: onnxruntime's execution provider.
-        rounds: how often each model ran.
+        rounds: how often each model was timed.
         onnxruntime: its version.
         timings: in the order of batch sizes, threads, models.
     """
@@ -68,7 +68,7 @@ def bench(
     dims: Mapping[str, int] | None = None,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Benchmark:
-    """Time ONNX models in turn: one run of each, then another of each, and so on.
+    """Time ONNX models in turn: each for 30 ms or one run, then each again, and so on.
 
     Args:
         models: files; ratios are to the first.
@@ -76,8 +76,8 @@ def bench(
         threads: that one operator may use; 0: as many as onnxruntime takes by itself. All models are timed at
             every pair of the two.
         provider: name of onnxruntime's execution provider.
-        rounds: runs of each model that count.
-        warmup: runs before that.
+        rounds: how often each model is timed (see ``Timed``).
+        warmup: the same before that, without counting.
         dims: sizes of other dynamic axes, by name.
         progress: called with what is being timed.
 
