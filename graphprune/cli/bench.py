@@ -30,10 +30,19 @@ def bench(
     threads: options.Threads = "0",
     provider: options.Provider = "CPU",
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=1, help="How often each model is timed, for 30 ms or one run.")
+        int,
+        typer.Option(
+            "--rounds",
+            metavar="N",
+            min=1,
+            help="How often each model is timed, for 30 ms or one run.",
+        ),
     ] = 50,
     warmup: Annotated[
-        int, typer.Option("--warmup", metavar="N", min=0, help="The same before that, without counting.")
+        int,
+        typer.Option(
+            "--warmup", metavar="N", min=0, help="The same before that, without counting."
+        ),
     ] = 5,
     dims: Annotated[
         list[str] | None,

@@ -8,7 +8,7 @@ call is left give back what they are given. Whether the code around them compute
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,10 +30,10 @@ class Gone(nn.Module):
     In the place of a convolution with a stride, say, it gives zeros of the size of its result, but for the channels.
     """
 
-    def __init__(self, layer: nn.Module | None = None) -> None:
-        """Stand for a layer, if it is one."""
+    def __init__(self, window: Window = ()) -> None:
+        """Stand for a part that changes sizes as a convolution with this window does, or not at all."""
         super().__init__()
-        self.window = _window(layer)
+        self.window = window
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
         """Return the first argument, or zeros of the size that the layer's result would have."""
@@ -47,7 +47,7 @@ class BranchConstant(nn.Module):
     """
 
     def __init__(
-        self, place: str, constant: torch.Tensor, channel: int, layer: nn.Module | None = None
+        self, place: str, constant: torch.Tensor, channel: int, window: Window = ()
     ) -> None:
         """Keep a constant.
 
@@ -55,7 +55,7 @@ class BranchConstant(nn.Module):
             place: path of the last layer within the part, ``""`` for the part itself.
             constant: of size 1 along all axes but that of channels.
             channel: that axis.
-            layer: what it stands for.
+            window: of the convolution that it stands for, if that changes sizes.
         """
         super().__init__()
         owner: nn.Module = self
@@ -66,7 +66,7 @@ class BranchConstant(nn.Module):
             owner.constant = constant
         else:
             own_buffers(owner)["constant"] = constant
-        self.place, self.channel, self.window = place, channel, _window(layer)
+        self.place, self.channel, self.window = place, channel, window
 
     def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """Expand the constant to the size of the input, but for the channels."""
@@ -90,7 +90,7 @@ def replace_gone(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor])
     """
     if not cut.left.gone:
         return
-    dead = set(_dead(cut, (path for path, _ in model.named_modules() if path)))
+    dead = _dead(cut, (path for path, _ in model.named_modules() if path))
     computed = cut.constant_values()
     for node, name in cut.constants.items():
         end = name.rpartition(".")[0]
@@ -103,22 +103,33 @@ def replace_gone(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor])
             value = nn.Parameter(value, constant.requires_grad)
         channel = cut.left.channel(node) % node.meta["val"].ndim
         inner = end[len(place) :].lstrip(".")
-        model.set_submodule(
-            place, BranchConstant(inner, value, channel, model.get_submodule(place))
-        )
-        dead -= {path for path in dead if path == place or path.startswith(f"{place}.")}
-    for path in sorted(dead):
+        window = _window(model.get_submodule(place), dead[place])
+        model.set_submodule(place, BranchConstant(inner, value, channel, window))
+        dead = {
+            path: calls
+            for path, calls in dead.items()
+            if path != place and not path.startswith(f"{place}.")
+        }
+    for path, calls in sorted(dead.items()):
         if not any(parent in dead for parent in _upwards(path)[:-1]):
-            model.set_submodule(path, Gone(model.get_submodule(path)))
+            model.set_submodule(path, Gone(_window(model.get_submodule(path), calls)))
 
 
-def _window(layer: nn.Module | None) -> Window:
-    """List kernel, stride, padding and dilation of a convolution that changes sizes, along each axis."""
+def _window(layer: nn.Module, calls: Sequence[fx.Node]) -> Window:
+    """List kernel, stride, padding and dilation along each axis of a convolution whose calls change sizes.
+
+    Whether they do is seen in the program, as some layers pad what they read by themselves.
+    """
     if not isinstance(layer, ConvNd) or layer.transposed or isinstance(layer.padding, str):
         return ()
-    window = tuple(zip(layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True))
-    same = all(s == 1 and 2 * p == d * (k - 1) for k, s, p, d in window)
-    return () if same else window
+    count = len(layer.kernel_size)
+    inside = set(calls)
+    read = [x for n in calls for x in n.all_input_nodes if x not in inside and x.op != "get_attr"]
+    left = [node for node in calls if not inside.issuperset(node.users)]
+    sizes = [tuple(node.meta["val"].shape)[-count:] for node in (*read[:1], *left[-1:])]
+    if len(sizes) == 2 and sizes[0] == sizes[1]:
+        return ()
+    return tuple(zip(layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True))
 
 
 def _sizes(x: torch.Tensor, window: Window) -> list[int]:
@@ -137,13 +148,15 @@ def _upwards(path: str) -> list[str]:
     return [".".join(parts[: count + 1]) for count in range(len(parts))]
 
 
-def _dead(cut: Cut, paths: Iterable[str]) -> Iterator[str]:
-    """List the modules of whose calls none is left."""
+def _dead(cut: Cut, paths: Iterable[str]) -> dict[str, list[fx.Node]]:
+    """Find the modules of whose calls none is left, and their calls."""
     calls: dict[str, list[fx.Node]] = {}
     for node in cut.analysis.nodes:
         if node.op == "call_function":
             for path in modules_of(node):
                 calls.setdefault(path, []).append(node)
-    for path in paths:
-        if (own := calls.get(path)) and not any(map(cut.left.computed, own)):
-            yield path
+    return {
+        path: own
+        for path in paths
+        if (own := calls.get(path)) and not any(map(cut.left.computed, own))
+    }

@@ -38,6 +38,32 @@ class InPlace(nn.Module):
         return self.head(y.mean((2, 3)))
 
 
+class Padded(nn.Conv2d):
+    """A convolution that pads what it reads by a module of its own, as ports of TensorFlow's networks do."""
+
+    def __init__(self, *args: int) -> None:
+        super().__init__(*args)
+        self.pad = nn.ZeroPad2d(self.kernel_size[0] // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.pad(x), self.weight, self.bias)
+
+
+class PadsItself(nn.Module):
+    """A residual block whose layers pad by themselves, with one activation for all calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU6()
+        self.stem = Padded(3, 6, 3)
+        self.inner, self.norm, self.outer = Padded(6, 5, 5), nn.BatchNorm2d(5), Padded(5, 6, 3)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(x))
+        return self.head((x + self.outer(self.act(self.norm(self.inner(x))))).mean((2, 3)))
+
+
 class Perceptron(nn.Module):
     """Functional calls between the layers of a branch, and dropout."""
 
@@ -81,6 +107,7 @@ NETS: list[tuple[Callable[[], nn.Module], Tensor, int]] = [
     (Bottlenecks, IMAGES, 0),
     (DepthwiseFirst, IMAGES, 0),
     (InPlace, IMAGES, 0),
+    (PadsItself, IMAGES, 0),
     (Perceptron, torch.randn(2, 5, 4), 0),
     (partial(cifar_resnet.build, option="B"), torch.randn(2, 3, 32, 32), 0),
     (partial(cifar_resnet.build, option="B"), torch.randn(2, 3, 32, 32), 3),
