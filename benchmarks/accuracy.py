@@ -415,18 +415,21 @@ def imagenet() -> list[str]:
         "",
         (
             "EfficientNet-Lite0 on 200 images of classes that no calibration image has; the standard error of an accuracy "
-            "is about 2.5 points. No training and no labels. `benchmarks/imagenet.py` measures this; the divergence is "
+            "is about 2.5 points. 400 calibration images, no training and no labels. `benchmarks/imagenet.py` and "
+            "`benchmarks/imagenet_peers.py` measure this; Torch-Pruning and onnxsim go by norms. The divergence is "
             "KL(dense, small) in nats, the error is relative to the variance of the dense outputs, and the time is CPU time."
         ),
         "",
-        "| FLOPs | calibration images | top-1, dense | top-1 | agreement | divergence | error | seconds | memory |",
+        "| FLOPs | method | top-1, dense | top-1 | agreement | divergence | error | seconds | memory |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in rows.values():
+    for name, row in sorted(rows.items(), key=lambda item: -item[1]["budget"]):
         shares = [f"{100 * row[key]:.1f}" for key in ("dense", "top1", "agreement")]
+        spent = [f"{sum(row['seconds'].values()):.0f}"] if "seconds" in row else [""]
+        spent += [f"{row['memory_mib']} MiB"] if "memory_mib" in row else [""]
         lines.append(
-            f"| {100 * row['budget']:g}% | {row['samples']} | {' | '.join(shares)} | {row['divergence']:.3f} | "
-            f"{row['error']:.3f} | {sum(row['seconds'].values()):.0f} | {row['memory_mib']} MiB |"
+            f"| {100 * row['budget']:g}% | {name.rsplit(' ', 2)[0]} | {' | '.join(shares)} | {row['divergence']:.3f} | "
+            f"{row['error']:.3f} | {' | '.join(spent)} |"
         )
     return [*lines, "", "## CIFAR-10", ""]
 
