@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source
+from graphprune.ir.run_on_device import on_cpu
 from graphprune.ir.trainable import trainable_graph
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import load as load_file
@@ -76,6 +77,7 @@ def compress(
     keep_config: bool = False,
     depth: bool | None = None,
     outputs: Sequence[str] = (),
+    device: str | torch.device | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
     progress: Progress | None = None,
@@ -134,6 +136,9 @@ def compress(
         outputs: keep only these outputs, by their keys or numbers in what the model returns (``aux.0``); what feeds
             the others alone goes first, and costs count from what is left (docs/depth.md). Alone, or with a
             budget.
+        device: where the network runs on data, to choose, refit and train: ``"cuda"``, ``"mps"``, ``"cpu"``, ``"auto"``;
+            by default where the model is. Everything else is done on the CPU, and the smaller model comes back
+            where the model is (docs/devices.md).
         strict_ops: refuse operators without a rule.
         allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
             doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
@@ -177,6 +182,7 @@ def compress(
             recover=recover,
         ),
         outputs=outputs,
+        device=device,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         lossless=lossless or (plan is not None and bool(plan.redundant)),
@@ -209,6 +215,7 @@ def decide(
     lossless: bool = False,
     any_width: bool = False,
     outputs: Sequence[str] = (),
+    device: str | torch.device | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Data | None = None,
     samples: int = 1024,
@@ -238,6 +245,7 @@ def decide(
         keep_class=allocator.keep_class,
         any_width=any_width,
         outputs=outputs,
+        device=device,
     )
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.decide(allocator)
@@ -266,7 +274,8 @@ def profile(
         LoadError, TraceError: as ``compress``.
         ExportError: if the model can't be exported to ONNX.
     """
-    state = traced(unwrap(model), example_inputs, example_kwargs, progress)
+    _, model, args, kwargs = on_cpu(unwrap(model), example_inputs, example_kwargs)
+    state = traced(model, args, kwargs, progress)
     passes = (Analyse(allow_inexact=allow_inexact), how or ProfileLatency())
     return Pipeline(passes).run(state)[LatencyTable]
 
@@ -344,7 +353,8 @@ def inspect(
     Raises:
         UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
     """
-    state = traced(unwrap(model), example_inputs, example_kwargs, progress)
+    _, model, args, kwargs = on_cpu(unwrap(model), example_inputs, example_kwargs)
+    state = traced(model, args, kwargs, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     return Pipeline((first,)).run(state)[Analysis]
 

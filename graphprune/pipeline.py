@@ -28,6 +28,7 @@ from torch.export import ExportedProgram
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.errors import InternalError, PassError
+from graphprune.ir.devices import full_float32
 from graphprune.ir.program import lift, unlift
 from graphprune.ops.fixed_random import fix_random_numbers
 
@@ -172,7 +173,8 @@ class Pipeline:
         for pass_ in self.passes:
             state.tell(pass_.name)
             start = time.perf_counter()
-            with _noting(pass_.name, done), fix_random_numbers(state.program.graph):
+            fixed = fix_random_numbers(state.program.graph)
+            with _noting(pass_.name, done), full_float32(), fixed:
                 after = _step(pass_, state)
             if _fingerprint(state.program) != print_:
                 raise PassError(f"pass {pass_.name} changed the program that it was given")

@@ -55,6 +55,7 @@ NOT_RUN = {
     "docs/bring-a-model.md": 1,
     "docs/bring-data.md": 1,
     "docs/depth.md": 2,
+    "docs/devices.md": 2,
     "docs/faults.md": 1,
     "docs/fuzzing.md": 1,
     "docs/index.md": 1,

@@ -73,6 +73,7 @@ def compress(
     keep_config: options.KeepConfig = None,
     depth: options.Depth = None,
     outputs: options.Outputs = None,
+    device: options.Device = "",
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write the weights as model.safetensors too.")
     ] = False,
@@ -154,6 +155,7 @@ def compress(
         onnx="" if no_onnx else "onnx",
         opset=str(opset or ""),
         fp16="fp16" * fp16,
+        device=device,
     )
     if not out and not dry_run:
         raise OutputError("no place to write to", hint="-o FOLDER, or --dry-run")
@@ -177,6 +179,7 @@ def compress(
         from graphprune import api
         from graphprune.workflow import budget_sweep, write
 
+        how["device"] = option_values.device(device)
         how["recover"] = recover or None
         how |= option_values.sources(
             data,
@@ -294,6 +297,7 @@ def _check_pairs(
     onnx: str,
     opset: str,
     fp16: str,
+    device: str,
 ) -> None:
     """Refuse options that mean nothing without another.
 
@@ -308,6 +312,7 @@ def _check_pairs(
         ("--train", train, "--finetune", finetune),
         ("--distil", distil, "--data", data),
         ("--recover", recover, "--data", data or train),
+        ("--device", device, "--data, --train or --val", data or train or val),
         ("--opset", opset, "the ONNX file", onnx),
         ("--fp16", fp16, "the ONNX file", onnx),
     ):

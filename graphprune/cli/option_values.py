@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from graphprune.errors import GraphpruneError, LoadError, OptionError, PlanError
 
 if TYPE_CHECKING:
+    import torch
+
     from graphprune.loading import Loaded
     from graphprune.loading.training_checkpoint import TrainingCheckpoint
     from graphprune.passes.allocate.rounding import Rounding
@@ -22,6 +24,7 @@ __all__ = [
     "ModelSource",
     "budgets",
     "callable_of",
+    "device",
     "latency_table",
     "numbers",
     "own_code",
@@ -311,6 +314,19 @@ def as_the_model_says(data: dict[str, Any], found: Loaded) -> dict[str, Any]:
 
     kinds = ("calibration", "val", "train")
     return {n: prepared(v, found.preparation) if n in kinds else v for n, v in data.items()}
+
+
+def device(text: str) -> torch.device | None:
+    """Find the device that is named, if one is.
+
+    Raises:
+        OptionError: if there is no such device here.
+    """
+    if not text:
+        return None
+    from graphprune.ir.devices import find_device
+
+    return find_device(text)
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from graphprune.errors import OptionError
+
 from . import option_values, options, output, render
 from .progress import working
 
@@ -54,6 +56,7 @@ def plan(
     keep_config: options.KeepConfig = None,
     depth: options.Depth = None,
     outputs: options.Outputs = None,
+    device: options.Device = "",
     force: options.Force = False,
     arch: options.Arch = "",
     inputs: options.Inputs = None,
@@ -88,6 +91,8 @@ def plan(
     alone = alone or (bool(outputs) and not any(asked.values()))
     asked = {} if alone else option_values.budgets(**asked)
     table = option_values.latency_table(latency_table)
+    if device and not data:
+        raise OptionError("--device needs --data")
     _ = source.file
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
@@ -98,6 +103,7 @@ def plan(
         from graphprune.plan.budget import Budget, budgets
         from graphprune.workflow.options import branches_may_go
 
+        where = option_values.device(device)
         allocator = Allocate(
             budget=Budget("macs", 1.0) if alone else budgets(asked),
             method=allocate,
@@ -119,6 +125,7 @@ def plan(
             found.inputs,
             allocator=LosslessPlan(limits=allocator.limits) if lossless and alone else allocator,
             outputs=found.outputs,
+            device=where,
             lossless=lossless,
             any_width=any_width,
             score=score or None,

@@ -56,6 +56,7 @@ def sweep(
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
     depth: options.Depth = None,
+    device: options.Device = "",
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
     arch: options.Arch = "",
@@ -74,6 +75,8 @@ def sweep(
     source = option_values.ModelSource(
         model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
     )
+    if device and not data and not val:
+        raise OptionError("--device needs --data or --val")
     wanted = shares(flops)
     table = option_values.latency_table(latency_table)
     how: dict[str, Any] = {
@@ -108,6 +111,7 @@ def sweep(
     ) as progress:
         from graphprune.workflow import budget_sweep
 
+        where = option_values.device(device)
         missing = [share for share in wanted if share not in folder.known]
         if missing:
             found = source.read()
@@ -124,6 +128,7 @@ def sweep(
                 missing,
                 tell=folder.add,
                 latency_table=table,
+                device=where,
                 progress=progress,
                 **how,
                 **option_values.as_the_model_says(seen, found),

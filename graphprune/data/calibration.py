@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError
+from graphprune.ir.devices import CPU, put
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import dynamic_dims, input_names, user_inputs
 from graphprune.pipeline import RunFact
@@ -41,6 +42,7 @@ class Calibration(RunFact):
         notes: what the user should know of how they were read.
         whole: whether each batch is an item as it was given, for a model whose inputs don't all have the batch first.
         divisible: whether the program takes batches of any size.
+        device: where the network runs on them.
     """
 
     batches: tuple[tuple[Any, ...], ...]
@@ -49,11 +51,16 @@ class Calibration(RunFact):
     notes: tuple[str, ...] = ()
     whole: bool = False
     divisible: bool = False
+    device: torch.device = CPU
 
     @property
     def samples(self) -> int:
         """The number of samples in all batches."""
         return len(self.batches) if self.whole else sum(_length(batch) for batch in self.batches)
+
+    def batch(self, number: int) -> tuple[Any, ...]:
+        """Return a batch where the network runs on it."""
+        return put(self.batches[number], self.device)
 
     def split(self, held_out: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Divide the numbers of the batches into those to fit on, and those held out (the last ones).
@@ -193,7 +200,7 @@ def _taken(
 
 
 def _checked(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
-    leaves = _flat(item, program)
+    leaves = put(_flat(item, program), CPU)
     _check(leaves, user_inputs(program), input_names(program))
     return leaves
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from graphprune.errors import LoadError
+from graphprune.ir.devices import CPU, full_float32, put
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, unlift
+from graphprune.ir.run_on_device import put_model
 from graphprune.pipeline import RunFact
 
 from .calibration import BATCHES, Calibration, batch_size, batched, dynamic_batch
@@ -88,7 +90,12 @@ def _checked(program: ExportedProgram, data: Source) -> Iterator[tuple[torch.Ten
         yield *inputs, labels
 
 
-def accuracy(program: ExportedProgram, data: Source, model: torch.nn.Module | None = None) -> float:
+def accuracy(
+    program: ExportedProgram,
+    data: Source,
+    model: torch.nn.Module | None = None,
+    device: torch.device = CPU,
+) -> float:
     """Measure the share of samples whose largest output is that of their label, 0 to 1.
 
     The data is read anew each time, so it need not fit into memory.
@@ -97,19 +104,21 @@ def accuracy(program: ExportedProgram, data: Source, model: torch.nn.Module | No
         program: the classifier.
         data: its inputs with labels.
         model: a module that is called as the program is, and is measured in its place.
+        device: where it runs.
 
     Raises:
         LoadError: if there are no samples, or a label isn't a class.
         OptionError: if the model isn't a classifier.
     """
     module, size = model or unlift(program), batch_size(program)
+    module = module if device == CPU else put_model(module, device)
     right = total = 0
     for *inputs, labels in batched(_checked(program, data), size):
         fill = 0 if dynamic_batch(program) else size - len(labels)
         filled = [torch.cat([x, x[:1].expand(fill, *x.shape[1:])]) for x in inputs]
-        with torch.no_grad():
-            args, kwargs = call_arguments(program, filled)
-            logits = pytree.tree_leaves(module(*args, **kwargs))[0]
+        with torch.no_grad(), full_float32():
+            args, kwargs = call_arguments(program, put(filled, device))
+            logits = put(pytree.tree_leaves(module(*args, **kwargs))[0], CPU)
         right += int((logits[: len(labels)].argmax(1) == labels).sum())
         total += len(labels)
     if total == 0:

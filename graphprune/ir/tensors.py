@@ -25,7 +25,7 @@ def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None
 
 
 def fill_tensors(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Replace a graph's tensors by copies of others, cast to its dtypes. Shared tensors stay shared.
+    """Replace a graph's tensors by copies of others, cast to its dtypes and on its device. Shared tensors stay shared.
 
     Args:
         module: changed; it shares no tensor with anything afterwards.
@@ -45,7 +45,7 @@ def fill_tensors(module: fx.GraphModule, tensors: Mapping[str, torch.Tensor]) ->
 
 
 def _copied(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    value = tensor.detach().to(like.dtype, copy=True)
+    value = tensor.detach().to(like.device, like.dtype, copy=True)
     if isinstance(like, torch.nn.Parameter):
         return torch.nn.Parameter(value, requires_grad=like.requires_grad)
     return value

@@ -47,4 +47,5 @@ class Planning:
             self.samples,
             self.options,
             self.progress,
+            live=True,
         )

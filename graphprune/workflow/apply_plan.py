@@ -9,6 +9,8 @@ import torch
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
+from graphprune.ir.devices import CPU
+from graphprune.ir.run_on_device import on_cpu, put_model
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap
 from graphprune.passes import Redundant
@@ -36,7 +38,7 @@ def apply_plan(
             with no loss aren't redundant in it.
         VerifyError: if the smaller model doesn't compute what it should.
     """
-    dense = unwrap(model)
+    home, dense, args, kwargs = on_cpu(unwrap(model), args, kwargs)
     state = State(trace(dense, args, kwargs))
     if plan.redundant:
         state = free_channels(state, plan.redundant, allow_inexact=plan.allow_inexact)
@@ -44,6 +46,5 @@ def apply_plan(
     rebuilt = rebuild(dense, cut, cut.program, verify(cut).runs)
     found = state.get(Redundant)
     reweighted = found is not None and found.reweighted
-    return ModelPair(
-        model, dense, rebuilt.model, rebuilt.own_class, cut, rebuilt.follow, reweighted
-    )
+    small = rebuilt.model if home == CPU else put_model(rebuilt.model, home)
+    return ModelPair(model, dense, small, rebuilt.own_class, cut, rebuilt.follow, reweighted)

@@ -80,9 +80,9 @@ def compress_within(
 
     def measure(result: Result) -> tuple[float, float]:
         cost = result.report.after.macs / result.report.before.macs
-        return cost, accuracy(result.program, source)
+        return cost, accuracy(result.program, source, device=job.device)
 
-    dense = accuracy(job.scored.program, source)
+    dense = accuracy(job.scored.program, source, device=job.device)
     found = smallest(made, measure, dense=dense, max_drop=allowed, tell=tell)
     search = {
         "max_drop": allowed,
@@ -111,6 +111,7 @@ def sweep(
     uniform: Sequence[str | Sequence[str]] = (),
     keep_config: bool = False,
     depth: bool = False,
+    device: str | torch.device | None = None,
     latency_table: LatencyTable | None = None,
     strict_ops: bool = False,
     allow_inexact: bool = False,
@@ -135,6 +136,7 @@ def sweep(
         uniform: as in ``compress``.
         keep_config: as in ``compress``.
         depth: as in ``compress``.
+        device: as in ``compress``.
         latency_table: adds predicted latencies.
         strict_ops: as in ``compress``.
         allow_inexact: as in ``compress``.
@@ -157,6 +159,7 @@ def sweep(
         uniform=uniform,
         keep_config=keep_config,
         depth=depth,
+        device=device,
         strict_ops=strict_ops,
         allow_inexact=allow_inexact,
     )
@@ -172,7 +175,7 @@ def sweep(
             continue
         reached = None
         if source is not None:
-            reached = accuracy(job.cut(decided).program, source)
+            reached = accuracy(job.cut(decided).program, source, device=job.device)
         found.append(_point(share, decided, latency_table, reached))
         tell(found[-1])
     return tuple(found)

@@ -24,7 +24,9 @@ from graphprune.cut.cut import Cut
 from graphprune.data import Source, calibrate, prepared
 from graphprune.data.calibration import Calibration
 from graphprune.data.labelled import Labelled, read_labelled
-from graphprune.errors import InfeasibleBudgetError, OptionError
+from graphprune.errors import InfeasibleBudgetError, LoadError, OptionError, TraceError
+from graphprune.ir.devices import CPU, described, device_of, find_device
+from graphprune.ir.run_on_device import on_cpu, put_model
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading import check_finite
@@ -74,15 +76,19 @@ class Job:
 
     Attributes:
         given: what the user brought.
-        model: the same without what wraps it for training.
+        model: the same without what wraps it for training, on the CPU.
         options: how to compress it.
         scored: the dense program, with all facts that need no budget.
+        home: the device that the model came from, to which the smaller one goes.
+        device: where the network runs on data.
     """
 
     given: torch.nn.Module | ExportedProgram
     model: torch.nn.Module | ExportedProgram
     options: Options
     scored: State
+    home: torch.device = CPU
+    device: torch.device = CPU
 
     @classmethod
     def begin(
@@ -94,8 +100,13 @@ class Job:
         samples: int,
         options: Options,
         progress: Progress | None,
+        *,
+        live: bool = False,
     ) -> Job:
         """Trace, read the data, analyse and score. Arguments: those of ``graphprune.compress``.
+
+        With ``live``, the program has the very parameters of the model, wherever they are; otherwise a model that
+        is on another device than the CPU is copied there first.
 
         Raises:
             LoadError: if the model can't run on the inputs, or holds NaN or Inf, or the data isn't
@@ -103,18 +114,25 @@ class Job:
             TraceError: if torch.export can't capture it.
             OptionError: if an option is invalid.
         """
+        asked = None if options.device is None else find_device(options.device)
         given, model = model, unwrap(model)
-        state = traced(model, args, kwargs, progress)
+        home = CPU
+        if not live:
+            home, model, args, kwargs = on_cpu(model, args, kwargs)
+        state = _traced(model, args, kwargs, progress, home)
+        device = asked or (device_of(state.program.parameters()) if live else home)
         if options.outputs:
             state = with_outputs(state, options.outputs)
         says = brought_by(model)
         if options.train is not None:
             state.tell("data")
-            state = state.knowing(read_labelled(state.program, prepared(options.train, says)))
+            labelled = read_labelled(state.program, prepared(options.train, says))
+            state = state.knowing(replace(labelled, data=replace(labelled.data, device=device)))
             if calibration is None:
                 calibration = state[Labelled].inputs(samples)
         if calibration is not None:
-            state = _with_data(state, prepared(calibration, says), samples)
+            tell = asked is not None or device != CPU
+            state = _with_data(state, prepared(calibration, says), samples, device, tell=tell)
         if isinstance(options.latency_table, LatencyTable):
             state = state.knowing(options.latency_table)
         options.check(state)
@@ -135,7 +153,7 @@ class Job:
         found = scored.get(Redundant)
         if found is not None:
             scored = scored.knowing(first_to_go(scored[Scores], found))
-        return cls(given, model, options, scored)
+        return cls(given, model, options, scored, home, device)
 
     def decide(self, decider: Allocate | GivenPlan | LosslessPlan) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.
@@ -218,15 +236,16 @@ class Job:
                 "recover": self.options.recovery(self.scored) or "none",
             },
         )
+        small = rebuilt.model if self.home == CPU else put_model(rebuilt.model, self.home)
         return Result(
-            rebuilt.model,
+            small,
             done[Decision].plan,
             report,
             done.program,
             pair=ModelPair(
                 self.given,
                 self.model,
-                rebuilt.model,
+                small,
                 rebuilt.own_class,
                 done[Cut],
                 rebuilt.follow,
@@ -270,9 +289,35 @@ def traced(
     return replace(state, seconds={"trace": time.perf_counter() - start})
 
 
-def _with_data(state: State, data: Data, samples: int) -> State:
-    """Add calibration data to the state."""
+def _traced(
+    model: torch.nn.Module | ExportedProgram,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    progress: Progress | None,
+    home: torch.device,
+) -> State:
+    """Trace a model, which may be a copy of one on another device; then its code may name that device."""
+    try:
+        return traced(model, args, kwargs, progress)
+    except (LoadError, TraceError) as error:
+        if home == CPU:
+            raise
+        raise type(error)(
+            f"a copy of the model on the CPU can't be traced: {error.message}",
+            where=error.where,
+            hint=f"where its code names a device, such as {home.type}, write that of an input (x.device)",
+        ) from error
+
+
+def _with_data(
+    state: State, data: Data, samples: int, device: torch.device, *, tell: bool
+) -> State:
+    """Add calibration data to the state, on which the network runs on a device; ``tell`` which one."""
     state.tell("data")
     start = time.perf_counter()
-    state = state.knowing(calibrate(data, state.program, samples))
+    found = replace(calibrate(data, state.program, samples), device=device)
+    if tell:
+        state.tell(f"data on {described(device)}")
+        found = replace(found, notes=(*found.notes, f"the network ran on {described(device)}"))
+    state = state.knowing(found)
     return replace(state, seconds={**state.seconds, "data": time.perf_counter() - start})

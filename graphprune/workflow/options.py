@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+import torch
+
 from graphprune.data import Source
 from graphprune.data.calibration import Calibration
 from graphprune.data.classes import class_count
@@ -75,6 +77,7 @@ class Options:
     redundant: Mapping[str, tuple[int, ...]] | None = None
     depth: bool = False
     outputs: Sequence[str] = ()
+    device: str | torch.device | None = None
 
     def check(self, state: State) -> None:
         """Refuse invalid options before any work.

@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from torch import Size, Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind, set_argument
 from graphprune.ir.program import clone, state, unlift
 from graphprune.ir.relift import relift
@@ -108,7 +109,7 @@ def scale_and_shift(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor,
     """
     call = bind(bn)
     gamma, beta, mean, var = (
-        None if call[name] is None else tensors[str(call[name].target)].detach().double()
+        None if call[name] is None else wide(tensors[str(call[name].target)].detach())
         for name in ("weight", "bias", "running_mean", "running_var")
     )
     assert mean is not None

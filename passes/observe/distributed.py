@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-__all__ = ["gather_over_processes", "own_batches", "sum_over_processes"]
+__all__ = ["gather_over_processes", "own_batches", "sum_over_processes", "total"]
 
 
 def _active() -> bool:
@@ -33,6 +33,11 @@ def sum_over_processes(value: torch.Tensor) -> torch.Tensor:
         summed = summed.cuda()
     distributed.all_reduce(summed)
     return summed.to(value.device)
+
+
+def total(value: float) -> float:
+    """Return the sum of a number over all processes."""
+    return float(sum_over_processes(torch.tensor([value], dtype=torch.float64)))
 
 
 def gather_over_processes(value: torch.Tensor, dim: int) -> torch.Tensor:

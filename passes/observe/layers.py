@@ -18,6 +18,7 @@ from graphprune.axes.labels import Axis
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
 from graphprune.ir.constant_calls import constant_calls
+from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind, shape
 from graphprune.passes.batchnorm.fold import by_group, from_groups
 
@@ -82,7 +83,7 @@ class Layer:
 
     def matrix(self, weight: Tensor, groups: int) -> Tensor:
         """Return a weight as the regression's matrix ``[groups, out / groups, in / groups * kernel]``, float64."""
-        return as_matrix(weight.detach().double(), groups, transposed=self.transposed)
+        return as_matrix(wide(weight.detach()), groups, transposed=self.transposed)
 
 
 def as_matrix(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:

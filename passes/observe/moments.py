@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from graphprune.ir.devices import CPU, put, wide
+from graphprune.ir.run_on_device import DeviceInterpreter
 from graphprune.verify.oracle import run
 
 from .distributed import sum_over_processes
@@ -54,12 +56,12 @@ class Moments:
         """
         count = x.shape[1]
         if centred:
-            return cls((x.transpose(1, 2) @ x).double(), x.sum(1).double(), float(count))
+            return cls(wide(x.transpose(1, 2) @ x), wide(x.sum(1)), float(count))
         middle = x.sum(1, keepdim=True) / max(count, 1)
-        x, centre = x - middle, middle[:, 0].double()
-        rest = x.sum(1).double()
+        x, centre = x - middle, wide(middle[:, 0])
+        rest = wide(x.sum(1))
         half = rest + centre * count / 2
-        gram = (x.transpose(1, 2) @ x).double()
+        gram = wide(x.transpose(1, 2) @ x)
         gram.baddbmm_(torch.stack([centre, half], 2), torch.stack([half, centre], 1))
         return cls(gram, rest + centre * count, float(count))
 
@@ -90,7 +92,11 @@ class Moments:
 
 
 def input_moments(
-    module: fx.GraphModule, batches: Sequence[tuple[Any, ...]], *, per_unknown: int
+    module: fx.GraphModule,
+    batches: Sequence[tuple[Any, ...]],
+    *,
+    per_unknown: int,
+    device: torch.device = CPU,
 ) -> dict[Layer, Moments]:
     """Measure the moments of the layers' inputs in a graph; layers wider than ``WIDEST`` are left out.
 
@@ -100,6 +106,7 @@ def input_moments(
         module: a traced graph; it runs in the mode that it is in, and its buffers may change.
         batches: flat inputs of each batch.
         per_unknown: rows to sample over all batches, for each input of a layer.
+        device: where the graph is; the batches are moved there.
     """
     layers = [each for each in find_layers(module) if regression_sizes(each)[1] <= WIDEST]
     listener = Listener(
@@ -108,29 +115,37 @@ def input_moments(
             each: max(1, round(per_unknown / len(batches) * regression_sizes(each)[1]))
             for each in layers
         },
+        device=device,
     )
     with torch.no_grad():
         for number, batch in enumerate(batches):
             listener.number = number
-            run(listener, batch)
+            run(listener, put(batch, device))
     return listener.sums
 
 
-class Listener(fx.Interpreter):
+class Listener(DeviceInterpreter):
     """Interpreter that adds up the moments of the layers' inputs while it runs a graph.
 
     Args:
         module: the graph.
         counts: rows to sample of each layer in a batch.
         seed: seed of the sample of rows.
+        device: where it runs.
 
     Attributes:
         number: number of the batch that is run.
         sums: moments so far; of calls that share a weight, under the first of them.
     """
 
-    def __init__(self, module: fx.GraphModule, counts: Mapping[Layer, int], seed: int = 0) -> None:
-        super().__init__(module)
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        counts: Mapping[Layer, int],
+        seed: int = 0,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(module, device)
         self.number = 0
         self.sums: dict[Layer, Moments] = {}
         self._counts, self._seed = counts, seed

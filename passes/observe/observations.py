@@ -14,12 +14,13 @@ from torch import Tensor, fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
+from graphprune.ir.devices import solver, wide
 from graphprune.ir.nodes import is_comparable
 from graphprune.ir.private_torch import pytree
 from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import run
 
-from .distributed import own_batches, sum_over_processes
+from .distributed import own_batches, total
 from .find_layers import find_layers
 from .layers import Layer, regression_sizes, tied
 from .moments import WIDEST, Listener, Moments
@@ -77,8 +78,13 @@ class Observations(RunFact):
 
     @property
     def batches(self) -> tuple[tuple[Any, ...], ...]:
-        """Flat inputs of every batch."""
+        """Flat inputs of every batch, on the CPU."""
         return self.data.batches
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs, and where rows, targets and outputs are."""
+        return self.data.device
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -93,7 +99,7 @@ class Observations(RunFact):
     @cached_property
     def weights(self) -> dict[Layer, Tensor]:
         """Dense weight of each layer."""
-        run = StagedRun(self.analysis.module, [])
+        run = StagedRun(self.analysis.module, [], device=self.device)
         return {layer: run.constant(layer.weight) for layer in self.layers}
 
     @cached_property
@@ -161,15 +167,14 @@ class Observations(RunFact):
         The squared difference of all ``compared`` outputs to the dense ones, over the variance
         of the dense ones: 0 is perfect, 1 as bad as a constant, infinite if outputs aren't finite.
         """
-        wrong, spread = (torch.zeros(1, dtype=torch.float64) for _ in range(2))
+        wrong = spread = 0.0
         for number in self.held_out:
             dense = self.record.outputs[number]
             for got, want, compared in zip(outputs[number], dense, self.compared, strict=True):
                 if compared:
-                    wrong += (got.double() - want.double()).square().sum().cpu()
-                    spread += (want.double() - want.double().mean()).square().sum().cpu()
-        wrong, spread = sum_over_processes(wrong), sum_over_processes(spread)
-        error = float(wrong / spread.clamp_min(1e-30))
+                    wrong += float((wide(got) - wide(want)).square().sum())
+                    spread += float((wide(want) - wide(want).mean()).square().sum())
+        error = total(wrong) / max(total(spread), 1e-30)
         return error if math.isfinite(error) else math.inf
 
 
@@ -179,7 +184,10 @@ class _Watch(Listener):
     def __init__(self, observations: Observations) -> None:
         module, layers = observations.analysis.module, observations.layers
         super().__init__(
-            module, rows_per_batch(module, layers, observations.data), observations.seed
+            module,
+            rows_per_batch(module, layers, observations.data),
+            observations.seed,
+            observations.device,
         )
         self._observations = observations
         self._aims: dict[fx.Node, list[Layer]] = {}
@@ -193,7 +201,7 @@ class _Watch(Listener):
     def observe_batch(self, number: int) -> None:
         """Run one batch, and keep its outputs if it is held out."""
         self.number = number
-        outputs = run(self, self._observations.batches[number])
+        outputs = run(self, self._observations.data.batch(number))
         if number in self._observations.held_out:
             self._outputs[number] = outputs
 
@@ -215,7 +223,9 @@ class _Watch(Listener):
         """Return what was recorded, with the moments of all processes."""
         moments: dict[Layer, Moments] = {}
         for layer in (first for first in self._observations.ties if first in self._cut):
-            own = self.sums.pop(layer, None) or Moments.zero(*regression_sizes(layer))
+            own = self.sums.pop(layer, None)
+            if own is None:
+                own = Moments.zero(*regression_sizes(layer), solver(self.device))
             moments[layer] = own.everywhere()
         return Record(moments, self._rows, self._targets, self._outputs)
 

@@ -22,20 +22,20 @@ def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int])
         layer: the layer.
         output: the layer's output on the batch.
         count: number of rows to draw; all, if there are fewer.
-        seed: seed of the sample and number of the batch, so that every process draws the same.
+        seed: seed of the sample and number of the batch, so that every process and device draws the same.
     """
     total = output.numel() // output.shape[layer.channel]
     if count >= total:
-        return torch.arange(total)
+        return torch.arange(total, device=output.device)
     mixed = ((seed[0] * 1_000_003 + layer.number) * 1_000_003 + seed[1]) % (1 << 63)
     generator = torch.Generator().manual_seed(mixed)
-    return torch.randperm(total, generator=generator)[:count].sort().values
+    return torch.randperm(total, generator=generator)[:count].sort().values.to(output.device)
 
 
 def output_rows(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     """Take rows ``[rows, channels]`` of a value that is shaped like the layer's output."""
     last = value.movedim(layer.channel, -1)  # taken where it lies: a reshape would copy all of it
-    return last[torch.unravel_index(rows.to(value.device), last.shape[:-1])].float()
+    return last[torch.unravel_index(rows, last.shape[:-1])].float()
 
 
 def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor:
@@ -44,10 +44,9 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
     Args:
         layer: the layer.
         value: the layer's input on a batch, padding not applied.
-        rows: indices of rows of its output.
+        rows: indices of rows of its output, on the same device.
         groups: number of groups of the layer; after a cut there may be fewer.
     """
-    rows = rows.to(value.device)
     if not layer.spatial:
         return value.reshape(-1, value.shape[-1])[rows][None].float()
     patches = (_reaching if layer.transposed else _under)(layer, value, rows)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
+from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind
 from graphprune.ir.private_torch import OpOverload, schema_of
 from graphprune.ops import flat_limits, is_identity, traits_of
@@ -97,16 +98,14 @@ def set_weights(
     """
     place = copies.get(layer.weight, layer.weight)
     old = run.constant(place)
-    run.set_constant(
-        place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old.dtype)
-    )
+    run.set_constant(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old))
     place = layer.bias
     if place is None and norms:
         place, change = bind(norms[0])["running_mean"], -change
     if place is not None:
         place = copies.get(place, place)
         now = run.constant(place)
-        run.set_constant(place, (now.double() + change.reshape(now.shape)).to(now.dtype))
+        run.set_constant(place, (wide(now) + change.reshape(now.shape)).to(now))
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:

@@ -13,9 +13,11 @@ import torch
 from torch import fx
 
 from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.nodes import evaluate, writes
+from graphprune.ir.devices import device_of, put
+from graphprune.ir.nodes import writes
 from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.program import state
+from graphprune.ir.run_on_device import evaluate_on, put_stored
 
 from .weight_views import base_of, part_of
 
@@ -38,6 +40,8 @@ class StagedRun:
         tensors: values in place of the stored tensors, by name. May be changed between stages.
         room: bytes of values to hold. What would take more, and more than what it is computed from, is
             computed anew whenever it is asked for, by a few calls at most.
+        device: where it runs, by default where the stored tensors are. They are moved there, and ``stored``
+            returns them where they were.
     """
 
     def __init__(
@@ -46,10 +50,13 @@ class StagedRun:
         batches: Sequence[Sequence[Any]],
         tensors: Mapping[str, torch.Tensor] | None = None,
         room: float = math.inf,
+        device: torch.device | None = None,
     ) -> None:
-        self.tensors: dict[str, torch.Tensor] = {
-            name: tensor.detach() for name, tensor in state(module).items()
-        } | dict(tensors or {})
+        self._device = device = device or device_of(state(module).values())
+        self.tensors: dict[str, torch.Tensor] = put(
+            {name: tensor.detach() for name, tensor in state(module).items()} | dict(tensors or {}),
+            device,
+        )
         self._module = module
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
@@ -58,7 +65,7 @@ class StagedRun:
         self._late: list[fx.Node] = []
         self._computed = constant_calls(module, larger=True)
         self._known: dict[fx.Node, Any] = {}
-        device = next((t.device for t in self.tensors.values()), torch.device("cpu"))
+        self._bodies: dict[str, Any] = {}
         inputs = module.graph.find_nodes(op="placeholder")
         self._values: list[dict[fx.Node, Any]] = [
             {
@@ -114,12 +121,18 @@ class StagedRun:
     def constant(self, node: fx.Node) -> Any:
         """Return the value of a stored tensor, or of a call on stored tensors alone."""
         if node.op == "get_attr":
-            name = str(node.target)
-            return self.tensors[name] if name in self.tensors else attrgetter(name)(self._module)
+            return self._stored(str(node.target))
         if node not in self._known:
             with torch.no_grad():
-                self._known[node] = evaluate(node, self.constant)
+                self._known[node] = evaluate_on(node, self.constant, self._device)
         return self._known[node]
+
+    def _stored(self, name: str) -> Any:
+        if name in self.tensors:
+            return self.tensors[name]
+        if name not in self._bodies:
+            self._bodies[name] = put_stored(attrgetter(name)(self._module), self._device)
+        return self._bodies[name]
 
     def set_constant(self, node: fx.Node, value: torch.Tensor) -> None:
         """Set the value of a stored tensor, or of a call on stored tensors, for the calls not yet run."""
@@ -137,6 +150,14 @@ class StagedRun:
         if (part := part_of(whole, node)) is not None:
             part.copy_(self._known[node])
             self.set_constant(base, whole)
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """Return the values of the stored tensors by name, where those of the graph are."""
+        homes = state(self._module)
+        return {
+            name: tensor.to(homes[name].device) if name in homes else tensor
+            for name, tensor in self.tensors.items()
+        }
 
     def fork(self) -> StagedRun:
         """Return a second run at the same stage, which shares no memory with this one."""
@@ -157,7 +178,8 @@ class StagedRun:
             module: the other graph.
             copies: node of this graph -> node of the other graph with the same value.
         """
-        twin, values = StagedRun(module, [], room=self._room), self.fork()._values
+        twin = StagedRun(module, [], room=self._room, device=self._device)
+        values = self.fork()._values
         twin._done = {copies[node] for node in self._done if node in copies}
         twin._values = [
             {copies[node]: value for node, value in each.items() if node in copies}
@@ -212,7 +234,7 @@ class StagedRun:
                 over.setdefault(node, []).append(value)
         with torch.no_grad():
             for node in calls:
-                values[node] = evaluate(node, partial(self._value, values))
+                values[node] = evaluate_on(node, partial(self._value, values), self._device)
                 for value in over.get(node, ()):
                     values.pop(value, None)
         return values

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from graphprune.cut.cut import Cut
+from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.observe import Observations, StagedRun
@@ -33,7 +34,8 @@ def reestimate(
     Returns:
         All tensors of the cut network by name.
     """
-    run = StagedRun(cut.module, [observations.batches[b] for b in observations.fitted], tensors)
+    fitted = [observations.batches[b] for b in observations.fitted]
+    run = StagedRun(cut.module, fitted, tensors, device=observations.device)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         if call["training"] or call["running_mean"] is None:
@@ -42,17 +44,15 @@ def reestimate(
         mean, variance = _statistics(run.values(call["input"]))
         for name, value in (("running_mean", mean), ("running_var", variance)):
             stored = str(call[name].target)
-            run.tensors[stored] = value.to(run.tensors[stored].dtype)
-    return run.tensors
+            run.tensors[stored] = value.to(run.tensors[stored])
+    return run.stored()
 
 
 def _statistics(values: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return mean and unbiased variance of each channel, over batches and processes."""
     others = [dim for dim in range(values[0].ndim) if dim != 1]
-    summed = sum_over_processes(torch.stack([v.double().sum(others) for v in values]).sum(0))
-    squares = sum_over_processes(
-        torch.stack([v.double().square().sum(others) for v in values]).sum(0)
-    )
+    summed = sum_over_processes(torch.stack([wide(v).sum(others) for v in values]).sum(0))
+    squares = sum_over_processes(torch.stack([wide(v).square().sum(others) for v in values]).sum(0))
     count = sum_over_processes(summed.new_tensor([sum(v.numel() / v.shape[1] for v in values)]))
     mean = summed / count
     variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from graphprune.cut.cut import Cut
+from graphprune.ir.devices import CPU, wide
 from graphprune.passes.observe import Layer, Observations, StagedRun, output_rows
 from graphprune.passes.observe.distributed import sum_over_processes
 
@@ -55,11 +56,12 @@ def refit_constant(
     for place, number in enumerate(numbers):
         if number not in observations.fitted:
             continue
-        aims = observations.record.targets[layer, number][:, channels].double()
+        aims = observations.record.targets[layer, number]
+        aims = wide(aims[:, channels.to(aims.device)])
         if base is not None:
             rows_of = observations.record.rows[layer, number]
-            aims = aims - output_rows(layer, run.at(place, [base])[0], rows_of)
-        summed += aims.sum(0).cpu()
+            aims = aims - wide(output_rows(layer, run.at(place, [base])[0], rows_of))
+        summed += aims.sum(0).to(CPU)
         count += len(aims)
     mean = sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)
     if old.numel() == len(mean) and bool(mean.isfinite().all()):

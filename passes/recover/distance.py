@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphprune.ir.devices import wide
+
 __all__ = ["Distance", "Outputs", "moment_sums"]
 
 Outputs = list[Tensor]
@@ -61,5 +63,5 @@ class Distance:
 
 def moment_sums(values: Sequence[Tensor]) -> Tensor:
     """Return count, sum and sum of squares of each value's elements: ``[len(values), 3]``, float64."""
-    rows = [(x.numel(), float(x.double().sum()), float(x.double().square().sum())) for x in values]
+    rows = [(x.numel(), float(wide(x).sum()), float(wide(x).square().sum())) for x in values]
     return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 3)

@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 
 from graphprune.data.calibration import Calibration, batch_size, dynamic_batch
 from graphprune.errors import OptionError
+from graphprune.ir.devices import forked_random
 from graphprune.ir.program import fingerprint, unlift, user_inputs
 from graphprune.pipeline import RunFact, State, TransformPass
 
@@ -117,21 +118,21 @@ class Imitation(TransformPass):
         begun = time.perf_counter()
         dense = state[Teacher].program
         check_names(self.augment, user_inputs(dense))
-        pair = Pair.of(dense, state)
+        pair = Pair.of(dense, state, data.device)
         student = pair.small
         size = samples_in_step(state.program)
         numbers, aside = split(data)
         end = -1 if labelled else None
         held_out: list[tuple[Sequence[Any], Outputs]] = []
         spread: list[tuple[Tensor, Tensor]] = []
-        for x in (data.batches[i][:end] for i in aside):
+        for x in (data.batch(i)[:end] for i in aside):
             outputs, inside = pair.wanted(x)
             held_out.append((x, outputs))
             spread.append((moment_sums(outputs), moment_sums(inside)))
         distance, inside = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(data, numbers, size, self.seed)
         measured = [data.batches[i][:end] for i in numbers[: -(-MEASURED // batch_size(dense))]]
-        made = self._optimizers(pair, state.program, measured)
+        made = self._optimizers(pair, state.program, measured, data.device)
         settings = Settings(effort, self.augment, self.batch_training, self.seed)
         everything: dict[str, Any] = {
             "pair": pair,
@@ -142,6 +143,7 @@ class Imitation(TransformPass):
             "deep": inside.weighted(pair.weights),
             "settings": settings,
             "optimizers": made,
+            "device": data.device,
             "checkpoint": self.checkpoint,
             "identity": self._identity(pair, made, state, data, settings)
             if self.checkpoint
@@ -151,7 +153,7 @@ class Imitation(TransformPass):
         }
         accuracy: tuple[float, float] | None = None
         if labelled:
-            loop = LabelledLoop(**everything, labels=[data.batches[i][-1] for i in aside])
+            loop = LabelledLoop(**everything, labels=[data.batch(i)[-1] for i in aside])
             before = loop.accuracy()
             trained = loop.run()
             accuracy = before, loop.accuracy()
@@ -164,13 +166,23 @@ class Imitation(TransformPass):
         return Trained(with_tensors(state.program, tensors), trained, accuracy)
 
     def _optimizers(
-        self, pair: Pair, program: ExportedProgram, batches: Sequence[tuple[Any, ...]]
+        self,
+        pair: Pair,
+        program: ExportedProgram,
+        batches: Sequence[tuple[Any, ...]],
+        device: torch.device,
     ) -> tuple[torch.optim.Optimizer, ...]:
-        with torch.random.fork_rng(devices=[]):
+        with forked_random(device):
             torch.manual_seed(self.seed)  # for dropout
             pair.small.train(self.batch_training)
             return optimizers(
-                self.optimizer, self.rate, pair.small, program, batches, alone=not pair.inner
+                self.optimizer,
+                self.rate,
+                pair.small,
+                program,
+                batches,
+                alone=not pair.inner,
+                device=device,
             )
 
     def _identity(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.cut.cut import Cut
+from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind
 from graphprune.passes.observe import (
     Layer,
@@ -98,7 +99,13 @@ def repair(
     module, copies = cut.module, cut.copies
     fitted = observations.fitted if fitted is None else fitted
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
-    run = StagedRun(module, [observations.batches[b] for b in used], tensors, room=ROOM)
+    run = StagedRun(
+        module,
+        [observations.batches[b] for b in used],
+        tensors,
+        room=ROOM,
+        device=observations.device,
+    )
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[e.node] for e in observations.layers if cut.left.computed(e.node)}
@@ -120,7 +127,7 @@ def repair(
                 fits.append((layer, problem.solve(known[layer] if like else None, quick=quick)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
-    return Repaired(run.tensors, observations.error(outputs), tuple(fits), cut)
+    return Repaired(run.stored(), observations.error(outputs), tuple(fits), cut)
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class _Problem:
         bias = (
             weight.new_zeros(weight.shape[:2])
             if layer.bias is None
-            else self.run.constant(self.copies[layer.bias]).double()
+            else wide(self.run.constant(self.copies[layer.bias]))
         ).flatten()
         affine = combined_scale_and_shift(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
@@ -207,7 +214,8 @@ class _Problem:
         for layer in self.tie:
             rows, other = record.rows[layer, number], self.observations.targets[layer].other
             inputs = input_rows(layer, values[self.copies[layer.value]], rows, groups)
-            aims = record.targets[layer, number][:, self.channels]
+            aims = record.targets[layer, number]
+            aims = aims[:, self.channels.to(aims.device)]
             base = torch.zeros_like(aims)
             if other is not None:
                 base = output_rows(layer, values[self.copies[other]], rows)
@@ -236,12 +244,12 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
     """
     summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
     for each in rows:
-        summed += each.inputs.sum(1)
+        summed += wide(each.inputs.sum(1))
         count += each.inputs.shape[1]
     middle = (sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)).float()
     for each in rows:
-        each.inputs.sub_(middle[:, None])
-    return middle.double()
+        each.inputs.sub_(middle[:, None].to(each.inputs))
+    return wide(middle)
 
 
 def _grouped(rows: Tensor, groups: int) -> Tensor:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from graphprune.ir.devices import wide
 from graphprune.passes.observe import Moments, as_matrix, from_matrix
 
 __all__ = ["Metric", "Muon"]
@@ -62,15 +63,13 @@ class Metric:
     ) -> Metric:
         """Compute the metric of a layer from its weight and the moments of its inputs."""
         second = moments.second
-        rows = as_matrix(weight(stored.detach()).double(), len(second), transposed=transposed)
+        rows = as_matrix(wide(weight(stored.detach())), len(second), transposed=transposed)
         scale = ((rows @ second) * rows).sum(2).mean(1).clamp_min(0).sqrt()
         ridge = DAMPING * second.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
         one = torch.eye(second.shape[1], dtype=second.dtype, device=second.device)
         factor, _ = torch.linalg.cholesky_ex(second + ridge[:, None, None] * one)
         inverse = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
-        return cls(
-            inverse.to(stored.dtype), scale[:, None, None].to(stored.dtype), weight, transposed
-        )
+        return cls(inverse.to(stored), scale[:, None, None].to(stored), weight, transposed)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the steepest step of the layer's weight by a stored tensor's gradient, at a rate of 1."""

@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from graphprune.ir.devices import wide
 from graphprune.passes.observe import Moments
 from graphprune.passes.observe.distributed import gather_over_processes, sum_over_processes
 
@@ -114,8 +115,8 @@ class _ByInput:
         cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         for each in rows:
             aim = each.targets - each.base
-            cross += aim.transpose(1, 2) @ each.inputs
-            summed += aim.sum(1)
+            cross += wide(aim.transpose(1, 2) @ each.inputs)
+            summed += wide(aim.sum(1))
         return sum_over_processes(cross) / self.count, sum_over_processes(summed) / self.count
 
     def solve(
@@ -165,8 +166,8 @@ class _ByRow:
         mean = inputs.mean(1, keepdim=True)
         if free_bias:
             inputs = inputs - mean
-        products = (inputs @ inputs.transpose(1, 2)).double() / max(inputs.shape[1], 1)
-        return cls(weight, bias, free_bias, inputs, products, mean[:, 0].double())
+        products = wide(inputs @ inputs.transpose(1, 2)) / max(inputs.shape[1], 1)
+        return cls(weight, bias, free_bias, inputs, products, wide(mean[:, 0]))
 
     def factor(self, ridge: float) -> Tensor | None:
         """Return the Cholesky factor of the regularised Gram matrix; ``None`` if it isn't positive definite."""
@@ -176,7 +177,7 @@ class _ByRow:
 
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
         """Return the targets of each row ``[g, n, o]``, and their mean."""
-        wanted = _joined([each.targets - each.base for each in rows], self.bias).double()
+        wanted = wide(_joined([each.targets - each.base for each in rows], self.bias))
         return wanted, wanted.mean(1)
 
     def solve(
@@ -186,13 +187,13 @@ class _ByRow:
         wanted, centre = aim
         if factor is None:
             return self.weight, self._level(self.weight, centre)
-        got = (self.inputs @ self.weight.float().transpose(1, 2)).double()
+        got = wide(self.inputs @ self.weight.to(self.inputs).transpose(1, 2))
         rest = wanted - (centre if self.free_bias else self.bias)[:, None]
         both = torch.cholesky_solve(torch.cat([rest, got], 2), factor) / max(wanted.shape[1], 1)
         new, old = both.tensor_split(2, 2)
         multiple = _multiple(self.weight, *((old * each).sum(1) for each in (rest, got)))
         share = (new - multiple[:, None] * old).transpose(1, 2)
-        new = multiple[:, :, None] * self.weight + (share.float() @ self.inputs).double()
+        new = multiple[:, :, None] * self.weight + wide(share.to(self.inputs) @ self.inputs)
         return new, self._level(new, centre)
 
     def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
@@ -226,5 +227,6 @@ def _factor(matrix: Tensor, penalty: Tensor) -> Tensor | None:
 
 def _joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
     """Concatenate rows ``[g, n, m]`` of all processes, which may have none; ``like`` is ``[g, m]``."""
-    none = like.new_zeros(len(like), 0, like.shape[1], dtype=torch.float32)
+    near = parts[0] if parts else like
+    none = near.new_zeros(len(like), 0, like.shape[1], dtype=torch.float32)
     return gather_over_processes(torch.cat([none, *parts], 1), 1)

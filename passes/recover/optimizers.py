@@ -12,7 +12,10 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from graphprune.ir.trainable import trainable_graph
+from graphprune.ir.devices import CPU
+from graphprune.ir.program import unlift
+from graphprune.ir.run_on_device import put_graph
+from graphprune.ir.trainable import as_trainable
 from graphprune.passes.observe import StoredTensors, input_moments, view_of
 
 from .muon import Metric, Muon
@@ -38,6 +41,7 @@ def optimizers(
     batches: Sequence[tuple[Any, ...]],
     *,
     alone: bool,
+    device: torch.device = CPU,
 ) -> tuple[torch.optim.Optimizer, ...]:
     """Make the optimisers for all parameters, without weight decay.
 
@@ -49,6 +53,7 @@ def optimizers(
         program: the student as a program, in whose graph the layers are found.
         batches: flat inputs on which metrics are measured.
         alone: whether only outputs are compared, and no values inside.
+        device: where the student is.
     """
     others = list(student.parameters())
     if name == "adamw":
@@ -56,8 +61,9 @@ def optimizers(
     rate = rate or RATES[name] * (ALONE if alone else 1.0)
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
-    graph = copy.deepcopy(trainable_graph(program)).train(student.training)
-    measured = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN)
+    placed = as_trainable(put_graph(unlift(program), device))
+    graph = copy.deepcopy(placed).train(student.training)
+    measured = input_moments(graph, batches, per_unknown=ROWS_PER_UNKNOWN, device=device)
     stored, shared_out = StoredTensors(graph), defaultdict[nn.Parameter, list[Metric]](list)
     for layer, moments in measured.items():
         weight = weights.get(layer.name)

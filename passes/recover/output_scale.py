@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.cut.cut import Cut
+from graphprune.ir.devices import CPU, wide
 from graphprune.ir.nodes import is_comparable
 from graphprune.ir.private_torch import pytree
 from graphprune.passes.observe import Layer, Observations, StagedRun, StoredTensors
@@ -41,11 +42,16 @@ def output_scale(observations: Observations, cut: Cut, tensors: Mapping[str, Ten
     if _last_layer(observations, cut) is None:
         return 1.0
     numbers = observations.held_out
-    run = StagedRun(cut.module, [observations.batches[b] for b in numbers], tensors)
+    run = StagedRun(
+        cut.module,
+        [observations.batches[b] for b in numbers],
+        tensors,
+        device=observations.device,
+    )
     sums = torch.zeros(2, len(FACTORS), dtype=torch.float64)
     for number, outputs in zip(numbers, run.outputs(), strict=True):
         (got,), (want,) = outputs, observations.record.outputs[number]
-        sums += _compared(got.double(), want.double()).cpu()
+        sums += _compared(wide(got), wide(want)).to(CPU)
     divergence, error = sum_over_processes(sums)
     allowed = error <= WORSE * error[FACTORS.index(1.0)]
     best = torch.where(allowed & divergence.isfinite(), divergence, torch.inf).argmin()

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from graphprune.passes.observe.distributed import sum_over_processes
+from graphprune.ir.devices import wide
+from graphprune.passes.observe.distributed import total
 
 from .normal_equations import NormalEquations, Rows, normal_equations
 
@@ -198,7 +199,8 @@ def _solved(
 
 
 def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
-    return rows.inputs @ weight.float().transpose(1, 2) + bias.float()[:, None] + rows.base
+    inputs = rows.inputs
+    return inputs @ weight.to(inputs).transpose(1, 2) + bias.to(inputs)[:, None] + rows.base
 
 
 def _within(
@@ -217,21 +219,14 @@ def _within(
 
 
 def _energy(rows: Sequence[Rows]) -> float:
-    return float(
-        sum_over_processes(
-            sum(
-                (each.targets.double().square().sum().reshape(1) for each in rows),
-                torch.zeros(1, dtype=torch.float64),
-            )
-        )
-    )
+    return total(sum(float(wide(each.targets).square().sum()) for each in rows))
 
 
 def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None) -> float:
-    wrong = weight.new_zeros(1)
+    wrong = 0.0
     for each in rows:
         got, want = _predicted(each, weight, bias), each.targets
         if limits is not None:
             got, want = got.clamp(*limits), want.clamp(*limits)
-        wrong += (got - want).square().sum().double()
-    return float(sum_over_processes(wrong))
+        wrong += float((got - want).square().sum())
+    return total(wrong)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from graphprune.data.calibration import Calibration
+from graphprune.ir.devices import put
 
 __all__ = ["Samples", "split"]
 
@@ -30,16 +31,16 @@ class Samples:
             (i, row) for i in numbers for row in range(1 if data.whole else _rows(data.batches[i]))
         ]
         self._size = 1 if data.whole else min(size, len(self._places))
-        self._seed = seed
+        self._seed, self._device = seed, data.device
 
     def draw(self, step: int) -> list[Any]:
-        """Return the flat inputs of a step: ``size`` samples, or a batch that can't be split."""
+        """Return the flat inputs of a step, on the device: ``size`` samples, or a batch that can't be split."""
         passed, place = divmod(step, len(self._places) // self._size)
         order = _order(self._seed + passed, len(self._places))
         start = place * self._size
         places = [self._places[i] for i in order[start : start + self._size]]
         first = self._batches[places[0][0]]
-        return (
+        drawn = (
             list(first)
             if self._whole
             else [
@@ -49,6 +50,7 @@ class Samples:
                 for leaf, value in enumerate(first)
             ]
         )
+        return put(drawn, self._device)
 
 
 @lru_cache(maxsize=1)

@@ -17,10 +17,12 @@ from torch.fx.graph import CodeGen
 
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError
+from graphprune.ir.devices import CPU
 from graphprune.ir.nodes import is_comparable
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import fingerprint, unlift
 from graphprune.ir.program import state as tensors_of
+from graphprune.ir.run_on_device import put_graph
 from graphprune.ir.tensors import fill_tensors
 from graphprune.ir.trainable import as_trainable
 from graphprune.passes.observe import Observations, kept_channels
@@ -64,7 +66,7 @@ class Inner:
         """Return the channels of the dense value that the smaller network has."""
         if len(self.rows) == value.shape[self.channel]:
             return value
-        return value.index_select(self.channel, self.rows.to(value.device))
+        return value.index_select(self.channel, self.rows)
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Pair:
     inner: tuple[Inner, ...]
 
     @classmethod
-    def of(cls, dense: ExportedProgram, state: State) -> Pair:
-        """Pair the dense program with the program in the state.
+    def of(cls, dense: ExportedProgram, state: State, device: torch.device = CPU) -> Pair:
+        """Pair the dense program with the program in the state, both on a device.
 
         Where the state knows how its program was cut from the dense one, all targets of layers
         (``observe/refit_targets.py``) are compared as well as the outputs.
@@ -102,7 +104,7 @@ class Pair:
         ):
             student, copies = cut.graph()
             own = dict(zip(_read(observations.analysis.module), _read(teacher), strict=True))
-            inner = _inner(observations, cut, own, copies)
+            inner = _inner(observations, cut, own, copies, device)
         else:
             student, inner = small, ()
         fill_tensors(student, tensors_of(small))
@@ -120,7 +122,8 @@ class Pair:
             )
         teacher = _returning(teacher, floats, [each.dense for each in inner])
         student = _returning(student, floats, [each.small for each in inner])
-        return cls(teacher, as_trainable(student).requires_grad_(True), inner)
+        student = as_trainable(put_graph(student, device)).requires_grad_(True)
+        return cls(put_graph(teacher, device), student, inner)
 
     @property
     def weights(self) -> list[float]:
@@ -141,6 +144,7 @@ def _inner(
     cut: Cut,
     dense: Mapping[fx.Node, fx.Node],
     small: Mapping[fx.Node, fx.Node],
+    device: torch.device,
 ) -> tuple[Inner, ...]:
     """Find the targets of layers, or the ReLUs after them, each once; outputs are left out.
 
@@ -149,6 +153,7 @@ def _inner(
         cut: which channels are removed.
         dense: node of that graph -> node of the dense network.
         small: node of that graph -> node of the smaller network.
+        device: where the networks will be.
     """
     done = set(_leaves(observations.analysis.module))
     found: dict[fx.Node, tuple[int, Tensor]] = {}
@@ -156,7 +161,7 @@ def _inner(
         rows = kept_channels(layer, cut)
         if rows is not None and target.end not in done:
             done.add(target.end)
-            found[target.end] = layer.channel, rows.nonzero().flatten()
+            found[target.end] = layer.channel, rows.nonzero().flatten().to(device)
     depths = _depths(observations.analysis.module, found)
     return tuple(
         Inner(dense[node], small[node], channel, rows, depths[node])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.io.files import write_checkpoint
+from graphprune.ir.devices import forked_random
 from graphprune.loading import read_checkpoint
 
 from .augment import augment
@@ -88,6 +89,7 @@ class Loop:
             error diverges (``DIVERGED``), it starts again with ``inside``, in what is left of the effort.
         settings: how to train.
         optimizers: optimisers of the student; their learning rates are the highest of the schedule.
+        device: where both networks and their inputs are.
         checkpoint: file to write checkpoints to; ``None``: no checkpoints.
         identity: hash of the run; a checkpoint of another run is not resumed.
         progress: called with how far training is.
@@ -103,6 +105,7 @@ class Loop:
     deep: Distance
     settings: Settings
     optimizers: Sequence[torch.optim.Optimizer]
+    device: torch.device
     checkpoint: Path | None
     identity: str
     progress: Callable[[str], Any] | None
@@ -115,7 +118,7 @@ class Loop:
         so_far = self._resumed() or self._evaluated(
             BestWeights(seconds=time.perf_counter() - self.begun)
         )
-        with torch.random.fork_rng(devices=[]):
+        with forked_random(self.device):
             while (share := self.settings.effort.share(so_far.step, so_far.seconds)) < 1:
                 start = time.perf_counter()
                 self._step(so_far, share)

@@ -78,7 +78,7 @@ def run_taps(
 
     Nothing is stored, so that memory is bounded by one chunk.
     """
-    run = _TapRunner(analysis, wanted, on_tap)
+    run = _TapRunner(analysis, wanted, on_tap, data.device)
     with torch.no_grad():
         for count, inputs in chunks(analysis, data, samples, CHUNK):
             run.count = count
@@ -89,9 +89,13 @@ class _TapRunner(CopyingInterpreter):
     """Interpreter that calls back at each tap."""
 
     def __init__(
-        self, analysis: Analysis, wanted: tuple[ActivationTap, ...], on_tap: OnTap
+        self,
+        analysis: Analysis,
+        wanted: tuple[ActivationTap, ...],
+        on_tap: OnTap,
+        device: torch.device,
     ) -> None:
-        super().__init__(analysis)
+        super().__init__(analysis, device=device)
         self.count = 0
         self._on_tap = on_tap
         self._wanted: dict[fx.Node, list[ActivationTap]] = {}

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.ir.devices import put, solver, wide
 from graphprune.passes.observe import Observations
 
 from .activation_taps import ActivationTap, find_taps, run_taps
@@ -75,13 +76,13 @@ class _VarianceSums:
 
     def add(self, tap: ActivationTap, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
         """Add the activations of a chunk of ``count`` samples."""
-        rows = x.movedim(tap.activations.dim, 0).flatten(1).double()
+        rows = wide(x.movedim(tap.activations.dim, 0).flatten(1))
         if not self.count:
             self.centre = rows.mean(1, keepdim=True)
         rows = rows - self.centre
         self.sums = self.sums + rows.sum(1)
         self.squares = self.squares + rows.square().sum(1)
-        norm = weight.double().movedim(tap.weight.dim, 0).flatten(1).square().sum(1)
+        norm = wide(weight).movedim(tap.weight.dim, 0).flatten(1).square().sum(1)
         self.norms = self.norms + norm * (1 if tap.moving else count)
         self.count += rows.shape[1]
         self.samples += count
@@ -129,7 +130,7 @@ class FeatureRank:
             maps = _maps(tap, x, count)
             name = tap.group.id
             flat[name] = flat.get(name, True) and min(maps.shape[-2:]) == 1
-            ranks = torch.linalg.matrix_rank(maps.float()).double()
+            ranks = torch.linalg.matrix_rank(put(maps.float(), solver(maps.device))).double()
             totals[name] += ranks.sum(1).cpu().numpy()
             shown[name] += maps.shape[1]
 
@@ -144,7 +145,7 @@ class FeatureRank:
 
 def _maps(tap: ActivationTap, x: torch.Tensor, count: int) -> torch.Tensor:
     """Reshape activations to maps ``[width, samples, rows, columns]``; the last axis is the columns."""
-    maps = x.movedim(tap.activations.dim, 0)[torch.from_numpy(tap.rows)]
+    maps = x.movedim(tap.activations.dim, 0)[torch.from_numpy(tap.rows).to(x.device)]
     width, several = maps.shape[:2]
     rest = maps.shape[2:]
     batched = bool(rest) and rest[0] == count

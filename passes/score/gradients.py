@@ -68,17 +68,24 @@ class Probes:
             for t in analysis.tensors.values()
             if isinstance(t, torch.nn.Parameter) and t.is_floating_point()
         }
-        leaves = {key: t.detach().clone().requires_grad_() for key, t in parameters.items()}
+        leaves = {
+            key: t.detach().to(data.device, copy=True).requires_grad_()
+            for key, t in parameters.items()
+        }
         tensors = {name: leaves[id(t)] for name, t in analysis.tensors.items() if id(t) in leaves}
-        for count, found in self._gradients(
-            CopyingInterpreter(analysis, tensors), analysis, data, list(leaves.values())
-        ):
-            yield count, dict(zip(leaves, found, strict=True))
+        run = CopyingInterpreter(analysis, tensors, data.device)
+        for count, found in self._gradients(run, analysis, data, list(leaves.values())):
+            yield (
+                count,
+                {key: g.to(parameters[key].device) for key, g in zip(leaves, found, strict=True)},
+            )
 
     def of_gates(self, analysis: Analysis, data: Calibration) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield, per projection of a chunk, its number of samples and gradients ``[labels]`` of `Gated`."""
         gates = torch.ones(len(analysis.labels), dtype=torch.float64, requires_grad=True)
-        for count, found in self._gradients(Gated(analysis, gates), analysis, data, [gates]):
+        for count, found in self._gradients(
+            Gated(analysis, gates, data.device), analysis, data, [gates]
+        ):
             yield count, found[0]
 
     def _gradients(
@@ -134,11 +141,14 @@ class Gated(CopyingInterpreter):
 
     Args:
         analysis: the analysis whose graph is run.
-        gates: ``[labels]``.
+        gates: ``[labels]``, on the CPU.
+        device: where it runs; by default where the stored tensors are.
     """
 
-    def __init__(self, analysis: Analysis, gates: torch.Tensor) -> None:
-        super().__init__(analysis)
+    def __init__(
+        self, analysis: Analysis, gates: torch.Tensor, device: torch.device | None = None
+    ) -> None:
+        super().__init__(analysis, device=device)
         self._facts = analysis.facts
         self._labels = analysis.labels
         self._gates = gates

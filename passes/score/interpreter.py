@@ -15,7 +15,9 @@ from graphprune.analysis.groups import Group
 from graphprune.axes.labels import Axis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
+from graphprune.ir.devices import device_of, put
 from graphprune.ir.private_torch import pytree
+from graphprune.ir.run_on_device import DeviceInterpreter
 from graphprune.passes.observe import Observations
 
 __all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]
@@ -23,26 +25,30 @@ __all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]
 _NARROW = (torch.float16, torch.bfloat16)
 
 
-class CopyingInterpreter(fx.Interpreter):
+class CopyingInterpreter(DeviceInterpreter):
     """Interpreter that runs a graph on copies of its tensors; 16-bit floats as 32-bit ones.
 
     Args:
         analysis: the analysis whose graph is run.
         tensors: values in place of the stored ones, by name; gradients flow to them.
+        device: where it runs; by default where the stored tensors are.
     """
 
     def __init__(
-        self, analysis: Analysis, tensors: Mapping[str, torch.Tensor] | None = None
+        self,
+        analysis: Analysis,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        super().__init__(analysis.module)
-        self._stored = analysis.tensors
+        device = device or device_of(analysis.tensors.values())
+        super().__init__(analysis.module, device)
+        self._stored = put(dict(analysis.tensors), device)
         self._given = tensors or {}
-        self._device = next((t.device for t in self._stored.values()), torch.device("cpu"))
 
     def outputs(self, inputs: tuple[Any, ...]) -> list[Any]:
         """Run the graph on flat inputs, and return its flat outputs."""
         own = [
-            _widened(x.to(self._device, copy=True)) if isinstance(x, torch.Tensor) else x
+            _widened(x.to(self.device, copy=True)) if isinstance(x, torch.Tensor) else x
             for x in inputs
         ]
         return pytree.tree_leaves(self.run(*own, enable_io_processing=False))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphprune.analysis.groups import Group
+from graphprune.ir.devices import solver
 from graphprune.passes.observe import (
     Layer,
     Observations,
@@ -106,14 +107,15 @@ class _State:
         affine = combined_scale_and_shift(
             observations.targets[layer].norms, observations.analysis.tensors
         )
-        self.scale = None if affine is None else affine[0].reshape(groups, -1, 1)
+        self.scale = None if affine is None else affine[0].to(self.inverse).reshape(groups, -1, 1)
         self.weight = layer.matrix(weight, groups).clone()
         if self.scale is not None:
             self.weight *= self.scale
         columns = reader.rows[:, :, None] * taps + np.arange(taps)
-        self.columns = torch.from_numpy(columns.reshape(len(columns), -1))
-        self.unknowns, self.left = unknowns, torch.arange(unknowns)
-        self.gone = torch.zeros(unknowns, dtype=torch.bool)
+        self.device = self.inverse.device
+        self.columns = torch.from_numpy(columns.reshape(len(columns), -1)).to(self.device)
+        self.unknowns, self.left = unknowns, torch.arange(unknowns, device=self.device)
+        self.gone = torch.zeros(unknowns, dtype=torch.bool, device=self.device)
 
     def costs(self, channels: Tensor) -> Tensor:
         """Return the squared error per row ``[channels]`` if one of them is removed."""
@@ -149,7 +151,7 @@ class _State:
         self.columns = place[self.columns]
         self.left, self.weight = self.left[stay], self.weight[:, :, stay]
         self.inverse = self.inverse[:, stay[:, None], stay]
-        self.gone = torch.zeros(len(stay), dtype=torch.bool)
+        self.gone = torch.zeros(len(stay), dtype=torch.bool, device=self.device)
 
     def unscaled_weight(self) -> Tensor:
         """Return the weight in the layer's own unit, without BatchNorm's scale."""
@@ -177,7 +179,8 @@ def eliminate_backwards(
             unless 0 is among them.
     """
     states = [_State(observations, reader) for reader in readers]
-    left = torch.arange(group.width)
+    device = solver(observations.device)
+    left = torch.arange(group.width, device=device)
     order: list[int] = []
     curve = [0.0]
     refits: dict[int, tuple[Tensor, ...]] = {}
@@ -187,7 +190,7 @@ def eliminate_backwards(
         count = max(1, len(left) // PORTION)
         if stops:
             count = min(count, max(1, len(left) - stops[0]))
-        costs = sum((state.costs(left) for state in states), torch.zeros(len(left)))
+        costs = sum((state.costs(left) for state in states), torch.zeros(len(left), device=device))
         gone = left[torch.argsort(costs, stable=True)[:count]]
         step = sum(state.remove(gone) for state in states)
         curve += [curve[-1] + max(step, 0.0) * (i + 1) / count for i in range(count)]

@@ -30,7 +30,7 @@ from .models import (
     StrictOps,
     TrustPickle,
 )
-from .running import Force, Json, Quiet, Verbose
+from .running import Device, Force, Json, Quiet, Verbose
 from .training import Augment, Distil, Finetune, Recover, Train
 from .widths import (
     Allocator,
@@ -55,6 +55,7 @@ __all__ = [
     "Crop",
     "Data",
     "Depth",
+    "Device",
     "Distil",
     "FileSize",
     "Finetune",

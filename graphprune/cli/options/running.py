@@ -7,12 +7,23 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Device",
     "Force",
     "Json",
     "Quiet",
     "Verbose",
 ]
 
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|mps",
+        show_default=False,
+        help="Where the network runs on --data, --train and --val: to choose, refit and train. auto takes CUDA if there "
+        "is any, else MPS, else the CPU; cuda:1 is the second one. Default: cpu.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Verbose = Annotated[

@@ -32,7 +32,7 @@ def test_the_loss_is_the_sum_of_both() -> None:
         held_out=[((x[:5],), [wanted[:5]]), ((x[5:],), [wanted[5:]])],
         distance=distance, inside=Distance(()), deep=Distance(()),
         settings=Settings(SimpleNamespace(), (), True, 0),  # type: ignore[arg-type]
-        optimizers=[], checkpoint=None, identity="", progress=None, begun=0.0,
+        optimizers=[], device=torch.device("cpu"), checkpoint=None, identity="", progress=None, begun=0.0,
         labels=[y[:5], y[5:]],
     )  # fmt: skip
     logits = student(x)[0][0]
