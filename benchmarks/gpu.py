@@ -166,7 +166,7 @@ def main() -> int:
     times: dict[str, Any] = {}
     many = 128 if options.small else 1024
     runs = ((device, many), (device, many // 8), (cpu, many // 8), (cpu, many))
-    for where, images in runs:
+    for where, images in dict.fromkeys(runs):
         left = SECONDS - 10 - (time.perf_counter() - start)
         name = f"{where}, {images} images"
         times[name] = timed(where, images, small=options.small, limit=left)

@@ -43,6 +43,7 @@ class MixedDevicesError(RuntimeError):
 class OnDevice(torch.Tensor):
     """A tensor on the device; ``inner`` holds its values."""
 
+    __slots__ = ("fake", "inner")  # not among the attributes, which a cut copies
     inner: torch.Tensor
     fake: FakeDevice
 
@@ -180,12 +181,17 @@ def fake_device(monkeypatch: pytest.MonkeyPatch, *, float64: bool = True) -> Gen
     monkeypatch.setattr(devices, "BEST_FIRST", (NAME, "cpu"))
     monkeypatch.setattr(devices, "WITHOUT_FLOAT64", () if float64 else (NAME,))
     monkeypatch.setattr(devices, "device_count", lambda kind: int(kind in (NAME, "cpu")))
-    before = torch._C._only_lift_cpu_tensors()
+    before = (
+        torch._C._only_lift_cpu_tensors(),
+        torch.__future__.get_overwrite_module_params_on_conversion(),
+    )
     torch._C._set_only_lift_cpu_tensors(
         True
     )  # torch.tensor(..., device=) moves what it made on the CPU
     try:
-        with FakeDevice(float64=float64) as fake:
+        # On this thread, since others were started before the device was known.
+        with torch.autograd.set_multithreading_enabled(False), FakeDevice(float64=float64) as fake:
             yield fake
     finally:
-        torch._C._set_only_lift_cpu_tensors(before)
+        torch._C._set_only_lift_cpu_tensors(before[0])
+        torch.__future__.set_overwrite_module_params_on_conversion(before[1])

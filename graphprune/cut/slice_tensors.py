@@ -73,7 +73,8 @@ def _spread(
 ) -> torch.Tensor:
     if not rows:
         return value
-    indices = tuple(torch.from_numpy(index) for index in np.ix_(*map(np.flatnonzero, rows)))
+    places = np.ix_(*map(np.flatnonzero, rows))
+    indices = tuple(torch.from_numpy(index).to(value.device) for index in places)
     return tensor.detach().to(value).index_put(indices, value)
 
 

@@ -25,7 +25,7 @@ from graphprune.data import Source, calibrate, prepared
 from graphprune.data.calibration import Calibration
 from graphprune.data.labelled import Labelled, read_labelled
 from graphprune.errors import InfeasibleBudgetError, LoadError, OptionError, TraceError
-from graphprune.ir.devices import CPU, described, device_of, find_device
+from graphprune.ir.devices import CPU, described, find_device
 from graphprune.ir.run_on_device import on_cpu, put_model
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
@@ -116,14 +116,15 @@ class Job:
         """
         asked = None if options.device is None else find_device(options.device)
         given, model = model, unwrap(model)
-        home = CPU
-        if not live:
-            home, model, args, kwargs = on_cpu(model, args, kwargs)
-        state = _traced(model, args, kwargs, progress, home)
-        device = asked or (device_of(state.program.parameters()) if live else home)
+        home, here, own_args, own_kwargs = on_cpu(model, args, kwargs)
+        if live:
+            state = traced(model, args, kwargs, progress)
+        else:
+            state = _traced(here, own_args, own_kwargs, progress, home)
+        device = asked or home
         if options.outputs:
             state = with_outputs(state, options.outputs)
-        says = brought_by(model)
+        says = brought_by(here)
         if options.train is not None:
             state.tell("data")
             labelled = read_labelled(state.program, prepared(options.train, says))
@@ -153,7 +154,7 @@ class Job:
         found = scored.get(Redundant)
         if found is not None:
             scored = scored.knowing(first_to_go(scored[Scores], found))
-        return cls(given, model, options, scored, home, device)
+        return cls(given, here, options, scored, CPU if live else home, device)
 
     def decide(self, decider: Allocate | GivenPlan | LosslessPlan) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.

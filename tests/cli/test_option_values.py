@@ -14,6 +14,7 @@ import graphprune as gp
 from graphprune.cli import option_values
 from graphprune.cli.option_values import Preparation
 from graphprune.errors import LoadError, OptionError
+from graphprune.ir import devices
 from graphprune.loading import Loaded
 from graphprune.loading.image_preparation import ImagePreparation
 from tests.cli.conftest import Ran, expect
@@ -143,3 +144,30 @@ def test_images_are_prepared_as_a_file_beside_the_model_says(tmp_path: Path) -> 
     assert found["val"] == gp.images(tmp_path, mean=(0.1,)).prepared(said)
     assert found["samples"] == 8
     assert option_values.as_the_model_says(data, Loaded())["calibration"] == data["calibration"]
+
+
+def test_a_device_by_name() -> None:
+    assert option_values.device("") is None
+    assert str(option_values.device("cpu")) == "cpu"
+    with pytest.raises(OptionError, match="no device is called"):
+        option_values.device("gpu")
+
+
+@pytest.mark.parametrize("command", ["compress", "plan", "sweep"])
+def test_an_absent_device_is_an_error_before_the_model_is_read(
+    command: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "device_count", lambda kind: int(kind == "cpu"))
+    model, data = tmp_path / "model.pt2", tmp_path / "data.npz"
+    model.write_bytes(b"nothing")
+    words = [command, model, "--flops", "0.5", "--data", data, "--device", "cuda", "-q"]
+    found = cli(*words, *(["-o", tmp_path / "out"] if command != "plan" else []))
+    expect(found, 2, "error", "there is no device cuda here", "hint: ", "--device")
+
+
+@pytest.mark.parametrize("command", ["compress", "plan", "sweep"])
+def test_a_device_without_data_is_an_error(
+    command: str, cli: Cli, small: Sequence[str], tmp_path: Path
+) -> None:
+    words = [command, *small, "--flops", "0.5", "--device", "auto", "-o", tmp_path / "out"]
+    expect(cli(*words), 2, "error", "--device needs --data")

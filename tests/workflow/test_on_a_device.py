@@ -61,10 +61,7 @@ class Positions(nn.Module):
 
 CASES: dict[str, Callable[[], Any]] = {
     "positions": Positions,
-    **{
-        name: nets.NETS[name]
-        for name in ("NormedResidual", "GroupedTransposed", "OptionAShortcut", "MadeInForward")
-    },
+    **{name: nets.NETS[name] for name in ("NormedResidual", "GroupedTransposed", "MadeInForward")},
 }
 
 
