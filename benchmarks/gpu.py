@@ -30,6 +30,7 @@ import torch
 from owner_nets import spread_norms
 
 import graphprune as gp
+from graphprune.errors import OptionError
 from graphprune.ir.devices import described, find_device
 from graphprune.models import cifar_resnet, digits
 
@@ -147,7 +148,11 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="time a small network")
     parser.add_argument("--once", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    device, cpu = find_device(options.device), torch.device("cpu")
+    try:
+        device, cpu = find_device(options.device), torch.device("cpu")
+    except OptionError as error:
+        print(error, file=sys.stderr)
+        return 2
     if options.once:
         with contextlib.redirect_stdout(sys.stderr):
             found = compress_once(device, options.once, small=options.small)
