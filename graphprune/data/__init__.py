@@ -4,6 +4,7 @@
 ``files``                 the files of a folder or of a zip archive
 ``images``                images from either, with labels from the folders they lie in
 ``arrays``                ``.npy``, ``.npz``, ``.safetensors``
+``dataset_folder``        folders that the ``datasets`` library saved
 ``source``                which of these a user named; inputs from Python
 ``calibration``           inputs in batches that a program accepts
 ``labelled``              accuracy on inputs with labels

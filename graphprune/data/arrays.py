@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,12 @@ from .calibration import Calibration, gather
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["Arrays"]
+__all__ = ["CHUNK", "Arrays", "cast_floats", "input_columns"]
 
 LABELS = "y"
 """Name of the array of labels in a file of inputs with labels."""
 
-_CHUNK = 256
+CHUNK = 256
 """Samples that are passed on at a time."""
 
 
@@ -52,8 +52,8 @@ class Arrays:
         columns = self._inputs(self._load(), program)
         count = _length(columns, self.path)
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(count)[:samples])
-        rows = (tuple(c[i] for c in columns) for i in order.split(_CHUNK))
-        items = (_like(row, program) for row in rows)
+        rows = (tuple(c[i] for c in columns) for i in order.split(CHUNK))
+        items = (cast_floats(row, program) for row in rows)
         source = f"{len(order)} of {count} samples in {self.path.name}"
         return gather(items, program, samples=samples, source=source)
 
@@ -68,9 +68,9 @@ class Arrays:
         if labels is None or labels.ndim != 1 or labels.is_floating_point():
             raise LoadError(f"{self.path.name} has no integer array {LABELS!r} of labels [n]")
         columns = (*self._inputs(arrays, program), labels)
-        for i in torch.arange(_length(columns, self.path)).split(_CHUNK):
+        for i in torch.arange(_length(columns, self.path)).split(CHUNK):
             *inputs, label = (column[i] for column in columns)
-            yield *_like(tuple(inputs), program), label
+            yield *cast_floats(tuple(inputs), program), label
 
     def _load(self) -> dict[str, torch.Tensor]:
         return read_tensors(self.path)
@@ -78,15 +78,31 @@ class Arrays:
     def _inputs(
         self, arrays: dict[str, torch.Tensor], program: ExportedProgram
     ) -> tuple[torch.Tensor, ...]:
-        names = input_names(program)
-        if all(name in arrays for name in names):
-            return tuple(arrays[name] for name in names)
-        if len(names) == 1 and (len(arrays) == 1 or ONLY in arrays):
-            return (arrays.get(ONLY, next(iter(arrays.values()))),)
-        raise LoadError(
-            f"{self.path.name} has {', '.join(sorted(arrays)) or 'no arrays'}; the "
-            f"model takes {', '.join(names)}"
-        )
+        return tuple(arrays[name] for name in input_columns(arrays, program, self.path.name))
+
+
+def input_columns(
+    available: Collection[str], program: ExportedProgram, source: str
+) -> tuple[str, ...]:
+    """Select the columns of some data that are the inputs of a program, in calling order.
+
+    Args:
+        available: names of the columns.
+        program: names of its inputs are looked for. One column alone, or one called ``x``, may be its only input.
+        source: what the columns are in, for messages.
+
+    Raises:
+        LoadError: if they aren't there.
+    """
+    names = input_names(program)
+    if all(name in available for name in names):
+        return tuple(names)
+    if len(names) == 1 and (len(available) == 1 or ONLY in available):
+        return (ONLY if ONLY in available else next(iter(available)),)
+    raise LoadError(
+        f"{source} has {', '.join(sorted(available)) or 'no arrays'}; the "
+        f"model takes {', '.join(names)}"
+    )
 
 
 def _length(columns: tuple[torch.Tensor, ...], path: Path) -> int:
@@ -99,7 +115,9 @@ def _length(columns: tuple[torch.Tensor, ...], path: Path) -> int:
     return lengths.pop()
 
 
-def _like(row: tuple[torch.Tensor, ...], program: ExportedProgram) -> tuple[torch.Tensor, ...]:
+def cast_floats(
+    row: tuple[torch.Tensor, ...], program: ExportedProgram
+) -> tuple[torch.Tensor, ...]:
     """Cast floats to the type that the program takes; other types stay, so that nothing is lost silently."""
     wanted = [x.dtype if isinstance(x, torch.Tensor) else None for x in user_inputs(program)]
     return tuple(

@@ -18,6 +18,7 @@ from graphprune.loading.image_preparation import ImagePreparation
 
 from .arrays import Arrays
 from .calibration import Calibration, gather
+from .dataset_folder import DatasetFolder, is_dataset_folder
 from .images import Images
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def open_source(
 
     Args:
         text: a folder of images or a zip archive of one; a file of tensors (``.npy``, ``.npz``,
-            ``.safetensors``); or ``package.module:callable``.
+            ``.safetensors``); a folder that the ``datasets`` library saved; or
+            ``package.module:callable``.
         mean: for images: of each channel.
         std: for images: of each channel.
         size: for images: height and width.
@@ -110,7 +112,12 @@ def open_source(
         OptionError: if options for images are given and it holds none.
     """
     path = Path(text)
-    if path.suffix.lower() not in SUFFIXES and (path.exists() or ":" not in str(text)):
+    saved = is_dataset_folder(path)
+    if (
+        not saved
+        and path.suffix.lower() not in SUFFIXES
+        and (path.exists() or ":" not in str(text))
+    ):
         if not path.exists():
             raise LoadError(f"no such file: {text}")
         return Images(path, tuple(mean), tuple(std), size, seed, crop, interpolation)
@@ -119,6 +126,8 @@ def open_source(
             "mean, std, image size, crop and interpolation are for images",
             options=("mean", "std", "image_size", "crop", "interpolation"),
         )
+    if saved:
+        return DatasetFolder(path, seed)
     return Arrays(path, seed) if path.suffix.lower() in SUFFIXES else Code(str(text))
 
 

@@ -25,7 +25,8 @@ Data = Annotated[
         metavar="DATA",
         show_default=False,
         help="Unlabelled inputs to look at: a folder of images or a zip of one, a .npz, .npy or "
-        ".safetensors file of tensors, or package.module:callable, which returns an iterable.",
+        ".safetensors file of tensors, a folder that the datasets library saved, or package.module:callable, "
+        "which returns an iterable.",
     ),
 ]
 Mean = Annotated[
