@@ -19,6 +19,7 @@ from graphprune.ir.relift import fixed_sizes
 from graphprune.ops.fixed_random import random_calls
 from graphprune.passes import Decision, Distilled, Finetuned, Merged, Recovered, Redundant, Scores
 from graphprune.passes.lossless.redundant import only_redundant
+from graphprune.passes.observe import Observations
 from graphprune.pipeline import State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
@@ -138,6 +139,7 @@ def build_report(
             *_merged(done.get(Merged), plan),
             *_nothing_redundant(done.get(Redundant)),
             *_of_data(data),
+            *([seen.hint] if (seen := decided.get(Observations)) and seen.hint else []),
             *_of_table(decided.get(LatencyTable)),
             *_left_whole(decided.get(ClassConstraints)),
             *_unread(analysis),

@@ -15,12 +15,12 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.ir.devices import solver, wide
-from graphprune.ir.nodes import is_comparable
+from graphprune.ir.nodes import is_comparable, shape
 from graphprune.ir.private_torch import pytree
 from graphprune.pipeline import RunFact
 from graphprune.verify.oracle import run
 
-from .distributed import own_batches, total
+from .distributed import gather_over_processes, own_batches, total
 from .find_layers import find_layers
 from .layers import Layer, regression_sizes, tied
 from .moments import WIDEST, Listener, Moments
@@ -28,6 +28,7 @@ from .patches import output_rows
 from .refit_targets import Target, find_target
 from .row_budget import rows_per_batch
 from .staged_run import StagedRun
+from .untrained import untrained_hint
 
 __all__ = ["Observations", "Record"]
 
@@ -160,6 +161,16 @@ class Observations(RunFact):
                 hint="give the model without its last steps, or no calibration data",
             )
         return found
+
+    @cached_property
+    def hint(self) -> str:
+        """What makes the dense network look untrained on the held-out data; empty if nothing does."""
+        leaves = pytree.tree_leaves(self.analysis.module.graph.output_node().args[0])
+        if len(leaves) != 1 or not is_comparable(leaves[0]) or len(shape(leaves[0])) != 2:
+            return ""
+        own = [self.record.outputs[number][0].float() for number in self.held_out]
+        rows = torch.cat(own) if own else torch.zeros(0, shape(leaves[0])[1])
+        return untrained_hint(gather_over_processes(rows, 0))
 
     def error(self, outputs: Mapping[int, list[Any]]) -> float:
         """Return the relative squared error of outputs on the held-out batches, over all processes.

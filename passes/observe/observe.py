@@ -36,5 +36,5 @@ class Observe(AnalysisPass):
             OptionError: if no output of the model can be compared between networks.
         """
         observations = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
-        _ = observations.compared, observations.record
+        _ = observations.compared, observations.record, observations.hint
         return observations
