@@ -43,7 +43,7 @@ def attention(call: Call) -> Layout:
     """
     q, k, v = (call.layout(name) for name in ("query", "key", "value"))
     call.tie(q[-1], k[-1])
-    call.contract("key", len(k) - 1, k[-1])
+    call.contract("key", len(k) - 1, k[-1], partner=("query", len(q) - 1, None))
     call.freeze(q[-2], k[-2], v[-2])
     batch = _batch(call, q[:-2], k[:-2], v[:-2])
     if call["attn_mask"] is not None:

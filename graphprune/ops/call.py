@@ -144,7 +144,14 @@ class Call:
         """State that two axes hold the same channels."""
         tie(self.labels, left, right, self.link)
 
-    def contract(self, argument: str, dim: int, axis: Axis, item: int | None = None) -> None:
+    def contract(
+        self,
+        argument: str,
+        dim: int,
+        axis: Axis,
+        item: int | None = None,
+        partner: tuple[str, int, int | None] | None = None,
+    ) -> None:
         """State that ``axis``, dimension ``dim`` of the weight-like ``argument``, is summed over.
 
         Args:
@@ -152,11 +159,12 @@ class Call:
             dim: its dimension that is contracted.
             axis: the labels of that dimension.
             item: the number of the tensor, where the argument is a list.
+            partner: argument, dimension and item of the operand that it is multiplied with.
         """
         if self._on_constants:
             self.facts.needed_whole.append(axis)
         else:
-            self.facts.contractions.append(Contraction(argument, dim, axis, item))
+            self.facts.contractions.append(Contraction(argument, dim, axis, item, partner))
 
     def freeze(self, *axes: Axis) -> None:
         """State that every row of these axes must stay.

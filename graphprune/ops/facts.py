@@ -33,12 +33,15 @@ class Contraction:
         dim: its dimension that is summed over.
         axis: the labels of that dimension.
         item: the number of the tensor, where the argument is a list.
+        partner: the operand that it is multiplied with on the way, as ``(argument, dim, item)``, where the
+            rule states it.
     """
 
     argument: str
     dim: int
     axis: Axis
     item: int | None = None
+    partner: tuple[str, int, int | None] | None = None
 
     def operand(self, values: Mapping[str, Any]) -> Any:
         """Return the operand among a call's arguments by name, nodes or values."""

@@ -88,7 +88,7 @@ def _product(call: Call, left: str, right: str) -> Layout:
     columns: tuple[Axis, ...] = y[-1:] if len(y) > 1 else ()
     inner = len(y) - 2 if len(y) > 1 else 0
     call.tie(x[-1], y[inner])
-    call.contract(right, inner, y[inner])
+    call.contract(right, inner, y[inner], partner=(left, len(x) - 1, None))
     rank = max(len(x), len(y), 2) - 2
     batch = broadcast(call, [x[:-2], y[:-2]], rank)
     call.macs(1, *batch, *(rows or (unlabelled(1),)), y[inner], *(columns or (unlabelled(1),)))
@@ -204,7 +204,9 @@ def einsum(call: Call) -> Layout:
     for letter, axis in axes.items():
         number, dim = holders[letter][-1]
         if letter not in output and len(holders[letter]) > 1:
-            call.contract("tensors", dim, axis, item=number)
+            first, other = holders[letter][0]
+            pair = ("tensors", other, first) if len(holders[letter]) == 2 else None
+            call.contract("tensors", dim, axis, item=number, partner=pair)
         elif letter not in output:
             call.freeze(axis)
     if len(inputs) > 1:

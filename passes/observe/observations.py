@@ -25,6 +25,7 @@ from .find_layers import find_layers
 from .layers import Layer, regression_sizes, tied
 from .moments import WIDEST, Listener, Moments
 from .patches import output_rows
+from .products import Partner, compensation, find_products
 from .refit_targets import Target, find_target
 from .row_budget import rows_per_batch
 from .staged_run import StagedRun
@@ -107,6 +108,23 @@ class Observations(RunFact):
     def targets(self) -> dict[Layer, Target]:
         """Value in which each layer's error is measured."""
         return {layer: find_target(layer) for layer in self.layers}
+
+    @cached_property
+    def products(self) -> Mapping[Layer, tuple[Partner, ...]]:
+        """Layers whose outputs are multiplied with those of others alone, such as keys with queries."""
+        return find_products(self.analysis, self.layers, self.batches[0])
+
+    def compensated(self, layer: Layer, channels: Tensor) -> Tensor | None:
+        """Return what the channels of a layer that are kept are refitted towards, ``[out, kept]``, of its dense output.
+
+        ``None``: towards what they were.
+        """
+        partners = self.products.get(layer, ())
+        outputs = {
+            each.layer: [self.record.targets[each.layer, number] for number in self.fitted]
+            for each in partners
+        }
+        return compensation(partners, channels, outputs) if partners else None
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:

@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from graphprune.ir.devices import wide
+
 __all__ = ["untrained_hint"]
 
 LEAST_DIFFERENCE = 0.2
@@ -46,7 +48,7 @@ def untrained_hint(outputs: Tensor) -> str:
     count, classes = outputs.shape
     if count < FEWEST_SAMPLES or classes < FEWEST_CLASSES or not bool(outputs.isfinite().all()):
         return ""
-    scores = outputs.double()
+    scores = wide(outputs)
     probable = _are_probabilities(scores)
     if probable:
         scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -214,13 +215,22 @@ class _Problem:
         for layer in self.tie:
             rows, other = record.rows[layer, number], self.observations.targets[layer].other
             inputs = input_rows(layer, values[self.copies[layer.value]], rows, groups)
-            aims = record.targets[layer, number]
-            aims = aims[:, self.channels.to(aims.device)]
+            aims = self._aims(layer, record.targets[layer, number])
             base = torch.zeros_like(aims)
             if other is not None:
                 base = output_rows(layer, values[self.copies[other]], rows)
             found.append(Rows(inputs, _grouped(aims, groups), _grouped(base, groups)))
         return found
+
+    def _aims(self, layer: Layer, dense: Tensor) -> Tensor:
+        """Return what the kept channels are refitted towards, of the dense values ``[rows, out]``."""
+        if self._mix is None:
+            return dense[:, self.channels.to(dense.device)]
+        return dense @ self._mix.to(dense)
+
+    @cached_property
+    def _mix(self) -> Tensor | None:
+        return self.observations.compensated(self.tie[0], self.channels)
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
         """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""

@@ -20,8 +20,17 @@ from torch import fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
+from graphprune.ir.devices import wide
 from graphprune.ops.facts import axes_of
-from graphprune.passes.observe import Layer, Observations, StagedRun, regression_sizes, set_weights
+from graphprune.passes.observe import (
+    Layer,
+    Observations,
+    StagedRun,
+    from_matrix,
+    kept_channels,
+    regression_sizes,
+    set_weights,
+)
 
 from .criterion import Scores
 from .obs import BackwardElimination, ReaderLayer, eliminate_backwards, find_readers
@@ -184,10 +193,28 @@ def _without_reader(
     for left in _points(group):
         cut = Cut.keeping(observations.analysis, {group.id: sorted(order[group.width - left :])})
         rest = run.moved(cut.module, cut.copies)
+        _compensate(observations, cut, run, rest)
         errors[group.width - left] = observations.error(
             dict(zip(observations.held_out, rest.outputs(), strict=True))
         )
     return MeasuredCurve(order, shape, errors)
+
+
+def _compensate(observations: Observations, cut: Cut, dense: StagedRun, small: StagedRun) -> None:
+    """Let the channels left of layers such as keys make up for those that were cut, as a refit will."""
+    for layer in observations.products:
+        channels = kept_channels(layer, cut)
+        mix = None if channels is None else observations.compensated(layer, channels)
+        if mix is None:
+            continue
+        for place in layer.places:
+            old = wide(dense.constant(place))
+            rows = layer.matrix(old, 1)[0] if place is layer.weight else old.reshape(-1, 1)
+            now = small.constant(cut.copies[place])
+            new = mix.to(rows).T @ rows
+            if place is layer.weight:
+                new = from_matrix(new[None], now.shape, transposed=layer.transposed)
+            small.set_constant(cut.copies[place], new.reshape(now.shape).to(now))
 
 
 def _touched(analysis: Analysis) -> dict[str, fx.Node]:
