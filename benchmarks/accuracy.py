@@ -73,6 +73,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 ONNX_RESULTS = ROOT / "benchmarks" / "results" / "onnx_pruning.json"
 PAGE = ROOT / "docs" / "accuracy.md"
 IMAGENET = ROOT / "benchmarks" / "results" / "imagenet.json"
+TEXT = ROOT / "benchmarks" / "results" / "text.json"
 PLOT = ROOT / "docs" / "img" / "accuracy.png"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -506,6 +507,10 @@ def page(rows: Sequence[Row]) -> str:
                 "",
                 *table(judged, "error"),
             ]
+    if TEXT.is_file():
+        from text_table import text_section
+
+        parts += ["", *text_section(json.loads(TEXT.read_text("utf-8")))]
     if ONNX_RESULTS.is_file():
         parts += ["", *onnx_section(json.loads(ONNX_RESULTS.read_text("utf-8"))["rows"])]
     return "\n".join(parts) + "\n"

@@ -56,6 +56,7 @@ ALL: Mapping[str, Model] = MappingProxyType({
     "cifar_resnet20_b": Model("cifar_resnet", {"option": "B"}),
     "densenet": Model("densenet"),
     "digits": Model("digits"),
+    "gpt": Model("gpt"),
     "mobilenetv2": Model("mobilenetv2"),
     "shufflenet": Model("shufflenet"),
     "unetpp": Model("unetpp"),
