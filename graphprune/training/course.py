@@ -6,11 +6,17 @@ import logging
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from graphprune.data import calibrate, prepared
+from graphprune.ir.unwrap import unwrap
+from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import Decision
 from graphprune.plan.budget import Budget
 from graphprune.plan.plan import Plan
+from graphprune.workflow.job import Data
 
+from .activating import Activating
 from .in_place import shrink_in_place
 from .live import Live
 from .method import Method, Moment
@@ -18,6 +24,7 @@ from .origin import Origin
 from .planner import Planner
 from .planning import Planning
 from .progress import has_settled
+from .silent import Silence, Watch
 
 __all__ = ["Course"]
 
@@ -57,6 +64,23 @@ class Course:
         first = self.live.planner.first[Decision].plan
         self.plan = first if self.share == 1.0 else None
         self.live.going = self.live.removed_by(self.plan)
+        self.watch: Watch | None = None
+        self.activating: Activating | None = None
+
+    def watch_on(self, inputs: Data, samples: int, activate: float) -> None:
+        """Count on so many inputs which channels never fire, now and whenever there is a report; and wake them, if asked."""
+        planner = self.live.planner
+        given = prepared(inputs, brought_by(unwrap(self.planning.model)))
+        found = calibrate(given, planner.first.program, samples)
+        self.watch = Watch.of(found, planner.analysis)
+        if activate:
+            self.activating = Activating(self.watch, activate, self.steps, self.live)
+
+    @property
+    def silence(self) -> Silence | None:
+        """How many channels never fire, if there are inputs to see it on."""
+        live = self.live
+        return self.watch and self.watch.silence(live.planner.analysis, live.going)
 
     @property
     def now(self) -> Moment:
@@ -92,13 +116,26 @@ class Course:
     def go_on(self) -> bool:
         """Make the step that follows one of the optimiser; tell whether layers have shrunk."""
         self.step += 1
+        shrunk = False
         if (share := self._plans.get(self.step)) is not None:
             self._replan(share)
-            if self.method.shrinks and self.shrink():
-                return True
-        with torch.no_grad():
-            self.method.after_step(self.now)
-        return False
+            if self.method.refits:
+                self._refit()
+            shrunk = self.method.shrinks and self.shrink()
+        if not shrunk:
+            with torch.no_grad():
+                self.method.after_step(self.now)
+        if self.activating is not None and (shrunk or self.activating.is_due(self.step)):
+            self.activating.listen(self.live)
+        return shrunk
+
+    def penalty(self) -> Tensor | None:
+        """Compute what is added to the loss of the next step, if there is anything."""
+        own = self.method.penalty(self.now)
+        waking = self.activating and self.activating.penalty(self.live.going)
+        if own is None or waking is None:
+            return waking if own is None else own
+        return own + waking.to(own)
 
     def planned(self) -> tuple[Plan, Plan]:
         """Plan for the whole budget, if that wasn't done: for the model as it is, and as it was given."""
@@ -136,6 +173,15 @@ class Course:
         live.going = live.removed_by(self.plan)
         if len(before):
             self.distances.append(float((live.going != before).double().mean()))
+        live.reference = live.channels.norms().detach()
+
+    def _refit(self) -> None:
+        """Refit the live weights to the plan, where there is calibration data."""
+        live, plan = self.live, self.plan
+        assert plan is not None
+        with torch.no_grad():
+            for name, value in live.planner.refitted(plan).items():
+                live.planner.analysis.tensors[name].copy_(value)
         live.reference = live.channels.norms().detach()
 
     def _why_whole(self, optimizer: torch.optim.Optimizer | None) -> str:

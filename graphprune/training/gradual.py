@@ -1,4 +1,4 @@
-"""Gradual pruning: more and more channels are held at zero."""
+"""Gradual pruning: more and more channels are held at zero, and the others are refitted."""
 
 from __future__ import annotations
 
@@ -21,18 +21,28 @@ class Gradual(Method):
     (Zhu & Gupta 2017, arXiv:1710.01878, equation 1, with costs for numbers of weights). A channel whose coupled
     rows are all zero has no gradient, so it doesn't come back.
 
+    With calibration data the layers that stay are refitted by least squares after each plan, towards what the network
+    computed right before it, so that the training goes on from nearly the same function.
+
     Attributes:
         reached: share of the steps after which the budget is reached, (0, 1].
         updates: how many plans there are.
+        repair: whether layers are refitted, where there is calibration data.
     """
 
     name: ClassVar[str] = "gradual"
-    reached: float = 0.7
+    reached: float = 0.5
     updates: int = 12
+    repair: bool = True
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
         check_options(self, ("updates",), ("reached",))
+
+    @property
+    def refits(self) -> bool:
+        """Whether what stays is refitted after each plan."""
+        return self.repair
 
     def plans(self, steps: int) -> Mapping[int, float]:
         """Plan at equal distances, nearer and nearer to the budget."""

@@ -31,8 +31,8 @@ class MaskSparsity(Method):
 
     name: ClassVar[str] = "mask-sparsity"
     strength: float = 3.0
-    begins: float = 0.3
-    faded: float = 0.7
+    begins: float = 0.1
+    faded: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""

@@ -82,6 +82,11 @@ class Method:
     shrinks: ClassVar[bool] = False
     """Whether the layers are cut in place by each plan, while the training goes on."""
 
+    @property
+    def refits(self) -> bool:
+        """Whether what stays is refitted on calibration data after each plan, as channels go at once."""
+        return False
+
     def plans(self, steps: int) -> Mapping[int, float]:
         """Say after which steps a plan is made, and for which share of the way to the budget, (0, 1].
 

@@ -21,14 +21,16 @@ from graphprune.passes import Decision, Observe, Score, Scores
 from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.decision import BudgetStatus
+from graphprune.passes.observe import Observations
 from graphprune.passes.score import additive
-from graphprune.pipeline import AnalysisPass, Pipeline, State
+from graphprune.pipeline import Pipeline, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
 
 from .planning import Planning
+from .refit import refitted
 
 __all__ = ["Planner"]
 
@@ -92,10 +94,24 @@ class Planner:
         state = self._job.scored
         if values is not None:
             return self._decided(state.knowing(self._scores(values)), share)[Decision]
-        passes: list[AnalysisPass] = [] if state.get(Calibration) is None else [Observe()]
-        passes.append(Score(self.options.criterion(state)))
-        scored = Pipeline(passes, given=tuple(state.facts)).run(state)
+        state = self._observed()
+        scored = Pipeline([Score(self.options.criterion(state))], given=tuple(state.facts)).run(
+            state
+        )
         return self._decided(scored, share)[Decision]
+
+    def refitted(self, plan: Plan) -> dict[str, Tensor]:
+        """Refit what a plan keeps to what the network computes now, if there is calibration data; see ``refit.py``."""
+        state = self._observed()
+        seen = state.get(Observations)
+        return {} if seen is None else refitted(seen, plan)
+
+    def _observed(self) -> State:
+        """Measure the network of the moment, where there is calibration data."""
+        state = self._job.scored
+        if state.get(Calibration) is None:
+            return state
+        return Pipeline([Observe()], given=tuple(state.facts)).run(state)
 
     def cut(self, plan: Plan) -> Cut:
         """Make the cut of a plan for this model."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from graphprune.plan.plan import Plan
 
     from .live import Live
+    from .silent import Silence
 
 __all__ = [
     "SETTLED_DISTANCE",
@@ -68,6 +69,7 @@ class SparsifyReport:
         distances: shares of the channels in which each plan differs from the one before.
         settled: whether the plan hardly changes any more, or can't.
         note: why layers didn't shrink while training, where the method would have it.
+        silence: how many channels never fire, if there are inputs to see it on.
     """
 
     method: str
@@ -81,6 +83,7 @@ class SparsifyReport:
     distances: tuple[float, ...]
     settled: bool
     note: str = ""
+    silence: Silence | None = None
 
     def __str__(self) -> str:
         """Format the report as text."""
@@ -94,6 +97,8 @@ class SparsifyReport:
             f"channels: {self.going} of {self.channels} go, with {self.norm:.1%} of the norm; "
             f"{self.dead} are zero"
         )
+        if self.silence is not None:
+            lines.append(str(self.silence))
         state = "settled" if self.settled else "open"
         last = f", {self.distances[-1]:.1%} changed last" if self.distances else ""
         lines.append(f"plan: {state}{last}")

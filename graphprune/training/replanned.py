@@ -23,8 +23,8 @@ class Replanned(Method):
     """
 
     strength: float = 1.0
-    fixed: float = 0.5
-    faded: float = 0.75
+    fixed: float = 0.3
+    faded: float = 0.6
     updates: int = 8
     others: float = 0.1
 

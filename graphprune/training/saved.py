@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from graphprune.errors import MismatchError
@@ -12,7 +13,7 @@ from .course import Course
 
 __all__ = ["load", "save"]
 
-_FORMAT = "graphprune.sparsify/2"
+_FORMAT = "graphprune.sparsify/3"
 _SAME = "make it with the arguments of the run that is to go on"
 
 
@@ -31,6 +32,8 @@ def save(course: Course) -> dict[str, Any]:
         "held": {number: value.cpu() for number, value in live.held.items()},
         "cuts": [] if course.origin is None else [p.to_json() for p in course.origin.plans],
         "uncut": course.uncut,
+        "silent": None if course.watch is None else course.watch.before,
+        "waking": None if course.activating is None else course.activating.silent,
     }
 
 
@@ -58,6 +61,11 @@ def load(course: Course, state: Mapping[str, Any]) -> None:
         )
     course.step, course.share, course.uncut = state["step"], state["share"], state["uncut"]
     course.distances = list(state["distances"])
+    if course.watch is not None and state["silent"] is not None:
+        course.watch = replace(course.watch, before=state["silent"])
+    if course.activating is not None and state["waking"] is not None:
+        course.activating.listen(live)
+        course.activating.silent = state["waking"]
     device = live.channels.device
     live.initial = state["initial"].to(live.initial)
     live.reference = state["reference"].to(live.reference)

@@ -47,7 +47,7 @@ class Sparsify:
     Args:
         model: the module to be trained.
         example_inputs: positional inputs that it accepts, batch first.
-        steps: how many steps the optimiser will make in all. The last quarter or more of them is
+        steps: how many steps the optimiser will make in all. The last third or more of them is
             for the channels that stay alone.
         method: ``group-lasso``, ``mask-sparsity``, ``proximal``, ``progressive``, ``gradual`` or ``at-init``; or one
             with options of your own, such as ``GroupLasso(strength=2.0)``.
@@ -60,8 +60,13 @@ class Sparsify:
         size: budget.
         plan: channels to keep, instead of a budget.
         example_kwargs: keyword inputs.
-        calibration: unlabelled inputs, for criteria that need some; they are read again for each plan.
+        calibration: unlabelled inputs, for criteria that need some, and for the refits of ``gradual``; they are read again
+            for each plan.
         samples: how many of these to take.
+        watch: inputs of the training, a few batches of them without labels, on which channels that never fire are
+            counted: now, and by each ``report``; as many as of these.
+        activate: strength of a term for the loss that pushes such channels up until they fire, with ``watch``; 1 is a
+            beginning.
         score: the criterion by which channels are chosen, as in ``compress``; by default the method's.
         allocate: as in ``compress``, as is all that follows.
         latency_table: times of operators.
@@ -97,6 +102,8 @@ class Sparsify:
         example_kwargs: Mapping[str, Any] | None = None,
         calibration: Data | None = None,
         samples: int = 1024,
+        watch: Data | None = None,
+        activate: float = 0.0,
         score: str | Criterion | None = None,
         allocate: str = "dp",
         latency_table: LatencyTable | ProfileLatency | None = None,
@@ -120,6 +127,8 @@ class Sparsify:
         }
         if plan is not None and any(amount is not None for amount in asked.values()):
             raise OptionError("give a budget or a plan, not both")
+        if activate and watch is None:
+            raise OptionError("to activate silent channels takes inputs to watch them on")
         chosen = method_of(method)
         if plan is not None and min(chosen.plans(steps).values()) < 1.0:
             raise OptionError(
@@ -151,6 +160,8 @@ class Sparsify:
         asked_for = () if plan is not None else budgets(asked)
         self._course = Course(chosen, planning, steps, asked_for, plan, optimizer)
         self._following: list[Following] = []
+        if watch is not None:
+            self._course.watch_on(watch, samples, activate)
 
     @property
     def plan(self) -> Plan | None:
@@ -163,12 +174,12 @@ class Sparsify:
         return self._course.settled
 
     def penalty(self) -> Tensor:
-        """Compute what the method adds to the loss of this step: a scalar, zero where it adds nothing."""
+        """Compute what is added to the loss of this step: a scalar, zero where there is nothing."""
         course, channels = self._course, self._course.live.channels
         zero = torch.zeros((), dtype=channels.dtype, device=channels.device)
         if course.step >= course.steps:
             return zero
-        penalty = course.method.penalty(course.now)
+        penalty = course.penalty()
         return zero if penalty is None else penalty.to(channels.dtype)
 
     def step(self) -> bool:
@@ -205,6 +216,7 @@ class Sparsify:
             distances=tuple(course.distances),
             settled=course.settled,
             note=course.uncut,
+            silence=course.silence,
         )
 
     def finish(self, optimizer: torch.optim.Optimizer | None = None) -> Sparsified:

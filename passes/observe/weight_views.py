@@ -88,6 +88,10 @@ class StoredTensors:
         part = part_of(self._count(tensor), node)
         return part is not None and bool((part == calls).all())
 
+    def is_whole(self, node: Any) -> bool:
+        """Whether a node is a stored tensor itself that one call reads and no other."""
+        return self.is_exclusive(node, 1) and node.op == "get_attr"
+
     def _count(self, tensor: Tensor) -> Tensor:
         """Count how often each element is read; a view that copies or repeats counts for all elements."""
         if id(tensor) not in self._counts:

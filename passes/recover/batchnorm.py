@@ -15,10 +15,10 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.observe import Observations, StagedRun
+from graphprune.passes.observe import Observations, StagedRun, StoredTensors
 from graphprune.passes.observe.distributed import sum_over_processes
 
-__all__ = ["reestimate"]
+__all__ = ["reestimate", "restandardise"]
 
 
 def reestimate(
@@ -57,3 +57,39 @@ def _statistics(values: list[Tensor]) -> tuple[Tensor, Tensor]:
     mean = summed / count
     variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
     return mean, variance
+
+
+def restandardise(
+    observations: Observations, cut: Cut, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Give BatchNorms the statistics of what they see, and scales and shifts with which they compute what they did.
+
+    A refit keeps the running statistics of the network before, and fits the weights to them. A training takes
+    those of its batches in their place, so it would begin with another network than the refitted one. Left alone are
+    BatchNorms without a scale and a shift, and those that share what they have with other calls.
+
+    Args:
+        observations: hold the calibration data, of which the fitted batches are used.
+        cut: which channels are removed.
+        tensors: tensors of the cut network by name.
+
+    Returns:
+        All tensors of the cut network by name.
+    """
+    stored = StoredTensors(cut.module)
+    run = StagedRun(cut.module, [observations.batches[b] for b in observations.fitted], tensors)
+    for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
+        call = bind(node)
+        places = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]
+        if call["training"] or not all(stored.is_whole(place) for place in places):
+            continue
+        run.advance(node)
+        mean, variance = _statistics(run.values(call["input"]))
+        names = [str(place.target) for place in places]
+        weight, bias, old_mean, old_variance = (run.tensors[name].double() for name in names)
+        eps = float(call["eps"])
+        scale = weight / (old_variance + eps).sqrt()
+        new = scale * (variance + eps).sqrt(), bias + scale * (mean - old_mean), mean, variance
+        for name, value in zip(names, new, strict=True):
+            run.tensors[name] = value.to(run.tensors[name].dtype)
+    return run.tensors

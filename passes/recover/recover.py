@@ -16,7 +16,7 @@ from graphprune.ir.tensors import fill_tensors
 from graphprune.passes.observe import Observations, weights_left_out
 from graphprune.pipeline import RunFact, State, TransformPass
 
-from .batchnorm import reestimate
+from .batchnorm import reestimate, restandardise
 from .least_squares import Repaired, repair
 from .output_scale import output_scale, scaled_outputs
 
@@ -105,6 +105,8 @@ class Recover(TransformPass):
             scale = output_scale(observations, cut, after.tensors)
         if scale != 1:
             tensors = scaled_outputs(observations, cut, tensors, scale)
+        if self.method == "ls":
+            tensors = restandardise(observations, cut, tensors)
         fits = tuple(
             LayerFit(layer.name, fit.before, fit.after, fit.ridge > 0) for layer, fit in after.fits
         )

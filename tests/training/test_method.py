@@ -77,7 +77,7 @@ def test_a_method_that_overrides_nothing_does_nothing() -> None:
         (GroupLasso, {"strength": -1.0}),
         (Proximal, {"fixed": 1.5}),
         (Gradual, {"reached": 0.0}),
-        (GroupLasso, {"faded": 0.4}),
+        (GroupLasso, {"faded": 0.2}),
     ],
 )
 def test_options_out_of_range_are_refused(kind: type[Method], options: dict[str, float]) -> None:

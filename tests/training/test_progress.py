@@ -42,8 +42,8 @@ def test_soft_costs_go_from_the_dense_ones_to_those_of_the_plan() -> None:
     assert run.sparsify is not None
     (first,) = run.sparsify.report().budgets
     assert first.soft == pytest.approx(1.0)
-    half = run.go(24).sparsify.report().budgets[0].soft  # type: ignore[union-attr]
-    (last,) = run.go(16).sparsify.report().budgets  # type: ignore[union-attr]
+    half = run.go(12).sparsify.report().budgets[0].soft  # type: ignore[union-attr]
+    (last,) = run.go(28).sparsify.report().budgets  # type: ignore[union-attr]
     assert half is not None
     assert first.plan < half < 1.0
     assert last.soft == pytest.approx(last.plan)

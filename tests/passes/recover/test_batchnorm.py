@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +10,8 @@ from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
-from graphprune.passes.observe import Observations
-from graphprune.passes.recover.batchnorm import reestimate
+from graphprune.passes.observe import Observations, StagedRun
+from graphprune.passes.recover.batchnorm import reestimate, restandardise
 from tests.passes.observe.helpers import shaken
 
 
@@ -74,3 +75,52 @@ def test_what_has_no_running_statistics_is_left_alone() -> None:
     found = reestimate(seen, cut, cut.tensors)
     assert not any("running" in name for name in found)
     assert all(torch.equal(found[name], tensor) for name, tensor in cut.tensors.items())
+
+
+def shared_norm() -> nn.Module:
+    """One BatchNorm behind two layers."""
+
+    class Shared(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.n(self.b2(torch.relu(self.n(self.a(x)))))
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.b2 = nn.Conv2d(8, 8, 3)
+
+    return Shared()
+
+
+def test_new_statistics_with_scales_and_shifts_for_them_change_no_output() -> None:
+    torch.manual_seed(0)
+    seen = observed(shaken(Two()))
+    cut = Cut.keeping(seen.analysis, {"a": [0, 2, 3, 7]})
+    found = restandardise(seen, cut, cut.tensors)
+    want = reestimate(seen, cut, cut.tensors)  # the first one's input depends on no BatchNorm
+    for name in ("n.running_mean", "n.running_var"):
+        torch.testing.assert_close(found[name], want[name])
+    numbers = list(seen.fitted)
+    batches = [seen.batches[b] for b in numbers]
+    before = StagedRun(cut.module, batches, cut.tensors).outputs()
+    after = StagedRun(cut.module, batches, found).outputs()
+    for old, new in zip(before, after, strict=True):
+        torch.testing.assert_close(new, old, atol=1e-5, rtol=1e-5)
+    second = torch.cat([out[0] for out in after])
+    scale = (second - found["m.bias"].view(1, -1, 1, 1)) / found["m.weight"].view(1, -1, 1, 1)
+    torch.testing.assert_close(scale.mean((0, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scale.var((0, 2, 3)), torch.ones(6), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "net", [shared_norm(), Two(affine=False), Two(track_running_stats=False)], ids=range(3)
+)
+def test_norms_that_cannot_take_other_statistics_keep_theirs(net: nn.Module) -> None:
+    torch.manual_seed(0)
+    for each in net.modules():
+        if isinstance(each, nn.BatchNorm2d) and each.running_mean is not None:
+            nn.init.uniform_(each.running_mean, -1, 1)
+    seen = observed(net.eval())
+    cut = Cut.keeping(seen.analysis, {})
+    found = restandardise(seen, cut, {})
+    for name, tensor in seen.analysis.tensors.items():
+        assert torch.equal(found.get(name, tensor), tensor)
