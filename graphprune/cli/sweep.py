@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +14,14 @@ from graphprune.errors import OptionError, OutputError
 from . import option_values, options, render
 from .progress import working
 
+if TYPE_CHECKING:
+    from graphprune.report.budget_curve import BudgetCurve
+
 __all__ = ["sweep"]
 
 
 def sweep(
-    model: options.Model,
+    models: options.Models,
     *,
     flops: Annotated[
         str,
@@ -35,7 +39,8 @@ def sweep(
             "--output",
             metavar="FOLDER",
             show_default=False,
-            help="Where to write front.csv, front.json and front.png. What is there already is not "
+            help="Where to write front.csv, front.json and front.png; of several models, each has a folder in it, and "
+            "checkpoints.csv compares them. What is there already is not "
             "computed again, so a run that was killed goes on.",
         ),
     ],
@@ -69,12 +74,12 @@ def sweep(
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show what a model loses at each of several budgets: predicted, and measured with --val."""
+    """Show what a model loses at each of several budgets: predicted, and measured with --val.
+
+    Several checkpoints of one architecture are swept alike, and compared.
+    """
     from graphprune.report.budget_curve import shares
 
-    source = option_values.ModelSource(
-        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
-    )
     if device and not data and not val:
         raise OptionError("--device needs --data or --val")
     wanted = shares(flops)
@@ -104,40 +109,72 @@ def sweep(
         "inputs": list(inputs or ()),
         "table": table.to_json() if table else "",
     }
-    of = {"model": _hash(source.content), "options": _hash(repr((how, told)).encode())}
-    folder = _Folder(out, of, force=force)
-    with working(
-        verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
-    ) as progress:
-        from graphprune.workflow import budget_sweep
+    curves: dict[str, BudgetCurve] = {}
+    several = len(models) > 1
+    for name, (model, place) in _places(models, out).items():
+        source = option_values.ModelSource(
+            model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
+        )
+        of = {"model": _hash(source.content), "options": _hash(repr((how, told)).encode())}
+        folder = _Folder(place, of, force=force)
+        with working(
+            verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
+        ) as progress:
+            from graphprune.workflow import budget_sweep
 
-        where = option_values.device(device)
-        missing = [share for share in wanted if share not in folder.known]
-        if missing:
-            found = source.read()
-            seen = option_values.sources(
-                data,
-                val,
-                option_values.Preparation(mean, std, size, crop, interpolation),
-                samples,
-                seed,
-            )
-            budget_sweep.sweep(
-                found.dense,
-                found.inputs,
-                missing,
-                tell=folder.add,
-                latency_table=table,
-                device=where,
-                progress=progress,
-                **how,
-                **option_values.as_the_model_says(seen, found),
-            )
-        folder.finish(plot=not no_plot)
+            where = option_values.device(device)
+            missing = [share for share in wanted if share not in folder.known]
+            if missing:
+                found = source.read()
+                seen = option_values.sources(
+                    data,
+                    val,
+                    option_values.Preparation(mean, std, size, crop, interpolation),
+                    samples,
+                    seed,
+                )
+                budget_sweep.sweep(
+                    found.dense,
+                    found.inputs,
+                    missing,
+                    tell=folder.add,
+                    latency_table=table,
+                    device=where,
+                    progress=progress,
+                    **how,
+                    **option_values.as_the_model_says(seen, found),
+                )
+            folder.finish(plot=not no_plot)
+        curves[name] = folder.curve
+        if not as_json:
+            render.budget_curve(folder.curve, place)
+        elif not several:
+            render.document(folder.curve.to_json())
+    if several:
+        _compare(curves, out, as_json=as_json)
+
+
+def _places(models: Sequence[Path], out: Path) -> dict[str, tuple[Path, Path]]:
+    """Name each of several checkpoints, and the folder in the output that is for it."""
+    if len(models) == 1:
+        return {models[0].name: (models[0], out)}
+    stems = [model.stem for model in models]
+    if len(set(stems)) < len(stems):
+        stems = [f"{model.absolute().parent.name}-{model.stem}" for model in models]
+    if len(set(stems)) < len(stems):
+        raise OptionError("two of the checkpoints have the same name", hint="rename one")
+    return {stem: (model, out / stem) for stem, model in zip(stems, models, strict=True)}
+
+
+def _compare(curves: Mapping[str, BudgetCurve], out: Path, *, as_json: bool) -> None:
+    from graphprune.io.files import write_bytes
+    from graphprune.report import checkpoint_curves
+
+    write_bytes(out / "checkpoints.csv", checkpoint_curves.to_csv(curves).encode())
     if as_json:
-        render.document(folder.curve.to_json())
+        render.document(checkpoint_curves.to_json(curves))
     else:
-        render.budget_curve(folder.curve, out)
+        render.checkpoints(curves, out)
 
 
 def _hash(data: bytes) -> str:

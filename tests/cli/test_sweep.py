@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from graphprune.report.budget_curve import Point
 from graphprune.workflow import budget_sweep
@@ -129,3 +130,64 @@ def test_accuracy_on_labelled_data(cli: Callable[..., Ran], tmp_path: Path) -> N
     assert ran.code == 0
     (row,) = rows(tmp_path / "out")
     assert 0 <= float(row["accuracy"]) <= 1
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """Checkpoints of one network: as it was trained, noisier, and much noisier."""
+    weights, made = torch.load(DIGITS[0], weights_only=True), torch.Generator().manual_seed(0)
+    paths: list[Path] = []
+    for noise in (0, 1, 5):
+        paths.append(tmp_path / f"noise{noise}.pt")
+        changed = {
+            name: v + 0.1 * noise * v.std() * torch.randn(v.shape, generator=made)
+            if v.ndim > 1
+            else v
+            for name, v in weights.items()
+        }
+        torch.save(changed, paths[-1])
+    return paths
+
+
+def test_several_checkpoints_are_compared(
+    cli: Callable[..., Ran], three: Sequence[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    how = (*DIGITS[1:], "--flops", "0.5,0.8", "-o", out, "--no-plot")
+    ran = cli("sweep", *three, *how)
+    assert ran.code == 0
+    for path in three:
+        assert len(rows(out / path.stem)) == 2
+    table = list(csv.DictReader((out / "checkpoints.csv").read_text().splitlines()))
+    assert [row["checkpoint"] for row in table] == [p.stem for p in three for _ in range(2)]
+    assert [float(r["distortion"]) for r in table if r["checkpoint"] == "noise0"] == [
+        float(r["distortion"]) for r in rows(out / "noise0")
+    ]
+    assert "distortion at 50.0%" in ran.out
+    assert ran.out.count("*") == 2
+    again = json.loads(cli("sweep", *three, *how, "--json").out)
+    assert list(again["checkpoints"]) == [p.stem for p in three]
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_their_folders(
+    cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    for name in ("cold", "warm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.pt").write_bytes(Path(DIGITS[0]).read_bytes())
+    both = [tmp_path / name / "net.pt" for name in ("cold", "warm")]
+    how = (*DIGITS[1:], "--flops", "0.8", "-o", tmp_path / "out", "--no-plot")
+    assert cli("sweep", *both, *how).code == 0
+    assert (tmp_path / "out" / "cold-net" / "front.csv").is_file()
+    refused = cli("sweep", both[0], both[0], *how)
+    assert refused.code == 2
+    assert "same name" in refused.err
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error(
+    cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    how = (*DIGITS[1:], "--flops", "0.8", "-o", tmp_path / "out", "--no-plot")
+    refused = cli("sweep", DIGITS[0], tmp_path / "missing.pt", *how)
+    assert refused.code != 0
+    assert "missing.pt" in refused.err

@@ -13,6 +13,7 @@ __all__ = [
     "IgnoreExtraKeys",
     "Inputs",
     "Model",
+    "Models",
     "Outputs",
     "StrictOps",
     "TrustPickle",
@@ -23,6 +24,9 @@ Model = Annotated[Path, typer.Argument(
     help="A .pt2 program or an output folder, an .onnx file, a state dict or .safetensors (with "
     "--arch), hf:DIR of transformers' save_pretrained, or a pickled module or TorchScript (with "
     "--trust-pickle).")]  # fmt: skip
+Models = Annotated[list[Path], typer.Argument(
+    metavar="MODEL ...", show_default=False,
+    help="A model as other commands take it; or several checkpoints of one architecture.")]  # fmt: skip
 Arch = Annotated[
     str,
     typer.Option(

@@ -9,7 +9,14 @@ from __future__ import annotations
 from .compression import checkpoint, decision, probe, report
 from .for_ci import benchmark_gate, comparison_gate, shortfalls
 from .inspection import chain, inspection
-from .measurements import accuracies, benchmark, budget_curve, comparison, latency_table
+from .measurements import (
+    accuracies,
+    benchmark,
+    budget_curve,
+    checkpoints,
+    comparison,
+    latency_table,
+)
 from .messages import bug, document, failure
 from .soup import soup
 
@@ -21,6 +28,7 @@ __all__ = [
     "bug",
     "chain",
     "checkpoint",
+    "checkpoints",
     "comparison",
     "comparison_gate",
     "decision",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphprune.cli.console import console, line, table
+from graphprune.report import checkpoint_curves
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from graphprune.report.html import Accuracies
     from graphprune.workflow.compare_files import Comparison
 
-__all__ = ["accuracies", "benchmark", "budget_curve", "comparison", "latency_table"]
+__all__ = ["accuracies", "benchmark", "budget_curve", "checkpoints", "comparison", "latency_table"]
 
 
 def accuracies(measured: Mapping[str, Accuracies]) -> None:
@@ -134,3 +135,20 @@ def latency_table(measured: LatencyTable, path: Path) -> None:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.4g} ms"
+
+
+def checkpoints(curves: Mapping[str, BudgetCurve], folder: Path) -> None:
+    """Print which of several checkpoints ``graphprune sweep`` found best at each budget."""
+    figure, best = checkpoint_curves.compared_by(curves), checkpoint_curves.best(curves)
+    form = "{:.2%}" if figure == "accuracy" else "{:.4g}"
+    asked = sorted({point.asked for curve in curves.values() for point in curve.points})
+    rows: list[list[str]] = []
+    for name, curve in curves.items():
+        known = {point.asked: getattr(point, figure) for point in curve.points}
+        cells = ["-" if (v := known.get(a)) is None else form.format(v) for a in asked]
+        marks = [" *" if best.get(a) == name else "" for a in asked]
+        rows.append([name, *map("".join, zip(cells, marks, strict=True))])
+    out = console()
+    heads = [f"{figure} at {share:.1%}" for share in asked]
+    table(out, ["checkpoint", *heads], rows, right=range(1, len(asked) + 1))
+    line(out, "wrote ", str(folder), style="bold")
