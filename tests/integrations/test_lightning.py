@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from graphprune.errors import LoadError, OptionError
 from graphprune.integrations import framework_run
 
+from .over_processes import check_two_processes
+
 pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("default")]
 
 
@@ -167,3 +169,9 @@ def test_a_missing_library_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPat
     assert framework_run.base_class("no_such_library", "Callback") is object
     with pytest.raises(LoadError, match="not installed"):
         SparsifyCallback(flops=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["group-lasso", "gradual"])
+def test_two_processes_come_to_the_result_of_one(tmp_path: Path, method: str) -> None:
+    check_two_processes("lightning", method, tmp_path)

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from graphprune.errors import LoadError, OptionError
 
+from .over_processes import check_two_processes
+
 pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("default")]
 
 LENGTH = 8
@@ -147,3 +149,9 @@ def test_a_missing_library_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("graphprune.integrations.transformers.import_library", missing)
     with pytest.raises(LoadError, match="not installed"):
         callback()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["group-lasso", "gradual"])
+def test_two_processes_come_to_the_result_of_one(tmp_path: Path, method: str) -> None:
+    check_two_processes("transformers", method, tmp_path)
