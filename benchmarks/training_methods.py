@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,17 @@ from torch.nn import functional as F
 import graphprune as gp
 from graphprune.models import cifar_resnet
 from graphprune.models.digits import Split
+from graphprune.models.train_images import MEAN, STD
+from graphprune.training.gradual import Gradual
+from graphprune.training.group_lasso import GroupLasso
+from graphprune.training.proximal import Proximal
 
 BATCH = 128
+SEEN = 1024
+"""Images without labels that our methods see for plans and repairs; Torch-Pruning plans by the weights."""
+
+HEAT, TAUGHT = 4.0, 0.9
+"""Temperature of the teacher's outputs, and their share of the loss (Hinton et al. 2015, arXiv:1503.02531)."""
 EXAMPLE = cifar_resnet.example_inputs()
 
 PEERS = ("torch-pruning one-shot", "torch-pruning group-norm", "torch-pruning growing-reg")
@@ -40,7 +50,8 @@ class Task:
         rate: highest learning rate.
         seed: of the order of the images, their changes, and new weights.
         bfloat16: whether layers compute in it while training.
-        teacher: gives half of the loss, if there is one: its outputs at temperature 2.
+        archive: the images to train on as a file.
+        teacher: gives nine tenths of the loss, if there is one: its outputs at temperature 4.
     """
 
     train: Split
@@ -49,7 +60,19 @@ class Task:
     rate: float = 0.02
     seed: int = 0
     bfloat16: bool = True
+    archive: Path | None = None
     teacher: nn.Module | None = None
+
+    @property
+    def unlabelled(self) -> list[Tensor]:
+        """Images by which our methods plan and repair, of all classes."""
+        return [self.train.images[self._some]]
+
+    @property
+    def _some(self) -> Tensor:
+        """Numbers of some images, which lie sorted by class."""
+        drawn = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(len(self.train.labels), generator=drawn)[:SEEN]
 
     @property
     def steps(self) -> int:
@@ -133,9 +156,10 @@ def task_loss(outputs: Tensor, labels: Tensor, task: Task, images: Tensor) -> Te
     if task.teacher is None:
         return loss
     with torch.no_grad():
-        wanted = F.log_softmax(task.teacher(images).float() / 2, 1)
-    got = F.log_softmax(outputs.float() / 2, 1)
-    return 0.5 * loss + 0.5 * 4 * F.kl_div(got, wanted, log_target=True, reduction="batchmean")
+        wanted = F.log_softmax(task.teacher(images).float() / HEAT, 1)
+    got = F.log_softmax(outputs.float() / HEAT, 1)
+    divergence = F.kl_div(got, wanted, log_target=True, reduction="batchmean")
+    return (1 - TAUGHT) * loss + TAUGHT * HEAT**2 * divergence
 
 
 def changed(images: Tensor, draw: torch.Generator) -> Tensor:
@@ -164,22 +188,59 @@ Method = Callable[[nn.Module, Task, float], Outcome]
 """From a network that it may change, a task and a budget, a share of the FLOPs."""
 
 
-def sparsified(name: Any, dense: nn.Module, task: Task, budget: float) -> Outcome:
+def sparsified(
+    method: Any,
+    dense: nn.Module,
+    task: Task,
+    budget: float,
+    *,
+    data: bool = True,
+    ours: bool = False,
+) -> Outcome:
+    """Prune in the loop.
+
+    Args:
+        method: its name, or itself.
+        dense: the network.
+        task: what it is trained on.
+        budget: share of the FLOPs.
+        data: plan by images without labels, rather than by the weights alone.
+        ours: take the plan that ``gp.compress`` chooses, rather than one of the criterion.
+    """
     loop = Loop.of(task, dense)
-    optimizer = loop.optimizer if name == "progressive" else None
-    sparsify = gp.Sparsify(
-        dense, EXAMPLE, flops=budget, method=name, steps=task.steps, optimizer=optimizer
-    )
+    asked: dict[str, Any] = {"calibration": task.unlabelled} if data else {}
+    if ours:
+        asked = {"plan": compressed(dense, task, budget).plan}
+        dense.train()
+    else:
+        asked["flops"] = budget
+    if method == "progressive":
+        asked["optimizer"] = loop.optimizer
+    sparsify = gp.Sparsify(dense, EXAMPLE, method=method, steps=task.steps, samples=SEEN, **asked)
     loop.run(sparsify)
     return Outcome(sparsify.finish(loop.optimizer).model, loop.seconds)
 
 
+def compressed(dense: nn.Module, task: Task, budget: float, **options: Any) -> gp.Result:
+    """Cut and repair with images without labels."""
+    return gp.compress(
+        dense.eval(), EXAMPLE, flops=budget, calibration=task.unlabelled, any_width=True, **options
+    )
+
+
 def one_shot(dense: nn.Module, task: Task, budget: float) -> Outcome:
-    """Cut and repair with 1,024 images without labels, then train."""
-    data = [task.train.images[:1024]]
-    small = gp.compress(dense.eval(), EXAMPLE, flops=budget, calibration=data).model
-    loop = Loop.of(task, small)
+    """Cut and repair, then train."""
+    loop = Loop.of(task, compressed(dense, task, budget).model)
     return Outcome(loop.run(), loop.seconds)
+
+
+def in_one_command(dense: nn.Module, task: Task, budget: float) -> Outcome:
+    """Run ``graphprune compress --finetune``: cut, repair, and train by its own recipe, with the dense network as teacher."""
+    train = gp.images(task.archive or "", mean=MEAN, std=STD)
+    start = time.process_time()
+    how = {"train": train, "finetune": round(task.epochs), "augment": ("flip", "crop")}
+    small = compressed(dense, task, budget, **how).model
+    return Outcome(small, [round(time.process_time() - start, 1)])
 
 
 def with_teacher(method: Method, dense: nn.Module, task: Task, budget: float) -> Outcome:
@@ -213,40 +274,39 @@ def peer(name: str, dense: nn.Module, task: Task, budget: float) -> Outcome:
         pruner.update_regularizer()
         loop.run(before_step=before_step)
         seconds = loop.seconds
-    images, labels = task.train.images[:1024], task.train.labels[:1024]
-    how = "magnitude" if first else "taylor"
-    small = peers.pruned(dense.eval(), images, labels, how, budget)
+    images, labels = task.train.images[:2], task.train.labels[:2]  # for their shapes
+    small = peers.pruned(dense.eval(), images, labels, "magnitude", budget)
     loop = Loop.of(task.part(1 - first, seed=1), small)
     return Outcome(loop.run(), seconds + loop.seconds)
 
 
 OURS: Mapping[str, Method] = {
     "one-shot + repair": one_shot,
-    **{
-        name: partial(sparsified, name)
-        for name in (
-            "group-lasso",
-            "mask-sparsity",
-            "proximal",
-            "progressive",
-            "gradual",
-            "at-init",
-        )
-    },
+    "gradual": partial(sparsified, Gradual(updates=4)),
+    "mask-sparsity": partial(sparsified, "mask-sparsity", ours=True),
+    "group-lasso": partial(sparsified, GroupLasso(updates=2)),
+    "proximal": partial(sparsified, Proximal(updates=2)),
+    "progressive": partial(sparsified, "progressive", data=False),
+    "at-init": partial(sparsified, "at-init", data=False),
 }
+
+TAUGHT_TOO = ("one-shot + repair", "gradual")
 
 METHODS: Mapping[str, Method] = {
     "dense": plain,
-    **OURS,
-    **{f"{name} + teacher": partial(with_teacher, OURS[name]) for name in ("one-shot + repair",)},
+    "one-shot + repair": one_shot,
+    **{f"{name} + teacher": partial(with_teacher, OURS[name]) for name in TAUGHT_TOO},
     **{name: partial(peer, name) for name in PEERS},
+    "torch-pruning one-shot + teacher": partial(with_teacher, partial(peer, PEERS[0])),
+    **OURS,
+    "one command": in_one_command,
 }
 """What starts from the trained network."""
 
 
 def reinitialised(dense: nn.Module, task: Task, budget: float) -> Outcome:
     """Take the widths that group-lasso finds in a training from scratch, and train them from new weights."""
-    found = sparsified("group-lasso", copy.deepcopy(dense), task, budget)
+    found = sparsified("group-lasso", copy.deepcopy(dense), task, budget, data=False)
     torch.manual_seed(task.seed + 1)
     for layer in found.model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
@@ -257,9 +317,9 @@ def reinitialised(dense: nn.Module, task: Task, budget: float) -> Outcome:
 
 SCRATCH: Mapping[str, Method] = {
     "from scratch: dense": plain,
-    "from scratch: at-init": partial(sparsified, "at-init"),
-    "from scratch: progressive": partial(sparsified, "progressive"),
-    "from scratch: group-lasso": partial(sparsified, "group-lasso"),
+    "from scratch: at-init": partial(sparsified, "at-init", data=False),
+    "from scratch: progressive": partial(sparsified, "progressive", data=False),
+    "from scratch: group-lasso": partial(sparsified, "group-lasso", data=False),
     "from scratch: its widths, new weights": reinitialised,
 }
 """What starts from random weights, at five times the learning rate."""

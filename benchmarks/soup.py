@@ -1,0 +1,74 @@
+"""Average four networks that were cut by one plan and trained in four ways, and compare the average with its members.
+
+    python benchmarks/soup.py --data-dir ../shared/data
+
+ResNet-20 for 32x32 images is cut to shares of its FLOPs and repaired; from there each member is trained on the same images in
+another order, with other changes of them and another learning rate. A row of ``results/soup.json`` is one soup; what is there
+is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from training_methods import Loop, Task, compressed
+
+import graphprune as gp
+from graphprune.models import cifar_resnet
+from graphprune.models.train_images import load_zip
+
+RESULTS = Path(__file__).resolve().parent / "results" / "soup.json"
+RATES = (0.01, 0.02, 0.02, 0.04)
+"""Of the members."""
+
+
+def soup(model: torch.nn.Module, task: Task, budget: float) -> dict[str, Any]:
+    """Train the members, and average them."""
+    small = compressed(model, task, budget).model
+    members: list[torch.nn.Module] = []
+    for number, rate in enumerate(RATES):
+        own = replace(task, rate=rate, seed=task.seed + number)
+        members.append(Loop.of(own, copy.deepcopy(small)).run().eval())
+    scores = [task.accuracy(member) for member in members]
+    mixed = gp.soup(members, calibration=task.unlabelled)
+    return {"flops_asked": budget, "members": scores, "soup": task.accuracy(mixed)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Accuracy of averaged networks.")
+    parser.add_argument("--data-dir", type=Path, required=True, help="images and checkpoints")
+    parser.add_argument("--epochs", type=float, default=1, help="of each member")
+    parser.add_argument("--budgets", nargs="+", type=float, default=[0.7, 0.5, 0.35])
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    archive = options.data_dir / "cifar10-jpeg"
+    train, val = (load_zip(archive / name) for name in ("train.zip", "val.zip"))
+    weights = torch.load(  # noqa: TID251
+        options.data_dir / "checkpoints" / "resnet20_cifar10jpeg.pt", weights_only=True
+    )
+    rows: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
+    for budget in options.budgets:
+        key = f"{budget:g} | {options.epochs:g}"
+        if key not in rows:
+            model = cifar_resnet.resnet20()
+            model.load_state_dict(weights)
+            rows[key] = soup(model, Task(train, val, options.epochs), budget)
+            RESULTS.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+        row = rows[key]
+        members = row["members"]
+        print(
+            f"{budget:4.0%} members {', '.join(f'{m:.2%}' for m in members)}: mean "
+            f"{sum(members) / len(members):.2%}, best {max(members):.2%}, soup {row['soup']:.2%}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
