@@ -77,7 +77,8 @@ def restandardise(
         All tensors of the cut network by name.
     """
     stored = StoredTensors(cut.module)
-    run = StagedRun(cut.module, [observations.batches[b] for b in observations.fitted], tensors)
+    fitted = [observations.batches[b] for b in observations.fitted]
+    run = StagedRun(cut.module, fitted, tensors, device=observations.device)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         places = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]
@@ -86,10 +87,10 @@ def restandardise(
         run.advance(node)
         mean, variance = _statistics(run.values(call["input"]))
         names = [str(place.target) for place in places]
-        weight, bias, old_mean, old_variance = (run.tensors[name].double() for name in names)
+        weight, bias, old_mean, old_variance = (wide(run.tensors[name]) for name in names)
         eps = float(call["eps"])
         scale = weight / (old_variance + eps).sqrt()
         new = scale * (variance + eps).sqrt(), bias + scale * (mean - old_mean), mean, variance
         for name, value in zip(names, new, strict=True):
-            run.tensors[name] = value.to(run.tensors[name].dtype)
-    return run.tensors
+            run.tensors[name] = value.to(run.tensors[name])
+    return run.stored()
