@@ -97,7 +97,12 @@ def methods(
     )
     if latency:
         yield "latency 0.5", exported(lambda: gp.compress(model, (example,), latency=BUDGET))
-    yield "torch-pruning", (torch_pruned(model, example), {"flops": f"{BUDGET}"})
+    try:
+        peer = torch_pruned(model, example)
+    except RuntimeError as failed:
+        print(f"torch-pruning: {failed}", flush=True)
+    else:
+        yield "torch-pruning", (peer, {"flops": f"{BUDGET}"})
     simple, _ = onnxsim.simplify(onnx.load_from_string(dense[0]))
     total = macs(simple)
     try:

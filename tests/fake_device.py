@@ -6,7 +6,7 @@ with others as those of CUDA do (a single number may be on the CPU), and so does
 CPU is noted with the function that moved it.
 
 torch has one name that it lets be taken by devices from outside, with stand-ins for what it asks of them. It stays taken in the
-process, with no effect on what isn't on the device.
+process; without a context the device isn't available, or torch would choose it for what has no device of its own.
 """
 
 from __future__ import annotations
@@ -162,6 +162,14 @@ def _mover() -> str:
 class _Module(_DummyBackendModule):
     """What torch asks of a device, beside what its own stand-in has."""
 
+    available = False
+
+    def is_available(self) -> bool:
+        return self.available
+
+    def device_count(self) -> int:
+        return int(self.available)
+
     def get_rng_state(self, device: int) -> torch.Tensor:
         return torch.zeros(1, dtype=torch.uint8)
 
@@ -185,13 +193,14 @@ def fake_device(monkeypatch: pytest.MonkeyPatch, *, float64: bool = True) -> Gen
         torch._C._only_lift_cpu_tensors(),
         torch.__future__.get_overwrite_module_params_on_conversion(),
     )
-    torch._C._set_only_lift_cpu_tensors(
-        True
-    )  # torch.tensor(..., device=) moves what it made on the CPU
+    # torch.tensor(..., device=) moves what it made on the CPU.
+    torch._C._set_only_lift_cpu_tensors(True)
+    monkeypatch.setattr(_Module, "available", True)
     try:
         # On this thread, since others were started before the device was known.
         with torch.autograd.set_multithreading_enabled(False), FakeDevice(float64=float64) as fake:
             yield fake
     finally:
+        monkeypatch.setattr(_Module, "available", False)
         torch._C._set_only_lift_cpu_tensors(before[0])
         torch.__future__.set_overwrite_module_params_on_conversion(before[1])

@@ -273,8 +273,9 @@ def _measured() -> list[list[str]]:
     rows = list(json.loads((results / "accuracy.json").read_text("utf-8")).values())
     onnx = json.loads((results / "onnx_pruning.json").read_text("utf-8"))["rows"]
     zoo = json.loads((results / "zoo.json").read_text("utf-8"))
-    with (results / "latency.csv").open(newline="", encoding="utf-8") as file:
-        ratios = {(row["net"], row["model"]): row["ratio"] for row in csv.DictReader(file)}
+    imagenet = json.loads((results / "imagenet.json").read_text("utf-8"))
+    with (results / "speed.csv").open(newline="", encoding="utf-8") as file:
+        ratios = {(row["net"], row["method"]): row["ratio"] for row in csv.DictReader(file)}
 
     def best(model: str, method: str, minutes: float = 0, key: str = "accuracy") -> float:
         return max(
@@ -310,8 +311,12 @@ def _measured() -> list[list[str]]:
         ],
         [str(zoo["reached"]), str(zoo["torch_pruning_works"])],
         [
-            f"{float(ratios['mobilenet_v2', model]):.2f}"
-            for model in ("flops 0.5 latency 0.5", "flops 0.5", "torch-pruning")
+            f"{float(ratios['mobilenet_v2', method]):.2f}"
+            for method in ("flops 0.5", "latency 0.5", "torch-pruning", "onnxsim")
+        ],
+        [
+            f"{100 * imagenet[f'{method} 0.7 400']['top1']:.1f}"
+            for method in ("graphprune", "torch-pruning + BN", "torch-pruning", "onnxsim")
         ],
         [
             f"{best('resnet56', method, key='seconds'):.0f}"

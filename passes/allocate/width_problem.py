@@ -77,13 +77,13 @@ class WidthProblem:
             if (smallest := problem.smallest_cost()) > problem.budget:
                 raise infeasible(self.analysis, self.asked[number], smallest, self.limits)
         exact = all(cost.is_exact(self.widths) for cost in self.costs)
-        if len(problems) == 1 and exact:
-            return self.equal.whole(self._filled(problems[0], allocator(problems[0])))
 
         def ratios(levels: Levels) -> NDArray[np.float64]:
             return self._ratios(levels)[numbers]
 
         try:
+            if len(problems) == 1 and exact:
+                return self.equal.whole(self._filled(problems[0], allocator(problems[0])))
             return self.equal.whole(allocate(problems, allocator, None if exact else ratios))
         except JointlyInfeasible as error:
             raise jointly_infeasible(self.asked, numbers, error.ratios, self.limits) from error

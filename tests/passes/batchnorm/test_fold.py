@@ -569,7 +569,7 @@ def test_a_program_with_nothing_to_fold_is_returned_as_it_is() -> None:
 
 
 SLOW = {"bottleneck_resnet", "cifar_resnet20_b", "mobilenetv2", "shufflenet"}
-WITHOUT_NORMS = {"vit"}
+WITHOUT_NORMS = {"gpt", "vit"}
 NETWORKS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in ALL
