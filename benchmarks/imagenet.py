@@ -22,7 +22,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -87,10 +87,13 @@ def measured_on(folder: Path, program: ExportedProgram) -> tuple[Tensor, Tensor]
     return torch.cat([image for _, image in found]), classes
 
 
-def outputs(program: ExportedProgram, images: Tensor) -> Tensor:
-    module = program.module()
+Run = Callable[[Tensor], Tensor]
+"""A function from images to logits ``[n, classes]``."""
+
+
+def outputs(run: Run, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.cat([module(batch) for batch in images.split(BATCH)])
+        return torch.cat([run(batch) for batch in images.split(BATCH)])
 
 
 def compared(small: Tensor, dense: Tensor, classes: Tensor) -> dict[str, float]:
@@ -106,10 +109,34 @@ def compared(small: Tensor, dense: Tensor, classes: Tensor) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class Setting:
+    """The dense network, the images to calibrate on, and those to measure on with the dense logits."""
+
+    model: nn.Module
+    program: ExportedProgram
+    data: Calibration
+    images: Tensor
+    classes: Tensor
+    dense: Tensor
+
+    @classmethod
+    def prepared(cls, folder: Path, samples: int) -> Setting:
+        model = network()
+        program = trace(model, (torch.randn(2, 3, 224, 224),))
+        data = calibrate(source(folder, "calibration.zip"), program, samples)
+        images, classes = measured_on(folder, program)
+        return cls(model, program, data, images, classes, outputs(program.module(), images))
+
+    def compared(self, run: Run) -> dict[str, float]:
+        return compared(outputs(run, self.images), self.dense, self.classes)
+
+
 def small_networks(
-    options: argparse.Namespace, model: nn.Module, program: ExportedProgram, data: Calibration
+    options: argparse.Namespace, setting: Setting
 ) -> Iterator[tuple[float, str, gp.Plan, ExportedProgram, dict[str, float]]]:
     """Yield each budget and way with its plan, the network that was cut to it, and the CPU seconds of each phase."""
+    model, program, data = setting.model, setting.program, setting.data
     phases = Phases()
     if options.refit_only:
         with phases.timed("observe"):
@@ -165,23 +192,19 @@ def main() -> None:
     options = parser.parse_args()
     if options.refit_only and not options.plans:
         parser.error("--refit-only needs --plans")
-    model = network()
-    program = trace(model, (torch.randn(2, 3, 224, 224),))
-    data = calibrate(source(options.data_dir, "calibration.zip"), program, options.samples)
-    images, classes = measured_on(options.data_dir, program)
-    dense = outputs(program, images)
+    setting = Setting.prepared(options.data_dir, options.samples)
     rows = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else {}
-    for budget, way, plan, small, seconds in small_networks(options, model, program, data):
-        row = compared(outputs(small, images), dense, classes) | {
+    for budget, way, plan, small, seconds in small_networks(options, setting):
+        row = setting.compared(small.module()) | {
             "seconds": seconds,
             "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "budget": budget,
-            "samples": data.samples,
+            "samples": setting.data.samples,
             "refit_only": options.refit_only,
             "removed": list(plan.removed),
         }
         print(f"{budget:g}", json.dumps(row), flush=True)
-        rows[f"{options.label}{label(way)} {budget:g} {data.samples}"] = row
+        rows[f"{options.label}{label(way)} {budget:g} {setting.data.samples}"] = row
         options.results.parent.mkdir(parents=True, exist_ok=True)
         options.results.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -14,22 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import onnxruntime
 import onnxsim
 import torch
-from imagenet import BATCH, RESULTS, compared, measured_on, network, outputs, source
-from onnx_pruning import bisected, macs
+from imagenet import BATCH, RESULTS, Run, Setting
+from onnx_pruning import bisected, macs, methods
 from peers import pruned, reestimate
 from torch import Tensor, nn
-
-from graphprune.data import calibrate
-from graphprune.ir.trace import trace
-
-Run = Callable[[Tensor], Tensor]
 
 
 def torch_pruned(model: nn.Module, images: Tensor, budget: float) -> Iterator[tuple[str, Run]]:
@@ -49,19 +44,9 @@ def onnx_pruned(model: nn.Module, images: Tensor, budget: float) -> Iterator[tup
         )
         dense, _ = onnxsim.simplify(onnx.load(path))
     batches = [{dense.graph.input[0].name: x.numpy()} for x in images.split(BATCH)]
-    bound = budget * macs(dense)
-    ways: dict[str, Callable[[float], onnx.ModelProto]] = {
-        "onnxsim": lambda s: onnxsim.apply_structured_pruning(dense, s),
-        "onnxsim global": lambda s: onnxsim.apply_structured_pruning(
-            dense, s, global_sparsity=True
-        ),
-        "onnxsim wanda": lambda s: onnxsim.apply_structured_wanda_pruning(
-            dense, batches, sparsity=s
-        ),
-    }
-    for name, prune in ways.items():
+    for name, prune in methods(dense, batches).items():
         try:
-            small, _, _ = bisected(prune, bound)
+            small, _, _ = bisected(prune, budget * macs(dense))
         except ValueError as refused:
             print(f"{name}: {refused}", flush=True)
             continue
@@ -82,22 +67,15 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--samples", type=int, default=400)
     options = parser.parse_args()
-    model = network()
-    program = trace(model, (torch.randn(2, 3, 224, 224),))
-    data = calibrate(source(options.data_dir, "calibration.zip"), program, options.samples)
-    seen = torch.cat([batch[0] for batch in data.batches])
-    images, classes = measured_on(options.data_dir, program)
-    dense = outputs(program, images)
+    setting = Setting.prepared(options.data_dir, options.samples)
+    seen = torch.cat([batch[0] for batch in setting.data.batches])
     rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
     for budget in options.budgets:
         for tool in (torch_pruned, onnx_pruned):
-            for name, run in tool(model, seen, budget):
-                with torch.no_grad():
-                    small = torch.cat([run(x) for x in images.split(BATCH)])
-                row = compared(small, dense, classes)
-                row |= {"budget": budget, "samples": data.samples}
+            for name, run in tool(setting.model, seen, budget):
+                row = setting.compared(run) | {"budget": budget, "samples": setting.data.samples}
                 print(name, f"{budget:g}", json.dumps(row), flush=True)
-                rows[f"{name} {budget:g} {data.samples}"] = row
+                rows[f"{name} {budget:g} {setting.data.samples}"] = row
                 RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

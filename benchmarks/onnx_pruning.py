@@ -31,6 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import onnxsim
@@ -130,6 +131,21 @@ def bisected(
     return best
 
 
+def methods(
+    dense: onnx.ModelProto, calibration: list[dict[str, np.ndarray]]
+) -> dict[str, Callable[[float], onnx.ModelProto]]:
+    """Return onnxsim's ways to prune a network by a sparsity, by name."""
+    return {
+        "onnxsim": lambda s: onnxsim.apply_structured_pruning(dense, s),
+        "onnxsim global": lambda s: onnxsim.apply_structured_pruning(
+            dense, s, global_sparsity=True
+        ),
+        "onnxsim wanda": lambda s: onnxsim.apply_structured_wanda_pruning(
+            dense, calibration, sparsity=s
+        ),
+    }
+
+
 def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Measure the rows of one network."""
     setting = prepare(name, options, seed=0)
@@ -154,17 +170,8 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[s
         print(new, flush=True)
         return new
 
-    methods: dict[str, Callable[[float], onnx.ModelProto]] = {
-        "onnxsim": lambda s: onnxsim.apply_structured_pruning(dense, s),
-        "onnxsim global": lambda s: onnxsim.apply_structured_pruning(
-            dense, s, global_sparsity=True
-        ),
-        "onnxsim wanda": lambda s: onnxsim.apply_structured_wanda_pruning(
-            dense, calibration, sparsity=s
-        ),
-    }
     rows = []
-    for method, prune in methods.items():
+    for method, prune in methods(dense, calibration).items():
         try:
             small, sparsity, seconds = bisected(prune, total * options.budget)
         except Exception as error:  # noqa: BLE001  # a row of the table, whatever it is

@@ -9,54 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Block", "Gpt", "build", "example_inputs"]
+from .vit import Block
 
-
-class Attention(nn.Module):
-    """Attention of every token to those before it and to itself, with several heads."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        """Make the layers.
-
-        Args:
-            dim: features of a token, a multiple of `heads`.
-            heads: heads.
-        """
-        super().__init__()
-        self.heads = heads
-        self.head_dim = dim // heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens `[n, t, dim]` to `[n, t, dim]`."""
-        batch, tokens, _ = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, self.head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.proj(out.transpose(1, 2).flatten(2))
-
-
-class Block(nn.Module):
-    """Attention and two linear layers, each after a norm and beside a shortcut."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        """Make the layers.
-
-        Args:
-            dim: features of a token, a multiple of `heads`.
-            heads: heads of the attention.
-        """
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens `[n, t, dim]` to `[n, t, dim]`."""
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+__all__ = ["Gpt", "build", "example_inputs"]
 
 
 class Gpt(nn.Module):
@@ -88,7 +43,9 @@ class Gpt(nn.Module):
             raise ValueError(f"{heads} must divide {dim}")
         self.tokens = nn.Embedding(vocabulary, dim)
         self.position = nn.Parameter(torch.zeros(1, context, dim))
-        self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(Block(dim, heads, 4 * dim, causal=True) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, vocabulary, bias=False)
         nn.init.normal_(self.tokens.weight, std=0.02)

@@ -15,14 +15,16 @@ __all__ = ["Attention", "Block", "VisionTransformer", "build", "example_inputs"]
 class Attention(nn.Module):
     """Attention of every token to all of them, with several heads."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, causal: bool = False) -> None:
         """Make the layers.
 
         Args:
             dim: features of a token, a multiple of `heads`.
             heads: heads.
+            causal: attend to tokens before each one and to itself alone.
         """
         super().__init__()
+        self.causal = causal
         self.heads = heads
         self.head_dim = dim // heads
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -33,24 +35,25 @@ class Attention(nn.Module):
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        out = nn.functional.scaled_dot_product_attention(q, k, v)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
     """Attention and two linear layers, each after a norm and beside a shortcut."""
 
-    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, dim: int, heads: int, hidden: int, *, causal: bool = False) -> None:
         """Make the layers.
 
         Args:
             dim: features of a token, a multiple of `heads`.
             heads: heads of the attention.
             hidden: features between the two linear layers.
+            causal: attend to tokens before each one and to itself alone.
         """
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
+        self.attention = Attention(dim, heads, causal=causal)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,6 @@ from .rounding import Rounding, fastest
 from .silent_scores import silent_scores
 from .width_limits import Limits
 from .width_problem import SLACK, WidthProblem
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Allocate"]
 

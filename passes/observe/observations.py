@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from .find_layers import find_layers
 from .layers import Layer, regression_sizes, tied
 from .moments import WIDEST, Listener, Moments
 from .patches import output_rows
-from .products import Partner, compensation, find_products
+from .products import Partner, compensation, find_products, second_moment
 from .refit_targets import Target, find_target
 from .row_budget import rows_per_batch
 from .staged_run import StagedRun
@@ -101,8 +101,26 @@ class Observations(RunFact):
     @cached_property
     def weights(self) -> dict[Layer, Tensor]:
         """Dense weight of each layer."""
-        run = StagedRun(self.analysis.module, [], device=self.device)
+        run = self.staged(self.analysis.module, ())
         return {layer: run.constant(layer.weight) for layer in self.layers}
+
+    def staged(
+        self,
+        module: fx.GraphModule,
+        numbers: Iterable[int],
+        tensors: Mapping[str, Tensor] | None = None,
+        room: float = math.inf,
+    ) -> StagedRun:
+        """Begin a run of a graph with the network's inputs on some of the batches, where the network runs.
+
+        Args:
+            module: the graph.
+            numbers: of the batches.
+            tensors: values in place of the stored tensors, by name.
+            room: bytes of values to hold, see ``StagedRun``.
+        """
+        batches = [self.batches[number] for number in numbers]
+        return StagedRun(module, batches, tensors, room, self.device)
 
     @cached_property
     def targets(self) -> dict[Layer, Target]:
@@ -120,11 +138,20 @@ class Observations(RunFact):
         ``None``: towards what they were.
         """
         partners = self.products.get(layer, ())
-        outputs = {
-            each.layer: [self.record.targets[each.layer, number] for number in self.fitted]
-            for each in partners
-        }
-        return compensation(partners, channels, outputs) if partners else None
+        if all(bool(channels[each.channels].all()) for each in partners):
+            return None
+        if layer not in self._partner_moments:
+            self._partner_moments[layer] = [self._moment_of(each) for each in partners]
+        return compensation(partners, channels, self._partner_moments[layer])
+
+    @cached_property
+    def _partner_moments(self) -> dict[Layer, list[Tensor]]:
+        """Second moments of the partners of those layers for which they were asked: they are the same for every cut."""
+        return {}
+
+    def _moment_of(self, partner: Partner) -> Tensor:
+        dense = (self.record.targets[partner.layer, number] for number in self.fitted)
+        return second_moment(partner, dense)
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:
@@ -201,8 +228,9 @@ class Observations(RunFact):
             dense = self.record.outputs[number]
             for got, want, compared in zip(outputs[number], dense, self.compared, strict=True):
                 if compared:
-                    wrong += float((wide(got) - wide(want)).square().sum())
-                    spread += float((wide(want) - wide(want).mean()).square().sum())
+                    exact = wide(want)
+                    wrong += float((wide(got) - exact).square().sum())
+                    spread += float((exact - exact.mean()).square().sum())
         error = total(wrong) / max(total(spread), 1e-30)
         return error if math.isfinite(error) else math.inf
 

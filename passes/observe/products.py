@@ -13,7 +13,7 @@ calls that only move them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from graphprune.verify.oracle import run
 from .distributed import sum_over_processes
 from .layers import Layer, regression_sizes
 
-__all__ = ["Partner", "compensation", "find_products"]
+__all__ = ["Partner", "compensation", "find_products", "second_moment"]
 
 RIDGE = 1e-4
 """Ridge of the compensation, in units of the mean second moment."""
@@ -205,29 +205,21 @@ def _apart(partners: Sequence[Partner]) -> bool:
 
 
 def compensation(
-    partners: Sequence[Partner],
-    channels: Tensor,
-    outputs: Mapping[Layer, Sequence[Tensor]],
-) -> Tensor | None:
+    partners: Sequence[Partner], channels: Tensor, moments: Sequence[Tensor]
+) -> Tensor:
     """Return what makes the best output of a layer's remaining channels of its dense output, ``[out, kept]``.
 
     Args:
         partners: those of the layer.
         channels: mask ``[out]`` of the channels that are kept.
-        outputs: dense outputs ``[rows, out]`` of the other layers, of each batch.
-
-    Returns:
-        ``None`` if no channel of a product is cut.
+        moments: ``[n, n]``, the ``second_moment`` of each partner.
     """
-    if all(bool(channels[each.channels].all()) for each in partners):
-        return None
     place = channels.cumsum(0) - 1
     mix = torch.eye(len(channels), dtype=torch.float64)[:, channels]
-    for each in partners:
+    for each, gram in zip(partners, moments, strict=True):
         alive = channels[each.channels]
         if alive.all() or not alive.any():
             continue
-        gram = second_moment(each, outputs[each.layer])
         left = gram[alive][:, alive]
         left = left + RIDGE * left.diagonal().mean() * torch.eye(len(left), dtype=torch.float64)
         best = torch.linalg.solve(left, gram[alive]).T
@@ -235,8 +227,13 @@ def compensation(
     return mix
 
 
-def second_moment(partner: Partner, outputs: Sequence[Tensor]) -> Tensor:
-    """Return the second moment ``[n, n]`` of the channels that a partner is multiplied with, over all processes."""
+def second_moment(partner: Partner, outputs: Iterable[Tensor]) -> Tensor:
+    """Return the second moment ``[n, n]`` of the channels that a partner is multiplied with, over all processes.
+
+    Args:
+        partner: the channels.
+        outputs: dense outputs ``[rows, out]`` of the other layer, of each batch.
+    """
     size = len(partner.channels)
     gram = torch.zeros(size, size, dtype=torch.float64)
     for rows in outputs:

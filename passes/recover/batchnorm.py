@@ -15,7 +15,7 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.observe import Observations, StagedRun, StoredTensors
+from graphprune.passes.observe import Observations, StoredTensors
 from graphprune.passes.observe.distributed import sum_over_processes
 
 __all__ = ["reestimate", "restandardise"]
@@ -34,8 +34,7 @@ def reestimate(
     Returns:
         All tensors of the cut network by name.
     """
-    fitted = [observations.batches[b] for b in observations.fitted]
-    run = StagedRun(cut.module, fitted, tensors, device=observations.device)
+    run = observations.staged(cut.module, observations.fitted, tensors)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         if call["training"] or call["running_mean"] is None:
@@ -77,8 +76,7 @@ def restandardise(
         All tensors of the cut network by name.
     """
     stored = StoredTensors(cut.module)
-    fitted = [observations.batches[b] for b in observations.fitted]
-    run = StagedRun(cut.module, fitted, tensors, device=observations.device)
+    run = observations.staged(cut.module, observations.fitted, tensors)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         places = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]

@@ -100,13 +100,7 @@ def repair(
     module, copies = cut.module, cut.copies
     fitted = observations.fitted if fitted is None else fitted
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
-    run = StagedRun(
-        module,
-        [observations.batches[b] for b in used],
-        tensors,
-        room=ROOM,
-        device=observations.device,
-    )
+    run = observations.staged(module, used, tensors, ROOM)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[e.node] for e in observations.layers if cut.left.computed(e.node)}

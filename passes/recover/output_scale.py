@@ -42,12 +42,7 @@ def output_scale(observations: Observations, cut: Cut, tensors: Mapping[str, Ten
     if _last_layer(observations, cut) is None:
         return 1.0
     numbers = observations.held_out
-    run = StagedRun(
-        cut.module,
-        [observations.batches[b] for b in numbers],
-        tensors,
-        device=observations.device,
-    )
+    run = observations.staged(cut.module, numbers, tensors)
     sums = torch.zeros(2, len(FACTORS), dtype=torch.float64)
     for number, outputs in zip(numbers, run.outputs(), strict=True):
         (got,), (want,) = outputs, observations.record.outputs[number]

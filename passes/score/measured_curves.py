@@ -123,11 +123,7 @@ def measure(
     branches = analysis.removable.branches if depth else ()
     leads = {analysis.groups[branch.lead].id for branch in branches}
     numbers = list(observations.held_out)
-    run = StagedRun(
-        observations.analysis.module,
-        [observations.batches[b] for b in numbers],
-        device=observations.device,
-    )
+    run = observations.staged(observations.analysis.module, numbers)
     found: dict[str, MeasuredCurve] = {}
     touched = _touched(observations.analysis) if not all(readers.values()) else {}
     first = {

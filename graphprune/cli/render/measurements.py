@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphprune.cli.console import console, line, table
-from graphprune.report import checkpoint_curves
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
@@ -139,6 +138,8 @@ def _milliseconds(seconds: float) -> str:
 
 def checkpoints(curves: Mapping[str, BudgetCurve], folder: Path) -> None:
     """Print which of several checkpoints ``graphprune sweep`` found best at each budget."""
+    from graphprune.report import checkpoint_curves
+
     figure, best = checkpoint_curves.compared_by(curves), checkpoint_curves.best(curves)
     form = "{:.2%}" if figure == "accuracy" else "{:.4g}"
     asked = sorted({point.asked for curve in curves.values() for point in curve.points})

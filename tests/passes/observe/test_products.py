@@ -13,7 +13,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.passes.observe.products import compensation
+from graphprune.passes.observe.products import compensation, second_moment
 from graphprune.passes.recover import repair
 from graphprune.passes.score import CRITERIA
 from graphprune.passes.score.measured_curves import measure
@@ -140,8 +140,7 @@ def test_channels_left_make_up_for_those_that_went() -> None:
         torch.cat([observations.record.targets[each, b] for b in observations.fitted]).double()
         for each in (partners[0].layer, layer)
     )
-    mix = compensation(partners, channels, {partners[0].layer: [q]})
-    assert mix is not None
+    mix = compensation(partners, channels, [second_moment(each, [q]) for each in partners])
     assert mix.shape == (DIM, int(channels.sum()))
     for head in range(HEADS):
         own = torch.tensor(of_head(0, head))
@@ -160,8 +159,8 @@ def test_channels_left_make_up_for_those_that_went() -> None:
 
 def test_nothing_to_make_up_for() -> None:
     observations = made(Separate)
-    ((_, partners),) = observations.products.items()
-    assert compensation(partners, torch.ones(DIM, dtype=torch.bool), {}) is None
+    ((layer, partners),) = observations.products.items()
+    assert observations.compensated(layer, torch.ones(DIM, dtype=torch.bool)) is None
     assert observations.compensated(partners[0].layer, torch.zeros(DIM, dtype=torch.bool)) is None
 
 
