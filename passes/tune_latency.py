@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import os
+import statistics
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.errors import InfeasibleBudgetError
-from graphprune.export.ort_session import Runtime, Timed, feed, session, threads_text
-from graphprune.export.timing import Ratio, interleaved
+from graphprune.export.ort_session import threads_text
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 
 from .allocate.allocate import Allocate
 from .decision import BudgetStatus, Decision
-from .latency import ProfileLatency, slim_onnx
+from .latency import BUSY, Latency, Measured, ProfileLatency, Stopwatch, workload
 from .score import Scores
 
-__all__ = ["SettleLatency", "Stopwatch", "TuneLatency", "corrected", "predicted"]
+__all__ = ["SettleLatency", "TuneLatency", "average", "corrected", "predicted"]
 
 ATTEMPTS = 3
 """Plans that are timed at most, by either pass."""
 
 CLOSE = 0.03
 """Relative error of a predicted ratio that is left as it is."""
-
-ROUNDS = 20
-"""How often each network is timed, in turn."""
 
 LEAST_SHARE = 1e-9
 """A share of the FLOPs that no network has."""
@@ -72,19 +66,21 @@ class TuneLatency(AnalysisPass):
         Raises:
             ExportError: if a network can't be exported.
         """
-        watch = Stopwatch(state, self.profile)
         table = before = state[LatencyTable]
+        watch = _stopwatch(state, self.profile)
         decision = _planned(self.allocate, state)
         if decision is None:
             table = before = self._reaching(state, watch)
             decision = _planned(self.allocate, state.knowing(table))
+        corrections: list[LatencyTable] = []
         for _ in range(ATTEMPTS):
             if decision is None or predicted(decision) >= 1:
                 break
-            better = corrected(table, decision, watch.ratio(decision))
+            better = corrected(table, decision, watch.measure(decision))
             if better is table:
                 break
-            before, table = table, better
+            corrections.append(better)
+            before, table = table, average(corrections)
             decision = _planned(self.allocate, state.knowing(table))
         return before if decision is None else table
 
@@ -95,7 +91,7 @@ class TuneLatency(AnalysisPass):
         if _planned(replace(self.allocate, budget=asked), state):
             return table
         smallest = self._smallest(state)
-        return table if smallest is None else corrected(table, smallest, watch.ratio(smallest))
+        return table if smallest is None else corrected(table, smallest, watch.measure(smallest))
 
     def _smallest(self, state: State) -> Decision | None:
         """Plan for the smallest network, with its latency; none if no smaller one is predicted to be faster."""
@@ -112,7 +108,8 @@ class SettleLatency(AnalysisPass):
     """Measure the network of the final plan, and move the plan to its budget if it was predicted wrong.
 
     The plan is made again from the curves that led to it and the corrected table, until the ratio to the dense network is
-    predicted to 3 %, or three networks were timed. A note says what was measured.
+    predicted to 3 %, or three networks were timed. Of these, the one counts that uses most of the budget by the clock, and is within 3 %
+    of it. A note says what was measured.
 
     Given: a decision, the scores, and the table that it was made by. Result: the decision.
 
@@ -134,57 +131,50 @@ class SettleLatency(AnalysisPass):
             ExportError: if a network can't be exported.
         """
         decision, table = state[Decision], state[LatencyTable]
-        watch = Stopwatch(state, self.profile)
-        measured = watch.ratio(decision)
+        watch = _stopwatch(state, self.profile)
+        timed = [(decision, watch.measure(decision))]
         scores = replace(state[Scores], curves=decision.curves or state[Scores].curves)
-        for _ in range(ATTEMPTS - 1):
-            better = corrected(table, decision, measured)
+        corrections: list[LatencyTable] = []
+        while len(timed) < ATTEMPTS:
+            better = corrected(table, *timed[-1])
             if better is table:
                 break
-            table = better
+            corrections.append(better)
+            table = average(corrections)
             again = _planned(self.allocate, state.knowing(scores, table))
             if again is None:  # measured, it is out of reach; the note says how far
                 break
-            decision = replace(again, origin=decision.origin)
-            measured = watch.ratio(decision)
+            again = replace(again, origin=decision.origin)
+            timed.append((again, watch.measure(again)))
+        decision, measured = min(timed, key=lambda each: _misses(*each))
         note = (
-            f"onnxruntime takes {measured:.3f} of the time of the dense network, measured with "
+            f"onnxruntime takes {measured.ratio:.3f} of the time of the dense network, measured with "
             f"{threads_text(self.profile.threads)} on {os.cpu_count()} processors; predicted were "
-            f"{predicted(decision):.3f}"
+            f"{predicted(decision):.3f}{measured.warning}"
         )
         return replace(decision, notes=(*decision.notes, note))
 
 
-@dataclass(frozen=True)
-class Stopwatch:
-    """The dense network, exported once, and networks of plans timed beside it.
-
-    Attributes:
-        state: with the analysis of the dense program.
-        how: threads, provider and batch.
-    """
-
-    state: State
-    how: ProfileLatency
-
-    def ratio(self, decision: Decision) -> float:
-        """Measure the time of a plan's network as a share of the dense one's, run by run in turn."""
-        self.state.tell("measure")
-        widths = np.array([len(group.keep) for group in decision.plan.groups])
-        dense, small = interleaved([self._dense, self._timed(widths)], rounds=ROUNDS, warmup=3)
-        return Ratio.of(small, dense).median
-
-    @cached_property
-    def _dense(self) -> Timed:
-        return self._timed(self.state[Analysis].widths)
-
-    def _timed(self, widths: NDArray[np.int64]) -> Timed:
-        model = slim_onnx(self.state.program, self.state[Analysis], widths)
-        of = session(model, Runtime(self.how.threads, self.how.provider))
-        return Timed(of, feed(of, batch=self.how.batch))
+def _stopwatch(state: State, how: ProfileLatency) -> Stopwatch:
+    analysis, table = state[Analysis], state[LatencyTable]
+    undisturbed = Latency(workload(analysis, how.batch), table, lenient=True).at(analysis.widths)
+    return Stopwatch(state, how, undisturbed)
 
 
-def corrected(table: LatencyTable, decision: Decision, measured: float) -> LatencyTable:
+def _misses(decision: Decision, measured: Measured) -> tuple[float, float]:
+    """Order plans: those within the budget by the clock first, to 3 %, and of them the one that uses most of it."""
+    asked = _time(decision).bound / _time(decision).dense
+    return max(0.0, measured.ratio / asked - 1 - CLOSE), -measured.ratio
+
+
+def average(tables: Sequence[LatencyTable]) -> LatencyTable:
+    """Average corrections of one table: plans differ in what the table gets wrong, so the last alone may lead astray."""
+    scale = statistics.fmean(table.scale for table in tables)
+    constant = statistics.fmean(table.constant for table in tables)
+    return replace(tables[0], scale=scale, constant=constant)
+
+
+def corrected(table: LatencyTable, decision: Decision, measured: Measured) -> LatencyTable:
     """Correct a table so that it predicts a plan's ratio to the dense network as it was measured.
 
     The dense time stays, and a part of it becomes constant: ``t' = a t + (1 - a) t_dense``.
@@ -195,12 +185,12 @@ def corrected(table: LatencyTable, decision: Decision, measured: float) -> Laten
         measured: the plan's ratio to the dense network.
 
     Returns:
-        The table itself, if it is right to 3 %.
+        The table itself, if it is right to 3 %, or if the machine was too busy to tell.
     """
     told = predicted(decision)
-    if told >= 1 or abs(measured / told - 1) <= CLOSE:
+    if told >= 1 or abs(measured.ratio / told - 1) <= CLOSE or measured.slowed > BUSY:
         return table
-    factor = max(LEAST, (1 - measured) / (1 - told))
+    factor = max(LEAST, (1 - measured.ratio) / (1 - told))
     constant = factor * table.constant + (1 - factor) * 1e-6 * _time(decision).dense
     return replace(table, scale=factor * table.scale, constant=constant)
 

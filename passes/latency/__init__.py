@@ -3,7 +3,7 @@
 ``operators`` lists the kernels of a program as ``kernel_calls`` (``exported`` and ``fusion`` tell what they fuse),
 ``measure`` times each at some widths by models from ``branches``, ``profile`` makes the table of
 all, and ``predict`` gives latency as a function of the widths, for budgets; ``branch_workload`` tells what runs
-where whole branches go. ``profiling`` is the pass.
+where whole branches go. ``profiling`` is the pass, and ``stopwatch`` times the network of a plan beside the dense one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from .measure import Measure, measure
 from .operators import workload
 from .predict import Latency
 from .profiling import ProfileLatency, slim_onnx
+from .stopwatch import BUSY, Measured, Stopwatch
 
 __all__ = [
+    "BUSY",
     "KernelCall",
     "Latency",
     "Measure",
+    "Measured",
     "ProfileLatency",
+    "Stopwatch",
     "Workload",
     "branch_workload",
     "measure",

@@ -16,9 +16,9 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.errors import OptionError
 from graphprune.ir.trace import trace
 from graphprune.passes import Decision
-from graphprune.passes.latency import ProfileLatency
+from graphprune.passes.latency import Measured, ProfileLatency, Stopwatch
 from graphprune.passes.recover.recover import with_tensors
-from graphprune.passes.tune_latency import Stopwatch, TuneLatency, predicted
+from graphprune.passes.tune_latency import TuneLatency, predicted
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from tests.nets import NETS
@@ -103,11 +103,11 @@ def test_a_plan_that_is_moved_to_its_budget_is_repaired_anew(
     net, data = shaken(Residual()), torch.randn(128, 3, 8, 8)
     plans: list[Plan] = []
 
-    def slower_at_first(_: Stopwatch, decision: Decision) -> float:
+    def slower_at_first(_: Stopwatch, decision: Decision) -> Measured:
         plans.append(decision.plan)
-        return predicted(decision) ** (0.5 if len(plans) == 1 else 1)
+        return Measured(predicted(decision) ** (0.5 if len(plans) == 1 else 1))
 
-    monkeypatch.setattr(Stopwatch, "ratio", slower_at_first)
+    monkeypatch.setattr(Stopwatch, "measure", slower_at_first)
     monkeypatch.setattr(ProfileLatency, "run", lambda _, state: pretended(state[Analysis]))
     monkeypatch.setattr(TuneLatency, "run", lambda _, state: state[LatencyTable])
     found = gp.compress(net, (data[:2],), latency=0.6, calibration=[data], any_width=True)
