@@ -6,7 +6,7 @@
 
 ResNet-56 on CIFAR-10, or a network that ``python -m graphprune.models.train_images`` trained, with 1,024 unlabelled
 calibration images, as in ``accuracy.py``: any widths, one scoring for all budgets of a draw. Plans with whole branches are chosen as by ``depth=True``: those that keep all branches are
-among the candidates. Latencies are those of onnxruntime's default threads, batch 1; the table of times is measured once,
+among the candidates. Latencies are those of onnxruntime's default threads, batch 1, and of the fastest tenth of the runs; the table of times is measured once,
 and corrected for each budget as ``compress`` does. A row counts the groups that went whole, and its time is CPU time of
 choosing, cutting and repairing. Rows are kept in ``results/depth.json`` as soon as they are known; what is there is not measured
 again without ``--force``. The table in ``docs/depth.md``, between its two comments, is written from them.
@@ -29,7 +29,7 @@ from zoo import macs
 
 import graphprune as gp
 from graphprune.export.ort_session import Runtime, Timed, feed, session
-from graphprune.export.timing import Ratio, interleaved
+from graphprune.export.timing import fastest, interleaved
 from graphprune.models import cifar_resnet
 from graphprune.passes import Decision
 from graphprune.passes.latency import ProfileLatency
@@ -139,10 +139,10 @@ def times(setting: Setting, folder: Path) -> LatencyTable:
 
 
 def ratio(setting: Setting, small: ExportedProgram, rounds: int) -> float:
-    """Measure the time of a network over that of the dense one, in onnxruntime, run by run in turn."""
+    """Measure the time of a network over that of the dense one, in onnxruntime, of the fastest runs in turn."""
     of = [session(serialised(each), Runtime()) for each in (setting.program, small)]
     dense, less = interleaved([Timed(each, feed(each)) for each in of], rounds=rounds, warmup=10)
-    return round(Ratio.of(less, dense).median, 4)
+    return round(fastest(less) / fastest(dense), 4)
 
 
 def table(rows: Sequence[Row]) -> list[str]:

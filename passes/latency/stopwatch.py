@@ -17,7 +17,7 @@ from graphprune.pipeline import State
 
 from .profiling import ProfileLatency, slim_onnx
 
-__all__ = ["BUSY", "TRIES", "Measured", "Stopwatch"]
+__all__ = ["BUSY", "TRIES", "Measured", "Stopwatch", "measured_beside"]
 
 ROUNDS = 20
 """How often each network is timed, in turn."""
@@ -61,6 +61,21 @@ class Measured:
         )
 
 
+def measured_beside(small: Timed, dense: Timed, undisturbed: float) -> Measured:
+    """Time a network and the dense one in turn, again if the machine was busy.
+
+    Args:
+        small: runs the network.
+        dense: runs the dense one.
+        undisturbed: seconds that the dense network takes on this machine when nothing else runs.
+    """
+    tries: list[Measured] = []
+    while not tries or (tries[-1].slowed > BUSY and len(tries) < TRIES):
+        base, less = interleaved([dense, small], rounds=ROUNDS, warmup=3)
+        tries.append(Measured.of(less, base, undisturbed))
+    return min(tries, key=lambda each: each.slowed)
+
+
 @dataclass(frozen=True)
 class Stopwatch:
     """The dense network, exported once, and networks of plans timed beside it.
@@ -79,12 +94,7 @@ class Stopwatch:
         """Time a plan's network and the dense one in turn, again if the machine was busy."""
         self.state.tell("measure")
         widths = np.array([len(group.keep) for group in decision.plan.groups])
-        both = [self._dense, self._timed(widths)]
-        tries: list[Measured] = []
-        while not tries or (tries[-1].slowed > BUSY and len(tries) < TRIES):
-            dense, small = interleaved(both, rounds=ROUNDS, warmup=3)
-            tries.append(Measured.of(small, dense, self.undisturbed))
-        return min(tries, key=lambda each: each.slowed)
+        return measured_beside(self._timed(widths), self._dense, self.undisturbed)
 
     @cached_property
     def _dense(self) -> Timed:
