@@ -135,6 +135,7 @@ class Listener(DeviceInterpreter):
 
     Attributes:
         number: number of the batch that is run.
+        used: layer -> mask of the rows to sample from in that batch, see ``UsedRows``; by default all.
         sums: moments so far; of calls that share a weight, under the first of them.
     """
 
@@ -147,6 +148,7 @@ class Listener(DeviceInterpreter):
     ) -> None:
         super().__init__(module, device)
         self.number = 0
+        self.used: Mapping[Layer, Tensor] = {}
         self.sums: dict[Layer, Moments] = {}
         self._counts, self._seed = counts, seed
         self._layers = {layer.node: layer for layer in counts}
@@ -156,7 +158,8 @@ class Listener(DeviceInterpreter):
         """Run a node; of a layer, sample rows and note their inputs."""
         result = super().run_node(n)
         if layer := self._layers.get(n):
-            rows = sample_rows(layer, result, self._counts[layer], (self._seed, self.number))
+            seed = self._seed, self.number
+            rows = sample_rows(layer, result, self._counts[layer], seed, self.used.get(layer))
             self.note(layer, rows)
         return result
 

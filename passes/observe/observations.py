@@ -28,8 +28,10 @@ from .patches import output_rows
 from .products import Partner, compensation, find_products, second_moment
 from .refit_targets import Target, find_target
 from .row_budget import rows_per_batch
+from .split_batch import batched_inputs
 from .staged_run import StagedRun
 from .untrained import untrained_hint
+from .unused_rows import UsedRows
 
 __all__ = ["Observations", "Record"]
 
@@ -247,6 +249,10 @@ class _Watch(Listener):
             observations.device,
         )
         self._observations = observations
+        split = batched_inputs(module, observations.data)
+        self._used_rows = UsedRows(module, layers, split, observations.device)
+        # By the first batch in every process, so that all of them do the same.
+        self._looks_for_used = self._used_rows.are_worth_it(observations.data.batch(0))
         self._aims: dict[fx.Node, list[Layer]] = {}
         for layer, target in observations.targets.items():
             self._aims.setdefault(target.value, []).append(layer)
@@ -257,8 +263,10 @@ class _Watch(Listener):
 
     def observe_batch(self, number: int) -> None:
         """Run one batch, and keep its outputs if it is held out."""
-        self.number = number
-        outputs = run(self, self._observations.data.batch(number))
+        self.number, batch = number, self._observations.data.batch(number)
+        if self._looks_for_used:
+            self.used = self._used_rows.of(batch)
+        outputs = run(self, batch)
         if number in self._observations.held_out:
             self._outputs[number] = outputs
 

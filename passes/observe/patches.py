@@ -15,7 +15,13 @@ from .layers import Layer
 __all__ = ["input_rows", "output_rows", "sample_rows"]
 
 
-def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int]) -> Tensor:
+def sample_rows(
+    layer: Layer,
+    output: Tensor,
+    count: int,
+    seed: tuple[int, int],
+    used: Tensor | None = None,
+) -> Tensor:
     """Draw the rows of a batch to look at: sorted indices, without repetition.
 
     Args:
@@ -23,13 +29,20 @@ def sample_rows(layer: Layer, output: Tensor, count: int, seed: tuple[int, int])
         output: the layer's output on the batch.
         count: number of rows to draw; all, if there are fewer.
         seed: seed of the sample and number of the batch, so that every process and device draws the same.
+        used: mask of the rows to draw from, in the shape of the output without its channels; by default all.
     """
     total = output.numel() // output.shape[layer.channel]
-    if count >= total:
-        return torch.arange(total, device=output.device)
+    rows = (
+        torch.arange(total, device=output.device)
+        if used is None
+        else used.flatten().nonzero()[:, 0]
+    )
+    if count >= len(rows):
+        return rows
     mixed = ((seed[0] * 1_000_003 + layer.number) * 1_000_003 + seed[1]) % (1 << 63)
     generator = torch.Generator().manual_seed(mixed)
-    return torch.randperm(total, generator=generator)[:count].sort().values.to(output.device)
+    drawn = torch.randperm(len(rows), generator=generator)[:count].sort().values
+    return rows[drawn.to(output.device)]
 
 
 def output_rows(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:

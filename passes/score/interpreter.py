@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
@@ -19,6 +18,7 @@ from graphprune.ir.devices import device_of, put
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import DeviceInterpreter
 from graphprune.passes.observe import Observations
+from graphprune.passes.observe.split_batch import batched_inputs, parts
 
 __all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]
 
@@ -94,34 +94,22 @@ def chunks(
         samples: number of samples to yield in all.
         size: most samples of a chunk.
     """
-    split = _batched(analysis.module) if not data.whole else [False for _ in data.batches[0]]
+    split = batched_inputs(analysis.module, data)
     left = samples
     for batch in data.batches:
-        lengths = [len(x) for x, s in zip(batch, split, strict=True) if s]
-        if not lengths and left > 0:
+        if left <= 0:
+            return
+        if not any(split):
             count = max(data.samples // len(data.batches), 1)
             left -= count
             yield count, batch
-        for start in range(0, min([*lengths[:1], left]) if lengths else 0, size):
-            count = min(size, lengths[0] - start, left)
+            continue
+        for part in parts(
+            [x[:left] if s else x for x, s in zip(batch, split, strict=True)], split, size
+        ):
+            count = next(len(x) for x, s in zip(part, split, strict=True) if s)
             left -= count
-            yield (
-                count,
-                tuple(
-                    x[start : start + count] if s else x for x, s in zip(batch, split, strict=True)
-                ),
-            )
-
-
-def _batched(module: fx.GraphModule) -> list[bool]:
-    """Return per input whether its leading dimension is the dynamic batch dimension."""
-    leading: list[Any] = []
-    for node in module.graph.find_nodes(op="placeholder"):
-        value = node.meta.get("val")
-        first = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else 1
-        leading.append(first.node.expr if isinstance(first, torch.SymInt) else None)
-    known = {symbol for symbol in leading if symbol is not None}
-    return [len(known) == 1 and symbol is not None for symbol in leading]
+            yield count, part
 
 
 def rows_of(axis: Axis, group: Group) -> NDArray[np.int64] | None:
