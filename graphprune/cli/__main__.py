@@ -10,6 +10,7 @@ from graphprune.errors import GraphpruneError
 from . import render
 from .app import app
 from .faults import ending_cleanly, lack_of_memory
+from .garbage import spare_the_end
 
 __all__ = ["main"]
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    spare_the_end()
     try:
         with ending_cleanly():
             app(args=argv, prog_name="graphprune")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from . import option_values, options, output, render
+from .garbage import importing
 from .progress import working
 
 __all__ = ["apply"]
@@ -68,10 +69,11 @@ def apply(
         place(out, force=force) as target,
         working(verbose=verbose, quiet=quiet, stages=3) as progress,
     ):
-        from graphprune.io.files import saved
-        from graphprune.workflow.apply_plan import apply_plan
-        from graphprune.workflow.cut_checkpoint import cut_checkpoint
-        from graphprune.workflow.write_checkpoint import write_checkpoint_folder
+        with importing():
+            from graphprune.io.files import saved
+            from graphprune.workflow.apply_plan import apply_plan
+            from graphprune.workflow.cut_checkpoint import cut_checkpoint
+            from graphprune.workflow.write_checkpoint import write_checkpoint_folder
 
         found = source.read_checkpoint()
         make = option_values.callable_of("--optimizer", optimizer) if optimizer else None

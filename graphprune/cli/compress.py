@@ -14,6 +14,7 @@ import typer
 from graphprune.errors import OptionError, OutputError
 
 from . import option_values, options, output, processes, render
+from .garbage import importing
 from .progress import working
 
 if TYPE_CHECKING:
@@ -176,8 +177,9 @@ def compress(
         ) as progress,
     ):
         start = time.perf_counter()
-        from graphprune import api
-        from graphprune.workflow import budget_sweep, write
+        with importing():
+            from graphprune import api
+            from graphprune.workflow import budget_sweep, write
 
         how["device"] = option_values.device(device)
         how["recover"] = recover or None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from . import option_values, options, render
+from .garbage import importing
 from .progress import working
 
 __all__ = ["inspect"]
@@ -34,9 +35,10 @@ def inspect(
     )
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
-        from graphprune import api
-        from graphprune.analysis.why import why as explained
-        from graphprune.report import inspection
+        with importing():
+            from graphprune import api
+            from graphprune.analysis.why import why as explained
+            from graphprune.report import inspection
 
         found = source.read()
         analysis = api.inspect(

@@ -11,6 +11,7 @@ import typer
 from graphprune.errors import OptionError
 
 from . import option_values, options, output, render
+from .garbage import importing
 from .progress import working
 
 __all__ = ["plan"]
@@ -98,10 +99,11 @@ def plan(
         output.new_file(out, force=force) if out else nullcontext() as write,
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + (not any_width)) as progress,
     ):
-        from graphprune import api
-        from graphprune.passes import Allocate, Decision, LosslessPlan
-        from graphprune.plan.budget import Budget, budgets
-        from graphprune.workflow.options import branches_may_go
+        with importing():
+            from graphprune import api
+            from graphprune.passes import Allocate, Decision, LosslessPlan
+            from graphprune.plan.budget import Budget, budgets
+            from graphprune.workflow.options import branches_may_go
 
         where = option_values.device(device)
         allocator = Allocate(

@@ -10,6 +10,7 @@ import typer
 from graphprune.errors import OptionError
 
 from . import option_values, options, output, render
+from .garbage import importing
 from .progress import working
 
 __all__ = ["profile"]
@@ -90,8 +91,9 @@ def profile(
         output.new_file(out, force=force) as write,
         working(verbose=verbose, quiet=quiet, stages=4) as progress,
     ):
-        from graphprune import api
-        from graphprune.passes.latency import ProfileLatency
+        with importing():
+            from graphprune import api
+            from graphprune.passes.latency import ProfileLatency
 
         found = source.read()
         how = ProfileLatency(

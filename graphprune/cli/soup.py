@@ -11,6 +11,7 @@ import typer
 from graphprune.errors import OptionError
 
 from . import option_values, options, output, render
+from .garbage import importing
 from .progress import working
 
 __all__ = ["soup"]
@@ -104,7 +105,8 @@ def soup(
         output.new_file(out, force=force) as write,
         working(verbose=verbose, quiet=quiet, stages=3) as progress,
     ):
-        from graphprune.workflow.soup_files import read_members, soup_of
+        with importing():
+            from graphprune.workflow.soup_files import read_members, soup_of
 
         how = option_values.sources(data, val, preparation, samples, seed)
         with option_values.own_code(arch, str(members[0]), trust_pickle=trust_pickle):

@@ -12,6 +12,7 @@ import typer
 from graphprune.errors import OptionError, OutputError
 
 from . import option_values, options, render
+from .garbage import importing
 from .progress import working
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def sweep(
         with working(
             verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
         ) as progress:
-            from graphprune.workflow import budget_sweep
+            with importing():
+                from graphprune.workflow import budget_sweep
 
             where = option_values.device(device)
             missing = [share for share in wanted if share not in folder.known]

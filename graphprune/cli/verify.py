@@ -10,6 +10,7 @@ import typer
 from graphprune.errors import LoadError
 
 from . import for_ci, option_values, options, render
+from .garbage import importing
 from .progress import working
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def verify(
     for_ci.check_places(summary, junit)
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
-        from graphprune.workflow.compare_files import compare
+        with importing():
+            from graphprune.workflow.compare_files import compare
 
         loaded = source.read()
         found = compare(

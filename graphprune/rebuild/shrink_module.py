@@ -91,19 +91,17 @@ def shrink_module(
     """
     with torch.no_grad():
         refresh(model)  # what a call with gradients left can't be copied
-    shrunk = copy.deepcopy(model)
-    separate(shrunk)
-    replace_gone(shrunk, cut, values or {})
     plain = plain_tensors(model, cut.analysis) if plain is None else plain
     tensors = _registered(model)
     tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
-    known = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name in cut.analysis.axes
-        and (not cut.left.gone or find_tensor(shrunk, name) is not None)
-    }
+    known = {name: tensor for name, tensor in tensors.items() if name in cut.analysis.axes}
     sliced = cut.sliced(known)
+    shrunk = copy.deepcopy(model, {id(known[name]): tensor for name, tensor in sliced.items()})
+    separate(shrunk)
+    replace_gone(shrunk, cut, values or {})
+    if cut.left.gone:
+        known = {name: t for name, t in known.items() if find_tensor(shrunk, name) is not None}
+        sliced = {name: tensor for name, tensor in sliced.items() if name in known}
     for name, tensor in sliced.items():
         set_tensor(shrunk, name, tensor)
     follow = follow or next(followings(model, cut, scales=False))

@@ -158,3 +158,30 @@ def test_mere_attributes_are_listed_with_all_their_places() -> None:
     analysis = analyse(trace(net, (torch.randn(2, 3, 8, 8),)))
     places = sorted(map(sorted, plain_tensors(net, analysis).values()))
     assert places == [["inside"], ["outside", "part.factors"]]
+
+
+class Listing(nn.Module):
+    """Lists its parameters for a penalty on them, where torch doesn't see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.penalised = [self.a.weight, self.b.weight]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x).relu())
+
+
+def test_a_parameter_is_cut_wherever_a_class_keeps_it() -> None:
+    net, x = Listing(), torch.randn(2, 8)
+    before = net.a.weight.clone()
+    result = gp.compress(net, (x,), flops=0.5)
+    small = result.model
+    assert isinstance(small, Listing), result.report.eager["reason"]
+    first, second = small.penalised
+    assert first is small.a.weight
+    assert second is small.b.weight
+    assert len(first) < 16
+    assert net.penalised[0] is net.a.weight
+    assert torch.equal(net.a.weight, before)
+    torch.testing.assert_close(result.model(x), result.program.module()(x))

@@ -50,3 +50,21 @@ def test_the_verdict_on_a_cut_outlives_it_and_the_analysis_does_not() -> None:
     state = gp.Pipeline((gp.passes.Analyse(),)).run(program).knowing(verdict)
     done = gp.Pipeline((FoldBatchNorm(),)).run(state)
     assert done.facts.keys() == {Verdict, Folded}
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(3, 4, 3), nn.ReLU()),
+        (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()),
+    ],
+    ids=["none there", "none folds"],
+)
+def test_a_program_that_stays_is_not_compared_with_itself(
+    layers: tuple[nn.Module, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphprune.passes.batchnorm.fold_batchnorm.verify_unchanged", None)
+    program = traced(*layers)
+    done = gp.Pipeline((FoldBatchNorm(),)).run(program)
+    assert done.program is program
+    assert done[Folded].before == done[Folded].after == count_batchnorms(program)
