@@ -55,6 +55,19 @@ class Group:
         """Number of the group's channels in the dense network."""
         return len(self.labels)
 
+    @property
+    def run(self) -> int:
+        """Number of neighbouring rows that each channel consists of wherever it lies: 64 of a head of this size, mostly 1."""
+        return math.gcd(*(_run_length(where.rows) for where in self.occurrences))
+
+
+def _run_length(rows: NDArray[np.int64]) -> int:
+    """Return the greatest common divisor of the lengths of runs of neighbours, of rows ``[channels, m]``."""
+    begins = np.ones(rows.shape, dtype=bool)
+    begins[:, 1:] = np.diff(rows, axis=1) != 1
+    places = np.append(np.flatnonzero(begins), rows.size)
+    return int(np.gcd.reduce(np.diff(places)))
+
 
 @dataclass(frozen=True)
 class Grouping:

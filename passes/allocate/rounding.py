@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -40,12 +41,19 @@ class Multiples:
     of: int
     steps: int
 
-    def within(self, width: int) -> int:
-        """Return the multiple that widths of a group are rounded to; 1 where the group is too narrow."""
+    def within(self, width: int, run: int = 1) -> int:
+        """Return the multiple that widths of a group are rounded to; 1 where the group is too narrow.
+
+        Args:
+            width: the dense one.
+            run: of how many neighbouring rows a channel consists, as a head or a whole group of a grouped
+                convolution does: it is these that kernels compute in blocks.
+        """
         multiple = self.of
-        while multiple > LEAST and width < self.steps * multiple:
+        while multiple > LEAST and width < self.steps * (multiple // math.gcd(multiple, run)):
             multiple //= 2
-        return multiple if width >= self.steps * multiple else 1
+        step = multiple // math.gcd(multiple, run)
+        return step if width >= self.steps * step else 1
 
 
 Rounding = int | Literal["fast", "auto"] | Multiples
@@ -55,7 +63,7 @@ FAST = tuple(Multiples(*each) for each in ((16, 1), (16, 2), (16, 4), (8, 2), (8
 """What is tried, from the fastest to the finest."""
 
 
-def rounded(widths: NDArray[np.int64], width: int, to: Rounding) -> NDArray[np.int64]:
+def rounded(widths: NDArray[np.int64], width: int, to: Rounding, run: int = 1) -> NDArray[np.int64]:
     """Leave out widths that aren't rounded.
 
     Args:
@@ -63,10 +71,11 @@ def rounded(widths: NDArray[np.int64], width: int, to: Rounding) -> NDArray[np.i
         width: the dense one.
         to: what to round to. ``"fast"`` and ``"auto"`` leave all: the one takes a comparison of plans,
             the other a latency table.
+        run: of how many neighbouring rows a channel consists; see ``Multiples.within``.
     """
     if to in ("fast", "auto"):
         return widths
-    multiple = to.within(width) if isinstance(to, Multiples) else to
+    multiple = to.within(width, run) if isinstance(to, Multiples) else to
     return widths[(widths % multiple == 0) | (widths == width)]
 
 

@@ -127,7 +127,7 @@ class Limits:
         least = max(self.min_channels, math.ceil(group.width * (1 - self.max_cut)), 1)
         if any(_matches(group, pattern) for pattern in self.protect) or least >= group.width:
             return np.asarray([group.width])
-        return rounded(np.arange(least, group.width + 1), group.width, self.round_to)
+        return rounded(np.arange(least, group.width + 1), group.width, self.round_to, group.run)
 
     @property
     def relaxable(self) -> dict[str, Any]:

@@ -46,6 +46,21 @@ def test_frozen_rows_belong_to_no_group() -> None:
     assert found.size(axis((1,), (0,), (2,))).at([1]) == 2
 
 
+def test_the_run_of_a_channel_is_what_it_has_of_neighbouring_rows_everywhere() -> None:
+    heads = axis((1,), (1,), (1,), (1,), (2,), (2,), (2,), (2,))
+    packed = axis(*heads.tolist(), *heads.tolist())
+    pairs = axis((2,), (2,), (1,), (1,))
+    for places, run in (
+        ([heads], 4),
+        ([packed], 4),  # queries and keys of two heads
+        ([heads, pairs], 2),
+        ([heads, axis((1,), (2,))], 1),
+        ([heads[[0, 4, 1, 5]]], 1),  # by turns
+    ):
+        (group,) = grouped(*places, count=3).groups
+        assert group.run == run
+
+
 def test_names_that_several_groups_share_are_numbered() -> None:
     labels = axis((1,), (2,), (3,))
     places = {("a.weight", 0): labels, ("b.weight", 0): axis((1,))}

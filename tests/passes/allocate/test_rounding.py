@@ -39,6 +39,22 @@ def test_narrow_groups_have_smaller_multiples(
     assert {width: multiples.within(width) for width in found} == found
 
 
+@pytest.mark.parametrize(
+    ("width", "run", "multiple"),
+    [
+        (12, 64, 1),  # heads
+        (6, 8, 2),  # groups of 8 channels
+        (13, 8, 2),
+        (3, 4, 2),  # 16 rows are more than there are
+        (5, 3, 4),
+        (40, 24, 2),
+        (64, 1, 16),
+    ],
+)
+def test_a_channel_of_several_rows_counts_as_many(width: int, run: int, multiple: int) -> None:
+    assert Multiples(16, 1).within(width, run) == multiple
+
+
 def test_the_dense_width_always_stays() -> None:
     assert rounded(np.arange(1, 38), 37, Multiples(8, 4)).tolist() == [8, 16, 24, 32, 37]
     assert rounded(np.arange(1, 38), 37, 16).tolist() == [16, 32, 37]
