@@ -153,7 +153,10 @@ class _Swap(_Run):
 
 
 def _gradients(outputs: Sequence[Any], values: Sequence[Tensor]) -> list[Tensor] | None:
-    """Return the gradients of a random projection of the outputs; ``None`` if there are none, or not of all values."""
+    """Return the gradients of a random projection of the outputs; ``None`` if there are none.
+
+    Of values that no output with gradients depends on they are ones: nothing is known of their rows.
+    """
     floats = [x for x in outputs if isinstance(x, Tensor) and x.requires_grad]
     generator = torch.Generator().manual_seed(0)
     signs = [torch.randn(x.shape, generator=generator).to(x) for x in floats]
@@ -166,7 +169,9 @@ def _gradients(outputs: Sequence[Any], values: Sequence[Tensor]) -> list[Tensor]
         NotImplementedError,
     ):  # what torch raises for an operator without a derivative
         return None
-    return None if any(each is None for each in found) else list(found)
+    return [
+        torch.ones_like(x) if each is None else each for each, x in zip(found, values, strict=True)
+    ]
 
 
 def _joined(layer: Layer, masks: Sequence[Tensor]) -> Tensor:

@@ -43,6 +43,17 @@ class Sentences(nn.Module):
         return self.head((x * shown).sum(1) / shown.sum(1))
 
 
+class Pooled(Sentences):
+    """What transformers has: a layer on the first token besides, whose result is only counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pooler = nn.Linear(WIDTH, 4)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x, mask), self.pooler(x[:, 0]).argmax(-1)
+
+
 def padded() -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     lengths = torch.randint(1, TOKENS, (SAMPLES, 1))
@@ -64,6 +75,12 @@ def test_rows_of_masked_tokens_are_unused(how: str) -> None:
     assert rows.are_worth_it((x, mask))
     assert set(found) == {"qkv.weight", "mlp.0.weight", "mlp.2.weight"}
     assert all(torch.equal(each, mask.bool()) for each in found.values())
+
+
+def test_a_layer_without_gradients_keeps_its_rows() -> None:
+    x, mask = padded()
+    _, found = used(Pooled(), x, mask)
+    assert set(found) == {"qkv.weight", "mlp.0.weight", "mlp.2.weight"}
 
 
 def test_samples_needn_t_be_the_first_axis_of_a_layer() -> None:
