@@ -202,9 +202,11 @@ class ClassComparison:
 
         @cache
         def expected(grow: int) -> Expected:
+            known = [r for r in runs if r.grow == grow and bool(r.tensors) == bool(grow)]
+            if known:
+                return self.expected(cut, graph, known[0].tensors, grow, known[0].outputs)
             tensors = perturbed_pair(cut, graph, seed=0)[1] if grow else {}
-            known = [r for r in runs if r.grow == grow and r.perturbed == bool(tensors)]
-            return self.expected(cut, graph, tensors, grow, known[0].outputs if known else None)
+            return self.expected(cut, graph, tensors, grow)
 
         def both(follow: Following) -> ClassMatch:
             found = [self.match_of(cut, expected(grow), follow) for grow in (0, 1)]

@@ -65,14 +65,14 @@ class CutRun:
         program: the cut program.
         graph: the same, unlifted. Shared: not to be changed.
         grow: by how much symbolic sizes were larger.
-        perturbed: whether its tensors were.
+        tensors: what its tensors were perturbed to, in float64 by name; empty where they were its own.
         outputs: flat.
     """
 
     program: ExportedProgram
     graph: fx.GraphModule
     grow: int
-    perturbed: bool
+    tensors: Tensors
     outputs: Sequence[Any]
 
 
@@ -137,7 +137,7 @@ def verify(
             with alike_results():
                 expected = _ran(MaskedInterpreter(cut), inputs)
                 got = _ran(Float64Interpreter(module, unrounded_constants(cut, module)), inputs)
-        runs.append(CutRun(program, module, grow, perturbed, got))
+        runs.append(CutRun(program, module, grow, narrow if perturbed else {}, got))
         worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))
     return _judge(Verdict(worst, tolerance, distinct, tuple(runs)), "masked original")
