@@ -3,7 +3,7 @@
     python benchmarks/soup.py --data-dir ../shared/data
 
 ResNet-20 for 32x32 images is cut to shares of its FLOPs and repaired; from there each member is trained on the same images in
-another order, with other changes of them and another learning rate. A row of ``results/soup.json`` is one soup; what is there
+another order, with other changes of them, and in half of the soups with another learning rate. A row of ``results/soup.json`` is one soup; what is there
 is not measured again.
 """
 
@@ -13,7 +13,9 @@ import argparse
 import copy
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,17 @@ from graphprune.models import cifar_resnet
 from graphprune.models.train_images import load_zip
 
 RESULTS = Path(__file__).resolve().parent / "results" / "soup.json"
-RATES = (0.01, 0.02, 0.02, 0.04)
-"""Of the members."""
+RATES = {"order": (0.01, 0.01, 0.01, 0.01), "rate": (0.01, 0.02, 0.02, 0.04)}
+"""Learning rates of the members, by what differs between them: the order of the images alone, or the rate too."""
 
 
-def soup(model: torch.nn.Module, task: Task, budget: float) -> dict[str, Any]:
+def soup(
+    model: torch.nn.Module, task: Task, budget: float, rates: Sequence[float]
+) -> dict[str, Any]:
     """Train the members, and average them."""
     small = compressed(model, task, budget).model
     members: list[torch.nn.Module] = []
-    for number, rate in enumerate(RATES):
+    for number, rate in enumerate(rates):
         own = replace(task, rate=rate, seed=task.seed + number)
         members.append(Loop.of(own, copy.deepcopy(small)).run().eval())
     scores = [task.accuracy(member) for member in members]
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="images and checkpoints")
     parser.add_argument("--epochs", type=float, default=1, help="of each member")
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.7, 0.5, 0.35])
+    parser.add_argument("--differ", nargs="+", choices=RATES, default=list(RATES))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     archive = options.data_dir / "cifar10-jpeg"
@@ -54,17 +59,18 @@ def main() -> None:
         options.data_dir / "checkpoints" / "resnet20_cifar10jpeg.pt", weights_only=True
     )
     rows: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
-    for budget in options.budgets:
-        key = f"{budget:g} | {options.epochs:g}"
+    for differs, budget in product(options.differ, options.budgets):
+        key = f"{differs} | {budget:g} | {options.epochs:g}"
         if key not in rows:
             model = cifar_resnet.resnet20()
             model.load_state_dict(weights)
-            rows[key] = soup(model, Task(train, val, options.epochs), budget)
+            task = Task(train, val, options.epochs)
+            rows[key] = {"differ": differs, **soup(model, task, budget, RATES[differs])}
             RESULTS.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
         row = rows[key]
         members = row["members"]
         print(
-            f"{budget:4.0%} members {', '.join(f'{m:.2%}' for m in members)}: mean "
+            f"{differs} {budget:4.0%} members {', '.join(f'{m:.2%}' for m in members)}: mean "
             f"{sum(members) / len(members):.2%}, best {max(members):.2%}, soup {row['soup']:.2%}",
             flush=True,
         )
