@@ -102,7 +102,9 @@ def _retype(module: fx.GraphModule) -> None:
             elif node.op == "get_attr":
                 stored = attrgetter(str(node.target))(module)
                 values[node] = (
-                    mode.from_tensor(stored) if isinstance(stored, torch.Tensor) else stored
+                    mode.from_tensor(stored, static_shapes=True)
+                    if isinstance(stored, torch.Tensor)
+                    else stored
                 )
             elif node.op == "call_function":
                 if (

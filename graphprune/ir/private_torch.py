@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._export.verifier import SpecViolationError
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -39,6 +40,7 @@ __all__ = [
     "WeightNorm",
     "child_modules",
     "compiled_module",
+    "enable_python_dispatcher",
     "fill_module",
     "forward_pre_hooks",
     "keep_codegen",
@@ -54,6 +56,7 @@ __all__ = [
 
 USES: Mapping[str, str] = {
     "torch._C.parse_schema": "TorchScript names operators by the text of their schemas",
+    "torch._dispatch.python.enable_python_dispatcher": "fake tensors of symbolic sizes need the operators that torch writes in Python",
     "torch._dynamo.OptimizedModule": "what torch.compile returns has no public class",
     "torch._export.verifier.SpecViolationError": "torch.export.load raises it for some damaged files",
     "torch._ops.HigherOrderOperator": "the type of calls with subgraphs, such as torch.cond",

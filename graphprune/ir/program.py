@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx
@@ -32,6 +33,7 @@ __all__ = [
     "dynamic_dims",
     "fingerprint",
     "grown_shapes",
+    "grown_symbols",
     "input_names",
     "input_nodes",
     "lift",
@@ -50,10 +52,8 @@ _GUARDS = "_guards_fn"
 
 def unguarded(program: ExportedProgram) -> fx.GraphModule:
     """Make the program a module without torch's own checks of its inputs."""
-    module = program.module()
-    for node in module.graph.find_nodes(op="call_module", target=_GUARDS):
-        module.graph.erase_node(node)
-    module.recompile()
+    module: Any = program.module(check_guards=False)
+    module.validate_inputs = False
     return module
 
 
@@ -158,12 +158,48 @@ def grown_shapes(program: ExportedProgram, by: int) -> dict[str, tuple[int, ...]
         program: says what is symbolic.
         by: growth of leading sizes; 0 gives the shapes of the examples.
     """
+    known = _grown.setdefault(program, {})
+    if by not in known:
+        known[by] = _with_sizes(program, by, _growth_beside(program, by))
+    return known[by]
+
+
+_grown: WeakKeyDictionary[ExportedProgram, dict[int, dict[str, tuple[int, ...]]]]
+_grown = WeakKeyDictionary()
+"""What ``grown_shapes`` found for a program, which isn't changed: its conditions are slow to look up."""
+
+
+def _growth_beside(program: ExportedProgram, by: int) -> int:
+    """Find by how much sizes that don't lead can grow, where leading ones grow by some number."""
     if by and any(dim for dims in dynamic_dims(program).values() for dim in dims):
         module = program.module()
         for step in _STEPS:
-            if _admits(module, program, shapes := _with_sizes(program, by, by * step)):
-                return shapes
-    return _with_sizes(program, by, 0)
+            if _admits(module, program, _with_sizes(program, by, by * step)):
+                return by * step
+    return 0
+
+
+def grown_symbols(program: ExportedProgram, by: int) -> dict[sympy.Symbol, int]:
+    """Compute the values of symbolic sizes in the shapes that ``grown_shapes`` gives."""
+    shapes, values = grown_shapes(program, by), dict[Any, int]()
+    for node in input_nodes(program):
+        for size, number in zip(_sizes_of(node), shapes.get(node.name, ()), strict=True):
+            if isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:
+                symbol, slope, offset = _linear(size)
+                values[symbol] = int((number - offset) / slope)
+    return values
+
+
+def _sizes_of(node: fx.Node) -> Sequence[int | torch.SymInt]:
+    value = node.meta.get("val")
+    return value.shape if isinstance(value, torch.Tensor) else ()
+
+
+def _linear(size: torch.SymInt) -> tuple[sympy.Symbol, Any, Any]:
+    """Take a size of one symbol apart: it is the symbol itself, or a multiple of it, and a number."""
+    (symbol,) = size.node.expr.free_symbols
+    slope, offset = (size.node.expr.coeff(symbol, power) for power in (1, 0))
+    return symbol, slope, offset
 
 
 def _with_sizes(program: ExportedProgram, leading: int, others: int) -> dict[str, tuple[int, ...]]:
@@ -173,9 +209,7 @@ def _with_sizes(program: ExportedProgram, leading: int, others: int) -> dict[str
     for node in nodes:
         for dim, size in enumerate(node.meta["val"].shape):
             if isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:
-                (symbol,) = size.node.expr.free_symbols
-                # The size is the symbol itself, or a multiple of it.
-                slope, offset = (size.node.expr.coeff(symbol, power) for power in (1, 0))
+                symbol, slope, offset = _linear(size)
                 hint = int((size_hint(size) - offset) / slope)
                 _, upper = bounds(symbol, program)
                 grown = hint + (others if dim else leading)

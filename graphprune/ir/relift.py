@@ -1,4 +1,4 @@
-"""Export an edited graph again, which re-infers every shape and proves that the graph is still well formed."""
+"""Make an edited graph a program again, which re-infers every shape and proves that the graph is still well formed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from graphprune.errors import TraceError, first_line
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .example_inputs import separated
+from .infer_shapes import infer_shapes
 from .private_torch import pytree
 from .program import dynamic_dims, input_nodes
 from .trace import FORWARD_ERRORS, silence_torch
@@ -24,9 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
-    """Export an edited graph again, with the inputs of ``like``, and its dynamic dimensions where torch can.
+    """Make an edited graph a program again, with the inputs of ``like``, and its dynamic dimensions where torch can.
 
-    Where it can't, sizes are fixed at those of the example inputs; ``fixed_sizes`` tells.
+    Shapes are inferred as far as that assumes nothing new of the dynamic sizes (``infer_shapes.py``); else the graph
+    is exported. Where torch can't keep them dynamic, sizes are fixed at those of the example inputs; ``fixed_sizes`` tells.
 
     Raises:
         TraceError: if torch can't export it with fixed sizes either.
@@ -34,6 +36,13 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
     if like.example_inputs is None:
         raise ValueError("the program carries no example inputs")
     args, kwargs = separated(like.example_inputs)
+    program = infer_shapes(module, like, (args, kwargs))
+    return program if program is not None else _exported(module, like, args, kwargs)
+
+
+def _exported(
+    module: fx.GraphModule, like: ExportedProgram, args: Any, kwargs: Any
+) -> ExportedProgram:
     failure: Exception | None = None
     for shapes, wanted in _attempts(module, like, args, kwargs):
         try:

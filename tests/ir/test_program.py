@@ -10,7 +10,13 @@ from torch.export import Dim, ExportedProgram
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
-from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, unlift
+from graphprune.ir.program import (
+    dynamic_dims,
+    grown_shapes,
+    grown_symbols,
+    input_names,
+    unlift,
+)
 from graphprune.ir.relift import relift
 from graphprune.verify.oracle import verify, verify_unchanged
 
@@ -70,4 +76,7 @@ def test_derived_sizes_stay_derived() -> None:
     again = relift(unlift(program), program)
     sizes = [str(dims[0]) for dims in dynamic_dims(again).values()]
     assert sizes[1] == f"2*{sizes[0]}"
-    assert grown_shapes(again, 1) == {"x": (3, 6), "y": (6, 6)}
+    assert grown_shapes(again, 1) == grown_shapes(again, 1) == {"x": (3, 6), "y": (6, 6)}
+    assert [{str(s): v for s, v in grown_symbols(again, by).items()} for by in (0, 1, 9)] == [
+        {sizes[0]: size} for size in (2, 3, 8)
+    ]
