@@ -7,6 +7,7 @@ exactly. Products are taken of the real values; results are rounded to integers 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,11 +42,14 @@ def quantize(node: Node, x: Value, scale: Value, zero_point: Value | None = None
 
 @operator("DynamicQuantizeLinear")
 def dynamic_quantize(node: Node, x: Value) -> tuple[torch.Tensor, ...]:
-    """Quantise by the range of the values themselves; results: integers, scale, zero point."""
+    """Quantise by the range of the values themselves; results: integers, scale, zero point.
+
+    The range takes in 0, so its ends are the largest values of either sign, or 0: norms, in which zeros don't count.
+    """
     value = tensor(x)
-    low, high = value.amin().clamp_max(0), value.amax().clamp_min(0)
-    scale = (high - low) / 255
-    zero = torch.clamp(torch.round(-low / scale), 0, 255)
+    high, below = (torch.linalg.vector_norm(torch.relu(side), math.inf) for side in (value, -value))
+    scale = (high + below) / 255
+    zero = torch.clamp(torch.round(below / scale), 0, 255)
     whole = torch.clamp(torch.round(value / scale) + zero, 0, 255)
     return whole.to(torch.uint8), scale, zero.to(torch.uint8)
 
