@@ -8,6 +8,7 @@ assume: where a call needs more, the graph has to be exported.
 from __future__ import annotations
 
 import logging
+import operator
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -33,7 +34,7 @@ from torch.export.graph_signature import (
 from graphprune.errors import GraphpruneError
 
 from .nodes import evaluate, is_data_dependent
-from .private_torch import FakeTensorMode, HigherOrderOperator, enable_python_dispatcher, pytree
+from .private_torch import FakeTensorMode, OpOverload, enable_python_dispatcher, pytree
 from .program import dynamic_dims, grown_symbols, state
 from .trace import FORWARD_ERRORS, silence_torch
 from .trial_sizes import TrialSizes, generalised
@@ -161,9 +162,16 @@ def _is_plain_node(node: fx.Node, stored: Mapping[str, torch.Tensor]) -> bool:
         case "get_attr":
             return node.target in stored
         case "call_function":
-            return not isinstance(node.target, HigherOrderOperator)
+            return _is_operator(node)
         case _:
             return node.op in {"placeholder", "output"}
+
+
+def _is_operator(node: fx.Node) -> bool:
+    """Whether a call is one that programs consist of: an operator, a choice of results, or arithmetic on sizes."""
+    if isinstance(node.target, OpOverload) or node.target is operator.getitem:
+        return True
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
 def _outputs(graph: fx.Graph) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 from typing import Any
 
 import pytest
@@ -234,6 +235,21 @@ def test_channels_within_a_dynamic_size_change_its_formula(kept: int) -> None:
     assert size.node.expr == 2 * kept * rows
     assert isinstance(batch, torch.SymInt)
     assert unguarded(again)(torch.randn(5, 3, 6)).shape == (5, 6 * kept)
+
+
+@pytest.mark.parametrize("function", [torch.relu, operator.neg, torch.nn.functional.gelu])
+def test_functions_that_are_no_operators_are_traced(function: Any) -> None:
+    program = trace(Viewed(), (torch.randn(2, 6),))
+    module = unlift(program)
+    (relu,) = module.graph.find_nodes(op="call_function", target=aten.relu.default)
+    relu.target = function
+    relu.meta = {}
+    module.recompile()
+    assert infer_shapes(module, program, program.example_inputs) is None
+    again = relift(module, program)
+    assert function not in [node.target for node in again.graph.nodes]
+    x = torch.randn(5, 6)
+    assert torch.equal(unguarded(again)(x), module(x))
 
 
 def test_tensors_may_be_new_and_others_be_read_no_more() -> None:

@@ -179,7 +179,7 @@ def test_channels_go_where_the_range_of_all_is_measured(
     zeroed = without(file, [n for n in range(16) if n not in kept], kind)
     size = (3, 3, 6, 6) if kind == "conv" else (3, 7)
     feed = {"x": np.random.default_rng(4).normal(size=size).astype(np.float32)}
-    pair = [
+    pair: list[Any] = [
         onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)[0]
         for model in (zeroed, after)
     ]
