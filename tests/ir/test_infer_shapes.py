@@ -149,7 +149,8 @@ def of_few_sizes(x: Tensor) -> Tensor:
 
 @of_few_sizes.register_fake
 def _(x: Tensor) -> Tensor:
-    if isinstance(x.shape[0], int) and x.shape[0] != 4:
+    size: Any = x.shape[0]
+    if isinstance(size, int) and size != 4:
         raise LoadError("nobody has seen such a size")
     return torch.empty_like(x)
 
