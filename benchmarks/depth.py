@@ -154,6 +154,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         budgets = sorted({(row["cost"], -row["asked"]) for row in own})
         draws = sorted({row["seed"] for row in own})
         lines += [
+            *([""] if lines else []),
             (
                 f"Top-1 of {model} on {own[0]['val']:,} images (dense {100 * own[0]['dense']:.2f}), in %, after the repair with {own[0]['samples']:,} unlabelled images; mean and range over "
                 f"{len(draws)} draw(s) of them. In brackets: groups that went whole, of {own[0]['groups']}."
