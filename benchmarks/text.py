@@ -44,7 +44,7 @@ from torch.export import ExportedProgram
 
 import graphprune as gp
 from graphprune.loading.pretrained import read_pretrained
-from graphprune.models import gpt, python_text
+from graphprune.models import gpt, python_text, vit
 from graphprune.models.train_text import cross_entropy
 from graphprune.passes import Decision
 from graphprune.plan.budget import Budget
@@ -202,7 +202,7 @@ def cut_by_ratio(model: nn.Module, example: Tensor, ratio: float) -> nn.Module |
     import torch_pruning as tp
 
     small: Any = copy.deepcopy(model)
-    attentions = [each for each in small.modules() if isinstance(each, gpt.Attention)]
+    attentions = [each for each in small.modules() if isinstance(each, vit.Attention)]
     pruner = tp.pruner.MetaPruner(
         small,
         example,

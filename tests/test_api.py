@@ -85,7 +85,10 @@ def test_inexact_cuts_have_to_be_asked_for_and_are_reported(name: str, tmp_path:
     held = gp.compress(net, net.inputs(), flops=0.7, allocate="uniform")
     assert held.report.inexact == ()
     assert not held.plan.allow_inexact
-    result = gp.compress(net, net.inputs(), flops=0.4, allocate="uniform", allow_inexact=True)
+    # Fast widths would take whole groups of a GroupNorm, which is exact.
+    result = gp.compress(
+        net, net.inputs(), flops=0.4, allocate="uniform", allow_inexact=True, round_to=1
+    )
     assert type(result.model) is nets.HELD[name], result.report.eager["reason"]
     assert result.report.inexact
     assert any("allow_inexact" in note for note in result.report.notes)

@@ -9,13 +9,14 @@ are given the values of other rows, in all layers at once, and no output may cha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
+from graphprune.ir.devices import CPU, put
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import DeviceInterpreter
 from graphprune.ops.fixed_random import fix_random_numbers
@@ -53,7 +54,7 @@ class UsedRows:
     module: fx.GraphModule
     layers: Sequence[Layer]
     split: Sequence[bool]
-    device: torch.device = field(default=torch.device("cpu"))
+    device: torch.device = CPU
 
     def are_worth_it(self, batch: Sequence[Any]) -> bool:
         """Whether layers have unused rows in the first samples of a batch, and not just a few."""
@@ -89,7 +90,7 @@ class UsedRows:
         with torch.no_grad():
             outputs = _Run(self.module, (), self.device).outputs(batch)
             changed = _Swap(self.module, used, self.device).outputs(batch)
-        return error(changed, outputs) <= TOLERANCE
+        return error(put(changed, CPU), put(outputs, CPU)) <= TOLERANCE
 
 
 class _Run(DeviceInterpreter):
