@@ -29,9 +29,23 @@ BATCH = 64
 
 
 def pruned(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, method: str, budget: float
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    method: str,
+    budget: float,
+    most: float = 1.0,
 ) -> nn.Module:
-    """Find the model with the fewest channels removed that meets the budget, a share of its FLOPs."""
+    """Find the model with the fewest channels removed that meets the budget, a share of its FLOPs.
+
+    Args:
+        model: the dense network.
+        images: to compute importances from.
+        labels: of the images.
+        method: a key of ``METHODS``.
+        budget: share of the FLOPs.
+        most: largest share of a layer's channels that may be removed.
+    """
     importance = _importance(model, images, labels, method)
     example = images[:2]
     dense = macs(model, example)
@@ -39,7 +53,7 @@ def pruned(
     best: nn.Module | None = None
     for _ in range(STEPS):
         ratio = (low + high) / 2
-        small = _pruned(model, importance, example, ratio)
+        small = _pruned(model, importance, example, ratio, most)
         if small is not None and macs(small, example) <= budget * dense:
             best, high = small, ratio
         elif small is None:  # a layer has lost all its channels
@@ -72,7 +86,7 @@ def stream(model: nn.Module) -> list[nn.Module]:
 
 
 def _pruned(
-    model: nn.Module, importance: object, example: torch.Tensor, ratio: float
+    model: nn.Module, importance: object, example: torch.Tensor, ratio: float, most: float
 ) -> nn.Module | None:
     import torch_pruning
 
@@ -81,6 +95,7 @@ def _pruned(
         new.grad = None if old.grad is None else old.grad.clone()  # deepcopy leaves it behind
     pruner = torch_pruning.pruner.MetaPruner(
         small, example, importance=own, global_pruning=True, pruning_ratio=ratio,
+        max_pruning_ratio=most,
         ignored_layers=[*classifiers(small, outputs(small, example)), *stream(small)],
     )  # fmt: skip
     pruner.step()

@@ -39,6 +39,10 @@ PEER_STRENGTH = {"torch-pruning group-norm": 1e-3, "torch-pruning growing-reg": 
 """Of its regularisers: ``reg`` of growing-reg is increased four times in a run, by as much."""
 
 
+MOST = 0.9
+"""Largest share of a layer that Torch-Pruning removes after its sparse learning, which otherwise empties layers."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Data and a budget of training.
@@ -275,7 +279,8 @@ def peer(name: str, dense: nn.Module, task: Task, budget: float) -> Outcome:
         loop.run(before_step=before_step)
         seconds = loop.seconds
     images, labels = task.train.images[:2], task.train.labels[:2]  # for their shapes
-    small = peers.pruned(dense.eval(), images, labels, "magnitude", budget)
+    most = MOST if first else 1.0
+    small = peers.pruned(dense.eval(), images, labels, "magnitude", budget, most)
     loop = Loop.of(task.part(1 - first, seed=1), small)
     return Outcome(loop.run(), seconds + loop.seconds)
 
