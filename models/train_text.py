@@ -2,7 +2,7 @@
 
 `python -m graphprune.models.train_text --out gpt.pt` writes `gpt.pt`, a state dict for `gpt.build()`, and
 `gpt.json`, how it was made. A tenth of the documents is held out. The defaults are meant for about
-five minutes on one core.
+a quarter of an hour on one core.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description="Train a small language model on Python's text.")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--steps", type=int, default=250, help="batches of 32 rows")
+    parser.add_argument("--steps", type=int, default=800, help="batches of 32 rows")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     args = parser.parse_args(argv)
     out: Path = args.out

@@ -74,10 +74,11 @@ class UsedRows:
         found: dict[Layer, list[Tensor]] = {}
         for part in parts(batch, self.split, CHUNK):
             tap = _Tap(self.module, self.layers, self.device)
-            with torch.enable_grad(), allow_mutation_on_saved_tensors():
-                gradients = _gradients(tap.outputs(part), list(tap.taken.values()))
-            if gradients is None:
-                return {}
+            try:
+                with torch.enable_grad(), allow_mutation_on_saved_tensors():
+                    gradients = _gradients(tap.outputs(part), list(tap.taken.values()))
+            except (RuntimeError, NotImplementedError):  # an operator has no derivative, or one of
+                return {}  # several views is written into, which only works without gradients
             for layer, gradient in zip(tap.taken, gradients, strict=True):
                 used = (gradient.movedim(layer.channel, -1) != 0).any(-1)
                 found.setdefault(layer, []).append(used)
@@ -153,23 +154,17 @@ class _Swap(_Run):
         return rows.movedim(-1, layer.channel)
 
 
-def _gradients(outputs: Sequence[Any], values: Sequence[Tensor]) -> list[Tensor] | None:
-    """Return the gradients of a random projection of the outputs; ``None`` if there are none.
+def _gradients(outputs: Sequence[Any], values: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of a random projection of the outputs.
 
     Of values that no output with gradients depends on they are ones: nothing is known of their rows.
     """
     floats = [x for x in outputs if isinstance(x, Tensor) and x.requires_grad]
     generator = torch.Generator().manual_seed(0)
     signs = [torch.randn(x.shape, generator=generator).to(x) for x in floats]
-    if not floats or not values:
-        return None
-    try:
+    found: Sequence[Tensor | None] = [None] * len(values)
+    if floats and values:
         found = torch.autograd.grad(floats, values, signs, allow_unused=True)
-    except (
-        RuntimeError,
-        NotImplementedError,
-    ):  # what torch raises for an operator without a derivative
-        return None
     return [
         torch.ones_like(x) if each is None else each for each, x in zip(found, values, strict=True)
     ]

@@ -129,9 +129,25 @@ class Chosen(nn.Module):
         return torch.round(self.layer(x)).argmax(-1).float()
 
 
-def test_without_gradients_all_rows_are_used() -> None:
-    _, found = used(Chosen(), torch.randn(SAMPLES, WIDTH))
+class Written(nn.Module):
+    """A network that writes into one of several views, which torch refuses where there are gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(WIDTH, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = self.layer(x)
+        whole.chunk(2, -1)[0].relu_()
+        return self.head(whole)
+
+
+@pytest.mark.parametrize("make", [Chosen, Written])
+def test_without_gradients_all_rows_are_used(make: type[nn.Module]) -> None:
+    net = make().requires_grad_(False)  # else torch.export refuses it too
+    rows, found = used(net, x := torch.randn(SAMPLES, WIDTH))
     assert not found
+    assert not rows.are_worth_it((x,))
 
 
 def test_layers_are_measured_on_used_rows_alone() -> None:
