@@ -273,6 +273,7 @@ def _measured() -> list[list[str]]:
     rows = list(json.loads((results / "accuracy.json").read_text("utf-8")).values())
     onnx = json.loads((results / "onnx_pruning.json").read_text("utf-8"))["rows"]
     zoo = json.loads((results / "zoo.json").read_text("utf-8"))
+    text = json.loads((results / "text.json").read_text("utf-8"))
     imagenet = json.loads((results / "imagenet.json").read_text("utf-8"))
     with (results / "speed.csv").open(newline="", encoding="utf-8") as file:
         ratios = {(row["net"], row["method"]): row["ratio"] for row in csv.DictReader(file)}
@@ -317,6 +318,10 @@ def _measured() -> list[list[str]]:
         [
             f"{100 * imagenet[f'{method} 0.7 400']['top1']:.1f}"
             for method in ("graphprune", "torch-pruning + BN", "torch-pruning", "onnxsim")
+        ],
+        [
+            f"{text[f'gpt | {method} | 0.5']['small']['perplexity']:.2f}"
+            for method in ("graphprune", "torch-pruning magnitude")
         ],
         [
             f"{best('resnet56', method, key='seconds'):.0f}"
