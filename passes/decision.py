@@ -65,6 +65,12 @@ class Decision(RunFact):
     origin: str = ""
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
+    @property
+    def latency(self) -> BudgetStatus:
+        """Times of the dense network and of the plan, by the table, in microseconds; only under a budget of latency."""
+        (found,) = (each for each in self.budgets if each.cost == "latency")
+        return found
+
 
 def make_plan(
     analysis: Analysis,

@@ -17,8 +17,8 @@ from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 
 from .allocate.allocate import Allocate
-from .decision import BudgetStatus, Decision
-from .latency import BUSY, Latency, Measured, ProfileLatency, Stopwatch, workload
+from .decision import Decision
+from .latency import BUSY, Measured, ProfileLatency, Stopwatch
 from .score import Scores
 
 __all__ = ["SettleLatency", "TuneLatency", "average", "corrected", "predicted"]
@@ -70,7 +70,7 @@ class TuneLatency(AnalysisPass):
             ExportError: if a network can't be exported.
         """
         table = before = state[LatencyTable]
-        watch = _stopwatch(state, self.profile)
+        watch = Stopwatch(state, self.profile)
         decision = _planned(self.allocate, state)
         if decision is None:
             table = before = self._reaching(state, watch)
@@ -134,7 +134,7 @@ class SettleLatency(AnalysisPass):
             ExportError: if a network can't be exported.
         """
         decision, table = state[Decision], state[LatencyTable]
-        watch = _stopwatch(state, self.profile)
+        watch = Stopwatch(state, self.profile)
         timed = [(decision, watch.measure(decision))]
         scores = replace(state[Scores], curves=decision.curves or state[Scores].curves)
         corrections: list[LatencyTable] = []
@@ -158,15 +158,9 @@ class SettleLatency(AnalysisPass):
         return replace(decision, notes=(*decision.notes, note))
 
 
-def _stopwatch(state: State, how: ProfileLatency) -> Stopwatch:
-    analysis, table = state[Analysis], state[LatencyTable]
-    undisturbed = Latency(workload(analysis, how.batch), table, lenient=True).at(analysis.widths)
-    return Stopwatch(state, how, undisturbed)
-
-
 def _exceeds(decision: Decision, measured: Measured) -> float:
     """By which part of the budget a network exceeds it by the clock, beyond what is allowed; 0 if it doesn't."""
-    asked = _time(decision).bound / _time(decision).dense
+    asked = decision.latency.bound / decision.latency.dense
     return max(0.0, measured.ratio / asked - 1 - OVER)
 
 
@@ -197,20 +191,14 @@ def corrected(
     if told >= 1 or abs(measured.ratio / told - 1) <= close or measured.slowed > BUSY:
         return table
     factor = max(LEAST, (1 - measured.ratio) / (1 - told))
-    constant = factor * table.constant + (1 - factor) * 1e-6 * _time(decision).dense
+    constant = factor * table.constant + (1 - factor) * 1e-6 * decision.latency.dense
     return replace(table, scale=factor * table.scale, constant=constant)
 
 
 def predicted(decision: Decision) -> float:
     """Return the time of a plan's network over that of the dense one, by the table it was made by."""
-    told = _time(decision)
+    told = decision.latency
     return told.reached / told.dense
-
-
-def _time(decision: Decision) -> BudgetStatus:
-    """Return the times of the dense network and of a plan, by the table, in microseconds."""
-    (found,) = (each for each in decision.budgets if each.cost == "latency")
-    return found
 
 
 def _planned(allocate: Allocate, state: State) -> Decision | None:

@@ -255,20 +255,27 @@ def _ran(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
         ) from failure
 
 
-def run(interpreter: fx.Interpreter, inputs: Sequence[Any], *, rounded: bool = False) -> list[Any]:
-    """Run a graph from flat inputs to flat outputs, without gradients; the inputs are copied.
+def run(
+    interpreter: fx.Interpreter,
+    inputs: Sequence[Any],
+    *,
+    rounded: bool = False,
+    gradients: bool = False,
+) -> list[Any]:
+    """Run a graph from flat inputs to flat outputs; the inputs are copied.
 
     Args:
         interpreter: runs the graph.
         inputs: flat, in the order of the graph's placeholders.
         rounded: how random numbers are fixed; see ``fixed_random.FixedRandom``.
+        gradients: whether operations are recorded for them.
 
     Returns:
         The outputs, flat.
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     graph: Any = interpreter.graph
-    with torch.no_grad(), fix_random_numbers(graph, rounded=rounded):
+    with torch.set_grad_enabled(gradients), fix_random_numbers(graph, rounded=rounded):
         return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
 
 

@@ -14,7 +14,7 @@ from .measure import Measure, measure
 from .operators import workload
 from .predict import Latency
 from .profiling import ProfileLatency, slim_onnx
-from .stopwatch import BUSY, Measured, Stopwatch, measured_beside
+from .stopwatch import BUSY, Measured, Stopwatch
 
 __all__ = [
     "BUSY",
@@ -27,7 +27,6 @@ __all__ = [
     "Workload",
     "branch_workload",
     "measure",
-    "measured_beside",
     "slim_onnx",
     "workload",
 ]

@@ -17,7 +17,7 @@ from graphprune.pipeline import State
 
 from .profiling import ProfileLatency, slim_onnx
 
-__all__ = ["BUSY", "TRIES", "Measured", "Stopwatch", "measured_beside"]
+__all__ = ["BUSY", "TRIES", "Measured", "Stopwatch"]
 
 ROUNDS = 20
 """How often each network is timed, in turn."""
@@ -61,21 +61,6 @@ class Measured:
         )
 
 
-def measured_beside(small: Timed, dense: Timed, undisturbed: float) -> Measured:
-    """Time a network and the dense one in turn, again if the machine was busy.
-
-    Args:
-        small: runs the network.
-        dense: runs the dense one.
-        undisturbed: seconds that the dense network takes on this machine when nothing else runs.
-    """
-    tries: list[Measured] = []
-    while not tries or (tries[-1].slowed > BUSY and len(tries) < TRIES):
-        base, less = interleaved([dense, small], rounds=ROUNDS, warmup=3)
-        tries.append(Measured.of(less, base, undisturbed))
-    return min(tries, key=lambda each: each.slowed)
-
-
 @dataclass(frozen=True)
 class Stopwatch:
     """The dense network, exported once, and networks of plans timed beside it.
@@ -83,18 +68,24 @@ class Stopwatch:
     Attributes:
         state: with the analysis of the dense program.
         how: threads, provider and batch.
-        undisturbed: seconds that the dense network takes on this machine when nothing else runs.
     """
 
     state: State
     how: ProfileLatency
-    undisturbed: float
 
     def measure(self, decision: Decision) -> Measured:
-        """Time a plan's network and the dense one in turn, again if the machine was busy."""
+        """Time a plan's network and the dense one in turn, again if the machine was busy.
+
+        By the table that the plan was made by, the dense network takes what it takes when nothing else runs.
+        """
         self.state.tell("measure")
         widths = np.array([len(group.keep) for group in decision.plan.groups])
-        return measured_beside(self._timed(widths), self._dense, self.undisturbed)
+        undisturbed, both = 1e-6 * decision.latency.dense, [self._dense, self._timed(widths)]
+        tries: list[Measured] = []
+        while not tries or (tries[-1].slowed > BUSY and len(tries) < TRIES):
+            dense, small = interleaved(both, rounds=ROUNDS, warmup=3)
+            tries.append(Measured.of(small, dense, undisturbed))
+        return min(tries, key=lambda each: each.slowed)
 
     @cached_property
     def _dense(self) -> Timed:

@@ -8,8 +8,10 @@ are given the values of other rows, in all layers at once, and no output may cha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,15 +19,15 @@ from torch import Tensor, fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from graphprune.ir.devices import CPU, put
-from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import DeviceInterpreter
-from graphprune.ops.fixed_random import fix_random_numbers
-from graphprune.verify.oracle import error
+from graphprune.verify.oracle import error, run
 
 from .layers import Layer
 from .split_batch import parts
 
 __all__ = ["UsedRows"]
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 4
 """Samples per backward pass, where batches can be split."""
@@ -73,13 +75,14 @@ class UsedRows:
         """
         found: dict[Layer, list[Tensor]] = {}
         for part in parts(batch, self.split, CHUNK):
-            tap = _Tap(self.module, self.layers, self.device)
             try:
-                with torch.enable_grad(), allow_mutation_on_saved_tensors():
-                    gradients = _gradients(tap.outputs(part), list(tap.taken.values()))
-            except (RuntimeError, NotImplementedError):  # an operator has no derivative, or one of
-                return {}  # several views is written into, which only works without gradients
-            for layer, gradient in zip(tap.taken, gradients, strict=True):
+                gradients = self._tap.gradients(part)
+            except (
+                RuntimeError
+            ) as failure:  # no derivative, or one of several views is written into
+                logger.info("unused rows can't be looked for: %s", failure)
+                return {}
+            for layer, gradient in gradients.items():
                 used = (gradient.movedim(layer.channel, -1) != 0).any(-1)
                 found.setdefault(layer, []).append(used)
         joined = {layer: _joined(layer, masks) for layer, masks in found.items()}
@@ -88,27 +91,26 @@ class UsedRows:
 
     def _are_unused(self, used: Mapping[Layer, Tensor], batch: Sequence[Any]) -> bool:
         """Whether no output changes when the other rows are given the values of these."""
-        with torch.no_grad():
-            outputs = _Run(self.module, (), self.device).outputs(batch)
-            changed = _Swap(self.module, used, self.device).outputs(batch)
-        return error(put(changed, CPU), put(outputs, CPU)) <= TOLERANCE
+        outputs, changed = (put(self._swap.outputs(each, batch), CPU) for each in ({}, used))
+        return error(changed, outputs) <= TOLERANCE
+
+    @cached_property
+    def _tap(self) -> _Tap:
+        return _Tap(self.module, self.layers, self.device)
+
+    @cached_property
+    def _swap(self) -> _Swap:
+        return _Swap(self.module, self.layers, self.device)
 
 
-class _Run(DeviceInterpreter):
-    """Interpreter that copies its inputs, and does something to the outputs of layers."""
+class _AtLayers(DeviceInterpreter):
+    """Interpreter that does something to the outputs of layers."""
 
     def __init__(
         self, module: fx.GraphModule, layers: Sequence[Layer], device: torch.device
     ) -> None:
         super().__init__(module, device)
         self._layers = {layer.node: layer for layer in layers}
-
-    def outputs(self, inputs: Sequence[Any]) -> list[Any]:
-        """Run the graph on flat inputs, and return its flat outputs."""
-        own = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
-        graph: Any = self.graph
-        with fix_random_numbers(graph, rounded=False):
-            return pytree.tree_leaves(self.run(*own, enable_io_processing=False))
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -117,35 +119,45 @@ class _Run(DeviceInterpreter):
 
     def seen(self, layer: Layer, result: Tensor) -> Tensor:
         """Return what goes on in place of a layer's output."""
-        return result
+        raise NotImplementedError
 
 
-class _Tap(_Run):
-    """Run that keeps the outputs of layers, for gradients."""
+class _Tap(_AtLayers):
+    """Gradients of a random projection of the outputs, by the outputs of layers."""
 
-    def __init__(
-        self, module: fx.GraphModule, layers: Sequence[Layer], device: torch.device
-    ) -> None:
-        super().__init__(module, layers, device)
-        self.taken: dict[Layer, Tensor] = {}
+    def gradients(self, inputs: Sequence[Any]) -> dict[Layer, Tensor]:
+        """Return the gradients on flat inputs.
+
+        Of layers that no output with gradients depends on they are ones: nothing is known of their rows.
+        """
+        self._taken: dict[Layer, Tensor] = {}
+        with allow_mutation_on_saved_tensors():
+            outputs = run(self, inputs, gradients=True)
+            taken, self._taken = self._taken, {}
+            found = _projected(outputs, list(taken.values()))
+        return {
+            layer: torch.ones_like(value) if gradient is None else gradient
+            for (layer, value), gradient in zip(taken.items(), found, strict=True)
+        }
 
     def seen(self, layer: Layer, result: Tensor) -> Tensor:
         if not result.requires_grad:
             result = result.detach().requires_grad_()
-        self.taken[layer] = result = result.clone()  # what is written into it later is another
+        self._taken[layer] = result = result.clone()  # what is written into it later is another
         return result
 
 
-class _Swap(_Run):
-    """Run in which unused rows have the values of used ones of the same layer."""
+class _Swap(_AtLayers):
+    """Runs in which unused rows have the values of used ones of the same layer."""
 
-    def __init__(
-        self, module: fx.GraphModule, used: Mapping[Layer, Tensor], device: torch.device
-    ) -> None:
-        super().__init__(module, list(used), device)
+    def outputs(self, used: Mapping[Layer, Tensor], inputs: Sequence[Any]) -> list[Any]:
+        """Return the flat outputs on flat inputs; of layers without a mask all rows are used."""
         self._used = used
+        return run(self, inputs)
 
     def seen(self, layer: Layer, result: Tensor) -> Tensor:
+        if layer not in self._used:
+            return result
         used = self._used[layer]
         rows = result.movedim(layer.channel, -1).clone()
         there = rows[used] if bool(used.any()) else rows[~used].flip(0)
@@ -154,20 +166,14 @@ class _Swap(_Run):
         return rows.movedim(-1, layer.channel)
 
 
-def _gradients(outputs: Sequence[Any], values: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradients of a random projection of the outputs.
-
-    Of values that no output with gradients depends on they are ones: nothing is known of their rows.
-    """
+def _projected(outputs: Sequence[Any], values: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradients of a random projection of the outputs, or ``None`` of values that it doesn't depend on."""
     floats = [x for x in outputs if isinstance(x, Tensor) and x.requires_grad]
+    if not floats or not values:
+        return [None] * len(values)
     generator = torch.Generator().manual_seed(0)
     signs = [torch.randn(x.shape, generator=generator).to(x) for x in floats]
-    found: Sequence[Tensor | None] = [None] * len(values)
-    if floats and values:
-        found = torch.autograd.grad(floats, values, signs, allow_unused=True)
-    return [
-        torch.ones_like(x) if each is None else each for each, x in zip(found, values, strict=True)
-    ]
+    return torch.autograd.grad(floats, values, signs, allow_unused=True)
 
 
 def _joined(layer: Layer, masks: Sequence[Tensor]) -> Tensor:
