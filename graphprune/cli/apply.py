@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from . import option_values, options, output, render
+from . import option_values, options, output, render, users_code
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 __all__ = ["apply"]
@@ -62,7 +63,7 @@ def apply(
 ) -> None:
     """Cut a training checkpoint as a plan says: its weights, averages and optimisers; nothing is refitted."""
     chosen = option_values.plan(plan)
-    source = option_values.ModelSource(checkpoint, arch, tuple(inputs or ()), trust_pickle)
+    source = ModelSource(checkpoint, arch, tuple(inputs or ()), trust_pickle)
     _ = source.file
     place = output.new_folder if source.path.is_dir() else output.new_file
     with (
@@ -76,7 +77,7 @@ def apply(
             from graphprune.workflow.write_checkpoint import write_checkpoint_folder
 
         found = source.read_checkpoint()
-        make = option_values.callable_of("--optimizer", optimizer) if optimizer else None
+        make = users_code.callable_of("--optimizer", optimizer) if optimizer else None
         progress("apply")
         pair = apply_plan(chosen, found.model, found.inputs)
         progress("save")

@@ -13,8 +13,9 @@ import typer
 
 from graphprune.errors import OptionError, OutputError
 
-from . import option_values, options, output, processes, render
+from . import data_sources, option_values, options, output, processes, render
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def compress(
     quiet: options.Quiet = False,
 ) -> None:
     """Cut a model to a budget, or with no loss, prove that the result is right, and write it."""
-    source = option_values.ModelSource(
+    source = ModelSource(
         model,
         arch,
         tuple(inputs or ()),
@@ -183,10 +184,10 @@ def compress(
 
         how["device"] = option_values.device(device)
         how["recover"] = recover or None
-        how |= option_values.sources(
+        how |= data_sources.sources(
             data,
             val,
-            option_values.Preparation(mean, std, size, crop, interpolation),
+            data_sources.Preparation(mean, std, size, crop, interpolation),
             samples,
             seed,
             train,
@@ -202,7 +203,7 @@ def compress(
             }
         found = source.read()
         dense = found.dense
-        how = option_values.as_the_model_says(how, found)
+        how = data_sources.as_the_model_says(how, found)
         how["outputs"] = found.outputs
         name = source.name_of(found)
         loaded = time.perf_counter() - start
@@ -343,7 +344,7 @@ def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
 def _told(
     result: Result,
     name: str,
-    source: option_values.ModelSource,
+    source: ModelSource,
     loaded: float,
     onnx_file: OnnxFile | None,
 ) -> Result:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from . import option_values, options, render
+from . import options, render
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 __all__ = ["inspect"]
@@ -30,9 +31,7 @@ def inspect(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the groups of channels that can be cut, what they cost, and what is frozen and why."""
-    source = option_values.ModelSource(
-        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
-    )
+    source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
         with importing():

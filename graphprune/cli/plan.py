@@ -10,8 +10,9 @@ import typer
 
 from graphprune.errors import OptionError
 
-from . import option_values, options, output, render
+from . import data_sources, option_values, options, output, render
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 __all__ = ["plan"]
@@ -73,7 +74,7 @@ def plan(
 
     Without -o, or with --json, stdout gets the plan, and the table goes to stderr.
     """
-    source = option_values.ModelSource(
+    source = ModelSource(
         model,
         arch,
         tuple(inputs or ()),
@@ -118,8 +119,8 @@ def plan(
             keep_config=source.keeps_config(keep_config),
             depth=branches_may_go(depth, latency=latency, table=table, calibration=data or None),
         )
-        seen = option_values.sources(
-            data, "", option_values.Preparation(mean, std, size, crop, interpolation), samples, seed
+        seen = data_sources.sources(
+            data, "", data_sources.Preparation(mean, std, size, crop, interpolation), samples, seed
         )
         found = source.read()
         decision = api.decide(
@@ -131,7 +132,7 @@ def plan(
             lossless=lossless,
             any_width=any_width,
             score=score or None,
-            **option_values.as_the_model_says(seen, found),
+            **data_sources.as_the_model_says(seen, found),
             strict_ops=strict_ops,
             allow_inexact=allow_inexact,
             latency_table=table,

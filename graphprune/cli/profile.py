@@ -9,8 +9,9 @@ import typer
 
 from graphprune.errors import OptionError
 
-from . import option_values, options, output, render
+from . import options, output, render
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 __all__ = ["profile"]
@@ -81,9 +82,7 @@ def profile(
 
     The table serves --latency and --round-to auto, on this machine or another.
     """
-    source = option_values.ModelSource(
-        model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
-    )
+    source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
     _ = source.file
     if out.suffix != ".json":
         raise OptionError("a latency table is a .json file", hint="-o table.json")

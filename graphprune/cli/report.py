@@ -10,7 +10,7 @@ import typer
 
 from graphprune.errors import LoadError, OutputError
 
-from . import option_values, options, output, render
+from . import data_sources, options, output, render
 from .progress import working
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def report(
     if out is None and len(folders) > 1:
         raise OutputError("no place to write to", hint="-o FILE")
     target = out or _beside(folders[0])
-    found = option_values.sources(
-        "", val, option_values.Preparation(mean, std, size, crop, interpolation), 0, 0
+    found = data_sources.sources(
+        "", val, data_sources.Preparation(mean, std, size, crop, interpolation), 0, 0
     )
     with (
         output.new_file(target, force=force or out is None) as write,

@@ -10,7 +10,7 @@ import typer
 
 from graphprune.errors import OptionError
 
-from . import option_values, options, output, render
+from . import data_sources, option_values, options, output, render, users_code
 from .garbage import importing
 from .progress import working
 
@@ -100,7 +100,7 @@ def soup(
     if out.suffix not in _SUFFIXES:
         raise OptionError(f"can't tell what to write into {out.name}", hint="end it in .pt or .pt2")
     chosen = option_values.plan(plan) if plan else None
-    preparation = option_values.Preparation(mean, std, size, crop, interpolation)
+    preparation = data_sources.Preparation(mean, std, size, crop, interpolation)
     with (
         output.new_file(out, force=force) as write,
         working(verbose=verbose, quiet=quiet, stages=3) as progress,
@@ -108,8 +108,8 @@ def soup(
         with importing():
             from graphprune.workflow.soup_files import read_members, soup_of
 
-        how = option_values.sources(data, val, preparation, samples, seed)
-        with option_values.own_code(arch, str(members[0]), trust_pickle=trust_pickle):
+        how = data_sources.sources(data, val, preparation, samples, seed)
+        with users_code.own_code(arch, str(members[0]), trust_pickle=trust_pickle):
             found = read_members(
                 members, plan=chosen, arch=arch, inputs=inputs or (), trust_pickle=trust_pickle
             )

@@ -11,8 +11,9 @@ import typer
 
 from graphprune.errors import OptionError, OutputError
 
-from . import option_values, options, render
+from . import data_sources, option_values, options, render
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def sweep(
     curves: dict[str, BudgetCurve] = {}
     several = len(models) > 1
     for name, (model, place) in _places(models, out).items():
-        source = option_values.ModelSource(
-            model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys
-        )
+        source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
         of = {"model": _hash(source.content), "options": _hash(repr((how, told)).encode())}
         folder = _Folder(place, of, force=force)
         with working(
@@ -128,10 +127,10 @@ def sweep(
             missing = [share for share in wanted if share not in folder.known]
             if missing:
                 found = source.read()
-                seen = option_values.sources(
+                seen = data_sources.sources(
                     data,
                     val,
-                    option_values.Preparation(mean, std, size, crop, interpolation),
+                    data_sources.Preparation(mean, std, size, crop, interpolation),
                     samples,
                     seed,
                 )
@@ -144,7 +143,7 @@ def sweep(
                     device=where,
                     progress=progress,
                     **how,
-                    **option_values.as_the_model_says(seen, found),
+                    **data_sources.as_the_model_says(seen, found),
                 )
             folder.finish(plot=not no_plot)
         curves[name] = folder.curve

@@ -11,6 +11,7 @@ from graphprune.errors import LoadError
 
 from . import for_ci, option_values, options, render
 from .garbage import importing
+from .model_source import ModelSource
 from .progress import working
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def verify(
 
     Without a plan the two are compared as they are. Exit code 1 if they differ.
     """
-    source = option_values.ModelSource(
+    source = ModelSource(
         a, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys, tuple(outputs or ())
     )
     _ = source.file

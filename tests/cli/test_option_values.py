@@ -8,15 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-import graphprune as gp
 from graphprune.cli import option_values
-from graphprune.cli.option_values import Preparation
 from graphprune.errors import LoadError, OptionError
 from graphprune.ir import devices
-from graphprune.loading import Loaded
-from graphprune.loading.image_preparation import ImagePreparation
 from tests.cli.conftest import Ran, expect
 
 Cli = Callable[..., Ran]
@@ -69,14 +64,6 @@ def test_plan_that_is_no_file(cli: Cli, small: Sequence[str], tmp_path: Path) ->
     )
 
 
-def test_a_folder_stands_for_the_program_in_it(tmp_path: Path) -> None:
-    (tmp_path / "net.pt").write_bytes(b"")
-    assert option_values.ModelSource(tmp_path, "", (), False).file == tmp_path / "model.pt2"
-    assert option_values.ModelSource(tmp_path / "net.pt", "", (), False).file == tmp_path / "net.pt"
-    with pytest.raises(LoadError, match=r"no such file: nowhere\.pt"):
-        _ = option_values.ModelSource(Path("nowhere.pt"), "", (), False).file
-
-
 def test_budgets_are_those_that_are_given() -> None:
     assert option_values.budgets(flops="0.5", params="", size="5MB") == {
         "flops": "0.5",
@@ -102,48 +89,11 @@ def test_numbers_and_sizes() -> None:
             option_values.sizes("--dim", [pair])
 
 
-def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        Image.new("RGB", (4, 4)).save(tmp_path / name / "image.png")
-    found = option_values.sources(
-        str(tmp_path), str(tmp_path), Preparation("0.5", "0.2,0.2,0.2", "8"), 7, 3
-    )
-    assert {*found} == {"calibration", "val", "samples"}
-    assert found["samples"] == 7
-    assert option_values.sources("", "", Preparation(), 7, 3) == {}
-    with pytest.raises(OptionError, match="need --data, --val or --train"):
-        option_values.sources("", "", Preparation(size="8"), 7, 3)
-
-
 def test_a_latency_table_that_is_none_is_refused(tmp_path: Path) -> None:
     assert option_values.latency_table(None) is None
     (tmp_path / "table.json").write_text("{}")
     with pytest.raises(LoadError):
         option_values.latency_table(tmp_path / "table.json")
-
-
-def test_what_the_users_function_raises_names_it() -> None:
-    assert option_values.callable_of("--optimizer", "math:sqrt")(4.0) == 2.0
-    with pytest.raises(LoadError, match="math:sqrt fails: ValueError") as failure:
-        option_values.callable_of("--optimizer", "math:sqrt")(-1.0)
-    assert failure.value.hint == "check --optimizer"
-    with pytest.raises(LoadError, match="can't find math:nothing"):
-        option_values.callable_of("--optimizer", "math:nothing")
-
-
-def test_images_are_prepared_as_a_file_beside_the_model_says(tmp_path: Path) -> None:
-    said = ImagePreparation("a file", (0.5,), (0.25,))
-    data = {
-        "calibration": gp.images(tmp_path),
-        "val": gp.images(tmp_path, mean=(0.1,)),
-        "samples": 8,
-    }
-    found = option_values.as_the_model_says(data, Loaded(preparation=said))
-    assert found["calibration"].suggested is said
-    assert found["val"] == gp.images(tmp_path, mean=(0.1,)).prepared(said)
-    assert found["samples"] == 8
-    assert option_values.as_the_model_says(data, Loaded())["calibration"] == data["calibration"]
 
 
 def test_a_device_by_name() -> None:

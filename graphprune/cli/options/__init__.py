@@ -1,6 +1,6 @@
 """Declare the arguments and options that several commands share, by subject.
 
-``option_values.py`` turns their text into values.
+``option_values.py``, ``model_source.py`` and ``data_sources.py`` turn their text into values.
 """
 
 from __future__ import annotations

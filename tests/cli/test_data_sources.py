@@ -1,0 +1,43 @@
+"""Where a command reads its data from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import graphprune as gp
+from graphprune.cli import data_sources
+from graphprune.cli.data_sources import Preparation
+from graphprune.errors import OptionError
+from graphprune.loading import Loaded
+from graphprune.loading.image_preparation import ImagePreparation
+
+
+def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "image.png")
+    found = data_sources.sources(
+        str(tmp_path), str(tmp_path), Preparation("0.5", "0.2,0.2,0.2", "8"), 7, 3
+    )
+    assert {*found} == {"calibration", "val", "samples"}
+    assert found["samples"] == 7
+    assert data_sources.sources("", "", Preparation(), 7, 3) == {}
+    with pytest.raises(OptionError, match="need --data, --val or --train"):
+        data_sources.sources("", "", Preparation(size="8"), 7, 3)
+
+
+def test_images_are_prepared_as_a_file_beside_the_model_says(tmp_path: Path) -> None:
+    said = ImagePreparation("a file", (0.5,), (0.25,))
+    data = {
+        "calibration": gp.images(tmp_path),
+        "val": gp.images(tmp_path, mean=(0.1,)),
+        "samples": 8,
+    }
+    found = data_sources.as_the_model_says(data, Loaded(preparation=said))
+    assert found["calibration"].suggested is said
+    assert found["val"] == gp.images(tmp_path, mean=(0.1,)).prepared(said)
+    assert found["samples"] == 8
+    assert data_sources.as_the_model_says(data, Loaded())["calibration"] == data["calibration"]
