@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.errors import OptionError, OutputError
+from graphprune.errors import OutputError
 
-from . import data_sources, option_values, options, output, processes, render
+from . import compress_options, data_sources, option_values, options, output, processes, render
 from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
@@ -141,11 +141,13 @@ def compress(
         "size": file_size,
     }
     if plan:
-        how = _given(plan, limits, max_drop or "".join(budgets.values()))
+        how = compress_options.given(plan, limits, max_drop or "".join(budgets.values()))
     else:
-        how = _wanted(budgets, max_drop, lossless=lossless, outputs=outputs) | limits
+        how = (
+            compress_options.wanted(budgets, max_drop, lossless=lossless, outputs=outputs) | limits
+        )
     how["latency_table"] = option_values.latency_table(latency_table)
-    _check_pairs(
+    compress_options.check_pairs(
         max_drop=max_drop,
         val=val,
         augment=augment,
@@ -247,98 +249,9 @@ def _show(result: Result, out: Path | None, *, as_json: bool) -> None:
         render.report(result.report, out)
 
 
-_DEFAULTS = {
-    "score": None,
-    "allocate": "dp",
-    "round_to": "fast",
-    "min_channels": 1,
-    "max_cut": None,
-    "protect": (),
-    "keep_class": False,
-    "any_width": False,
-    "uniform": (),
-    "keep_config": False,
-    "depth": None,
-    "allow_inexact": False,
-    "lossless": False,
-}
-
-
-def _wanted(
-    budgets: dict[str, str], max_drop: str, *, lossless: bool, outputs: Sequence[str] | None
-) -> dict[str, Any]:
-    """Collect the budgets, or the allowed drop of accuracy, as keyword arguments.
-
-    Raises:
-        OptionError: unless there is either, or what is lossless or feeds other outputs suffices, and it can be read.
-    """
-    if not max_drop and not any(budgets.values()):
-        if lossless:
-            return {}
-        if outputs:
-            return {"flops": 1.0}
-    if not max_drop:
-        return option_values.budgets(**budgets)
-    given = [f"--{name}" for name, amount in budgets.items() if amount]
-    if given:
-        raise OptionError(f"--max-drop decides the budget; leave out {', '.join(given)}")
-    from graphprune.workflow.accuracy_search import parse_drop
-
-    return {"max_drop": parse_drop(max_drop)}
-
-
-def _check_pairs(
-    *,
-    max_drop: str,
-    val: str,
-    augment: str,
-    distil: str,
-    finetune: str,
-    train: str,
-    data: str,
-    recover: str,
-    onnx: str,
-    opset: str,
-    fp16: str,
-    device: str,
-) -> None:
-    """Refuse options that mean nothing without another.
-
-    Raises:
-        OptionError: with both names.
-    """
-    for name, value, other, needed in (
-        ("--max-drop", max_drop, "--val", val),
-        ("--val", val, "--max-drop", max_drop),
-        ("--augment", augment, "--distil or --finetune", distil or finetune),
-        ("--finetune", finetune, "--train", train),
-        ("--train", train, "--finetune", finetune),
-        ("--distil", distil, "--data", data),
-        ("--recover", recover, "--data", data or train),
-        ("--device", device, "--data, --train or --val", data or train or val),
-        ("--opset", opset, "the ONNX file", onnx),
-        ("--fp16", fp16, "the ONNX file", onnx),
-    ):
-        if value and not needed:
-            raise OptionError(f"{name} needs {other}")
-
-
 def _teller(*, quiet: bool) -> Callable[[Probe], None]:
     """Make a function that shows each probe of a search as soon as it is known."""
     return (lambda _: None) if quiet else render.probe
-
-
-def _given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
-    """Read a plan as keyword arguments; nothing else may ask for widths.
-
-    Raises:
-        OptionError: if an option would be ignored, or the plan can't be read.
-    """
-    ignored = [name for name, value in limits.items() if value != _DEFAULTS[name]]
-    if budget or ignored:
-        names = ["a budget"] * bool(budget) + [f"--{n.replace('_', '-')}" for n in ignored]
-        raise OptionError(f"--plan decides already; leave out {', '.join(names)}")
-    return {"plan": option_values.plan(path)}
 
 
 def _told(

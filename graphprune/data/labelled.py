@@ -110,8 +110,7 @@ def accuracy(
         LoadError: if there are no samples, or a label isn't a class.
         OptionError: if the model isn't a classifier.
     """
-    module, size = model or unlift(program), batch_size(program)
-    module = module if device == CPU else put_model(module, device)
+    module, size = put_model(model or unlift(program), device), batch_size(program)
     right = total = 0
     for *inputs, labels in batched(_checked(program, data), size):
         fill = 0 if dynamic_batch(program) else size - len(labels)

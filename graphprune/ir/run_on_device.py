@@ -89,9 +89,14 @@ def put_graph(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
 
 
 def put_model(model: nn.Module, device: torch.device) -> nn.Module:
-    """Copy a module to a device: parameters, buffers, and tensors that are mere attributes. Shared ones stay shared."""
+    """Copy a module to a device: parameters, buffers, and tensors that are mere attributes. Shared ones stay shared.
+
+    It is returned as it is, if the device is the CPU and all of it is there.
+    """
     if isinstance(model, fx.GraphModule):
         return put_graph(model, device)
+    if device == CPU and all(tensor.device == CPU for tensor in _stored(model)):
+        return model
     moved: dict[int, Any] = {}
     for tensor in _stored(model):
         _moved(tensor, device, moved)

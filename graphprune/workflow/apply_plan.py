@@ -9,7 +9,6 @@ import torch
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
-from graphprune.ir.devices import CPU
 from graphprune.ir.run_on_device import on_cpu, put_model
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap
@@ -46,5 +45,5 @@ def apply_plan(
     rebuilt = rebuild(dense, cut, cut.program, verify(cut).runs)
     found = state.get(Redundant)
     reweighted = found is not None and found.reweighted
-    small = rebuilt.model if home == CPU else put_model(rebuilt.model, home)
+    small = put_model(rebuilt.model, home)
     return ModelPair(model, dense, small, rebuilt.own_class, cut, rebuilt.follow, reweighted)

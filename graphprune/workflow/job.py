@@ -237,7 +237,7 @@ class Job:
                 "recover": self.options.recovery(self.scored) or "none",
             },
         )
-        small = rebuilt.model if self.home == CPU else put_model(rebuilt.model, self.home)
+        small = put_model(rebuilt.model, self.home)
         return Result(
             small,
             done[Decision].plan,

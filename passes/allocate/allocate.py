@@ -34,10 +34,10 @@ from graphprune.rebuild.config_fields import ConfigFields
 
 from .branches import gone_whole, whole_branches, with_branches
 from .costs import cost_left, cost_of
-from .rounding import Rounding, fastest
+from .rounding import SLACK, Rounding, fastest
 from .silent_scores import silent_scores
 from .width_limits import Limits
-from .width_problem import SLACK, WidthProblem
+from .width_problem import WidthProblem
 
 __all__ = ["Allocate"]
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes.decision import Decision
 
-__all__ = ["Multiples", "Rounding", "fastest", "rounded"]
+__all__ = ["SLACK", "Multiples", "Rounding", "fastest", "rounded"]
 
 LEAST = 4
 """Smallest multiple that is worth it: 16 bytes of float32, the narrowest vector register."""
 
 SLACK = 0.005
-"""Share of the dense cost that rounded widths may leave unused of a budget, if other widths use more of it."""
+"""Share of the dense cost that a plan may leave unused of its budget, where others that use it are worse."""
 
 PRICE = 1.05
 """Factor by which the predicted distortion may rise for widths that run fast."""

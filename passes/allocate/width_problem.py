@@ -24,15 +24,13 @@ from graphprune.passes.solver import (
 
 from .costs import Cost
 from .infeasible import infeasible, jointly_infeasible
+from .rounding import SLACK
 from .width_limits import Limits
 
 if TYPE_CHECKING:
     from graphprune.passes.solver.problem import Levels
 
-__all__ = ["SLACK", "WidthProblem"]
-
-SLACK = 0.005
-"""Share of the dense cost that a plan may leave unused of its budget, if using it costs more than ``PRICE``."""
+__all__ = ["WidthProblem"]
 
 PRICE = 1.05
 """Factor by which the distortion may rise when a plan is moved up to its budget. Where single channels cost
