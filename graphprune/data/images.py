@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
-import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +15,15 @@ from graphprune.ir.program import user_inputs
 from graphprune.loading.image_preparation import INTERPOLATIONS, ImagePreparation
 
 from .calibration import Calibration, gather
+from .class_folders import class_folders
 from .classes import class_count
-from .files import UNREADABLE, list_files, reader
+from .decode_image import BROKEN, MODES, SUFFIXES, decode, scaled
+from .files import list_files, reader
 
 if TYPE_CHECKING:
-    import PIL.Image
     from torch.export import ExportedProgram
 
 __all__ = ["Images", "images"]
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Channels of the input -> Pillow's image mode."""
-
-# What decoding a broken file raises in Pillow 10 to 13.
-_BROKEN = (*UNREADABLE, SyntaxError, ValueError, IndexError, TypeError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -139,42 +128,7 @@ class Images:
         Raises:
             LoadError: if the images don't lie in at least two folders, or only some folders are numbers.
         """
-        folders = self._class_folders()
-        classes = self._classes(set(folders.values()))
-        return {name: classes[folder] for name, folder in folders.items()}
-
-    def _class_folders(self) -> dict[str, str]:
-        """Map each file to the outermost folder that not all files share."""
-        folders = {name: PurePosixPath(name).parent.parts for name in self._names()}
-        depth = 0
-        while all(len(f) > depth for f in folders.values()):
-            if len({f[depth] for f in folders.values()}) > 1:
-                return {name: folder[depth] for name, folder in folders.items()}
-            depth += 1
-        raise LoadError(
-            f"{self.path.name} has no folder for each class",
-            hint="labels are the folders' places in alphabetical order, or their numbers",
-            options=("val", "train"),
-        )
-
-    def _classes(self, folders: Collection[str]) -> dict[str, int]:
-        """Number the folders: by their names if all are numbers, else in alphabetical order."""
-        numbers = {name: int(name) for name in folders if _is_number(name)}
-        if not numbers:
-            return {name: place for place, name in enumerate(sorted(folders))}
-        if len(numbers) < len(folders):
-            other = min(set(folders) - numbers.keys())
-            raise LoadError(
-                f"some folders of {self.path.name} are numbers of classes, and {other!a:.80} isn't",
-                hint="name all of them by numbers, or none",
-                options=("val", "train"),
-            )
-        if len(set(numbers.values())) < len(numbers):
-            raise LoadError(
-                f"two folders of {self.path.name} are the same number",
-                options=("val", "train"),
-            )
-        return numbers
+        return class_folders(self._names(), self.path.name).labels
 
     def labelled(self, program: ExportedProgram) -> Iterator[tuple[Any, ...]]:
         """Iterate over every readable image ``[1, c, h, w]`` with its label ``[1]``.
@@ -183,22 +137,9 @@ class Images:
             LoadError: if there aren't as many folders as the model has classes, or a folder's number isn't one of
                 them. Classes may be missing where folders are numbers.
         """
-        labels, classes = self.labels(), class_count(program)
-        found = sorted(set(labels.values()))
-        by_number = all(map(_is_number, self._class_folders().values()))
-        if by_number and found[-1] >= classes:
-            raise LoadError(
-                f"{self.path.name} has a folder for class {found[-1]}, the model has classes 0 to "
-                f"{classes - 1}",
-                hint="name each folder by the place of its class in the output, from 0",
-                options=("val", "train"),
-            )
-        if not by_number and len(found) != classes:
-            raise LoadError(
-                f"{self.path.name} has folders for {len(found)} classes, the model has {classes}",
-                hint="give a folder to each class, or name the folders by the classes' numbers",
-                options=("val", "train"),
-            )
+        folders = class_folders(self._names(), self.path.name)
+        folders.check(class_count(program))
+        labels = folders.labels
         for name, image in self._read(list(labels), program, []):
             yield image, torch.tensor([labels[name]])
 
@@ -233,13 +174,13 @@ class Images:
         with reader(self.path) as read:
             for name in names:
                 try:
-                    pixels = _scaled(
-                        _decode(read(name), _MODES[channels]),
+                    pixels = scaled(
+                        decode(read(name), MODES[channels]),
                         self.size or (height, width),
                         crop,
                         method,
                     )
-                except _BROKEN as error:
+                except BROKEN as error:
                     skipped.append(name)
                     reason = reason or f"{name}: {first_line(error)}"
                     continue
@@ -282,23 +223,6 @@ def images(
     return Images(Path(path), tuple(mean), tuple(std), pair, seed, crop, interpolation)
 
 
-def _scaled(
-    image: PIL.Image.Image, size: tuple[int, int], crop: float, interpolation: str
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Crop the centre of an image and scale it to a height and width: pixels ``[h, w, c]``."""
-    from PIL import Image, ImageOps
-
-    height, width = size
-    if image.size != (width, height) or crop < 1:
-        method = Image.Resampling[interpolation.upper()]
-        image = ImageOps.fit(image, (width, height), method, bleed=(1 - crop) / 2)
-    return np.array(image).reshape(height, width, -1)
-
-
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
-
-
 def _channels(program: ExportedProgram) -> int:
     return _image_input(program).shape[1]
 
@@ -306,7 +230,7 @@ def _channels(program: ExportedProgram) -> int:
 def _image_input(program: ExportedProgram) -> torch.Tensor:
     examples = user_inputs(program)
     if len(examples) == 1 and isinstance(x := examples[0], torch.Tensor):
-        if x.ndim == 4 and x.is_floating_point() and x.shape[1] in _MODES:
+        if x.ndim == 4 and x.is_floating_point() and x.shape[1] in MODES:
             return x
         shape = f"[{', '.join(map(str, x.shape))}], {x.dtype}"
     else:
@@ -324,17 +248,3 @@ def _per_channel(values: Sequence[float], channels: int) -> torch.Tensor:
             f"{len(values)} values of mean or std for {channels} channels", options=("mean", "std")
         )
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
-
-
-def _decode(data: bytes, mode: str) -> PIL.Image.Image:
-    """Decode a file's bytes in a mode of Pillow; no format but the usual ones, and no image that is too large."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
-                return file.convert(mode)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise OSError(first_line(error)) from error
