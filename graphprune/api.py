@@ -26,10 +26,11 @@ from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.workflow.apply_plan import apply_plan
 from graphprune.workflow.carry import carry
-from graphprune.workflow.job import Data, Job, traced
+from graphprune.workflow.job import Job
 from graphprune.workflow.options import Options, branches_may_go
 from graphprune.workflow.reinitialise import reinitialise
 from graphprune.workflow.result import Result
+from graphprune.workflow.start import Data, traced
 from graphprune.workflow.write import PROGRAM
 
 from .errors import OptionError

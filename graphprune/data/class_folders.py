@@ -15,7 +15,7 @@ _OPTIONS = ("val", "train")
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Files by class.
+    """Class of each file, by the folder it lies in.
 
     Attributes:
         source: name of the data, for errors.

@@ -14,7 +14,7 @@ from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import Decision
 from graphprune.plan.budget import Budget
 from graphprune.plan.plan import Plan
-from graphprune.workflow.job import Data
+from graphprune.workflow.start import Data
 
 from .activating import Activating
 from .in_place import shrink_in_place

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from graphprune.pipeline import Progress
-from graphprune.workflow.job import Data, Job
+from graphprune.workflow.job import Job
 from graphprune.workflow.options import Options
+from graphprune.workflow.start import Data
 
 __all__ = ["Planning"]
 

@@ -17,8 +17,9 @@ from graphprune.pipeline import Progress
 from graphprune.plan.budget import budgets
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
-from graphprune.workflow.job import Data, Job
+from graphprune.workflow.job import Job
 from graphprune.workflow.options import Options
+from graphprune.workflow.start import Data
 
 from .course import Course
 from .finish import Sparsified, finish

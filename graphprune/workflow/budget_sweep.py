@@ -24,9 +24,10 @@ from graphprune.plan.latency_table import LatencyTable
 from graphprune.report.budget_curve import Point
 
 from .accuracy_search import Probe, parse_drop, smallest
-from .job import Data, Job
+from .job import Job
 from .options import Options
 from .result import Result
+from .start import Data
 
 if TYPE_CHECKING:
     from graphprune.passes import Criterion

@@ -11,7 +11,7 @@ and export come after, when a file is wanted (``result.py``).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,15 +21,12 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
-from graphprune.data import Source, calibrate, prepared
-from graphprune.data.calibration import Calibration
+from graphprune.data import prepared
 from graphprune.data.labelled import Labelled, read_labelled
-from graphprune.errors import InfeasibleBudgetError, LoadError, OptionError, TraceError
-from graphprune.ir.devices import CPU, described, find_device
+from graphprune.errors import InfeasibleBudgetError, OptionError
+from graphprune.ir.devices import CPU, find_device
 from graphprune.ir.run_on_device import on_cpu, put_model
-from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
-from graphprune.loading import check_finite
 from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import (
     Allocate,
@@ -53,19 +50,16 @@ from graphprune.rebuild.config_fields import ConfigFields, config_fields
 from graphprune.rebuild.model_pair import ModelPair
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
 from graphprune.verify.oracle import Verdict
-from graphprune.verify.traced import verify_traced
 
 from .build_report import build_report
-from .class_widths import any_widths_instead, class_widths, has_values, noting_price
+from .class_widths import any_widths_instead, class_widths, noting_price
 from .free_channels import free_channels
 from .kept_outputs import KeptOutputs, with_outputs
 from .options import Options
 from .result import Result
+from .start import Data, traced, traced_on_cpu, with_data
 
-__all__ = ["Data", "Job", "traced"]
-
-Data = Calibration | Source | Iterable[Any]
-"""What may be given as calibration data: see ``graphprune.compress``."""
+__all__ = ["Job"]
 
 _OUTPUTS = "the code of the model's class computes the outputs that are left out, too"
 
@@ -120,7 +114,7 @@ class Job:
         if live:
             state = traced(model, args, kwargs, progress)
         else:
-            state = _traced(here, own_args, own_kwargs, progress, home)
+            state = traced_on_cpu(here, own_args, own_kwargs, progress, home)
         device = asked or home
         if options.outputs:
             state = with_outputs(state, options.outputs)
@@ -133,7 +127,7 @@ class Job:
                 calibration = state[Labelled].inputs(samples)
         if calibration is not None:
             tell = asked is not None or device != CPU
-            state = _with_data(state, prepared(calibration, says), samples, device, tell=tell)
+            state = with_data(state, prepared(calibration, says), samples, device, tell=tell)
         if isinstance(options.latency_table, LatencyTable):
             state = state.knowing(options.latency_table)
         options.check(state)
@@ -268,57 +262,3 @@ class Job:
         if not whole:
             rebuilt = replace(rebuilt, reason=_OUTPUTS)
         return rebuilt, time.perf_counter() - start
-
-
-def traced(
-    model: torch.nn.Module | ExportedProgram,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any] | None,
-    progress: Progress | None,
-) -> State:
-    """Trace the model to a program of finite numbers, and compare the two. Errors: as ``Job.begin``."""
-    start = time.perf_counter()
-    check_finite(model.named_parameters(), model.named_buffers(), type(model).__name__)
-    if isinstance(model, ExportedProgram):
-        return State(model, progress=progress)
-    if progress is not None:
-        progress("trace")
-    program = trace(model, args, kwargs)
-    state = State(program, progress=progress)
-    if has_values(model):
-        state = state.knowing(verify_traced(model, program))
-    return replace(state, seconds={"trace": time.perf_counter() - start})
-
-
-def _traced(
-    model: torch.nn.Module | ExportedProgram,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any] | None,
-    progress: Progress | None,
-    home: torch.device,
-) -> State:
-    """Trace a model, which may be a copy of one on another device; then its code may name that device."""
-    try:
-        return traced(model, args, kwargs, progress)
-    except (LoadError, TraceError) as error:
-        if home == CPU:
-            raise
-        raise type(error)(
-            f"a copy of the model on the CPU can't be traced: {error.message}",
-            where=error.where,
-            hint=f"where its code names a device, such as {home.type}, write that of an input (x.device)",
-        ) from error
-
-
-def _with_data(
-    state: State, data: Data, samples: int, device: torch.device, *, tell: bool
-) -> State:
-    """Add calibration data to the state, on which the network runs on a device; ``tell`` which one."""
-    state.tell("data")
-    start = time.perf_counter()
-    found = replace(calibrate(data, state.program, samples), device=device)
-    if tell:
-        state.tell(f"data on {described(device)}")
-        found = replace(found, notes=(*found.notes, f"the network ran on {described(device)}"))
-    state = state.knowing(found)
-    return replace(state, seconds={**state.seconds, "data": time.perf_counter() - start})

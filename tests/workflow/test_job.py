@@ -14,9 +14,8 @@ from torch import nn
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
-from graphprune.errors import LoadError
 from graphprune.passes import Decision
-from graphprune.workflow.job import Job, traced
+from graphprune.workflow.job import Job
 from graphprune.workflow.options import Options
 from tests import nets
 
@@ -60,21 +59,6 @@ def test_data_decides_how_channels_are_ranked_and_weights_recovered(net: nets.Ne
     job = begin(net, data=data)
     settings = job.result(job.options.allocator(gp.Budget.flops(0.5))).report.settings
     assert settings == {"score": "obs", "recover": "ls"}
-
-
-def test_a_program_is_taken_as_it_is(net: nets.Net) -> None:
-    program = gp.trace(net, net.inputs())
-    stages: list[str] = []
-    assert traced(program, (), None, stages.append).program is program
-    assert stages == []
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_refused_before_anything_is_done(value: float) -> None:
-    broken = nn.Linear(3, 4)
-    broken.weight.data[1, 2] = value
-    with pytest.raises(LoadError, match="weight"):
-        traced(broken, (torch.randn(2, 3),), None, None)
 
 
 def test_images_are_prepared_as_a_model_of_timm_says(tmp_path: Path) -> None:
