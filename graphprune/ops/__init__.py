@@ -22,12 +22,14 @@ from . import (
     identity,
     linear,
     norm,
+    patches,
     permute,
     pool,
     recurrent,
     reduce,
     shape,
     spectral,
+    ternary,
     whole_node,
 )
 from .call import Call
@@ -61,12 +63,14 @@ FAMILIES = (
     identity,
     linear,
     norm,
+    patches,
     permute,
     pool,
     recurrent,
     reduce,
     shape,
     spectral,
+    ternary,
     whole_node,
 )
 """Modules of rules, one for each family of operators."""

@@ -14,8 +14,8 @@ from graphprune.axes.labels import Axis
 from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 
+from .broadcast import broadcast
 from .call import Call
-from .elementwise import broadcast
 from .registry import Sample, rule, sample
 
 __all__: list[str] = []

@@ -7,8 +7,8 @@ import torch
 from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
+from .broadcast import broadcast
 from .call import Call
-from .elementwise import broadcast
 from .registry import rule, sample
 
 __all__: list[str] = []

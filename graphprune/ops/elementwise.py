@@ -1,50 +1,23 @@
-"""Element-wise operators, which tie the axes of their broadcast operands.
+"""Element-wise operators of one or two operands, which tie the axes of what is broadcast.
 
-Each element of the result depends on the same element of every operand. Left out on purpose: ``softmax`` and other operators that mix a dimension (``reduce``), and what is made
-from a shape (``create``).
+Each element of the result depends on the same element of every operand. Left out on purpose: ``softmax`` and other operators that mix a
+dimension (``reduce``), and what is made from a shape (``create``). Those of three operands are in ``ternary``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import fx
 
-from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout
 
+from .broadcast import pointwise
 from .call import Call
-from .fixed_random import FixedRandom
 from .registry import Sample, rule, sample, state_traits
 from .traits import Flat
 
-__all__ = ["broadcast"]
+__all__: list[str] = []
 
 aten = torch.ops.aten
-
-
-def broadcast(call: Call, layouts: Iterable[Layout], rank: int) -> Layout:
-    """Tie the operands' axes, right-aligned as numpy does; size-1 axes stretch."""
-    out: list[Axis] = [unlabelled(1)] * rank
-    for layout in layouts:
-        for i, axis in enumerate(layout, start=rank - len(layout)):
-            out[i] = _join(call, out[i], axis)
-    return tuple(out)
-
-
-def _join(call: Call, left: Axis, right: Axis) -> Axis:
-    if len(left) == 1:
-        return right
-    if len(right) == 1:
-        return left
-    call.tie(left, right)
-    return left if left.shape[1] else right
-
-
-def _tensors(call: Call) -> list[Layout]:
-    values = [v for v in call.arguments.values() if isinstance(v, fx.Node)]
-    return [call.layout(v) for v in values if isinstance(v.meta.get("val"), torch.Tensor)]
 
 
 def _unary() -> list[Sample]:
@@ -118,82 +91,20 @@ _SCALAR = (
 )  # fmt: skip
 
 
-def _pointwise(call: Call) -> Layout:
-    layout = broadcast(call, _tensors(call), len(call.out_shape))
-    call.loud(*_loud(call, layout))
-    return layout
-
-
-_PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
-_QUOTIENTS = {aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.true_divide.Tensor}
-
-
-def _loud(call: Call, result: Layout) -> list[Axis]:
-    """List the axes along which zero rows of the operands don't give zero rows of the result.
-
-    A product gives them where one factor has them, a quotient where its numerator has and none of the
-    denominator's can go; of other functions the value at zero is looked up. An operand that is
-    stretched along an axis isn't zero at one of its rows.
-    """
-    loud: list[Axis] = []
-    for dim, axis in enumerate(result):
-        if not call.removable(axis):
-            continue
-        zero = {
-            node
-            for node in _operands(call)
-            if len(layout := call.layout(node)) >= len(result) - dim
-            and len(own := layout[dim - len(result)]) == len(axis)
-            and call.quiet(node, own)
-        }
-        if not _is_quiet(call, zero):
-            loud.append(axis)
-    return loud
-
-
-def _is_quiet(call: Call, zero: set[fx.Node]) -> bool:
-    """Whether the result is zero at a row where some of the operands are."""
-    if call.node.target in _PRODUCTS:
-        return bool(zero)
-    if call.node.target in _QUOTIENTS:
-        divisor = call.layout(call["other"]) if call["other"] in _operands(call) else ()
-        return call["self"] in zero and not call.removable(*divisor)
-    return set(_operands(call)) == zero and _is_zero_at_zero(call)
-
-
-def _operands(call: Call) -> list[fx.Node]:
-    nodes = call.node.all_input_nodes
-    return [node for node in nodes if isinstance(node.meta.get("val"), torch.Tensor)]
-
-
-def _is_zero_at_zero(call: Call) -> bool:
-    arguments = call.arguments | (
-        {"device": torch.device("cpu")} if "device" in call.arguments else {}
-    )
-    for name, value in arguments.items():
-        tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
-        if isinstance(tensor, torch.Tensor):
-            arguments[name] = torch.zeros(1, dtype=tensor.dtype)
-        elif isinstance(value, fx.Node):
-            return False
-    with FixedRandom():
-        return bool((call.node.target(**arguments) == 0).all())  # type: ignore[operator]
-
-
 for _operator in _UNARY:
     _samples = _unary
     if _operator is aten.bitwise_not.default:
         _samples = lambda: [sample(torch.rand(2, 6) > 0.5, free=False)]  # noqa: E731
-    rule(_operator, samples=_samples)(_pointwise)
+    rule(_operator, samples=_samples)(pointwise)
 for _operator in _BINARY:
     _samples = _binary
     if _operator is aten.div.Tensor_mode:
         _samples = lambda: [  # noqa: E731
             sample(torch.rand(2, 6) + 0.5, torch.rand(2, 6) + 0.5, rounding_mode="floor")
         ]
-    rule(_operator, samples=_samples)(_pointwise)
+    rule(_operator, samples=_samples)(pointwise)
 for _operator in _SCALAR:
-    rule(_operator, samples=_scalar)(_pointwise)
+    rule(_operator, samples=_scalar)(pointwise)
 
 
 @rule(
@@ -205,7 +116,7 @@ for _operator in _SCALAR:
 )
 def logical(call: Call) -> Layout:
     """Combine masks by logical operators; masks that are stored have no labels."""
-    return _pointwise(call)
+    return pointwise(call)
 
 
 @rule(
@@ -232,93 +143,13 @@ def logical(call: Call) -> Layout:
 )
 def with_options(call: Call) -> Layout:
     """Apply a function of one operand whose options have no default."""
-    return _pointwise(call)
+    return pointwise(call)
 
 
 @rule(aten.pow.Scalar, samples=lambda: [sample(2.0, torch.rand(2, 6))])
 def power_of_scalar(call: Call) -> Layout:
     """Raise a scalar to each element: ``scalar ** x[i]``."""
     return call.layout("exponent")
-
-
-@rule(
-    aten.where.ScalarOther,
-    samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, torch.rand(2, 6, 4), 0.0)],
-)
-@rule(
-    aten.where.ScalarSelf,
-    samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, 0.0, torch.rand(2, 6, 4))],
-)
-@rule(
-    aten.where.self,
-    samples=lambda: [sample(torch.rand(2, 1, 4) > 0.5, torch.rand(2, 6, 4), torch.rand(6, 1))],
-)
-def where(call: Call) -> Layout:
-    """Choose element by element; the condition takes part in the broadcast."""
-    return _pointwise(call)
-
-
-@rule(
-    aten.masked_fill.Scalar,
-    aten.masked_fill_.Scalar,
-    samples=lambda: [sample(torch.rand(2, 6, 4), torch.rand(2, 1, 4) > 0.5, 0.0)],
-)
-@rule(
-    aten.masked_fill.Tensor,
-    aten.masked_fill_.Tensor,
-    samples=lambda: [
-        sample(torch.rand(2, 6, 4), torch.rand(2, 1, 4) > 0.5, torch.tensor(0.5)),
-    ],
-)
-def masked_fill(call: Call) -> Layout:
-    """Fill where a mask is set; the mask takes part in the broadcast."""
-    return _pointwise(call)
-
-
-@rule(
-    aten.fill_.Tensor,
-    samples=lambda: [sample(torch.rand(2, 6, 4), torch.tensor(0.5))],
-)
-def fill(call: Call) -> Layout:
-    """Overwrite every element by one value."""
-    return call.layout("self")
-
-
-@rule(
-    aten.clamp.Tensor,
-    samples=lambda: [
-        sample(torch.rand(2, 6), torch.rand(6) / 2),
-        sample(torch.rand(2, 6), None, torch.rand(2, 1)),
-    ],
-)
-def clamp(call: Call) -> Layout:
-    """Clamp each element, ``min(max(x, low), high)``; either bound may be missing."""
-    return _pointwise(call)
-
-
-@rule(
-    aten.addcmul.default,
-    aten.addcmul_.default,
-    aten.addcdiv.default,
-    samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6) + 0.5)],
-)
-def addcmul(call: Call) -> Layout:
-    """Compute ``x + value * a * b`` or ``x + value * a / b``, element by element."""
-    return _pointwise(call)
-
-
-@rule(
-    aten.lerp.Tensor,
-    samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), torch.rand(6))],
-)
-@rule(
-    aten.lerp.Scalar,
-    aten.lerp_.Scalar,
-    samples=lambda: [sample(torch.rand(2, 6), torch.rand(2, 6), 0.3)],
-)
-def lerp(call: Call) -> Layout:
-    """Interpolate linearly, ``start + weight * (end - start)``."""
-    return _pointwise(call)
 
 
 state_traits(

@@ -10,9 +10,9 @@ from torch import fx
 from graphprune.axes.labels import unlabelled
 from graphprune.axes.layout import Layout
 
+from .broadcast import broadcast
 from .call import Call
 from .concat_slice import pick_rows, with_axis
-from .elementwise import broadcast
 from .facts import Result
 from .registry import rule, sample
 

@@ -6,8 +6,8 @@ import torch
 
 from graphprune.axes.layout import Layout
 
+from .broadcast import broadcast
 from .call import Call
-from .elementwise import broadcast
 from .facts import Result
 from .registry import rule, sample, state_traits
 
