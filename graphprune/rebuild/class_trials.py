@@ -25,7 +25,7 @@ from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode, user_line
 from graphprune.ops.float64 import Tensors
 from graphprune.verify.inputs import native_inputs
-from graphprune.verify.oracle import perturbed_tensors
+from graphprune.verify.perturb import perturbed_tensors
 
 from .computed_weights import stored_weights
 from .rebuild import ClassComparison

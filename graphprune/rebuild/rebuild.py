@@ -23,14 +23,8 @@ from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import trainable_graph
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode, Tensors, to_float64
 from graphprune.verify.inputs import random_inputs
-from graphprune.verify.oracle import (
-    TOLERANCE,
-    CutRun,
-    all_finite,
-    error,
-    perturbed_pair,
-    run,
-)
+from graphprune.verify.oracle import TOLERANCE, CutRun, all_finite, error, run
+from graphprune.verify.perturb import perturbed_pair
 
 from .computed_weights import stored_weights
 from .own_precision import compare_in_own_precision

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import fx
 
@@ -27,13 +26,13 @@ from graphprune.pipeline import RunFact
 
 from .inputs import leading_size, random_inputs, size_growths
 from .masked import MaskedInterpreter
+from .perturb import perturbed_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from torch.export import ExportedProgram
 
-    from graphprune.analysis.analyse import Analysis
     from graphprune.cut.cut import Cut
 
 __all__ = [
@@ -42,8 +41,6 @@ __all__ = [
     "Verdict",
     "all_finite",
     "error",
-    "perturbed_pair",
-    "perturbed_tensors",
     "run",
     "unrounded_constants",
     "verify",
@@ -52,9 +49,6 @@ __all__ = [
 
 TOLERANCE = 1e-9
 """Largest relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
-
-LEAST_NOISE = 0.01
-"""Smallest noise, for weights that are smaller, such as a LayerScale of 1e-6 or a head of zeros."""
 
 
 @dataclass(frozen=True)
@@ -158,46 +152,10 @@ def unrounded_constants(cut: Cut, module: fx.GraphModule) -> dict[str, torch.Ten
     }
 
 
-def perturbed_pair(cut: Cut, module: fx.GraphModule, seed: int) -> tuple[Tensors, Tensors]:
-    """Perturb all parameters and buffers of the dense and of a cut graph by the same noise.
-
-    Args:
-        cut: what was removed from the dense program.
-        module: the cut graph.
-        seed: of the noise.
-
-    Returns:
-        Tensors in float64 by name, of the dense graph and of the cut one.
-    """
-    wide = perturbed_tensors(cut.analysis, {*state(module), *cut.stored_sources}, seed)
-    narrow = {**wide, **cut.sliced(wide), **cut.baked_values(wide)}
-    return wide, {**narrow, **cut.constant_values(wide, dtype=torch.float64)}
-
-
 def all_finite(values: Sequence[Any]) -> bool:
     """Whether nothing among the tensors is NaN or infinite."""
     tensors = [v for v in values if is_continuous(v)]
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
-
-
-def perturbed_tensors(
-    analysis: Analysis, present: Container[str], seed: int
-) -> dict[str, torch.Tensor]:
-    """Add noise of their own size to parameters and buffers; those without negative values keep that.
-
-    Shared tensors stay shared. Only the tensors named in ``present`` are returned, in float64.
-    """
-    generator = np.random.default_rng(seed)  # torch's numbers may be fixed
-    done: dict[int, torch.Tensor] = {}
-    for name, tensor in analysis.tensors.items():
-        if name in present and tensor.is_floating_point() and id(tensor) not in done:
-            value = tensor.detach().cpu().double()
-            size = max(float(value.square().mean().sqrt()), LEAST_NOISE)
-            drawn = generator.random(tuple(value.shape), dtype=np.float32)
-            noise = torch.from_numpy(np.asarray(drawn)).double().mul_(2).sub_(1)
-            noisy = noise.mul_(size * 3**0.5).add_(value)
-            done[id(tensor)] = noisy.abs() if bool((value >= 0).all()) else noisy
-    return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}
 
 
 def verify_unchanged(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from .layers import Layer, as_matrix, from_matrix, kept_channels, regression_sizes, weights_left_out
 from .moments import Moments, input_moments
-from .observations import Observations, Record
+from .observations import Observations
 from .patches import input_rows, output_rows
+from .record import Record
 from .refit_targets import Target, combined_scale_and_shift, set_weights
 from .staged_run import StagedRun
 from .weight_views import StoredTensors, view_of

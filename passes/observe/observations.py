@@ -14,47 +14,24 @@ from torch import Tensor, fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
-from graphprune.ir.devices import solver, wide
+from graphprune.ir.devices import wide
 from graphprune.ir.nodes import is_comparable, shape
 from graphprune.ir.private_torch import pytree
 from graphprune.pipeline import RunFact
-from graphprune.verify.oracle import run
 
 from .distributed import gather_over_processes, own_batches, total
 from .find_layers import find_layers
-from .layers import Layer, regression_sizes, tied
-from .moments import WIDEST, Listener, Moments
-from .patches import output_rows
+from .layers import Layer, tied
 from .products import Partner, compensation, find_products, second_moment
+from .record import Record, Recorder
 from .refit_targets import Target, find_target
-from .row_budget import rows_per_batch
-from .split_batch import batched_inputs
 from .staged_run import StagedRun
 from .untrained import untrained_hint
-from .unused_rows import UsedRows
 
-__all__ = ["Observations", "Record"]
+__all__ = ["Observations"]
 
 HELD_OUT = 0.2
 """Share of the batches that are held out: refits and plans are judged on them, never fitted."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What was measured in one pass over the dense network.
-
-    Attributes:
-        moments: moments of the inputs of each layer whose inputs can be cut; under the first of
-            the layers that share a weight.
-        rows: layer and batch -> indices of the sampled rows.
-        targets: layer and batch -> ``[rows, out]``, dense values of the layer's target there.
-        outputs: held-out batch -> the flat outputs.
-    """
-
-    moments: Mapping[Layer, Moments]
-    rows: Mapping[tuple[Layer, int], Tensor]
-    targets: Mapping[tuple[Layer, int], Tensor]
-    outputs: Mapping[int, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -185,7 +162,7 @@ class Observations(RunFact):
     @cached_property
     def record(self) -> Record:
         """Moments, targets and held-out outputs of the dense network."""
-        watch = _Watch(self)
+        watch = Recorder(self)
         numbers = sorted({*self.fitted, *self.held_out})
         for place, number in enumerate(numbers):
             self.tell("observe", place, len(numbers))
@@ -235,67 +212,3 @@ class Observations(RunFact):
                     spread += float((exact - exact.mean()).square().sum())
         error = total(wrong) / max(total(spread), 1e-30)
         return error if math.isfinite(error) else math.inf
-
-
-class _Watch(Listener):
-    """Interpreter that records rows, targets and outputs while it runs the dense graph."""
-
-    def __init__(self, observations: Observations) -> None:
-        module, layers = observations.analysis.module, observations.layers
-        super().__init__(
-            module,
-            rows_per_batch(module, layers, observations.data),
-            observations.seed,
-            observations.device,
-        )
-        self._observations = observations
-        split = batched_inputs(module, observations.data)
-        self._used_rows = UsedRows(module, layers, split, observations.device)
-        # By the first batch in every process, so that all of them do the same.
-        self._looks_for_used = self._used_rows.are_worth_it(observations.data.batch(0))
-        self._aims: dict[fx.Node, list[Layer]] = {}
-        for layer, target in observations.targets.items():
-            self._aims.setdefault(target.value, []).append(layer)
-        self._cut = {layer for layer in layers if _may_be_cut(observations, layer)}
-        self._rows: dict[tuple[Layer, int], Tensor] = {}
-        self._targets: dict[tuple[Layer, int], Tensor] = {}
-        self._outputs: dict[int, list[Any]] = {}
-
-    def observe_batch(self, number: int) -> None:
-        """Run one batch, and keep its outputs if it is held out."""
-        self.number, batch = number, self._observations.data.batch(number)
-        if self._looks_for_used:
-            self.used = self._used_rows.of(batch)
-        outputs = run(self, batch)
-        if number in self._observations.held_out:
-            self._outputs[number] = outputs
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run a node, and record the targets that are read off it."""
-        result = super().run_node(n)
-        for each in self._aims.get(n, ()):
-            key = each, self.number
-            self._targets[key] = output_rows(each, result, self._rows[key])
-        return result
-
-    def note(self, layer: Layer, rows: Tensor) -> None:
-        """Record which rows were sampled, and their moments if the batch is fitted."""
-        self._rows[layer, self.number] = rows
-        if layer in self._cut and self.number in self._observations.fitted:
-            super().note(layer, rows)
-
-    def record(self) -> Record:
-        """Return what was recorded, with the moments of all processes."""
-        moments: dict[Layer, Moments] = {}
-        for layer in (first for first in self._observations.ties if first in self._cut):
-            own = self.sums.pop(layer, None)
-            if own is None:
-                own = Moments.zero(*regression_sizes(layer), solver(self.device))
-            moments[layer] = own.everywhere()
-        return Record(moments, self._rows, self._targets, self._outputs)
-
-
-def _may_be_cut(observations: Observations, layer: Layer) -> bool:
-    """Whether a group lies on the layer's input side, and the moments fit into memory."""
-    axes = (c.axis for c in observations.analysis.facts[layer.node].contractions)
-    return regression_sizes(layer)[1] <= WIDEST and any(axis.shape[1] for axis in axes)

@@ -52,16 +52,6 @@ def test_all_fitted_batches_are_not_some_of_them(seen: Observations, samples: in
     assert seen.some_fitted(samples) is None
 
 
-def test_targets_are_dense_values_at_the_rows_that_are_recorded(seen: Observations) -> None:
-    head = seen.layers[-1]
-    for number, (x,) in enumerate(seen.batches):
-        with torch.no_grad():
-            dense = seen.analysis.program.module()(x)
-        rows = seen.record.rows[head, number]
-        torch.testing.assert_close(seen.record.targets[head, number], dense[rows])
-        assert (number in seen.record.outputs) == (number in seen.held_out)
-
-
 def test_the_error_of_the_dense_outputs_is_none_and_that_of_their_mean_all(
     seen: Observations,
 ) -> None:
