@@ -164,6 +164,8 @@ class _Maker:
             kind = onnx.AttributeProto.AttributeType.Value(schema.attributes[name].type.name)
             node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
         try:
+            if schema.name == "Split" and attributes.get("num_outputs", count) != count:
+                raise ValueError  # onnx's inference would end the process
             found = shape_inference.infer_node_outputs(
                 schema,
                 node,
