@@ -163,26 +163,33 @@ class _Maker:
         for name, value in attributes.items():
             kind = onnx.AttributeProto.AttributeType.Value(schema.attributes[name].type.name)
             node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+        # These end the process in onnx's inference.
+        too_few = schema.name == "Split" and attributes.get("num_outputs", count) != count
         try:
-            if schema.name == "Split" and attributes.get("num_outputs", count) != count:
-                raise ValueError  # onnx's inference would end the process
-            found = shape_inference.infer_node_outputs(
-                schema,
-                node,
-                {n: self._type(n) for n in inputs if n},
-                {n: numpy_helper.from_array(self.stored[n], n) for n in inputs if n in self.stored},
-                opset_imports=[helper.make_opsetid("", self.opset)],
-            )
+            found = {} if too_few else self._inferred(schema, node)
         except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, ValueError):
             found = dict.fromkeys(outputs, self.types["x"])
             if not self.choose.one_in(40):
                 for name in set(self.stored) - taken:
                     del self.stored[name]
                 return
+        for size in (d for t in found.values() for d in t.tensor_type.shape.dim if d.dim_value < 0):
+            size.ClearField("dim_value")
         self.nodes.append(node)
         self.types |= found
         # An output needs a rank, so it isn't one of the values without.
         self.made += [n for n in outputs if n in found and found[n].tensor_type.HasField("shape")]
+
+    def _inferred(self, schema: Any, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
+        """Infer the types of what a node makes. Errors: those of onnx."""
+        names = [name for name in node.input if name]
+        return shape_inference.infer_node_outputs(
+            schema,
+            node,
+            {n: self._type(n) for n in names},
+            {n: numpy_helper.from_array(self.stored[n], n) for n in names if n in self.stored},
+            opset_imports=[helper.make_opsetid("", self.opset)],
+        )
 
     def _type(self, name: str) -> onnx.TypeProto:
         if name in self.types:

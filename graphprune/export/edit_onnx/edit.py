@@ -151,5 +151,23 @@ def _infer_shapes(model: onnx.ModelProto) -> None:
 
     if model.graph.value_info:
         del model.graph.value_info[:]
-        inferred = onnx.shape_inference.infer_shapes(model)
+        inferred = onnx.shape_inference.infer_shapes(_with_open_sizes(model))
         model.graph.value_info.extend(inferred.graph.value_info)
+
+
+def _with_open_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Leave sizes open that are stated as -1, as some tools do; onnx's inference may end the process on them."""
+    import onnx
+
+    def odd(each: onnx.ModelProto) -> list[onnx.TensorShapeProto.Dimension]:
+        values = (*each.graph.input, *each.graph.output)
+        dims = [dim for value in values for dim in value.type.tensor_type.shape.dim]
+        return [dim for dim in dims if dim.HasField("dim_value") and dim.dim_value < 0]
+
+    if not odd(model):
+        return model
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    for dim in odd(opened):
+        dim.ClearField("dim_value")
+    return opened

@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from tests import nets
 
@@ -58,3 +60,36 @@ def test_shapes_of_values_inside_are_stated_anew(options: dict[str, Any], tmp_pa
     _, after = compressed(file)
     assert after.graph.value_info
     onnx.checker.check_model(after, full_check=True)
+
+
+def test_a_size_stated_as_minus_one_is_open(tmp_path: Path) -> None:
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(draw.standard_normal(shape, np.float32), name)
+
+    draw = np.random.default_rng(0)
+    numbers = {"start": 0, "end": 1, "axis": 0}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["h"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Slice", ["r", *numbers], ["first"]),
+        helper.make_node("Conv", ["first", "b"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [-1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [-1, 4, 8, 8])],
+        [
+            weight("a", 8, 3, 3, 3),
+            weight("b", 4, 8, 3, 3),
+            *(numpy_helper.from_array(np.array([n]), name) for name, n in numbers.items()),
+        ],
+        value_info=[helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT, [-1, 8, 8, 8])],
+    )
+    opset = helper.make_opsetid("", 13)
+    file = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), file)
+    result, after = compressed(file)
+    assert was_edited(result), result.report.notes
+    assert after.graph.input == graph.input
+    assert [value.name for value in after.graph.value_info] == ["h", "r", "first"]
