@@ -137,6 +137,8 @@ class Propagation:
         entry = find(node.target)
         if entry is None or not self._inputs_known(node):
             return self._unknown(link, node)
+        if any(map(_is_empty, (node, *node.all_input_nodes))):
+            return self._unknown(link, node, Facts(because="holds no elements"))
         call = Call(
             node,
             link,
@@ -202,12 +204,12 @@ class Propagation:
             if isinstance(n.meta.get("val"), torch.Tensor)
         )
 
-    def _unknown(self, link: int, node: fx.Node) -> Result:
-        """Freeze all operands and results of a call without a rule."""
+    def _unknown(self, link: int, node: fx.Node, facts: Facts | None = None) -> Result:
+        """Freeze all operands and results of a call without a rule, or of one without an element to follow."""
         self._freeze_all(link, node.all_input_nodes)
         value = node.meta.get("val")
         if any(_is_tensor(n.meta.get("val")) for n in (node, *node.all_input_nodes)):
-            self.facts[node] = Facts(known=False)
+            self.facts[node] = facts or Facts(known=False)
         if isinstance(value, torch.Tensor):
             self.results[node] = self._own(node, value)
         elif isinstance(value, list | tuple):
@@ -284,6 +286,12 @@ def _writes_into_shared(node: fx.Node) -> bool:
     made_by = getattr(source.target, "_schema", None)
     is_view = made_by is None or any(a.alias_info is not None for a in made_by.arguments)
     return is_view or len(source.users) > 1
+
+
+def _is_empty(node: fx.Node) -> bool:
+    """Whether a value is a tensor without elements, whatever the inputs are."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and any(type(n) is int and not n for n in value.shape)
 
 
 def _is_tensor(value: Any) -> bool:

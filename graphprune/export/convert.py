@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import ExportedProgram
@@ -87,12 +87,20 @@ def _converted(
             input_names=list(inputs),
             output_names=list(outputs),
             optimize=optimised,
+            custom_translation_table={torch.ops.prims.view_of.default: _as_it_is},
         )
     if converted is None:
         raise ExportError("torch.onnx returned no model")
     model = converted.model_proto
     _part_pads_from_pools(model.graph)
     return model
+
+
+def _as_it_is(x: Any) -> Any:
+    """Translate ``view_of``, which the exporter makes of a squeeze of no axis and then doesn't know."""
+    from onnxscript import opset18
+
+    return opset18.Identity(x)
 
 
 def _part_pads_from_pools(graph: onnx.GraphProto) -> None:

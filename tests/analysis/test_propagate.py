@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from torch import Tensor, fx, nn
 
+from graphprune.analysis.analyse import analyse
+from graphprune.analysis.frozen import frozen
 from graphprune.analysis.propagate import Propagation
 from graphprune.axes.labels import FROZEN
 from graphprune.ir.data_sizes import DataSizes
@@ -114,3 +119,35 @@ def test_what_no_call_reads_has_no_channels() -> None:
     for name in ("loss.weight", "mask", "aux.weight", "aux.bias"):
         assert all(not axis.shape[1] for axis in axes[name])
     assert axes["b.weight"][1].shape[1]  # under another name it is read
+
+
+class Empty(nn.Module):
+    """A layer, and a part of its result that is joined to it and has no elements."""
+
+    def __init__(self, part: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.part = nn.Conv1d(2, 6, 1), part
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x)
+        return h.sum(1) + self.part(h).sum()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda h: h[:, :, :0].flatten(1),
+        lambda h: h[:, :0].reshape(-1),
+        lambda h: h[:, :, 4:4].permute(2, 0, 1).relu(),
+    ],
+)
+def test_channels_of_a_value_without_elements_stay(part: Callable[[Tensor], Tensor]) -> None:
+    analysis = analyse(trace(Empty(part), (torch.randn(2, 2, 5),)))
+    assert not analysis.groups
+    assert any("holds no elements" in each.reason for each in frozen(analysis))
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+def test_a_scalar_may_be_reduced(dim: int) -> None:
+    analysis = analyse(trace(Empty(lambda h: h.sum().amax(dim)), (torch.randn(2, 2, 5),)))
+    assert [group.width for group in analysis.groups] == [6]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -116,3 +117,13 @@ def test_zeros_around_negative_values_are_pooled_as_zeros(
     assert written["max_error"] < 1e-4
     operators = [node.op_type for node in onnx.load(tmp_path / "small.onnx").graph.node]
     assert operators[-3:] == ["Pad", "MaxPool", "Conv"]
+
+
+@pytest.mark.parametrize("dims", [(), 1, (1, 2)])
+def test_a_squeeze_of_no_axis_is_converted(dims: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Small(lambda x: x.squeeze(dims)).eval()
+    result = gp.compress(net, (torch.randn(4, 5, 6),), flops=0.6)
+    written = result.export_onnx(tmp_path / "small.onnx").report.onnx
+    assert written is not None
+    assert written["max_error"] < 1e-4

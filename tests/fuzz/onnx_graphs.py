@@ -17,7 +17,7 @@ from onnx import TensorProto, checker, defs, helper, numpy_helper, shape_inferen
 
 from .onnx_operands import OPERANDS
 
-__all__ = ["Choices", "onnx_model"]
+__all__ = ["Choices", "onnx_model", "onnx_network"]
 
 T = TypeVar("T")
 OPSETS = (18, 17, 13, 11, 12, 15, 20, 21, 14, 16, 9, 10, 7)
@@ -78,6 +78,41 @@ class Choices:
 def onnx_model(data: bytes) -> bytes:
     """Make a serialised model of a few nodes."""
     return _Maker(Choices(data)).model().SerializeToString()
+
+
+def onnx_network(data: bytes) -> bytes:
+    """Make a serialised model of a few nodes behind a layer whose channels can be cut, where the nodes take floats.
+
+    Outputs are summed over axis 1, so that these channels needn't stay because of them.
+    """
+    model = _Maker(Choices(data)).model()
+    graph, opset = model.graph, model.opset_import[0].version
+    first, kind = graph.input[0], graph.input[0].type.tensor_type
+    sizes = kind.shape.dim
+    if kind.elem_type != TensorProto.FLOAT or len(sizes) < 2 or not sizes[1].dim_value > 1:
+        return model.SerializeToString()
+    draw = np.random.default_rng(len(data))
+    shape = (sizes[1].dim_value, 2, *[1] * (len(sizes) - 2))
+    norms = np.exp(0.7 * draw.standard_normal((shape[0], *[1] * (len(shape) - 1))))
+    weight = (draw.standard_normal(shape) * norms).astype(np.float32)
+    layer = ["Conv", weight] if len(shape) > 2 else ["MatMul", weight.T]
+    graph.initializer.append(numpy_helper.from_array(layer[1], "weight"))
+    nodes = [helper.make_node(layer[0], ["source", "weight"], [first.name]), *graph.node]
+    for value in graph.output:
+        output = value.type.tensor_type
+        if output.elem_type == TensorProto.FLOAT and len(output.shape.dim) > 1:
+            axes = {} if opset >= 13 else {"axes": [1]}
+            inputs = [value.name, "axes"] if opset >= 13 else [value.name]
+            nodes.append(helper.make_node("ReduceSum", inputs, [f"{value.name} sum"], **axes))
+            value.name = f"{value.name} sum"
+            output.shape.dim[1].Clear()
+            output.shape.dim[1].dim_value = 1
+    graph.initializer.append(numpy_helper.from_array(np.array([1]), "axes"))
+    first.name = "source"
+    sizes[1].dim_value = 2
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model.SerializeToString()
 
 
 class _Maker:

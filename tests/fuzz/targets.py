@@ -1,4 +1,4 @@
-"""What is fuzzed: everything that reads a file which somebody else may have written.
+"""What is fuzzed: everything that reads a file which somebody else may have written, and what a cut makes of odd graphs.
 
 A target takes bytes. They aren't the file: they are read as a list of edits on a good one, so that
 most inputs get past the first check; or, for graphs of ONNX, as the choices that make a valid one. Whatever
@@ -22,7 +22,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from graphprune.errors import GraphpruneError
+import graphprune as gp
+from graphprune.errors import GraphpruneError, InternalError, VerifyError
 from graphprune.ir.ort_process import OrtProcess
 from graphprune.loading import load
 from graphprune.loading.onnx.examples import examples
@@ -30,7 +31,7 @@ from graphprune.loading.onnx.network import Network
 from graphprune.loading.onnx.read_graph import read_graph
 from graphprune.plan.plan import GroupPlan, Plan
 
-from .onnx_graphs import onnx_model
+from .onnx_graphs import onnx_model, onnx_network
 
 __all__ = ["TARGETS"]
 
@@ -179,6 +180,21 @@ def nodes(data: bytes) -> bool:
     return not refused
 
 
+def cut(data: bytes) -> bool:
+    """A valid graph behind a layer is read, cut to 0.7 of its FLOPs, proven, and written as ONNX."""
+    with tempfile.TemporaryDirectory() as folder, _ours() as refused:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(onnx_network(data))
+        found = load(path)
+        assert found.onnx_file
+        try:
+            result = gp.compress(found.dense, found.inputs, flops=0.7, any_width=True)
+        except (InternalError, VerifyError) as error:
+            raise AssertionError("what is cut isn't what it should be") from error
+        result.from_file(found.onnx_file).export_onnx(Path(folder) / "small.onnx")
+    return not refused
+
+
 @contextmanager
 def _ours() -> Iterator[list[str]]:
     """Catches our own errors, checks that they can be shown, and no others."""
@@ -199,6 +215,7 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "safetensors": _file(".safetensors", lambda data: edited(
         safetensors.torch.save(_network().state_dict()), data), ARCH),
     "onnx": _file(".onnx", lambda data: edited(good_onnx(), data)),
+    "onnx-cut": cut,
     "onnx-graph": _file(".onnx", onnx_model),
     "onnx-nodes": nodes,
 }  # fmt: skip

@@ -63,6 +63,9 @@ Rewriter = Callable[[Editor, "onnx.NodeProto", Sequence[Change]], None]
 
 REWRITERS: dict[str, Rewriter] = {}
 
+SQUEEZE_READS_AXES = 13
+"""Version of the operator set from which on the axes of a Squeeze are an input."""
+
 
 def _rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
     def enter(rewrite: Rewriter) -> Rewriter:
@@ -72,9 +75,25 @@ def _rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
     return enter
 
 
-@_rewriter("Flatten", "LayerNormalization", "Squeeze", "Unsqueeze")
+@_rewriter("Flatten", "LayerNormalization", "Unsqueeze")
 def _nothing(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Change nothing: the node has no sizes of its own."""
+
+
+@_rewriter("Squeeze")
+def _squeeze(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """State the axes where all of size 1 are meant, and another one is of size 1 after the cut."""
+    if len(node.input) > 1 or editor.attribute(node, "axes") is not None:
+        return
+    axes = changes[0].before["dim"]
+    if 1 not in changes[0].sizes:
+        return
+    if not axes:  # no axes are all axes
+        node.op_type = "Identity"
+    elif editor.opset < SQUEEZE_READS_AXES:
+        editor.set_attribute(node, "axes", axes)
+    else:
+        editor.put(node, 1, np.array(axes, np.int64))
 
 
 @_rewriter("Reshape")

@@ -183,6 +183,36 @@ def test_bounds_that_are_handed_on(by: str, shared: bool, tmp_path: Path) -> Non
     assert [n.output for n in after.graph.node] == [n.output for n in before.graph.node]
 
 
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("length", [1, 8])
+def test_a_squeeze_of_all_axes_spares_the_one_channel_that_is_left(
+    length: int, opset: int, tmp_path: Path
+) -> None:
+    sums = {"axes": [1]} if opset < 13 else {}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"]),
+            helper.make_node("Squeeze", ["a"], ["b"]),
+            helper.make_node("Abs", ["b"], ["c"]),
+            helper.make_node("ReduceSum", ["c", *["axes"] * (not sums)], ["y"], **sums),
+        ],
+        "case",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 2, length])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 1, length][: 2 + (length > 1)])],
+        [
+            numpy_helper.from_array(np.array([[[1], [2]], [[3], [4]]], np.float32), "w"),
+            *([] if sums else [numpy_helper.from_array(whole(1), "axes")]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert [len(group.keep) for group in result.plan.groups] == [1]
+    assert [n.output for n in after.graph.node] == [n.output for n in graph.node]
+    assert after.graph.output == graph.output
+
+
 def test_the_cases_are_all_there_are() -> None:
     kinds = {kind for nodes, *_ in CASES.values() for kind, *_ in nodes}
     elsewhere = {
