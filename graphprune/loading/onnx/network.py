@@ -36,6 +36,7 @@ from .stored_values import (
     stored_at,
 )
 from .values import Known, Value
+from .values import tensor as to_tensor
 from .whole_nodes import WholeNodes
 
 __all__ = ["Network"]
@@ -121,7 +122,7 @@ class Network(nn.Module):
         values = self._values(inputs)
         results = [values[name] for name in self._outputs]
         if not all(isinstance(y, torch.Tensor) for y in results):
-            raise LoadError("an output of the ONNX model doesn't depend on its inputs")
+            raise LoadError("an output of the ONNX model is a stored number")
         return results[0] if len(results) == 1 else tuple(results)
 
     def _values(self, inputs: Sequence[torch.Tensor]) -> dict[str, Value]:
@@ -134,7 +135,17 @@ class Network(nn.Module):
             values[name] = tensor if number is None else replace(number, stored=tensor)
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         # One line of code for each node, so that errors and reports can name it.
-        exec(self._lines, {"step": lambda i: run_node(self._graph.nodes[i], values, self.whole)})
+        results: dict[str, torch.Tensor] = {}
+
+        def step(number: int) -> None:
+            node = self._graph.nodes[number]
+            run_node(node, values, self.whole)
+            for name in node.outputs:
+                if name in self._outputs and isinstance(known := values.get(name), Known):
+                    results[name] = to_tensor(known)
+
+        exec(self._lines, {"step": step})
+        values |= results
         return values
 
     @property

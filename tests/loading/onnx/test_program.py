@@ -53,14 +53,52 @@ def test_a_batch_that_the_graph_bakes_in_is_left_so(tmp_path: Path) -> None:
     assert dynamic_dims(program) == {}
 
 
-def test_an_output_that_hangs_on_no_input_is_refused(tmp_path: Path) -> None:
-    model = chain(
-        helper.make_node("Relu", ["x"], ["unread"]),
-        helper.make_node("Identity", ["w"], ["y"]),
-        weights={"w": np.array([1, 2])},
-    )
+@pytest.mark.parametrize(
+    ("nodes", "weights", "found"),
+    [
+        ([helper.make_node("Shape", ["x"], ["s"])], {}, [4, 3]),
+        ([helper.make_node("Identity", ["w"], ["s"])], {"w": np.array([1, 2])}, [1, 2]),
+        (
+            [helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.eye(2)))],
+            {},
+            [[1, 0], [0, 1]],
+        ),
+        (
+            [
+                helper.make_node("Shape", ["r"], ["sizes"]),
+                helper.make_node("Gather", ["sizes", "w"], ["s"]),
+                helper.make_node("Reshape", ["r", "sizes"], ["again"]),  # reads it as sizes
+            ],
+            {"w": np.array(0)},
+            4,
+        ),
+    ],
+    ids=["sizes", "stored", "constant", "one size"],
+)
+def test_an_output_that_hangs_on_no_value_of_the_inputs(
+    nodes: list[onnx.NodeProto], weights: dict[str, Any], found: Any, tmp_path: Path
+) -> None:
+    made = helper.make_node("Relu", ["x"], ["r"])
+    model = chain(made, *nodes, weights=weights, dims=("n", 3))
+    kind = TensorProto.DOUBLE if nodes[0].op_type == "Constant" else TensorProto.INT64
+    shape = np.shape(found)
+    del model.graph.output[:]
+    model.graph.output.extend([
+        helper.make_tensor_value_info("r", TensorProto.FLOAT, ["n", 3]),
+        helper.make_tensor_value_info("s", kind, shape),
+    ])
+    program = import_onnx(saved(model, tmp_path)).program
+    x = torch.randn(4, 3)
+    first, second = program.module()(x)
+    assert torch.equal(first, x.relu())
+    assert second.tolist() == found
+
+
+def test_an_output_that_is_a_stored_number_is_refused(tmp_path: Path) -> None:
+    model = chain(helper.make_node("Relu", ["x"], ["unread"]), weights={"w": np.array([1, 2])})
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    with pytest.raises(LoadError, match="doesn't depend on its inputs"):
+    model.graph.output[0].name = "w"
+    with pytest.raises(LoadError, match="an output of the ONNX model is a stored number"):
         import_onnx(saved(model, tmp_path))
 
 
