@@ -17,7 +17,7 @@ from graphprune.ir.program import state, unlift
 
 from .drop_branches import drop_branches, makes_tensors, position
 from .editor import EditError, Editor
-from .rewriters import REWRITERS, Change, dense_sizes
+from .rewriters import REWRITERS, Change
 
 if TYPE_CHECKING:
     import onnx
@@ -71,16 +71,17 @@ def _changes(cut: Cut) -> dict[int, list[Change]]:
         # Arithmetic on sizes needs no edit, and what isn't copied went into a baked tensor.
         if makes_tensors(node) and node in cut.copies and cut.left.computed(node):
             new = new_call(node, facts, cut.kept)
-            change = Change(node, new, dense_sizes(node), _sizes(node, cut))
+            change = Change(node, new, *_sizes(node, cut))
             found[position(node)].append(change)
     return found
 
 
-def _sizes(node: fx.Node, cut: Cut) -> tuple[int, ...]:
-    """Compute the sizes of the (first) result of a call after the cut."""
+def _sizes(node: fx.Node, cut: Cut) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Compute the sizes of the (first) result of a call, before and after the cut."""
     layout = cut.analysis.layouts[node]
-    first = layout[0] if isinstance(layout, list) else layout
-    return tuple(int(cut.kept(axis).sum()) if axis.shape[1] else len(axis) for axis in first or ())
+    first = (layout[0] if isinstance(layout, list) else layout) or ()
+    left = tuple(int(cut.kept(axis).sum()) if axis.shape[1] else len(axis) for axis in first)
+    return tuple(map(len, first)), left
 
 
 def _rewrite(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
@@ -90,7 +91,7 @@ def _rewrite(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) ->
         return
     if rewrite := REWRITERS.get(node.op_type):
         rewrite(editor, node, changes)
-    elif changed:
+    elif not all(change.of_sizes for change in changed):
         raise EditError(f"{node.op_type} node {node.name!a:.80} can't say what is left of it")
 
 

@@ -1,7 +1,8 @@
 """The table of what a cut changes in an ONNX node beside its weights: sizes, ranges, groups, indices.
 
 A rewriter takes what the cut makes of the ATen calls of a node and writes it in the node's own form.
-An operator without one keeps its attributes and inputs; where its calls change, the file can't be edited.
+An operator without one keeps its attributes and inputs; where its calls change by more than the sizes that
+they are told, the file can't be edited. The edited file is compared with the cut program in any case.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.cut.rewrite_graph import NewCall
-from graphprune.ir.nodes import bind, size_hint
+from graphprune.ir.nodes import bind
 
 from .editor import EditError, Editor
 from .ranges import Ranges
@@ -24,7 +24,7 @@ from .ranges import Ranges
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["REWRITERS", "Change", "Rewriter", "dense_sizes"]
+__all__ = ["REWRITERS", "Change", "Rewriter"]
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,40 @@ class Change:
         """The arguments of the dense call, by name."""
         return bind(self.node)
 
+    @property
+    def of_sizes(self) -> bool:
+        """Whether the call changes by nothing but lists of sizes, which the node's inputs have anyway."""
+        before, after = self.before, self.call.arguments
+        same = self.call.target is self.node.target and before.keys() == after.keys()
+        return same and all(
+            name in _SIZES or before[name] is after[name] or before[name] == after[name]
+            for name in before
+        )
+
     def entries(self, name: str) -> dict[int, int]:
-        """Find the numbers that change in a list argument."""
+        """Find the numbers that change in a list argument, which a call without changes may lack.
+
+        Raises:
+            EditError: if a call changes that has no such argument.
+        """
+        if name not in self.before:
+            if self.call.changed:
+                raise EditError(f"a node is computed by {self.node.target}, which changes")
+            return {}
         pairs = zip(self.before[name], self.call.arguments[name], strict=True)
         return {i: new for i, (old, new) in enumerate(pairs) if old is not new and old != new}
 
     def whole(self, name: str) -> list[int] | None:
         """List all numbers of a list argument, if no more than one depends on the inputs: -1."""
-        numbers = [-1 if isinstance(n, fx.Node) else n for n in self.call.arguments[name]]
+        listed = self.call.arguments.get(name)
+        if listed is None:
+            return None
+        numbers = [-1 if isinstance(n, fx.Node) else n for n in listed]
         return numbers if numbers.count(-1) <= 1 else None
 
+
+_SIZES = frozenset({"shape", "size"})
+"""Arguments of views and expansions."""
 
 Rewriter = Callable[[Editor, "onnx.NodeProto", Sequence[Change]], None]
 
@@ -110,7 +134,8 @@ def _expand(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         rank = len(change.sizes)
         shift = 0 if count is None else rank - count
         entries = {i - shift: n for i, n in change.entries("size").items() if i >= shift}
-        sizes = [n for n in change.call.arguments["size"] if not isinstance(n, fx.Node)]
+        listed = change.call.arguments.get("size", ())
+        sizes = [n for n in listed if not isinstance(n, fx.Node)]
         whole = sizes if len(sizes) == rank and -1 not in sizes else None
         editor.put_entries(node, 1, entries, keep=(1,), whole=whole)
 
@@ -241,10 +266,3 @@ def _gather(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         if shaped.ndim != old.ndim:
             raise EditError("rows are taken in a table of numbers")
         editor.put(node, 1, shaped.astype(old.dtype))
-
-
-def dense_sizes(node: fx.Node) -> tuple[int, ...]:
-    """Give the sizes of a call's (first) result on the example inputs, before a cut."""
-    value = node.meta["val"]
-    first = value[0] if isinstance(value, list | tuple) else value
-    return tuple(map(size_hint, first.shape)) if isinstance(first, torch.Tensor) else ()

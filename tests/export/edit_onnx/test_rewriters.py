@@ -60,6 +60,7 @@ SHUFFLE = [
     node("Reshape", "t", "join"),
 ]
 HALVES = ["h", "g"]
+SLOPES = np.linspace(0.1, 0.6, C, dtype=np.float32)
 BATCH = [
     node("Shape", "a", outs=["s"]),
     node("Gather", "s", "one", outs=["n"]),
@@ -110,6 +111,20 @@ CASES: dict[str, tuple[list[Node], dict[str, np.ndarray], int, int]] = {
     "constant-of-shape": (
         [*BATCH, node("ConstantOfShape", "sizes", outs=["t"]), node("Add", "a", "t")],
         {"one": whole(0), "rest": whole(C, 4, 4)}, 13, C),
+    "pad-reflect": ([node("Pad", "a", pads=[0, 0, 1, 1, 0, 0, 1, 1], mode="reflect")], {}, 9, C),
+    "pad-edge": (
+        [node("Pad", "a", "pads", mode="edge")], {"pads": whole(0, 0, 2, 0, 0, 0, 0, 1)}, 13, C),
+    "pad-wrap": (
+        [node("Pad", "a", "pads", "", "axes", mode="wrap")],
+        {"pads": whole(1, 2), "axes": whole(-1)}, 19, C),
+    "prelu": ([node("PRelu", "a", "slope")], {"slope": SLOPES[:, None, None]}, 9, C),
+    "prelu-batch": ([node("PRelu", "a", "slope")], {"slope": SLOPES[None, :, None, None]}, 13, C),
+    "prelu-computed": (
+        [node("Unsqueeze", "slope", outs=["s"], axes=[1, 2]), node("PRelu", "a", "s")],
+        {"slope": SLOPES}, 9, C),
+    "space-to-depth": (
+        [node("DepthToSpace", "a", outs=["d"], blocksize=2, mode="CRD"),
+         node("SpaceToDepth", "d", blocksize=2)], {}, 13, C),
     "flatten": (
         [node("Flatten", "a", outs=["f"]), node("Reshape", "f", "to")],
         {"to": whole(-1, C, 4, 4)}, 13, C),
@@ -211,6 +226,24 @@ def test_a_squeeze_of_all_axes_spares_the_one_channel_that_is_left(
     assert [len(group.keep) for group in result.plan.groups] == [1]
     assert [n.output for n in after.graph.node] == [n.output for n in graph.node]
     assert after.graph.output == graph.output
+
+
+def test_positions_of_what_is_not_zero(tmp_path: Path) -> None:
+    """Their number depends on values."""
+    nodes = [
+        node("Relu", "a"),
+        node("Greater", "y", "zero", outs=["m"]),
+        node("NonZero", "m", outs=["p"]),
+    ]
+    before = model(nodes, {"zero": np.zeros((), np.float32)}, 13)
+    layer = before.graph.node[-1]
+    del before.graph.node[-1]
+    before.graph.node.insert(2, layer)
+    before.graph.output.append(helper.make_tensor_value_info("p", TensorProto.INT64, [4, "K"]))
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
 
 
 def test_the_cases_are_all_there_are() -> None:
