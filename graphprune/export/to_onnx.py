@@ -20,6 +20,7 @@ from graphprune.ir.program import input_names as program_inputs
 
 from .convert import convert
 from .opset import OLDEST_WRITTEN, lowered
+from .valid_onnx import check_valid
 
 if TYPE_CHECKING:
     import onnx
@@ -184,7 +185,7 @@ def check_model(model: onnx.ModelProto, *, shapes: bool = True) -> None:
     import onnx.shape_inference
 
     try:
-        onnx.checker.check_model(model, full_check=shapes)
+        check_valid(model, shapes=shapes)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as failure:
         raise ExportError(
             f"the ONNX model is not valid: {innermost(failure)}",

@@ -168,6 +168,37 @@ RECURRENT = [
          opset=14, hidden_size=6, direction="reverse"),
 ]  # fmt: skip
 
+MS = "com.microsoft."
+FUSED: list[Sample] = [
+    *(call(MS + "FusedConv", X, w(4, 3, 3, 3), w(4), group=2, activation=name, **more)
+      for name, more in {"Relu": {}, "Sigmoid": {}, "Tanh": {}, "LeakyRelu": {"activation_params": [0.2]},
+                         "HardSigmoid": {"activation_params": [0.3, 0.4]},
+                         "Clip": {"activation_params": [-0.5, 0.5]}}.items()),
+    call(MS + "FusedConv", X, w(4, 6, 3, 3), w(4), f(2, 4, 6, 6), activation="Relu"),
+    *(call(MS + "FusedGemm", f(3, 6), w(5, 6), w(5), transB=1, **more)
+      for more in ({"activation": "Relu"}, {"activation": "LeakyRelu", "activation_alpha": 0.2})),
+    *(call(MS + "FusedMatMul", f(2, 6, 4), f(2, 6, 5), transA=1, alpha=alpha) for alpha in (1.0, 0.3)),
+    call(MS + "FusedMatMul", f(2, 4, 6), w(5, 6), transB=1),
+    call(MS + "TransposeMatMul", f(2, 4, 6), w(5, 6), transB=1),
+    call(MS + "BiasGelu", f(2, 5, 6), w(6)),
+    call(MS + "Gelu", f(2, 5, 6)),
+    call(MS + "FastGelu", f(2, 5, 6)),
+    call(MS + "FastGelu", f(2, 5, 6), w(6)),
+    *(call(MS + "QuickGelu", f(2, 5, 6), **more) for more in ({}, {"alpha": 1.0})),
+    call(MS + "SkipLayerNormalization", f(2, 5, 6), f(2, 5, 6), w(6), w(6), epsilon=1e-5),
+    call(MS + "SkipLayerNormalization", f(2, 5, 6), f(2, 5, 6), w(6), w(6), w(6)),
+    call(MS + "SkipLayerNormalization", f(2, 5, 6), f(2, 5, 6), w(6), None, w(6)),
+    call(MS + "SkipSimplifiedLayerNormalization", f(2, 5, 6), f(2, 5, 6), w(6), epsilon=1e-5),
+    call(MS + "SkipSimplifiedLayerNormalization", f(2, 5, 6), f(2, 5, 6), w(6), w(6)),
+    *(call(MS + "Attention", f(2, 5, 6), w(6, 24), w(24), num_heads=2, **more)
+      for more in ({}, {"scale": 0.3}, {"unidirectional": 1}, {"qkv_hidden_sizes": [4, 4, 16]})),
+    call(MS + "Attention", f(2, 5, 6), w(6, 24), w(24), Stored(np.array([[1] * 5, [1, 1, 1, 0, 0]], np.int32)), num_heads=2),
+    call(MS + "Attention", f(2, 5, 6), w(6, 24), w(24), None, None, f(2, 2, 5, 5), num_heads=2),
+    *(call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), num_heads=2, **more)
+      for more in ({}, {"scale": 0.3})),
+    call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), None, None, f(2, 2, 5, 7), num_heads=2),
+]  # fmt: skip
+
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric",
                "tf_half_pixel_for_nn")  # fmt: skip
 SAMPLES: list[Sample] = [
@@ -225,6 +256,10 @@ SAMPLES: list[Sample] = [
     call("LpNormalization", f(2, 5), axis=1), call("LpNormalization", f(2, 5), p=1),
     call("Attention", f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 3), opset=23),
     call("Attention", f(2, 2, 5, 4), f(2, 2, 5, 4), f(2, 2, 5, 3), opset=23, is_causal=1, scale=0.3),
+    call("Attention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 6), opset=23, q_num_heads=2, kv_num_heads=2),
+    call("Attention", f(2, 5, 8), f(2, 7, 4), f(2, 7, 6), opset=23, q_num_heads=4, kv_num_heads=2),
+    call("SimplifiedLayerNormalization", X, positive(8), opset=17, axis=-1, epsilon=1e-3),
+    *FUSED,
 
     call("MaxPool", X, kernel_shape=[2, 2], strides=[2, 2]),
     call("MaxPool", X, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1),
@@ -295,6 +330,10 @@ BODIES = ("If", "Loop", "Scan")
 """Operators that hold graphs: tested in test_control_flow.py."""
 
 
+FOREIGN = frozenset({"SimplifiedLayerNormalization"})
+"""Operators in the domain of ONNX that only onnxruntime has."""
+
+
 def model_of(sample: Sample) -> onnx.ModelProto:
     """A model of one call."""
     names, inputs, stored = [], [], []
@@ -309,16 +348,23 @@ def model_of(sample: Sample) -> onnx.ModelProto:
     domain, _, kind = sample.operator.rpartition(".")
     node = helper.make_node(kind, names, outputs, name="call", domain=domain, **sample.attributes)
     results = [onnx.ValueInfoProto(name=name) for name in outputs]
-    if domain:  # whose shapes aren't inferred
+    if domain or sample.operator in FOREIGN:  # whose shapes aren't inferred
         arrays = [x.array if isinstance(x, Stored) else x for x in sample.inputs if x is not None]
         rank = max(x.ndim for x in arrays)
-        results = [helper.make_tensor_value_info("y0", TensorProto.UINT8, [None] * rank)]
+        kind = (
+            TensorProto.UINT8
+            if "Q" in sample.operator.removesuffix("QuickGelu")
+            else TensorProto.FLOAT
+        )
+        results = [helper.make_tensor_value_info("y0", kind, [None] * rank), *results[1:]]
     graph = helper.make_graph([node], "sample", inputs, results, stored)
     opsets = [
         helper.make_opsetid("", sample.opset),
         *([helper.make_opsetid(domain, 1)] if domain else []),
     ]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    if sample.operator in FOREIGN:
+        return model
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     if sample.operator == "GroupNormalization":  # whose shape isn't inferred
         dims = [helper.make_tensor_value_info("y0", TensorProto.FLOAT, X.shape)]

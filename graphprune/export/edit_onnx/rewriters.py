@@ -152,7 +152,7 @@ def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[C
         editor.put_entries(node, 0, change.entries("size"), whole=change.whole("size"))
 
 
-@_rewriter("Conv", "ConvTranspose")
+@_rewriter("Conv", "ConvTranspose", "FusedConv")
 def _convolution(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
         if "groups" in change.before and change.call.changed:
@@ -165,12 +165,21 @@ def _group_norm(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change])
     editor.set_attribute(node, "num_groups", int(change.call.arguments["num_groups"]))
 
 
-@_rewriter("Attention")
+@_rewriter("Attention", "MultiHeadAttention")
 def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Pin the scale, whose default depends on the width of a head."""
+    """Pin the scale, whose default depends on the width of a head; write the numbers of heads, and widths."""
+    heads: list[int] = []
     for change in changes:
         if "scale" in change.before:
             editor.set_attribute(node, "scale", float(change.call.arguments["scale"]))
+        elif "split_sizes" in change.before and change.call.changed:
+            sizes = [int(n) for n in change.call.arguments["split_sizes"]]
+            editor.set_attribute(node, "qkv_hidden_sizes", sizes)
+        elif len(change.sizes) == 4 and not _SIZES.isdisjoint(change.before):
+            heads.append(change.sizes[2])
+    names = ["num_heads"] if node.domain else ["q_num_heads", "kv_num_heads"]
+    for name, number in zip(names, heads, strict=False):
+        editor.set_attribute(node, name, number)
 
 
 @_rewriter("Resize")

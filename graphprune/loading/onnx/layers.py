@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .operators import Node, operator, refuse
 from .values import Value, tensor
 
-__all__ = ["padding"]
+__all__ = ["conv", "gemm", "padding", "parted"]
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -191,15 +191,28 @@ def lp_normalization(node: Node, x: Value) -> torch.Tensor:
 def attention(
     node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value
 ) -> torch.Tensor:
-    """Compute scaled dot-product attention of heads, ``[batch, heads, tokens, dim]``."""
+    """Compute scaled dot-product attention, ``[batch, heads, tokens, dim]`` or ``[batch, tokens, heads * dim]``."""
     query, key, value = tensor(q), tensor(k), tensor(v)
     known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
-    if more or query.dim() != 4 or set(node.attributes) - known:
-        raise refuse(node, "a cache, or three axes,")
-    if query.shape[1] != key.shape[1]:
-        raise refuse(node, "grouped queries")
+    if more or set(node.attributes) - known or len(node.outputs) > 1:
+        raise refuse(node, "a cache")
+    merged = query.dim() == 3
+    if merged:
+        query = parted(query, node.get("q_num_heads"))
+        key, value = (parted(x, node.get("kv_num_heads")) for x in (key, value))
     bias: Any = None if mask is None else tensor(mask)
-    scale = node.get("scale", 1 / math.sqrt(int(query.shape[-1])))
-    return F.scaled_dot_product_attention(
-        query, key, value, bias, scale=scale, is_causal=bool(node.get("is_causal", 0))
+    y = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        bias,
+        scale=node.get("scale", 1 / math.sqrt(int(query.shape[-1]))),
+        is_causal=bool(node.get("is_causal", 0)),
+        enable_gqa=query.shape[1] != key.shape[1],
     )
+    return y.transpose(1, 2).flatten(2) if merged else y
+
+
+def parted(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """Part the heads of an attention: ``[batch, tokens, heads * dim] -> [batch, heads, tokens, dim]``."""
+    return x.reshape(*x.shape[:2], heads, int(x.shape[-1]) // heads).transpose(1, 2)

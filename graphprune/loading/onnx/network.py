@@ -14,6 +14,7 @@ from graphprune.loading.argument_names import named
 
 from . import (
     control_flow,
+    fused,
     layers,
     pointwise,
     pooling,
@@ -44,6 +45,7 @@ __all__ = ["Network"]
 # Importing these fills the table.
 _FAMILIES = (
     control_flow,
+    fused,
     layers,
     pointwise,
     pooling,

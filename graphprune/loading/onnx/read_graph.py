@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from graphprune.errors import LoadError, first_line
+from graphprune.export.valid_onnx import check_valid
 
 from .bodies import graphs_of, hoist
 from .keep_outputs import keep_outputs
 from .operators import Body, Node
+from .sort_nodes import sort_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -85,6 +87,7 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     """
     model = _parse(path)
     _take_in(model, path)
+    sort_nodes(model.graph)
     _check(model, path)
     model = _without_functions(model)
     hoist(model.graph)
@@ -196,7 +199,7 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
     import onnx.checker
 
     try:
-        onnx.checker.check_model(model)
+        check_valid(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise LoadError(f"{path.name} is not a valid ONNX model: {first_line(error)}") from error
 

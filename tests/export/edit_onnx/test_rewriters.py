@@ -246,10 +246,63 @@ def test_positions_of_what_is_not_zero(tmp_path: Path) -> None:
     assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
 
 
+def attention(kind: str) -> onnx.ModelProto:
+    """``x [N, 5, 8]`` through an attention of four heads of four, and a residual layer."""
+    domain = "" if kind.startswith("Attention-23") else "com.microsoft"
+    own: dict[str, Any] = {"num_heads": 4} if domain else {"q_num_heads": 4, "kv_num_heads": 4}
+    values = 2 if kind.endswith("grouped") else 4
+    own |= {"kv_num_heads": values} if values < 4 else {}
+    rng = np.random.default_rng(0)
+    weights = {
+        "q": (8, 16), "k": (8, 4 * values), "v": (8, 4 * values), "o": (16, 8), "qkv": (8, 48), "bias": (48,),
+    }  # fmt: skip
+    stored = {name: rng.normal(size=size).astype(np.float32) for name, size in weights.items()}
+    if kind == "Attention-packed":
+        made = [helper.make_node("Attention", ["x", "qkv", "bias"], ["a"], domain=domain, **own)]
+    else:
+        made = [helper.make_node("MatMul", ["x", n], [f"x{n}"]) for n in "qkv"]
+        name = kind.partition("-")[0]
+        made += [helper.make_node(name, ["xq", "xk", "xv"], ["a"], domain=domain, **own)]
+    made += [
+        helper.make_node("MatMul", ["a", "o"], ["h"]),
+        helper.make_node("Add", ["h", "x"], ["y"]),
+    ]
+    read = {name for each in made for name in each.input}
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 5, 8]) for n in "xy")
+    kept = [numpy_helper.from_array(v, k) for k, v in stored.items() if k in read]
+    graph = helper.make_graph(made, "attention", [x], [y], kept)
+    opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+@pytest.mark.parametrize("flops", [0.6, 0.25], ids=["half", "quarter"])
+@pytest.mark.parametrize(
+    "kind", ["Attention-packed", "MultiHeadAttention", "Attention-23", "Attention-23-grouped"]
+)
+def test_heads_and_widths_of_an_attention(kind: str, flops: float, tmp_path: Path) -> None:
+    before = attention(kind)
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=flops)
+    assert was_edited(result), result.report.notes
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_layers_that_onnxruntime_fused(group: int, tmp_path: Path) -> None:
+    weights = {"wf": np.random.default_rng(1).normal(size=(C, C // group, 3, 3)).astype(np.float32)}
+    fused = node("FusedConv", "a", "wf", group=group, activation="Relu", domain="com.microsoft")
+    before = model([fused], weights, 13)
+    before.opset_import.add(domain="com.microsoft", version=1)
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+
+
 def test_the_cases_are_all_there_are() -> None:
     kinds = {kind for nodes, *_ in CASES.values() for kind, *_ in nodes}
     elsewhere = {
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
-        *("GRU", "LSTM", "RNN"),
+        *("GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
     }
     assert set(REWRITERS) <= kinds | elsewhere

@@ -119,7 +119,7 @@ WEIGHTS = {
 }
 
 KINDS = {
-    "another-domain": ([node("QuickGelu", ["c"], ["m"], name="q", domain="com.microsoft")], {"q"}),
+    "another-domain": ([node("SampleOp", ["c"], ["m"], name="q", domain="com.microsoft")], {"q"}),
     "no-entry": ([node("Hardmax", ["c"], ["m"], name="h", axis=2)], {"h"}),
     "two-results": ([
         node("MaxPool", ["c"], ["s", "places"], name="p", kernel_shape=[2, 2], strides=[2, 2]),
