@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .check import OnnxCheck
 from .io_names import IONames
+from .open_sizes import FixedSize, fixed_sizes_note
 
 __all__ = ["OnnxFile"]
 
@@ -27,6 +28,7 @@ class OnnxFile:
         check: of the program against the file in onnxruntime.
         whole: what a node is called that onnxruntime runs in the program too -> why no rule computes it.
         left_out: names of the outputs that were left out when it was read.
+        fixed: sizes that the file leaves open, but the program fixes.
     """
 
     data: bytes = field(repr=False)
@@ -36,12 +38,14 @@ class OnnxFile:
     check: OnnxCheck
     whole: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     left_out: tuple[str, ...] = ()
+    fixed: tuple[FixedSize, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say which outputs are left out, and which nodes stay as they are, for the report."""
+        """Say what is left out or fixed, and which nodes stay as they are, for the report."""
         outputs = f"outputs left out of the file: {', '.join(self.left_out)}"
         found = (f"{outputs}. Dense costs are those of what is left",) if self.left_out else ()
+        found = (*found, fixed_sizes_note(self.fixed)) if self.fixed else found
         if not self.whole:
             return found
         listed = "; ".join([*self.whole.values()][:_LISTED])

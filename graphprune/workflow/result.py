@@ -18,9 +18,10 @@ from graphprune.export.edit_onnx import edit
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
+from graphprune.export.open_sizes import check_other_sizes
 from graphprune.export.to_onnx import check_model, to_onnx
 from graphprune.io.files import write_bytes
-from graphprune.ir.program import input_names, output_names
+from graphprune.ir.program import input_names, output_names, user_inputs
 from graphprune.passes import FoldBatchNorm, count_batchnorms
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.config_fields import ConfigFields
@@ -217,7 +218,9 @@ def _edited(result: Result, wanted: int | None) -> _Written | str:
         try:
             model = edit(file, result.cut, result.program, pinned=pinned)
             check_model(model, shapes=False)
-            check = check_onnx(model.SerializeToString(), result.program)
+            data = model.SerializeToString()
+            check = check_onnx(data, result.program)
+            check_other_sizes(file.data, data, user_inputs(result.program), file.fixed)
             return _Written(model, check, count_batchnorms(result.program))
         except ExportError as failure:
             reason = failure.message

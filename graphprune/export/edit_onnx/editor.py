@@ -23,6 +23,9 @@ _VALUES = frozenset({"value_float", "value_floats", "value_int", "value_ints"})
 _HANDS_ON = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators after which numbers are the same, in the same order."""
 
+_ARRANGES = _HANDS_ON | {"Concat", "Where"}
+"""Operators that make a list of numbers from others."""
+
 
 class EditError(ExportError):
     """A cut can't be expressed by editing the ONNX file; it can be exported anew."""
@@ -182,7 +185,7 @@ class Editor:
                     flat[i] = number
             self.put(node, position, flat.reshape(array.shape))
             return
-        maker = self._makers.get(name)
+        maker = self._arranges(node, position)
         if maker is None:
             return
         if maker.op_type in _HANDS_ON:
@@ -192,6 +195,34 @@ class Editor:
                 self.put_entries(maker, choice, entries, keep=keep)
         elif maker.op_type == "Concat":
             self._put_parts(maker, entries, keep)
+
+    def _arranges(self, node: onnx.NodeProto, position: int) -> onnx.NodeProto | None:
+        """Find what makes one of a node's inputs from other lists.
+
+        Where sizes are pinned, and others read that list too, it is a copy that only this node reads.
+        """
+        name = node.input[position]
+        maker = self._makers.get(name)
+        if maker is None or maker.op_type not in _ARRANGES:
+            return None
+        return self._own_copy(node, position) if self.pinned and self._reads[name] > 1 else maker
+
+    def _own_copy(self, node: onnx.NodeProto, position: int) -> onnx.NodeProto:
+        """Let a node read a copy of what makes one of its inputs."""
+        name = node.input[position]
+        copied = type(node).FromString(self._makers[name].SerializeToString())
+        taken = {*self._initialisers, *self._makers, *(v.name for v in self.graph.input)}
+        own = next(n for i in range(len(taken) + 1) if (n := f"{name}/{i}") not in taken)
+        copied.output[:] = [own]
+        copied.name = copied.name and own
+        place = next(i for i, each in enumerate(self.graph.node) if each is node)
+        self.graph.node.insert(place, copied)
+        made = self.graph.node[place]
+        node.input[position] = own
+        self._makers[own] = made
+        self._reads[name] -= 1
+        self._reads.update((own, *made.input))
+        return made
 
     def resize_constant(self, name: str, before: Sequence[int], after: Sequence[int]) -> bool:
         """Change the sizes of a value, if a node fills them with one number.

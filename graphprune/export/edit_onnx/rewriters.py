@@ -149,7 +149,9 @@ def _tile(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> No
 @_rewriter("ConstantOfShape")
 def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
-        editor.put_entries(node, 0, change.entries("size"), whole=change.whole("size"))
+        whole = change.whole("size")
+        known = whole if whole is not None and -1 not in whole else None
+        editor.put_entries(node, 0, change.entries("size"), whole=known)
 
 
 @_rewriter("Conv", "ConvTranspose", "FusedConv")

@@ -7,7 +7,7 @@ from .read_graph import Graph
 
 __all__ = ["batch_axes"]
 
-_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN", "com.microsoft.DynamicQuantizeLSTM"})
 
 _STATES = (0, 5, 6)
 """What of a recurrent layer's inputs has the batch on axis 1: the sequence, and the initial states."""

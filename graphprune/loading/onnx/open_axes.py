@@ -16,6 +16,7 @@ from torch.export import Dim
 
 from graphprune.loading.argument_names import identifiers
 
+from .batch_axes import batch_axes
 from .read_graph import Graph
 
 __all__ = ["Attempt", "attempts"]
@@ -41,9 +42,9 @@ def attempts(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Attempt]:
     """List the ways to export, best first.
 
     All sizes open that have no number, those beside the batch with bounds that torch infers, as a
-    strided convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only the
-    batch; none. Open axes of size 1 are doubled at first, or the leading ones alone, since torch.export takes 1 for
-    a constant.
+    strided convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only leading
+    sizes; only the batch, which may stand behind the time steps; none. Open axes of size 1 are doubled at first, or the
+    leading ones alone, since torch.export takes 1 for a constant.
     """
     ways: dict[tuple[torch.Size, ...], tuple[torch.Tensor, ...]] = {}
     for tried in (_grown(graph, inputs), _grown(graph, inputs, leading=True), inputs):
@@ -80,6 +81,12 @@ def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
             return None
         return dims.get(name, batch)
 
+    batch_at = batch_axes(graph)
+
+    def behind(number: int, axis: int, name: str) -> Any:
+        at = batch_at.get(graph.inputs[number].name)
+        return dims.get(name, batch) if axis == at else None
+
     def inferred(number: int, axis: int, name: str) -> Any:
         return leading(number, axis, name) or Dim.AUTO
 
@@ -99,7 +106,7 @@ def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
 
         return choose
 
-    ways = (inferred, *map(stepped, STEPS), leading)
+    ways = (inferred, *map(stepped, STEPS), leading, *([behind] if any(batch_at.values()) else []))
     return [_specs(graph, way) for way in ways]
 
 

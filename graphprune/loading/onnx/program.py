@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from graphprune.errors import ExportError, GraphpruneError, LoadError, first_lin
 from graphprune.export.check import OnnxCheck, check_onnx
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
+from graphprune.export.open_sizes import FixedSize
 from graphprune.ir.nodes import is_data_dependent, shape
-from graphprune.ir.program import dynamic_dims, unlift, user_inputs
+from graphprune.ir.program import dynamic_dims, input_nodes, unlift, user_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.example_tensors import Example
 from graphprune.verify.inputs import native_inputs, size_growths
@@ -90,8 +91,18 @@ def import_onnx(
             check,
             network.whole.reasons,
             graph.left_out,
+            tuple(_fixed(graph, program)),
         ),
     )
+
+
+def _fixed(graph: Graph, program: ExportedProgram) -> Iterator[FixedSize]:
+    """List the sizes that the file leaves open, and the program fixes."""
+    for i, (each, node) in enumerate(zip(graph.inputs, input_nodes(program), strict=True)):
+        for axis, name in enumerate(each.dims):
+            size = node.meta["val"].shape[axis]
+            if isinstance(name, str) and isinstance(size, int):
+                yield FixedSize(i, axis, name or f"axis {axis} of {each.name}", size)
 
 
 def _prove(graph: Graph, program: ExportedProgram, path: Path) -> OnnxCheck:

@@ -35,11 +35,12 @@ def size(node: Node, x: Value) -> Known:
 def reshape(node: Node, x: Value, to: Value) -> Value:
     """Give a value a new shape; ``0`` copies a size, ``-1`` is what is left."""
     sizes = integers(node, to, "the new shape")
-    if isinstance(x, Known):
-        return Known(x.items.reshape([int(n) for n in sizes]), x.dtype)
     if not node.get("allowzero", 0):
-        sizes = [x.shape[i] if isinstance(n, int) and n == 0 else n for i, n in enumerate(sizes)]
-    return x.reshape(sizes)
+        old = _shape(x)
+        sizes = [old[i] if isinstance(n, int) and n == 0 else n for i, n in enumerate(sizes)]
+    if isinstance(x, Known) and all(isinstance(n, int) for n in sizes):
+        return Known(x.items.reshape(sizes), x.dtype)
+    return tensor(x).reshape(sizes)
 
 
 @operator("Flatten")
@@ -187,9 +188,11 @@ def expand(node: Node, x: Value, to: Value) -> Value:
     new: list[Any] = [1] * (len(old) - len(sizes)) + sizes
     wanted = [a if isinstance(n, int) and n == 1 else n for a, n in zip(old, new, strict=True)]
     if isinstance(x, Known):
-        if math.prod(int(n) for n in wanted) > MAX_KNOWN:
-            return tensor(x).expand(wanted)
-        return Known(np.broadcast_to(x.items, [int(n) for n in wanted]), x.dtype)
+        if all(isinstance(n, int) for n in wanted) and math.prod(wanted) <= MAX_KNOWN:
+            return Known(np.broadcast_to(x.items, wanted), x.dtype)
+        if x.items.size == 1 and not x.symbolic and x.stored is None:
+            return torch.full(wanted, x.scalar, dtype=x.dtype)
+        return tensor(x).expand(wanted)
     return x.expand(wanted)
 
 
