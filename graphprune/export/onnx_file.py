@@ -29,6 +29,7 @@ class OnnxFile:
         whole: what a node is called that onnxruntime runs in the program too -> why no rule computes it.
         left_out: names of the outputs that were left out when it was read.
         fixed: sizes that the file leaves open, but the program fixes.
+        shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
     """
 
     data: bytes = field(repr=False)
@@ -39,6 +40,7 @@ class OnnxFile:
     whole: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     left_out: tuple[str, ...] = ()
     fixed: tuple[FixedSize, ...] = ()
+    shell: bytes = field(default=b"", repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:

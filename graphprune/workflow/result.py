@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError
 from graphprune.export.check import OnnxCheck, OnnxDifferenceError, check_onnx
-from graphprune.export.edit_onnx import edit
+from graphprune.export.edit_onnx import WRITTEN_OUT, edit, with_functions
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
@@ -164,7 +164,7 @@ class Result:
         files = {Path(path): model.SerializeToString()}
         checks: dict[str, Any] = written.check.to_report()
         if fp16 is not None:
-            files[Path(fp16)] = half = to_half(model)
+            files[Path(fp16)] = half = to_half(written.plain or model)
             halved = check_onnx(half, self.program, tolerance=HALF_TOLERANCE)
             checks |= {
                 "fp16_tolerance": halved.tolerance,
@@ -200,12 +200,14 @@ class _Written:
         check: of the model against the program.
         batchnorms: how many are left.
         notes: what the user should know of it.
+        plain: the same without calls of local functions, where the model has some.
     """
 
     model: onnx.ModelProto
     check: OnnxCheck
     batchnorms: int
     notes: tuple[str, ...] = ()
+    plain: onnx.ModelProto | None = None
 
 
 def _edited(result: Result, wanted: int | None) -> _Written | str:
@@ -221,10 +223,25 @@ def _edited(result: Result, wanted: int | None) -> _Written | str:
             data = model.SerializeToString()
             check = check_onnx(data, result.program)
             check_other_sizes(file.data, data, user_inputs(result.program), file.fixed)
-            return _Written(model, check, count_batchnorms(result.program))
+            return _calling(file, _Written(model, check, count_batchnorms(result.program)), result)
         except ExportError as failure:
             reason = failure.message
     return reason
+
+
+def _calling(file: OnnxFile, written: _Written, result: Result) -> _Written:
+    """Put the calls of local functions back, if the file has any and they still hold."""
+    import onnx
+
+    if not file.shell:
+        return written
+    inlined = onnx.ModelProto.FromString(file.data)
+    model = with_functions(file.shell, inlined, written.model)
+    if model is None:
+        return replace(written, notes=(*written.notes, WRITTEN_OUT))
+    check_model(model, shapes=False)
+    check = check_onnx(model.SerializeToString(), result.program)
+    return replace(written, model=model, check=check, plain=written.model)
 
 
 def _exported(result: Result, wanted: int | None, why: str) -> _Written:

@@ -2,12 +2,13 @@
 
 ``edit`` replaces stored tensors by those of the cut program, ``rewriters`` is the table of what
 changes in a node beside its weights, ``drop_branches`` takes out whole branches, ``editor`` reads and replaces
-what nodes read. What can't be expressed raises ``EditError``; the caller then exports the program anew.
+what nodes read, ``functions`` puts calls of local functions back. What can't be expressed raises ``EditError``; the caller then exports the program anew.
 """
 
 from __future__ import annotations
 
 from .edit import edit
 from .editor import EditError
+from .functions import WRITTEN_OUT, shell_of, with_functions
 
-__all__ = ["EditError", "edit"]
+__all__ = ["WRITTEN_OUT", "EditError", "edit", "shell_of", "with_functions"]

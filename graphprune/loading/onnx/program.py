@@ -92,6 +92,7 @@ def import_onnx(
             network.whole.reasons,
             graph.left_out,
             tuple(_fixed(graph, program)),
+            graph.shell,
         ),
     )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from graphprune.errors import LoadError, first_line
+from graphprune.export.edit_onnx import shell_of
 from graphprune.export.valid_onnx import check_valid
 
 from .bodies import graphs_of, hoist
@@ -63,6 +64,7 @@ class Graph:
         opset: version of the operator set.
         data: the whole model as one message, weights inside.
         left_out: names of the outputs that were left out.
+        shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
     """
 
     nodes: tuple[Node, ...]
@@ -72,6 +74,7 @@ class Graph:
     opset: int
     data: bytes
     left_out: tuple[str, ...] = ()
+    shell: bytes = b""
 
 
 def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
@@ -89,6 +92,7 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     _take_in(model, path)
     sort_nodes(model.graph)
     _check(model, path)
+    shell = b"" if outputs else shell_of(model)
     model = _without_functions(model)
     hoist(model.graph)
     left_out = keep_outputs(model, outputs) if outputs else ()
@@ -99,7 +103,8 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     outputs = tuple(v.name for v in model.graph.output)
     if not outputs or not inputs:
         raise LoadError(f"{path.name} has no inputs or no outputs")
-    return Graph(nodes, weights, inputs, outputs, opset, model.SerializeToString(), left_out)
+    data = model.SerializeToString()
+    return Graph(nodes, weights, inputs, outputs, opset, data, left_out, shell)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
