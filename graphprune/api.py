@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source
+from graphprune.ir.check_given import checked_model, positional
 from graphprune.ir.run_on_device import on_cpu
 from graphprune.ir.trainable import trainable_graph
 from graphprune.ir.unwrap import unwrap
@@ -47,7 +48,7 @@ AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
 def compress(
     model: torch.nn.Module | ExportedProgram,
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Sequence[Any] | torch.Tensor = (),
     *,
     flops: float | str | None = None,
     params: float | str | None = None,
@@ -210,7 +211,7 @@ def compress(
 
 def decide(
     model: torch.nn.Module | ExportedProgram,
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Sequence[Any] | torch.Tensor = (),
     *,
     allocator: Allocate | LosslessPlan,
     lossless: bool = False,
@@ -254,7 +255,7 @@ def decide(
 
 def profile(
     model: torch.nn.Module | ExportedProgram,
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Sequence[Any] | torch.Tensor = (),
     *,
     how: ProfileLatency | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
@@ -275,7 +276,8 @@ def profile(
         LoadError, TraceError: as ``compress``.
         ExportError: if the model can't be exported to ONNX.
     """
-    _, model, args, kwargs = on_cpu(unwrap(model), example_inputs, example_kwargs)
+    inputs = positional(example_inputs)
+    _, model, args, kwargs = on_cpu(unwrap(checked_model(model)), inputs, example_kwargs)
     state = traced(model, args, kwargs, progress)
     passes = (Analyse(allow_inexact=allow_inexact), how or ProfileLatency())
     return Pipeline(passes).run(state)[LatencyTable]
@@ -285,7 +287,7 @@ def profile(
 def apply(
     plan: Plan,
     model: torch.nn.Module,
-    example_inputs: Sequence[Any],
+    example_inputs: Sequence[Any] | torch.Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     reinit: bool = False,
@@ -294,7 +296,7 @@ def apply(
 def apply(
     plan: Plan,
     model: torch.nn.Module,
-    example_inputs: Sequence[Any],
+    example_inputs: Sequence[Any] | torch.Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     optimizer: AnyOptimizer,
@@ -302,7 +304,7 @@ def apply(
 def apply(
     plan: Plan,
     model: torch.nn.Module,
-    example_inputs: Sequence[Any],
+    example_inputs: Sequence[Any] | torch.Tensor,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     optimizer: torch.optim.Optimizer | None = None,
@@ -340,7 +342,7 @@ def apply(
 
 def inspect(
     model: torch.nn.Module | ExportedProgram,
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Sequence[Any] | torch.Tensor = (),
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     strict_ops: bool = False,
@@ -354,7 +356,8 @@ def inspect(
     Raises:
         UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
     """
-    _, model, args, kwargs = on_cpu(unwrap(model), example_inputs, example_kwargs)
+    inputs = positional(example_inputs)
+    _, model, args, kwargs = on_cpu(unwrap(checked_model(model)), inputs, example_kwargs)
     state = traced(model, args, kwargs, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     return Pipeline((first,)).run(state)[Analysis]

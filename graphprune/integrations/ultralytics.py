@@ -19,6 +19,7 @@ from torch import nn
 from graphprune.api import compress as compress_module
 from graphprune.errors import LoadError, OptionError
 from graphprune.loading.pretrained import import_library
+from graphprune.workflow.options import several
 from graphprune.workflow.result import Result
 
 __all__ = [
@@ -77,7 +78,7 @@ def protected(model: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
         patterns: of groups or parameters, as ``protect`` takes them.
     """
     whole = [f"{n}.*" for n, m in model.named_modules() if type(m) is nn.MultiheadAttention]
-    return tuple(dict.fromkeys([*patterns, *whole]))
+    return tuple(dict.fromkeys([*several(patterns), *whole]))
 
 
 def example_images(model: nn.Module, size: int, device: torch.device) -> torch.Tensor:

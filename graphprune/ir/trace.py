@@ -138,14 +138,25 @@ def _on_meta(*inputs: Any) -> bool:
 def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
     """Hold a model in evaluation mode within a context; values cached in that mode are dropped at both ends."""
     training = {module: module.training for module in model.modules()}
-    _evaluate(model)
+    try:
+        _evaluate(model)
+    except NotImplementedError as error:  # by what torch.export gives back
+        _set_modes(training)
+        raise TraceError(
+            f"{type(model).__name__} has no evaluation mode: {first_line(error)}",
+            hint="of an exported program, give the program itself, not its module()",
+        ) from error
     try:
         yield
     finally:
         _evaluate(model)
         model.train(training[model])
-        for module, flag in training.items():
-            module.training = flag
+        _set_modes(training)
+
+
+def _set_modes(training: Mapping[torch.nn.Module, bool]) -> None:
+    for module, flag in training.items():
+        module.training = flag
 
 
 def _evaluate(model: torch.nn.Module) -> None:
@@ -187,15 +198,15 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             return model(*args, **kwargs)
     except FORWARD_ERRORS as error:
         shapes = [
-            tuple(x.shape)
+            str(tuple(x.shape))
             for x in pytree.tree_leaves((args, kwargs))
             if isinstance(x, torch.Tensor)
         ]
+        given = f"inputs of shape {', '.join(shapes)}" if shapes else "no example inputs"
         raise LoadError(
-            f"the model fails on inputs of shape {', '.join(map(str, shapes))}: "
-            f"{first_line(error)}",
+            f"the model fails on {given}: {first_line(error)}",
             where=user_line(error),
-            hint="give example inputs that the model accepts, such as 1x3x224x224",
+            hint="give example inputs that the model accepts, such as 1x3x224x224, one for each input",
             options=("input",),
         ) from error
 

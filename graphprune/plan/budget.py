@@ -102,7 +102,9 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
                   if amount is not None and amount != "")  # fmt: skip
     if not made:
         raise OptionError(
-            "give a budget", hint=f"one or more of {', '.join(f'--{n} 0.5' for n in makers)}"
+            "give a budget",
+            hint="one or several; 0.5 is half of the dense cost",
+            options=tuple(makers),
         )
     return made
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphprune.errors import OptionError
+from graphprune.ir.check_given import checked_model, positional
 from graphprune.passes import Criterion
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
@@ -89,7 +90,7 @@ class Sparsify:
     def __init__(
         self,
         model: torch.nn.Module,
-        example_inputs: Sequence[Any] = (),
+        example_inputs: Sequence[Any] | torch.Tensor = (),
         *,
         steps: int,
         method: str | Method = "group-lasso",
@@ -156,7 +157,13 @@ class Sparsify:
             allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         )
         planning = Planning(
-            model, tuple(example_inputs), example_kwargs, calibration, samples, options, progress
+            checked_model(model),
+            positional(example_inputs),
+            example_kwargs,
+            calibration,
+            samples,
+            options,
+            progress,
         )
         asked_for = () if plan is not None else budgets(asked)
         self._course = Course(chosen, planning, steps, asked_for, plan, optimizer)

@@ -9,6 +9,7 @@ import torch
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
+from graphprune.ir.check_given import checked_model, positional
 from graphprune.ir.run_on_device import on_cpu, put_model
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap
@@ -27,7 +28,7 @@ __all__ = ["apply_plan"]
 def apply_plan(
     plan: Plan,
     model: torch.nn.Module,
-    args: Sequence[Any],
+    args: Sequence[Any] | torch.Tensor,
     kwargs: Mapping[str, Any] | None = None,
 ) -> ModelPair:
     """Cut a model as a plan says, verify it, and rebuild its class. Arguments: those of ``graphprune.apply``.
@@ -37,8 +38,8 @@ def apply_plan(
             with no loss aren't redundant in it.
         VerifyError: if the smaller model doesn't compute what it should.
     """
-    home, dense, args, kwargs = on_cpu(unwrap(model), args, kwargs)
-    state = State(trace(dense, args, kwargs))
+    home, dense, inputs, kwargs = on_cpu(unwrap(checked_model(model)), positional(args), kwargs)
+    state = State(trace(dense, inputs, kwargs))
     if plan.redundant:
         state = free_channels(state, plan.redundant, allow_inexact=plan.allow_inexact)
     cut = Cut.from_plan(plan, analyse(state.program, allow_inexact=plan.allow_inexact))

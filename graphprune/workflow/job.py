@@ -24,6 +24,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data import prepared
 from graphprune.data.labelled import Labelled, read_labelled
 from graphprune.errors import InfeasibleBudgetError, OptionError
+from graphprune.ir.check_given import checked_model, positional
 from graphprune.ir.devices import CPU, find_device
 from graphprune.ir.run_on_device import on_cpu, put_model
 from graphprune.ir.unwrap import unwrap, wrappers
@@ -55,7 +56,7 @@ from .build_report import build_report
 from .class_widths import any_widths_instead, class_widths, noting_price
 from .free_channels import free_channels
 from .kept_outputs import KeptOutputs, with_outputs
-from .options import Options
+from .options import Options, several
 from .result import Result
 from .start import Data, traced, traced_on_cpu, with_data
 
@@ -88,7 +89,7 @@ class Job:
     def begin(
         cls,
         model: torch.nn.Module | ExportedProgram,
-        args: Sequence[Any],
+        args: Sequence[Any] | torch.Tensor,
         kwargs: Mapping[str, Any] | None,
         calibration: Data | None,
         samples: int,
@@ -106,10 +107,10 @@ class Job:
             LoadError: if the model can't run on the inputs, or holds NaN or Inf, or the data isn't
                 what it takes.
             TraceError: if torch.export can't capture it.
-            OptionError: if an option is invalid.
+            OptionError: if an option, the model or the inputs aren't what they may be.
         """
         asked = None if options.device is None else find_device(options.device)
-        given, model = model, unwrap(model)
+        given, model, args = model, unwrap(checked_model(model)), positional(args)
         home, here, own_args, own_kwargs = on_cpu(model, args, kwargs)
         if live:
             state = traced(model, args, kwargs, progress)
@@ -117,7 +118,7 @@ class Job:
             state = traced_on_cpu(here, own_args, own_kwargs, progress, home)
         device = asked or home
         if options.outputs:
-            state = with_outputs(state, options.outputs)
+            state = with_outputs(state, several(options.outputs))
         says = brought_by(here)
         if options.train is not None:
             state.tell("data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
@@ -39,7 +39,7 @@ from graphprune.plan.latency_table import LatencyTable
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
-__all__ = ["Options", "branches_may_go"]
+__all__ = ["Options", "branches_may_go", "several"]
 
 Recovery = Literal["ls", "bn", "merge"]
 
@@ -97,7 +97,7 @@ class Options:
             )
         if self.distil is not None:
             self._effort(state)
-            check_names(self.augment, user_inputs(state.program))
+            check_names(several(self.augment), user_inputs(state.program))
         self._check_finetune(state)
 
     def _check_finetune(self, state: State) -> None:
@@ -114,13 +114,13 @@ class Options:
                 options=("finetune", "distil"),
             )
         class_count(state.program)
-        check_names(self.augment, user_inputs(state.program))
+        check_names(several(self.augment), user_inputs(state.program))
         self._finetune(batch_training=True)
 
     def _finetune(self, *, batch_training: bool) -> Finetune:
         return Finetune(
             epochs=self.finetune or 0,
-            augment=tuple(self.augment),
+            augment=several(self.augment),
             checkpoint=Path(self.checkpoint) if self.checkpoint else None,
             batch_training=batch_training,
         )
@@ -133,11 +133,11 @@ class Options:
             round_to=self.round_to,
             min_channels=self.min_channels,
             max_cut=self.max_cut,
-            protect=tuple(self.protect),
+            protect=several(self.protect),
             keep_class=self.keep_class,
             keep_config=self.keep_config,
             depth=self.depth,
-            uniform=tuple((e,) if isinstance(e, str) else tuple(e) for e in self.uniform),
+            uniform=tuple(map(several, several(self.uniform))),
         )
 
     def lossless_plan(self) -> LosslessPlan:
@@ -216,7 +216,7 @@ class Options:
             return cutting
         training = Distil(
             effort=self._effort(state),
-            augment=tuple(self.augment),
+            augment=several(self.augment),
             checkpoint=Path(self.checkpoint) if self.checkpoint else None,
             batch_training=batch_training,
         )
@@ -258,6 +258,11 @@ class Options:
             )
         assert self.distil is not None
         return self.distil if isinstance(self.distil, Effort) else Effort.parse(self.distil)
+
+
+def several(patterns: str | Sequence[Any]) -> tuple[Any, ...]:
+    """Return patterns or names as a tuple; a single one may be given alone."""
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 def branches_may_go(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import graphprune as gp
 from graphprune.data.calibration import gather
@@ -112,3 +113,22 @@ def test_branches_may_go_where_times_and_data_are_measured(
     assert branches_may_go(None, **(known | given)) == may
     assert branches_may_go(True, **(known | given))
     assert not branches_may_go(False, **(known | given))
+
+
+@pytest.mark.parametrize("pattern", ["0", "0.*", "0.w*"])
+def test_a_single_pattern_may_be_given_alone(pattern: str) -> None:
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    inputs = (torch.randn(2, 6),)
+    alone = gp.compress(net, inputs, flops=0.6, protect=pattern)
+    assert alone.plan.groups == gp.compress(net, inputs, flops=0.6, protect=[pattern]).plan.groups
+    assert len(alone.plan.groups[0].keep) == 16
+    even = gp.compress(net, inputs, flops=0.6, uniform="*")
+    assert even.plan.groups == gp.compress(net, inputs, flops=0.6, uniform=["*"]).plan.groups
+    assert gp.compress(net, inputs, flops=0.6, outputs="0").report.budget["met"]
+
+
+def test_a_missing_budget_is_asked_for_without_flags() -> None:
+    with pytest.raises(OptionError) as caught:
+        gp.compress(nn.Linear(6, 3), (torch.randn(2, 6),))
+    assert "--" not in str(caught.value)
+    assert "flops" in caught.value.options

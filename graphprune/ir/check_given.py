@@ -1,0 +1,80 @@
+"""Check what a user gives as a model and its example inputs, before anything is done with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
+
+from graphprune.errors import OptionError
+
+__all__ = ["checked_model", "positional"]
+
+Given = TypeVar("Given", bound=nn.Module | ExportedProgram)
+
+
+def checked_model(model: Given) -> Given:
+    """Return a model as it is, if it is one whose weights have their shapes.
+
+    Raises:
+        OptionError: if it is something else, such as a state dict, a path or a class.
+    """
+    _check_kind(model)
+    if isinstance(model, nn.Module):
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
+            raise OptionError(
+                f"the shape of {lazy[0]!r} is open until the model has run",
+                hint="call the model on an input once, as torch's lazy modules need it",
+            )
+    return model
+
+
+def _check_kind(model: object) -> None:
+    if not isinstance(model, (nn.Module, ExportedProgram)):
+        raise OptionError(f"the model is {_kind(model)}, not a torch.nn.Module", hint=_way(model))
+
+
+def positional(inputs: Any) -> tuple[Any, ...]:
+    """Return example inputs as the tuple that a model is called with; a tensor is the only one.
+
+    Raises:
+        OptionError: if they are no sequence, or named.
+    """
+    if isinstance(inputs, torch.Tensor):
+        return (inputs,)
+    if isinstance(inputs, Mapping):
+        raise OptionError(
+            "the example inputs are a mapping, and positional ones have no names",
+            hint="give it as example_kwargs; if the model takes it whole, write (inputs,)",
+        )
+    if inputs is None or isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise OptionError(
+            f"the example inputs are {_kind(inputs)}, not a tuple of what the model takes",
+            hint="such as (torch.randn(2, 3, 224, 224),)",
+        )
+    return tuple(inputs)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"of type {type(value).__name__}"
+
+
+def _way(model: Any) -> str:
+    """Say how one comes from what was given to a module."""
+    if isinstance(model, (str, os.PathLike)):
+        return "gp.load reads .pt2 and .onnx files; weights are loaded into a module of yours"
+    if isinstance(model, Mapping):
+        return "build the module, and load weights into it by its load_state_dict"
+    if isinstance(model, type):
+        return "give an object of it"
+    return "wrap what computes in a module, whose forward calls it"
