@@ -75,7 +75,7 @@ class Propagation:
         read = {id(tensor) for node, tensor in self._constants.items() if node.users}
         for name, tensor in self.tensors.items():
             first = owner.setdefault(id(tensor), name)
-            has_channels = id(tensor) in read and (tensor.is_floating_point() or name in whole)
+            has_channels = id(tensor) in read and (is_continuous(tensor) or name in whole)
             self.axes[name] = self.axes.get(first) or tuple(
                 self.labels.fresh(n) if n > 1 and has_channels else unlabelled(n)
                 for n in tensor.shape

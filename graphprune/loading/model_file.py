@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from graphprune.errors import LoadError, first_line
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.io.tensor_files import read_safetensors
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 
@@ -263,7 +264,7 @@ def check_finite(
     """
     for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
         for name, tensor in tensors:
-            if tensor.is_meta or not tensor.is_floating_point():
+            if tensor.is_meta or not is_continuous(tensor):
                 continue
             wrong = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
             if bool(wrong.any()):

@@ -7,6 +7,7 @@ the result must match the cut program in float64, or the user gets a trainable G
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -170,7 +171,10 @@ class ClassComparison:
     @cached_property
     def _wide(self) -> nn.Module:
         """The module in float64 before it is cut, so that factors aren't rounded to its own precision."""
-        return copy.deepcopy(self.model).double().eval()
+        wide = copy.deepcopy(self.model).double().eval()
+        for tensor in itertools.chain(wide.parameters(), wide.buffers()):
+            tensor.data = to_float64(tensor.data)  # complex ones, which double() leaves
+        return wide
 
     @cached_property
     def plain(self) -> Mapping[str, Sequence[str]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.ir.nodes import arguments
+from graphprune.ir.nodes import arguments, is_continuous
 from graphprune.passes.score.magnitude import parameters
 
 from .shrinkable import unshrinkable
@@ -74,7 +74,7 @@ class Channels:
         start, left_out = 0, unshrinkable(analysis)
         for group in analysis.groups:
             for parameter, where in parameters(analysis, group):
-                if not (parameter.requires_grad and parameter.is_floating_point()):
+                if not (parameter.requires_grad and is_continuous(parameter)):
                     continue
                 if (id(parameter), where.dim) in left_out:
                     continue
@@ -118,7 +118,7 @@ class Channels:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of sums that go into a loss: that of the parameters, at least float32."""
-        dtypes = [place.parameter.dtype for place in self.places]
+        dtypes = [place.parameter.dtype.to_real() for place in self.places]
         return max((*dtypes, torch.float32), key=lambda dtype: dtype.itemsize)
 
     @cached_property
@@ -147,7 +147,9 @@ class Channels:
         device, wide = self.device, _wide(self.device)
         sums, rows, start = [], [], 0
         for place in places:
-            square = place.parameter.to(self.dtype).square()
+            parameter = place.parameter
+            real = torch.view_as_real(parameter) if parameter.is_complex() else parameter[..., None]
+            square = real.to(self.dtype).square().sum(-1)
             size = square.sum(place.other_dims) if place.other_dims else square
             sums.append(size.to(device, wide))
             rows.append(place.rows + start)

@@ -151,7 +151,9 @@ def _gradients(now: Moment) -> Tensor:
                 "progressive reads the gradients, and there are none",
                 hint="call step() after optimizer.step() and before zero_grad()",
             )
-        product = (grad * place.parameter.detach()).sum(place.other_dims).to(total)
+        product = grad.conj() * place.parameter.detach()
+        product = product.real if product.is_complex() else product
+        product = product.sum(place.other_dims).to(total)
         rows, channels = place.rows.to(total.device), place.channels.to(total.device)
         total.index_add_(0, channels, product[rows])
     return total

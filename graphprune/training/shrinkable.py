@@ -30,7 +30,7 @@ def unshrinkable(analysis: Analysis) -> frozenset[tuple[int, int]]:
     names = {name: analysis.tensors[name] for name in baked_sources(analysis, last)}
     found: set[tuple[int, int]] = set()
     for tensor in names.values():
-        if isinstance(tensor, nn.Parameter) and tensor.is_floating_point():
+        if isinstance(tensor, nn.Parameter) and is_continuous(tensor):
             axes = [dim for dim in range(tensor.ndim) if (id(tensor), dim) not in found]
             found |= {(id(tensor), dim) for dim in axes if not _stands(analysis, last, tensor, dim)}
     return frozenset(found)

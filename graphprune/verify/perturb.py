@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import fx
 
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import state
-from graphprune.ops.float64 import Tensors
+from graphprune.ops.float64 import Tensors, to_float64
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -49,11 +50,13 @@ def perturbed_tensors(
     generator = np.random.default_rng(seed)  # torch's numbers may be fixed
     done: dict[int, torch.Tensor] = {}
     for name, tensor in analysis.tensors.items():
-        if name in present and tensor.is_floating_point() and id(tensor) not in done:
-            value = tensor.detach().cpu().double()
+        if name in present and is_continuous(tensor) and id(tensor) not in done:
+            stored = to_float64(tensor.detach().cpu())
+            value = torch.view_as_real(stored) if stored.is_complex() else stored
             size = max(float(value.square().mean().sqrt()), LEAST_NOISE)
             drawn = generator.random(tuple(value.shape), dtype=np.float32)
             noise = torch.from_numpy(np.asarray(drawn)).double().mul_(2).sub_(1)
             noisy = noise.mul_(size * 3**0.5).add_(value)
-            done[id(tensor)] = noisy.abs() if bool((value >= 0).all()) else noisy
+            noisy = noisy.abs() if bool((value >= 0).all()) else noisy
+            done[id(tensor)] = torch.view_as_complex(noisy) if stored.is_complex() else noisy
     return {n: done[id(t)] for n, t in analysis.tensors.items() if n in present and id(t) in done}

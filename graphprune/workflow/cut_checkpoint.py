@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import OptionError
+from graphprune.ir.nodes import is_continuous
 from graphprune.loading.state_dict import prefixes, tied_values, unprefixed
 from graphprune.loading.training_checkpoint import is_optimizer_state, is_weights
 from graphprune.rebuild.carry_module import carry_module
@@ -110,7 +111,7 @@ def _is_leaf(value: Mapping[Any, Any] | Sequence[Any]) -> bool:
 
 def _holds_floats(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
-        return value.is_floating_point() and value.numel() > 1
+        return is_continuous(value) and value.numel() > 1
     if isinstance(value, nn.Module | Path):  # or a file that wasn't read
         return True
     if isinstance(value, Mapping):

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from graphprune.errors import MismatchError, OptionError
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import check_finite
+from graphprune.ops.float64 import to_float64
 
 from .batchnorm_statistics import Arguments, estimate_batchnorm
 from .result import Result
@@ -156,8 +158,8 @@ def _average(
     mixed = copy.deepcopy(models[0]).eval()
     states: list[Mapping[str, Tensor]] = [model.state_dict() for model in models]
     for name, value in mixed.state_dict().items():
-        if value.is_floating_point():
-            value.copy_(torch.stack([state[name].double() for state in states]).mean(0))
+        if is_continuous(value):
+            value.copy_(torch.stack([to_float64(state[name]) for state in states]).mean(0))
     return mixed, estimate_batchnorm(mixed, batches) if batches else 0
 
 

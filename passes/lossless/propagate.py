@@ -74,7 +74,11 @@ class _Tracer(Float64Interpreter):
         names = self._analysis.groups_on(axes_of(self._analysis.layouts[node]))
         values = [n for n in node.all_input_nodes if self._varies(n)]
         drawn = [n for n in values if any(map(is_continuous, pytree.tree_leaves(self.env[n])))]
-        if not names or not drawn or any(_is_choice(self.env[n]) for n in values):
+        if (
+            not names
+            or not drawn
+            or any(_is_choice(self.env[n]) or _is_complex(self.env[n]) for n in values)
+        ):
             return
         places = {
             (item, name): place
@@ -167,7 +171,7 @@ class _Tracer(Float64Interpreter):
                 }
                 results = dict(_items(self._called(node, operands)))
                 for (item, name), place in places.items():
-                    if is_continuous(results.get(item)):
+                    if is_continuous(results.get(item)) and not _is_complex(results[item]):
                         parts[item, name].append(place.channels(results[item]))
             counts = [sum(p.shape[2] for p in each) for each in parts.values()]
             if number + 1 >= len(SIZES) and all(c >= wanted for c in counts if c):
@@ -253,6 +257,12 @@ def _common(held: list[Relations]) -> Relations:
         gone = np.intersect1d(gone, each.gone)
     mix = sum(np.abs(h.mix[np.isin(h.gone, gone)]) for h in held)
     return Relations(first.width, gone, np.asarray(mix), np.zeros((len(gone), 1)))
+
+
+def _is_complex(value: Any) -> bool:
+    """Whether a value has complex numbers, between whose channels no relations are looked for."""
+    leaves = pytree.tree_leaves(value)
+    return any(isinstance(leaf, torch.Tensor) and leaf.is_complex() for leaf in leaves)
 
 
 def _is_choice(value: Any) -> bool:

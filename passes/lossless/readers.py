@@ -24,7 +24,7 @@ from graphprune.analysis.groups import Group
 from graphprune.errors import InternalError
 from graphprune.ir.nodes import bind, is_continuous, shape
 from graphprune.ops import form_of
-from graphprune.ops.float64 import Float64Interpreter
+from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.sites import Sites
 from graphprune.passes.prune.merge import with_rows_added
@@ -238,7 +238,7 @@ class Readers:
         def operand(n: fx.Node) -> Any:
             if n is call[form.value]:
                 return value
-            tensor = self.analysis.tensors[str(n.target)].detach().cpu().double()
+            tensor = to_float64(self.analysis.tensors[str(n.target)].detach().cpu())
             return tensor if n is call[form.weight] else torch.zeros_like(tensor)
 
         arguments: Any = fx.map_arg((node.args, node.kwargs), operand)
@@ -263,7 +263,7 @@ class Readers:
 
     def _get(self, tensors: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
         found = tensors.get(name)
-        return self.analysis.tensors[name].detach().cpu().double() if found is None else found
+        return to_float64(self.analysis.tensors[name].detach().cpu()) if found is None else found
 
     def _put(self, tensors: dict[str, torch.Tensor], name: str, value: torch.Tensor) -> None:
         old = self.analysis.tensors[name]

@@ -33,6 +33,7 @@ from graphprune.ir.nodes import bind
 from graphprune.ir.program import state, unlift
 from graphprune.ir.relift import relift
 from graphprune.ir.tensors import set_tensor
+from graphprune.ops.float64 import to_float64
 from graphprune.passes.decision import Decision
 from graphprune.passes.score.interpreter import rows_of
 from graphprune.passes.score.producers import FilterFinder
@@ -153,7 +154,7 @@ class _MergedTensors:
         mix: NDArray[np.float64],
     ) -> None:
         value = self.tensors[name].detach()
-        merged = with_rows_added(value.double(), dim, rows, gone, mix).to(value.dtype)
+        merged = with_rows_added(to_float64(value), dim, rows, gone, mix).to(value.dtype)
         new = (
             torch.nn.Parameter(merged, requires_grad=old.requires_grad)
             if isinstance(old, torch.nn.Parameter)

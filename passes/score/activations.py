@@ -130,7 +130,8 @@ class FeatureRank:
             maps = _maps(tap, x, count)
             name = tap.group.id
             flat[name] = flat.get(name, True) and min(maps.shape[-2:]) == 1
-            ranks = torch.linalg.matrix_rank(put(maps.float(), solver(maps.device))).double()
+            maps = maps if maps.is_complex() else maps.float()
+            ranks = torch.linalg.matrix_rank(put(maps, solver(maps.device))).double()
             totals[name] += ranks.sum(1).cpu().numpy()
             shown[name] += maps.shape[1]
 

@@ -34,7 +34,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
-from graphprune.ir.nodes import arguments, split_arguments
+from graphprune.ir.nodes import arguments, is_continuous, split_arguments
 from graphprune.ops.facts import Contraction
 
 from .interpreter import CopyingInterpreter, chunks
@@ -66,7 +66,7 @@ class Probes:
         parameters = {
             id(t): t
             for t in analysis.tensors.values()
-            if isinstance(t, torch.nn.Parameter) and t.is_floating_point()
+            if isinstance(t, torch.nn.Parameter) and is_continuous(t)
         }
         leaves = {
             key: t.detach().to(data.device, copy=True).requires_grad_()

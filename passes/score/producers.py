@@ -19,6 +19,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group, Occurrence
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of
+from graphprune.ops.float64 import to_float64
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import grouped, scale_and_shift
 from graphprune.passes.batchnorm.sites import Sites
@@ -128,7 +129,7 @@ class FilterFinder:
             if form is None or not form.is_layer or not isinstance(facts.result, tuple):
                 continue
             call = bind(node)
-            if call["weight"].op != "get_attr":
+            if call["weight"].op != "get_attr" or node.meta["val"].is_complex():
                 continue
             found = [
                 rows
@@ -164,8 +165,9 @@ class FilterFinder:
 
 def _rows(place: Occurrence, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Take what a tensor holds for each channel of a group: ``[rows, features]``, float64."""
-    wide = tensors[place.tensor].detach().double().movedim(place.dim, 0)
-    return wide[torch.from_numpy(place.rows)].flatten(1)
+    wide = to_float64(tensors[place.tensor].detach()).movedim(place.dim, 0)
+    rows = wide[torch.from_numpy(place.rows)].flatten(1)
+    return torch.view_as_real(rows).flatten(1) if rows.is_complex() else rows
 
 
 def gram(rows: torch.Tensor) -> NDArray[np.float64]:

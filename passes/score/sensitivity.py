@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
+from graphprune.ops.float64 import to_float64
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
@@ -92,7 +93,7 @@ class Taylor(Sensitivity):
         """Return the scores by one projection; see `Sensitivity`."""
         total = sum(
             (
-                per_channel(tensor.detach().double() * gradients[id(tensor)].double(), where)
+                per_channel(_change(tensor, gradients), where)
                 for tensor, where in parameters(analysis, group)
             ),
             start=np.zeros(group.width),
@@ -114,7 +115,7 @@ class OptimalBrainDamage(Sensitivity):
         """Return the scores by one projection; see `Sensitivity`."""
         total = np.zeros(group.width)
         for tensor, where in parameters(analysis, group):
-            product = tensor.detach().double() * gradients[id(tensor)].double()
+            product = _change(tensor, gradients)
             total += per_channel(product.square(), where)
         return total / 2 / count
 
@@ -134,6 +135,12 @@ class Connection(Sensitivity):
         """Return the scores by one projection; see `Sensitivity`."""
         total = np.zeros(group.width)
         for tensor, where in parameters(analysis, group):
-            product = tensor.detach().double() * gradients[id(tensor)].double()
+            product = _change(tensor, gradients)
             total += per_channel(product.abs(), where)
         return total
+
+
+def _change(tensor: torch.Tensor, gradients: Gradients) -> torch.Tensor:
+    """Multiply a tensor by its gradients, in float64: the first-order change if an element goes, less its sign."""
+    product = to_float64(tensor.detach()) * to_float64(gradients[id(tensor)]).conj()
+    return product.real if product.is_complex() else product

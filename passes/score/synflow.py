@@ -11,7 +11,7 @@ from torch import fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.ir.nodes import bind, shape
+from graphprune.ir.nodes import bind, is_continuous, shape
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
@@ -46,13 +46,13 @@ class SynapticFlow:
         """Score the channels of all groups."""
         leaves: dict[int, torch.Tensor] = {}
         for tensor in analysis.tensors.values():
-            if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
+            if isinstance(tensor, torch.nn.Parameter) and is_continuous(tensor):
                 leaves[id(tensor)] = _scaled(tensor.detach()).requires_grad_()
         roles = _roles(analysis.module)
         given = {
             name: _stand_in(tensor, leaves.get(id(tensor)), roles.get(name, ""))
             for name, tensor in analysis.tensors.items()
-            if tensor.is_floating_point()
+            if is_continuous(tensor)
         }
         with torch.enable_grad(), allow_mutation_on_saved_tensors():
             values = [
@@ -81,7 +81,7 @@ class SynapticFlow:
 
 
 def _scaled(tensor: torch.Tensor) -> torch.Tensor:
-    size = tensor.double().abs()
+    size = tensor.abs().double()
     mean = float(size.sum()) / (tensor.shape[0] if tensor.ndim else 1)
     return (size / (mean or 1.0)).to(tensor.dtype)
 

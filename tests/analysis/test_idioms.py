@@ -49,7 +49,7 @@ class Spectral(nn.Module):
 
 
 class Operator(nn.Module):
-    """Complex weights mix the lowest frequencies (a Fourier neural operator); they stay whole."""
+    """Complex weights mix the lowest frequencies (a Fourier neural operator)."""
 
     def __init__(self) -> None:
         super().__init__()
