@@ -207,8 +207,7 @@ def _update_sizes(layer: nn.Module) -> None:
         case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
             layer.normalized_shape = tuple(layer.weight.shape)
         case nn.RNNBase():
-            layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
-            layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
+            _update_recurrent(layer)
         case nn.PReLU():
             layer.num_parameters = len(layer.weight)
         case ConvTransposeNd():  # its groups are up to date already
@@ -219,3 +218,10 @@ def _update_sizes(layer: nn.Module) -> None:
             layer.in_channels = layer.weight.shape[1] * layer.groups
         case _:
             pass
+
+
+def _update_recurrent(layer: nn.RNNBase) -> None:
+    layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
+    layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
+    if layer.proj_size:
+        layer.proj_size, layer.hidden_size = layer.get_parameter("weight_hr_l0").shape

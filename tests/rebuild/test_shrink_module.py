@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import analyse
@@ -185,3 +186,43 @@ def test_a_parameter_is_cut_wherever_a_class_keeps_it() -> None:
     assert net.penalised[0] is net.a.weight
     assert torch.equal(net.a.weight, before)
     torch.testing.assert_close(result.model(x), result.program.module()(x))
+
+
+class Projected(nn.Module):
+    """An LSTM with projections between two linear layers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 24)
+        self.lstm = nn.LSTM(24, 32, proj_size=16, batch_first=True, **options)
+        self.last = nn.Linear(32 if options.get("bidirectional") else 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, T, 6] -> [B, T, 3]``."""
+        return self.last(self.lstm(self.first(x))[0])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "bidirectional": True}, {"num_layers": 2, "bias": False}]
+)
+def test_an_lstm_with_projections_stays_one(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model, x = Projected(**options).eval(), torch.randn(2, 5, 6)
+    result = gp.compress(model, (x,), flops=0.5)
+    small = result.model
+    assert isinstance(small, Projected), result.report.eager["reason"]
+    assert small.lstm.proj_size == small.lstm.weight_hr_l0.shape[0] < 16
+    assert small.lstm.hidden_size == 32
+    assert small.lstm.input_size == small.first.out_features
+    masked = copy.deepcopy(model).double()
+    for group in result.plan.groups:
+        gone = torch.tensor(sorted(set(range(group.width)) - set(group.keep)), dtype=torch.int64)
+        for axis in group.axes:
+            name, _, dim = axis.rpartition(":")
+            if masked.get_parameter(name).shape[int(dim)] == group.width:
+                masked.get_parameter(name).data.index_fill_(int(dim), gone, 0)
+            else:  # both directions, one after the other
+                both = torch.cat([gone, gone + group.width])
+                masked.get_parameter(name).data.index_fill_(int(dim), both, 0)
+    got = copy.deepcopy(small).double()(x.double())
+    torch.testing.assert_close(got, masked(x.double()), rtol=1e-9, atol=1e-9)
