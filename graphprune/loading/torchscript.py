@@ -70,7 +70,8 @@ def load_script(path: Path) -> Script:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            # Each version of torch says in its own words and class that TorchScript is old.
+            warnings.filterwarnings("ignore", r".*torch\.jit\.")
             scripted = torch.jit.load(str(path), map_location="cpu")
         scripted.eval()
         return Script(scripted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,24 @@ def test_a_script_computes_what_the_module_does_under_the_same_names(tmp_path: P
     assert list(inspect.signature(script.forward).parameters) == ["x", "y"]
     with pytest.raises(LoadError, match="takes 2 inputs, not 1"):
         script(args[0])
+
+
+@pytest.mark.parametrize(("category", "text"), [
+    (DeprecationWarning, "`torch.jit.load` is deprecated."),
+    (FutureWarning, "`torch.jit.load` is deprecated. Please switch to `torch.export`."),
+    (FutureWarning, "`torch.jit.load` is not supported in Python 3.14+ and may break."),
+])  # fmt: skip
+def test_users_are_not_warned_of_how_it_is_read(
+    category: type[Warning], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = stored(Counting(), tmp_path / "a.pt"), torch.jit.load
+
+    def load_and_warn(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(text, category, stacklevel=2)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(torch.jit, "load", load_and_warn)
+    assert float(load_script(path)(torch.tensor([0.5]))) == -0.5
 
 
 def test_a_loop_over_the_data_cannot_be_captured(tmp_path: Path) -> None:
