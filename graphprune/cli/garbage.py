@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
 __all__ = ["importing", "spare_the_end"]
+
+_COUNTING = frozenset({"triton"})
+"""Packages that print, as a process ends, each of their objects that is still there: triton does from 3.9 on, which
+comes with builds of torch 2.15 for CUDA. Its objects are only found to be garbage by a search."""
 
 
 @contextmanager
@@ -32,6 +37,17 @@ def importing() -> Generator[None]:
 
 
 def spare_the_end() -> None:
-    """Let the process end without a last search for garbage. What is to be done at exit is done."""
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
+    """Let the process end without a last search for garbage. What is to be done at exit is done.
+
+    Where a package was loaded that complains about objects that are left, the search takes place.
+    """
+    atexit.unregister(_leave_out_all)
+    atexit.register(_leave_out_all)
+
+
+def _leave_out_all() -> None:
+    """Take all that there is out of the last search, or put all into it."""
+    if _COUNTING & sys.modules.keys():
+        gc.unfreeze()
+    else:
+        gc.freeze()
