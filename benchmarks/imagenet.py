@@ -4,6 +4,7 @@
     python benchmarks/imagenet.py --data-dir ../shared/data
     python benchmarks/imagenet.py --data-dir ../shared/data --budgets 0.5 --plans build/plans
     python benchmarks/imagenet.py --data-dir ../shared/data --budgets 0.5 --ways widths depth
+    python benchmarks/imagenet.py --data-dir ../shared/data --budgets 0.7 --distil 10m
     python benchmarks/imagenet.py --data-dir ../shared/data --plans build/plans --refit-only
 
 EfficientNet-Lite0 at each budget, with 400 unlabelled images to calibrate on and 200 others, of other
@@ -12,7 +13,10 @@ are prepared as the network was trained: bicubic, 256 before a crop of 224, mean
 
 For each budget it prints top-1, agreement with the dense network's top-1, the divergence KL(dense, small)
 in nats, the squared error of the outputs over the dense outputs' variance, the CPU seconds of each
-phase, and the most memory so far. ``--ways depth``: plans may remove whole branches. Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
+phase, and the most memory so far. ``--ways depth``: plans may remove whole branches. ``--distil 10m``: each plan
+has a second row, after distillation on the same images, cropped, mirrored and mixed.
+
+Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
 chosen, so a change of the refit is measured in a fraction of the time.
 """
 
@@ -46,6 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "imagenet.json"
 BATCH = 50
 WAYS = ("widths", "depth")
+AUGMENT = ("flip", "crop", "mix")
 
 
 @dataclass
@@ -135,7 +140,7 @@ class Setting:
 def small_networks(
     options: argparse.Namespace, setting: Setting
 ) -> Iterator[tuple[float, str, gp.Plan, ExportedProgram, dict[str, float]]]:
-    """Yield each budget and way with its plan, the network that was cut to it, and the CPU seconds of each phase."""
+    """Yield each budget and the rest of the row's name with its plan, the network that was cut to it, and the CPU seconds of each phase."""
     model, program, data = setting.model, setting.program, setting.data
     phases = Phases()
     if options.refit_only:
@@ -148,7 +153,7 @@ def small_networks(
             with phases.timed("refit"):
                 passes = GivenPlan(plan=plan), Prune(), Recover()
                 done = gp.Pipeline(passes, given=tuple(start.facts)).run(start)
-            yield budget, way, plan, done.program, dict(phases.seconds)
+            yield budget, label(way), plan, done.program, dict(phases.seconds)
         return
     # The curves of plans of widths are the same but for their end at 0.
     depth = "depth" in options.ways
@@ -166,7 +171,13 @@ def small_networks(
         print("\n".join((*decided[Decision].notes, decided[Decision].origin)))
         with phases.timed("cut and refit"):
             small = job.cut(decided).program
-        yield budget, way, decided[Decision].plan, small, dict(phases.seconds)
+        plan = decided[Decision].plan
+        yield budget, label(way), plan, small, dict(phases.seconds)
+        if options.distil:
+            how = replace(job.options, distil=options.distil, augment=AUGMENT)
+            with phases.timed("cut, refit and distil"):
+                small = replace(job, options=how).cut(decided).program
+            yield budget, f"{label(way)} + {options.distil}", plan, small, dict(phases.seconds)
 
 
 def plan_file(options: argparse.Namespace, budget: float, way: str) -> Path:
@@ -185,6 +196,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--samples", type=int, default=400)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=["widths"])
+    parser.add_argument("--distil", help="train for so long after the refit, for instance 10m")
     parser.add_argument("--plans", type=Path)
     parser.add_argument("--refit-only", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -194,7 +206,7 @@ def main() -> None:
         parser.error("--refit-only needs --plans")
     setting = Setting.prepared(options.data_dir, options.samples)
     rows = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else {}
-    for budget, way, plan, small, seconds in small_networks(options, setting):
+    for budget, name, plan, small, seconds in small_networks(options, setting):
         row = setting.compared(small.module()) | {
             "seconds": seconds,
             "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -203,8 +215,8 @@ def main() -> None:
             "refit_only": options.refit_only,
             "removed": list(plan.removed),
         }
-        print(f"{budget:g}", json.dumps(row), flush=True)
-        rows[f"{options.label}{label(way)} {budget:g} {setting.data.samples}"] = row
+        print(f"{budget:g}{name}", json.dumps(row), flush=True)
+        rows[f"{options.label}{name} {budget:g} {setting.data.samples}"] = row
         options.results.parent.mkdir(parents=True, exist_ok=True)
         options.results.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

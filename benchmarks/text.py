@@ -20,6 +20,8 @@ Methods: ``graphprune``: as by default with data, any widths, refitted. ``magnit
 widths by the same allocator, nothing refitted. ``torch-pruning magnitude`` (``gpt`` only, where it is installed): global, told of the heads
 and of the position parameter, the ratio bisected to the budget; it cuts the residual stream too, which graphprune leaves whole behind LayerNorm.
 
+``--distil 5m``: each of ours has a second row, after distillation on the same inputs, without labels.
+
 Rows are kept in ``results/text.json``; ``docs/accuracy.md`` is written anew from it and the other results.
 """
 
@@ -33,7 +35,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -241,7 +243,10 @@ def minilm_folder() -> Path:
 def ours(
     setting: Setting, options: argparse.Namespace
 ) -> Iterator[tuple[float, ExportedProgram, str]]:
-    """Yield each budget with the network that was cut to it, all scored once, and how its plan was chosen."""
+    """Yield each budget with the network that was cut to it, all scored once, and the rest of the row's name.
+
+    With ``--distil``, each is followed by the same cut after distillation on the same inputs.
+    """
     how = Options(any_width=True)
     job = Job.begin(setting.model, setting.example, None, setting.data, options.samples, how, None)
     for budget in options.budgets:
@@ -250,7 +255,11 @@ def ours(
             options.plans.mkdir(parents=True, exist_ok=True)
             file = options.plans / f"{options.network}-{budget:g}.json"
             file.write_text(decided[Decision].plan.to_json(), encoding="utf-8")
-        yield budget, job.cut(decided).program, decided[Decision].origin
+        print(decided[Decision].origin, flush=True)
+        yield budget, job.cut(decided).program, ""
+        if options.distil:
+            trained = replace(job, options=replace(how, distil=options.distil))
+            yield budget, trained.cut(decided).program, f" + {options.distil}"
 
 
 def magnitude(setting: Setting, budget: float) -> nn.Module:
@@ -268,6 +277,7 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, help="checkpoint of the language model")
     parser.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
     parser.add_argument("--samples", type=int, help="sentences or rows to calibrate on")
+    parser.add_argument("--distil", help="train for so long after the refit, for instance 5m")
     parser.add_argument("--plans", type=Path, help="folder to keep plans in")
     parser.add_argument(
         "--methods", nargs="+", default=["magnitude", "torch-pruning", "graphprune"]
@@ -301,9 +311,8 @@ def main() -> None:
             keep(said, budget, small, time.process_time() - start)
     if "graphprune" in options.methods:
         start = time.process_time()
-        for budget, program, origin in ours(setting, options):
-            print(origin, flush=True)
-            keep(options.label, budget, program.module(), time.process_time() - start)
+        for budget, program, rest in ours(setting, options):
+            keep(options.label + rest, budget, program.module(), time.process_time() - start)
             start = time.process_time()
     if options.results == RESULTS:
         from accuracy import PAGE, page

@@ -117,6 +117,7 @@ def page(rows: Sequence[Row]) -> str:
             "* Our methods plan by 1,024 of the images, without their labels, and `one-shot` and `gradual` also refit "
             "layers with them; `progressive` and `at-init` need none."
         ),
+        "* `seconds`: CPU time of each quarter of the training, on one thread, at the first share; on busy machines it varies by a tenth.",
         "* `+ teacher`: nine tenths of the loss are the divergence from the outputs of the dense network, softened by 4.",
         "* `one command` is `graphprune compress --finetune`, with its own optimiser and batches of 32.",
         (
@@ -135,8 +136,8 @@ def page(rows: Sequence[Row]) -> str:
 def table(rows: Sequence[Row]) -> list[str]:
     budgets = sorted({row["flops_asked"] for row in rows if row["flops_asked"] < 1}, reverse=True)
     lines = [
-        f"| method | {' | '.join(f'{budget:.0%}' for budget in budgets)} |",
-        "| --- |" + " --- |" * len(budgets),
+        f"| method | {' | '.join(f'{budget:.0%}' for budget in budgets)} | seconds, {budgets[0]:.0%} |",
+        "| --- |" + " --- |" * (len(budgets) + 1),
     ]
     names = dict.fromkeys([*METHODS, *SCRATCH])
     for name in (n for n in names if any(row["method"] == n for row in rows)):
@@ -148,8 +149,20 @@ def table(rows: Sequence[Row]) -> list[str]:
             ])
             for budget in budgets
         ]
+        cells.append(
+            quarters([
+                row["seconds"]
+                for row in rows
+                if row["method"] == name and row["flops_asked"] in (budgets[0], 1.0)
+            ])
+        )
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def quarters(seconds: Sequence[Sequence[float]]) -> str:
+    """Return the mean CPU seconds of each quarter of the training over seeds."""
+    return ", ".join(f"{sum(each) / len(each):.0f}" for each in zip(*seconds, strict=True))
 
 
 def plot(rows: Sequence[Row]) -> None:
