@@ -64,7 +64,10 @@ def matrix_product(call: Call) -> Layout:
 
 @rule(
     aten.addmm.default,
-    samples=lambda: [sample(torch.randn(8), torch.randn(4, 6), torch.randn(6, 8))],
+    samples=lambda: [
+        sample(bias, torch.randn(4, 6), torch.randn(6, 8))
+        for bias in (torch.randn(8), torch.randn(()), torch.randn(4, 1))
+    ],
 )
 def addmm(call: Call) -> Layout:
     """Multiply matrices and add a bias: ``bias + a @ b``."""
@@ -98,8 +101,11 @@ def _product(call: Call, left: str, right: str) -> Layout:
 
 
 def _with_bias(call: Call, product: Layout) -> Layout:
-    out = broadcast(call, [product, call.layout("self")], len(product))
-    is_quiet = call.quiet("self") and all(axis is not product[-1] for axis in call.facts.loud or ())
+    bias = call.layout("self")
+    out = broadcast(call, [product, bias], len(product))
+    # A bias that is stretched along the columns isn't zero at one of them.
+    own = bool(bias) and len(bias[-1]) == len(product[-1]) and call.quiet("self")
+    is_quiet = own and all(axis is not product[-1] for axis in call.facts.loud or ())
     call.loud(*out[:-1], *([] if is_quiet else out[-1:]))
     return out
 

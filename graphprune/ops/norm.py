@@ -80,6 +80,17 @@ BATCH_NORM = aten.batch_norm.default
             1e-5,
             False,
         ),
+        sample(
+            torch.randn(2, 6, 3),
+            torch.rand(6),
+            torch.randn(6),
+            torch.randn(6),
+            torch.rand(6) + 0.5,
+            False,
+            0.1,
+            0.0,
+            False,
+        ),
     ],
 )
 def per_channel_norm(call: Call) -> Layout:
@@ -95,9 +106,9 @@ def per_channel_norm(call: Call) -> Layout:
 
 
 def _state_loud(call: Call, channels: Sequence[Axis], others: Sequence[Axis]) -> None:
-    """State that only zero weight and bias make rows zero: those of channels."""
+    """State that only zero weight and bias make rows zero: those of channels, unless nothing is over nothing there."""
     given = [name for name in ("weight", "bias") if call.get(name) is not None]
-    is_quiet = "weight" in given and all(map(call.quiet, given))
+    is_quiet = "weight" in given and all(map(call.quiet, given)) and call.get("eps") != 0
     call.loud(*others, *([] if is_quiet else channels))
 
 

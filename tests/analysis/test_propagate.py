@@ -151,3 +151,10 @@ def test_channels_of_a_value_without_elements_stay(part: Callable[[Tensor], Tens
 def test_a_scalar_may_be_reduced(dim: int) -> None:
     analysis = analyse(trace(Empty(lambda h: h.sum().amax(dim)), (torch.randn(2, 2, 5),)))
     assert [group.width for group in analysis.groups] == [6]
+
+
+@pytest.mark.parametrize(("eps", "widths"), [(0.0, []), (1e-5, [6])])
+def test_a_sum_behind_a_norm_without_an_epsilon(eps: float, widths: list[int]) -> None:
+    norm = nn.BatchNorm1d(6, eps=eps).eval()
+    analysis = analyse(trace(Empty(lambda h: norm(h).sum(1)).eval(), (torch.randn(2, 2, 5),)))
+    assert [group.width for group in analysis.groups] == widths

@@ -144,7 +144,9 @@ class Network(nn.Module):
             run_node(node, values, self.whole)
             for name in node.outputs:
                 if name in self._outputs and isinstance(known := values.get(name), Known):
-                    results[name] = to_tensor(known)
+                    results[name] = to_tensor(
+                        known
+                    ).clone()  # an export needs a call behind a constant
 
         exec(self._lines, {"step": step})
         values |= results

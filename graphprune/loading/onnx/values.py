@@ -125,7 +125,8 @@ def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
             for n in value.items.reshape(-1)
         ]
         return torch.stack(rows).reshape(value.items.shape)
-    return torch.tensor(value.items.tolist(), dtype=value.dtype, device=device)
+    numbers = torch.tensor(value.items.reshape(-1).tolist(), dtype=value.dtype, device=device)
+    return numbers.reshape(value.items.shape)
 
 
 def operand(value: Value, others: Sequence[Value]) -> Any:

@@ -26,6 +26,11 @@ def test_numbers_become_the_tensor_of_their_shape(values: Any) -> None:
     assert tensor(known([0.5], torch.float16)).dtype == torch.float16
 
 
+def test_no_numbers_in_many_rows_take_no_memory() -> None:
+    nothing = np.zeros((2**33, 1, 0), object)
+    assert tensor(Known(nothing, torch.int64)).shape == nothing.shape
+
+
 def test_a_stored_tensor_is_the_networks_own() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     assert tensor(Known(np.array([1.0, 1.0], object), torch.float32, weight)) is weight
