@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .aside import Aside
 from .check import OnnxCheck
 from .io_names import IONames
 from .open_sizes import FixedSize, fixed_sizes_note
@@ -30,6 +31,7 @@ class OnnxFile:
         left_out: names of the outputs that were left out when it was read.
         fixed: sizes that the file leaves open, but the program fixes.
         shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
+        aside: outputs that were set aside, if any.
     """
 
     data: bytes = field(repr=False)
@@ -41,12 +43,14 @@ class OnnxFile:
     left_out: tuple[str, ...] = ()
     fixed: tuple[FixedSize, ...] = ()
     shell: bytes = field(default=b"", repr=False)
+    aside: Aside | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Say what is left out or fixed, and which nodes stay as they are, for the report."""
         outputs = f"outputs left out of the file: {', '.join(self.left_out)}"
         found = (f"{outputs}. Dense costs are those of what is left",) if self.left_out else ()
+        found = (*found, self.aside.note) if self.aside else found
         found = (*found, fixed_sizes_note(self.fixed)) if self.fixed else found
         if not self.whole:
             return found

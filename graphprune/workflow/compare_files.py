@@ -19,6 +19,7 @@ from graphprune.export.check import onnx_tolerance, run_onnx
 from graphprune.export.fixed_random import with_fixed_random
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
+from graphprune.loading.onnx.set_aside import set_aside
 from graphprune.loading.pt2 import load_program
 from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
@@ -229,7 +230,12 @@ def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 
 def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
-    model = with_fixed_random(file) if random_calls(dense.graph) else file
+    import onnx
+
+    model: bytes | Path = with_fixed_random(file) if random_calls(dense.graph) else file
+    whole = onnx.load(file)
+    if set_aside(whole) is not None:  # as when the dense file was read
+        model = whole.SerializeToString()
     return lambda inputs: run_onnx(model, inputs)
 
 

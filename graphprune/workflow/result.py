@@ -19,6 +19,7 @@ from graphprune.export.float16 import HALF_TOLERANCE, to_half
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.open_sizes import check_other_sizes
+from graphprune.export.ort_session import session
 from graphprune.export.to_onnx import check_model, to_onnx
 from graphprune.io.files import write_bytes
 from graphprune.ir.program import input_names, output_names, user_inputs
@@ -160,6 +161,7 @@ class Result:
         written = _edited(self, opset)
         if isinstance(written, str):
             written = _exported(self, opset, written)
+        written = _whole(self.onnx_file, written)
         model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
         checks: dict[str, Any] = written.check.to_report()
@@ -200,7 +202,7 @@ class _Written:
         check: of the model against the program.
         batchnorms: how many are left.
         notes: what the user should know of it.
-        plain: the same without calls of local functions, where the model has some.
+        plain: the same without calls of local functions, and outputs that no program has.
     """
 
     model: onnx.ModelProto
@@ -242,6 +244,16 @@ def _calling(file: OnnxFile, written: _Written, result: Result) -> _Written:
     check_model(model, shapes=False)
     check = check_onnx(model.SerializeToString(), result.program)
     return replace(written, model=model, check=check, plain=written.model)
+
+
+def _whole(file: OnnxFile | None, written: _Written) -> _Written:
+    """Put outputs back that were set aside when the file was read, if any."""
+    if file is None or file.aside is None:
+        return written
+    model = file.aside.put_back(written.model)
+    check_model(model, shapes=False)
+    session(model.SerializeToString())
+    return replace(written, model=model, plain=written.plain or written.model)
 
 
 def _exported(result: Result, wanted: int | None, why: str) -> _Written:

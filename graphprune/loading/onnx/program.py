@@ -93,6 +93,7 @@ def import_onnx(
             graph.left_out,
             tuple(_fixed(graph, program)),
             graph.shell,
+            graph.aside,
         ),
     )
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from graphprune.errors import LoadError, first_line
+from graphprune.export.aside import Aside
 from graphprune.export.edit_onnx import shell_of
 from graphprune.export.valid_onnx import check_valid
 
 from .bodies import graphs_of, hoist
 from .keep_outputs import keep_outputs
 from .operators import Body, Node
+from .set_aside import set_aside
 from .sort_nodes import sort_nodes
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Graph:
         data: the whole model as one message, weights inside.
         left_out: names of the outputs that were left out.
         shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
+        aside: outputs that were set aside, if any.
     """
 
     nodes: tuple[Node, ...]
@@ -75,6 +78,7 @@ class Graph:
     data: bytes
     left_out: tuple[str, ...] = ()
     shell: bytes = b""
+    aside: Aside | None = None
 
 
 def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
@@ -96,6 +100,7 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     model = _without_functions(model)
     hoist(model.graph)
     left_out = keep_outputs(model, outputs) if outputs else ()
+    aside = set_aside(model)
     weights = {t.name: _array(t) for t in model.graph.initializer}
     opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
     nodes = tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node))
@@ -104,7 +109,8 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     if not outputs or not inputs:
         raise LoadError(f"{path.name} has no inputs or no outputs")
     data = model.SerializeToString()
-    return Graph(nodes, weights, inputs, outputs, opset, data, left_out, shell)
+    calls = b"" if aside else shell
+    return Graph(nodes, weights, inputs, outputs, opset, data, left_out, calls, aside)
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .bodies import graphs_of
+from .bodies import reads_of
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +19,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
     """
     nodes = list(graph.node)
     makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
-    reads = [[makers[n] for n in _read(node) if n in makers] for node in nodes]
+    reads = [[makers[n] for n in reads_of(node) if n in makers] for node in nodes]
     if all(made < place for place, needed in enumerate(reads) for made in needed):
         return
     order: list[int] = []
@@ -40,13 +40,3 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
     copies = [type(nodes[place]).FromString(nodes[place].SerializeToString()) for place in order]
     del graph.node[:]
     graph.node.extend(copies)
-
-
-def _read(node: onnx.NodeProto) -> list[str]:
-    """List the names that a node reads, those of its bodies included."""
-    found = list(node.input)
-    for body in graphs_of(node):
-        found += [value.name for value in body.output]
-        for inner in body.node:
-            found += _read(inner)
-    return found

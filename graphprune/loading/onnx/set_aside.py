@@ -1,0 +1,117 @@
+"""Set outputs aside that no program can have: text, maps and sequences, and what depends on no input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from graphprune.export.aside import Aside
+
+from .bodies import reads_of
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["set_aside"]
+
+_TEXT = 8
+"""ONNX's number of the element type of strings."""
+
+
+def set_aside(model: onnx.ModelProto) -> Aside | None:
+    """Take such outputs out of a model, in place, with the nodes behind the last tensor of numbers.
+
+    Args:
+        model: without local functions.
+
+    Returns:
+        What was taken out; ``None`` if that is nothing, or everything, or if a stored tensor belongs to both sides.
+    """
+    graph = model.graph
+    fixed = _independent(graph)
+    odd = {v.name for v in graph.output if not _is_numeric(v)}
+    taken = odd | {value.name for value in graph.output if value.name in fixed}
+    if not taken or len(taken) == len(graph.output):
+        return None
+    nodes = list(graph.node)
+    places = _behind(model, nodes, odd)
+    tail = [nodes[place] for place in places]
+    live = [node for place, node in enumerate(nodes) if place not in places]
+    moved = [node for node in live if not fixed.issuperset(filter(None, node.output))]
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    needed = {name for node in tail for name in reads_of(node)}
+    cone = _cone(nodes, taken & fixed) | {n for n in needed if n in stored}
+    if not cone.isdisjoint(name for node in moved for name in reads_of(node)):
+        return None
+    aside = Aside(
+        tuple(value.name for value in graph.output if value.name in taken),
+        tuple(node.SerializeToString() for node in tail),
+        tuple(value.SerializeToString() for value in graph.output),
+        tuple(stored[name].SerializeToString() for name in sorted(cone & stored.keys())),
+        tuple((each.domain, each.version) for each in model.opset_import),
+    )
+    kept = [value for value in graph.output if value.name not in taken]
+    made = {name for node in moved for name in node.output if name}
+    border = sorted((needed & made) - {value.name for value in kept})
+    outputs = [type(value).FromString(value.SerializeToString()) for value in kept]
+    del graph.output[:]
+    graph.output.extend(outputs)
+    for name in border:
+        graph.output.add(name=name)
+    for place in sorted(places, reverse=True):
+        del graph.node[place]
+    return aside
+
+
+def _is_numeric(value: onnx.ValueInfoProto) -> bool:
+    """Whether a value is a tensor of numbers, or states no type."""
+    if not value.HasField("type"):
+        return True
+    kind = value.type
+    return kind.HasField("tensor_type") and kind.tensor_type.elem_type != _TEXT
+
+
+def _independent(graph: onnx.GraphProto) -> set[str]:
+    """Find the values that depend on no input."""
+    stored = {tensor.name for tensor in graph.initializer}
+    moving = {value.name for value in graph.input} - stored
+    fixed = set(stored)
+    for node in graph.node:
+        if moving.isdisjoint(reads_of(node)):
+            fixed.update(filter(None, node.output))
+        else:
+            moving.update(filter(None, node.output))
+    return fixed
+
+
+def _behind(model: onnx.ModelProto, nodes: list[onnx.NodeProto], odd: set[str]) -> set[int]:
+    """Find the places of the nodes that lead to odd outputs alone, from the last tensors of numbers on."""
+    if not odd:
+        return set()
+    import onnx.shape_inference
+
+    inferred = onnx.shape_inference.infer_shapes(model)
+    numeric = {v.name for v in inferred.graph.value_info if v.HasField("type") and _is_numeric(v)}
+    outputs = {value.name for value in model.graph.output}
+    readers: dict[str, set[int]] = {}
+    for place, node in enumerate(nodes):
+        for name in reads_of(node):
+            readers.setdefault(name, set()).add(place)
+    found: set[int] = set()
+    for place in reversed(range(len(nodes))):
+        made = [name for name in nodes[place].output if name]
+        ends = all(name in odd or name not in outputs for name in made)
+        text = any(name in odd or name not in numeric for name in made)
+        read = set[int]().union(*(readers.get(name, set()) for name in made))
+        if ends and text and read <= found and (read or not odd.isdisjoint(made)):
+            found.add(place)
+    return found
+
+
+def _cone(nodes: list[onnx.NodeProto], names: Iterable[str]) -> set[str]:
+    """List all that some values are computed from, themselves included."""
+    found = set(names)
+    for node in reversed(nodes):
+        if not found.isdisjoint(node.output):
+            found.update(reads_of(node))
+    return found
