@@ -79,7 +79,11 @@ class Runtime:
 
 
 def session(
-    model: bytes | str | Path, runtime: Runtime | None = None, *, profile: Path | None = None
+    model: bytes | str | Path,
+    runtime: Runtime | None = None,
+    *,
+    profile: Path | None = None,
+    exact: bool = False,
 ) -> onnxruntime.InferenceSession:
     """Open a session on a serialised model, or on a file of one.
 
@@ -87,6 +91,8 @@ def session(
         model: what to run.
         runtime: how; by default on the CPU, with onnxruntime's own number of threads.
         profile: prefix of the file that ``end_profiling`` writes.
+        exact: multiply by weights that are stored in blocks of few bits as the model says; by default
+            onnxruntime rounds what they are multiplied with to 8 bits.
 
     Raises:
         ExportError: if onnxruntime refuses the model.
@@ -98,6 +104,8 @@ def session(
     options.intra_op_num_threads = how.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if exact:
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)

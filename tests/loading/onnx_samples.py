@@ -169,6 +169,15 @@ RECURRENT = [
 ]  # fmt: skip
 
 MS = "com.microsoft."
+U16 = number(300, np.uint16)
+BLOCKS: list[Sample] = [
+    call("DequantizeLinear", np.arange(-12, 12, dtype=np.int8).reshape(8, 3), w(2, 3), axis=0, block_size=4, opset=21),
+    call("DequantizeLinear", np.arange(24, dtype=np.uint8).reshape(4, 6), w(4, 2),
+         Stored(np.arange(8, dtype=np.uint8).reshape(4, 2)), axis=-1, block_size=3, opset=21),
+    call(MS + "QuantizeLinear", f(2, 5), number(0.01), U16),
+    call(MS + "DequantizeLinear", np.arange(10, dtype=np.uint16).reshape(2, 5) * 60, number(0.01), U16),
+    call("DequantizeLinear", np.arange(10, dtype=np.uint16).reshape(2, 5) * 60, number(0.01), U16, opset=21),
+]  # fmt: skip
 FUSED: list[Sample] = [
     *(call(MS + "FusedConv", X, w(4, 3, 3, 3), w(4), group=2, activation=name, **more)
       for name, more in {"Relu": {}, "Sigmoid": {}, "Tanh": {}, "LeakyRelu": {"activation_params": [0.2]},
@@ -260,6 +269,7 @@ SAMPLES: list[Sample] = [
     call("Attention", f(2, 5, 8), f(2, 7, 4), f(2, 7, 6), opset=23, q_num_heads=4, kv_num_heads=2),
     call("SimplifiedLayerNormalization", X, positive(8), opset=17, axis=-1, epsilon=1e-3),
     *FUSED,
+    *BLOCKS,
 
     call("MaxPool", X, kernel_shape=[2, 2], strides=[2, 2]),
     call("MaxPool", X, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1),
@@ -351,11 +361,12 @@ def model_of(sample: Sample) -> onnx.ModelProto:
     if domain or sample.operator in FOREIGN:  # whose shapes aren't inferred
         arrays = [x.array if isinstance(x, Stored) else x for x in sample.inputs if x is not None]
         rank = max(x.ndim for x in arrays)
-        kind = (
-            TensorProto.UINT8
-            if "Q" in sample.operator.removesuffix("QuickGelu")
-            else TensorProto.FLOAT
-        )
+        kinds = {
+            MS + "DequantizeLinear": TensorProto.FLOAT,
+            MS + "QuantizeLinear": TensorProto.UINT16,
+        }
+        quantised = "Q" in sample.operator.removesuffix("QuickGelu")
+        kind = kinds.get(sample.operator, TensorProto.UINT8 if quantised else TensorProto.FLOAT)
         results = [helper.make_tensor_value_info("y0", kind, [None] * rank), *results[1:]]
     graph = helper.make_graph([node], "sample", inputs, results, stored)
     opsets = [

@@ -23,6 +23,9 @@ _VALUES = frozenset({"value_float", "value_floats", "value_int", "value_ints"})
 _HANDS_ON = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators after which numbers are the same, in the same order."""
 
+_FEW_BITS = frozenset({"int2", "int4", "uint2", "uint4"})
+"""Types of which a byte holds several elements."""
+
 _ARRANGES = _HANDS_ON | {"Concat", "Where"}
 """Operators that make a list of numbers from others."""
 
@@ -83,14 +86,18 @@ class Editor:
         Raises:
             EditError: if the types differ.
         """
-        from onnx import TensorProto, helper
+        from onnx import TensorProto, helper, numpy_helper
 
         proto = self._tensor(name)
         data = tensor.detach().cpu().contiguous()
-        if helper.tensor_dtype_to_np_dtype(proto.data_type).itemsize != data.element_size():
+        kind = helper.tensor_dtype_to_np_dtype(proto.data_type)
+        if kind.itemsize != data.element_size():
             raise EditError(f"the tensor {name!a:.80} would change its type")
-        new = TensorProto(name=proto.name, data_type=proto.data_type, dims=tuple(data.shape))
-        new.raw_data = data.reshape(-1).view(torch.uint8).numpy().tobytes()
+        if kind.name in _FEW_BITS:
+            new = numpy_helper.from_array(data.numpy().astype(kind), proto.name)
+        else:
+            new = TensorProto(name=proto.name, data_type=proto.data_type, dims=tuple(data.shape))
+            new.raw_data = data.reshape(-1).view(torch.uint8).numpy().tobytes()
         if new.dims == proto.dims and new.raw_data == proto.raw_data:
             return
         new.doc_string = proto.doc_string

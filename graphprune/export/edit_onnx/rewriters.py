@@ -161,6 +161,17 @@ def _convolution(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]
             editor.set_attribute(node, "group", int(change.call.arguments["groups"]))
 
 
+@_rewriter("DequantizeLinear")
+def _dequantize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write how many rows a block has, where an axis is parted into blocks."""
+    if not editor.attribute(node, "block_size", 0):
+        return
+    rank = len(changes[-1].sizes)
+    axis = editor.attribute(node, "axis", 1) % rank
+    parted = [change.sizes for change in changes if len(change.sizes) == rank + 1]
+    editor.set_attribute(node, "block_size", parted[-1][axis + 1])
+
+
 @_rewriter("GroupNormalization")
 def _group_norm(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     (change,) = changes

@@ -21,18 +21,22 @@ from .values import Known, Value, tensor
 
 __all__: list[str] = []
 
-_INTEGERS = {torch.int8, torch.uint8, torch.int16, torch.int32}
+_INTEGERS = {torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32}
 
 
-@operator("DequantizeLinear", fixed=(1, 2))
+@operator("DequantizeLinear", "com.microsoft.DequantizeLinear", fixed=(1, 2))
 def dequantize(node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> torch.Tensor:
-    """Compute ``(x - zero_point) * scale``, with one scale or one for each row of ``axis``."""
-    real = _real(node, x, scale, zero_point, node.get("axis", 1))
+    """Compute ``(x - zero_point) * scale``, with one scale, or one for each row or block of rows of ``axis``."""
+    axis, block = node.get("axis", 1), node.get("block_size", 0)
+    if block:
+        real = _real_in_blocks(node, tensor(x), scale, zero_point, axis, block)
+    else:
+        real = _real(node, x, scale, zero_point, axis)
     to = node.get("output_dtype", 0)
     return real.to(_dtype(node, to)) if to else real
 
 
-@operator("QuantizeLinear", fixed=(1, 2))
+@operator("QuantizeLinear", "com.microsoft.QuantizeLinear", fixed=(1, 2))
 def quantize(node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> torch.Tensor:
     """Compute ``round(x / scale) + zero_point``, within the bounds of the integer type."""
     to = node.get("output_dtype", 0)
@@ -165,7 +169,7 @@ def _dtype(node: Node, number: int) -> torch.dtype:
 def _per_row(node: Node, value: Value, x: torch.Tensor, axis: int) -> Any:
     """Shape scales or zero points so that they broadcast: a number, or one for each row of an axis."""
     if node.get("block_size", 0):
-        raise refuse(node, "quantisation in blocks (block_size)")
+        raise refuse(node, "quantisation to blocks (block_size)")
     if isinstance(value, Known) and value.items.size == 1:
         return value.scalar
     rows = tensor(value)
@@ -189,7 +193,7 @@ def _zero(node: Node, zero_point: Value | None, x: torch.Tensor, axis: int) -> A
 def _centred(node: Node, x: Value | None, zero_point: Value | None, axis: int) -> torch.Tensor:
     """Subtract the zero point of integers, as floats."""
     if x is None or (whole := tensor(x)).dtype not in _INTEGERS:
-        raise refuse(node, "another type than int8, uint8, int16 and int32")
+        raise refuse(node, "another type than integers of 8, 16 or 32 bits")
     value = whole.to(torch.float32)
     zero = _zero(node, zero_point, whole, axis)
     return value if zero is None else value - zero
@@ -203,6 +207,20 @@ def _real(
     if scale is None or scale.dtype != torch.float32:
         raise refuse(node, "a scale of another type than float32")
     return value * _per_row(node, scale, value, axis)
+
+
+def _real_in_blocks(
+    node: Node, x: torch.Tensor, scale: Value, zero_point: Value | None, axis: int, block: int
+) -> torch.Tensor:
+    """Compute the values of integers with a scale for each block of rows: the axis is parted, and joined again."""
+    axis %= x.dim()
+    if x.shape[axis] % block or scale.dtype != torch.float32:
+        raise refuse(node, "a scale of another type than float32, or a block that isn't whole,")
+    sizes = [*x.shape[:axis], x.shape[axis] // block, block, *x.shape[axis + 1 :]]
+    value = x.to(torch.float32).reshape(sizes)
+    if zero_point is not None:
+        value = value - tensor(zero_point).to(torch.float32).unsqueeze(axis + 1)
+    return (value * tensor(scale).unsqueeze(axis + 1)).reshape(x.shape)
 
 
 def _bias(node: Node, bias: Value, *scales: Value) -> torch.Tensor:
@@ -224,7 +242,7 @@ def _rounded(
     """Compute the integers that stand for values."""
     dtype = default if zero_point is None else zero_point.dtype
     if scale is None or dtype not in _INTEGERS:
-        raise refuse(node, "another type than int8, uint8, int16 and int32")
+        raise refuse(node, "another type than integers of 8, 16 or 32 bits")
     bounds = torch.iinfo(dtype)
     whole = torch.round(x / _per_row(node, scale, x, axis))
     zero = _zero(node, zero_point, x, axis)

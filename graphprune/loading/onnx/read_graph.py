@@ -35,6 +35,9 @@ __all__ = ["MAX_BYTES", "Graph", "Input", "read_graph"]
 MAX_BYTES = 2**31 - 2**24
 """Most bytes of the file and its external weights together: what one protobuf message holds."""
 
+_PACKED = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
+"""ONNX's numbers of element types below a byte -> how many of them one byte holds."""
+
 MAX_NODES = 1 << 20
 """Most calls in a graph, after local functions are inlined."""
 
@@ -171,7 +174,8 @@ def _bytes_of(tensor: onnx.TensorProto) -> int:
         raise LoadError(f"tensor {tensor.name!a:.80} has no known type") from error
     if any(n < 0 for n in tensor.dims):
         raise LoadError(f"tensor {tensor.name!a:.80} has a negative size")
-    return math.prod(tensor.dims) * itemsize
+    packed = _PACKED.get(tensor.data_type, 1)
+    return -(-math.prod(tensor.dims) * itemsize // packed)
 
 
 def _external(tensor: onnx.TensorProto, size: int, path: Path) -> bytes:

@@ -213,10 +213,10 @@ def test_the_program_computes_what_the_file_does(tmp_path: Path) -> None:
     assert float(far.float().mean()) < 0.01  # a value between two steps may fall to either side
 
 
-def test_blocks_stay_whole(tmp_path: Path) -> None:
+def test_a_block_that_is_not_whole_stays(tmp_path: Path) -> None:
     model = chain(
         helper.make_node(
-            "DequantizeLinear", ["q", "s"], ["w"], name="blocked", axis=0, block_size=2
+            "DequantizeLinear", ["q", "s"], ["w"], name="blocked", axis=0, block_size=3
         ),
         helper.make_node("MatMul", ["x", "w"], ["y"]),
         weights={"q": np.ones((4, 3), np.int8), "s": np.ones((2, 3), np.float32)},
@@ -224,7 +224,66 @@ def test_blocks_stay_whole(tmp_path: Path) -> None:
     )
     model.opset_import[0].version = 21
     reasons = import_onnx(saved(model, tmp_path)).file.whole
-    assert "quantisation in blocks" in reasons["DequantizeLinear node 'blocked'"]
+    assert "a block that isn't whole" in reasons["DequantizeLinear node 'blocked'"]
+
+
+def few_bits(kind: str, block: int) -> onnx.ModelProto:
+    """``x [N, 8]`` through 16 hidden channels to 4, weights of integers with a scale for each column or block."""
+    rng = np.random.default_rng(0)
+    signed = not kind.startswith("U")
+    low, high = (-8, 8) if signed else (0, 16)
+    made, stored = list[onnx.NodeProto](), list[onnx.TensorProto]()
+    for name, size in {"w1": (8, 16), "w2": (16, 4)}.items():
+        numbers = rng.integers(low, high, size)
+        stored.append(
+            helper.make_tensor(name, getattr(TensorProto, kind), size, numbers.reshape(-1))
+        )
+        scales = rng.uniform(0.05, 0.2, (size[0] // block, size[1]) if block else size[1:])
+        stored.append(numpy_helper.from_array(scales.astype(np.float32), f"{name}_scale"))
+        how = {"axis": 0, "block_size": block} if block else {"axis": 1}
+        made.append(
+            helper.make_node("DequantizeLinear", [name, f"{name}_scale"], [f"{name}_real"], **how)
+        )
+    made += [
+        helper.make_node("MatMul", ["x", "w1_real"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w2_real"], ["y"]),
+    ]
+    x, y = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", k])
+        for n, k in (("x", 8), ("y", 4))
+    )
+    graph = helper.make_graph(made, "few", [x], [y], stored)
+    opsets = [helper.make_opsetid("", 21)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)  # fmt: skip
+
+
+def reals(model: onnx.ModelProto, name: str) -> Any:
+    """Compute a weight from its integers and scales, in numpy."""
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    numbers, scales = stored[name].astype(np.float64), stored[f"{name}_scale"].astype(np.float64)
+    return numbers * (scales.repeat(len(numbers) // len(scales), 0) if scales.ndim == 2 else scales)
+
+
+@pytest.mark.parametrize("block", [0, 4, 8])
+@pytest.mark.parametrize("kind", ["INT8", "INT4", "UINT4"])
+def test_weights_of_few_bits_are_cut_with_their_scales(
+    kind: str, block: int, tmp_path: Path
+) -> None:
+    before = few_bits(kind, block)
+    onnx.save(before, tmp_path / "model.onnx")
+    imported = import_onnx(tmp_path / "model.onnx")
+    result = replace(gp.compress(imported.program, flops=0.5), onnx_file=imported.file)
+    done = result.export_onnx(tmp_path / "cut.onnx")
+    assert not any("exported anew" in note for note in done.report.notes)
+    after = onnx.load(tmp_path / "cut.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+    kinds = [[t.data_type for t in m.graph.initializer] for m in (before, after)]
+    assert kinds[0] == kinds[1]
+    first, small = reals(before, "w1"), reals(after, "w1")
+    kept = [int(np.flatnonzero((first == column[:, None]).all(0))[0]) for column in small.T]
+    assert len(kept) == 8
+    assert np.array_equal(reals(before, "w2")[kept], reals(after, "w2"))
 
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
