@@ -60,7 +60,13 @@ class ModelSource:
         if not self.path.is_dir() or self.arch in ("hf", f"hf:{self.path}"):
             return self.path
         weights = [self.path / name for name in _WEIGHTS] if self.arch else []
-        return next(filter(Path.is_file, weights), self.path / "model.pt2")
+        file = next(filter(Path.is_file, weights), self.path / "model.pt2")
+        if not file.exists():
+            raise LoadError(
+                f"{self.path} is a folder without {file.name}",
+                hint="give a file, or a folder that compress wrote; one of transformers is hf:DIR",
+            )
+        return file
 
     @property
     def bytes(self) -> int:

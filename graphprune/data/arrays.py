@@ -66,7 +66,10 @@ class Arrays:
         arrays = self._load()
         labels = arrays.pop(LABELS, None)
         if labels is None or labels.ndim != 1 or labels.is_floating_point():
-            raise LoadError(f"{self.path.name} has no integer array {LABELS!r} of labels [n]")
+            raise LoadError(
+                f"{self.path.name} has no integer array {LABELS!r} of labels [n]",
+                hint=f"call the labels {LABELS!r}, and the inputs as the model's are called",
+            )
         columns = (*self._inputs(arrays, program), labels)
         for i in torch.arange(_length(columns, self.path)).split(CHUNK):
             *inputs, label = (column[i] for column in columns)
@@ -101,7 +104,8 @@ def input_columns(
         return (ONLY if ONLY in available else next(iter(available)),)
     raise LoadError(
         f"{source} has {', '.join(sorted(available)) or 'no arrays'}; the "
-        f"model takes {', '.join(names)}"
+        f"model takes {', '.join(names)}",
+        hint="call them as the model's inputs are called",
     )
 
 

@@ -248,7 +248,7 @@ def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str])
         raise LoadError(
             f"the model takes {len(examples)} inputs ({', '.join(names)}), "
             f"the calibration data has {len(leaves)}",
-            hint="labels don't belong in it",
+            hint="labels don't belong in it: [x for x, label in loader]",
             options=("calibration",),
         )
     for name, got, want in zip(names, leaves, examples, strict=True):
@@ -256,7 +256,10 @@ def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str])
             continue
         if not isinstance(got, torch.Tensor) or got.dtype != want.dtype:
             kind = got.dtype if isinstance(got, torch.Tensor) else type(got).__name__
-            raise LoadError(f"input {name}: {want.dtype} is expected, the data has {kind}")
+            raise LoadError(
+                f"input {name}: {want.dtype} is expected, the data has {kind}",
+                hint="give the data as the model is called with it, scaled as for its training",
+            )
         if got.shape[1:] != want.shape[1:]:
             raise LoadError(
                 f"input {name}: [n, {', '.join(map(str, want.shape[1:]))}] is expected, the "

@@ -154,7 +154,10 @@ class Images:
     def _names(self) -> list[str]:
         names = list_files(self.path, SUFFIXES)
         if not names:
-            raise LoadError(f"{self.path} has no images ({', '.join(SUFFIXES)})")
+            raise LoadError(
+                f"{self.path} has no images ({', '.join(SUFFIXES)})",
+                hint="tensors are read from .npy, .npz and .safetensors files",
+            )
         return names
 
     def _read(

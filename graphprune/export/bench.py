@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from graphprune.errors import LoadError, OptionError
+from graphprune.errors import ExportError, LoadError, OptionError
 
 from .ort_session import Runtime, Timed, feed, session, threads_text
 from .timing import Ratio, Spread, interleaved
@@ -71,7 +72,7 @@ def bench(
     """Time ONNX models in turn: each for 30 ms or one run, then each again, and so on.
 
     Args:
-        models: files; ratios are to the first.
+        models: files, or folders with a ``model.onnx``; ratios are to the first.
         batches: sizes of dynamic leading axes.
         threads: that one operator may use; 0: as many as onnxruntime takes by itself. All models are timed at
             every pair of the two.
@@ -85,12 +86,12 @@ def bench(
         The latencies, and what they were measured with.
 
     Raises:
-        LoadError: if a model isn't there, or an input's size isn't known.
+        LoadError: if a model isn't there, an input's size isn't known, or onnxruntime can't run it.
         OptionError: if a number is too small, or onnxruntime lacks the provider.
-        ExportError: if onnxruntime can't run it.
     """
     import onnxruntime
 
+    models = [path / "model.onnx" if path.is_dir() else path for path in models]
     for path in models:
         if not path.is_file():
             raise LoadError(f"no such file: {path}")
@@ -103,7 +104,7 @@ def bench(
         for count in threads:
             progress(f"batch {batch}, {threads_text(count)}")
             runtime = Runtime(count, provider)
-            sessions = [session(path, runtime) for path in models]
+            sessions = [_opened(path, runtime) for path in models]
             runners = [Timed(each, feed(each, batch=batch, dims=dims)) for each in sessions]
             taken = interleaved(runners, rounds=rounds, warmup=warmup)
             timings += [
@@ -111,3 +112,11 @@ def bench(
                 for path, each in zip(models, taken, strict=True)
             ]
     return Benchmark(Runtime(0, provider).provider, rounds, onnxruntime.__version__, tuple(timings))
+
+
+def _opened(path: Path, runtime: Runtime) -> Any:
+    """Open a session on a file that the user named; what is no ONNX file is named too."""
+    try:
+        return session(path, runtime)
+    except ExportError as error:
+        raise LoadError(f"{path}: {error.message}", hint="give ONNX files") from error

@@ -69,7 +69,10 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     del result.opset_import[:]
     result.opset_import.append(helper.make_opsetid("", opset))
     # Weights that are no inputs need version 4 of the file format.
-    result.ir_version = max(4, helper.find_min_ir_version_for(list(result.opset_import)))
+    try:
+        result.ir_version = max(4, helper.find_min_ir_version_for(list(result.opset_import)))
+    except ValueError as error:
+        raise _cannot("the set", opset, "has no version of the file format") from error
     _drop_unread(result)
     return result
 

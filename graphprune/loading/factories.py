@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +141,37 @@ def resolve(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise _malformed(name)
+    if module.endswith(".py") or "/" in module or os.sep in module:
+        file = Path(module)
+        raise LoadError(
+            f"{name} names a file, not a module",
+            hint=f"write {file.stem}:{attribute}, and run it from the folder of the file",
+        )
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise LoadError(f"can't find {name}: {error}") from error
+        imported = importlib.import_module(module)
+    except (ImportError, ValueError, TypeError) as error:
+        raise LoadError(
+            f"can't find {name}: {error}",
+            hint="modules are found in the current folder, and where Python looks for packages",
+        ) from error
+    found = getattr(imported, attribute, None)
+    if found is None:
+        raise LoadError(
+            f"can't find {name}: module {module!r} has no attribute {attribute!r}",
+            hint=f"it has {', '.join(_defined(imported)[:12]) or 'no function or class'}",
+        )
     if not callable(found):
         raise LoadError(f"{name} is not callable")
     return found
+
+
+def _defined(module: ModuleType) -> list[str]:
+    """List the classes and functions that a module defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__
+    ]
 
 
 def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:

@@ -165,8 +165,22 @@ def _read(
             options=("arch",),
         )
     model = factories.build(arch, content)
-    state_dict.fill(model, content, path.name, ignore_extra_keys=ignore_extra_keys)
+    _fill(model, content, path, ignore_extra_keys=ignore_extra_keys)
     return Loaded(model=model, inputs=examples(inputs, arch, model))
+
+
+def _fill(model: torch.nn.Module, content: Any, path: Path, *, ignore_extra_keys: bool) -> None:
+    """Load weights into a module; where they don't fit, say so of those that ``compress`` wrote."""
+    try:
+        state_dict.fill(model, content, path.name, ignore_extra_keys=ignore_extra_keys)
+    except LoadError as error:
+        program = path.parent / "model.pt2"
+        if not program.is_file() or not (path.parent / "plan.json").is_file():
+            raise
+        raise LoadError(
+            error.message,
+            hint=f"these may be weights of the smaller model; {program} needs no architecture",
+        ) from error
 
 
 def _module(content: Any, path: Path) -> torch.nn.Module | None:
@@ -189,8 +203,8 @@ def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedPr
 
 
 def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
-    if archive is None and not path.stat().st_size:
-        raise LoadError(f"{path.name} is empty")
+    if archive is None:
+        _check_pickle(path)
     try:
         return unpickled(path, trust_pickle=trust_pickle)
     except pickle.UnpicklingError as error:
@@ -201,7 +215,23 @@ def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
             options=("trust_pickle", "arch"),
         ) from error
     except (*READ_ERRORS, RecursionError) as error:
-        raise LoadError(f"{path.name} can't be read as a model: {first_line(error)}") from error
+        raise LoadError(
+            f"{path.name} can't be read as a model: {first_line(error)}",
+            hint="is the file complete? compare its size with that of the original",
+        ) from error
+
+
+def _check_pickle(path: Path) -> None:
+    """Refuse what isn't a pickle by its first byte, the mark of the protocols that torch writes, nor part of an archive."""
+    with path.open("rb") as file:
+        first = file.read(2)
+    if not first:
+        raise LoadError(f"{path.name} is empty")
+    if first[:1] != pickle.PROTO and first != b"PK":
+        raise LoadError(
+            f"{path.name} is not a model: it is neither a zip archive nor a pickle",
+            hint="models are .pt2, .onnx and .safetensors files, and what torch.save writes",
+        )
 
 
 def read_content(path: Path, *, trust_pickle: bool) -> Any:

@@ -45,6 +45,7 @@ def fill(
     if ignore_extra_keys and extra:
         logger.warning("%s: ignored %s", file, _some(extra))
         state = {name: value for name, value in state.items() if name in own}
+    state = {n: _whole(v, own[n]) if n in own else v for n, v in state.items()}
     for name, value in state.items():
         if isinstance(value, torch.Tensor) and name in own and _kind(value) != _kind(own[name]):
             raise LoadError(
@@ -160,6 +161,13 @@ def unprefixed(state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, M
 
 def _is_counter(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim == 0 and not any(_kind(value))
+
+
+def _whole(value: Any, own: torch.Tensor) -> Any:
+    """Give a counter back as the integer that it is, where a file was cast to floats as a whole."""
+    if not isinstance(value, torch.Tensor) or value.ndim or own.is_floating_point():
+        return value
+    return value.to(own.dtype) if value.is_floating_point() and float(value).is_integer() else value
 
 
 def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:

@@ -42,9 +42,14 @@ def infeasible(
         f"{asked.cost} {asked.bound:.6g} can't be reached: the smallest is {smallest:.6g}, "
         f"{smallest / asked.dense:.4f} of dense ({asked.dense:.6g})",
         smallest=smallest,
-        hint=f"{limits.hint()}frozen: {reasons or 'nothing'}",
+        hint=f"{limits.hint()}{_unit(asked)}frozen: {reasons or 'nothing'}",
         options=tuple(limits.relaxable),
     )
+
+
+def _unit(asked: BudgetStatus) -> str:
+    """Say how a share is written, where the budget looks as if it was meant as a percentage."""
+    return "amounts above 1 are absolute, a share is 0.5 or 50%; " if 1 < asked.asked <= 100 else ""
 
 
 def jointly_infeasible(

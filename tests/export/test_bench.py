@@ -39,3 +39,16 @@ def test_what_is_refused(model: Path) -> None:
             bench([model], **options)
     with pytest.raises(LoadError, match="no such file"):
         bench([model, model.with_name("b.onnx")])
+
+
+def test_folders_and_what_is_no_onnx_file(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model.read_bytes())
+    assert bench([tmp_path, model], rounds=1, warmup=0).timings[0].file.endswith("model.onnx")
+    for name, content in (("net.pt", b"PK"), ("plan.json", b"{}")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(LoadError, match=name):
+            bench([tmp_path / name], rounds=1, warmup=0)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(LoadError, match=r"empty/model\.onnx"):
+        bench([empty], rounds=1, warmup=0)

@@ -80,3 +80,9 @@ def test_the_given_model_stays_and_constants_that_nobody_reads_go() -> None:
     assert model.SerializeToString() == before
     assert not found.graph.initializer
     assert list(found.graph.node[0].attribute[0].ints) == [1]
+
+
+@pytest.mark.parametrize("opset", [2, 3, 4])
+def test_a_set_that_no_file_format_holds_is_refused(opset: int) -> None:
+    with pytest.raises(ExportError, match=f"opset {opset}"):
+        lowered(model_of(onnx.helper.make_node("Sigmoid", ["x"], ["y"])), opset)

@@ -193,3 +193,19 @@ def test_hyperparameters_of_a_checkpoint(arch: str, name: str, width: int, tmp_p
     inputs = ["2x3"] if arch == "Wide" else []  # others say what they take
     found = load(tmp_path / "last.ckpt", arch=f"{HERE}:{arch}", inputs=inputs)
     assert found.inputs[0].shape[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("arch", "says"),
+    [
+        ("nets.py:Residual", "write nets:Residual"),
+        ("./tests/nets.py:Residual", "write nets:Residual"),
+        ("tests/nets:Residual", "write nets:Residual"),
+        ("tests.nets:Nope", "it has "),
+        ("nowhere_at_all:Nope", "current folder"),
+    ],
+)
+def test_a_name_that_leads_nowhere_says_where_to_look(arch: str, says: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        build(arch)
+    assert says in caught.value.hint

@@ -209,3 +209,30 @@ def test_checkpoints_are_read_or_refused(tmp_path: Path, mark: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(LoadError, match="is empty"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"hello world" * 99, b"\x89PNG....", b"<html></html>"])
+def test_what_no_tool_of_torch_wrote_is_no_pickle(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_bytes(content)
+    with pytest.raises(LoadError, match="neither a zip archive nor a pickle") as caught:
+        load(file, arch=ARCH, inputs=SHAPE)
+    assert "trust" not in str(caught.value)
+
+
+def test_a_file_that_was_cut_off_says_so(checkpoint: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "net.pt"
+    file.write_bytes(checkpoint[: len(checkpoint) // 2])
+    with pytest.raises(LoadError, match="complete"):
+        load(file, arch=ARCH, inputs=SHAPE)
+
+
+def test_weights_of_the_smaller_model_point_to_its_program(tmp_path: Path) -> None:
+    torch.save({"inp.weight": torch.zeros(3, 3, 3, 3)}, tmp_path / "model.pt")
+    with pytest.raises(LoadError) as caught:
+        load(tmp_path / "model.pt", arch=ARCH, inputs=SHAPE)
+    assert "model.pt2" not in str(caught.value)
+    for name in ("model.pt2", "plan.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(LoadError, match=r"smaller model.*model\.pt2"):
+        load(tmp_path / "model.pt", arch=ARCH, inputs=SHAPE)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from graphprune.errors import LoadError
 from graphprune.loading import load
-from graphprune.loading.state_dict import prefixes
+from graphprune.loading.state_dict import fill, prefixes
 
 
 class Wide(nn.Module):
@@ -154,3 +154,21 @@ def test_prefixes_need_all_names() -> None:
     assert prefixes(own, own) == prefixes({**own, "ema.fc.weight": 0}, own) == [""]
     assert prefixes({"a.fc.weight": 0, "b.x": 0}, own) == []
     assert prefixes({"a.fc.weight": 0, "a.fc.bias": 0, "b.fc.weight": 0}, own) == ["a."]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_counters_that_were_cast_along_are_counters_again(kind: torch.dtype) -> None:
+    model = nn.BatchNorm2d(4)
+    state = {name: value.to(kind) for name, value in model.state_dict().items()}
+    state["num_batches_tracked"] += 3
+    fill(model, state, "half.pt", ignore_extra_keys=False)
+    assert model.num_batches_tracked is not None
+    assert int(model.num_batches_tracked) == 3
+    assert model.num_batches_tracked.dtype == torch.int64
+    with pytest.raises(LoadError, match="num_batches_tracked"):
+        fill(
+            model,
+            {**state, "num_batches_tracked": torch.tensor(0.5)},
+            "half.pt",
+            ignore_extra_keys=False,
+        )

@@ -74,3 +74,13 @@ def test_an_unreachable_budget_names_the_smallest_and_what_is_frozen() -> None:
     assert caught.value.smallest / 2 / 1e3 > 0.1
     assert "max_cut" in caught.value.hint
     assert "model input x" in caught.value.hint
+
+
+@pytest.mark.parametrize(("amount", "told"), [(50, True), (2, True), ("9", True), (0.001, False)])
+def test_a_number_that_may_be_meant_as_a_share_is_explained(
+    amount: float | str, *, told: bool
+) -> None:
+    net = nets.NormedResidual()
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        gp.compress(net, net.inputs(), params=amount)
+    assert ("50%" in caught.value.hint) == told
