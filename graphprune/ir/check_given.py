@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from graphprune.errors import OptionError
 
-__all__ = ["checked_model", "positional"]
+__all__ = ["check_optimizer", "checked_model", "positional"]
 
 Given = TypeVar("Given", bound=nn.Module | ExportedProgram)
 
@@ -59,6 +59,21 @@ def positional(inputs: Any) -> tuple[Any, ...]:
             hint="such as (torch.randn(2, 3, 224, 224),)",
         )
     return tuple(inputs)
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Refuse an optimiser that holds no parameter of the model, before it is trained with.
+
+    Raises:
+        OptionError: if it holds none.
+    """
+    own = {id(parameter) for parameter in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise OptionError(
+            f"no parameter of the {type(optimizer).__name__} is one of the model's",
+            hint="give the optimiser of this model, not of a copy of it",
+            options=("optimizer",),
+        )
 
 
 def _kind(value: Any) -> str:

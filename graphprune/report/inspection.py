@@ -138,7 +138,7 @@ def unknown(analysis: Analysis, entries: Sequence[Frozen]) -> tuple[Mapping[str,
     """List calls without a rule, each with the share of the dense MACs that it locks."""
     found: dict[tuple[str, str], float] = {}
     for node in unknown_operators(analysis):
-        found.setdefault((str(node.target), source_line(node) or node.name), 0.0)
+        found.setdefault((operator_of(node), source_line(node) or node.name), 0.0)
     for entry in entries:
         if entry.unknown and (key := (entry.operator, entry.where)) in found:
             found[key] = min(found[key] + entry.macs_share, 1.0)

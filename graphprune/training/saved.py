@@ -37,12 +37,16 @@ def save(course: Course) -> dict[str, Any]:
     }
 
 
-def load(course: Course, state: Mapping[str, Any]) -> None:
+def load(course: Course, state: Any) -> None:
     """Go on from a state. Layers that had shrunk shrink again.
 
     Raises:
         MismatchError: if it was made by another method, for other steps or budgets, or for another model.
     """
+    if not isinstance(state, Mapping):
+        raise MismatchError(
+            f"the state is of type {type(state).__name__}, not what state_dict() gave", hint=_SAME
+        )
     for name, own in _identity(course).items():
         if state.get(name) != own:
             raise MismatchError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphprune.errors import OptionError
-from graphprune.ir.check_given import checked_model, positional
+from graphprune.ir.check_given import check_optimizer, checked_model, positional
 from graphprune.passes import Criterion
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
@@ -156,6 +156,8 @@ class Sparsify:
             strict_ops=strict_ops,
             allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         )
+        if optimizer is not None:
+            check_optimizer(optimizer, checked_model(model))
         planning = Planning(
             checked_model(model),
             positional(example_inputs),

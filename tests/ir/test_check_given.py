@@ -11,7 +11,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import GraphpruneError, OptionError, TraceError
-from graphprune.ir.check_given import checked_model, positional
+from graphprune.ir.check_given import check_optimizer, checked_model, positional
 from graphprune.ir.trace import trace
 
 
@@ -90,3 +90,13 @@ def test_the_module_of_an_exported_program_is_refused_and_keeps_its_mode() -> No
     assert outer.training
     assert not outer[0].training
     assert gp.compress(program, flops=0.5).report.budget["met"]
+
+
+def test_an_optimiser_of_a_copy_is_refused_before_the_training() -> None:
+    model, x = _net(), (torch.randn(2, 6),)
+    foreign = torch.optim.SGD(_net().parameters(), lr=0.1)
+    for method in ("progressive", "group-lasso"):
+        with pytest.raises(OptionError, match="is one of the model's"):
+            gp.Sparsify(model, x, flops=0.5, steps=4, method=method, optimizer=foreign)
+    for parameters in (model.parameters(), [model[0].weight, nn.Parameter(torch.zeros(3))]):
+        check_optimizer(torch.optim.AdamW(parameters), model)

@@ -78,3 +78,24 @@ def test_groups_that_can_go_whole_are_named_with_what_goes_along() -> None:
     assert not found["blocks.0.0"].stays
     assert not found["stem"].goes_with
     assert "no longer depend" in found["stem"].stays
+
+
+class Mapped(nn.Module):
+    """Layers within vmap, which torch.export keeps as calls of functions of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, 6] -> [B, 3]``."""
+        return torch.vmap(lambda row: self.last(self.first(row).relu()))(x)
+
+
+def test_functions_are_named_without_their_address_and_with_what_they_lock() -> None:
+    unknown = described(Mapped(), torch.randn(2, 6)).unknown_operators
+    assert unknown
+    for entry in unknown:
+        assert "0x" not in entry["operator"]
+        assert "<" not in entry["operator"]
+    assert max(entry["macs_share"] for entry in unknown) > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -34,3 +36,11 @@ def test_a_run_that_shrank_is_not_taken_up_without_its_optimiser() -> None:
     assert again.sparsify is not None
     with pytest.raises(MismatchError, match="no optimizer was given"):
         again.sparsify.load_state_dict(run.sparsify.state_dict())
+
+
+@pytest.mark.parametrize("state", [[], None, "state", 3])
+def test_what_is_no_state_is_named(state: Any) -> None:
+    sparsify = Run.of("gradual").sparsify
+    assert sparsify is not None
+    with pytest.raises(MismatchError, match=type(state).__name__):
+        sparsify.load_state_dict(state)
