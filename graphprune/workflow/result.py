@@ -22,6 +22,7 @@ from graphprune.export.open_sizes import check_other_sizes
 from graphprune.export.ort_session import session
 from graphprune.export.to_onnx import check_model, to_onnx
 from graphprune.io.files import write_bytes
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import input_names, output_names, user_inputs
 from graphprune.passes import FoldBatchNorm, count_batchnorms
 from graphprune.plan.plan import Plan
@@ -279,12 +280,29 @@ def _exported(result: Result, wanted: int | None, why: str) -> _Written:
             return _Written(model, check, count_batchnorms(folded), notes)
         except ExportError as failure:
             if opset is None or wanted is not None:
+                _check_precision(result.program, failure)
                 raise
             notes = (
                 *before,
                 f"the ONNX file is in another opset than the model's {opset}: {failure.message}",
             )
     raise AssertionError
+
+
+def _check_precision(program: ExportedProgram, failure: ExportError) -> None:
+    """Explain a failed export by the precision of the weights, where onnxruntime lacks operators for it.
+
+    Raises:
+        ExportError: if weights are neither float32 nor float16.
+    """
+    kinds = {str(t.dtype) for t in program.state_dict.values() if is_continuous(t)}
+    if odd := sorted(k.removeprefix("torch.") for k in kinds - {"torch.float32", "torch.float16"}):
+        raise ExportError(
+            failure.message,
+            hint=f"weights are {', '.join(odd)}, for which onnxruntime lacks operators: give the model in float32, "
+            "or leave out the ONNX file",
+            options=("onnx",),
+        ) from failure
 
 
 def _converted(

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from torch import nn
 
 import graphprune as gp
 from graphprune.errors import ExportError
@@ -99,3 +100,13 @@ def test_an_opset_that_can_not_be_had_is_left_with_a_note_or_refused_if_asked_fo
     with pytest.raises(ExportError):
         result.export_onnx(tmp_path / "b.onnx", opset=1)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_a_precision_that_onnxruntime_lacks_is_named(kind: torch.dtype, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).to(kind)
+    result = gp.compress(net, (torch.randn(2, 3, 8, 8, dtype=kind),), flops=0.5)
+    with pytest.raises(ExportError) as caught:
+        result.export_onnx(tmp_path / "small.onnx")
+    assert str(kind).removeprefix("torch.") in caught.value.hint
+    assert "float32" in caught.value.hint
