@@ -52,11 +52,12 @@ def edit(
         if path in values:
             editor.store(name, values[path])
     stored = set(file.tensors.values())
+    names = {path: name for name, path in file.tensors.items()}
     for number, changes in _changes(cut).items():
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)
         _scale(editor, nodes[number], changes)
-        _bake(editor, nodes[number], changes, cut, values)
+        _bake(editor, nodes[number], changes, cut, values, names)
     if cut.left.gone:
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()
@@ -136,14 +137,49 @@ def _bake(
     changes: Sequence[Change],
     cut: Cut,
     values: Mapping[str, torch.Tensor],
+    names: Mapping[str, str],
 ) -> None:
     """Store the result of a node that computes on stored tensors, where the cut stores it."""
     for change in changes:
         if change.node not in cut.baked:
             continue
-        if change is not changes[-1] or len(node.output) > 1:
+        if change is changes[-1] and len(node.output) == 1:
+            editor.replace_by_tensor(node, values[cut.baked[change.node]])
+        elif not _slice_sources(editor, change.node, cut, values, names):
             raise EditError(f"{node.op_type} node {node.name!a:.80} would be stored in part")
-        editor.replace_by_tensor(node, values[cut.baked[change.node]])
+
+
+def _slice_sources(
+    editor: Editor,
+    call: fx.Node,
+    cut: Cut,
+    values: Mapping[str, torch.Tensor],
+    names: Mapping[str, str],
+) -> bool:
+    """Slice the tensors that one step of a body computes on, where the cut program has them no more.
+
+    The step goes on computing; the check of the file shows whether that comes to the same.
+
+    Returns:
+        Whether the file stores all of them.
+    """
+    reads = [call]
+    for node in reads:
+        reads += [n for n in node.all_input_nodes if n not in reads]
+    sources = [node for node in reads if node.op == "get_attr"]
+    if any(str(node.target) not in names for node in sources):
+        return False
+    for node in sources:
+        if str(node.target) in values:
+            continue
+        tensor = cut.analysis.tensors[str(node.target)]
+        layout = cut.analysis.layouts[node]
+        for dim, axis in enumerate(layout or ()):
+            if axis.shape[1]:
+                rows = torch.as_tensor(cut.kept(axis)).nonzero().reshape(-1)
+                tensor = tensor.index_select(dim, rows)
+        editor.store(names[str(node.target)], tensor)
+    return True
 
 
 def _infer_shapes(model: onnx.ModelProto) -> None:

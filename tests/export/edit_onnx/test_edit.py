@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests import nets
 
@@ -93,3 +93,45 @@ def test_a_size_stated_as_minus_one_is_open(tmp_path: Path) -> None:
     assert was_edited(result), result.report.notes
     assert after.graph.input == graph.input
     assert [value.name for value in after.graph.value_info] == ["h", "r", "first"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_scan_that_starts_at_stored_zeros_stays(batch: int, tmp_path: Path) -> None:
+    """Its first product is one of stored tensors, which the cut program holds as one."""
+    rng = np.random.default_rng(0)
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["step", "w"], ["a"]),
+            helper.make_node("MatMul", ["old", "r"], ["b"]),
+            helper.make_node("Add", ["a", "b"], ["c"]),
+            helper.make_node("Tanh", ["c"], ["new"]),
+            helper.make_node("Identity", ["new"], ["given"]),
+        ],
+        "body",
+        [value("old", TensorProto.FLOAT, None), value("step", TensorProto.FLOAT, None)],
+        [value("new", TensorProto.FLOAT, None), value("given", TensorProto.FLOAT, None)],
+    )
+    stored = {
+        "w": rng.normal(size=(4, 12)),
+        "r": rng.normal(size=(12, 12)) / 4,
+        "o": rng.normal(size=(12, 3)),
+        "first": np.zeros((batch, 12)),
+    }
+    made = [
+        helper.make_node("Scan", ["first", "x"], ["last", "all"], num_scan_inputs=1, body=body),
+        helper.make_node("MatMul", ["all", "o"], ["y"]),
+    ]
+    tensors = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in stored.items()]
+    x, y = (
+        value("x", TensorProto.FLOAT, [5, batch, 4]),
+        value("y", TensorProto.FLOAT, [5, batch, 3]),
+    )
+    graph = helper.make_graph(made, "scan", [x], [y], tensors)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.6)
+    assert was_edited(result), result.report.notes
+    assert [n.op_type for n in after.graph.node] == ["Scan", "MatMul"]
+    sizes = {t.name: list(t.dims) for t in after.graph.initializer}
+    assert sizes["first"][1] == sizes["r"][0] == sizes["r"][1] == sizes["o"][0] < 12
