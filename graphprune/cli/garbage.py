@@ -30,7 +30,7 @@ def importing() -> Generator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():
+        if not gc.get_freeze_count() and not _left_objects_are_reported():
             gc.freeze()
         if searches:
             gc.enable()
@@ -39,15 +39,16 @@ def importing() -> Generator[None]:
 def spare_the_end() -> None:
     """Let the process end without a last search for garbage. What is to be done at exit is done.
 
-    Where a package was loaded that complains about objects that are left, the search takes place.
+    Where a package was loaded that reports objects that are left, the search takes place.
     """
     atexit.unregister(_leave_out_all)
     atexit.register(_leave_out_all)
 
 
 def _leave_out_all() -> None:
-    """Take all that there is out of the last search, or put all into it."""
-    if _COUNTING & sys.modules.keys():
-        gc.unfreeze()
-    else:
+    if not _left_objects_are_reported():
         gc.freeze()
+
+
+def _left_objects_are_reported() -> bool:
+    return bool(_COUNTING & sys.modules.keys())
