@@ -169,16 +169,10 @@ def _slice_sources(
     sources = [node for node in reads if node.op == "get_attr"]
     if any(str(node.target) not in names for node in sources):
         return False
-    for node in sources:
-        if str(node.target) in values:
-            continue
-        tensor = cut.analysis.tensors[str(node.target)]
-        layout = cut.analysis.layouts[node]
-        for dim, axis in enumerate(layout or ()):
-            if axis.shape[1]:
-                rows = torch.as_tensor(cut.kept(axis)).nonzero().reshape(-1)
-                tensor = tensor.index_select(dim, rows)
-        editor.store(names[str(node.target)], tensor)
+    for path in (str(node.target) for node in sources):
+        if path not in values:
+            whole = {path: cut.analysis.tensors[path]}
+            editor.store(names[path], (whole | cut.sliced(whole))[path])
     return True
 
 
