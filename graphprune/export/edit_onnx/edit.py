@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import new_call
 from graphprune.export.onnx_file import OnnxFile
+from graphprune.export.onnx_shapes import infer_onnx_shapes
 from graphprune.ir.program import state, unlift
 
 from .drop_branches import drop_branches, makes_tensors, position
@@ -178,27 +179,6 @@ def _slice_sources(
 
 def _infer_shapes(model: onnx.ModelProto) -> None:
     """State the shapes of values inside anew, if the file stated them."""
-    import onnx.shape_inference
-
     if model.graph.value_info:
         del model.graph.value_info[:]
-        inferred = onnx.shape_inference.infer_shapes(_with_open_sizes(model))
-        model.graph.value_info.extend(inferred.graph.value_info)
-
-
-def _with_open_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Leave sizes open that are stated as -1, as some tools do; onnx's inference may end the process on them."""
-    import onnx
-
-    def odd(each: onnx.ModelProto) -> list[onnx.TensorShapeProto.Dimension]:
-        values = (*each.graph.input, *each.graph.output)
-        dims = [dim for value in values for dim in value.type.tensor_type.shape.dim]
-        return [dim for dim in dims if dim.HasField("dim_value") and dim.dim_value < 0]
-
-    if not odd(model):
-        return model
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    for dim in odd(opened):
-        dim.ClearField("dim_value")
-    return opened
+        model.graph.value_info.extend(infer_onnx_shapes(model).graph.value_info)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from graphprune.export.aside import Aside
+from graphprune.export.onnx_shapes import infer_onnx_shapes
 
 from .bodies import reads_of
 
@@ -88,9 +89,7 @@ def _behind(model: onnx.ModelProto, nodes: list[onnx.NodeProto], odd: set[str]) 
     """Find the places of the nodes that lead to odd outputs alone, from the last tensors of numbers on."""
     if not odd:
         return set()
-    import onnx.shape_inference
-
-    inferred = onnx.shape_inference.infer_shapes(model)
+    inferred = infer_onnx_shapes(model)
     numeric = {v.name for v in inferred.graph.value_info if v.HasField("type") and _is_numeric(v)}
     outputs = {value.name for value in model.graph.output}
     readers: dict[str, set[int]] = {}
