@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,11 +232,13 @@ def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
     import onnx
+    from google.protobuf.message import DecodeError
 
     model: bytes | Path = with_fixed_random(file) if random_calls(dense.graph) else file
-    whole = onnx.load(file)
-    if set_aside(whole) is not None:  # as when the dense file was read
-        model = whole.SerializeToString()
+    with suppress(DecodeError):  # onnxruntime will say so
+        whole = onnx.load(file)
+        if set_aside(whole) is not None:  # as when the dense file was read
+            model = whole.SerializeToString()
     return lambda inputs: run_onnx(model, inputs)
 
 

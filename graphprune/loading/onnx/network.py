@@ -26,7 +26,7 @@ from . import (
 )
 from .bodies import all_nodes, bodies_of
 from .read_graph import Graph
-from .run_node import Values, run_node
+from .run_node import Values, output, run_node
 from .stored_values import (
     constant,
     known_number,
@@ -37,7 +37,6 @@ from .stored_values import (
     stored_at,
 )
 from .values import Known, Value
-from .values import tensor as to_tensor
 from .whole_nodes import WholeNodes
 
 __all__ = ["Network"]
@@ -136,7 +135,6 @@ class Network(nn.Module):
             tensor, number = stored_at(self, path), self._known.get(name)
             values[name] = tensor if number is None else replace(number, stored=tensor)
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
-        # One line of code for each node, so that errors and reports can name it.
         results: dict[str, torch.Tensor] = {}
 
         def step(number: int) -> None:
@@ -144,10 +142,9 @@ class Network(nn.Module):
             run_node(node, values, self.whole)
             for name in node.outputs:
                 if name in self._outputs and isinstance(known := values.get(name), Known):
-                    results[name] = to_tensor(
-                        known
-                    ).clone()  # an export needs a call behind a constant
+                    results[name] = output(node, known)
 
+        # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": step})
         values |= results
         return values

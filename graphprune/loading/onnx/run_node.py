@@ -10,10 +10,10 @@ from graphprune.errors import GraphpruneError, LoadError, first_line
 from graphprune.ir.private_torch import FakeTensorMode
 
 from .operators import OPERATORS, Body, Node, refuse, unsupported
-from .values import MAX_ELEMENTS, Value
+from .values import MAX_ELEMENTS, Known, Value, tensor
 from .whole_nodes import WholeNodes
 
-__all__ = ["MAX_COUNT", "Values", "run_node"]
+__all__ = ["MAX_COUNT", "Values", "output", "run_node"]
 
 MAX_COUNT = 1 << 20
 """Largest whole number among the attributes of a node that is tried: sizes, groups, counts of results."""
@@ -77,6 +77,18 @@ def run_node(node: Node, values: Values, whole: WholeNodes) -> None:
         return
     pairs = zip(node.outputs, results, strict=False)
     values.update((name, result) for name, result in pairs if name)
+
+
+def output(node: Node, value: Known) -> torch.Tensor:
+    """Convert known numbers that a node makes, and the graph gives, to a tensor.
+
+    Raises:
+        LoadError: if no tensor of their type holds them.
+    """
+    try:
+        return tensor(value).clone()  # an export needs a call behind a constant
+    except _ERRORS as error:
+        raise LoadError(f"{node} fails: {first_line(error)}") from error
 
 
 def _computed(node: Node, values: Values, whole: WholeNodes) -> tuple[Value, ...]:

@@ -125,8 +125,9 @@ def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
             for n in value.items.reshape(-1)
         ]
         return torch.stack(rows).reshape(value.items.shape)
-    numbers = torch.tensor(value.items.reshape(-1).tolist(), dtype=value.dtype, device=device)
-    return numbers.reshape(value.items.shape)
+    if not value.items.size:  # a list of no numbers may have many rows
+        return torch.zeros(value.items.shape, dtype=value.dtype, device=device)
+    return torch.tensor(value.items.tolist(), dtype=value.dtype, device=device)
 
 
 def operand(value: Value, others: Sequence[Value]) -> Any:

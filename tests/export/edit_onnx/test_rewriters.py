@@ -303,6 +303,6 @@ def test_the_cases_are_all_there_are() -> None:
     kinds = {kind for nodes, *_ in CASES.values() for kind, *_ in nodes}
     elsewhere = {
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
-        *("GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
+        *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
     }
     assert set(REWRITERS) <= kinds | elsewhere

@@ -52,3 +52,9 @@ def test_a_split_that_makes_too_few_parts_is_refused(tmp_path: Path) -> None:
     model = chain(*nodes, weights={"sizes": np.array([1, 2])})
     with pytest.raises(LoadError, match="a result beside the first 2"):
         import_onnx(saved(model, tmp_path))
+
+
+def test_known_numbers_that_no_tensor_holds_are_no_output(tmp_path: Path) -> None:
+    root = helper.make_node("Sqrt", ["w"], ["y"])
+    with pytest.raises(LoadError, match="fails"):
+        import_onnx(saved(chain(root, weights={"w": np.float32(-1.25)}), tmp_path))
