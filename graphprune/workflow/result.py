@@ -12,19 +12,11 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.cut.cut import Cut
-from graphprune.errors import ExportError
-from graphprune.export.check import OnnxCheck, OnnxDifferenceError, check_onnx
-from graphprune.export.edit_onnx import WRITTEN_OUT, edit, with_functions
+from graphprune.export.check import check_onnx
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
-from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
-from graphprune.export.open_sizes import check_other_sizes
-from graphprune.export.ort_session import session
-from graphprune.export.to_onnx import check_model, to_onnx
 from graphprune.io.files import write_bytes
-from graphprune.ir.nodes import is_continuous
-from graphprune.ir.program import input_names, output_names, user_inputs
-from graphprune.passes import FoldBatchNorm, count_batchnorms
+from graphprune.passes import count_batchnorms
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.config_fields import ConfigFields
 from graphprune.rebuild.model_pair import ModelPair
@@ -32,9 +24,10 @@ from graphprune.report.report import Report
 
 from .carry import carry
 from .save_pretrained import save_pretrained
+from .small_onnx import small_onnx
 
 if TYPE_CHECKING:
-    import onnx
+    pass
 
 __all__ = ["Result"]
 
@@ -159,10 +152,7 @@ class Result:
             ExportError: if torch can't export it, or onnxruntime disagrees.
         """
         start = time.perf_counter()
-        written = _edited(self, opset)
-        if isinstance(written, str):
-            written = _exported(self, opset, written)
-        written = _whole(self.onnx_file, written)
+        written = small_onnx(self, opset)
         model, notes = written.model, written.notes
         files = {Path(path): model.SerializeToString()}
         checks: dict[str, Any] = written.check.to_report()
@@ -192,135 +182,3 @@ class Result:
                 seconds={**self.report.seconds, "onnx": time.perf_counter() - start},
             ),
         )
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A checked ONNX model.
-
-    Attributes:
-        model: the message.
-        check: of the model against the program.
-        batchnorms: how many are left.
-        notes: what the user should know of it.
-        plain: the same without calls of local functions, and outputs that no program has.
-    """
-
-    model: onnx.ModelProto
-    check: OnnxCheck
-    batchnorms: int
-    notes: tuple[str, ...] = ()
-    plain: onnx.ModelProto | None = None
-
-
-def _edited(result: Result, wanted: int | None) -> _Written | str:
-    """Edit the file that the model came from; a reason where that can't be."""
-    file = result.onnx_file
-    if file is None or wanted not in {None, file.names.opset}:
-        return ""
-    reason = ""
-    for pinned in (False, True):
-        try:
-            model = edit(file, result.cut, result.program, pinned=pinned)
-            check_model(model, shapes=False)
-            data = model.SerializeToString()
-            check = check_onnx(data, result.program)
-            check_other_sizes(file.data, data, user_inputs(result.program), file.fixed)
-            return _calling(file, _Written(model, check, count_batchnorms(result.program)), result)
-        except ExportError as failure:
-            reason = failure.message
-    return reason
-
-
-def _calling(file: OnnxFile, written: _Written, result: Result) -> _Written:
-    """Put the calls of local functions back, if the file has any and they still hold."""
-    import onnx
-
-    if not file.shell:
-        return written
-    inlined = onnx.ModelProto.FromString(file.data)
-    model = with_functions(file.shell, inlined, written.model)
-    if model is None:
-        return replace(written, notes=(*written.notes, WRITTEN_OUT))
-    check_model(model, shapes=False)
-    check = check_onnx(model.SerializeToString(), result.program)
-    return replace(written, model=model, check=check, plain=written.model)
-
-
-def _whole(file: OnnxFile | None, written: _Written) -> _Written:
-    """Put outputs back that were set aside when the file was read, if any."""
-    if file is None or file.aside is None:
-        return written
-    model = file.aside.put_back(written.model)
-    check_model(model, shapes=False)
-    session(model.SerializeToString())
-    return replace(written, model=model, plain=written.plain or written.model)
-
-
-def _exported(result: Result, wanted: int | None, why: str) -> _Written:
-    """Export the program, in the opset that is wanted or else one that can express it.
-
-    Args:
-        result: what to export.
-        wanted: the opset.
-        why: the reason why the file that the model came from wasn't edited, for a note.
-    """
-    file = result.onnx_file
-    names = (
-        IONames(input_names(result.dense), output_names(result.dense))
-        if file is None
-        else file.names
-    )
-    folded = FoldBatchNorm()(result.program)
-    before = (f"the ONNX file was exported anew, not edited: {why}",) if why else ()
-    notes = before
-    for opset in dict.fromkeys((wanted or names.opset, None)):
-        try:
-            model, check = _converted(result.program, folded, names, opset)
-            return _Written(model, check, count_batchnorms(folded), notes)
-        except ExportError as failure:
-            if opset is None or wanted is not None:
-                _check_precision(result.program, failure)
-                raise
-            notes = (
-                *before,
-                f"the ONNX file is in another opset than the model's {opset}: {failure.message}",
-            )
-    raise AssertionError
-
-
-def _check_precision(program: ExportedProgram, failure: ExportError) -> None:
-    """Explain a failed export by the precision of the weights, where onnxruntime lacks operators for it.
-
-    Raises:
-        ExportError: if weights are neither float32 nor float16.
-    """
-    kinds = {str(t.dtype) for t in program.state_dict.values() if is_continuous(t)}
-    if odd := sorted(k.removeprefix("torch.") for k in kinds - {"torch.float32", "torch.float16"}):
-        raise ExportError(
-            failure.message,
-            hint=f"weights are {', '.join(odd)}, for which onnxruntime lacks operators: give the model in float32, "
-            "or leave out the ONNX file",
-            options=("onnx",),
-        ) from failure
-
-
-def _converted(
-    program: ExportedProgram, folded: ExportedProgram, names: IONames, opset: int | None
-) -> tuple[onnx.ModelProto, OnnxCheck]:
-    """Convert a program and compare; without the exporter's optimiser where with it the model computes another thing."""
-    for optimised in (True, False):
-        model = to_onnx(
-            folded,
-            input_names=names.inputs,
-            output_names=names.outputs,
-            opset=opset,
-            dims=names.dims,
-            optimised=optimised,
-        )
-        try:
-            return model, check_onnx(model.SerializeToString(), program)
-        except OnnxDifferenceError:
-            if not optimised:
-                raise
-    raise AssertionError
