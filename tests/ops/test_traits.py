@@ -159,7 +159,8 @@ def test_beyond_its_limits_an_operator_is_flat_and_nowhere_else(operator: Any) -
     more = FLAT_ARGUMENTS.get(operator, ())
     limits = flat_limits(call_on_one_operand(operator, *more))
     assert limits is not None
-    x = 4 * torch.randn(300)
+    # Seeded: a hardswish has the same value on either side of its minimum, now and then to the last bit.
+    x = 4 * torch.randn(300, generator=torch.Generator().manual_seed(0))
     found = operator(x.clone(), *more)
     assert torch.equal(found, operator(x.clamp(*limits), *more))
     inside = (x > limits[0]) & (x < limits[1])
