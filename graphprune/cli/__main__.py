@@ -11,6 +11,7 @@ from . import render
 from .app import app
 from .faults import ending_cleanly, lack_of_memory
 from .garbage import spare_the_end
+from .memory import keep_freed_memory
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     spare_the_end()
+    keep_freed_memory()
     try:
         with ending_cleanly():
             app(args=argv, prog_name="graphprune")
