@@ -27,9 +27,8 @@ aten = torch.ops.aten
 
 def _dims(call: Call, rank: int) -> list[int]:
     value = call.get("dim")
-    if (
-        value is None or value == [] or not rank
-    ):  # a scalar has no dimension, but may be reduced over 0
+    # A scalar has no dimension, but may be reduced over 0.
+    if value is None or value == [] or not rank:
         return list(range(rank))
     values = value if isinstance(value, list | tuple) else [value]
     return sorted({call.dim(v, rank) for v in values})

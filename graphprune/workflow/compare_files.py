@@ -236,7 +236,7 @@ def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]
 
     model: bytes | Path = with_fixed_random(file) if random_calls(dense.graph) else file
     with suppress(DecodeError):  # onnxruntime will say so
-        whole = onnx.load(file)
+        whole = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
         if set_aside(whole) is not None:  # as when the dense file was read
             model = whole.SerializeToString()
     return lambda inputs: run_onnx(model, inputs)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from torch.export import ExportedProgram
@@ -25,9 +25,6 @@ from graphprune.report.report import Report
 from .carry import carry
 from .save_pretrained import save_pretrained
 from .small_onnx import small_onnx
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Result"]
 

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import new_call
 from graphprune.export.onnx_file import OnnxFile
@@ -164,13 +165,10 @@ def _slice_sources(
     Returns:
         Whether the file stores all of them.
     """
-    reads = [call]
-    for node in reads:
-        reads += [n for n in node.all_input_nodes if n not in reads]
-    sources = [node for node in reads if node.op == "get_attr"]
-    if any(str(node.target) not in names for node in sources):
+    sources = baked_sources(cut.analysis, [call])
+    if any(path not in names for path in sources):
         return False
-    for path in (str(node.target) for node in sources):
+    for path in sources:
         if path not in values:
             whole = {path: cut.analysis.tensors[path]}
             editor.store(names[path], (whole | cut.sliced(whole))[path])

@@ -24,7 +24,7 @@ def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 def reads_of(node: onnx.NodeProto) -> list[str]:
     """List the names that a call reads, those that its graphs read included."""
-    found = list(node.input)
+    found = [name for name in node.input if name]
     for body in graphs_of(node):
         found += [value.name for value in body.output]
         for inner in body.node:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from graphprune.ir.output_paths import chosen
 
-from .bodies import graphs_of
+from .bodies import reads_of
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +37,7 @@ def keep_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[str, ...
     for place in reversed(range(len(nodes))):
         if not needed.isdisjoint(nodes[place].output):
             stay[place] = True
-            needed |= _read(nodes[place])
+            needed.update(reads_of(nodes[place]))
     stored = {tensor.name for tensor in graph.initializer}
     _keep(graph.node, stay)
     _keep(graph.output, [value.name in kept for value in graph.output])
@@ -45,16 +45,6 @@ def keep_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[str, ...
     _keep(graph.initializer, [tensor.name in needed for tensor in graph.initializer])
     _keep(graph.value_info, [value.name in needed for value in graph.value_info])
     return tuple(name for name in every if name not in kept)
-
-
-def _read(node: onnx.NodeProto) -> set[str]:
-    """List the names that a node reads, those that its bodies read of the graph around them included."""
-    found = {name for name in node.input if name}
-    for body in graphs_of(node):
-        found |= {value.name for value in body.output}
-        for each in body.node:
-            found |= _read(each)
-    return found
 
 
 def _keep(field: object, stay: Sequence[bool]) -> None:
