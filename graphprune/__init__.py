@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from graphprune.plan.plan import Plan
     from graphprune.report.report import Report
     from graphprune.training.sparsify import Sparsify
+    from graphprune.workflow.apply_plan import apply
     from graphprune.workflow.budget_sweep import compress_within, sweep
     from graphprune.workflow.result import Result
     from graphprune.workflow.soup import soup
 
-    from .api import apply, compress, decide, inspect, load, profile
+    from .api import compress, decide, inspect, load, profile
     from .data import images
     from .errors import GraphpruneError
     from .pipeline import AnalysisPass, Pipeline, State, TransformPass
@@ -68,7 +69,7 @@ _HOME = {
     "Sparsify": "training.sparsify",
     "State": "pipeline",
     "TransformPass": "pipeline",
-    "apply": "api",
+    "apply": "workflow.apply_plan",
     "compress": "api",
     "compress_within": "workflow.budget_sweep",
     "decide": "api",

@@ -1,49 +1,42 @@
-"""The functions of the library: ``compress``, ``decide``, ``profile``, ``apply``, ``inspect``, ``load``.
+"""The functions of the library: ``compress``, ``decide``, ``inspect``, ``profile``, ``load``.
 
-The stages that they run, from a traced model to a verified result, are in ``workflow/job.py``.
+``compress`` and ``decide`` turn their arguments into ``Options`` (``workflow/options.py``) and a pass that decides
+(``workflow/decider.py``), and run a ``Job`` (``workflow/job.py``), where the stages stand in order. What else
+``import graphprune`` offers stands elsewhere: ``apply`` in ``workflow/apply_plan.py``, ``compress_within`` and
+``sweep`` in ``workflow/budget_sweep.py``, ``soup`` in ``workflow/soup.py``, ``Sparsify`` in ``training/``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source
-from graphprune.ir.check_given import checked_model, positional
-from graphprune.ir.run_on_device import on_cpu
+from graphprune.ir.check_given import given_on_cpu
 from graphprune.ir.trainable import trainable_graph
-from graphprune.ir.unwrap import unwrap
 from graphprune.loading import load as load_file
-from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.passes import Allocate, Analyse, Effort, LosslessPlan
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
-from graphprune.plan.budget import Budget, budgets
+from graphprune.pipeline import Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
-from graphprune.workflow.apply_plan import apply_plan
-from graphprune.workflow.carry import carry
+from graphprune.workflow.decider import branches_may_go, decider_of
 from graphprune.workflow.job import Job
-from graphprune.workflow.options import Options, branches_may_go
-from graphprune.workflow.reinitialise import reinitialise
+from graphprune.workflow.options import Options
 from graphprune.workflow.result import Result
 from graphprune.workflow.start import Data, traced
 from graphprune.workflow.write import PROGRAM
 
-from .errors import OptionError
-from .passes import Allocate, Analyse, Effort, LosslessPlan
-from .pipeline import Pipeline, Progress, State
-
 if TYPE_CHECKING:
-    from .passes import Criterion
+    from graphprune.passes import Criterion
 
-__all__ = ["apply", "compress", "decide", "inspect", "load", "profile"]
-
-AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
+__all__ = ["compress", "decide", "inspect", "load", "profile"]
 
 
 def compress(
@@ -94,57 +87,55 @@ def compress(
         latency: the same for the time of a run in onnxruntime: ``0.6``, ``"8ms"``.
         memory: the same for weights and the largest live activations of a sample: ``"20MB"``.
         size: the same for the ONNX file: ``"5MB"``.
-        latency_table: times of operators; by default they are measured, with the threads that
-            onnxruntime takes by itself.
+        latency_table: times of operators; by default they are measured, with the threads that onnxruntime takes
+            by itself.
         plan: apply this one instead of deciding.
-        lossless: remove the channels that go with no loss, as the weights prove it: zero, constant, equal
-            to others or combinations of them. Without a budget, these only; with one, they go first, and
-            the budget counts from the dense cost.
+        lossless: remove the channels that go with no loss, as the weights prove it: zero, constant, equal to
+            others or combinations of them. Without a budget, these only; with one, they go first, and the budget
+            counts from the dense cost.
         example_kwargs: keyword inputs.
-        calibration: unlabelled inputs: an iterable of what the model is called with, each item a
-            batch; or ``gp.images(...)``; or the path of a file of tensors. A few hundred samples
-            let the smaller model keep most of its accuracy.
+        calibration: unlabelled inputs: an iterable of what the model is called with, each item a batch; or
+            ``gp.images(...)``; or the path of a file of tensors. A few hundred samples let the smaller model
+            keep most of its accuracy.
         samples: how many calibration samples to take.
-        score: name of a criterion, or one of your own; by default ``obs`` with calibration data,
-            ``l2`` without.
-        recover: ``"ls"`` refits the smaller model's layers by least squares, ``"bn"`` only its
-            BatchNorm statistics; ``"merge"``, without data, gives what removed channels did to
-            kept ones that are alike; ``"none"`` leaves it as it was cut; by default ``ls`` with
-            calibration data, ``none`` without.
-        distil: train on the calibration data towards the dense model's values: a number of
-            steps, or a time (``"5m"``).
+        score: name of a criterion, or one of your own; by default ``obs`` with calibration data, ``l2`` without.
+        recover: ``"ls"`` refits the smaller model's layers by least squares, ``"bn"`` only its BatchNorm
+            statistics; ``"merge"``, without data, gives what removed channels did to kept ones that are alike;
+            ``"none"`` leaves it as it was cut; by default ``ls`` with calibration data, ``none`` without.
+        distil: train on the calibration data towards the dense model's values: a number of steps, or a time
+            (``"5m"``).
         finetune: train a classifier on labelled inputs, by distillation and cross-entropy: a number of epochs.
-        train: these inputs, as ``val`` of ``compress_within``. They are read into memory, and serve as calibration data
-            where there is none.
+        train: these inputs, as ``val`` of ``compress_within``. They are read into memory, and serve as
+            calibration data where there is none.
         augment: changes of the inputs while distilling: ``flip`` and ``crop`` of images, ``mix``.
         checkpoint: a file that lets a killed training go on; the caller removes it.
         allocate: name of an allocator.
-        round_to: widths are multiples of this, or stay whole. ``"fast"``: multiples of 16, 8 or 4, as kernels compute
-            channels in blocks, if the budget is used as well and the predicted distortion rises by no more than a
-            twentieth (a tenth, if all are multiples of 16). ``"auto"``: widths that run fast by a latency table.
+        round_to: widths are multiples of this, or stay whole. ``"fast"``: multiples of 16, 8 or 4, as kernels
+            compute channels in blocks, if the budget is used as well and the predicted distortion rises by no
+            more than a twentieth (a tenth, if all are multiples of 16). ``"auto"``: widths that run fast by a
+            latency table.
         min_channels: fewest channels that a group keeps.
-        max_cut: largest share of its channels that a group loses, (0, 1]. By default seven eighths if there is no
-            calibration data and the budgets allow it, and any share with data.
+        max_cut: largest share of its channels that a group loses, (0, 1]. By default seven eighths if there is
+            no calibration data and the budgets allow it, and any share with data.
         protect: patterns of groups or parameters to leave whole.
-        keep_class: insist on widths that the code of the model's class follows, found by trying cuts of it,
-            so that its class comes back. By default they are chosen where they meet the budget.
+        keep_class: insist on widths that the code of the model's class follows, found by trying cuts of it, so
+            that its class comes back. By default they are chosen where they meet the budget.
         any_width: choose among all widths; where the class can't run with them, a GraphModule comes back.
-        uniform: patterns of groups: those that match one keep equally many channels, each its own best
-            ones. Several patterns in a sequence make one such class.
-        keep_config: choose widths that the config of the model can state, as a model of the transformers
-            library has one; ``Result.save_pretrained`` then writes a folder that the library reads.
+        uniform: patterns of groups: those that match one keep equally many channels, each its own best ones.
+            Several patterns in a sequence make one such class.
+        keep_config: choose widths that the config of the model can state, as a model of the transformers library
+            has one; ``Result.save_pretrained`` then writes a folder that the library reads.
         depth: remove whole branches too, such as residual blocks, where that costs least (docs/depth.md). By
             default under a latency budget, with calibration data and without a table measured before.
-        outputs: keep only these outputs, by their keys or numbers in what the model returns (``aux.0``); what feeds
-            the others alone goes first, and costs count from what is left (docs/depth.md). Alone, or with a
-            budget.
-        device: where the network runs on data, to choose, refit and train: ``"cuda"``, ``"mps"``, ``"cpu"``, ``"auto"``;
-            by default where the model is. Everything else is done on the CPU, and the smaller model comes back
-            where the model is (docs/devices.md).
+        outputs: keep only these outputs, by their keys or numbers in what the model returns (``aux.0``); what
+            feeds the others alone goes first, and costs count from what is left (docs/depth.md). Alone, or with
+            a budget.
+        device: where the network runs on data, to choose, refit and train: ``"cuda"``, ``"mps"``, ``"cpu"``,
+            ``"auto"``; by default where the model is. Everything else is done on the CPU, and the smaller model
+            comes back where the model is (docs/devices.md).
         strict_ops: refuse operators without a rule.
-        allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model
-            doesn't equal the dense one with some parameters zeroed (docs/axis-algebra.md). A
-            plan says itself whether it does.
+        allow_inexact: cut through statistics too, such as LayerNorm's, where the smaller model doesn't equal the
+            dense one with some parameters zeroed (docs/axis-algebra.md). A plan says itself whether it does.
         progress: called with the name of each stage as it starts, and with how far the long ones are.
 
     Returns:
@@ -190,21 +181,8 @@ def compress(
         lossless=lossless or (plan is not None and bool(plan.redundant)),
         redundant=plan.redundant if plan is not None and plan.redundant else None,
     )
-    decider: Allocate | GivenPlan | LosslessPlan
-    asked = {"flops": flops, "params": params, "latency": latency, "memory": memory, "size": size}
-    if plan is not None and lossless:
-        raise OptionError("a plan says itself which channels go with no loss; leave out lossless")
-    free = all(amount is None for amount in asked.values())
-    if plan is None and lossless and free:
-        decider = options.lossless_plan()
-    elif plan is None and outputs and free:
-        decider = options.allocator(Budget("macs", 1.0))
-    elif plan is None:
-        decider = options.allocator(*budgets(asked))
-    elif free:
-        decider = GivenPlan(plan=plan)
-    else:
-        raise OptionError("give a budget or a plan, not both")
+    amounts = {"flops": flops, "params": params, "latency": latency, "memory": memory, "size": size}
+    decider = decider_of(options, amounts, plan, lossless=lossless)
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.result(decider)
 
@@ -276,68 +254,10 @@ def profile(
         LoadError, TraceError: as ``compress``.
         ExportError: if the model can't be exported to ONNX.
     """
-    inputs = positional(example_inputs)
-    _, model, args, kwargs = on_cpu(unwrap(checked_model(model)), inputs, example_kwargs)
+    _, model, args, kwargs = given_on_cpu(model, example_inputs, example_kwargs)
     state = traced(model, args, kwargs, progress)
     passes = (Analyse(allow_inexact=allow_inexact), how or ProfileLatency())
     return Pipeline(passes).run(state)[LatencyTable]
-
-
-@overload
-def apply(
-    plan: Plan,
-    model: torch.nn.Module,
-    example_inputs: Sequence[Any] | torch.Tensor,
-    example_kwargs: Mapping[str, Any] | None = None,
-    *,
-    reinit: bool = False,
-) -> torch.nn.Module: ...
-@overload
-def apply(
-    plan: Plan,
-    model: torch.nn.Module,
-    example_inputs: Sequence[Any] | torch.Tensor,
-    example_kwargs: Mapping[str, Any] | None = None,
-    *,
-    optimizer: AnyOptimizer,
-) -> tuple[torch.nn.Module, AnyOptimizer]: ...
-def apply(
-    plan: Plan,
-    model: torch.nn.Module,
-    example_inputs: Sequence[Any] | torch.Tensor,
-    example_kwargs: Mapping[str, Any] | None = None,
-    *,
-    optimizer: torch.optim.Optimizer | None = None,
-    reinit: bool = False,
-) -> Any:
-    """Apply a plan to another checkpoint of the architecture it was made for.
-
-    With an earlier checkpoint of the training, this is rewinding.
-
-    Args:
-        plan: which channels to keep.
-        model: the dense model; it isn't changed.
-        example_inputs: as in ``compress``.
-        example_kwargs: as in ``compress``.
-        optimizer: on the model's parameters, to be carried over as by ``Result.carry``.
-        reinit: give the smaller model new weights, by the ``reset_parameters`` of its layers, to be trained from
-            scratch.
-
-    Returns:
-        The smaller model, as ``Result.model``; with ``optimizer``, it and the optimiser on its parameters.
-
-    Raises:
-        MismatchError: if the model is of another architecture.
-        VerifyError: if the smaller model doesn't compute what it should.
-        OptionError: if the optimiser is of another model, or has a state that can't be sliced; if there is one for
-            new weights, or parameters have nothing that would make them anew.
-    """
-    if reinit and optimizer is not None:
-        raise OptionError("an optimizer can't go on with new weights; make a new one")
-    pair = apply_plan(plan, model, example_inputs, example_kwargs)
-    if reinit:
-        reinitialise(pair.small)
-    return pair.small if optimizer is None else (pair.small, carry(optimizer, pair))
 
 
 def inspect(
@@ -356,8 +276,7 @@ def inspect(
     Raises:
         UnsupportedOpError: under ``strict_ops``, if an operator has no rule.
     """
-    inputs = positional(example_inputs)
-    _, model, args, kwargs = on_cpu(unwrap(checked_model(model)), inputs, example_kwargs)
+    _, model, args, kwargs = given_on_cpu(model, example_inputs, example_kwargs)
     state = traced(model, args, kwargs, progress)
     first = Analyse(strict_ops=strict_ops, allow_inexact=allow_inexact)
     return Pipeline((first,)).run(state)[Analysis]

@@ -102,17 +102,6 @@ def test_inexact_cuts_have_to_be_asked_for_and_are_reported(name: str, tmp_path:
         Cut.from_plan(plan, gp.inspect(net, net.inputs()))
 
 
-def test_apply_to_another_checkpoint_and_not_to_another_architecture(result: gp.Result) -> None:
-    other = nets.SqueezeExcite()
-    small = gp.apply(gp.Plan.from_json(result.plan.to_json()), other, other.inputs())
-    assert small.a.weight.shape == result.model.a.weight.shape
-    kept = list(result.plan.keep["a"])
-    assert torch.equal(small.a.weight, other.a.weight[kept])
-    stranger = nets.GroupedConv()
-    with pytest.raises(MismatchError):
-        gp.apply(result.plan, stranger, stranger.inputs())
-
-
 def test_a_saved_program_loads_again_in_one_line(result: gp.Result, tmp_path: Path) -> None:
     torch.export.save(result.program, tmp_path / "model.pt2")
     model, x = gp.load(tmp_path), torch.randn(3, 3, 8, 8)

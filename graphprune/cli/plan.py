@@ -104,7 +104,7 @@ def plan(
             from graphprune import api
             from graphprune.passes import Allocate, Decision, LosslessPlan
             from graphprune.plan.budget import Budget, budgets
-            from graphprune.workflow.options import branches_may_go
+            from graphprune.workflow.decider import branches_may_go
 
         where = option_values.device(device)
         allocator = Allocate(

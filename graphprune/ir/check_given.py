@@ -1,10 +1,10 @@
-"""Check what a user gives as a model and its example inputs, before anything is done with them."""
+"""Check what a user gives as a model and its example inputs, and bring it where programs are made."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
@@ -13,9 +13,38 @@ from torch.nn.parameter import is_lazy
 
 from graphprune.errors import OptionError
 
-__all__ = ["check_optimizer", "checked_model", "positional"]
+from .run_on_device import on_cpu
+from .unwrap import unwrap
+
+__all__ = ["check_optimizer", "checked_model", "given_on_cpu", "positional"]
 
 Given = TypeVar("Given", bound=nn.Module | ExportedProgram)
+
+
+@overload
+def given_on_cpu(
+    model: nn.Module, args: Any, kwargs: Mapping[str, Any] | None
+) -> tuple[torch.device, nn.Module, tuple[Any, ...], Any]: ...
+@overload
+def given_on_cpu(
+    model: nn.Module | ExportedProgram, args: Any, kwargs: Mapping[str, Any] | None
+) -> tuple[torch.device, nn.Module | ExportedProgram, tuple[Any, ...], Any]: ...
+def given_on_cpu(model: Any, args: Any, kwargs: Mapping[str, Any] | None) -> Any:
+    """Check a model and its inputs, take the model out of what wraps it, and bring all to the CPU.
+
+    Args:
+        model: a module or a program; it isn't changed.
+        args: positional inputs, or the only one.
+        kwargs: keyword inputs, or ``None``.
+
+    Returns:
+        The device that the model came from, and the model, its positional and its keyword inputs on the CPU.
+
+    Raises:
+        OptionError: if the model or the inputs are of another kind.
+        LoadError: if the model's tensors are on several devices, or shards that can't be gathered.
+    """
+    return on_cpu(unwrap(checked_model(model)), positional(args), kwargs)
 
 
 def checked_model(model: Given) -> Given:

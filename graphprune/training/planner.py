@@ -28,6 +28,7 @@ from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
+from graphprune.workflow.decider import deciding_passes
 
 from .planning import Planning
 from .refit import refitted
@@ -194,7 +195,8 @@ class Planner:
         if not self._found:
             return replace(self._job, scored=scored, options=self.options).decide(decider)
         state = scored.knowing(*self._found)
-        return Pipeline(self.options.deciding(decider, state), given=tuple(state.facts)).run(state)
+        passes = deciding_passes(self.options, decider, state)
+        return Pipeline(passes, given=tuple(state.facts)).run(state)
 
     def _on_the_way(self, budget: Budget, share: float) -> Budget:
         found = [status for status in self.asked if status.cost == budget.cost]

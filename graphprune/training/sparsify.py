@@ -156,10 +156,11 @@ class Sparsify:
             strict_ops=strict_ops,
             allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
         )
+        model = checked_model(model)
         if optimizer is not None:
-            check_optimizer(optimizer, checked_model(model))
+            check_optimizer(optimizer, model)
         planning = Planning(
-            checked_model(model),
+            model,
             positional(example_inputs),
             example_kwargs,
             calibration,

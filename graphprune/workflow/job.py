@@ -22,18 +22,18 @@ from torch.export import ExportedProgram
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.data import prepared
-from graphprune.data.labelled import Labelled, read_labelled
+from graphprune.data.calibration import Calibration
+from graphprune.data.labelled import Labelled
 from graphprune.errors import InfeasibleBudgetError, OptionError
-from graphprune.ir.check_given import checked_model, positional
+from graphprune.ir.check_given import given_on_cpu, positional
 from graphprune.ir.devices import CPU, find_device
-from graphprune.ir.run_on_device import on_cpu, put_model
+from graphprune.ir.run_on_device import put_model
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import (
     Allocate,
     Analyse,
     Decision,
-    LosslessPlan,
     Observe,
     Prune,
     Redundant,
@@ -54,15 +54,16 @@ from graphprune.verify.oracle import Verdict
 
 from .build_report import build_report
 from .class_widths import any_widths_instead, class_widths, noting_price
+from .decider import Decider, deciding_passes
 from .free_channels import free_channels
 from .kept_outputs import KeptOutputs, with_outputs
 from .options import Options, several
 from .result import Result
-from .start import Data, traced, traced_on_cpu, with_data
+from .start import Data, traced, traced_on_cpu, with_data, with_labelled
 
 __all__ = ["Job"]
 
-_OUTPUTS = "the code of the model's class computes the outputs that are left out, too"
+_COMPUTED_TOO = "the code of the model's class computes the outputs that are left out, too"
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,16 @@ class Job:
             OptionError: if an option, the model or the inputs aren't what they may be.
         """
         asked = None if options.device is None else find_device(options.device)
-        given, model, args = model, unwrap(checked_model(model)), positional(args)
-        home, here, own_args, own_kwargs = on_cpu(model, args, kwargs)
+        home, here, own_args, own_kwargs = given_on_cpu(model, args, kwargs)
         if live:
-            state = traced(model, args, kwargs, progress)
+            state = traced(unwrap(model), positional(args), kwargs, progress)
         else:
             state = traced_on_cpu(here, own_args, own_kwargs, progress, home)
-        device = asked or home
         if options.outputs:
             state = with_outputs(state, several(options.outputs))
-        says = brought_by(here)
+        says, device = brought_by(here), asked or home
         if options.train is not None:
-            state.tell("data")
-            labelled = read_labelled(state.program, prepared(options.train, says))
-            state = state.knowing(replace(labelled, data=replace(labelled.data, device=device)))
+            state = with_labelled(state, prepared(options.train, says), device)
             if calibration is None:
                 calibration = state[Labelled].inputs(samples)
         if calibration is not None:
@@ -132,26 +129,10 @@ class Job:
         if isinstance(options.latency_table, LatencyTable):
             state = state.knowing(options.latency_table)
         options.check(state)
-        if options.lossless:
-            state = free_channels(
-                state,
-                options.redundant,
-                strict_ops=options.strict_ops,
-                allow_inexact=options.allow_inexact,
-            )
-        passes: list[AnalysisPass] = [
-            Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)
-        ]
-        if calibration is not None:
-            passes.append(Observe())
-        passes.append(Score(options.criterion(state)))
-        scored = Pipeline(passes, given=tuple(state.facts)).run(state)
-        found = scored.get(Redundant)
-        if found is not None:
-            scored = scored.knowing(first_to_go(scored[Scores], found))
-        return cls(given, here, options, scored, CPU if live else home, device)
+        scored = _scored(state, options)
+        return cls(model, here, options, scored, CPU if live else home, device)
 
-    def decide(self, decider: Allocate | GivenPlan | LosslessPlan) -> State:
+    def decide(self, decider: Decider) -> State:
         """Choose the widths, or take those of a plan: the state with a decision.
 
         Unless asked for any widths, it chooses those that the code of the model's class can run with, where they
@@ -181,8 +162,8 @@ class Job:
             return decided
         return noting_price(decider, state, decided)
 
-    def _decided(self, decider: Allocate | GivenPlan | LosslessPlan, state: State) -> State:
-        passes = self.options.deciding(decider, state)
+    def _decided(self, decider: Decider, state: State) -> State:
+        passes = deciding_passes(self.options, decider, state)
         decided = Pipeline(passes, given=tuple(state.facts)).run(state)
         found = decided.get(Redundant)
         return decided if found is None else decided.knowing(marked(decided[Decision], found))
@@ -191,7 +172,7 @@ class Job:
     def _constraints(self) -> ClassConstraints | OptionError | None:
         """The widths that the code of the model's class can run with."""
         if KeptOutputs in self.scored.facts:
-            return OptionError(_OUTPUTS, options=("outputs", "keep_class"))
+            return OptionError(_COMPUTED_TOO, options=("outputs", "keep_class"))
         return class_widths(self.model, self.scored, depth=self.options.depth)
 
     @cached_property
@@ -199,7 +180,7 @@ class Job:
         """Find the widths that the model's config can state."""
         self.scored.tell("config")
         if KeptOutputs in self.scored.facts:
-            raise OptionError(_OUTPUTS, options=("outputs", "keep_config"))
+            raise OptionError(_COMPUTED_TOO, options=("outputs", "keep_config"))
         scored = self.scored
         return config_fields(self.model, scored.program, scored[Analysis], scored.progress)
 
@@ -215,11 +196,22 @@ class Job:
         done.tell("lossless proof")
         return done.knowing(verify_lossless(done[Cut], done.program, found))
 
-    def result(self, decider: Allocate | GivenPlan | LosslessPlan) -> Result:
+    def result(self, decider: Decider) -> Result:
         """Decide, cut, rebuild the user's class, and report."""
         decided = self.decide(decider)
         done = self.cut(decided)
         rebuilt, seconds = self._rebuilt(done)
+        small = put_model(rebuilt.model, self.home)
+        redundant = done.get(Redundant)
+        pair = ModelPair(
+            self.given,
+            self.model,
+            small,
+            rebuilt.own_class,
+            done[Cut],
+            rebuilt.follow,
+            reweighted=redundant is not None and redundant.reweighted,
+        )
         report = build_report(
             type(self.model).__name__,
             decided,
@@ -232,23 +224,9 @@ class Job:
                 "recover": self.options.recovery(self.scored) or "none",
             },
         )
-        small = put_model(rebuilt.model, self.home)
-        return Result(
-            small,
-            done[Decision].plan,
-            report,
-            done.program,
-            pair=ModelPair(
-                self.given,
-                self.model,
-                small,
-                rebuilt.own_class,
-                done[Cut],
-                rebuilt.follow,
-                reweighted=(found := done.get(Redundant)) is not None and found.reweighted,
-            ),
-            config=done.get(ConfigFields),
-        )
+        plan = done[Decision].plan
+        config = done.get(ConfigFields)
+        return Result(small, plan, report, done.program, pair=pair, config=config)
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:
         """Rebuild the smaller model, as the user's class where its code follows, and time it."""
@@ -261,5 +239,25 @@ class Job:
             more = "without any_width, widths are chosen that its code follows"
             rebuilt = replace(rebuilt, reason=f"{rebuilt.reason}; {more}")
         if not whole:
-            rebuilt = replace(rebuilt, reason=_OUTPUTS)
+            rebuilt = replace(rebuilt, reason=_COMPUTED_TOO)
         return rebuilt, time.perf_counter() - start
+
+
+def _scored(state: State, options: Options) -> State:
+    """Remove what is redundant, if asked to, then analyse and score: the state with all that needs no budget."""
+    if options.lossless:
+        state = free_channels(
+            state,
+            options.redundant,
+            strict_ops=options.strict_ops,
+            allow_inexact=options.allow_inexact,
+        )
+    passes: list[AnalysisPass] = [
+        Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)
+    ]
+    if Calibration in state.facts:
+        passes.append(Observe())
+    passes.append(Score(options.criterion(state)))
+    scored = Pipeline(passes, given=tuple(state.facts)).run(state)
+    found = scored.get(Redundant)
+    return scored if found is None else scored.knowing(first_to_go(scored[Scores], found))

@@ -1,4 +1,4 @@
-"""Options of a compression, and the passes that they ask for."""
+"""Options of a compression: what they mean for a model, and the passes that they ask for."""
 
 from __future__ import annotations
 
@@ -17,29 +17,25 @@ from graphprune.ir.program import user_inputs
 from graphprune.passes import (
     CRITERIA,
     Allocate,
-    Choose,
     Distil,
     Effort,
     Finetune,
-    LosslessPlan,
     Merge,
     Prune,
     Recover,
     check_names,
 )
-from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.score.obd import OptimalBrainSurgeon
-from graphprune.passes.tune_latency import SettleLatency, TuneLatency
-from graphprune.pipeline import AnalysisPass, State, TransformPass
+from graphprune.pipeline import State, TransformPass
 from graphprune.plan.budget import Budget
 from graphprune.plan.latency_table import LatencyTable
 
 if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
-__all__ = ["Options", "branches_may_go", "several"]
+__all__ = ["Options", "several"]
 
 Recovery = Literal["ls", "bn", "merge"]
 
@@ -140,26 +136,6 @@ class Options:
             uniform=tuple(map(several, several(self.uniform))),
         )
 
-    def lossless_plan(self) -> LosslessPlan:
-        """Make the pass that removes redundant channels only.
-
-        Raises:
-            OptionError: if the weights are to be changed as well.
-        """
-        changes = {
-            "recover": self.recover not in (None, "none"),
-            "distil": self.distil is not None,
-            "finetune": self.finetune is not None,
-        }
-        wrong = tuple(name for name, given in changes.items() if given)
-        if wrong:
-            raise OptionError(
-                f"lossless alone changes nothing that {wrong[0]} could repair",
-                hint="give a budget as well",
-                options=wrong,
-            )
-        return LosslessPlan(limits=self.allocator(Budget("macs", 1.0)).limits)
-
     def score_name(self, state: State) -> str:
         """Return the criterion's name: by default ``obs`` with calibration data, ``l2`` without."""
         if self.score is None:
@@ -179,21 +155,6 @@ class Options:
         if isinstance(found, OptimalBrainSurgeon):
             return replace(found, depth=self.depth)
         return found
-
-    def deciding(
-        self, decider: Allocate | GivenPlan | LosslessPlan, state: State
-    ) -> tuple[AnalysisPass, ...]:
-        """The passes that lead to a decision, scores given."""
-        if not isinstance(decider, Allocate):
-            return (decider,)
-        how = Choose(decider) if self.recovery(state) == "ls" else decider
-        if decider.needs_table and not isinstance(self.latency_table, LatencyTable):
-            profile = self.latency_table or ProfileLatency(depth=self.depth)
-            if not any(budget.cost == "latency" for budget in decider.budgets):
-                return profile, how
-            tuned = TuneLatency(allocate=decider, profile=profile)
-            return profile, tuned, how, SettleLatency(allocate=decider, profile=profile)
-        return (how,)
 
     def cutting(self, state: State) -> tuple[TransformPass, ...]:
         """List the passes that cut and recover.
@@ -263,29 +224,3 @@ class Options:
 def several(patterns: str | Sequence[Any]) -> tuple[Any, ...]:
     """Return patterns or names as a tuple; a single one may be given alone."""
     return (patterns,) if isinstance(patterns, str) else tuple(patterns)
-
-
-def branches_may_go(
-    asked: bool | None,
-    *,
-    latency: float | str | None,
-    table: LatencyTable | ProfileLatency | None,
-    calibration: object,
-    recover: str | None = None,
-) -> bool:
-    """Whether plans may remove whole branches, if it isn't said.
-
-    They may under a latency budget, where a branch takes the fixed times of its operators along, which narrow
-    layers have as well. Data have to show which branches, and times have to be measured for networks without them.
-
-    Args:
-        asked: what is said.
-        latency: the budget, if there is one.
-        table: of times, if they were measured before.
-        calibration: data, if there are any.
-        recover: how accuracy is given back; only a refit knows what to put in the place of a branch.
-    """
-    if asked is not None:
-        return asked
-    measured = bool(latency) and not isinstance(table, LatencyTable)
-    return measured and calibration is not None and recover in (None, "ls")

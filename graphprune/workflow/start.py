@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from graphprune.data import Source, calibrate
 from graphprune.data.calibration import Calibration
+from graphprune.data.labelled import read_labelled
 from graphprune.errors import LoadError, TraceError
 from graphprune.ir.devices import CPU, described
 from graphprune.ir.trace import trace
@@ -21,7 +22,7 @@ from graphprune.verify.traced import verify_traced
 
 from .class_widths import has_values
 
-__all__ = ["Data", "traced", "traced_on_cpu", "with_data"]
+__all__ = ["Data", "traced", "traced_on_cpu", "with_data", "with_labelled"]
 
 Data = Calibration | Source | Iterable[Any]
 """What may be given as calibration data: see ``graphprune.compress``."""
@@ -77,3 +78,10 @@ def with_data(state: State, data: Data, samples: int, device: torch.device, *, t
         found = replace(found, notes=(*found.notes, f"the network ran on {described(device)}"))
     state = state.knowing(found)
     return replace(state, seconds={**state.seconds, "data": time.perf_counter() - start})
+
+
+def with_labelled(state: State, train: Source, device: torch.device) -> State:
+    """Add labelled inputs to train on to the state; the network runs on them on a device."""
+    state.tell("data")
+    labelled = read_labelled(state.program, train)
+    return state.knowing(replace(labelled, data=replace(labelled.data, device=device)))

@@ -11,7 +11,8 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import GraphpruneError, OptionError, TraceError
-from graphprune.ir.check_given import check_optimizer, checked_model, positional
+from graphprune.ir.check_given import check_optimizer, checked_model, given_on_cpu, positional
+from graphprune.ir.devices import CPU
 from graphprune.ir.trace import trace
 
 
@@ -100,3 +101,12 @@ def test_an_optimiser_of_a_copy_is_refused_before_the_training() -> None:
             gp.Sparsify(model, x, flops=0.5, steps=4, method=method, optimizer=foreign)
     for parameters in (model.parameters(), [model[0].weight, nn.Parameter(torch.zeros(3))]):
         check_optimizer(torch.optim.AdamW(parameters), model)
+
+
+def test_a_model_is_taken_out_of_what_wraps_it_and_its_input_made_a_tuple() -> None:
+    net, x = _net(), torch.randn(2, 6)
+    assert given_on_cpu(nn.DataParallel(net), x, {"scale": 2}) == (CPU, net, (x,), {"scale": 2})
+    program = trace(net, (x,))
+    assert given_on_cpu(program, (), None) == (CPU, program, (), None)
+    with pytest.raises(OptionError, match=r"not a torch\.nn\.Module"):
+        given_on_cpu(net.state_dict(), x, None)  # type: ignore[call-overload]

@@ -22,6 +22,19 @@ def test_the_smaller_model_is_that_of_the_run_that_made_the_plan() -> None:
     assert all(torch.equal(value, state[name]) for name, value in pair.small.state_dict().items())
 
 
+def test_another_checkpoint_is_cut_and_another_architecture_refused() -> None:
+    net: Any = nets.SqueezeExcite()
+    result = gp.compress(net, net.inputs(), flops=0.5)
+    other = nets.SqueezeExcite()
+    small = gp.apply(gp.Plan.from_json(result.plan.to_json()), other, other.inputs())
+    assert small.a.weight.shape == result.model.a.weight.shape
+    kept = list(result.plan.keep["a"])
+    assert torch.equal(small.a.weight, other.a.weight[kept])
+    stranger = nets.GroupedConv()
+    with pytest.raises(MismatchError):
+        gp.apply(result.plan, stranger, stranger.inputs())
+
+
 def test_the_optimiser_comes_along() -> None:
     net: Any = nets.NETS["SqueezeExcite"]()
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)

@@ -11,11 +11,7 @@ from torch import nn
 import graphprune as gp
 from graphprune.data.calibration import gather
 from graphprune.errors import OptionError
-from graphprune.passes import Allocate, Choose
-from graphprune.passes.latency import ProfileLatency
-from graphprune.passes.tune_latency import SettleLatency, TuneLatency
-from graphprune.plan.latency_table import LatencyTable
-from graphprune.workflow.options import Options, branches_may_go
+from graphprune.workflow.options import Options
 from tests import nets
 
 
@@ -70,20 +66,6 @@ def test_data_decides_how_to_score_and_recover(dense: gp.State, with_data: gp.St
     assert Options(recover="none").recovery(with_data) is None
 
 
-def test_repaired_plans_are_compared(dense: gp.State, with_data: gp.State) -> None:
-    allocate = Allocate(budget=gp.Budget.flops(0.5))
-    assert Options().deciding(allocate, dense) == (allocate,)
-    assert Options().deciding(allocate, with_data) == (Choose(allocate),)
-    timed = Allocate(budget=gp.Budget.latency(0.5))
-    profile = ProfileLatency()
-    assert Options().deciding(timed, dense) == (
-        profile,
-        TuneLatency(allocate=timed, profile=profile),
-        timed,
-        SettleLatency(allocate=timed, profile=profile),
-    )
-
-
 def test_what_cuts_and_recovers(dense: gp.State, with_data: gp.State) -> None:
     def names(state: gp.State, **options: Any) -> list[str]:
         return [each.name for each in Options(**options).cutting(state)]
@@ -92,27 +74,6 @@ def test_what_cuts_and_recovers(dense: gp.State, with_data: gp.State) -> None:
     assert names(dense, recover="merge") == ["merge"]
     assert names(with_data) == ["prune", "recover"]
     assert names(with_data, distil=3) == ["prune", "recover", "distil"]
-
-
-@pytest.mark.parametrize(
-    ("given", "may"),
-    [
-        ({}, True),
-        ({"latency": None}, False),
-        ({"calibration": None}, False),
-        ({"table": ProfileLatency()}, True),
-        ({"table": LatencyTable({}, 1.0, 1.0)}, False),
-        ({"recover": "ls"}, True),
-        ({"recover": "none"}, False),
-    ],
-)
-def test_branches_may_go_where_times_and_data_are_measured(
-    given: dict[str, Any], may: bool
-) -> None:
-    known: dict[str, Any] = {"latency": 0.5, "table": None, "calibration": [torch.ones(1)]}
-    assert branches_may_go(None, **(known | given)) == may
-    assert branches_may_go(True, **(known | given))
-    assert not branches_may_go(False, **(known | given))
 
 
 @pytest.mark.parametrize("pattern", ["0", "0.*", "0.w*"])
@@ -125,10 +86,3 @@ def test_a_single_pattern_may_be_given_alone(pattern: str) -> None:
     even = gp.compress(net, inputs, flops=0.6, uniform="*")
     assert even.plan.groups == gp.compress(net, inputs, flops=0.6, uniform=["*"]).plan.groups
     assert gp.compress(net, inputs, flops=0.6, outputs="0").report.budget["met"]
-
-
-def test_a_missing_budget_is_asked_for_without_flags() -> None:
-    with pytest.raises(OptionError) as caught:
-        gp.compress(nn.Linear(6, 3), (torch.randn(2, 6),))
-    assert "--" not in str(caught.value)
-    assert "flops" in caught.value.options

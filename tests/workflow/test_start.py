@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import graphprune as gp
+from graphprune.data import open_source
 from graphprune.data.calibration import Calibration
+from graphprune.data.labelled import Labelled
 from graphprune.errors import LoadError, TraceError
 from graphprune.ir.devices import CPU
 from graphprune.pipeline import State
-from graphprune.workflow.start import traced, traced_on_cpu, with_data
+from graphprune.workflow.start import traced, traced_on_cpu, with_data, with_labelled
 from tests import nets
 
 
@@ -57,3 +62,14 @@ def test_data_says_how_much_of_it_there_is_and_where_it_runs(net: nets.Net) -> N
     assert told[Calibration].notes == ("the network ran on cpu",)
     assert stages == ["data", "data", "data on cpu"]
     assert told.seconds["data"] >= 0
+
+
+def test_labelled_inputs_run_where_the_network_does(net: nets.Net, tmp_path: Path) -> None:
+    stages: list[str] = []
+    state = State(gp.trace(net, net.inputs()), progress=stages.append)
+    x, y = np.zeros((64, 3, 8, 8), np.float32), np.zeros(64, np.int64)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    found = with_labelled(state, open_source(tmp_path / "data.npz"), torch.device("meta"))[Labelled]
+    assert found.data.device == torch.device("meta")
+    assert sum(len(labels) for *_, labels in found.data.batches) == 64
+    assert stages == ["data"]

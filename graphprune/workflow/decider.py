@@ -1,0 +1,114 @@
+"""Choose what decides which channels stay: budgets, a given plan, or the proof that channels are redundant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from graphprune.errors import OptionError
+from graphprune.passes import Allocate, Choose, LosslessPlan
+from graphprune.passes.allocate.given_plan import GivenPlan
+from graphprune.passes.latency import ProfileLatency
+from graphprune.passes.tune_latency import SettleLatency, TuneLatency
+from graphprune.pipeline import AnalysisPass, State
+from graphprune.plan.budget import Budget, budgets
+from graphprune.plan.latency_table import LatencyTable
+from graphprune.plan.plan import Plan
+
+from .options import Options
+
+__all__ = ["Decider", "branches_may_go", "decider_of", "deciding_passes"]
+
+Decider: TypeAlias = Allocate | GivenPlan | LosslessPlan
+"""The pass that makes the decision."""
+
+
+def decider_of(
+    options: Options,
+    amounts: Mapping[str, float | str | None],
+    plan: Plan | None,
+    *,
+    lossless: bool,
+) -> Decider:
+    """Make the pass that decides, from the arguments of ``graphprune.compress``.
+
+    Args:
+        options: how to compress, whatever the budget.
+        amounts: the budgets, by the names of their arguments; ``None`` where there is none.
+        plan: a plan to apply, instead of a budget.
+        lossless: whether redundant channels were asked for, beside what a plan says itself.
+
+    Raises:
+        OptionError: if these contradict each other, or nothing says how much goes.
+    """
+    free = all(amount is None for amount in amounts.values())
+    if plan is not None:
+        if lossless:
+            raise OptionError(
+                "a plan says itself which channels go with no loss; leave out lossless"
+            )
+        if not free:
+            raise OptionError("give a budget or a plan, not both")
+        return GivenPlan(plan=plan)
+    if free and lossless:
+        return _lossless_plan(options)
+    if free and options.outputs:
+        return options.allocator(Budget("macs", 1.0))
+    return options.allocator(*budgets(amounts))
+
+
+def _lossless_plan(options: Options) -> LosslessPlan:
+    """Make the pass that removes redundant channels only, where nothing is to change the weights as well."""
+    changes = {
+        "recover": options.recover not in (None, "none"),
+        "distil": options.distil is not None,
+        "finetune": options.finetune is not None,
+    }
+    wrong = tuple(name for name, given in changes.items() if given)
+    if wrong:
+        raise OptionError(
+            f"lossless alone changes nothing that {wrong[0]} could repair",
+            hint="give a budget as well",
+            options=wrong,
+        )
+    return LosslessPlan(limits=options.allocator(Budget("macs", 1.0)).limits)
+
+
+def deciding_passes(options: Options, decider: Decider, state: State) -> tuple[AnalysisPass, ...]:
+    """List the passes that lead to a decision on a state that has scores: measuring times, trying refits."""
+    if not isinstance(decider, Allocate):
+        return (decider,)
+    how = Choose(decider) if options.recovery(state) == "ls" else decider
+    if decider.needs_table and not isinstance(options.latency_table, LatencyTable):
+        profile = options.latency_table or ProfileLatency(depth=options.depth)
+        if not any(budget.cost == "latency" for budget in decider.budgets):
+            return profile, how
+        tuned = TuneLatency(allocate=decider, profile=profile)
+        return profile, tuned, how, SettleLatency(allocate=decider, profile=profile)
+    return (how,)
+
+
+def branches_may_go(
+    asked: bool | None,
+    *,
+    latency: float | str | None,
+    table: LatencyTable | ProfileLatency | None,
+    calibration: object,
+    recover: str | None = None,
+) -> bool:
+    """Whether plans may remove whole branches, if it isn't said.
+
+    They may under a latency budget, where a branch takes the fixed times of its operators along, which narrow
+    layers have as well. Data have to show which branches, and times have to be measured for networks without them.
+
+    Args:
+        asked: what is said.
+        latency: the budget, if there is one.
+        table: of times, if they were measured before.
+        calibration: data, if there are any.
+        recover: how accuracy is given back; only a refit knows what to put in the place of a branch.
+    """
+    if asked is not None:
+        return asked
+    measured = bool(latency) and not isinstance(table, LatencyTable)
+    return measured and calibration is not None and recover in (None, "ls")
