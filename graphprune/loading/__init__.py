@@ -4,6 +4,7 @@ The folder isn't called ``load``: ``graphprune.load`` is a public function, whic
 that name would replace.
 """
 
-from .model_file import Loaded, check_finite, load, read_checkpoint
+from .file_content import read_checkpoint
+from .model_file import Loaded, check_finite, load
 
 __all__ = ["Loaded", "check_finite", "load", "read_checkpoint"]

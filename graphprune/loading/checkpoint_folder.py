@@ -7,7 +7,7 @@ from typing import Any
 
 from graphprune.errors import LoadError
 
-from .model_file import read_content, read_weights
+from .file_content import read_content, read_weights
 
 __all__ = ["read_folder"]
 

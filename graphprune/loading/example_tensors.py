@@ -1,16 +1,20 @@
-"""Example inputs as a user states them: shapes, or files of tensors."""
+"""Make example inputs of what a user states: shapes, or files of tensors; or of what a module brings."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from graphprune.errors import LoadError
 from graphprune.io.tensor_files import SUFFIXES, read_tensors
 
-__all__ = ["Example", "NamedInput", "in_order", "parse_input"]
+from .factories import examples_of
+
+__all__ = ["Example", "NamedInput", "examples", "in_order", "parse_input"]
 
 Example = torch.Tensor | Mapping[str, torch.Tensor]
 """One input, or several by name."""
@@ -27,6 +31,32 @@ _MAX_INPUT = 1 << 30
 
 class NamedInput(dict[str, torch.Tensor]):
     """One input whose name was given, so that it can't be meant for another."""
+
+
+def examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
+    """Make example inputs of what was said of them, or of what the module of ``arch`` returns.
+
+    Raises:
+        LoadError: if neither says what the model takes.
+    """
+    if inputs:
+        kinds = (
+            {p.dtype for p in model.parameters() if p.is_floating_point()}
+            if model is not None
+            else set()
+        )
+        kind = kinds.pop() if len(kinds) == 1 else torch.float32
+        parameters = {} if model is None else dict(inspect.signature(model.forward).parameters)
+        optional = {name for name, each in parameters.items() if each.default is None}
+        found = [parse_input(text, kind) for text in inputs]
+        return in_order(found, tuple(parameters), optional)
+    if model is not None and (made := examples_of(arch, model)) is not None:
+        return tuple(made)
+    raise LoadError(
+        "the shape of the inputs is not known",
+        hint="state it for each input, such as 1x3x224x224",
+        options=("input",),
+    )
 
 
 def parse_input(text: str, kind: torch.dtype = torch.float32) -> Example:

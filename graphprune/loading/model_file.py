@@ -1,14 +1,8 @@
-"""Read a model file into a module or a program. No other module reads model files.
-
-Nothing is unpickled and no code of the file is run unless the user says so: ``torch.load`` runs
-with ``weights_only=True`` everywhere but behind ``trust_pickle``.
-"""
+"""Read a model file into a module or a program, by what stands in it; no code of it is run without leave."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,31 +11,23 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from graphprune.errors import LoadError, first_line
+from graphprune.errors import LoadError
 from graphprune.export.onnx_file import OnnxFile
-from graphprune.io.tensor_files import read_safetensors
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.trace import trace
 from graphprune.ir.unwrap import unwrap, wrappers
 
 from . import factories, state_dict
-from .example_tensors import in_order, parse_input
+from .example_tensors import examples, parse_input
+from .file_content import read_weights, unpickled_content
 from .image_preparation import ImagePreparation, of_folder
 from .onnx import import_onnx
 from .pretrained import pretrained_folder, read_pretrained
-from .pt2 import READ_ERRORS, load_program, unpickled
+from .pt2 import load_program
 from .torchscript import load_script
-from .zip_archive import Archive, open_archive
+from .zip_archive import open_archive
 
-__all__ = [
-    "Loaded",
-    "check_finite",
-    "examples",
-    "load",
-    "read_checkpoint",
-    "read_content",
-    "read_weights",
-]
+__all__ = ["Loaded", "check_finite", "load"]
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +137,7 @@ def _read(
     content = (
         read_weights(path)
         if path.suffix == ".safetensors"
-        else _unpickled(path, archive, trust_pickle)
+        else unpickled_content(path, archive, trust_pickle=trust_pickle)
     )
     if (module := _module(content, path)) is not None:
         if wrapped := wrappers(module):
@@ -202,84 +188,6 @@ def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedPr
     return trace(load_script(path), examples(inputs, "", None))
 
 
-def _unpickled(path: Path, archive: Archive | None, trust_pickle: bool) -> Any:
-    if archive is None:
-        _check_pickle(path)
-    try:
-        return unpickled(path, trust_pickle=trust_pickle)
-    except pickle.UnpicklingError as error:
-        raise LoadError(
-            f"{path.name} holds pickled Python objects, and reading them runs code",
-            hint="if you trust where it comes from, say so; safer: save a state dict and name the "
-            "architecture, or save a .pt2 with torch.export.save",
-            options=("trust_pickle", "arch"),
-        ) from error
-    except (*READ_ERRORS, RecursionError) as error:
-        raise LoadError(
-            f"{path.name} can't be read as a model: {first_line(error)}",
-            hint="is the file complete? compare its size with that of the original",
-        ) from error
-
-
-def _check_pickle(path: Path) -> None:
-    """Refuse what isn't a pickle by its first byte, the mark of the protocols that torch writes, nor part of an archive."""
-    with path.open("rb") as file:
-        first = file.read(2)
-    if not first:
-        raise LoadError(f"{path.name} is empty")
-    if first[:1] != pickle.PROTO and first != b"PK":
-        raise LoadError(
-            f"{path.name} is not a model: it is neither a zip archive nor a pickle",
-            hint="models are .pt2, .onnx and .safetensors files, and what torch.save writes",
-        )
-
-
-def read_content(path: Path, *, trust_pickle: bool) -> Any:
-    """Read whatever ``torch.save`` wrote into a file, or the tensors of a safetensors file.
-
-    Args:
-        path: the file.
-        trust_pickle: whether the file may run code when it is read.
-
-    Raises:
-        LoadError: if there is no such file, or it can't be read, or only by running code.
-    """
-    if not path.is_file():
-        raise LoadError(f"no such file: {path}")
-    if path.suffix == ".safetensors":
-        return read_weights(path)
-    return _unpickled(path, open_archive(path), trust_pickle)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read tensors and plain values that ``io.files.write_checkpoint`` stored.
-
-    Returns:
-        The content; ``None`` if there is no such file.
-
-    Raises:
-        LoadError: if the file holds something else.
-    """
-    if not path.is_file():
-        return None
-    found = _unpickled(path, open_archive(path), trust_pickle=False)
-    if not isinstance(found, dict):
-        raise LoadError(f"{path.name} holds a {type(found).__name__}, not a checkpoint")
-    return found
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a ``.safetensors`` file by name.
-
-    Raises:
-        LoadError: if it isn't one, or can't be read.
-    """
-    try:
-        return read_safetensors(path)
-    except READ_ERRORS as error:
-        raise LoadError(f"{path.name} is not a safetensors file: {first_line(error)}") from error
-
-
 def check_finite(
     parameters: Iterable[tuple[str, torch.Tensor]],
     buffers: Iterable[tuple[str, torch.Tensor]],
@@ -302,29 +210,3 @@ def check_finite(
                     f"{file} holds NaN or Inf in {name!a:.80}",
                     hint="was it trained to the end? take an earlier checkpoint",
                 )
-
-
-def examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
-    """Make example inputs of what was said of them, or of what the module of ``arch`` returns.
-
-    Raises:
-        LoadError: if neither says what the model takes.
-    """
-    if inputs:
-        kinds = (
-            {p.dtype for p in model.parameters() if p.is_floating_point()}
-            if model is not None
-            else set()
-        )
-        kind = kinds.pop() if len(kinds) == 1 else torch.float32
-        parameters = {} if model is None else dict(inspect.signature(model.forward).parameters)
-        optional = {name for name, each in parameters.items() if each.default is None}
-        found = [parse_input(text, kind) for text in inputs]
-        return in_order(found, tuple(parameters), optional)
-    if model is not None and (made := factories.examples_of(arch, model)) is not None:
-        return tuple(made)
-    raise LoadError(
-        "the shape of the inputs is not known",
-        hint="state it for each input, such as 1x3x224x224",
-        options=("input",),
-    )

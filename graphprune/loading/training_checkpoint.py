@@ -19,7 +19,9 @@ from graphprune.ir.unwrap import unwrap
 
 from . import factories, state_dict
 from .checkpoint_folder import read_folder
-from .model_file import check_finite, examples, read_content
+from .example_tensors import examples
+from .file_content import read_content
+from .model_file import check_finite
 
 __all__ = [
     "TrainingCheckpoint",

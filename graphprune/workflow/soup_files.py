@@ -22,7 +22,8 @@ from graphprune.ir.trace import trace
 from graphprune.ir.trainable import trainable_graph
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading import factories, load, state_dict
-from graphprune.loading.model_file import examples, read_content
+from graphprune.loading.example_tensors import examples
+from graphprune.loading.file_content import read_content
 from graphprune.loading.training_checkpoint import entries, is_weights
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.recover.recover import with_tensors

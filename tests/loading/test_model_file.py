@@ -19,8 +19,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import LoadError
-from graphprune.io.files import write_checkpoint
-from graphprune.loading.model_file import load, read_checkpoint
+from graphprune.loading.model_file import load
 from tests import nets
 from tests.cli.conftest import environment
 from tests.loading.helpers import ARCH, SAFETENSORS, SHAPE, Trap, rewritten, weights
@@ -159,8 +158,7 @@ BOMBS = """
 import resource, sys
 from pathlib import Path
 from graphprune.errors import GraphpruneError
-from graphprune.io.files import write_checkpoint
-from graphprune.loading.model_file import load, read_checkpoint
+from graphprune.loading.model_file import load
 
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sorted(Path(sys.argv[1]).iterdir()):
@@ -193,22 +191,6 @@ def test_memory_is_bounded(checkpoint: bytes, program: bytes, tmp_path: Path) ->
         text=True,
     )
     assert int(done.stdout) < 400_000  # KiB; importing onnxruntime and torch.export is most of it
-
-
-def test_checkpoints_are_read_or_refused(tmp_path: Path, mark: Path) -> None:
-    path = tmp_path / "state.pt"
-    assert read_checkpoint(path) is None
-    write_checkpoint(path, {"step": 3})
-    assert read_checkpoint(path) == {"step": 3}
-    torch.save([1], path)
-    with pytest.raises(LoadError, match="holds a list, not a checkpoint"):
-        read_checkpoint(path)
-    torch.save({"step": Trap(mark)}, path)
-    with pytest.raises(LoadError, match="reading them runs code"):
-        read_checkpoint(path)
-    path.write_bytes(b"")
-    with pytest.raises(LoadError, match="is empty"):
-        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"hello world" * 99, b"\x89PNG....", b"<html></html>"])
