@@ -29,7 +29,8 @@ from graphprune.ops.facts import Result
 
 from .branch_costs import branch_costs
 from .count_costs import count_costs, macs
-from .emptied import Emptied, dependencies, emptied
+from .emptied import Emptied
+from .find_emptied import dependencies, emptied
 from .groups import Group, Grouping, group_labels
 from .measure_sizes import measure_sizes
 from .propagate import Propagation

@@ -16,7 +16,8 @@ from torch import fx
 
 from graphprune.ops.facts import axes_of
 
-from .emptied import Emptied, emptied
+from .emptied import Emptied
+from .find_emptied import emptied
 
 if TYPE_CHECKING:
     from .analyse import Analysis

@@ -10,9 +10,9 @@ import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.emptied import Emptied, functional
+from graphprune.analysis.emptied import Emptied
 from graphprune.axes.kept import Kept
-from graphprune.ir.nodes import bind, set_argument, writes
+from graphprune.ir.nodes import bind, functional, set_argument, writes
 from graphprune.ir.tensors import set_tensor
 from graphprune.ops import traits_of
 

@@ -19,6 +19,7 @@ __all__ = [
     "arguments",
     "bind",
     "evaluate",
+    "functional",
     "is_comparable",
     "is_continuous",
     "is_data_dependent",
@@ -38,6 +39,13 @@ _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 def writes(node: fx.Node) -> bool:
     """Whether a call writes into one of its operands."""
     return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
+
+
+def functional(node: fx.Node) -> Any:
+    """Find the operator that computes the same as an in-place one; ``None`` if there is none."""
+    target: Any = node.target
+    packet = getattr(torch.ops.aten, schema_of(target).name.partition("::")[2].rstrip("_"), None)
+    return getattr(packet, target._overloadname, None)
 
 
 def bind(node: fx.Node) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import fx, nn
 
+from graphprune.ir.module_paths import module_at, owner_of
 from graphprune.ir.nodes import evaluate
 from graphprune.ops import traits_of
 from graphprune.ops.facts import axes_of
 
-from .follow_sizes import module_at, numbers_of, owner_of
+from .follow_sizes import numbers_of
 
 if TYPE_CHECKING:
     from graphprune.axes.labels import Axis

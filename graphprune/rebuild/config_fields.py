@@ -2,14 +2,12 @@
 
 Every number in the config is doubled, and what follows in the traced program is compared with the dense one
 (``config_response.py``). A field whose change moves widths alone, and no frozen size and no number of the code, can
-state smaller widths. Fields that don't work alone may do so together: where one field is the model's width and
-another the number of heads, both shrink in one proportion, and the width of a head stays.
+state smaller widths. Fields that don't work alone may do so together (``config_trials.py``): where one field is the
+model's width and another the number of heads, both shrink in one proportion, and the width of a head stays.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,36 +18,17 @@ import numpy as np
 from graphprune.cut.cut import Cut
 from graphprune.pipeline import RunFact
 
-from .config_response import Response, Responses
+from .changed_numbers import changed_floats
+from .config_response import Responses
+from .config_trials import Trials, WidthField
 from .configured import Configured
-from .follow_sizes import changed_floats
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from graphprune.analysis.analyse import Analysis
 
-__all__ = ["ConfigFields", "WidthField", "config_fields"]
-
-MOST_TOGETHER = 4
-"""Largest number of fields that are changed together."""
-
-_Exponents = Mapping[Any, float]
-
-
-@dataclass(frozen=True, eq=False)
-class WidthField:
-    """Fields of a config that set the widths of some groups, all in one proportion.
-
-    Attributes:
-        fields: their dense values by name.
-        groups: numbers of the groups.
-        parts: into how many equal parts the values and the widths can be divided.
-    """
-
-    fields: Mapping[str, int]
-    groups: tuple[int, ...]
-    parts: int
+__all__ = ["ConfigFields", "config_fields"]
 
 
 @dataclass(frozen=True)
@@ -124,9 +103,8 @@ def config_fields(
     if any(configured.values[name] is None for name in found):
         configured = Configured(configured.model, {**configured.values, **found})
         responses = Responses(configured, analysis, program)
-    trials = _Trials(
-        responses, found, _computed(configured, analysis), progress or (lambda _: None)
-    )
+    tell = progress or (lambda _: None)
+    trials = Trials(responses, found, _computed(configured, analysis), tell)
     found_settings = trials.settings()
     unstated = {s: why for s in found_settings if (why := _unstated(configured, analysis, s))}
     settings = tuple(setting for setting in found_settings if setting not in unstated)
@@ -185,127 +163,4 @@ def _computed(configured: Configured, analysis: Analysis) -> dict[int, str]:
         for number, group in enumerate(analysis.groups)
         for where in group.occurrences
         if where.tensor not in stored
-    }
-
-
-class _Trials:
-    """Changes of single fields, and of several together."""
-
-    def __init__(
-        self,
-        responses: Responses,
-        fields: Mapping[str, int],
-        computed: Mapping[int, str],
-        tell: Callable[[str], Any],
-    ) -> None:
-        self._responses, self._fields, self._computed, self._tell = (
-            responses,
-            fields,
-            computed,
-            tell,
-        )
-        self._moves: dict[tuple[str, ...], _Exponents] = {}
-        self._problems: dict[str, str] = {}
-        self._places: dict[tuple[str, ...], str] = {}
-        failed: list[str] = []
-        for number, name in enumerate(fields, 1):
-            tell(f"config field {number} of {len(fields)}")
-            failed += [] if self._try(name) else [name]
-        for names in itertools.combinations(failed, 2):
-            self._try(*names)
-        for names in self._threes():
-            self._try(*names)
-
-    def _try(self, *names: str) -> bool:
-        """Change fields, up or down; whether they can be, or never will, whatever else is changed."""
-        for numerator, denominator in ((2, 1), (1, 2), (3, 1)):
-            values = {name: self._fields[name] for name in names}
-            if any(value % denominator for value in values.values()):
-                continue
-            changes = {name: v * numerator // denominator for name, v in values.items()}
-            response = self._responses.to(changes)
-            if not response.problem:
-                if exponents := _exponents(response, numerator / denominator):
-                    self._moves[names] = exponents
-                return True
-            self._problems.setdefault(", ".join(names), response.problem)
-            if response.computed:
-                self._places.setdefault(names, response.computed)
-            if not response.alone:
-                return True
-        return False
-
-    def _threes(self) -> list[tuple[str, ...]]:
-        """Add to pairs of fields a third one that gives the same computed tensor another size, as none of the pair does alone."""
-        alone = {names[0]: place for names, place in self._places.items() if len(names) == 1}
-        return [
-            (*names, third)
-            for names, place in self._places.items()
-            if len(names) == 2 and alone.keys().isdisjoint(names)
-            for third, other in alone.items()
-            if other == place
-        ]
-
-    def settings(self) -> tuple[WidthField, ...]:
-        """Choose fields, and sets of fields, that move widths alone; fewer fields first."""
-        chosen: list[WidthField] = []
-        taken: set[int] = set()
-        for count in range(1, MOST_TOGETHER + 1):
-            for moves in itertools.combinations(self._moves, count):
-                groups = self._moved(moves)
-                names = tuple(name for move in moves for name in move)
-                if groups and not taken & set(groups) and self._confirmed(names, groups):
-                    values = {name: self._fields[name] for name in names}
-                    parts = math.gcd(*values.values(), *(self._width(g) for g in groups))
-                    chosen.append(WidthField(values, groups, parts))
-                    taken |= set(groups)
-        return tuple(chosen)
-
-    def _width(self, group: int) -> int:
-        return self._responses.dense_widths[group]
-
-    def _moved(self, moves: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
-        """Return the groups that move in proportion to some fields; none if anything else happens."""
-        total = self._total(moves)
-        groups = tuple(sorted(key for key in total if isinstance(key, int)))
-        names = [name for move in moves for name in move]
-        plain = (
-            len(set(names)) == len(names)
-            and len(groups) == len(total)
-            and all(total[g] == 1 for g in groups)
-        )
-        return groups if plain and not any(g in self._computed for g in groups) else ()
-
-    def _total(self, moves: Sequence[tuple[str, ...]]) -> dict[Any, float]:
-        total: dict[Any, float] = {}
-        for move in moves:
-            for key, exponent in self._moves[move].items():
-                total[key] = round(total.get(key, 0.0) + exponent, 9)
-        return {key: exponent for key, exponent in total.items() if exponent}
-
-    def _confirmed(self, names: Sequence[str], groups: Sequence[int]) -> bool:
-        if len(names) == 1:
-            return True
-        self._tell(f"config fields {', '.join(names)}")
-        response = self._responses.to({name: 2 * self._fields[name] for name in names})
-        return not response.problem and _exponents(response, 2) == dict.fromkeys(groups, 1.0)
-
-    def why(self, group: int) -> str:
-        """Say what stands against the fields that move a group, if there are any."""
-        if group in self._computed:
-            return f"the code computes {self._computed[group]} from the config"
-        for move, exponents in self._moves.items():
-            if group in exponents:
-                others = any(not isinstance(key, int) for key in exponents)
-                more = "a number in the code" if others else "other widths"
-                return f"{' with '.join(move)} of the config sets it, but changes {more} too"
-        return "; ".join(f"{name}: {why}" for name, why in self._problems.items())
-
-
-def _exponents(response: Response, factor: float) -> dict[Any, float]:
-    """Return the powers of a field by which widths, by number, and numbers in the code, by place, go."""
-    ratios = {**response.widths, **response.numbers}
-    return {
-        key: round(math.log(ratio, factor), 9) if 0 < ratio < math.inf else math.inf
-        for key, ratio in ratios.items()
     }

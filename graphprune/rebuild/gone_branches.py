@@ -15,9 +15,8 @@ import torch
 from torch import fx, nn
 
 from graphprune.cut.cut import Cut
+from graphprune.ir.module_paths import modules_of
 from graphprune.ir.private_torch import ConvNd, own_buffers
-
-from .follow_sizes import modules_of
 
 Window = tuple[tuple[int, int, int, int], ...]
 

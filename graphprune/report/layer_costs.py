@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.frozen import operator_of
+from graphprune.ir.module_paths import owner_of
 from graphprune.ir.nodes import bind, source_line
 
 from .report import LAYERS, DistortionCurve, LayerCost
@@ -94,8 +95,7 @@ def _weight(node: fx.Node) -> str:
 
 def _place(node: fx.Node) -> str:
     """Name a call without a weight after the module that makes it, if that is known."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((str(path) for path, _ in reversed(stack.values())), "")
+    path = owner_of(node)
     return f"{path}.{node.name}" if path else node.name
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.ir.trace import trace
-from graphprune.rebuild.config_fields import ConfigFields, WidthField, config_fields
+from graphprune.rebuild.config_fields import ConfigFields, config_fields
+from graphprune.rebuild.config_trials import WidthField
 from graphprune.rebuild.configured import Configured
 from tests.configured_nets import Config, Net, make, tokens
 

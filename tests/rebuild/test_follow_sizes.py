@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import graphprune as gp
-from graphprune.rebuild.follow_sizes import module_at, numbers_of
+from graphprune.rebuild.follow_sizes import numbers_of
 
 
 class Split(nn.Module):
@@ -196,20 +196,3 @@ def test_numbers_of_a_module() -> None:
     net = Split("list")
     net.rate = 0.5  # type: ignore[assignment]
     assert {0.5, 12.0, 20.0} <= set(numbers_of(net))
-
-
-@pytest.mark.parametrize(
-    ("path", "number"),
-    [
-        ("0.slice(None, -1, None).1", 1),
-        ("0.slice(1, None, None).2", 2),
-        ("1.slice(1, None, None).0", 4),
-        ("1.slice(None, None, 2).1", 5),
-        ("1.0", 3),
-    ],
-)
-def test_parts_are_found_through_slices(path: str, number: int) -> None:
-    parts = [nn.Identity() for _ in range(6)]
-    model = nn.Sequential(nn.Sequential(*parts[:3]), nn.ModuleList(parts[3:]))
-    assert module_at(model, path) is parts[number]
-    assert module_at(model, "") is model
