@@ -278,11 +278,11 @@ def _error(loaded: Any, result: Any, after: Any) -> float | str:
     import onnx
     import torch
 
-    from graphprune.export.check import run_onnx
     from graphprune.export.edit_onnx.editor import Editor
+    from graphprune.export.run_onnx import run_onnx
     from graphprune.export.unsaturated import unsaturated_onnx
+    from graphprune.verify.graph_runs import error
     from graphprune.verify.inputs import native_inputs
-    from graphprune.verify.oracle import error
 
     if len(after.graph.node) > len(onnx.ModelProto.FromString(loaded.onnx_file.data).graph.node):
         return ""  # a factor was added

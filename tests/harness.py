@@ -17,8 +17,9 @@ from graphprune.ir.program import fingerprint, input_names, output_names, state,
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Float64Interpreter
 from graphprune.pipeline import Pipeline, State, TransformPass
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import random_inputs, size_growths
-from graphprune.verify.oracle import TOLERANCE, error, run
+from graphprune.verify.oracle import TOLERANCE
 
 __all__ = ["Seen", "apply_and_check", "check_structure", "operators", "seen", "untouched"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import graphprune as gp
-from graphprune.export.check import ONNX_TOLERANCE
+from graphprune.export.onnx_error import ONNX_TOLERANCE
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.models import ALL

@@ -6,24 +6,25 @@ Parameters own the labels; activations only borrow them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from graphprune.axes.labels import FROZEN, Axis, Labels, unlabelled
+from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
 from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.data_sizes import DataSizes
-from graphprune.ir.nodes import is_continuous, writes
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
 
 from .integer_weights import integer_weights
+from .quiet import Quiet
 
 __all__ = ["Propagation"]
 
@@ -60,7 +61,7 @@ class Propagation:
         self.facts: dict[fx.Node, Facts] = {}
         self.results: dict[fx.Node, Result] = {}
         self._caches: dict[fx.Node, dict[Any, Axis]] = {}
-        self._overwritten = False
+        self.quiet = Quiet(self.labels, self.facts, self.results, self.constant_calls)
         self._constants = {
             node: self.tensors[node.target]
             for node in self.nodes
@@ -146,7 +147,7 @@ class Propagation:
             self.results,
             self._caches.setdefault(node, {}),
             self._constants,
-            quiet=self._is_quiet,
+            quiet=self.quiet.holds,
             allow_inexact=self.allow_inexact,
             on_constants=node in self.constant_calls,
             data_sizes=self.data_sizes,
@@ -154,48 +155,10 @@ class Propagation:
         facts = call.facts
         facts.result = entry.apply(call)
         if facts.loud is None and entry.quiet:
-            facts.loud = self._moved(node, facts.result)
-        self._overwritten |= facts.loud != () and _writes_into_shared(node)
+            facts.loud = self.quiet.moved(node, facts.result)
+        self.quiet.heed_write(node, facts)
         self.facts[node] = facts
         return facts.result
-
-    def _is_quiet(self, node: fx.Node, axes: Sequence[Axis] = ()) -> bool:
-        """Whether zero rows of parameters give zero rows of a value, along some of its axes or all.
-
-        True along an axis none of whose rows can go; for stored tensors, and weights computed from such
-        alone, which might be stored as well; and for inputs, which the tests of operators free and
-        silence themselves.
-        """
-        loud = {id(axis) for axis in self._loud(node)}
-        return not any(
-            id(axis) in loud and self.labels.resolve(axis).shape[1]
-            for axis in axes or self._axes_of(node)
-        )
-
-    def _loud(self, node: fx.Node) -> Sequence[Axis]:
-        """List the axes of a value along which it isn't known to be quiet."""
-        source = node.args[0] if node.target is operator.getitem else node
-        # an in-place call wrote values other than zero, perhaps through a view
-        if self._overwritten:
-            return self._axes_of(node)
-        if source not in self.facts or self._is_computed_weight(source):  # type: ignore[arg-type]
-            return ()
-        loud = self.facts[source].loud  # type: ignore[index]
-        return self._axes_of(node) if loud is None else loud
-
-    def _is_computed_weight(self, node: fx.Node) -> bool:
-        return node in self.constant_calls and is_continuous(node.meta.get("val"))
-
-    def _moved(self, node: fx.Node, result: Result) -> tuple[Axis, ...]:
-        """Find the loud axes of a result that is made of its operands' rows: those with labels of theirs."""
-        loud = [self.labels.resolve(axis) for n in node.all_input_nodes for axis in self._loud(n)]
-        if not loud:
-            return ()
-        labels = np.unique(np.concatenate([axis.ravel() for axis in loud]))
-        labels = labels[labels != FROZEN]
-        return tuple(
-            axis for axis in axes_of(result) if np.isin(self.labels.resolve(axis), labels).any()
-        )
 
     def _inputs_known(self, node: fx.Node) -> bool:
         return all(
@@ -276,16 +239,6 @@ class Propagation:
         for facts in self.facts.values():
             for term in facts.macs:
                 yield from term.axes
-
-
-def _writes_into_shared(node: fx.Node) -> bool:
-    """Whether a call works in place on a tensor that other nodes may read too."""
-    if not writes(node) or not isinstance(node.args[0], fx.Node):
-        return False
-    source = node.args[0]
-    made_by = getattr(source.target, "_schema", None)
-    is_view = made_by is None or any(a.alias_info is not None for a in made_by.arguments)
-    return is_view or len(source.users) > 1
 
 
 def _is_empty(node: fx.Node) -> bool:

@@ -9,13 +9,18 @@ from .labels import Axis, Labels, unlabelled
 from .split import split
 from .unify import merge
 
-__all__ = ["Layout", "reshape"]
+__all__ = ["Layout", "reshape", "with_axis"]
 
 Layout = tuple[Axis, ...]
 """The axes of a tensor, one for each dimension."""
 
 MAX_ROWS = 1 << 22
 """Most rows of an axis that has labels; a longer axis is frozen."""
+
+
+def with_axis(layout: Layout, dim: int, axis: Axis) -> Layout:
+    """Replace one axis of a layout."""
+    return (*layout[:dim], axis, *layout[dim + 1 :])
 
 
 def reshape(labels: Labels, layout: Layout, sizes: Sequence[int], link: int) -> Layout:

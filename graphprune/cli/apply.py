@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from . import option_values, options, output, render, users_code
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -70,11 +69,10 @@ def apply(
         place(out, force=force) as target,
         working(verbose=verbose, quiet=quiet, stages=3) as progress,
     ):
-        with importing():
-            from graphprune.io.files import saved
-            from graphprune.workflow.apply_plan import apply_plan
-            from graphprune.workflow.cut_checkpoint import cut_checkpoint
-            from graphprune.workflow.write_checkpoint import write_checkpoint_folder
+        from graphprune.io.files import saved
+        from graphprune.workflow.apply_plan import apply_plan
+        from graphprune.workflow.cut_checkpoint import cut_checkpoint
+        from graphprune.workflow.write_checkpoint import write_checkpoint_folder
 
         found = source.read_checkpoint()
         make = users_code.callable_of("--optimizer", optimizer) if optimizer else None

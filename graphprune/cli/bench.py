@@ -80,7 +80,9 @@ def bench(
         raise OptionError(f"--max-ratio must be a positive number, not {max_ratio}")
     for_ci.check_places(summary, junit)
     named = option_values.sizes("--dim", dims or [])
-    with working(verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts)) as progress:
+    with working(
+        verbose=verbose, quiet=quiet, stages=1 + len(sizes) * len(counts), engine=False
+    ) as progress:
         from graphprune.export.bench import bench as run
 
         found = run(

@@ -14,7 +14,6 @@ import typer
 from graphprune.errors import OutputError
 
 from . import compress_options, data_sources, option_values, options, output, processes, render
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -166,6 +165,7 @@ def compress(
     other = processes.join() > 0
     if other:  # the first process writes and shows
         out, quiet, dry_run = None, True, True
+    start = time.perf_counter()
     with (
         output.new_folder(out, force=force) if out and not dry_run else nullcontext() as folder,
         working(
@@ -179,10 +179,8 @@ def compress(
             + bool(keep_config),
         ) as progress,
     ):
-        start = time.perf_counter()
-        with importing():
-            from graphprune import api
-            from graphprune.workflow import budget_sweep, write
+        from graphprune import api
+        from graphprune.workflow import budget_sweep, write
 
         how["device"] = option_values.device(device)
         how["recover"] = recover or None

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from . import options, render
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -34,10 +33,9 @@ def inspect(
     source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
     _ = source.file
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
-        with importing():
-            from graphprune import api
-            from graphprune.analysis.why import why as explained
-            from graphprune.report import inspection
+        from graphprune import api
+        from graphprune.analysis.why import why as explained
+        from graphprune.report import inspection
 
         found = source.read()
         analysis = api.inspect(

@@ -11,7 +11,6 @@ import typer
 from graphprune.errors import OptionError
 
 from . import data_sources, option_values, options, output, render
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -100,11 +99,10 @@ def plan(
         output.new_file(out, force=force) if out else nullcontext() as write,
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + (not any_width)) as progress,
     ):
-        with importing():
-            from graphprune import api
-            from graphprune.passes import Allocate, Decision, LosslessPlan
-            from graphprune.plan.budget import Budget, budgets
-            from graphprune.workflow.decider import branches_may_go
+        from graphprune import api
+        from graphprune.passes import Allocate, Decision, LosslessPlan
+        from graphprune.plan.budget import Budget, budgets
+        from graphprune.workflow.decider import branches_may_go
 
         where = option_values.device(device)
         allocator = Allocate(

@@ -10,7 +10,6 @@ import typer
 from graphprune.errors import OptionError
 
 from . import options, output, render
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -90,9 +89,8 @@ def profile(
         output.new_file(out, force=force) as write,
         working(verbose=verbose, quiet=quiet, stages=4) as progress,
     ):
-        with importing():
-            from graphprune import api
-            from graphprune.passes.latency import ProfileLatency
+        from graphprune import api
+        from graphprune.passes.latency import ProfileLatency
 
         found = source.read()
         how = ProfileLatency(

@@ -6,7 +6,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from importlib import import_module
+
+from .garbage import importing
 
 __all__ = ["working"]
 
@@ -14,7 +17,9 @@ logger = logging.getLogger("graphprune")
 
 
 @contextmanager
-def working(*, verbose: int, quiet: bool, stages: int) -> Generator[Callable[[str], None]]:
+def working(
+    *, verbose: int, quiet: bool, stages: int, engine: bool = True
+) -> Generator[Callable[[str], None]]:
     """Show progress while a command computes.
 
     Whatever user code prints meanwhile goes to stderr: stdout holds the result alone.
@@ -23,6 +28,7 @@ def working(*, verbose: int, quiet: bool, stages: int) -> Generator[Callable[[st
         verbose: 0, 1 or more.
         quiet: no progress.
         stages: how many stages will be announced.
+        engine: import the engine, and torch with it, before anything else; not for commands that do without.
 
     Yields:
         A function to call with the name of each stage.
@@ -30,11 +36,16 @@ def working(*, verbose: int, quiet: bool, stages: int) -> Generator[Callable[[st
     with redirect_stdout(sys.stderr), warnings.catch_warnings(), _logging(verbose):
         if not verbose and not sys.warnoptions:
             warnings.simplefilter("ignore")
-        if quiet or verbose or not sys.stderr.isatty():
-            yield lambda stage: logger.info("%s", stage)
-        else:
-            with _bar(stages) as advance:
-                yield advance
+        plain = quiet or verbose or not sys.stderr.isatty()
+        with nullcontext(_log) if plain else _bar(stages) as tell:
+            if engine:
+                with importing():
+                    import_module("graphprune.api")
+            yield tell
+
+
+def _log(stage: str) -> None:
+    logger.info("%s", stage)
 
 
 @contextmanager

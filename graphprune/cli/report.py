@@ -63,7 +63,7 @@ def report(
     )
     with (
         output.new_file(target, force=force or out is None) as write,
-        working(verbose=verbose, quiet=quiet, stages=len(folders) + 1) as progress,
+        working(verbose=verbose, quiet=quiet, stages=len(folders) + 1, engine=False) as progress,
     ):
         from graphprune.report.html import one, several
         from graphprune.report.html.read_report import read

@@ -11,7 +11,6 @@ import typer
 from graphprune.errors import OptionError
 
 from . import data_sources, option_values, options, output, render, users_code
-from .garbage import importing
 from .progress import working
 
 __all__ = ["soup"]
@@ -105,8 +104,7 @@ def soup(
         output.new_file(out, force=force) as write,
         working(verbose=verbose, quiet=quiet, stages=3) as progress,
     ):
-        with importing():
-            from graphprune.workflow.soup_files import read_members, soup_of
+        from graphprune.workflow.soup_files import read_members, soup_of
 
         how = data_sources.sources(data, val, preparation, samples, seed)
         with users_code.own_code(arch, str(members[0]), trust_pickle=trust_pickle):

@@ -12,7 +12,6 @@ import typer
 from graphprune.errors import OptionError, OutputError
 
 from . import data_sources, option_values, options, render
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -120,8 +119,7 @@ def sweep(
         with working(
             verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
         ) as progress:
-            with importing():
-                from graphprune.workflow import budget_sweep
+            from graphprune.workflow import budget_sweep
 
             where = option_values.device(device)
             missing = [share for share in wanted if share not in folder.known]

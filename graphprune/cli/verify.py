@@ -10,7 +10,6 @@ import typer
 from graphprune.errors import LoadError
 
 from . import for_ci, option_values, options, render
-from .garbage import importing
 from .model_source import ModelSource
 from .progress import working
 
@@ -70,8 +69,7 @@ def verify(
     for_ci.check_places(summary, junit)
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:
-        with importing():
-            from graphprune.workflow.compare_files import compare
+        from graphprune.workflow.compare_files import compare
 
         loaded = source.read()
         found = compare(

@@ -1,7 +1,4 @@
-"""Run ONNX models in onnxruntime, and compare them with PyTorch.
-
-``onnxruntime`` is imported in the functions that need it, so that importing graphprune stays quick.
-"""
+"""Compare ONNX models in onnxruntime with their programs in PyTorch."""
 
 from __future__ import annotations
 
@@ -15,50 +12,22 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError
-from graphprune.ir.nodes import is_continuous
-from graphprune.ir.program import unlift, user_inputs
-from graphprune.ops import traits_of
+from graphprune.ir.program import unlift
 from graphprune.ops.fixed_random import random_calls
-from graphprune.ops.float64 import Float64Interpreter, to_float64
+from graphprune.verify.graph_runs import run
 from graphprune.verify.inputs import leading_size, native_inputs, size_growths
-from graphprune.verify.oracle import error, run
 from graphprune.verify.rounding import DRAWS, MOST_TOLERANCE, ROUNDING, allowed_error
 
 from .fixed_random import with_fixed_random
-from .ort_session import cannot_run, runtime_errors, session
+from .onnx_error import difference, lost_by_rounding, onnx_tolerance
+from .ort_session import session
+from .run_onnx import run_session
 from .unsaturated import has_sigmoid, unsaturated, unsaturated_onnx
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = [
-    "ONNX_TOLERANCE", "OnnxCheck", "OnnxDifferenceError", "check_onnx", "onnx_tolerance", "run_onnx",
-]  # fmt: skip
-
-ONNX_TOLERANCE = 1e-4
-"""Largest relative error in float32: two backends that sum in another order differ by 1e-7 to 1e-5
-on deep networks; a wrong weight or attribute by 1e-2 or more.
-"""
-
-_COARSE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest relative error of 16-bit floats: some twenty of their roundings, 1e-3 and 8e-3 each."""
-
-_ROUNDED = 2e-2
-"""Largest relative error where values are rounded to 8 bits on the way: some two of their steps, 8e-3
-each. A value between two steps falls to either side, by the order of a sum."""
-
-
-LAST_DIGITS = 4
-"""By how many units in the last place of their type inputs are changed, to see what rounding loses."""
-
-
-def onnx_tolerance(program: ExportedProgram) -> float:
-    """Choose the largest error of onnxruntime against PyTorch, by the coarsest numbers in the program."""
-    tensors = (*program.state_dict.values(), *user_inputs(program))
-    found = {value.dtype for value in tensors if isinstance(value, torch.Tensor)}
-    rounded = [_ROUNDED] if any(traits_of(n).rounds for n in program.graph.nodes) else []
-    coarse = [_COARSE[dtype] for dtype in found if dtype in _COARSE]
-    return max([ONNX_TOLERANCE, *coarse, *rounded])
+__all__ = ["OnnxCheck", "OnnxDifferenceError", "check_onnx"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +82,7 @@ def check_onnx(
     least = onnx_tolerance(program) if tolerance is None else tolerance
     graph = unlift(program)
     if random_calls(program.graph):
-        _run_session(session(model), native_inputs(program, 0, seed))  # as it is, it must run too
+        run_session(session(model), native_inputs(program, 0, seed))  # as it is, it must run too
         model = with_fixed_random(model)
     pair = _Pair(session(model, exact=True), graph, least)
     try:
@@ -181,46 +150,18 @@ class _Pair:
 
     def _compare(self, inputs: Sequence[Any]) -> OnnxCheck:
         """Compare on some inputs. What rounding loses is measured only where that may matter."""
-        got = _run_session(self.runner, inputs)
+        got = run_session(self.runner, inputs)
         own = run(_Untouched(self.graph), inputs, rounded=True)
         expected = [y for y in own if isinstance(y, torch.Tensor)]
         if len(got) != len(expected):
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
         pairs = zip(got, expected, strict=True)
-        worst = max((_difference(a, b, self.floor) for a, b in pairs), default=0.0)
+        worst = max((difference(a, b, self.floor) for a, b in pairs), default=0.0)
         sizes = (leading_size(inputs),)
         if worst <= self.least:
             return OnnxCheck(worst, self.least, batches=sizes)
-        lost = _lost(self.graph, inputs, own)
+        lost = lost_by_rounding(self.graph, inputs, own)
         return OnnxCheck(worst, allowed_error(self.least, lost), lost, sizes)
-
-
-def _lost(graph: fx.GraphModule, inputs: Sequence[Any], own: Sequence[Any]) -> float:
-    """Measure what rounding loses on some inputs: of the results, and of the inputs by a few last digits.
-
-    Where nearly equal values are put in order, the results alone may be right by chance.
-
-    Args:
-        graph: of the program.
-        inputs: in its own precision.
-        own: its results on them, in its own precision.
-    """
-    wide = [to_float64(x) for x in inputs]
-    expected = run(Float64Interpreter(graph), wide, rounded=True)
-    nearby = [
-        run(Float64Interpreter(graph), [_nearby(x, side) for x in inputs], rounded=True)
-        for side in (1, -1)
-    ]
-    return max(error(each, expected) for each in (own, *nearby))
-
-
-def _nearby(value: Any, side: int) -> Any:
-    """Change the last digits of a floating-point tensor, in float64, of neighbours to opposite sides."""
-    wide = to_float64(value)
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        return wide
-    sides = side * (2 * (torch.arange(value.numel(), device=value.device) % 2) - 1)
-    return wide * (1 + LAST_DIGITS * torch.finfo(value.dtype).eps * sides.view(value.shape))
 
 
 def _advice(check: OnnxCheck, least: float) -> str:
@@ -237,19 +178,6 @@ def _advice(check: OnnxCheck, least: float) -> str:
     )
 
 
-def run_onnx(model: bytes | str | Path, inputs: Sequence[Any]) -> list[torch.Tensor]:
-    """Run an ONNX model in onnxruntime on the CPU.
-
-    Args:
-        model: a serialised model, or the path of one.
-        inputs: in the model's order; what is not a tensor is left out.
-
-    Raises:
-        ExportError: if onnxruntime can't run the model on them.
-    """
-    return _run_session(session(model, exact=True), inputs)
-
-
 class _Untouched(fx.Interpreter):
     """An interpreter that runs a graph on copies of its buffers, which the graph may write into."""
 
@@ -258,22 +186,3 @@ class _Untouched(fx.Interpreter):
         value = super().get_attr(target, args, kwargs)
         stays = isinstance(value, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
         return value if stays else value.clone()
-
-
-def _run_session(runner: onnxruntime.InferenceSession, inputs: Sequence[Any]) -> list[Any]:
-    tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
-    names = [value.name for value in runner.get_inputs()]
-    if len(names) != len(tensors):
-        raise ExportError(f"the ONNX model has {len(names)} inputs, not {len(tensors)}")
-    feed = {name: x.detach().cpu().numpy() for name, x in zip(names, tensors, strict=True)}
-    try:
-        return [torch.from_numpy(y) for y in runner.run(None, feed)]
-    except runtime_errors() as failure:
-        raise cannot_run(failure) from failure
-
-
-def _difference(got: torch.Tensor, expected: torch.Tensor, floor: float = 0.0) -> float:
-    """Compute the relative error; of integers, where near ties go either way, the share that differs."""
-    if is_continuous(expected) or got.shape != expected.shape:
-        return error([got], [expected], floor=floor)
-    return float((got != expected).double().mean()) if expected.numel() else 0.0

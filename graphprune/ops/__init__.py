@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from . import (
     attention,
-    concat_slice,
+    concatenate,
     conv,
     create,
     distance,
@@ -24,6 +24,7 @@ from . import (
     norm,
     patches,
     permute,
+    pick_rows,
     pool,
     recurrent,
     reduce,
@@ -52,7 +53,7 @@ from .traits import Flat, Form, Traits
 
 FAMILIES = (
     attention,
-    concat_slice,
+    concatenate,
     conv,
     create,
     distance,
@@ -65,6 +66,7 @@ FAMILIES = (
     norm,
     patches,
     permute,
+    pick_rows,
     pool,
     recurrent,
     reduce,

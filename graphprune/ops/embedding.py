@@ -8,12 +8,12 @@ import torch
 from torch import fx
 
 from graphprune.axes.labels import unlabelled
-from graphprune.axes.layout import Layout
+from graphprune.axes.layout import Layout, with_axis
 
 from .broadcast import broadcast
 from .call import Call
-from .concat_slice import pick_rows, with_axis
 from .facts import Result
+from .pick_rows import pick_rows
 from .registry import rule, sample
 
 __all__ = ["consumed", "tie_others"]

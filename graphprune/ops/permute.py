@@ -10,10 +10,10 @@ from torch import fx
 
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, unlabelled
-from graphprune.axes.layout import Layout
+from graphprune.axes.layout import Layout, with_axis
 
 from .call import Call
-from .concat_slice import stack_rows, with_axis
+from .concatenate import stack_rows
 from .registry import rule, sample
 
 __all__: list[str] = []

@@ -20,7 +20,7 @@ from graphprune.axes.layout import Layout
 from graphprune.axes.split import split
 
 from .call import Call
-from .concat_slice import stack_rows
+from .concatenate import stack_rows
 from .facts import Result
 from .registry import Sample, rule, sample
 

@@ -1,19 +1,11 @@
-"""Carry an optimiser over to the smaller model, with its states sliced as their parameters are.
-
-A state tensor in the shape of its parameter has one value for each of its elements, such as a momentum or the
-moments of Adam; of these the values stay whose elements stay. Numbers, such as a count of steps, are
-kept. Anything else can't be sliced without knowing the optimiser, and is an error: the rows and columns of a factored second
-moment, which are means over what was removed too, or a matrix by which gradients are multiplied.
-"""
+"""Carry an optimiser over to the smaller model, with its states sliced as their parameters are."""
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any, TypeVar
 
 import torch
@@ -22,21 +14,16 @@ from torch.optim import Optimizer
 
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.errors import OptionError
-from graphprune.ir.unwrap import full_tensor
 
 from .absorb_scales import absorb_scales
 from .model_pair import ModelPair
+from .optimizer_state import copied, sliced_state
 
 __all__ = ["carry_optimizer", "carry_optimizer_state"]
 
 logger = logging.getLogger(__name__)
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
-
-_PLAIN = (
-    int, float, complex, str, bytes, torch.dtype, torch.device, NoneType,
-    FunctionType, BuiltinFunctionType, type,
-)  # fmt: skip
 
 
 def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
@@ -67,7 +54,7 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
         if name not in {"state", "param_groups"} and not callable(
             getattr(type(optimizer), name, None)
         ):
-            setattr(carried, name, _copied(value, f"its attribute {name}", kind))
+            setattr(carried, name, copied(value, f"its attribute {name}", kind))
     moves = [_Moved.of(group["params"], pair) for group in optimizer.param_groups]
     carried.param_groups = [
         moved.options(group, kind) | {"params": [new for _, new, _ in moved.parameters]}
@@ -77,10 +64,10 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
     for moved in moves:
         for old, new, _ in moved.parameters:
             if old is not None and old in optimizer.state:
-                carried.state[new] = _state(optimizer.state[old], old, pair, kind)
+                carried.state[new] = sliced_state(optimizer.state[old], old, pair, kind)
     for key, value in optimizer.state.items():
         if not isinstance(key, torch.Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
-            carried.state[key] = _copied(value, f"a state {key!r} of no parameter", kind)
+            carried.state[key] = copied(value, f"a state {key!r} of no parameter", kind)
     _tell(moves, pair)
     return carried
 
@@ -112,13 +99,13 @@ def carry_optimizer_state(
             number = numbers.setdefault(id(new), len(numbers))
             values = None if old is None else state["state"].get(before[id(old)])
             if old is not None and values is not None:
-                states[number] = _state(values, old, pair, kind)
+                states[number] = sliced_state(values, old, pair, kind)
         mine = [numbers[id(new)] for _, new, _ in moved.parameters]
         out.append(moved.options(group, kind) | {"params": mine})
     known = {number for group in state["param_groups"] for number in group["params"]}
     for key, value in state["state"].items():
         if key not in known:
-            states[key] = _copied(value, f"a state {key!r} of no parameter", kind)
+            states[key] = copied(value, f"a state {key!r} of no parameter", kind)
     _tell(moves, pair)
     return {**state, "state": states, "param_groups": out}
 
@@ -163,7 +150,7 @@ class _Moved:
     def options(self, group: Mapping[str, Any], kind: str) -> dict[str, Any]:
         """Copy a group's options. The names of its parameters, where torch keeps them, follow."""
         options = {
-            name: _copied(value, f"the option {name} of a group", kind)
+            name: copied(value, f"the option {name} of a group", kind)
             for name, value in group.items()
             if name != "params"
         }
@@ -184,71 +171,6 @@ def _in_order(group: Sequence[nn.Parameter], order: Sequence[int]) -> bool:
     place = {each: number for number, each in enumerate(order)}
     numbers = [place.get(id(parameter), -1) for parameter in group]
     return numbers == sorted(numbers) and -1 not in numbers
-
-
-def _state(values: Any, parameter: nn.Parameter, pair: ModelPair, kind: str) -> Any:
-    """Slice the states of one parameter."""
-    name = pair.names.get(id(parameter), ("a parameter that isn't the model's",))[0]
-
-    def sliced(tensor: torch.Tensor) -> torch.Tensor | None:
-        if tensor.shape != parameter.shape or _is_symmetric(tensor):
-            return None
-        return pair.sliced(name, tensor)
-
-    return {
-        key: _copied(value, f"the state {key!r} of {name}", kind, sliced)
-        for key, value in values.items()
-    }
-
-
-def _is_symmetric(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is a symmetric matrix, as preconditioners are, and no momentum is but that of zeros."""
-    square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1] > 1
-    return square and bool(tensor.any()) and torch.equal(tensor, tensor.T)
-
-
-def _copied(
-    value: Any,
-    what: str,
-    kind: str,
-    sliced: Callable[[torch.Tensor], torch.Tensor | None] = lambda _: None,
-) -> Any:
-    """Copy numbers, names, functions and containers of them; tensors sliced, or if they are single numbers.
-
-    Raises:
-        OptionError: if there is anything else.
-    """
-    if isinstance(value, torch.Tensor):
-        whole = full_tensor(value)
-        if (small := sliced(whole)) is not None:
-            return small
-        if whole.numel() == 1:
-            return whole.detach().clone()
-        shape = (
-            f"{'a symmetric' if _is_symmetric(whole) else 'a'} tensor of shape {tuple(whole.shape)}"
-        )
-        raise OptionError(
-            f"the {kind} can't be carried over: {what} is {shape}",
-            hint="only states with one value for each element of a parameter can be sliced, not means over its rows "
-            "or columns, nor matrices that gradients are multiplied by; make a new optimiser on the smaller model",
-            options=("optimizer",),
-        )
-    if isinstance(value, dict):
-        copied = copy.copy(value)
-        for key, each in value.items():
-            copied[key] = _copied(each, what, kind, sliced)
-        return copied
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(_copied(each, what, kind, sliced) for each in value)
-    if isinstance(value, _PLAIN):
-        return value
-    raise OptionError(
-        f"the {kind} can't be carried over: {what} is of type {type(value).__name__}",
-        hint="carry the optimiser that it wraps, and wrap the result"
-        if isinstance(value, Optimizer)
-        else "make a new optimiser on the smaller model",
-        options=("optimizer",),
-    )
 
 
 def _tell(moves: Sequence[_Moved], pair: ModelPair) -> None:

@@ -13,8 +13,8 @@ from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
 from graphprune.ir.trace import FORWARD_ERRORS
 
+from .class_comparison import ClassComparison
 from .computed_weights import stored_weights
-from .rebuild import ClassComparison
 
 __all__ = ["class_branches"]
 

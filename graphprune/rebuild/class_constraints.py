@@ -19,9 +19,9 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.equal_splits import equal_splits, split_together
 from graphprune.pipeline import RunFact
 
+from .class_comparison import ClassComparison
 from .class_trials import ClassTrials, shared_parts
 from .group_kinds import Unit, unit_kinds
-from .rebuild import ClassComparison
 
 __all__ = ["ClassConstraints", "class_constraints"]
 

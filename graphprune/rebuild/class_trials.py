@@ -27,8 +27,8 @@ from graphprune.ops.float64 import Tensors
 from graphprune.verify.inputs import native_inputs
 from graphprune.verify.perturb import perturbed_tensors
 
+from .class_comparison import ClassComparison
 from .computed_weights import stored_weights
-from .rebuild import ClassComparison
 from .shrink_module import followings, shrink_module
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import native_inputs
-from graphprune.verify.oracle import error, run
 from graphprune.verify.rounding import allowed_error
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from graphprune.ir.grown_sizes import grown_shapes
 from graphprune.ir.nodes import is_continuous
-from graphprune.ir.program import dynamic_dims, grown_shapes, input_names, user_inputs
+from graphprune.ir.program import dynamic_dims, input_names, user_inputs
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

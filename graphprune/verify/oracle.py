@@ -15,15 +15,13 @@ import torch
 from torch import fx
 
 from graphprune.errors import VerifyError, first_line
-from graphprune.ir.nodes import is_continuous
-from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS
 from graphprune.ir.whole_node import alike_results
-from graphprune.ops.fixed_random import fix_random_numbers
-from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
+from graphprune.ops.float64 import Float64Interpreter, Tensors
 from graphprune.pipeline import RunFact
 
+from .graph_runs import all_finite, error, run
 from .inputs import leading_size, random_inputs, size_growths
 from .masked import MaskedInterpreter
 from .perturb import perturbed_pair
@@ -35,17 +33,7 @@ if TYPE_CHECKING:
 
     from graphprune.cut.cut import Cut
 
-__all__ = [
-    "TOLERANCE",
-    "CutRun",
-    "Verdict",
-    "all_finite",
-    "error",
-    "run",
-    "unrounded_constants",
-    "verify",
-    "verify_unchanged",
-]  # fmt: skip
+__all__ = ["TOLERANCE", "CutRun", "Verdict", "unrounded_constants", "verify", "verify_unchanged"]
 
 TOLERANCE = 1e-9
 """Largest relative error in float64; exact cuts of deep networks measure 1e-15 to 1e-12."""
@@ -152,12 +140,6 @@ def unrounded_constants(cut: Cut, module: fx.GraphModule) -> dict[str, torch.Ten
     }
 
 
-def all_finite(values: Sequence[Any]) -> bool:
-    """Whether nothing among the tensors is NaN or infinite."""
-    tensors = [v for v in values if is_continuous(v)]
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)
-
-
 def verify_unchanged(
     before: ExportedProgram, after: ExportedProgram, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> Verdict:
@@ -211,52 +193,3 @@ def _ran(interpreter: fx.Interpreter, inputs: Sequence[Any]) -> list[Any]:
             hint="whole numbers of an input may be sizes that must fit the batch: give the model with a "
             "fixed batch, or these numbers as constants",
         ) from failure
-
-
-def run(
-    interpreter: fx.Interpreter,
-    inputs: Sequence[Any],
-    *,
-    rounded: bool = False,
-    gradients: bool = False,
-) -> list[Any]:
-    """Run a graph from flat inputs to flat outputs; the inputs are copied.
-
-    Args:
-        interpreter: runs the graph.
-        inputs: flat, in the order of the graph's placeholders.
-        rounded: how random numbers are fixed; see ``fixed_random.FixedRandom``.
-        gradients: whether operations are recorded for them.
-
-    Returns:
-        The outputs, flat.
-    """
-    own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
-    graph: Any = interpreter.graph
-    with torch.set_grad_enabled(gradients), fix_random_numbers(graph, rounded=rounded):
-        return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
-
-
-def error(got: Sequence[Any], expected: Sequence[Any], *, floor: float = 0.0) -> float:
-    """Compute the largest absolute difference of outputs, relative to each output's largest value.
-
-    Values below the smallest normal number of their type count as that: of float16, these are
-    rounded to 6e-8.
-
-    Args:
-        got: outputs, flat.
-        expected: the same number of them.
-        floor: the value that differences are relative to at least.
-    """
-    worst = 0.0
-    for a, b in zip(got, expected, strict=True):
-        if not isinstance(b, torch.Tensor) or b.numel() == 0:
-            continue
-        if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
-            return float("inf")
-        if not is_continuous(b):
-            worst = max(worst, float((a != b).any()))
-            continue
-        scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12, floor)
-        worst = max(worst, float((to_float64(a) - to_float64(b)).nan_to_num().abs().max()) / scale)
-    return worst

@@ -10,8 +10,9 @@ from graphprune.errors import VerifyError
 from graphprune.ir.program import unlift
 from graphprune.ops.float64 import Float64Interpreter
 
+from .graph_runs import error, run
 from .inputs import random_inputs, size_growths
-from .oracle import TOLERANCE, error, run
+from .oracle import TOLERANCE
 
 __all__ = ["verify_outputs"]
 

@@ -29,8 +29,8 @@ from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.pipeline import RunFact
 
+from .graph_runs import error, run
 from .inputs import leading_size, native_inputs, size_growths
-from .oracle import error, run
 from .rounding import DRAWS, allowed_error
 
 __all__ = ["TraceCheck", "verify_traced"]

@@ -16,8 +16,9 @@ from torch.export import ExportedProgram
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError, LoadError, first_line
-from graphprune.export.check import onnx_tolerance, run_onnx
 from graphprune.export.fixed_random import with_fixed_random
+from graphprune.export.onnx_error import onnx_tolerance
+from graphprune.export.run_onnx import run_onnx
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
 from graphprune.loading.onnx.set_aside import set_aside
@@ -25,9 +26,10 @@ from graphprune.loading.pt2 import load_program
 from graphprune.ops.fixed_random import random_calls
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 from graphprune.pipeline import State
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import native_inputs, size_growths
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import TOLERANCE, error, run
+from graphprune.verify.oracle import TOLERANCE
 
 from .free_channels import free_channels
 from .kept_outputs import with_outputs

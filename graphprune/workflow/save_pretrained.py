@@ -23,12 +23,13 @@ from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode
 from graphprune.rebuild.changed_numbers import changed_floats
+from graphprune.rebuild.class_comparison import MOST_BY_DTYPE
 from graphprune.rebuild.configured import called_alike
 from graphprune.rebuild.own_precision import compare_in_own_precision
-from graphprune.rebuild.rebuild import MOST_BY_DTYPE
 from graphprune.rebuild.shrink_module import shrink_module
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import random_inputs
-from graphprune.verify.oracle import TOLERANCE, error, run
+from graphprune.verify.oracle import TOLERANCE
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

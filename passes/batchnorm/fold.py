@@ -22,22 +22,22 @@ where the value before it has another use, or in front of a convolution with pad
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 
-from torch import Size, Tensor, fx, nn
+from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from graphprune.ir.devices import wide
-from graphprune.ir.nodes import bind, set_argument
+from graphprune.ir.nodes import bind
 from graphprune.ir.program import clone, state, unlift
 from graphprune.ir.relift import relift
-from graphprune.ops import form_of
 from graphprune.ops.norm import BATCH_NORM
 
+from .layer_tensors import drop_if_unused, set_operand, tensor_of
 from .sites import Site, Sites
+from .weight_groups import from_groups, grouped, is_transposed
 
-__all__ = ["fold", "fold_batchnorm", "foldable", "grouped", "scale_and_shift"]
+__all__ = ["fold", "fold_batchnorm", "foldable", "scale_and_shift"]
 
 
 def fold_batchnorm(program: ExportedProgram) -> ExportedProgram:
@@ -97,7 +97,7 @@ def _apply(module: fx.GraphModule, site: Site) -> None:
     constants = [n for n in site.bn.all_input_nodes if n.op == "get_attr" and n is not value]
     module.graph.erase_node(site.bn)
     for node in constants:
-        _drop_if_unused(module, node)
+        drop_if_unused(module, node)
 
 
 def scale_and_shift(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -121,12 +121,8 @@ def scale_and_shift(bn: fx.Node, tensors: Mapping[str, Tensor]) -> tuple[Tensor,
     return scale, shift if beta is None else shift + beta
 
 
-def _tensor(module: nn.Module, node: fx.Node) -> Tensor:
-    return operator.attrgetter(str(node.target))(module)
-
-
 def _double(module: fx.GraphModule, node: fx.Node) -> Tensor:
-    return _tensor(module, node).detach().double()
+    return tensor_of(module, node).detach().double()
 
 
 _Rule = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -148,129 +144,11 @@ def _rewrite(
     module: fx.GraphModule, layer: fx.Node, rule: _Rule, scale: Tensor, shift: Tensor
 ) -> None:
     call = bind(layer)
-    weight = _tensor(module, call["weight"])
+    weight = tensor_of(module, call["weight"])
     wide = grouped(layer, weight.detach().double())
     channels = wide.shape[0] * wide.shape[1]
     bias = wide.new_zeros(channels) if call["bias"] is None else _double(module, call["bias"])
     wide, bias = rule(wide, bias, scale.to(wide.device), shift.to(wide.device))
-    _set(
-        module,
-        layer,
-        "weight",
-        from_groups(wide, weight.shape, transposed=_is_transposed(layer)).to(weight.dtype),
-    )
-    _set(module, layer, "bias", bias.to(weight.dtype))
-
-
-def grouped(layer: fx.Node, weight: Tensor) -> Tensor:
-    """Reshape a layer's weight to ``[groups, out / groups, in / groups, taps]``."""
-    return by_group(weight, int(bind(layer).get("groups", 1)), transposed=_is_transposed(layer))
-
-
-def _is_transposed(layer: fx.Node) -> bool:
-    form = form_of(layer)
-    return form is not None and form.transposed
-
-
-def by_group(weight: Tensor, groups: int, *, transposed: bool) -> Tensor:
-    """Reshape a weight to ``[groups, out / groups, in / groups, taps]``.
-
-    Args:
-        weight: ``[out, in / groups, *kernel]``; of a transposed convolution ``[in, out / groups, *kernel]``.
-        groups: number of groups of the layer.
-        transposed: whether it is a transposed convolution.
-    """
-    weight = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-    return weight.transpose(1, 2) if transposed else weight
-
-
-def from_groups(wide: Tensor, size: Size, *, transposed: bool) -> Tensor:
-    """Reshape a weight back from what ``by_group`` returns to the shape ``size``."""
-    return (wide.transpose(1, 2) if transposed else wide).reshape(size)
-
-
-def _set(module: fx.GraphModule, layer: fx.Node, role: str, tensor: Tensor) -> None:
-    """Give a layer a new weight or bias, in place of the old one if no other layer reads that."""
-    old, weight = bind(layer)[role], bind(layer)["weight"]
-    like = _tensor(module, old or weight)
-    if isinstance(like, nn.Parameter):
-        tensor = nn.Parameter(tensor, requires_grad=like.requires_grad)
-    if old is not None and _uses(module, str(old.target)) == 1:
-        _register(module, str(old.target), tensor)
-        return
-    name = _free_name(module, str(old.target) if old else _bias_name(str(weight.target)))
-    _register(module, name, tensor)
-    with module.graph.inserting_before(layer):
-        node = module.graph.get_attr(name)
-    example = weight.meta["val"]
-    node.meta["val"] = example if role == "weight" else example.new_empty(tensor.shape)
-    set_argument(layer, role, node)
-
-
-def _uses(module: fx.GraphModule, name: str) -> int:
-    """Count the calls that read the tensor of that name."""
-    nodes = module.graph.find_nodes(op="get_attr")
-    return len({user for node in nodes if node.target == name for user in node.users})
-
-
-def _bias_name(weight: str) -> str:
-    """Name a bias after a weight: ``conv.bias`` for ``conv.weight``."""
-    path, _, leaf = weight.rpartition(".")
-    leaf = leaf.replace("weight", "bias") if "weight" in leaf else f"{leaf}_bias"
-    return f"{path}.{leaf}" if path else leaf
-
-
-def _free_name(module: fx.GraphModule, wanted: str) -> str:
-    """Return the name, followed by a number if it is taken."""
-    owner, attribute = _owner(module, wanted)
-    path = wanted[: len(wanted) - len(attribute)]
-    name, number = attribute, 0
-    while getattr(owner, name, None) is not None:
-        number += 1
-        name = f"{attribute}_{number}"
-    return f"{path}{name}"
-
-
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, attribute = name.rpartition(".")
-    return module.get_submodule(path), attribute
-
-
-def _register(module: nn.Module, name: str, tensor: Tensor) -> None:
-    owner, attribute = _owner(module, name)
-    if isinstance(tensor, nn.Parameter) or hasattr(owner, attribute):
-        setattr(owner, attribute, tensor)
-    else:
-        owner.register_buffer(attribute, tensor)
-
-
-def _drop_if_unused(module: fx.GraphModule, node: fx.Node) -> None:
-    """Remove a BN's tensor that nothing reads any more, and the BN's batch counter."""
-    name = str(node.target)
-    if _uses(module, name):
-        return
-    if name.endswith("running_mean"):
-        _remove(module, name.removesuffix("running_mean") + "num_batches_tracked")
-    _remove(module, name)
-
-
-def _remove(module: fx.GraphModule, name: str) -> None:
-    """Delete a tensor that nothing reads, and every module that is empty without it."""
-    if _uses(module, name):
-        return
-    for node in module.graph.find_nodes(op="get_attr"):
-        if node.target == name:
-            module.graph.erase_node(node)
-    owner, attribute = _owner(module, name)
-    if hasattr(owner, attribute):
-        delattr(owner, attribute)
-    path = name.rpartition(".")[0]
-    while path and _is_empty(module.get_submodule(path)):
-        parent, child = _owner(module, path)
-        delattr(parent, child)
-        path = path.rpartition(".")[0]
-
-
-def _is_empty(module: nn.Module) -> bool:
-    contents = (module.parameters(), module.buffers(), module.children())
-    return not any(True for values in contents for _ in values)
+    folded = from_groups(wide, weight.shape, transposed=is_transposed(layer))
+    set_operand(module, layer, "weight", folded.to(weight.dtype))
+    set_operand(module, layer, "bias", bias.to(weight.dtype))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 
 if TYPE_CHECKING:
     import onnx

@@ -10,7 +10,7 @@ from functools import cached_property
 from torch import fx
 
 from graphprune.axes.polynomial import Polynomial, total
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 
 __all__ = ["KernelCall", "OtherCall", "Workload"]
 

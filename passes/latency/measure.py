@@ -11,7 +11,7 @@ from pathlib import Path
 
 from graphprune.export.ort_session import CPU, Runtime, Timed, feed, session
 from graphprune.export.timing import fastest, interleaved
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 
 from .branches import branched, weight_bytes
 

@@ -18,7 +18,7 @@ from graphprune.axes.polynomial import Polynomial
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of, traits_of
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution

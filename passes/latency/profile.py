@@ -10,14 +10,8 @@ from itertools import product
 import numpy as np
 
 from graphprune.export.ort_session import Runtime
-from graphprune.plan.latency_table import (
-    CLASSES,
-    Grid,
-    Kernel,
-    KernelTimes,
-    LatencyTable,
-    alignment,
-)
+from graphprune.plan.kernel_times import CLASSES, Grid, Kernel, KernelTimes, alignment
+from graphprune.plan.latency_table import LatencyTable
 
 from .kernel_calls import Workload
 from .measure import Measure

@@ -26,8 +26,8 @@ from graphprune.ir.relift import relift
 from graphprune.ir.tensors import set_tensor
 from graphprune.ops.float64 import Float64Interpreter, Tensors
 from graphprune.pipeline import State, TransformPass
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import leading_size, random_inputs, size_growths
-from graphprune.verify.oracle import error, run
 
 from .propagate import find_relations
 from .readers import Reader, Readers

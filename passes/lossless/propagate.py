@@ -22,7 +22,7 @@ from graphprune.ir.private_torch import pytree
 from graphprune.ops import form_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter
-from graphprune.passes.batchnorm.fold import grouped
+from graphprune.passes.batchnorm.weight_groups import grouped
 from graphprune.passes.prune.homogeneity import zero_inputs
 
 from .combinations import combinations

@@ -20,7 +20,7 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind, shape
-from graphprune.passes.batchnorm.fold import by_group, from_groups
+from graphprune.passes.batchnorm.weight_groups import by_group, from_groups
 
 __all__ = [
     "Layer",

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from graphprune.ir.devices import CPU, put, wide
 from graphprune.ir.run_on_device import DeviceInterpreter
-from graphprune.verify.oracle import run
+from graphprune.verify.graph_runs import run
 
 from .distributed import sum_over_processes
 from .find_layers import find_layers

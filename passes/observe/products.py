@@ -24,7 +24,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.ir.devices import wide
 from graphprune.ir.nodes import bind
 from graphprune.ops import traits_of
-from graphprune.verify.oracle import run
+from graphprune.verify.graph_runs import run
 
 from .distributed import sum_over_processes
 from .layers import Layer, regression_sizes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, fx
 
 from graphprune.ir.devices import solver
-from graphprune.verify.oracle import run
+from graphprune.verify.graph_runs import run
 
 from .layers import Layer, regression_sizes
 from .moments import WIDEST, Listener, Moments

@@ -20,7 +20,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from graphprune.ir.devices import CPU, put
 from graphprune.ir.run_on_device import DeviceInterpreter
-from graphprune.verify.oracle import error, run
+from graphprune.verify.graph_runs import error, run
 
 from .layers import Layer
 from .split_batch import parts

@@ -21,8 +21,9 @@ from graphprune.ir.nodes import bind
 from graphprune.ops import form_of
 from graphprune.ops.float64 import to_float64
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.batchnorm.fold import grouped, scale_and_shift
+from graphprune.passes.batchnorm.fold import scale_and_shift
 from graphprune.passes.batchnorm.sites import Sites
+from graphprune.passes.batchnorm.weight_groups import grouped
 
 from .interpreter import rows_of
 

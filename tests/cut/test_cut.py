@@ -13,8 +13,9 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Float64Interpreter
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import random_inputs
-from graphprune.verify.oracle import TOLERANCE, error, run, verify
+from graphprune.verify.oracle import TOLERANCE, verify
 from tests.nets import HELD, NETS
 
 KEEP = 0.6

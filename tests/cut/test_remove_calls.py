@@ -19,8 +19,9 @@ from graphprune.errors import PlanError
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Float64Interpreter
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import error, run, verify
+from graphprune.verify.oracle import verify
 from tests import nets
 from tests.analysis.test_removable import Bottlenecks, DepthwiseFirst
 from tests.verify.test_random_nets import Builder

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.branch_costs import costs_left
 from graphprune.cut.cut import Cut
-from graphprune.export.check import ONNX_TOLERANCE, check_onnx
+from graphprune.export.check import check_onnx
+from graphprune.export.onnx_error import ONNX_TOLERANCE
 from graphprune.export.to_onnx import to_onnx
 from graphprune.ir.program import input_names, output_names, user_inputs
 from graphprune.ir.trace import trace

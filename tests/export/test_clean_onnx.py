@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import graphprune as gp
 from graphprune.errors import ExportError
-from graphprune.export.check import run_onnx
+from graphprune.export.run_onnx import run_onnx
 
 pytestmark = pytest.mark.onnx
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from graphprune.export.check import run_onnx
 from graphprune.export.fixed_random import with_fixed_random
+from graphprune.export.run_onnx import run_onnx
 from graphprune.ops.fixed_random import MIDDLE, NORMAL
 
 pytestmark = pytest.mark.onnx

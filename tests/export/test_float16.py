@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from graphprune.errors import ExportError
-from graphprune.export.check import check_onnx, run_onnx
+from graphprune.export.check import check_onnx
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
+from graphprune.export.run_onnx import run_onnx
 from tests.export.helpers import Affine, affine, converted, program_of
 
 pytestmark = pytest.mark.onnx

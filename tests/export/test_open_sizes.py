@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import graphprune as gp
 from graphprune.errors import ExportError
 from graphprune.export.open_sizes import FixedSize, check_other_sizes, fixed_sizes_note
+from graphprune.export.ort_session import session
 from graphprune.loading import load
 from tests.export.edit_onnx.helpers import compressed, was_edited
 
@@ -103,6 +105,22 @@ def test_results_of_other_sizes_are_refused() -> None:
 
 def test_sizes_that_the_dense_file_refuses_are_passed_over() -> None:
     check_other_sizes(table("N", 2), table("N", 2), [torch.randn(2, 4)], FIXED)
+
+
+def test_each_file_is_opened_once_whatever_the_number_of_sizes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[bytes] = []
+
+    def count(model: bytes, **options: bool) -> Any:
+        opened.append(model)
+        return session(model, **options)
+
+    monkeypatch.setattr("graphprune.export.open_sizes.session", count)
+    check_other_sizes(table("N", 1), table("N", 1), [torch.randn(2, 4)], FIXED)
+    assert len(opened) == 2
+    check_other_sizes(table("N", 1), table("N", 1), [torch.randn(2, 4)], ())
+    assert len(opened) == 2
 
 
 def test_the_note_names_each_size_once() -> None:

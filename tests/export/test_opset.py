@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphprune.errors import ExportError
-from graphprune.export.check import ONNX_TOLERANCE, check_onnx
+from graphprune.export.check import check_onnx
+from graphprune.export.onnx_error import ONNX_TOLERANCE
 from graphprune.export.opset import lowered
 from tests.export.helpers import converted, program_of
 

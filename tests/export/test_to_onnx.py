@@ -15,13 +15,14 @@ from torch.export import Dim
 
 from graphprune.errors import ExportError
 from graphprune.export import to_onnx as export
-from graphprune.export.check import ONNX_TOLERANCE, check_onnx
+from graphprune.export.check import check_onnx
+from graphprune.export.onnx_error import ONNX_TOLERANCE
 from graphprune.export.to_onnx import to_onnx
 from graphprune.ir.program import input_names, output_names, unlift
 from graphprune.models import ALL
 from graphprune.models.randomize import randomize_batchnorm
 from graphprune.passes.batchnorm.fold import fold_batchnorm, foldable
-from graphprune.verify.oracle import error
+from graphprune.verify.graph_runs import error
 from tests.export.helpers import Affine, affine, converted, program_of, sizes
 
 pytestmark = pytest.mark.onnx

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphprune.export.check import run_onnx
+from graphprune.export.run_onnx import run_onnx
 from graphprune.export.unsaturated import has_sigmoid, unsaturated, unsaturated_onnx
 from graphprune.ir.program import unlift
 from tests.export.helpers import converted, program_of

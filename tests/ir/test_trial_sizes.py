@@ -9,7 +9,7 @@ import torch
 from torch import fx
 from torch.export import Dim, ExportedProgram
 
-from graphprune.ir.program import grown_symbols
+from graphprune.ir.grown_sizes import grown_symbols
 from graphprune.ir.trial_sizes import TrialSizes, generalised
 
 aten = torch.ops.aten

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 import graphprune as gp
 from graphprune.errors import ExportError
-from graphprune.export.check import check_onnx, run_onnx
+from graphprune.export.check import check_onnx
 from graphprune.export.fixed_random import with_fixed_random
+from graphprune.export.run_onnx import run_onnx
 from graphprune.ir.trace import trace
 from graphprune.ops.fixed_random import FixedRandom, random_calls
 from graphprune.workflow.compare_files import compare

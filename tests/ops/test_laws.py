@@ -25,8 +25,8 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import is_continuous
 from graphprune.ops import RULES, Sample
 from graphprune.ops.float64 import Float64Interpreter, to_float64
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import error, run
 from tests.foreign import operator_of
 
 LAW_TOLERANCE = 1e-12

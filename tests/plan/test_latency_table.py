@@ -1,4 +1,4 @@
-"""Latency tables: what they predict between their points, and what is refused."""
+"""Latency tables: what is written comes back, and what is no table is refused."""
 
 from __future__ import annotations
 
@@ -6,56 +6,23 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.errors import LoadError
-from graphprune.plan.latency_table import CLASSES, Grid, KernelTimes, LatencyTable, alignment
+from graphprune.plan.latency_table import LatencyTable
+from tests.plan.test_kernel_times import times
 
 
 def table(**changes: Any) -> LatencyTable:
-    even = Grid(((8, 16), (16, 32, 64)), (1.0, 2.0, 4.0, 2.0, 4.0, 8.0))
-    odd = Grid(((7, 15), (15, 63)), (2.0, 8.0, 4.0, 16.0))
-    classes = tuple(
-        0.0 if i == j == CLASSES - 1 else 1.0 for i in range(CLASSES) for j in range(CLASSES)
-    )
     plain = {
-        "kernels": {"k": KernelTimes(even, odd, classes)},
+        "kernels": {"k": times()},
         "per_byte": 1e-9,
         "per_mac": 1e-10,
         "machine": {"threads": 1, "provider": "CPU"},
     }
     return LatencyTable(**(plain | changes))
-
-
-def test_between_the_points_it_is_linear_in_each_width() -> None:
-    grid = table().kernels["k"].even
-    inner, outer = np.meshgrid(np.arange(8, 17), np.arange(16, 65), indexing="ij")
-    # The seconds above are in * out / 128.
-    np.testing.assert_allclose(grid.at([inner, outer]), inner * outer / 128)
-
-
-def test_outside_it_is_that_of_the_nearest_point() -> None:
-    grid = Grid(((8, 16),), (1.0, 3.0))
-    np.testing.assert_allclose(grid.at([np.array([1, 8, 12, 16, 99])]), [1, 1, 2, 3, 3])
-
-
-def test_widths_broadcast() -> None:
-    found = table().kernels["k"].at(np.array([[8], [16]]), np.array([[16, 32, 64]]))
-    assert found.shape == (2, 3)
-
-
-def test_odd_widths_are_looked_up_among_odd_ones() -> None:
-    kernel = table().kernels["k"]
-    assert float(kernel.at(np.array(16), np.array(64))) == 8.0
-    assert float(kernel.at(np.array(15), np.array(63))) == 16.0
-
-
-@pytest.mark.parametrize(("width", "expected"), [(1, 0), (6, 1), (4, 2), (24, 3), (16, 4), (64, 4)])
-def test_classes_of_widths(width: int, expected: int) -> None:
-    assert int(alignment(np.array(width))) == expected
 
 
 def test_a_table_survives_being_written() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -44,48 +43,6 @@ class Lion(torch.optim.Optimizer):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.sub_(group["lr"] * torch.sign(first * momentum + (1 - first) * p.grad))
                 momentum.mul_(second).add_(p.grad, alpha=1 - second)
-
-
-class Factored(torch.optim.SGD):
-    def step(self, closure: Any = None) -> Any:
-        for p in self.param_groups[0]["params"]:
-            self.state[p]["spread"] = [p.detach().flatten(1).mean(1)] if p.ndim > 1 else []
-        return super().step(closure)
-
-
-class Wrapping(torch.optim.SGD):
-    def __init__(self, params: Any) -> None:
-        super().__init__(params, 0.1)
-        self.inner = torch.optim.SGD(self.param_groups, 0.1)
-
-
-class Preconditioned(torch.optim.SGD):
-    """Keeps a matrix for each parameter, as Shampoo does: of the shape of the parameter, if that is square."""
-
-    def step(self, closure: Any = None) -> Any:
-        for p in (p for p in self.param_groups[0]["params"] if p.grad is not None):
-            flat = p.grad.flatten(1) if p.ndim > 1 else p.grad[:, None]
-            self.state[p]["precond"] = flat @ flat.T
-        return super().step(closure)
-
-
-class Drawing(torch.optim.SGD):
-    """Draws from a generator of its own."""
-
-    def __init__(self, params: Any) -> None:
-        super().__init__(params, 0.1)
-        self.rng = random.Random(0)
-
-
-class Square(nn.Module):
-    """All parameters that are cut are square matrices."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c = (nn.Linear(16, 16, bias=False) for _ in range(3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c(F.relu(self.b(F.relu(self.a(x)))))
 
 
 class Flattened(nn.Module):
@@ -270,49 +227,6 @@ def test_what_stores_a_computed_weight_is_trained_too(caplog: pytest.LogCaptureF
     baked = [n for n, _ in result.model.named_parameters() if n.endswith("_baked")]
     assert baked
     assert all(name in caplog.text for name in baked)
-
-
-@pytest.mark.parametrize(
-    ("make", "state"),
-    [
-        (torch.optim.Adafactor, "row_var"),
-        (torch.optim.LBFGS, "_params"),
-        (Factored, "spread"),
-        (Wrapping, "inner"),
-        (lambda p: Preconditioned(p, 0.1), "precond"),
-        (Drawing, "rng"),
-    ],
-    ids=[
-        "Adafactor",
-        "LBFGS",
-        "one row",
-        "an optimiser in an optimiser",
-        "matrices",
-        "a generator",
-    ],
-)
-def test_what_cannot_be_sliced_is_named(make: Make, state: str) -> None:
-    net = Flattened()
-    optimizer = make(net.parameters())
-    net(INPUTS[0].float()).sum().backward()
-    optimizer.step(lambda: 0.0)
-    result = gp.compress(net, (INPUTS[0].float(),), flops=0.5)
-    with pytest.raises(OptionError, match=state):
-        result.carry(optimizer)
-
-
-def test_a_matrix_of_the_shape_of_its_parameter_is_not_sliced_as_that_is() -> None:
-    net, x = Square(), torch.randn(4, 16)
-    result = gp.compress(net, (x,), flops=0.5)
-    for make, fits in ((lambda p: Preconditioned(p, 0.1), False), (torch.optim.Adam, True)):
-        optimizer = make(net.parameters())
-        net(x).square().sum().backward()
-        optimizer.step()
-        if fits:
-            result.carry(optimizer)
-            continue
-        with pytest.raises(OptionError, match=r"'precond' of a\.weight is a symmetric tensor"):
-            result.carry(optimizer)
 
 
 @pytest.mark.parametrize("name", ["adamp", "adopt", "laprop", "lion", "madgrad", "radamw", "sgdw"])

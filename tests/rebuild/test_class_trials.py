@@ -8,8 +8,8 @@ from torch import nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.ir.trace import trace
+from graphprune.rebuild.class_comparison import ClassComparison
 from graphprune.rebuild.class_trials import ClassTrials
-from graphprune.rebuild.rebuild import ClassComparison
 
 
 class Net(nn.Module):

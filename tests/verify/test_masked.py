@@ -10,8 +10,8 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.cut.cut import Cut
 from graphprune.ir.trace import trace
 from graphprune.ops.float64 import Float64Interpreter
+from graphprune.verify.graph_runs import run
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import run
 
 
 class Shifted(nn.Module):

@@ -15,8 +15,8 @@ from torch import fx
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.ops.float64 import Float64Interpreter
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import error, run
 
 aten = torch.ops.aten
 

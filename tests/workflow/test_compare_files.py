@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import nn
 
 import graphprune as gp
@@ -127,3 +129,32 @@ def test_a_model_with_some_of_the_outputs_is_compared_with_these(tmp_path: Path)
     assert compare(net, (x,), tmp_path, result.plan, outputs=["one"]).ok
     with pytest.raises(MismatchError):
         compare(net, (x,), tmp_path, result.plan, outputs=["two"])
+
+
+class Noisy(nn.Module):
+    """Draws random numbers in evaluation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.dropout(torch.relu(self.a(x)), 0.25, train=True))
+
+
+@pytest.mark.onnx
+def test_a_file_that_draws_random_numbers_and_has_an_output_that_no_program_has(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    net, x, path = Noisy().eval(), torch.randn(2, 6), tmp_path / "small.onnx"
+    plan = gp.compress(net, (x,), flops=0.5).export_onnx(path).plan
+    model = onnx.load(path)
+    value = helper.make_tensor("value", TensorProto.STRING, [1], ["cat"])
+    model.graph.node.append(helper.make_node("Constant", [], ["label"], value=value))
+    model.graph.output.append(helper.make_tensor_value_info("label", TensorProto.STRING, [1]))
+    onnx.save(model, path)
+    assert [(check.reason, check.ok) for check in compare(net, (x,), path, plan).checks] == [
+        ("", True)
+    ]
+    assert not compare(net, (x,), path).ok

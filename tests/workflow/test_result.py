@@ -7,19 +7,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-import torch
 
 import graphprune as gp
-from tests import nets
 
 pytestmark = pytest.mark.onnx
-
-
-@pytest.fixture(scope="module")
-def result() -> gp.Result:
-    torch.manual_seed(0)
-    net = nets.NETS["NormedResidual"]()
-    return gp.compress(net, net.inputs(), flops=0.5)
 
 
 def test_the_file_is_checked_and_the_report_of_the_new_result_says_so(

@@ -18,16 +18,8 @@ from graphprune.export.check import OnnxCheck
 from graphprune.export.edit_onnx import EditError
 from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
-from tests import nets
 
 pytestmark = pytest.mark.onnx
-
-
-@pytest.fixture(scope="module")
-def result() -> gp.Result:
-    torch.manual_seed(0)
-    net = nets.NETS["NormedResidual"]()
-    return gp.compress(net, net.inputs(), flops=0.5)
 
 
 def file_of(opset: int) -> OnnxFile:

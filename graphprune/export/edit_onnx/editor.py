@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.errors import ExportError
+from graphprune.export.few_bits import FEW_BITS
 
 if TYPE_CHECKING:
     import onnx
@@ -22,9 +23,6 @@ _VALUES = frozenset({"value_float", "value_floats", "value_int", "value_ints"})
 
 _HANDS_ON = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators after which numbers are the same, in the same order."""
-
-_FEW_BITS = frozenset({"int2", "int4", "uint2", "uint4"})
-"""Types of which a byte holds several elements."""
 
 _ARRANGES = _HANDS_ON | {"Concat", "Where"}
 """Operators that make a list of numbers from others."""
@@ -93,7 +91,7 @@ class Editor:
         kind = helper.tensor_dtype_to_np_dtype(proto.data_type)
         if kind.itemsize != data.element_size():
             raise EditError(f"the tensor {name!a:.80} would change its type")
-        if kind.name in _FEW_BITS:
+        if kind.name in FEW_BITS:
             new = numpy_helper.from_array(data.numpy().astype(kind), proto.name)
         else:
             new = TensorProto(name=proto.name, data_type=proto.data_type, dims=tuple(data.shape))

@@ -21,8 +21,8 @@ from graphprune.ir.nodes import is_data_dependent, shape
 from graphprune.ir.program import dynamic_dims, input_nodes, unlift, user_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, silence_torch
 from graphprune.loading.example_tensors import Example
+from graphprune.verify.graph_runs import run
 from graphprune.verify.inputs import native_inputs, size_growths
-from graphprune.verify.oracle import run
 
 from .bodies import bodies_of
 from .examples import examples as example_inputs

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError, first_line
 from graphprune.export.aside import Aside
 from graphprune.export.edit_onnx import shell_of
+from graphprune.export.few_bits import PER_BYTE
 from graphprune.export.valid_onnx import check_valid
 
 from .bodies import graphs_of, hoist
@@ -34,9 +35,6 @@ __all__ = ["MAX_BYTES", "Graph", "Input", "read_graph"]
 
 MAX_BYTES = 2**31 - 2**24
 """Most bytes of the file and its external weights together: what one protobuf message holds."""
-
-_PACKED = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
-"""ONNX's numbers of element types below a byte -> how many of them one byte holds."""
 
 MAX_NODES = 1 << 20
 """Most calls in a graph, after local functions are inlined."""
@@ -169,13 +167,12 @@ def _bytes_of(tensor: onnx.TensorProto) -> int:
     from onnx import helper
 
     try:
-        itemsize = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except KeyError as error:
         raise LoadError(f"tensor {tensor.name!a:.80} has no known type") from error
     if any(n < 0 for n in tensor.dims):
         raise LoadError(f"tensor {tensor.name!a:.80} has a negative size")
-    packed = _PACKED.get(tensor.data_type, 1)
-    return -(-math.prod(tensor.dims) * itemsize // packed)
+    return -(-math.prod(tensor.dims) * kind.itemsize // PER_BYTE.get(kind.name, 1))
 
 
 def _external(tensor: onnx.TensorProto, size: int, path: Path) -> bytes:

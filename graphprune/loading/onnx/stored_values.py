@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graphprune.errors import LoadError
+from graphprune.export.few_bits import FEW_BITS
 from graphprune.ir.private_torch import child_modules
 from graphprune.loading.argument_names import distinct
 
@@ -85,18 +86,14 @@ def read_tensor(array: NDArray[Any], name: str) -> torch.Tensor:
     """
     if array.dtype.name == "bfloat16":  # numpy has no such type of its own
         return torch.from_numpy(array.view(np.uint16).copy()).view(torch.bfloat16)
-    if array.dtype.name in _FEW_BITS:
-        return torch.from_numpy(array.astype(_FEW_BITS[array.dtype.name]))
+    if array.dtype.name in FEW_BITS:
+        return torch.from_numpy(array.astype(FEW_BITS[array.dtype.name]))
     try:
         return torch.from_numpy(array.copy())
     except TypeError as error:
         raise LoadError(
             f"tensor {name!a:.80} has elements of type {array.dtype}, which is not supported"
         ) from error
-
-
-_FEW_BITS = {"int2": np.int8, "int4": np.int8, "uint2": np.uint8, "uint4": np.uint8}
-"""Integers of less than a byte -> what holds them in the network."""
 
 
 def register(module: nn.Module, path: str, tensor: torch.Tensor) -> None:

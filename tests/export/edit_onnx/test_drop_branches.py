@@ -13,8 +13,9 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.cut.cut import Cut
-from graphprune.export.check import ONNX_TOLERANCE, check_onnx
+from graphprune.export.check import check_onnx
 from graphprune.export.edit_onnx import EditError, edit
+from graphprune.export.onnx_error import ONNX_TOLERANCE
 from graphprune.loading import load
 from graphprune.models.randomize import randomize_batchnorm
 from tests.nets import Net

@@ -17,7 +17,7 @@ from graphprune.export.ort_session import Runtime
 from graphprune.passes import CRITERIA, Analyse, Score
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.latency.profile import profile
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 from tests import nets
 from tests.passes.latency.helpers import decided, made, program
 

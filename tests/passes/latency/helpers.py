@@ -17,7 +17,8 @@ from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
 from graphprune.passes.latency import workload
 from graphprune.passes.latency.profile import profile
 from graphprune.pipeline import State
-from graphprune.plan.latency_table import Kernel, LatencyTable
+from graphprune.plan.kernel_times import Kernel
+from graphprune.plan.latency_table import LatencyTable
 
 
 class Block(nn.Module):

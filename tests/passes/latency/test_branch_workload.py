@@ -20,7 +20,8 @@ from graphprune.passes.allocate.costs import cost_of
 from graphprune.passes.latency import Latency, Workload, branch_workload, workload
 from graphprune.passes.latency.profile import profile
 from graphprune.passes.solver.equal_widths import EqualWidths
-from graphprune.plan.latency_table import Kernel, LatencyTable
+from graphprune.plan.kernel_times import Kernel
+from graphprune.plan.latency_table import LatencyTable
 from tests.analysis.test_removable import Bottlenecks, DepthwiseFirst
 from tests.passes.latency.helpers import Block
 

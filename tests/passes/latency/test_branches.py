@@ -8,7 +8,7 @@ import pytest
 
 from graphprune.export.ort_session import Runtime, session
 from graphprune.passes.latency.branches import branched, weight_bytes
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 
 CONV = (
     ("dilation", (1, 1)),

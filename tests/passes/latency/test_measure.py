@@ -9,7 +9,7 @@ from graphprune.export.ort_session import Runtime
 from graphprune.passes.latency import measure, slim_onnx, workload
 from graphprune.passes.latency.branches import branched
 from graphprune.passes.latency.measure import _profiled, measure_network
-from graphprune.plan.latency_table import Kernel
+from graphprune.plan.kernel_times import Kernel
 from tests.passes.latency.helpers import program
 
 CONV = (

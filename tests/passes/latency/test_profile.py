@@ -13,7 +13,7 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.export.ort_session import Runtime
 from graphprune.passes.latency import Latency, workload
 from graphprune.passes.latency.profile import VISITS, calibrated, profile
-from graphprune.plan.latency_table import Kernel, KernelTimes
+from graphprune.plan.kernel_times import Kernel, KernelTimes
 from tests.passes.latency.helpers import Concat, made, pretend, program
 
 

@@ -16,9 +16,10 @@ from graphprune.passes import Allocate, Analyse, Decision, Merge, Merged, Score
 from graphprune.passes.prune.homogeneity import non_homogeneous_groups
 from graphprune.passes.prune.merge import merge
 from graphprune.passes.score.producers import FilterFinder
+from graphprune.verify.graph_runs import error, run
 from graphprune.verify.inputs import random_inputs
 from graphprune.verify.masked import MaskedInterpreter
-from graphprune.verify.oracle import TOLERANCE, error, run
+from graphprune.verify.oracle import TOLERANCE
 from tests.harness import apply_and_check
 from tests.nets import HELD, NETS
 

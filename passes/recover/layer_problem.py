@@ -1,0 +1,178 @@
+"""Set up the regression of one weight: its inputs in the cut network, and the dense values that it aims at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+
+import torch
+from torch import Tensor, fx
+
+from graphprune.ir.devices import wide
+from graphprune.ir.nodes import bind
+from graphprune.passes.observe import (
+    Layer,
+    Observations,
+    StagedRun,
+    combined_scale_and_shift,
+    input_rows,
+    output_rows,
+    set_weights,
+)
+from graphprune.passes.observe.distributed import sum_over_processes
+
+from .normal_equations import Rows, apply_weight
+from .ridge import Fit, refit, refit_like
+
+__all__ = ["LayerProblem"]
+
+SMALLEST_SCALE = 1e-6
+"""Least BatchNorm scale of a channel that is refitted; below, its weights don't matter and stay."""
+
+
+@dataclass(frozen=True)
+class LayerProblem:
+    """Regression of one weight over all calls that share it.
+
+    Attributes:
+        observations: measurements of the dense network.
+        tie: the layers that share the weight.
+        channels: those of their outputs that are kept.
+        run: the cut network, run up to these layers.
+        copies: node of the dense graph -> node of the cut one.
+        numbers: batches that the run is of.
+        fitted: those of them that are fitted; the others are held out.
+    """
+
+    observations: Observations
+    tie: tuple[Layer, ...]
+    channels: Tensor
+    run: StagedRun
+    copies: Mapping[fx.Node, fx.Node]
+    numbers: Sequence[int]
+    fitted: Sequence[int]
+
+    def needed(self) -> list[fx.Node]:
+        """Return the nodes whose values the regression needs: inputs of the layer, and shortcuts."""
+        others = [self.observations.targets[each].other for each in self.tie]
+        return [
+            self.copies[node]
+            for node in (*(each.value for each in self.tie), *others)
+            if node is not None
+        ]
+
+    def solve(self, known: Fit | None, *, quick: bool = False) -> Fit:
+        """Refit the weight, and store it where the network reads it.
+
+        Args:
+            known: a fit whose strength and rounds are used on all rows; ``None``: choose them on
+                the held-out rows.
+            quick: try few strengths and rounds.
+        """
+        tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
+        stored = self.run.constant(self.copies[layer.weight])
+        groups = int(bind(self.copies[layer.node]).get("groups", 1))
+        weight = layer.matrix(stored, groups)
+        bias = (
+            weight.new_zeros(weight.shape[:2])
+            if layer.bias is None
+            else wide(self.run.constant(self.copies[layer.bias]))
+        ).flatten()
+        affine = combined_scale_and_shift(targets[layer].norms, tensors)
+        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
+        free = layer.bias is not None or affine is not None
+        rows = {
+            number: self._rows(place, number, groups) for place, number in enumerate(self.numbers)
+        }
+        every = list(chain(*rows.values()))
+        start, level = (
+            weight * scale.reshape(groups, -1, 1),
+            (bias * scale + shift).reshape(groups, -1),
+        )
+        middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
+        level = level + apply_weight(start, middle)
+        found = {targets[each].limits for each in self.tie}
+        limits = found.pop() if len(found) == 1 else None
+        if known is None:
+            fitted, aside = (
+                list(chain(*(rows[b] for b in numbers)))
+                for numbers in (self.fitted, self.observations.held_out)
+            )
+            fit = refit(
+                fitted,
+                aside,
+                start,
+                level,
+                free_bias=free,
+                limits=limits,
+                quick=quick,
+            )
+        else:
+            known = replace(
+                known, bias=known.bias + apply_weight(known.weight, middle)
+            )  # as of such rows
+            fit = refit_like(known, every, start, level, free_bias=free, limits=limits)
+        fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
+        if fit.ridge:
+            self._store(fit, weight, bias, scale, shift)
+        return fit
+
+    def _rows(self, place: int, number: int, groups: int) -> list[Rows]:
+        """Return the rows of each call in one batch."""
+        record, needed, found = self.observations.record, self.needed(), list[Rows]()
+        values = dict(zip(needed, self.run.at(place, needed), strict=True))
+        for layer in self.tie:
+            rows, other = record.rows[layer, number], self.observations.targets[layer].other
+            inputs = input_rows(layer, values[self.copies[layer.value]], rows, groups)
+            aims = self._aims(layer, record.targets[layer, number])
+            base = torch.zeros_like(aims)
+            if other is not None:
+                base = output_rows(layer, values[self.copies[other]], rows)
+            found.append(Rows(inputs, _grouped(aims, groups), _grouped(base, groups)))
+        return found
+
+    def _aims(self, layer: Layer, dense: Tensor) -> Tensor:
+        """Return what the kept channels are refitted towards, of the dense values ``[rows, out]``."""
+        if self._mix is None:
+            return dense[:, self.channels.to(dense.device)]
+        return dense @ self._mix.to(dense)
+
+    @cached_property
+    def _mix(self) -> Tensor | None:
+        return self.observations.compensated(self.tie[0], self.channels)
+
+    def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""
+        alive = scale.abs() > SMALLEST_SCALE
+        safe = torch.where(alive, scale, 1.0)
+        change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
+        rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
+        weight = torch.where(rows[0], fit.weight / rows[1], old)
+        layer = self.tie[0]
+        set_weights(
+            self.run, layer, self.copies, self.observations.targets[layer].norms, weight, change
+        )
+        for place in layer.places:
+            self.run.write_back(self.copies[place])
+
+
+def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
+    """Subtract the mean over all processes from the inputs, in place, and return it: ``[g, u]``.
+
+    In float32 a variance would be lost beside a mean that is far larger.
+    """
+    summed, count = torch.zeros_like(like[:, 0]), like.new_zeros(1)
+    for each in rows:
+        summed += wide(each.inputs.sum(1))
+        count += each.inputs.shape[1]
+    middle = (sum_over_processes(summed) / sum_over_processes(count).clamp_min(1)).float()
+    for each in rows:
+        each.inputs.sub_(middle[:, None].to(each.inputs))
+    return wide(middle)
+
+
+def _grouped(rows: Tensor, groups: int) -> Tensor:
+    """Copy rows ``[n, g * o]`` to ``[g, n, o]``: each product with a view of that shape would copy it again."""
+    return rows.reshape(len(rows), groups, -1).transpose(0, 1).contiguous()
