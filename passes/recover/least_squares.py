@@ -32,7 +32,7 @@ from graphprune.passes.observe import (
     output_rows,
     set_weights,
 )
-from graphprune.passes.observe.distributed import sum_over_processes
+from graphprune.passes.observe.distributed import sum_over_processes, total
 from graphprune.pipeline import RunFact
 
 from .constants import refit_constant
@@ -44,6 +44,12 @@ __all__ = ["Repaired", "repair"]
 SMALLEST_SCALE = 1e-6
 """Least BatchNorm scale of a channel that is refitted; below, its weights don't matter and stay."""
 
+
+ENOUGH = 64
+"""Rows for each input of a layer beyond which a fit isn't repeated with the held-out rows."""
+
+JUDGED = 64
+"""Held-out samples by which a quick repair chooses the strengths; its error is that on all."""
 
 ROOM = 2**28
 """Bytes of values inside the network that are held between the refits: 256 MiB."""
@@ -99,6 +105,7 @@ def repair(
     """
     module, copies = cut.module, cut.copies
     fitted = observations.fitted if fitted is None else fitted
+    judged = observations.some_held_out(JUDGED) if quick else observations.held_out
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
     run = observations.staged(module, used, tensors, ROOM)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
@@ -117,17 +124,21 @@ def repair(
         if len(channels) == len(tie) and all(
             stored.is_exclusive(copies[n], layer.calls) for n in layer.places
         ):
-            problem = _Problem(observations, tie, channels[0], run, copies, used, fitted)
+            problem = _Problem(observations, tie, channels[0], run, copies, used, fitted, judged)
             if run.reach(problem.needed(), ahead):
                 fits.append((layer, problem.solve(known[layer] if like else None, quick=quick)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
-    return Repaired(run.stored(), observations.error(outputs), tuple(fits), cut)
+    error = observations.error({number: outputs[number] for number in observations.held_out})
+    return Repaired(run.stored(), error, tuple(fits), cut)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Regression of one weight over the calls that share it, whose ``channels`` are kept, on batches ``numbers``."""
+    """Regression of one weight over the calls that share it, whose ``channels`` are kept.
+
+    The run has the batches ``numbers``: on ``fitted`` ones the weight is fitted, by ``judged`` ones its strength is chosen.
+    """
 
     observations: Observations
     tie: tuple[Layer, ...]
@@ -136,6 +147,7 @@ class _Problem:
     copies: Mapping[fx.Node, fx.Node]
     numbers: Sequence[int]
     fitted: Sequence[int]
+    judged: Sequence[int]
 
     def needed(self) -> list[fx.Node]:
         """Return the nodes whose values the regression needs: inputs of the layer, and shortcuts."""
@@ -150,8 +162,8 @@ class _Problem:
         """Refit the weight, and store it where the network reads it.
 
         Args:
-            known: a fit whose strength and rounds are used on all rows; ``None``: choose them on
-                the held-out rows.
+            known: a fit whose strength and rounds are used on all rows, or which is taken as it is if it was of
+                enough rows; ``None``: choose them on the held-out rows.
             quick: try few strengths and rounds.
         """
         tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
@@ -165,9 +177,14 @@ class _Problem:
         ).flatten()
         affine = combined_scale_and_shift(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
+        if known is not None and self._has_enough_rows(weight.shape[2]):
+            self._store(known, weight, bias, scale, shift)
+            return known
         free = layer.bias is not None or affine is not None
         rows = {
-            number: self._rows(place, number, groups) for place, number in enumerate(self.numbers)
+            number: self._rows(place, number, groups)
+            for place, number in enumerate(self.numbers)
+            if number in self.fitted or number in self.judged
         }
         every = list(chain(*rows.values()))
         start, level = (
@@ -180,8 +197,7 @@ class _Problem:
         limits = found.pop() if len(found) == 1 else None
         if known is None:
             fitted, aside = (
-                list(chain(*(rows[b] for b in numbers)))
-                for numbers in (self.fitted, self.observations.held_out)
+                list(chain(*(rows[b] for b in numbers))) for numbers in (self.fitted, self.judged)
             )
             fit = refit(
                 fitted,
@@ -198,9 +214,14 @@ class _Problem:
             )  # as of such rows
             fit = refit_like(known, every, start, level, free_bias=free, limits=limits)
         fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
-        if fit.ridge:
-            self._store(fit, weight, bias, scale, shift)
+        self._store(fit, weight, bias, scale, shift)
         return fit
+
+    def _has_enough_rows(self, unknowns: int) -> bool:
+        """Whether more rows than the fitted ones would change hardly anything."""
+        rows = self.observations.record.rows
+        count = sum(len(rows[layer, number]) for layer in self.tie for number in self.fitted)
+        return total(count) >= ENOUGH * unknowns
 
     def _rows(self, place: int, number: int, groups: int) -> list[Rows]:
         """Return the rows of each call in one batch."""
@@ -227,7 +248,9 @@ class _Problem:
         return self.observations.compensated(self.tie[0], self.channels)
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""
+        """Store the fitted weight, if there is a new one; channels that a BatchNorm scales to nearly 0 keep the old one."""
+        if not fit.ridge:
+            return
         alive = scale.abs() > SMALLEST_SCALE
         safe = torch.where(alive, scale, 1.0)
         change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)

@@ -10,14 +10,14 @@ treated alike at its upper end.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from graphprune.ir.devices import wide
-from graphprune.passes.observe.distributed import total
+from graphprune.ir.devices import CPU, wide
+from graphprune.passes.observe.distributed import sum_over_processes, total
 
 from .normal_equations import NormalEquations, Rows, normal_equations
 
@@ -94,63 +94,92 @@ def refit(
         limits: where what follows the layer is flat below and above; ``None`` if nowhere.
         quick: try few strengths and rounds.
     """
-    before = _error(held_out, weight, bias, limits)
+    search = _Search(held_out, limits)
+    before = search.errors(weight[None], bias[None])[0]
     best = Fit(weight, bias, before, before, 0.0)
     if before <= EXACT * _energy(held_out):
         return best
     normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
-    search = _Search(normal, held_out, limits)
-    aim = normal.aim(fitted)
+    solver, aim = _Solver(normal), normal.aim(fitted)
     ridges, rounds = (QUICK_RIDGES, QUICK_ROUNDS) if quick else (RIDGES, ROUNDS)
-    best = search.best(best, aim, ridges, replaced=False)
-    best = search.best(best, aim, () if quick else _beside(best.ridge), replaced=False)
+    best = search.best(best, solver.solutions(aim, ridges), replaced=False)
+    best = search.best(
+        best, solver.solutions(aim, () if quick else _beside(best.ridge)), replaced=False
+    )
     if limits is None:
         return best
     aim = normal.aim(_within(fitted, weight, bias, limits))
     near = _beside(best.ridge)
-    there = (best.ridge, *(() if quick else near)) if near else ridges
-    best = search.best(best, aim, there, replaced=True)
+    there = (*(() if quick else near), best.ridge) if near else ridges
+    best = search.best(best, solver.solutions(aim, there), replaced=True)
     for number in range(1, rounds + 1) if best.ridge else ():
         aim = normal.aim(_within(fitted, best.weight, best.bias, limits))
-        new = search.better(best, aim, best.ridge, replaced=best.replaced, rounds=number)
+        solved = solver.solutions(aim, [best.ridge])
+        new = search.best(best, solved, replaced=best.replaced, rounds=number)
         if new is best:
             break
         best = new
     return best
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Search for the fit of least error on the held-out rows."""
+class _Solver:
+    """Solver of normal equations. It holds the factor of the last strength, since the next aim often has the same."""
 
-    normal: NormalEquations
-    held_out: Sequence[Rows]
-    limits: Limits | None
+    def __init__(self, normal: NormalEquations) -> None:
+        self._normal = normal
+        self._last: tuple[float, Tensor | None] = math.inf, None
+
+    def solutions(
+        self, aim: tuple[Tensor, Tensor], ridges: Sequence[float]
+    ) -> dict[float, tuple[Tensor, Tensor]]:
+        """Solve for weights and bias with each strength for which the equations aren't singular."""
+        found: dict[float, tuple[Tensor, Tensor]] = {}
+        for ridge in ridges:
+            if ridge != self._last[0]:
+                self._last = ridge, None if math.isinf(ridge) else self._normal.factor(ridge)
+            factor = self._last[1]
+            if factor is not None or math.isinf(ridge):
+                found[ridge] = self._normal.solve(aim, factor, ridge)
+        return found
+
+
+class _Search:
+    """Search for the fit of least error on the held-out rows.
+
+    Args:
+        held_out: rows to judge by.
+        limits: where what follows the layer is flat.
+    """
+
+    def __init__(self, held_out: Sequence[Rows], limits: Limits | None) -> None:
+        self._limits = limits
+        self._rows = [replace(each, targets=_clamped(each.targets, limits)) for each in held_out]
 
     def best(
-        self, best: Fit, aim: tuple[Tensor, Tensor], ridges: Sequence[float], *, replaced: bool
-    ) -> Fit:
-        """Return the best of a fit and those of some strengths."""
-        for ridge in ridges:
-            best = self.better(best, aim, ridge, replaced=replaced)
-        return best
-
-    def better(
         self,
         best: Fit,
-        aim: tuple[Tensor, Tensor],
-        ridge: float,
+        solved: Mapping[float, tuple[Tensor, Tensor]],
         *,
         replaced: bool,
         rounds: int = 0,
     ) -> Fit:
-        """Return the better of a fit and that of another strength or round."""
-        new = _solved(self.normal, aim, ridge)
-        if new is None:
+        """Return the best of a fit and the solutions for some strengths; one whose error isn't a number is never it."""
+        if not solved:
             return best
-        after = _error(self.held_out, *new, self.limits)
-        found = Fit(*new, best.before, after, ridge, replaced, rounds)
-        return found if after < best.after else best  # nor if it isn't a number
+        weights, biases = (torch.stack(each) for each in zip(*solved.values(), strict=True))
+        for (ridge, new), after in zip(solved.items(), self.errors(weights, biases), strict=True):
+            if after < best.after:
+                best = Fit(*new, best.before, after, ridge, replaced, rounds)
+        return best
+
+    def errors(self, weights: Tensor, biases: Tensor) -> list[float]:
+        """Return the squared error of each weight ``[k, g, o, u]`` with its bias ``[k, g, o]``: they share one product."""
+        wrong = torch.zeros(len(weights), dtype=torch.float64)
+        for each in self._rows:
+            got = _clamped(_predicted(each, weights, biases), self._limits)
+            squares = got.sub_(each.targets).square_()
+            wrong += squares.sum((1, 2, 3)).double().to(CPU)
+        return sum_over_processes(wrong).tolist()
 
 
 def refit_like(
@@ -175,11 +204,13 @@ def refit_like(
     if not known.ridge:
         return replace(known, weight=weight, bias=bias)
     normal = normal_equations(rows, weight, bias, free_bias=free_bias)
+    solver = _Solver(normal)
     aims = _within(rows, weight, bias, limits) if known.replaced else rows
-    new = _solved(normal, normal.aim(aims), known.ridge)
+    new = solver.solutions(normal.aim(aims), [known.ridge]).get(known.ridge)
     for _ in range(known.rounds):
         if new is not None:
-            new = _solved(normal, normal.aim(_within(rows, *new, limits)), known.ridge)
+            aim = normal.aim(_within(rows, *new, limits))
+            new = solver.solutions(aim, [known.ridge]).get(known.ridge)
     if new is None:
         return known
     return replace(known, weight=new[0], bias=new[1])
@@ -190,17 +221,16 @@ def _beside(ridge: float) -> tuple[float, ...]:
     return (ridge * BETWEEN, ridge / BETWEEN) if 0 < ridge < math.inf else ()
 
 
-def _solved(
-    normal: NormalEquations, aim: tuple[Tensor, Tensor], ridge: float
-) -> tuple[Tensor, Tensor] | None:
-    """Solve for weights and bias; ``None`` if the equations are singular."""
-    factor = None if math.isinf(ridge) else normal.factor(ridge)
-    return None if factor is None and ridge < math.inf else normal.solve(aim, factor, ridge)
+def _predicted(rows: Rows, weights: Tensor, biases: Tensor) -> Tensor:
+    """Return what some weights ``[k, g, o, u]`` and biases ``[k, g, o]`` make of rows: ``[k, g, n, o]``."""
+    inputs, count = rows.inputs, len(weights)
+    wide_weight = weights.to(inputs).permute(1, 3, 0, 2).flatten(2)
+    got = (inputs @ wide_weight).unflatten(2, (count, -1)).permute(2, 0, 1, 3)
+    return got.add_(biases.to(inputs)[:, :, None]).add_(rows.base)
 
 
-def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
-    inputs = rows.inputs
-    return inputs @ weight.to(inputs).transpose(1, 2) + bias.to(inputs)[:, None] + rows.base
+def _clamped(values: Tensor, limits: Limits | None) -> Tensor:
+    return values if limits is None else values.clamp(*limits)
 
 
 def _within(
@@ -212,21 +242,13 @@ def _within(
     lower, upper = limits
     found: list[Rows] = []
     for each in rows:
-        got, want = _predicted(each, weight, bias), each.targets
-        want = torch.where(want < lower, got.clamp_max(lower), want)
-        found.append(replace(each, targets=torch.where(want > upper, got.clamp_min(upper), want)))
+        got, want = _predicted(each, weight[None], bias[None])[0], each.targets
+        aims = torch.where(want < lower, got.clamp_max(lower), want)
+        if upper < math.inf:
+            aims = torch.where(want > upper, got.clamp_min(upper), aims)
+        found.append(replace(each, targets=aims))
     return found
 
 
 def _energy(rows: Sequence[Rows]) -> float:
     return total(sum(float(wide(each.targets).square().sum()) for each in rows))
-
-
-def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None) -> float:
-    wrong = 0.0
-    for each in rows:
-        got, want = _predicted(each, weight, bias), each.targets
-        if limits is not None:
-            got, want = got.clamp(*limits), want.clamp(*limits)
-        wrong += float((got - want).square().sum())
-    return total(wrong)

@@ -43,7 +43,8 @@ def with_layers_behind(
         observations: measurements of the dense network, from which a few samples are taken.
         curves: group id -> curve, with the errors after a refit of the group's readers.
     """
-    few = Observations(observations.analysis, observations.data.few(SAMPLES), observations.seed)
+    data = observations.data.few(SAMPLES)
+    few = Observations(observations.analysis, data, observations.seed, scoring=False)
     readers = find_readers(observations)
     since = sorted(
         (
