@@ -158,7 +158,7 @@ class Observations(RunFact):
         some = self._some(self.data.split(HELD_OUT)[0], samples)
         return None if some is None else tuple(n for n in self.fitted if n in some)
 
-    def some_held_out(self, samples: int) -> tuple[int, ...]:
+    def some_held_out(self, samples: float) -> tuple[int, ...]:
         """Return numbers of this process's held-out batches, evenly spaced, or all.
 
         Args:
@@ -167,10 +167,11 @@ class Observations(RunFact):
         some = self._some(self.data.split(HELD_OUT)[1], samples)
         return self.held_out if some is None else tuple(n for n in self.held_out if n in some)
 
-    def _some(self, every: Sequence[int], samples: int) -> set[int] | None:
-        count = math.ceil(samples * len(self.batches) / self.data.samples)
-        if count >= len(every):
+    def _some(self, every: Sequence[int], samples: float) -> set[int] | None:
+        wanted = samples * len(self.batches) / self.data.samples
+        if wanted > len(every) - 1:
             return None
+        count = math.ceil(wanted)
         return {every[place * len(every) // count] for place in range(count)}
 
     @cached_property

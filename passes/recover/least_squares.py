@@ -37,7 +37,7 @@ from graphprune.pipeline import RunFact
 
 from .constants import refit_constant
 from .normal_equations import Rows, apply_weight
-from .ridge import Fit, refit, refit_like
+from .ridge import THOROUGH, Fit, Search, refit, refit_like
 
 __all__ = ["Repaired", "repair"]
 
@@ -47,9 +47,6 @@ SMALLEST_SCALE = 1e-6
 
 ENOUGH = 64
 """Rows for each input of a layer beyond which a fit isn't repeated with the held-out rows."""
-
-JUDGED = 64
-"""Held-out samples by which a quick repair chooses the strengths; its error is that on all."""
 
 ROOM = 2**28
 """Bytes of values inside the network that are held between the refits: 256 MiB."""
@@ -85,7 +82,7 @@ def repair(
     like: Repaired | None = None,
     fitted: Sequence[int] | None = None,
     since: int = 0,
-    quick: bool = False,
+    search: Search = THOROUGH,
     stage: str = "recover",
 ) -> Repaired:
     """Refit every layer of the cut network whose weight is stored, front to back.
@@ -100,12 +97,12 @@ def repair(
             longer that of held-out data.
         fitted: numbers of the batches to fit; default: all of this process but the held-out ones.
         since: number of the first layer to look at; those before it are as they were.
-        quick: try few strengths of the ridge, for comparing networks.
+        search: which strengths of the ridge are tried.
         stage: name of this stage in progress messages.
     """
     module, copies = cut.module, cut.copies
     fitted = observations.fitted if fitted is None else fitted
-    judged = observations.some_held_out(JUDGED) if quick else observations.held_out
+    judged = observations.some_held_out(search.samples)
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
     run = observations.staged(module, used, tensors, ROOM)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
@@ -126,7 +123,7 @@ def repair(
         ):
             problem = _Problem(observations, tie, channels[0], run, copies, used, fitted, judged)
             if run.reach(problem.needed(), ahead):
-                fits.append((layer, problem.solve(known[layer] if like else None, quick=quick)))
+                fits.append((layer, problem.solve(known[layer] if like else None, search)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
     error = observations.error({number: outputs[number] for number in observations.held_out})
@@ -158,13 +155,13 @@ class _Problem:
             if node is not None
         ]
 
-    def solve(self, known: Fit | None, *, quick: bool = False) -> Fit:
+    def solve(self, known: Fit | None, search: Search) -> Fit:
         """Refit the weight, and store it where the network reads it.
 
         Args:
             known: a fit whose strength and rounds are used on all rows, or which is taken as it is if it was of
                 enough rows; ``None``: choose them on the held-out rows.
-            quick: try few strengths and rounds.
+            search: which strengths are tried.
         """
         tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
         stored = self.run.constant(self.copies[layer.weight])
@@ -206,7 +203,7 @@ class _Problem:
                 level,
                 free_bias=free,
                 limits=limits,
-                quick=quick,
+                search=search,
             )
         else:
             known = replace(

@@ -16,30 +16,43 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from graphprune.ir.devices import CPU, wide
-from graphprune.passes.observe.distributed import sum_over_processes, total
-
+from .judge import Judge, Limits, targets_within
 from .normal_equations import NormalEquations, Rows, normal_equations
 
-__all__ = ["Fit", "Limits", "refit", "refit_like"]
-
-RIDGES = (math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
-"""Ridge strengths tried, in units of the mean variance of the inputs; infinite: only the bias is fitted."""
-
-QUICK_RIDGES, QUICK_ROUNDS = (1e1, 1e0, 1e-1, 1e-2), 1
-"""Those of a quick search, which is for comparing networks: a third of the work."""
+__all__ = ["QUICK", "ROUGH", "THOROUGH", "Fit", "Search", "refit", "refit_like"]
 
 BETWEEN = 10**0.5
 """Factor from the best of these strengths to those that are tried on either side of it."""
 
-ROUNDS = 4
-"""Most rounds in which targets outside of the limits are replaced by the prediction again."""
-
 EXACT = 1e-9
 """Least error of a layer that is refitted, as a share of its targets' energy."""
 
-Limits = tuple[float, float]
-"""Least and greatest value that count: what lies outside counts as if it were there."""
+
+@dataclass(frozen=True)
+class Search:
+    """Which strengths of the ridge are tried, and how long.
+
+    Attributes:
+        ridges: strengths, in units of the mean variance of the inputs; infinite: only the bias is fitted.
+        beside: whether the strengths on either side of the best one are tried as well.
+        rounds: most rounds in which targets outside of the limits are replaced by the prediction again.
+        samples: held-out samples by which they are judged, at least.
+    """
+
+    ridges: tuple[float, ...]
+    beside: bool
+    rounds: int
+    samples: float
+
+
+THOROUGH = Search((math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4), True, 4, math.inf)
+"""For the network that is kept."""
+
+QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64)
+"""For networks that are compared: a third of the work."""
+
+ROUGH = Search((1e0, 1e-1), False, 0, 64)
+"""For what is measured about a network: half of that again."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ def refit(
     *,
     free_bias: bool,
     limits: Limits | None,
-    quick: bool = False,
+    search: Search = THOROUGH,
 ) -> Fit:
     """Fit weights of least squared error, by ridge regression anchored at the old ones.
 
@@ -92,30 +105,29 @@ def refit(
         bias: ``[g, o]``, the old bias; zeros if there is none.
         free_bias: whether the bias may change.
         limits: where what follows the layer is flat below and above; ``None`` if nowhere.
-        quick: try few strengths and rounds.
+        search: which strengths are tried.
     """
-    search = _Search(held_out, limits)
-    before = search.errors(weight[None], bias[None])[0]
+    judge = Judge(held_out, limits)
+    (before,) = judge.errors(weight[None], bias[None])
     best = Fit(weight, bias, before, before, 0.0)
-    if before <= EXACT * _energy(held_out):
+    if before <= EXACT * judge.energy:
         return best
     normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
     solver, aim = _Solver(normal), normal.aim(fitted)
-    ridges, rounds = (QUICK_RIDGES, QUICK_ROUNDS) if quick else (RIDGES, ROUNDS)
-    best = search.best(best, solver.solutions(aim, ridges), replaced=False)
-    best = search.best(
-        best, solver.solutions(aim, () if quick else _beside(best.ridge)), replaced=False
-    )
+    best = _better(best, solver.solutions(aim, search.ridges), judge, replaced=False)
+    near = _beside(best.ridge) if search.beside else ()
+    best = _better(best, solver.solutions(aim, near), judge, replaced=False)
     if limits is None:
         return best
-    aim = normal.aim(_within(fitted, weight, bias, limits))
-    near = _beside(best.ridge)
-    there = (*(() if quick else near), best.ridge) if near else ridges
-    best = search.best(best, solver.solutions(aim, there), replaced=True)
-    for number in range(1, rounds + 1) if best.ridge else ():
-        aim = normal.aim(_within(fitted, best.weight, best.bias, limits))
+    aim = normal.aim(targets_within(fitted, weight, bias, limits))
+    known = 0 < best.ridge < math.inf
+    near = _beside(best.ridge) if search.beside else ()
+    there = (*near, best.ridge) if known else search.ridges
+    best = _better(best, solver.solutions(aim, there), judge, replaced=True)
+    for number in range(1, search.rounds + 1) if best.ridge else ():
+        aim = normal.aim(targets_within(fitted, best.weight, best.bias, limits))
         solved = solver.solutions(aim, [best.ridge])
-        new = search.best(best, solved, replaced=best.replaced, rounds=number)
+        new = _better(best, solved, judge, replaced=best.replaced, rounds=number)
         if new is best:
             break
         best = new
@@ -143,43 +155,23 @@ class _Solver:
         return found
 
 
-class _Search:
-    """Search for the fit of least error on the held-out rows.
-
-    Args:
-        held_out: rows to judge by.
-        limits: where what follows the layer is flat.
-    """
-
-    def __init__(self, held_out: Sequence[Rows], limits: Limits | None) -> None:
-        self._limits = limits
-        self._rows = [replace(each, targets=_clamped(each.targets, limits)) for each in held_out]
-
-    def best(
-        self,
-        best: Fit,
-        solved: Mapping[float, tuple[Tensor, Tensor]],
-        *,
-        replaced: bool,
-        rounds: int = 0,
-    ) -> Fit:
-        """Return the best of a fit and the solutions for some strengths; one whose error isn't a number is never it."""
-        if not solved:
-            return best
-        weights, biases = (torch.stack(each) for each in zip(*solved.values(), strict=True))
-        for (ridge, new), after in zip(solved.items(), self.errors(weights, biases), strict=True):
-            if after < best.after:
-                best = Fit(*new, best.before, after, ridge, replaced, rounds)
+def _better(
+    best: Fit,
+    solved: Mapping[float, tuple[Tensor, Tensor]],
+    judge: Judge,
+    *,
+    replaced: bool,
+    rounds: int = 0,
+) -> Fit:
+    """Return the best of a fit and the solutions for some strengths; one whose error isn't a number is never it."""
+    if not solved:
         return best
-
-    def errors(self, weights: Tensor, biases: Tensor) -> list[float]:
-        """Return the squared error of each weight ``[k, g, o, u]`` with its bias ``[k, g, o]``: they share one product."""
-        wrong = torch.zeros(len(weights), dtype=torch.float64)
-        for each in self._rows:
-            got = _clamped(_predicted(each, weights, biases), self._limits)
-            squares = got.sub_(each.targets).square_()
-            wrong += squares.sum((1, 2, 3)).double().to(CPU)
-        return sum_over_processes(wrong).tolist()
+    weights, biases = (torch.stack(each) for each in zip(*solved.values(), strict=True))
+    errors = judge.errors(weights, biases)
+    for (ridge, new), after in zip(solved.items(), errors, strict=True):
+        if after < best.after:
+            best = Fit(*new, best.before, after, ridge, replaced, rounds)
+    return best
 
 
 def refit_like(
@@ -205,11 +197,11 @@ def refit_like(
         return replace(known, weight=weight, bias=bias)
     normal = normal_equations(rows, weight, bias, free_bias=free_bias)
     solver = _Solver(normal)
-    aims = _within(rows, weight, bias, limits) if known.replaced else rows
+    aims = targets_within(rows, weight, bias, limits) if known.replaced else rows
     new = solver.solutions(normal.aim(aims), [known.ridge]).get(known.ridge)
     for _ in range(known.rounds):
         if new is not None:
-            aim = normal.aim(_within(rows, *new, limits))
+            aim = normal.aim(targets_within(rows, *new, limits))
             new = solver.solutions(aim, [known.ridge]).get(known.ridge)
     if new is None:
         return known
@@ -219,36 +211,3 @@ def refit_like(
 def _beside(ridge: float) -> tuple[float, ...]:
     """Return the strengths to try on either side of the best one."""
     return (ridge * BETWEEN, ridge / BETWEEN) if 0 < ridge < math.inf else ()
-
-
-def _predicted(rows: Rows, weights: Tensor, biases: Tensor) -> Tensor:
-    """Return what some weights ``[k, g, o, u]`` and biases ``[k, g, o]`` make of rows: ``[k, g, n, o]``."""
-    inputs, count = rows.inputs, len(weights)
-    wide_weight = weights.to(inputs).permute(1, 3, 0, 2).flatten(2)
-    got = (inputs @ wide_weight).unflatten(2, (count, -1)).permute(2, 0, 1, 3)
-    return got.add_(biases.to(inputs)[:, :, None]).add_(rows.base)
-
-
-def _clamped(values: Tensor, limits: Limits | None) -> Tensor:
-    return values if limits is None else values.clamp(*limits)
-
-
-def _within(
-    rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None
-) -> list[Rows]:
-    """Replace targets outside of the limits by the prediction where that is outside too, else by the limit."""
-    if limits is None:
-        return list(rows)
-    lower, upper = limits
-    found: list[Rows] = []
-    for each in rows:
-        got, want = _predicted(each, weight[None], bias[None])[0], each.targets
-        aims = torch.where(want < lower, got.clamp_max(lower), want)
-        if upper < math.inf:
-            aims = torch.where(want > upper, got.clamp_min(upper), aims)
-        found.append(replace(each, targets=aims))
-    return found
-
-
-def _energy(rows: Sequence[Rows]) -> float:
-    return total(sum(float(wide(each.targets).square().sum()) for each in rows))

@@ -14,7 +14,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import least_squares, repair, ridge
+from graphprune.passes.recover import QUICK, least_squares, repair, ridge
 from graphprune.passes.score.obs import eliminate_backwards, find_readers
 from graphprune.report.text import recovered
 from tests.nets import HELD, NETS
@@ -73,7 +73,7 @@ def test_a_quick_repair_is_nearly_as_good() -> None:
     cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
     plain, quick, full = (
         repair(seen, cut, refitting=False).error,
-        repair(seen, cut, quick=True).error,
+        repair(seen, cut, search=QUICK).error,
         repair(seen, cut).error,
     )
     assert quick < plain
