@@ -19,7 +19,7 @@ from graphprune.pipeline import AnalysisPass, Pipeline, State
 from graphprune.plan.plan import Plan
 
 from .observe import Observations
-from .recover import Repaired, repair
+from .recover import QUICK, THOROUGH, Repaired, repair
 from .score import Scores
 from .solver import DynamicProgramming, GlobalThreshold, correct
 
@@ -129,6 +129,7 @@ class _TriedPlans:
     def __init__(self, state: State) -> None:
         self._state, self._observations = state, state[Observations]
         self._fitted = self._observations.some_fitted(SAMPLES)
+        self._search = QUICK if state[Scores].variants else THOROUGH
         self._plans: list[Plan] = []
         self._errors: dict[str, float] = {}
         self._best: tuple[Decision, Repaired] | None = None
@@ -146,8 +147,9 @@ class _TriedPlans:
             return False
         cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
         stage = f"choose {name}".rstrip()
-        quick = self._fitted is not None
-        repaired = repair(self._observations, cut, fitted=self._fitted, quick=quick, stage=stage)
+        repaired = repair(
+            self._observations, cut, fitted=self._fitted, search=self._search, stage=stage
+        )
         if self._best is None or repaired.error < self.lowest_error():
             self._best, self._lead = (decision, repaired), curves
         self._plans.append(decision.plan)
@@ -173,7 +175,7 @@ class _TriedPlans:
         assert self._best is not None, "nothing was tried"
         decision, repaired = self._best
         name = min(self._errors, key=self._errors.__getitem__)
-        if self._fitted is not None:
+        if self._fitted is not None or self._search is not THOROUGH:
             cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
             again = repair(self._observations, cut, stage="choose best")
             repaired = min(repaired, again, key=lambda each: each.error)

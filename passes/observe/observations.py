@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -45,11 +45,14 @@ class Observations(RunFact):
         data: calibration data.
         seed: seed of the sample of rows.
         progress: called with how far a measurement is, and by what is computed from these.
+        scoring: whether the inputs' moments are measured too, by which channels are scored; for
+            refits alone they aren't needed, and take half of the time.
     """
 
     analysis: Analysis
     data: Calibration = field(repr=False)
     seed: int = 0
+    scoring: bool = field(default=True, kw_only=True)
     progress: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
 
     def tell(self, stage: str, number: int, count: int) -> None:
@@ -152,12 +155,24 @@ class Observations(RunFact):
         Args:
             samples: how many samples they hold at least, over all processes.
         """
-        every = self.data.split(HELD_OUT)[0]
-        count = math.ceil(samples * len(self.batches) / self.data.samples)
-        if count >= len(every):
+        some = self._some(self.data.split(HELD_OUT)[0], samples)
+        return None if some is None else tuple(n for n in self.fitted if n in some)
+
+    def some_held_out(self, samples: float) -> tuple[int, ...]:
+        """Return numbers of this process's held-out batches, evenly spaced, or all.
+
+        Args:
+            samples: how many samples they hold at least, over all processes.
+        """
+        some = self._some(self.data.split(HELD_OUT)[1], samples)
+        return self.held_out if some is None else tuple(n for n in self.held_out if n in some)
+
+    def _some(self, every: Sequence[int], samples: float) -> set[int] | None:
+        wanted = samples * len(self.batches) / self.data.samples
+        if wanted > len(every) - 1:
             return None
-        some = {every[place * len(every) // count] for place in range(count)}
-        return tuple(number for number in self.fitted if number in some)
+        count = math.ceil(wanted)
+        return {every[place * len(every) // count] for place in range(count)}
 
     @cached_property
     def record(self) -> Record:
@@ -197,15 +212,18 @@ class Observations(RunFact):
         return untrained_hint(gather_over_processes(rows, 0))
 
     def error(self, outputs: Mapping[int, list[Any]]) -> float:
-        """Return the relative squared error of outputs on the held-out batches, over all processes.
+        """Return the relative squared error of outputs on held-out batches, over all processes.
 
         The squared difference of all ``compared`` outputs to the dense ones, over the variance
         of the dense ones: 0 is perfect, 1 as bad as a constant, infinite if outputs aren't finite.
+
+        Args:
+            outputs: number of a held-out batch of this process -> the flat outputs.
         """
         wrong = spread = 0.0
-        for number in self.held_out:
+        for number, found in outputs.items():
             dense = self.record.outputs[number]
-            for got, want, compared in zip(outputs[number], dense, self.compared, strict=True):
+            for got, want, compared in zip(found, dense, self.compared, strict=True):
                 if compared:
                     exact = wide(want)
                     wrong += float((wide(got) - exact).square().sum())

@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from graphprune.ir.nodes import bind
 
@@ -69,19 +68,21 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
 
 def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
     """Take the patches under the kernel of a convolution: ``[rows, taps, in]``."""
-    call, kernel = bind(layer.node), _kernel(layer)
+    call, kernel, inner = bind(layer.node), _kernel(layer), value.shape[2:]
     stride, dilation = (_per_axis(call[name], layer.spatial) for name in ("stride", "dilation"))
-    value = functional.pad(value, _padding(call["padding"], kernel, dilation))
+    before, after = _padding(call["padding"], kernel, dilation)
     places = [
-        (size - (k - 1) * d - 1) // s + 1
-        for size, k, d, s in zip(value.shape[2:], kernel, dilation, stride, strict=True)
+        (size + b + a - (k - 1) * d - 1) // s + 1
+        for size, b, a, k, d, s in zip(inner, before, after, kernel, dilation, stride, strict=True)
     ]
     sample, *corners = _places(rows, (len(value), *places))
     where = [
-        corner * s + tap * d
-        for corner, tap, d, s in zip(corners, _taps(kernel, rows), dilation, stride, strict=True)
+        corner * s + tap * d - b
+        for corner, tap, d, s, b in zip(
+            corners, _taps(kernel, rows), dilation, stride, before, strict=True
+        )
     ]
-    return value.movedim(1, -1)[(sample, *where)].float()
+    return _at(value, sample, where)
 
 
 def _reaching(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
@@ -100,12 +101,18 @@ def _reaching(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:
         corner + p - tap * d
         for corner, p, tap, d in zip(corners, padding, _taps(kernel, rows), dilation, strict=True)
     ]
-    hits = [
-        (at % s == 0) & (at >= 0) & (at < size * s)
-        for at, s, size in zip(ahead, stride, inner, strict=True)
-    ]
-    where = [torch.where(hit, at // s, 0) for hit, at, s in zip(hits, ahead, stride, strict=True)]
-    return value.movedim(1, -1)[(sample, *where)].float() * torch.stack(hits).all(0)[..., None]
+    where = [torch.where(at % s == 0, at // s, -1) for at, s in zip(ahead, stride, strict=True)]
+    return _at(value, sample, where)
+
+
+def _at(value: Tensor, sample: Tensor, where: list[Tensor]) -> Tensor:
+    """Take what a value holds at coordinates ``[rows, taps]`` of samples: ``[rows, taps, in]``, 0 outside of it.
+
+    A padded copy of the value would cost more than a small sample of it.
+    """
+    inside = [x.clamp(0, size - 1) for x, size in zip(where, value.shape[2:], strict=True)]
+    outside = torch.stack([x != near for x, near in zip(where, inside, strict=True)]).any(0)
+    return value.movedim(1, -1)[(sample, *inside)].float().masked_fill_(outside[..., None], 0)
 
 
 def _kernel(layer: Layer) -> list[int]:
@@ -127,11 +134,14 @@ def _per_axis(value: list[int], dims: int) -> list[int]:
     return list(value) * dims if len(value) == 1 else list(value)
 
 
-def _padding(padding: str | list[int], kernel: list[int], dilation: list[int]) -> list[int]:
-    """Return padding as ``functional.pad`` takes it: last dimension first, both sides."""
+def _padding(
+    padding: str | list[int], kernel: list[int], dilation: list[int]
+) -> tuple[list[int], list[int]]:
+    """Return how much is padded before and after each axis."""
     if padding == "valid":
-        return [0] * (2 * len(kernel))
+        padding = [0]
     if isinstance(padding, str):  # "same": an odd one is added at the end
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-    return [p for p in reversed(_per_axis(padding, len(kernel))) for _ in range(2)]
+        return [t // 2 for t in total], [t - t // 2 for t in total]
+    both = _per_axis(padding, len(kernel))
+    return both, both

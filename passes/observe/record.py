@@ -30,8 +30,8 @@ class Record:
     """What was measured in one pass over the dense network.
 
     Attributes:
-        moments: moments of the inputs of each layer whose inputs can be cut; under the first of
-            the layers that share a weight.
+        moments: moments of the inputs of each layer whose inputs can be cut, if scores are wanted; under the
+            first of the layers that share a weight.
         rows: layer and batch -> indices of the sampled rows.
         targets: layer and batch -> ``[rows, out]``, dense values of the layer's target there.
         outputs: held-out batch -> the flat outputs.
@@ -60,7 +60,8 @@ class Recorder(Listener):
         self._aims: dict[fx.Node, list[Layer]] = {}
         for layer, target in observations.targets.items():
             self._aims.setdefault(target.value, []).append(layer)
-        self._cut = {layer for layer in layers if _may_be_cut(observations, layer)}
+        scored = layers if observations.scoring else ()
+        self._cut = {layer for layer in scored if _may_be_cut(observations, layer)}
         self._rows: dict[tuple[Layer, int], Tensor] = {}
         self._targets: dict[tuple[Layer, int], Tensor] = {}
         self._outputs: dict[int, list[Any]] = {}

@@ -21,12 +21,15 @@ from graphprune.passes.observe import (
     output_rows,
     set_weights,
 )
-from graphprune.passes.observe.distributed import sum_over_processes
+from graphprune.passes.observe.distributed import sum_over_processes, total
 
 from .normal_equations import Rows, apply_weight
-from .ridge import Fit, refit, refit_like
+from .ridge import Fit, Search, refit, refit_like
 
 __all__ = ["LayerProblem"]
+
+ENOUGH = 64
+"""Rows for each input of a layer beyond which a fit isn't repeated with the held-out rows."""
 
 SMALLEST_SCALE = 1e-6
 """Least BatchNorm scale of a channel that is refitted; below, its weights don't matter and stay."""
@@ -43,7 +46,8 @@ class LayerProblem:
         run: the cut network, run up to these layers.
         copies: node of the dense graph -> node of the cut one.
         numbers: batches that the run is of.
-        fitted: those of them that are fitted; the others are held out.
+        fitted: those of them on which the weight is fitted.
+        judged: held-out ones by which the strength of its ridge is chosen.
     """
 
     observations: Observations
@@ -53,6 +57,7 @@ class LayerProblem:
     copies: Mapping[fx.Node, fx.Node]
     numbers: Sequence[int]
     fitted: Sequence[int]
+    judged: Sequence[int]
 
     def needed(self) -> list[fx.Node]:
         """Return the nodes whose values the regression needs: inputs of the layer, and shortcuts."""
@@ -63,13 +68,13 @@ class LayerProblem:
             if node is not None
         ]
 
-    def solve(self, known: Fit | None, *, quick: bool = False) -> Fit:
+    def solve(self, known: Fit | None, search: Search) -> Fit:
         """Refit the weight, and store it where the network reads it.
 
         Args:
-            known: a fit whose strength and rounds are used on all rows; ``None``: choose them on
-                the held-out rows.
-            quick: try few strengths and rounds.
+            known: a fit whose strength and rounds are used on all rows, or which is taken as it is if it was of
+                enough rows; ``None``: choose them on the held-out rows.
+            search: which strengths are tried.
         """
         tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
         stored = self.run.constant(self.copies[layer.weight])
@@ -82,9 +87,14 @@ class LayerProblem:
         ).flatten()
         affine = combined_scale_and_shift(targets[layer].norms, tensors)
         scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
+        if known is not None and self._has_enough_rows(weight.shape[2]):
+            self._store(known, weight, bias, scale, shift)
+            return known
         free = layer.bias is not None or affine is not None
         rows = {
-            number: self._rows(place, number, groups) for place, number in enumerate(self.numbers)
+            number: self._rows(place, number, groups)
+            for place, number in enumerate(self.numbers)
+            if number in self.fitted or number in self.judged
         }
         every = list(chain(*rows.values()))
         start, level = (
@@ -97,8 +107,7 @@ class LayerProblem:
         limits = found.pop() if len(found) == 1 else None
         if known is None:
             fitted, aside = (
-                list(chain(*(rows[b] for b in numbers)))
-                for numbers in (self.fitted, self.observations.held_out)
+                list(chain(*(rows[b] for b in numbers))) for numbers in (self.fitted, self.judged)
             )
             fit = refit(
                 fitted,
@@ -107,7 +116,7 @@ class LayerProblem:
                 level,
                 free_bias=free,
                 limits=limits,
-                quick=quick,
+                search=search,
             )
         else:
             known = replace(
@@ -115,9 +124,14 @@ class LayerProblem:
             )  # as of such rows
             fit = refit_like(known, every, start, level, free_bias=free, limits=limits)
         fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
-        if fit.ridge:
-            self._store(fit, weight, bias, scale, shift)
+        self._store(fit, weight, bias, scale, shift)
         return fit
+
+    def _has_enough_rows(self, unknowns: int) -> bool:
+        """Whether more rows than the fitted ones would change hardly anything."""
+        rows = self.observations.record.rows
+        count = sum(len(rows[layer, number]) for layer in self.tie for number in self.fitted)
+        return total(count) >= ENOUGH * unknowns
 
     def _rows(self, place: int, number: int, groups: int) -> list[Rows]:
         """Return the rows of each call in one batch."""
@@ -144,7 +158,9 @@ class LayerProblem:
         return self.observations.compensated(self.tie[0], self.channels)
 
     def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """Store the fitted weight; channels that a BatchNorm scales to nearly 0 keep the old one."""
+        """Store the fitted weight, if there is a new one; channels that a BatchNorm scales to nearly 0 keep the old one."""
+        if not fit.ridge:
+            return
         alive = scale.abs() > SMALLEST_SCALE
         safe = torch.where(alive, scale, 1.0)
         change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)

@@ -21,7 +21,7 @@ from graphprune.pipeline import RunFact
 
 from .constants import refit_constant
 from .layer_problem import LayerProblem
-from .ridge import Fit
+from .ridge import THOROUGH, Fit, Search
 
 __all__ = ["Repaired", "repair"]
 
@@ -59,7 +59,7 @@ def repair(
     like: Repaired | None = None,
     fitted: Sequence[int] | None = None,
     since: int = 0,
-    quick: bool = False,
+    search: Search = THOROUGH,
     stage: str = "recover",
 ) -> Repaired:
     """Refit every layer of the cut network whose weight is stored, front to back.
@@ -74,11 +74,12 @@ def repair(
             longer that of held-out data.
         fitted: numbers of the batches to fit; default: all of this process but the held-out ones.
         since: number of the first layer to look at; those before it are as they were.
-        quick: try few strengths of the ridge, for comparing networks.
+        search: which strengths of the ridge are tried.
         stage: name of this stage in progress messages.
     """
     module, copies = cut.module, cut.copies
     fitted = observations.fitted if fitted is None else fitted
+    judged = observations.some_held_out(search.samples)
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
     run = observations.staged(module, used, tensors, ROOM)
     known, stored = dict(like.fits) if like else {}, StoredTensors(module)
@@ -97,9 +98,12 @@ def repair(
         if len(channels) == len(tie) and all(
             stored.is_exclusive(copies[n], layer.calls) for n in layer.places
         ):
-            problem = LayerProblem(observations, tie, channels[0], run, copies, used, fitted)
+            problem = LayerProblem(
+                observations, tie, channels[0], run, copies, used, fitted, judged
+            )
             if run.reach(problem.needed(), ahead):
-                fits.append((layer, problem.solve(known[layer] if like else None, quick=quick)))
+                fits.append((layer, problem.solve(known[layer] if like else None, search)))
         ahead -= {copies[each.node] for each in tie}
     outputs = dict(zip(used, run.outputs(), strict=True))
-    return Repaired(run.stored(), observations.error(outputs), tuple(fits), cut)
+    error = observations.error({number: outputs[number] for number in observations.held_out})
+    return Repaired(run.stored(), error, tuple(fits), cut)

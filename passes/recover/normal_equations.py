@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -130,10 +131,15 @@ class _ByInput:
         right = cross - fixed[:, :, None] * self.mean[:, None, :]
         both = torch.cat([right, self.weight], 1).transpose(1, 2)
         new, old = torch.cholesky_solve(both, factor).transpose(1, 2).tensor_split(2, 1)
-        fitting, energy = ((old * each).sum(2) for each in (right, self.weight @ self.covariance))
+        fitting, energy = ((old * each).sum(2) for each in (right, self._spread))
         multiple = _multiple(self.weight, fitting, energy)
         new = new + (multiple * self._penalty(ridge))[:, :, None] * old
         return new, self._level(new, centre)
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        """Covariance of each old output with the inputs, ``[g, o, u]``."""
+        return self.weight @ self.covariance
 
     def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
         """Return the bias that goes with a weight."""

@@ -10,36 +10,49 @@ treated alike at its upper end.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from graphprune.ir.devices import wide
-from graphprune.passes.observe.distributed import total
-
+from .judge import Judge, Limits, targets_within
 from .normal_equations import NormalEquations, Rows, normal_equations
 
-__all__ = ["Fit", "Limits", "refit", "refit_like"]
-
-RIDGES = (math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
-"""Ridge strengths tried, in units of the mean variance of the inputs; infinite: only the bias is fitted."""
-
-QUICK_RIDGES, QUICK_ROUNDS = (1e1, 1e0, 1e-1, 1e-2), 1
-"""Those of a quick search, which is for comparing networks: a third of the work."""
+__all__ = ["QUICK", "ROUGH", "THOROUGH", "Fit", "Search", "refit", "refit_like"]
 
 BETWEEN = 10**0.5
 """Factor from the best of these strengths to those that are tried on either side of it."""
 
-ROUNDS = 4
-"""Most rounds in which targets outside of the limits are replaced by the prediction again."""
-
 EXACT = 1e-9
 """Least error of a layer that is refitted, as a share of its targets' energy."""
 
-Limits = tuple[float, float]
-"""Least and greatest value that count: what lies outside counts as if it were there."""
+
+@dataclass(frozen=True)
+class Search:
+    """Which strengths of the ridge are tried, and how long.
+
+    Attributes:
+        ridges: strengths, in units of the mean variance of the inputs; infinite: only the bias is fitted.
+        beside: whether the strengths on either side of the best one are tried as well.
+        rounds: most rounds in which targets outside of the limits are replaced by the prediction again.
+        samples: held-out samples by which they are judged, at least.
+    """
+
+    ridges: tuple[float, ...]
+    beside: bool
+    rounds: int
+    samples: float
+
+
+THOROUGH = Search((math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4), True, 4, math.inf)
+"""For the network that is kept."""
+
+QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64)
+"""For networks that are compared: a third of the work."""
+
+ROUGH = Search((1e0, 1e-1), False, 0, 64)
+"""For what is measured about a network: half of that again."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ def refit(
     *,
     free_bias: bool,
     limits: Limits | None,
-    quick: bool = False,
+    search: Search = THOROUGH,
 ) -> Fit:
     """Fit weights of least squared error, by ridge regression anchored at the old ones.
 
@@ -92,65 +105,73 @@ def refit(
         bias: ``[g, o]``, the old bias; zeros if there is none.
         free_bias: whether the bias may change.
         limits: where what follows the layer is flat below and above; ``None`` if nowhere.
-        quick: try few strengths and rounds.
+        search: which strengths are tried.
     """
-    before = _error(held_out, weight, bias, limits)
+    judge = Judge(held_out, limits)
+    (before,) = judge.errors(weight[None], bias[None])
     best = Fit(weight, bias, before, before, 0.0)
-    if before <= EXACT * _energy(held_out):
+    if before <= EXACT * judge.energy:
         return best
     normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
-    search = _Search(normal, held_out, limits)
-    aim = normal.aim(fitted)
-    ridges, rounds = (QUICK_RIDGES, QUICK_ROUNDS) if quick else (RIDGES, ROUNDS)
-    best = search.best(best, aim, ridges, replaced=False)
-    best = search.best(best, aim, () if quick else _beside(best.ridge), replaced=False)
+    solver, aim = _Solver(normal), normal.aim(fitted)
+    best = _better(best, solver.solutions(aim, search.ridges), judge, replaced=False)
+    near = _beside(best.ridge) if search.beside else ()
+    best = _better(best, solver.solutions(aim, near), judge, replaced=False)
     if limits is None:
         return best
-    aim = normal.aim(_within(fitted, weight, bias, limits))
-    near = _beside(best.ridge)
-    there = (best.ridge, *(() if quick else near)) if near else ridges
-    best = search.best(best, aim, there, replaced=True)
-    for number in range(1, rounds + 1) if best.ridge else ():
-        aim = normal.aim(_within(fitted, best.weight, best.bias, limits))
-        new = search.better(best, aim, best.ridge, replaced=best.replaced, rounds=number)
+    aim = normal.aim(targets_within(fitted, weight, bias, limits))
+    known = 0 < best.ridge < math.inf
+    near = _beside(best.ridge) if search.beside else ()
+    there = (*near, best.ridge) if known else search.ridges
+    best = _better(best, solver.solutions(aim, there), judge, replaced=True)
+    for number in range(1, search.rounds + 1) if best.ridge else ():
+        aim = normal.aim(targets_within(fitted, best.weight, best.bias, limits))
+        solved = solver.solutions(aim, [best.ridge])
+        new = _better(best, solved, judge, replaced=best.replaced, rounds=number)
         if new is best:
             break
         best = new
     return best
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Search for the fit of least error on the held-out rows."""
+class _Solver:
+    """Solver of normal equations. It holds the factor of the last strength, since the next aim often has the same."""
 
-    normal: NormalEquations
-    held_out: Sequence[Rows]
-    limits: Limits | None
+    def __init__(self, normal: NormalEquations) -> None:
+        self._normal = normal
+        self._last: tuple[float, Tensor | None] = math.inf, None
 
-    def best(
-        self, best: Fit, aim: tuple[Tensor, Tensor], ridges: Sequence[float], *, replaced: bool
-    ) -> Fit:
-        """Return the best of a fit and those of some strengths."""
+    def solutions(
+        self, aim: tuple[Tensor, Tensor], ridges: Sequence[float]
+    ) -> dict[float, tuple[Tensor, Tensor]]:
+        """Solve for weights and bias with each strength for which the equations aren't singular."""
+        found: dict[float, tuple[Tensor, Tensor]] = {}
         for ridge in ridges:
-            best = self.better(best, aim, ridge, replaced=replaced)
-        return best
+            if ridge != self._last[0]:
+                self._last = ridge, None if math.isinf(ridge) else self._normal.factor(ridge)
+            factor = self._last[1]
+            if factor is not None or math.isinf(ridge):
+                found[ridge] = self._normal.solve(aim, factor, ridge)
+        return found
 
-    def better(
-        self,
-        best: Fit,
-        aim: tuple[Tensor, Tensor],
-        ridge: float,
-        *,
-        replaced: bool,
-        rounds: int = 0,
-    ) -> Fit:
-        """Return the better of a fit and that of another strength or round."""
-        new = _solved(self.normal, aim, ridge)
-        if new is None:
-            return best
-        after = _error(self.held_out, *new, self.limits)
-        found = Fit(*new, best.before, after, ridge, replaced, rounds)
-        return found if after < best.after else best  # nor if it isn't a number
+
+def _better(
+    best: Fit,
+    solved: Mapping[float, tuple[Tensor, Tensor]],
+    judge: Judge,
+    *,
+    replaced: bool,
+    rounds: int = 0,
+) -> Fit:
+    """Return the best of a fit and the solutions for some strengths; one whose error isn't a number is never it."""
+    if not solved:
+        return best
+    weights, biases = (torch.stack(each) for each in zip(*solved.values(), strict=True))
+    errors = judge.errors(weights, biases)
+    for (ridge, new), after in zip(solved.items(), errors, strict=True):
+        if after < best.after:
+            best = Fit(*new, best.before, after, ridge, replaced, rounds)
+    return best
 
 
 def refit_like(
@@ -175,11 +196,13 @@ def refit_like(
     if not known.ridge:
         return replace(known, weight=weight, bias=bias)
     normal = normal_equations(rows, weight, bias, free_bias=free_bias)
-    aims = _within(rows, weight, bias, limits) if known.replaced else rows
-    new = _solved(normal, normal.aim(aims), known.ridge)
+    solver = _Solver(normal)
+    aims = targets_within(rows, weight, bias, limits) if known.replaced else rows
+    new = solver.solutions(normal.aim(aims), [known.ridge]).get(known.ridge)
     for _ in range(known.rounds):
         if new is not None:
-            new = _solved(normal, normal.aim(_within(rows, *new, limits)), known.ridge)
+            aim = normal.aim(targets_within(rows, *new, limits))
+            new = solver.solutions(aim, [known.ridge]).get(known.ridge)
     if new is None:
         return known
     return replace(known, weight=new[0], bias=new[1])
@@ -188,45 +211,3 @@ def refit_like(
 def _beside(ridge: float) -> tuple[float, ...]:
     """Return the strengths to try on either side of the best one."""
     return (ridge * BETWEEN, ridge / BETWEEN) if 0 < ridge < math.inf else ()
-
-
-def _solved(
-    normal: NormalEquations, aim: tuple[Tensor, Tensor], ridge: float
-) -> tuple[Tensor, Tensor] | None:
-    """Solve for weights and bias; ``None`` if the equations are singular."""
-    factor = None if math.isinf(ridge) else normal.factor(ridge)
-    return None if factor is None and ridge < math.inf else normal.solve(aim, factor, ridge)
-
-
-def _predicted(rows: Rows, weight: Tensor, bias: Tensor) -> Tensor:
-    inputs = rows.inputs
-    return inputs @ weight.to(inputs).transpose(1, 2) + bias.to(inputs)[:, None] + rows.base
-
-
-def _within(
-    rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None
-) -> list[Rows]:
-    """Replace targets outside of the limits by the prediction where that is outside too, else by the limit."""
-    if limits is None:
-        return list(rows)
-    lower, upper = limits
-    found: list[Rows] = []
-    for each in rows:
-        got, want = _predicted(each, weight, bias), each.targets
-        want = torch.where(want < lower, got.clamp_max(lower), want)
-        found.append(replace(each, targets=torch.where(want > upper, got.clamp_min(upper), want)))
-    return found
-
-
-def _energy(rows: Sequence[Rows]) -> float:
-    return total(sum(float(wide(each.targets).square().sum()) for each in rows))
-
-
-def _error(rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None) -> float:
-    wrong = 0.0
-    for each in rows:
-        got, want = _predicted(each, weight, bias), each.targets
-        if limits is not None:
-            got, want = got.clamp(*limits), want.clamp(*limits)
-        wrong += float((got - want).square().sum())
-    return total(wrong)

@@ -14,7 +14,7 @@ import numpy as np
 from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import repair
+from graphprune.passes.recover import ROUGH, repair
 
 from .measured_curves import FLOOR, MeasuredCurve
 from .obs import find_readers
@@ -30,7 +30,7 @@ LEVEL = 0.03
 LEAST = 0.25
 """Least share of its channels that a group keeps there."""
 
-PLACES = 12
+PLACES = 8
 """Most groups that it is measured for; between them it is interpolated."""
 
 
@@ -43,7 +43,8 @@ def with_layers_behind(
         observations: measurements of the dense network, from which a few samples are taken.
         curves: group id -> curve, with the errors after a refit of the group's readers.
     """
-    few = Observations(observations.analysis, observations.data.few(SAMPLES), observations.seed)
+    data = observations.data.few(SAMPLES)
+    few = Observations(observations.analysis, data, observations.seed, scoring=False)
     readers = find_readers(observations)
     since = sorted(
         (
@@ -86,5 +87,5 @@ def _factor(few: Observations, curve: MeasuredCurve, group: Group, first: int) -
         return None
     cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])})
     fitted = few.fitted[::2] or few.fitted
-    error = repair(few, cut, fitted=fitted, since=first, quick=True).error
+    error = repair(few, cut, fitted=fitted, since=first, search=ROUGH).error
     return min(1.0, max(error, FLOOR) / float(expected[width]))

@@ -8,7 +8,7 @@ suffice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -39,6 +39,9 @@ __all__ = ["MeasuredCurve", "measure"]
 
 SHARES = (0.75, 0.5, 0.25)
 """Widths at which a group is measured, as shares of its dense width."""
+
+SAMPLES = 128
+"""Held-out samples that a group's error is measured on: all cuts are compared on the same ones."""
 
 FLOOR, CEILING = 1e-12, 1e6
 """Range of measured errors: below the first they count as none, above the second all alike."""
@@ -122,7 +125,7 @@ def measure(
     analysis = observations.analysis
     branches = analysis.removable.branches if depth else ()
     leads = {analysis.groups[branch.lead].id for branch in branches}
-    numbers = list(observations.held_out)
+    numbers = observations.some_held_out(SAMPLES)
     run = observations.staged(observations.analysis.module, numbers)
     found: dict[str, MeasuredCurve] = {}
     touched = _touched(observations.analysis) if not all(readers.values()) else {}
@@ -136,12 +139,14 @@ def measure(
         observations.tell("score", number, len(observations.analysis.groups))
         run.advance(first[group.id])
         if not readers[group.id]:
-            found[group.id] = _without_reader(observations, run, group, fallback)
+            found[group.id] = _without_reader(observations, numbers, run, group, fallback)
             continue
         points = (0, *_points(group)) if group.id in leads else _points(group)
         result = eliminate_backwards(observations, group, readers[group.id], points)
         errors = {
-            group.width - left: _suffix_error(observations, run, readers[group.id], result, left)
+            group.width - left: _suffix_error(
+                observations, numbers, run, readers[group.id], result, left
+            )
             for left in result.refits
         }
         whole = errors.pop(group.width, None)
@@ -156,6 +161,7 @@ def _points(group: Group) -> tuple[int, ...]:
 
 def _suffix_error(
     observations: Observations,
+    numbers: Sequence[int],
     run: StagedRun,
     readers: tuple[ReaderLayer, ...],
     result: BackwardElimination,
@@ -165,8 +171,7 @@ def _suffix_error(
     rest = run.fork()
     for reader, weight in zip(readers, result.refits[left], strict=True):
         _set_weights(observations, rest, reader.layer, weight)
-    outputs = dict(zip(observations.held_out, rest.outputs(), strict=True))
-    return observations.error(outputs)
+    return observations.error(dict(zip(numbers, rest.outputs(), strict=True)))
 
 
 def _set_weights(
@@ -180,7 +185,11 @@ def _set_weights(
 
 
 def _without_reader(
-    observations: Observations, run: StagedRun, group: Group, fallback: Scores
+    observations: Observations,
+    numbers: Sequence[int],
+    run: StagedRun,
+    group: Group,
+    fallback: Scores,
 ) -> MeasuredCurve:
     """Measure a group that no layer reads: the fallback's order and shape, at the measured scale."""
     order = tuple(int(c) for c in fallback.order(group.id)[::-1])
@@ -191,7 +200,7 @@ def _without_reader(
         rest = run.moved(cut.module, cut.copies)
         _compensate(observations, cut, run, rest)
         errors[group.width - left] = observations.error(
-            dict(zip(observations.held_out, rest.outputs(), strict=True))
+            dict(zip(numbers, rest.outputs(), strict=True))
         )
     return MeasuredCurve(order, shape, errors)
 

@@ -101,9 +101,9 @@ class _State:
         groups, unknowns = regression_sizes(layer)
         taps = math.prod(weight.shape[2:])
         covariance = observations.record.moments[layer].covariance
-        spread = covariance.diagonal(dim1=1, dim2=2).mean(1)
-        penalty = (RIDGE * spread + 1e-12)[:, None].expand(groups, unknowns)
-        self.inverse = torch.linalg.inv(covariance + torch.diag_embed(penalty))
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
+        diagonal += (RIDGE * diagonal.mean(1) + 1e-12)[:, None]
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
         affine = combined_scale_and_shift(
             observations.targets[layer].norms, observations.analysis.tensors
         )

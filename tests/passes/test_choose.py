@@ -20,7 +20,8 @@ from graphprune.errors import InfeasibleBudgetError
 from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Choose, Decision, Scores, choose
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import Repaired
+from graphprune.passes.recover import THOROUGH, Repaired
+from graphprune.passes.recover.ridge import Search
 from graphprune.passes.solver import JointlyInfeasible
 from graphprune.passes.solver.baselines import GlobalThreshold
 from tests.analysis.test_removable import Bottlenecks
@@ -70,9 +71,9 @@ class World:
         *,
         stage: str,
         fitted: tuple[int, ...] | None = None,
-        quick: bool = False,
+        search: Search = THOROUGH,
     ) -> Repaired:
-        assert quick == (fitted is not None)  # where plans are only compared
+        assert (search is THOROUGH) == (stage == "choose best")
         self.fitted.append(fitted)
         widths = [len(cut.channels(g)) for g in self.analysis.groups]
         return Repaired({}, self.cost(self.right, widths), (), cut)
@@ -107,7 +108,7 @@ def test_corrected_curves_lead_nearly_to_the_best_plan(monkeypatch: pytest.Monke
 def test_nothing_is_corrected_where_the_curves_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, (2.0,) * GROUPS, (1e3,) * GROUPS)
     found = world.decide()
-    assert len(world.fitted) <= 2, "one plan by both variants, and a threshold"
+    assert len(world.fitted) <= 3, "one plan by both variants, a threshold, and the best again"
     assert "corrected" not in found.origin
 
 

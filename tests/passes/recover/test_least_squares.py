@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import least_squares, repair, ridge
+from graphprune.passes.recover import QUICK, layer_problem, least_squares, repair, ridge
 from graphprune.passes.score.obs import eliminate_backwards, find_readers
 from graphprune.report.text import recovered
 from tests.nets import HELD, NETS
@@ -27,9 +29,24 @@ def test_where_a_fit_of_all_rows_fails_the_known_one_stays(monkeypatch: pytest.M
     cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
     first = repair(seen, cut)
     assert any(fit.ridge for _, fit in first.fits)
-    monkeypatch.setattr(ridge, "_solved", lambda *_: None)
+    monkeypatch.setattr(ridge._Solver, "solutions", lambda *_: {})
+    monkeypatch.setattr(layer_problem, "ENOUGH", math.inf)
     again = repair(seen, cut, like=first)
     torch.testing.assert_close(dict(again.tensors), dict(first.tensors), rtol=1e-5, atol=1e-5)
+
+
+def test_fits_of_enough_rows_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(60, 3, 8, 8)], program))
+    cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
+    first = repair(seen, cut)
+    monkeypatch.setattr(layer_problem, "ENOUGH", 0)
+    torch.testing.assert_close(dict(repair(seen, cut, like=first).tensors), dict(first.tensors))
+    monkeypatch.setattr(layer_problem, "ENOUGH", math.inf)
+    again = repair(seen, cut, like=first)
+    assert any(not value.equal(first.tensors[name]) for name, value in again.tensors.items())
 
 
 @pytest.mark.parametrize("since", [0, 2, 99])
@@ -56,7 +73,7 @@ def test_a_quick_repair_is_nearly_as_good() -> None:
     cut = Cut.keeping(analysis, {g.id: range(g.width // 2) for g in analysis.groups})
     plain, quick, full = (
         repair(seen, cut, refitting=False).error,
-        repair(seen, cut, quick=True).error,
+        repair(seen, cut, search=QUICK).error,
         repair(seen, cut).error,
     )
     assert quick < plain

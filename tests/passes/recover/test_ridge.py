@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphprune.passes.recover import ridge
 from graphprune.passes.recover.normal_equations import Rows
-from graphprune.passes.recover.ridge import refit, refit_like
+from graphprune.passes.recover.ridge import THOROUGH, refit, refit_like
 from tests.passes.recover.helpers import rows
 
 
@@ -113,17 +112,15 @@ def test_the_strength_is_found_wherever_it_lies(noise: float, least: float, most
     assert fit.after < fit.before
 
 
-def test_a_strength_that_is_no_better_does_not_end_the_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_strength_that_is_no_better_does_not_end_the_search() -> None:
     torch.manual_seed(0)
     x, true = torch.randn(400, 6), torch.randn(3, 6)
     zero = torch.zeros(1, 3, 6, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64)
     found = {}
     for strengths in ((1e-3,), (1e2, 1e3, 1e-3), (1e3, 1e3, 1e2, 1e-3)):
-        monkeypatch.setattr(ridge, "RIDGES", strengths)
-        data = [rows(x, x @ true.T)]
-        found[strengths] = refit(data, data, *zero, free_bias=True, limits=None).ridge
+        data, search = [rows(x, x @ true.T)], replace(THOROUGH, ridges=strengths)
+        fit = refit(data, data, *zero, free_bias=True, limits=None, search=search)
+        found[strengths] = fit.ridge
     assert len(set(found.values())) == 1
 
 
