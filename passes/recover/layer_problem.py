@@ -141,10 +141,10 @@ class LayerProblem:
             rows, other = record.rows[layer, number], self.observations.targets[layer].other
             inputs = input_rows(layer, values[self.copies[layer.value]], rows, groups)
             aims = self._aims(layer, record.targets[layer, number])
-            base = torch.zeros_like(aims)
+            base = aims.new_zeros(1, 1, 1)
             if other is not None:
-                base = output_rows(layer, values[self.copies[other]], rows)
-            found.append(Rows(inputs, _grouped(aims, groups), _grouped(base, groups)))
+                base = _grouped(output_rows(layer, values[self.copies[other]], rows), groups)
+            found.append(Rows(inputs, _grouped(aims, groups), base))
         return found
 
     def _aims(self, layer: Layer, dense: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Rows:
     Attributes:
         inputs: ``[g, n, u]``, float32.
         targets: ``[g, n, o]``: what ``inputs @ weightᵀ + bias + base`` should be.
-        base: ``[g, n, o]``: what is added after the layer, such as a shortcut; or 0.
+        base: ``[g, n, o]``: what is added after the layer, such as a shortcut; ``[1, 1, 1]``: 0.
     """
 
     inputs: Tensor

@@ -10,6 +10,7 @@ import torch
 import graphprune as gp
 from graphprune.cut.cut import Cut
 from graphprune.passes.observe import kept_channels
+from graphprune.passes.recover import THOROUGH
 from graphprune.passes.recover.layer_problem import LayerProblem
 from tests.passes.recover.helpers import observed
 from tests.passes.recover.test_least_squares import Written
@@ -26,10 +27,12 @@ def test_a_weight_is_refitted_where_the_network_reads_it() -> None:
         run.advance(cut.copies[layer.node])
         channels = kept_channels(layer, cut)
         assert channels is not None
-        problem = LayerProblem(seen, tie, channels, run, cut.copies, numbers, seen.fitted)
+        problem = LayerProblem(
+            seen, tie, channels, run, cut.copies, numbers, seen.fitted, seen.held_out
+        )
         assert cut.copies[layer.value] in problem.needed()
         name = str(cut.copies[layer.weight].target)
-        fit = problem.solve(None)
+        fit = problem.solve(None, THOROUGH)
         assert bool(fit.ridge) == (not torch.equal(run.tensors[name], before[name]))
         changed += bool(fit.ridge)
     assert changed
