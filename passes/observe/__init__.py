@@ -13,10 +13,11 @@ from .observations import Observations
 from .patches import input_rows, output_rows
 from .record import Record
 from .refit_targets import Target, combined_scale_and_shift, set_weights
-from .staged_run import StagedRun
+from .staged_run import ROOM, StagedRun
 from .weight_views import StoredTensors, view_of
 
 __all__ = [
+    "ROOM",
     "Layer",
     "Moments",
     "Observations",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -21,7 +21,10 @@ from graphprune.ir.run_on_device import evaluate_on, put_stored
 
 from .weight_views import base_of, part_of
 
-__all__ = ["StagedRun"]
+__all__ = ["ROOM", "StagedRun"]
+
+ROOM = 2**28
+"""Bytes of values inside the network that are held between the stages of a run on many samples: 256 MiB."""
 
 MOST_LATE = 16
 """Most calls whose values are computed anew each time in place of being held."""
@@ -107,9 +110,9 @@ class StagedRun:
         self._run([node for node in between if node in needed])
         return True
 
-    def values(self, node: fx.Node) -> list[Any]:
-        """Return a node's value in each batch. Only values that are still needed are there."""
-        return [self.at(place, [node])[0] for place in range(len(self._values))]
+    def values(self, node: fx.Node) -> Iterator[Any]:
+        """Iterate over a node's value in each batch. Only values that are still needed are there."""
+        return (self.at(place, [node])[0] for place in range(len(self._values)))
 
     def at(self, place: int, nodes: Sequence[fx.Node]) -> list[Any]:
         """Return the values of nodes in the batch at one place. Only values that are still needed are there."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from graphprune.cut.cut import Cut
-from graphprune.ir.devices import wide
+from graphprune.ir.devices import solver, wide
 from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.observe import Observations, StoredTensors
+from graphprune.passes.observe import ROOM, Observations, StagedRun, StoredTensors
 from graphprune.passes.observe.distributed import sum_over_processes
 
 __all__ = ["reestimate", "restandardise"]
@@ -34,25 +34,30 @@ def reestimate(
     Returns:
         All tensors of the cut network by name.
     """
-    run = observations.staged(cut.module, observations.fitted, tensors)
+    run = observations.staged(cut.module, observations.fitted, tensors, ROOM)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         if call["training"] or call["running_mean"] is None:
             continue
         run.advance(node)
-        mean, variance = _statistics(run.values(call["input"]))
+        mean, variance = _statistics(run, call["input"])
         for name, value in (("running_mean", mean), ("running_var", variance)):
             stored = str(call[name].target)
             run.tensors[stored] = value.to(run.tensors[stored])
     return run.stored()
 
 
-def _statistics(values: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _statistics(run: StagedRun, value: fx.Node) -> tuple[Tensor, Tensor]:
     """Return mean and unbiased variance of each channel, over batches and processes."""
-    others = [dim for dim in range(values[0].ndim) if dim != 1]
-    summed = sum_over_processes(torch.stack([wide(v).sum(others) for v in values]).sum(0))
-    squares = sum_over_processes(torch.stack([wide(v).square().sum(others) for v in values]).sum(0))
-    count = sum_over_processes(summed.new_tensor([sum(v.numel() / v.shape[1] for v in values)]))
+    parts: list[Tensor] = []
+    for each in run.values(value):
+        batch = each.to(solver(each.device))
+        others = [dim for dim in range(batch.ndim) if dim != 1]
+        summed = batch.sum(others, dtype=torch.float64)
+        squares = torch.linalg.vector_norm(batch, dim=others, dtype=torch.float64).square()
+        count = torch.full_like(summed, batch.numel() / batch.shape[1])
+        parts.append(torch.stack([summed, squares, count]))
+    summed, squares, count = sum_over_processes(torch.stack(parts).sum(0))
     mean = summed / count
     variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
     return mean, variance
@@ -76,14 +81,14 @@ def restandardise(
         All tensors of the cut network by name.
     """
     stored = StoredTensors(cut.module)
-    run = observations.staged(cut.module, observations.fitted, tensors)
+    run = observations.staged(cut.module, observations.fitted, tensors, ROOM)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         places = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]
         if call["training"] or not all(stored.is_whole(place) for place in places):
             continue
         run.advance(node)
-        mean, variance = _statistics(run.values(call["input"]))
+        mean, variance = _statistics(run, call["input"])
         names = [str(place.target) for place in places]
         weight, bias, old_mean, old_variance = (wide(run.tensors[name]) for name in names)
         eps = float(call["eps"])

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from graphprune.cut.cut import Cut
-from graphprune.passes.observe import Layer, Observations, StoredTensors, kept_channels
+from graphprune.passes.observe import ROOM, Layer, Observations, StoredTensors, kept_channels
 from graphprune.pipeline import RunFact
 
 from .constants import refit_constant
@@ -24,9 +24,6 @@ from .layer_problem import LayerProblem
 from .ridge import THOROUGH, Fit, Search
 
 __all__ = ["Repaired", "repair"]
-
-ROOM = 2**28
-"""Bytes of values inside the network that are held between the refits: 256 MiB."""
 
 
 @dataclass(frozen=True)
