@@ -68,9 +68,9 @@ def _edited(result: Result, wanted: int | None) -> SmallOnnx | str:
     if file is None or wanted not in {None, file.names.opset}:
         return ""
     reason = ""
-    for pinned in (False, True):
+    for pinned, dense in ((False, False), (True, False), (True, True)):
         try:
-            model = edit(file, result.cut, result.program, pinned=pinned)
+            model = edit(file, result.cut, result.program, pinned=pinned, dense_sizes=dense)
             check_model(model, shapes=False)
             data = model.SerializeToString()
             check = check_onnx(data, result.program)

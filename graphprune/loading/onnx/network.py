@@ -105,7 +105,7 @@ class Network(nn.Module):
     def counts(self, inputs: Sequence[torch.Tensor]) -> Mapping[str, int]:
         """Count the numbers in each list of known ones, by name, sizes of values among them."""
         with torch.no_grad():
-            values = self._values(inputs)
+            values, _ = self._values(inputs)
         return {name: v.items.size for name, v in values.items() if isinstance(v, Known)}
 
     def try_nodes(self, inputs: Sequence[torch.Tensor]) -> None:
@@ -120,14 +120,16 @@ class Network(nn.Module):
             self._values(inputs)
 
     def _run(self, *inputs: torch.Tensor) -> Any:
-        values = self._values(inputs)
-        results = [values[name] for name in self._outputs]
+        values, made = self._values(inputs)
+        results = [made.get(name, values[name]) for name in self._outputs]
         if not all(isinstance(y, torch.Tensor) for y in results):
             raise LoadError("an output of the ONNX model is a stored number")
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _values(self, inputs: Sequence[torch.Tensor]) -> dict[str, Value]:
-        """Run all nodes, and return every value by name."""
+    def _values(
+        self, inputs: Sequence[torch.Tensor]
+    ) -> tuple[dict[str, Value], dict[str, torch.Tensor]]:
+        """Run all nodes; return every value by name, and the outputs that are known numbers as tensors."""
         values = Values(self._read, self._used)
         values |= self._known
         for name, path in self._stored.items():
@@ -146,8 +148,7 @@ class Network(nn.Module):
 
         # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": step})
-        values |= results
-        return values
+        return values, results
 
     @property
     def unread(self) -> set[str]:
