@@ -21,6 +21,7 @@ from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
 from .drop_branches import drop_branches, makes_tensors, position
+from .drop_dead import drop_dead
 from .editor import EditError, Editor
 from .keep_sizes import keep_sizes, size_values
 from .rewriters import REWRITERS, Change
@@ -65,7 +66,10 @@ def edit(
             editor.store(name, values[path])
     stored = set(file.tensors.values())
     names = {path: name for name, path in file.tensors.items()}
+    changed: set[str] = set()
     for number, changes in _changes(cut).items():
+        if any(change.sizes != change.dense_sizes for change in changes):
+            changed.update(nodes[number].output)
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)
         _scale(editor, nodes[number], changes)
@@ -73,6 +77,7 @@ def edit(
     if cut.left.gone:
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()
+    drop_dead(editor.graph, changed)
     _keep_sizes(file, editor.model, program, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model
