@@ -22,9 +22,12 @@ from . import (
     recurrent,
     reductions,
     resize,
+    sampling,
+    scatter,
+    sequences,
     shapes,
 )
-from .bodies import all_nodes, bodies_of
+from .bodies import all_nodes, bodies_of, live_nodes
 from .read_graph import Graph
 from .run_node import Values, output, run_node
 from .stored_values import (
@@ -52,6 +55,9 @@ _FAMILIES = (
     recurrent,
     reductions,
     resize,
+    sampling,
+    scatter,
+    sequences,
     shapes,
 )
 
@@ -82,6 +88,7 @@ class Network(nn.Module):
         self.whole = whole or WholeNodes(graph.data)
         self._graph = graph
         self._outputs = graph.outputs
+        self._live = live_nodes(graph.nodes, graph.outputs)
         self._known: dict[str, Known] = {}
         self._stored: dict[str, str] = {}
         self._read: set[str] = set()
@@ -140,6 +147,8 @@ class Network(nn.Module):
         results: dict[str, torch.Tensor] = {}
 
         def step(number: int) -> None:
+            if number not in self._live:
+                return
             node = self._graph.nodes[number]
             run_node(node, values, self.whole)
             for name in node.outputs:
@@ -178,7 +187,7 @@ class Network(nn.Module):
 
 
 _TAKEN = {
-    *dir(nn.Module()), "forward", "unread", "whole", "_graph", "_outputs", "_known", "_stored", "_read", "_used",
+    *dir(nn.Module()), "forward", "unread", "whole", "_graph", "_live", "_outputs", "_known", "_stored", "_read", "_used",
     "_lines",
 }  # fmt: skip
 """Attributes that no tensor may replace."""
