@@ -7,7 +7,7 @@ went are added to what ``Shape`` gives. ``onnx`` is imported where it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,21 +36,17 @@ Sizes = Mapping[str, NDArray[Any]]
 def size_values(
     model: onnx.ModelProto, known: Mapping[str, int], *, every: bool = False
 ) -> tuple[str, ...]:
-    """List the results of ``Shape`` and ``Size`` that the graph computes with, or gives.
+    """List the numbers that the graph computes with or gives, and the sizes that they follow from.
 
     Args:
         model: without local functions.
         known: the names of the values that follow from sizes and stored numbers alone.
-        every: list those too that lay something out only.
+        every: take numbers too that lay something out only.
     """
     flow = _Flow(model.graph, known, every=every)
-    return tuple(
-        name
-        for node in model.graph.node
-        if node.op_type in _GIVES_SIZES
-        for name in node.output
-        if name in flow.as_values
-    )
+    starts = [node.output[0] for node in model.graph.node if node.op_type in _GIVES_SIZES]
+    used = [name for name in starts if name in flow.as_values]
+    return tuple(dict.fromkeys((*used, *sorted(flow.ends))))
 
 
 def keep_sizes(
@@ -66,17 +62,20 @@ def keep_sizes(
     Args:
         model: the cut one, without local functions.
         known: as for ``size_values``.
-        dense: what these are in the dense model, once for each of some inputs.
+        dense: what its numbers are in the dense model, once for each of some inputs.
         left: what they are in the cut one, on the same inputs.
         every: as for ``size_values``.
 
     Raises:
         EditError: if no number makes up for what went.
     """
-    runs = [{n: a[n] - b[n] for n in a} for a, b in zip(dense, left, strict=True)]
-    for run in runs[1:]:
-        if any(not np.array_equal(runs[0][name], gone) for name, gone in run.items()):
-            raise EditError("the graph computes with a number of elements, of which a part goes")
+    flow = _Flow(model.graph, known, every=every)
+    pairs = list(zip(dense, left, strict=True))
+    changed = {n for n in flow.ends if any(not np.array_equal(a[n], b[n]) for a, b in pairs)}
+    starts = flow.behind(model.graph, changed)
+    runs = [{n: a[n] - b[n] for n in starts} for a, b in pairs]
+    if any(not np.array_equal(runs[0][n], gone) for run in runs[1:] for n, gone in run.items()):
+        raise EditError("the graph computes with a number of elements, of which a part goes")
     offsets = {name: gone for name, gone in runs[0].items() if gone.any()}
     if offsets:
         _add(model.graph, _Flow(model.graph, known, offsets, every=every), offsets)
@@ -125,6 +124,7 @@ class _Flow:
         reached: names of what is computed from sizes.
         as_values: those of which some reader computes with the numbers, or which the graph gives.
         as_layout: those that some reader lays something out by.
+        ends: the last of what is computed from sizes alone: those that some other node computes with, and outputs.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class _Flow:
             if gives or self._hands_on(node, known):
                 self.reached.update(name for name in node.output if name in known)
         values, layouts = {value.name for value in graph.output}, set[str]()
+        self.ends = values & self.reached
         for node in reversed(graph.node):
             if node.op_type in _GIVES_SIZES:
                 continue
@@ -153,9 +154,23 @@ class _Flow:
                     continue
                 if self.lays_out(node, place) or made & layouts:
                     layouts.add(name)
-                if made & values or not (made or self.lays_out(node, place)):
+                if not (made or self.lays_out(node, place)):
+                    self.ends.add(name)
+                if made & values or name in self.ends:
                     values.add(name)
         self.as_values, self.as_layout = values & self.reached, layouts & self.reached
+
+    def behind(self, graph: onnx.GraphProto, names: Collection[str]) -> list[str]:
+        """List the results of ``Shape`` and ``Size`` that some numbers are computed from."""
+        found, needed = list[str](), set(names)
+        for node in reversed(graph.node):
+            if needed.isdisjoint(node.output):
+                continue
+            if node.op_type in _GIVES_SIZES:
+                found.append(node.output[0])
+            else:
+                needed.update(self.reached.intersection(node.input))
+        return found
 
     def _hands_on(self, node: onnx.NodeProto, known: Mapping[str, int]) -> bool:
         """Whether a node computes numbers from sizes."""

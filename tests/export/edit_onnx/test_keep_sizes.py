@@ -150,8 +150,8 @@ def test_the_file_is_edited(case: str, tmp_path: Path) -> None:
 
 
 def test_which_sizes_are_computed_with() -> None:
-    every = ["sizes", "n", "t", "all", "width", "heads", "flat", "f", "root"]
-    assert size_values(DIVIDED, dict.fromkeys(every, 1)) == ("sizes",)
+    every = ["sizes", "n", "t", "all", "width", "heads", "flat", "f", "root", "s"]
+    assert size_values(DIVIDED, dict.fromkeys(every, 1)) == ("sizes", "s")
     nodes = [*HIDDEN, node("Shape", "h", outs="s"), node("Reshape", "h", "s", outs="y")]
     followed = model(nodes, CONVS, IMAGES)
     assert size_values(followed, {"s": 4}) == ()
@@ -162,6 +162,21 @@ def test_what_is_no_difference_is_refused() -> None:
     sizes = [[{"s": np.array(n)} for n in run] for run in ((24, 36), (12, 18))]
     with pytest.raises(EditError, match="number of elements"):
         keep_sizes(CASES["number-of-elements"], {"s": 1}, *sizes)
+
+
+def test_another_axis_than_the_one_that_is_cut_changes_nothing() -> None:
+    nodes = [
+        *HIDDEN,
+        node("Shape", "h", outs="s"),
+        node("Gather", "s", "two", outs="height"),
+        node("Cast", "height", outs="f", to=TensorProto.FLOAT),
+        node("Mul", "h", "f", outs="y"),
+    ]
+    before = model(nodes, CONVS | {"two": whole(2)}, IMAGES)
+    after = onnx.ModelProto.FromString(before.SerializeToString())
+    sizes = [{"s": whole(2, n, 4, 4), "f": np.float32([4])} for n in (12, 7)]
+    keep_sizes(after, dict.fromkeys(("s", "height", "f"), 1), *[[each] for each in sizes])
+    assert after == before
 
 
 def test_sizes_that_stay_change_nothing() -> None:
