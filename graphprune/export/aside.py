@@ -5,6 +5,7 @@ They are set aside while the network is cut, and put back into the result as the
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class Aside:
         outputs: all outputs of the file, in order.
         tensors: stored ones that these nodes read.
         opsets: operator sets of the file.
+        apart: nodes that depend on no input and make some of these outputs. An edited file has them still.
     """
 
     names: tuple[str, ...]
@@ -31,6 +33,7 @@ class Aside:
     outputs: tuple[bytes, ...] = field(repr=False)
     tensors: tuple[bytes, ...] = field(repr=False)
     opsets: tuple[tuple[str, int], ...] = ()
+    apart: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def note(self) -> str:
@@ -40,21 +43,51 @@ class Aside:
             "the file, with the nodes that make them, and aren't compared"
         )
 
-    def put_back(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Copy a model of the rest, with what was taken out."""
+    def put_back(self, model: onnx.ModelProto, *, anew: bool = False) -> onnx.ModelProto:
+        """Copy a model of the rest, with what was taken out.
+
+        Args:
+            model: the rest.
+            anew: whether it is an export, whose inner names mean something else than the file's.
+        """
         import onnx
 
         whole = onnx.ModelProto.FromString(model.SerializeToString())
         graph = whole.graph
         stored = {tensor.name for tensor in graph.initializer}
         made = {name for node in graph.node for name in node.output}
-        graph.node.extend(onnx.NodeProto.FromString(data) for data in self.nodes)
+        nodes = [onnx.NodeProto.FromString(d) for d in (self.apart if anew else ()) + self.nodes]
         tensors = [onnx.TensorProto.FromString(data) for data in self.tensors]
+        outputs = [onnx.ValueInfoProto.FromString(data) for data in self.outputs]
+        if anew:
+            known = {v.name for v in (*graph.input, *graph.output, *outputs)}
+            for node in nodes:
+                _rename(node, known)
+            for tensor in tensors:
+                tensor.name = _own(tensor.name, known)
+        graph.node.extend(nodes)
         graph.initializer.extend(t for t in tensors if t.name not in stored | made)
         del graph.output[:]
-        graph.output.extend(onnx.ValueInfoProto.FromString(data) for data in self.outputs)
+        graph.output.extend(outputs)
         domains = {each.domain for each in whole.opset_import}
         for domain, version in self.opsets:
             if domain not in domains:
                 whole.opset_import.add(domain=domain, version=version)
         return whole
+
+
+def _own(name: str, known: Collection[str]) -> str:
+    """Name a value that was set aside as no value of an export is called."""
+    return f"graphprune.aside/{name}" if name and name not in known else name
+
+
+def _rename(node: onnx.NodeProto, known: Collection[str]) -> None:
+    """Rename the values of a node that was set aside, and of its bodies, in place."""
+    node.input[:] = [_own(name, known) for name in node.input]
+    node.output[:] = [_own(name, known) for name in node.output]
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+                value.name = _own(value.name, known)
+            for inner in graph.node:
+                _rename(inner, known)

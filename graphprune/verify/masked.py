@@ -86,6 +86,8 @@ class MaskedInterpreter(Float64Interpreter):
         return _silenced(value, layout, self._loud) if isinstance(layout, tuple) else value
 
     def _masked(self, operand: torch.Tensor, contraction: Contraction) -> torch.Tensor:
+        if self._kept(contraction.axis).all():  # an axis of open size may be longer now
+            return operand
         return operand * self._alive(contraction.axis, contraction.dim, operand).to(operand)
 
     def _alive(self, axis: Axis, dim: int, operand: torch.Tensor) -> torch.Tensor:
@@ -98,7 +100,8 @@ class MaskedInterpreter(Float64Interpreter):
         """Set removed rows of an operand to zero, or to the mean of the others in their run."""
         alive = torch.ones([1] * operand.ndim, dtype=torch.bool, device=operand.device)
         for dim, axis in statistic.axes.items():
-            alive = alive & self._alive(axis, dim, operand)
+            if not self._kept(axis).all():
+                alive = alive & self._alive(axis, dim, operand)
         alive = alive.expand_as(operand)
         if not statistic.centred:
             return operand.where(alive, 0.0)

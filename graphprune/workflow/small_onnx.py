@@ -59,6 +59,7 @@ def small_onnx(result: Result, wanted: int | None) -> SmallOnnx:
     written = _edited(result, wanted)
     if isinstance(written, str):
         written = _exported(result, wanted, written)
+        return _whole(result.onnx_file, written, anew=True)
     return _whole(result.onnx_file, written)
 
 
@@ -68,9 +69,9 @@ def _edited(result: Result, wanted: int | None) -> SmallOnnx | str:
     if file is None or wanted not in {None, file.names.opset}:
         return ""
     reason = ""
-    for pinned in (False, True):
+    for pinned, dense in ((False, False), (True, False), (True, True)):
         try:
-            model = edit(file, result.cut, result.program, pinned=pinned)
+            model = edit(file, result.cut, result.program, pinned=pinned, dense_sizes=dense)
             check_model(model, shapes=False)
             data = model.SerializeToString()
             check = check_onnx(data, result.program)
@@ -96,11 +97,11 @@ def _calling(file: OnnxFile, written: SmallOnnx, result: Result) -> SmallOnnx:
     return replace(written, model=model, check=check, plain=written.model)
 
 
-def _whole(file: OnnxFile | None, written: SmallOnnx) -> SmallOnnx:
+def _whole(file: OnnxFile | None, written: SmallOnnx, *, anew: bool = False) -> SmallOnnx:
     """Put outputs back that were set aside when the file was read, if any."""
     if file is None or file.aside is None:
         return written
-    model = file.aside.put_back(written.model)
+    model = file.aside.put_back(written.model, anew=anew)
     check_model(model, shapes=False)
     session(model.SerializeToString())
     return replace(written, model=model, plain=written.plain or written.model)

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["BODIES", "SAMPLES", "SIZES", "Sample", "model_of"]
+__all__ = ["BODIES", "SAMPLES", "SEQUENCES", "SIZES", "Sample", "model_of"]
 
 _generator = np.random.default_rng(0)
 
@@ -208,6 +208,36 @@ FUSED: list[Sample] = [
     call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), None, None, f(2, 2, 5, 7), num_heads=2),
 ]  # fmt: skip
 
+MIXED = f(2, 3, 4, 5)
+PLACED: list[Sample] = [
+    *(call("ScatterElements", f(3, 4), np.array([[0, 2], [-1, 1]]), f(2, 2), axis=axis, opset=18, **more)
+      for axis, more in ((1, {}), (0, {}), (1, {"reduction": "add"}), (1, {"reduction": "max"}), (0, {"reduction": "mul"}))),
+    call("Scatter", f(3, 4), np.array([[0, 2], [1, 1]]), f(2, 2), axis=1, opset=9),
+    call("ScatterND", MIXED, i([1], [0]), f(2, 3, 4, 5)), call("ScatterND", MIXED, np.array([[0, 2], [1, -1]]), f(2, 4, 5)),
+    call("ScatterND", MIXED, i([0, 2], [0, 2]), f(2, 4, 5), reduction="add", opset=18),
+    call("GatherND", MIXED, np.array([[0, 2], [1, -1], [0, 0]])), call("GatherND", MIXED, i([[1], [0]])),
+    call("GatherND", MIXED, np.array([[[0], [2]], [[1], [1]]]), batch_dims=1),
+    call("GatherND", MIXED, np.array([[[0, 1], [2, 4], [1, 1]], [[1, 0], [3, 2], [0, 0]]]), batch_dims=1),
+    call("Compress", X, number([True, False, True], bool), axis=1), call("Compress", MIXED, number([False] * 7 + [True], bool)),
+    *(call("ReverseSequence", f(3, 2, 4), i(*n), time_axis=t, batch_axis=1 - t) for t, n in ((0, (3, 1)), (1, (2, 1, 2)))),
+    *(call("OneHot", np.array([[1, -2, 7]]), number(5, np.int64), number([0.5, 2.0]), axis=axis) for axis in (-1, 0, 1)),
+    call("Hardmax", MIXED, axis=1), call("Hardmax", MIXED, opset=11, axis=2), call("Hardmax", f(2, 5), opset=11),
+    *(call("GridSample", X, np.clip(f(2, 3, 4, 2), -1.2, 1.2), opset=opset, mode=mode, **more)
+      for opset, modes in ((16, ("bilinear", "nearest", "bicubic")), (20, ("linear", "nearest", "cubic"))) for mode in modes
+      for more in ({}, {"padding_mode": "border"}, {"padding_mode": "reflection", "align_corners": 1})),
+    call("GridSample", f(1, 2, 3, 4, 5), np.clip(f(1, 2, 3, 4, 3), -1, 1), mode="linear"),
+    call("Col2Im", f(2, 12, 9), i(4, 4), i(2, 2), opset=18), call("Col2Im", f(1, 8, 9), i(5, 5), i(2, 2), strides=[2, 2], pads=[1, 1, 1, 1]),
+    call("GlobalLpPool", X), call("GlobalLpPool", f(2, 3, 9), p=1, opset=2),
+    call("LpPool", X, kernel_shape=[2, 3], strides=[2, 1], pads=[1, 1, 0, 1], opset=18), call("LpPool", f(2, 3, 9), kernel_shape=[3], p=1, opset=11),
+    call("MeanVarianceNormalization", X, opset=9), call("MeanVarianceNormalization", X, axes=[2, 3], opset=11),
+    *(call("CumSum", MIXED, number(axis, np.int64), **more) for axis in (1, -1) for more in ({"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1})),
+    call("Mod", f(2, 5), number(0.7), fmod=1), call("Xor", f(2, 3) > 0, f(2, 3) > 0),
+    call("Asinh", X), call("Acosh", positive(2, 5) + 1), call("Atanh", np.clip(f(2, 5), -0.9, 0.9)),
+    call("Swish", X, opset=24), call("Swish", X, opset=24, alpha=0.5), call("Shrink", X, lambd=0.3, bias=0.1), call("Shrink", X),
+    *(call("IsInf", np.array([[1.0, np.inf, -np.inf]], np.float32), **more) for more in ({}, {"detect_negative": 0}, {"detect_positive": 0})),
+]  # fmt: skip
+"""Operators that place or take elements, and some that came late."""
+
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric",
                "tf_half_pixel_for_nn")  # fmt: skip
 SAMPLES: list[Sample] = [
@@ -330,11 +360,17 @@ SAMPLES: list[Sample] = [
     call("CumSum", f(2, 5), number(1, np.int64)), call("Trilu", f(5, 5)), call("Trilu", f(5, 5), number(-1, np.int64), upper=0),
     call("ArgMax", X, axis=1), call("ArgMin", X, axis=-1, keepdims=0),
     call("TopK", f(2, 9), i(3), outputs=2), call("TopK", f(2, 9), i(2), axis=0, largest=0, outputs=2),
-    *RECURRENT, *QUANTIZED,
+    *RECURRENT, *QUANTIZED, *PLACED,
 ]  # fmt: skip
 
 SIZES = ("Shape", "Size", "Range", "ConstantOfShape", "Constant")
 """Operators that make numbers: tested in graphs that compute sizes."""
+
+SEQUENCES = (
+    "ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
+    "SequenceLength", "SplitToSequence",
+)  # fmt: skip
+"""Operators on sequences, which no model takes: tested in test_sequences.py."""
 
 BODIES = ("If", "Loop", "Scan")
 """Operators that hold graphs: tested in test_control_flow.py."""

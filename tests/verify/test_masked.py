@@ -95,3 +95,28 @@ def test_other_values_of_the_tensors_are_used_where_they_are_given() -> None:
     (zeroed,) = run(MaskedInterpreter(cut, {"b.weight": torch.zeros(3, 6)}), [X])
     bias = analysis.tensors["b.bias"].detach().double()
     assert torch.equal(zeroed, bias.expand(5, 3))
+
+
+class Attending(nn.Module):
+    """Sums over as many tokens as there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.q, self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = torch.softmax(self.q(x) @ x.transpose(-1, -2), -1)
+        return self.b(scores @ self.a(x))
+
+
+def test_an_axis_of_open_size_may_be_longer_than_on_the_examples() -> None:
+    net, dims = Attending(), ({0: None, 1: torch.export.Dim("tokens", min=2)},)
+    example = torch.randn(2, 5, 4)
+    analysis = analyse(torch.export.export(net, (example,), dynamic_shapes=dims))
+    x = torch.randn(2, 7, 4, dtype=torch.float64)
+    (got,) = run(MaskedInterpreter(Cut.keeping(analysis, {"a": [1, 4, 5]})), [x])
+    net = net.double()
+    with torch.no_grad():
+        net.b.weight[:, [0, 2, 3]] = 0
+        assert torch.allclose(got, net(x))

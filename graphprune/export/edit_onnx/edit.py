@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import new_call
+from graphprune.export.check import run_onnx
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 from graphprune.ir.program import state, unlift
+from graphprune.verify.inputs import native_inputs, size_growths
 
 from .drop_branches import drop_branches, makes_tensors, position
+from .drop_dead import drop_dead
 from .editor import EditError, Editor
+from .keep_sizes import keep_sizes, size_values
 from .rewriters import REWRITERS, Change
 
 if TYPE_CHECKING:
@@ -28,7 +33,12 @@ __all__ = ["edit"]
 
 
 def edit(
-    file: OnnxFile, cut: Cut, program: ExportedProgram, *, pinned: bool = False
+    file: OnnxFile,
+    cut: Cut,
+    program: ExportedProgram,
+    *,
+    pinned: bool = False,
+    dense_sizes: bool = False,
 ) -> onnx.ModelProto:
     """Write a cut into the ONNX model that the dense program was read from.
 
@@ -38,6 +48,7 @@ def edit(
         program: the cut program, whose weights may have been changed since.
         pinned: store sizes that the file computes and the cut changes; else they are taken to
             follow, as what is computed from the shape of a value does.
+        dense_sizes: let all that is computed from shapes be what it is in the dense file, where it isn't stored.
 
     Returns:
         The model with the same nodes, names, opset and metadata. What it computes is not checked yet.
@@ -55,7 +66,10 @@ def edit(
             editor.store(name, values[path])
     stored = set(file.tensors.values())
     names = {path: name for name, path in file.tensors.items()}
+    changed: set[str] = set()
     for number, changes in _changes(cut).items():
+        if any(change.sizes != change.dense_sizes for change in changes):
+            changed.update(nodes[number].output)
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)
         _scale(editor, nodes[number], changes)
@@ -63,6 +77,8 @@ def edit(
     if cut.left.gone:
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()
+    drop_dead(editor.graph, changed)
+    _keep_sizes(file, editor.model, program, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model
 
@@ -173,6 +189,30 @@ def _slice_sources(
             whole = {path: cut.analysis.tensors[path]}
             editor.store(names[path], (whole | cut.sliced(whole))[path])
     return True
+
+
+def _keep_sizes(
+    file: OnnxFile, model: onnx.ModelProto, program: ExportedProgram, *, every: bool
+) -> None:
+    """Let the graph compute with the sizes of the dense one, where it does so."""
+    if not (names := size_values(model, file.counts, every=every)):
+        return
+    dense = type(model).FromString(file.data)
+    runs = [native_inputs(program, grow, seed=0) for grow in size_growths(program)]
+    sizes = [[_values(each, names, inputs) for inputs in runs] for each in (dense, model)]
+    keep_sizes(model, file.counts, *sizes, every=every)
+
+
+def _values(
+    model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[Any]
+) -> dict[str, NDArray[Any]]:
+    """Compute values inside of a model, by name."""
+    inner = type(model).FromString(model.SerializeToString())
+    del inner.graph.output[:]
+    for name in names:
+        inner.graph.output.add(name=name)
+    found = run_onnx(inner.SerializeToString(), inputs)
+    return {name: value.numpy() for name, value in zip(names, found, strict=True)}
 
 
 def _infer_shapes(model: onnx.ModelProto) -> None:

@@ -180,9 +180,12 @@ class Editor:
         """
         name = node.input[position]
         array = self.numbers(name)
-        if array is None and self.pinned and whole is not None and entries:
-            self.put(node, position, np.asarray(whole, np.int64))
-            return
+        if array is None and self.pinned and entries:
+            every = entries.keys() == set(range(self.count(name) or 0))
+            known = [entries[i] for i in sorted(entries)] if every else whole
+            if known is not None:
+                self.put(node, position, np.asarray(known, np.int64))
+                return
         if array is not None:
             flat = array.reshape(-1).copy()
             for i, number in entries.items():
@@ -191,15 +194,11 @@ class Editor:
             self.put(node, position, flat.reshape(array.shape))
             return
         maker = self._arranges(node, position)
-        if maker is None:
-            return
-        if maker.op_type in _HANDS_ON:
-            self.put_entries(maker, 0, entries, keep=keep)
-        elif maker.op_type == "Where":
-            for choice in (1, 2):
-                self.put_entries(maker, choice, entries, keep=keep)
-        elif maker.op_type == "Concat":
+        if maker is not None and maker.op_type == "Concat":
             self._put_parts(maker, entries, keep)
+        elif maker is not None:
+            for source in (1, 2) if maker.op_type == "Where" else (0,):
+                self.put_entries(maker, source, entries, keep=keep)
 
     def _arranges(self, node: onnx.NodeProto, position: int) -> onnx.NodeProto | None:
         """Find what makes one of a node's inputs from other lists.

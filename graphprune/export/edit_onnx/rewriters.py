@@ -225,6 +225,17 @@ def _split(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> N
             editor.put(node, 1, np.asarray(sizes, np.int64))
 
 
+@_rewriter("SplitToSequence")
+def _split_to_sequence(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the sizes of all parts, where one size was given for all."""
+    for change in changes:
+        if change.call.changed:
+            sizes = [int(n) for n in change.call.arguments["split_sizes"]]
+            if len(node.input) < 2:
+                raise EditError(f"{node.op_type} node {node.name!a:.80} gives single rows")
+            editor.put(node, 1, np.asarray(sizes, np.int64))
+
+
 @_rewriter("Pad")
 def _pad(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write amounts, which ATen orders from the last axis on."""

@@ -6,7 +6,7 @@ values of the graph around it, and its weights are weights of the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .operators import Body, Node
@@ -14,7 +14,7 @@ from .operators import Body, Node
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["all_nodes", "bodies_of", "graphs_of", "hoist", "reads_of"]
+__all__ = ["all_nodes", "bodies_of", "graphs_of", "hoist", "live_nodes", "reads_of"]
 
 
 def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
@@ -43,6 +43,22 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
         yield node
         for body in bodies_of(node):
             yield from all_nodes(body.nodes)
+
+
+def live_nodes(nodes: Sequence[Node], outputs: Iterable[str]) -> frozenset[int]:
+    """List the positions of the calls that lead to some values.
+
+    Args:
+        nodes: each after those that it reads.
+        outputs: names of the values.
+    """
+    needed, found = set(outputs), set[int]()
+    for position in reversed(range(len(nodes))):
+        if not needed.isdisjoint(filter(None, nodes[position].outputs)):
+            found.add(position)
+            for inner in all_nodes([nodes[position]]):
+                needed.update(inner.inputs, *(body.outputs for body in bodies_of(inner)))
+    return frozenset(found)
 
 
 def hoist(graph: onnx.GraphProto) -> None:

@@ -22,9 +22,12 @@ from . import (
     recurrent,
     reductions,
     resize,
+    sampling,
+    scatter,
+    sequences,
     shapes,
 )
-from .bodies import all_nodes, bodies_of
+from .bodies import all_nodes, bodies_of, live_nodes
 from .read_graph import Graph
 from .run_node import Values, output, run_node
 from .stored_values import (
@@ -52,6 +55,9 @@ _FAMILIES = (
     recurrent,
     reductions,
     resize,
+    sampling,
+    scatter,
+    sequences,
     shapes,
 )
 
@@ -82,6 +88,7 @@ class Network(nn.Module):
         self.whole = whole or WholeNodes(graph.data)
         self._graph = graph
         self._outputs = graph.outputs
+        self._live = live_nodes(graph.nodes, graph.outputs)
         self._known: dict[str, Known] = {}
         self._stored: dict[str, str] = {}
         self._read: set[str] = set()
@@ -105,7 +112,7 @@ class Network(nn.Module):
     def counts(self, inputs: Sequence[torch.Tensor]) -> Mapping[str, int]:
         """Count the numbers in each list of known ones, by name, sizes of values among them."""
         with torch.no_grad():
-            values = self._values(inputs)
+            values, _ = self._values(inputs)
         return {name: v.items.size for name, v in values.items() if isinstance(v, Known)}
 
     def try_nodes(self, inputs: Sequence[torch.Tensor]) -> None:
@@ -120,14 +127,16 @@ class Network(nn.Module):
             self._values(inputs)
 
     def _run(self, *inputs: torch.Tensor) -> Any:
-        values = self._values(inputs)
-        results = [values[name] for name in self._outputs]
+        values, made = self._values(inputs)
+        results = [made.get(name, values[name]) for name in self._outputs]
         if not all(isinstance(y, torch.Tensor) for y in results):
             raise LoadError("an output of the ONNX model is a stored number")
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _values(self, inputs: Sequence[torch.Tensor]) -> dict[str, Value]:
-        """Run all nodes, and return every value by name."""
+    def _values(
+        self, inputs: Sequence[torch.Tensor]
+    ) -> tuple[dict[str, Value], dict[str, torch.Tensor]]:
+        """Run all nodes; return every value by name, and the outputs that are known numbers as tensors."""
         values = Values(self._read, self._used)
         values |= self._known
         for name, path in self._stored.items():
@@ -138,6 +147,8 @@ class Network(nn.Module):
         results: dict[str, torch.Tensor] = {}
 
         def step(number: int) -> None:
+            if number not in self._live:
+                return
             node = self._graph.nodes[number]
             run_node(node, values, self.whole)
             for name in node.outputs:
@@ -146,8 +157,7 @@ class Network(nn.Module):
 
         # One line of code for each node, so that errors and reports can name it.
         exec(self._lines, {"step": step})
-        values |= results
-        return values
+        return values, results
 
     @property
     def unread(self) -> set[str]:
@@ -177,7 +187,7 @@ class Network(nn.Module):
 
 
 _TAKEN = {
-    *dir(nn.Module()), "forward", "unread", "whole", "_graph", "_outputs", "_known", "_stored", "_read", "_used",
+    *dir(nn.Module()), "forward", "unread", "whole", "_graph", "_live", "_outputs", "_known", "_stored", "_read", "_used",
     "_lines",
 }  # fmt: skip
 """Attributes that no tensor may replace."""

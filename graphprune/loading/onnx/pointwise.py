@@ -81,9 +81,10 @@ _BINARY: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] 
     "Pow": (torch.pow, python.pow),
     "Sub": (python.sub, python.sub),
     "Sum": (python.add, python.add),
+    "Xor": (torch.logical_xor, python.xor),
 }
-_LOGICAL = {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or"}
-_COMMUTES = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or", "Sum"}
+_LOGICAL = {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"}
+_COMMUTES = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or", "Sum", "Xor"}
 
 
 def _combined(node: Node, a: Value, b: Value) -> Value:
@@ -117,9 +118,9 @@ def mean(node: Node, *inputs: Value) -> torch.Tensor:
 
 @operator("Mod")
 def mod(node: Node, a: Value, b: Value) -> Value:
-    """Compute the remainder with the sign of the divisor, as in Python (``fmod=0``)."""
+    """Compute the remainder with the sign of the divisor, as in Python, or as in C (``fmod=1``)."""
     if node.get("fmod", 0):
-        raise refuse(node, "fmod=1")
+        return torch.fmod(tensor(a), operand(b, (a,)))
     if isinstance(a, Known) and isinstance(b, Known):
         if np.broadcast(a.items, b.items).size > MAX_KNOWN:
             raise refuse(node, "arithmetic on constants of this size")
@@ -128,7 +129,8 @@ def mod(node: Node, a: Value, b: Value) -> Value:
 
 
 _UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "Abs": torch.abs, "Acos": torch.acos, "Asin": torch.asin, "Atan": torch.atan,
+    "Abs": torch.abs, "Acos": torch.acos, "Acosh": torch.acosh, "Asin": torch.asin,
+    "Asinh": torch.asinh, "Atan": torch.atan, "Atanh": torch.atanh,
     "Ceil": torch.ceil, "Cos": torch.cos, "Cosh": torch.cosh, "Erf": torch.erf,
     "Exp": torch.exp, "Floor": torch.floor, "HardSwish": F.hardswish, "IsNaN": torch.isnan,
     "Log": torch.log, "Mish": F.mish, "Neg": torch.neg, "Not": torch.logical_not,
@@ -174,6 +176,31 @@ def with_alpha(node: Node, x: Value) -> torch.Tensor:
         case _:
             alpha = node.get("alpha", 1.0)
             return torch.where(value > alpha, value, 0.0)
+
+
+@operator("Swish")
+def swish(node: Node, x: Value) -> torch.Tensor:
+    """Compute ``x * sigmoid(alpha * x)``."""
+    value, alpha = tensor(x), node.get("alpha", 1.0)
+    return F.silu(value) if alpha == 1 else value * torch.sigmoid(alpha * value)
+
+
+@operator("Shrink")
+def shrink(node: Node, x: Value) -> torch.Tensor:
+    """Move values towards zero by ``bias``; those nearer than ``lambd`` become zero."""
+    value, bias, bound = tensor(x), node.get("bias", 0.0), node.get("lambd", 0.5)
+    outside = torch.where(value > bound, value - bias, 0.0)
+    return torch.where(value < -bound, value + bias, outside).to(value.dtype)
+
+
+@operator("IsInf")
+def is_infinite(node: Node, x: Value) -> torch.Tensor:
+    """Tell which elements are infinite, of either sign or of one."""
+    value = tensor(x)
+    found = torch.isinf(value)
+    if not node.get("detect_negative", 1):
+        found = found & (value > 0)
+    return found if node.get("detect_positive", 1) else found & (value < 0)
 
 
 @operator("Selu")

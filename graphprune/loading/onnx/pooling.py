@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -52,6 +54,19 @@ def average_pool(node: Node, x: Value) -> torch.Tensor:
             raise refuse(node, "padding on one side only")
         value, before = F.pad(value, _pads(before, after)), [0] * rank
     return _AVERAGE[rank](value, kernel, strides, before, ceil, counted)
+
+
+@operator("LpPool")
+def lp_pool(node: Node, x: Value) -> torch.Tensor:
+    """Compute the p-norm of each window."""
+    value, kernel, p = tensor(x), list(node.get("kernel_shape")), node.get("p", 2)
+    rank = len(kernel)
+    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
+    if rank not in _AVERAGE or any(d != 1 for d in dilations) or node.get("ceil_mode", 0):
+        raise refuse(node, "a dilation, ceil_mode, or another number of axes than 1 to 3,")
+    before, after = padding(node, value, kernel, strides, dilations)
+    powers = F.pad(value.abs().pow(p), _pads(before, after))
+    return (_AVERAGE[rank](powers, kernel, strides) * math.prod(kernel)).pow(1 / p)
 
 
 @operator("GlobalAveragePool")

@@ -50,6 +50,7 @@ def set_aside(model: onnx.ModelProto) -> Aside | None:
         tuple(value.SerializeToString() for value in graph.output),
         tuple(stored[name].SerializeToString() for name in sorted(cone & stored.keys())),
         tuple((each.domain, each.version) for each in model.opset_import),
+        tuple(n.SerializeToString() for n in live if not cone.isdisjoint(n.output)),
     )
     kept = [value for value in graph.output if value.name not in taken]
     made = {name for node in moved for name in node.output if name}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from .operators import Node, operator, refuse
 from .values import MAX_ELEMENTS, MAX_KNOWN, Known, Value, axes_of, floats, integers, known, tensor
 
-__all__: list[str] = []
+__all__ = ["concat", "split", "squeeze", "unsqueeze"]
 
 
 def _shape(x: Value) -> list[Any]:
@@ -283,10 +283,15 @@ def _bound(node: Node, value: Value) -> Any:
 
 @operator("CumSum", sizes=(1,))
 def cumsum(node: Node, x: Value, axis: Value) -> torch.Tensor:
-    """Sum up the elements before and at each position."""
-    if node.get("exclusive", 0) or node.get("reverse", 0):
-        raise refuse(node, "exclusive or reverse")
-    return torch.cumsum(tensor(x), int(integers(node, axis, "the axis")[0]))
+    """Sum up the elements before and at each position; ``exclusive`` leaves out that one, ``reverse`` sums those behind."""
+    value, along = tensor(x), int(integers(node, axis, "the axis")[0])
+    backwards = bool(node.get("reverse", 0))
+    value = value.flip(along) if backwards else value
+    total = torch.cumsum(value, along)
+    if node.get("exclusive", 0):
+        none = torch.zeros_like(total.narrow(along, 0, 1))
+        total = torch.cat([none, total.narrow(along, 0, total.shape[along] - 1)], along)
+    return total.flip(along) if backwards else total
 
 
 @operator("Trilu", sizes=(1,))

@@ -304,5 +304,6 @@ def test_the_cases_are_all_there_are() -> None:
     elsewhere = {
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
         *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
+        "SplitToSequence",
     }
     assert set(REWRITERS) <= kinds | elsewhere

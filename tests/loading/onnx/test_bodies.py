@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.errors import LoadError
-from graphprune.loading.onnx.bodies import all_nodes, bodies_of, hoist
+from graphprune.loading import load
+from graphprune.loading.onnx.bodies import all_nodes, bodies_of, hoist, live_nodes
+from graphprune.loading.onnx.operators import Body, Node
 from graphprune.loading.onnx.read_graph import read_graph
 from tests.loading.onnx.helpers import chain, saved
 
@@ -76,3 +78,23 @@ def test_tensors_of_bodies_are_checked_as_others(tmp_path: Path) -> None:
     tensor.external_data.add(key="location", value="../secret")
     with pytest.raises(LoadError, match="stored outside the folder"):
         read_graph(saved(model, tmp_path))
+
+
+def test_what_leads_to_no_output_is_not_live(tmp_path: Path) -> None:
+    model = nested()
+    model.graph.node.append(helper.make_node("Neg", ["x"], ["dead"]))
+    model.graph.node.append(helper.make_node("EyeLike", ["dead"], ["end"]))
+    model.graph.node.insert(0, helper.make_node("Identity", ["flag"], ["unread"]))
+    nodes = read_graph(saved(model, tmp_path)).nodes
+    assert live_nodes(nodes, ["y"]) == {1}
+    assert live_nodes(nodes, ["dead"]) == {2}
+    found = load(tmp_path / "model.onnx").onnx_file
+    assert found
+    assert not found.whole
+
+
+def test_what_only_a_body_reads_is_live() -> None:
+    body = Body((Node("Neg", "n", ("a",), ("b",), {}, 17),), (), ("b",))
+    first = Node("Abs", "f", ("x",), ("a",), {}, 17)
+    branch = Node("If", "i", ("c",), ("y",), {"then_branch": body}, 17)
+    assert live_nodes([first, branch], ["y"]) == {0, 1}

@@ -10,7 +10,7 @@ from onnx import helper
 
 from graphprune.loading.onnx import OPERATORS, import_onnx
 from tests.loading.onnx.helpers import chain, saved
-from tests.loading.onnx_samples import BODIES, SAMPLES, SIZES, Sample, model_of
+from tests.loading.onnx_samples import BODIES, SAMPLES, SEQUENCES, SIZES, Sample, model_of
 
 pytestmark = pytest.mark.onnx
 
@@ -22,7 +22,10 @@ def test_an_operator_agrees_with_onnxruntime(sample: Sample, tmp_path: Path) -> 
 
 
 def test_every_operator_has_a_sample() -> None:
-    assert {sample.operator for sample in SAMPLES} | {*SIZES, *BODIES} == {*OPERATORS, "Constant"}
+    assert {sample.operator for sample in SAMPLES} | {*SIZES, *SEQUENCES, *BODIES} == {
+        *OPERATORS,
+        "Constant",
+    }
 
 
 def test_a_form_that_is_not_supported_stays_whole(tmp_path: Path) -> None:

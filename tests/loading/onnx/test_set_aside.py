@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import graphprune as gp
 from graphprune.loading import load
 from graphprune.loading.onnx.set_aside import set_aside
 from graphprune.workflow.compare_files import compare
@@ -94,6 +95,20 @@ def test_the_network_before_it_is_cut(kind: str, alone: bool, tmp_path: Path) ->
     dense = load(tmp_path / "model.onnx")
     checked = compare(dense.program, (), tmp_path / "out.onnx", result.plan)
     assert checked.ok, checked.files
+
+
+@pytest.mark.parametrize("kind", TAILS)
+def test_an_export_has_them_too(kind: str, tmp_path: Path) -> None:
+    tail, outputs, _ = TAILS[kind]
+    before = classifier(tail, [PROBABILITIES, *outputs])
+    onnx.save(before, tmp_path / "model.onnx")
+    found = load(tmp_path / "model.onnx")
+    assert found.onnx_file
+    result = gp.compress(found.dense, flops=0.5, score="random").from_file(found.onnx_file)
+    result.export_onnx(tmp_path / "out.onnx", opset=18)
+    after = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    assert [value.name for value in after.get_outputs()] == ["p", outputs[0].name]
+    assert len(after.run(None, {"x": np.ones((3, 6), np.float32)})) == 2
 
 
 @pytest.mark.parametrize("kind", TAILS)

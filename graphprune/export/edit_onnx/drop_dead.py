@@ -1,0 +1,48 @@
+"""Take nodes that lead to no output out of an ONNX file, where they read what is cut.
+
+A program has no such nodes, so no rule says what a cut makes of them, but onnxruntime runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["drop_dead"]
+
+
+def drop_dead(graph: onnx.GraphProto, changed: Collection[str]) -> None:
+    """Remove nodes in place that lead to no output and read values of other sizes than before, and those behind them.
+
+    Args:
+        graph: its nodes, each after those that it reads.
+        changed: names of the values that a cut changes.
+    """
+    live = {value.name for value in graph.output}
+    dead: list[bool] = []
+    for node in reversed(graph.node):
+        dead.append(live.isdisjoint(node.output))
+        if not dead[-1]:
+            live.update(_reads(node))
+    reached = set(changed)
+    kept: list[onnx.NodeProto] = []
+    for node, is_dead in zip(graph.node, reversed(dead), strict=True):
+        if is_dead and not reached.isdisjoint(_reads(node)):
+            reached.update(node.output)
+        else:
+            kept.append(type(node).FromString(node.SerializeToString()))
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """List what a node and its bodies read."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (name for inner in graph.node for name in _reads(inner))
+            yield from (value.name for value in graph.output)
