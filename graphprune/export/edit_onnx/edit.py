@@ -14,9 +14,9 @@ from torch.export import ExportedProgram
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import new_call
-from graphprune.export.check import run_onnx
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
+from graphprune.export.run_onnx import run_onnx
 from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
