@@ -45,14 +45,14 @@ class Observations(RunFact):
         data: calibration data.
         seed: seed of the sample of rows.
         progress: called with how far a measurement is, and by what is computed from these.
-        scoring: whether the inputs' moments are measured too, by which channels are scored; for
-            refits alone they aren't needed, and take half of the time.
+        rough: a quarter of the rows for each unknown will do, and moments, by which channels are scored,
+            aren't needed.
     """
 
     analysis: Analysis
     data: Calibration = field(repr=False)
     seed: int = 0
-    scoring: bool = field(default=True, kw_only=True)
+    rough: bool = field(default=False, kw_only=True)
     progress: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
 
     def tell(self, stage: str, number: int, count: int) -> None:

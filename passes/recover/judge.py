@@ -12,7 +12,7 @@ from torch import Tensor
 from graphprune.ir.devices import CPU, wide
 from graphprune.passes.observe.distributed import sum_over_processes, total
 
-from .normal_equations import Rows
+from .rows import Rows
 
 __all__ = ["Judge", "Limits", "targets_within"]
 

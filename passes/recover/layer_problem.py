@@ -23,8 +23,9 @@ from graphprune.passes.observe import (
 )
 from graphprune.passes.observe.distributed import sum_over_processes, total
 
-from .normal_equations import Rows, apply_weight
+from .normal_equations import apply_weight
 from .ridge import Fit, Search, refit, refit_like
+from .rows import Rows
 
 __all__ = ["LayerProblem"]
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from .judge import Judge, Limits, targets_within
-from .normal_equations import NormalEquations, Rows, normal_equations
+from .normal_equations import NormalEquations, normal_equations
+from .rows import Rows
 
 __all__ = ["QUICK", "ROUGH", "THOROUGH", "Fit", "Search", "refit", "refit_like"]
 
@@ -37,21 +38,25 @@ class Search:
         beside: whether the strengths on either side of the best one are tried as well.
         rounds: most rounds in which targets outside of the limits are replaced by the prediction again.
         samples: held-out samples by which they are judged, at least.
+        solved_in: the type in which the equations are solved.
     """
 
     ridges: tuple[float, ...]
     beside: bool
     rounds: int
     samples: float
+    solved_in: torch.dtype
 
 
-THOROUGH = Search((math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4), True, 4, math.inf)
+THOROUGH = Search(
+    (math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4), True, 4, math.inf, torch.float64
+)
 """For the network that is kept."""
 
-QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64)
+QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64, torch.float32)
 """For networks that are compared: a third of the work."""
 
-ROUGH = Search((1e0, 1e-1), False, 0, 64)
+ROUGH = Search((1e0, 1e-1), False, 0, 64, torch.float32)
 """For what is measured about a network: half of that again."""
 
 
@@ -112,7 +117,7 @@ def refit(
     best = Fit(weight, bias, before, before, 0.0)
     if before <= EXACT * judge.energy:
         return best
-    normal = normal_equations(fitted, weight, bias, free_bias=free_bias)
+    normal = normal_equations(fitted, weight, bias, free_bias=free_bias, solved_in=search.solved_in)
     solver, aim = _Solver(normal), normal.aim(fitted)
     best = _better(best, solver.solutions(aim, search.ridges), judge, replaced=False)
     near = _beside(best.ridge) if search.beside else ()

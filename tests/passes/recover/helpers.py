@@ -16,7 +16,7 @@ from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import trace
 from graphprune.passes import Distil, Distilled, Effort
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover.normal_equations import Rows
+from graphprune.passes.recover.rows import Rows
 from graphprune.passes.recover.teacher_student import Teacher
 from graphprune.pipeline import Progress, State
 from tests.nets import HELD, NETS

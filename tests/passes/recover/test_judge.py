@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphprune.passes.recover.judge import Judge, Limits, targets_within
-from graphprune.passes.recover.normal_equations import Rows
+from graphprune.passes.recover.rows import Rows
 
 
 def data() -> list[Rows]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor
 
 from graphprune.passes.recover import normal_equations as normal
-from graphprune.passes.recover.normal_equations import Rows, apply_weight, normal_equations
+from graphprune.passes.recover.normal_equations import apply_weight, normal_equations
+from graphprune.passes.recover.rows import Rows
 
 
 @pytest.mark.parametrize("free_bias", [False, True])
@@ -20,12 +23,13 @@ def test_equations_by_row_and_by_input_have_one_solution(count: int, *, free_bia
         for n in (count, count + 1)
     ]
     found: list[tuple[Tensor, Tensor]] = []
-    for kind in (normal._ByRow, normal._ByInput):
-        equations = kind.of(given, weight, bias, free_bias=free_bias)
+    for kind, how in product((normal._ByRow, normal._ByInput), (torch.float64, torch.float32)):
+        equations = kind.of(given, weight, bias, free_bias=free_bias, solved_in=how)
         factor = equations.factor(0.1)
         assert factor is not None
         found.append(equations.solve(equations.aim(given), factor, 0.1))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+    for other in found[1:]:
+        torch.testing.assert_close(found[0], other, rtol=1e-5, atol=1e-5)
     chosen = normal_equations(given, weight, bias, free_bias=free_bias)
     assert isinstance(chosen, normal._ByRow if 2 * count + 1 < 12 else normal._ByInput)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphprune.passes.recover.normal_equations import Rows
 from graphprune.passes.recover.ridge import THOROUGH, refit, refit_like
+from graphprune.passes.recover.rows import Rows
 from tests.passes.recover.helpers import rows
 
 
