@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -12,9 +12,10 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError
 from graphprune.ir.devices import CPU, put
-from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import dynamic_dims, input_names, user_inputs
 from graphprune.pipeline import RunFact
+
+from .checked_inputs import checked_inputs
 
 __all__ = ["BATCH", "Calibration", "batch_size", "batched", "dynamic_batch", "gather"]
 
@@ -114,7 +115,7 @@ def gather(
         LoadError: if there is none, or it isn't what the program accepts.
     """
     if _takes_items(program):
-        found = tuple(_checked(item, program) for item in islice(data, samples))
+        found = tuple(checked_inputs(item, program) for item in islice(data, samples))
         return Calibration(_some(found), source, skipped, (_WHOLE,), whole=True)
     size = batch_size(program)
     batches = _some(tuple(batched(_taken(data, program, samples), size)))
@@ -191,39 +192,12 @@ def _taken(
     """Iterate over checked, flat items until there are enough samples."""
     have = 0
     for item in data:
-        leaves = _checked(item, program)
+        leaves = checked_inputs(item, program)
         leaves = _rows(leaves, 0, samples - have)
         have += _length(leaves)
         yield leaves
         if have >= samples:
             return
-
-
-def _checked(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
-    leaves = put(_flat(item, program), CPU)
-    _check(leaves, user_inputs(program), input_names(program))
-    return leaves
-
-
-def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
-    """Flatten inputs into calling order; those of a mapping by name, whatever its order."""
-    if not isinstance(item, Mapping):
-        return tuple(pytree.tree_leaves(item))
-    names = input_names(program)
-    if set(item) == set(names):
-        return tuple(item[name] for name in names)
-    spec = program.call_spec.in_spec
-    assert spec is not None
-    args, _ = spec.children()
-    try:
-        return tuple(
-            spec.flatten_up_to(((dict(item),), {}) if args.num_children else ((), dict(item)))
-        )
-    except ValueError as error:
-        raise LoadError(
-            f"the calibration data has {', '.join(map(str, item))}, "
-            f"the model takes {', '.join(names)}",
-        ) from error
 
 
 def _length(leaves: Sequence[Any]) -> int:
@@ -241,29 +215,3 @@ def _joined(items: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     return tuple(
         torch.cat(c) if isinstance(c[0], torch.Tensor) and c[0].ndim else c[0] for c in columns
     )
-
-
-def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str]) -> None:
-    if len(leaves) != len(examples):
-        raise LoadError(
-            f"the model takes {len(examples)} inputs ({', '.join(names)}), "
-            f"the calibration data has {len(leaves)}",
-            hint="labels don't belong in it: [x for x, label in loader]",
-            options=("calibration",),
-        )
-    for name, got, want in zip(names, leaves, examples, strict=True):
-        if not isinstance(want, torch.Tensor):
-            continue
-        if not isinstance(got, torch.Tensor) or got.dtype != want.dtype:
-            kind = got.dtype if isinstance(got, torch.Tensor) else type(got).__name__
-            raise LoadError(
-                f"input {name}: {want.dtype} is expected, the data has {kind}",
-                hint="give the data as the model is called with it, scaled as for its training",
-            )
-        if got.shape[1:] != want.shape[1:]:
-            raise LoadError(
-                f"input {name}: [n, {', '.join(map(str, want.shape[1:]))}] is expected, the "
-                f"data has {list(got.shape)}",
-            )
-        if got.is_floating_point() and not bool(got.isfinite().all()):
-            raise LoadError(f"input {name}: the data has values that aren't finite")

@@ -2,10 +2,10 @@
 
     load -> trace -> (lossless) -> analyse -> score -> allocate -> cut -> verify -> recover -> fold -> export -> report
 
-``Job.begin`` traces, analyses and scores, for which no budget is needed; ``decide`` allocates,
-``cut`` removes the channels, verifies and recovers, ``result`` rebuilds the user's class and
-reports. Any number of budgets can be tried on one job. Loading comes before (``loading/``), folding
-and export come after, when a file is wanted (``result.py``).
+``Job.begin`` traces, reads the data (``start.py``), analyses and scores, for which no budget is needed; ``decide``
+allocates (``decider.py``), ``cut`` removes the channels, verifies and recovers, ``result`` rebuilds the user's class
+and reports. Any number of budgets can be tried on one job. Loading comes before (``loading/``), folding and export come
+after, when a file is wanted (``result.py``).
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from graphprune.plan.kernel_times import Kernel
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution
 from .kernel_calls import KernelCall, OtherCall, Workload
+from .windows import convolution_window, pooling_window, whole_mean
 
 __all__ = ["workload"]
 
@@ -108,24 +109,14 @@ class _WorkloadBuilder:
         call = bind(node)
         source, weight = call["input"], call["weight"]
         sizes = self.sizes.shape(weight)
-        spatial = len(sizes) - 2
         if source.meta["val"].ndim != len(sizes):  # without a batch axis
             return None
-        dilation = _per_axis(call["dilation"], spatial)
         inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
         own = self.exported.sizes(weight)[1]
-        attributes = {
-            "kernel": sizes[2:],
-            "stride": _per_axis(call["stride"], spatial),
-            "dilation": dilation,
-            "padding": _padding(call["padding"], sizes[2:], dilation),
-            # Either the number of groups is fixed, or the channels in each of them.
-            **(
-                {"groups": (call["groups"],)}
-                if own.terms.keys() - {()} or call["groups"] == 1
-                else {"per_group": (sizes[1],)}
-            ),
-        }
+        # Either the number of groups is fixed, or the channels in each of them.
+        fixed = own.terms.keys() - {()} or call["groups"] == 1
+        groups = {"groups": (call["groups"],)} if fixed else {"per_group": (sizes[1],)}
+        attributes = convolution_window(call, sizes[2:]) | groups
         tail = self.fusion.tail(node)
         kernel = Kernel(
             "conv",
@@ -151,33 +142,9 @@ class _WorkloadBuilder:
         return KernelCall(node, kernel, (sizes[1], sizes[0]))
 
     def _pool(self, node: fx.Node) -> KernelCall | None:
-        call, kind = bind(node), POOLS[node.target]
-        attributes: dict[str, tuple[int | float, ...]] = {}
-        if kind == "mean":
-            axes = call.get("dim", (2, 3))
-            if node.all_input_nodes[0].meta["val"].ndim != 4 or sorted(
-                a % 4 for a in axes or ()
-            ) != [
-                2,
-                3,
-            ]:
-                return None
-            if "output_size" in call and set(_per_axis(call["output_size"], 2)) != {1}:
-                return None
-        else:
-            size = _per_axis(call["kernel_size"], 2)
-            padding = _per_axis(call["padding"], 2)
-            attributes = {
-                "kernel": size,
-                "stride": _per_axis(call["stride"] or size, 2),
-                "padding": (*padding, *padding),
-                "ceil_mode": (int(call["ceil_mode"]),),
-            }
-            if node.target is aten.max_pool2d.default and set(_per_axis(call["dilation"], 2)) != {
-                1
-            }:
-                return None
-        return self._alone(node, kind, tuple(sorted(attributes.items())))
+        kind = POOLS[node.target]
+        window = whole_mean(node) if kind == "mean" else pooling_window(node)
+        return None if window is None else self._alone(node, kind, tuple(sorted(window.items())))
 
     def _binary(self, node: fx.Node) -> KernelCall | None:
         """Return the kernel of an addition or product whose operands have a width on the same axis."""
@@ -236,22 +203,6 @@ class _WorkloadBuilder:
             isinstance(size, torch.SymInt) for size in node.meta["val"].shape
         )
         return self.exported.bytes(node).scaled(self.batch / example if grows else 1)
-
-
-def _per_axis(value: Any, count: int) -> tuple[int, ...]:
-    """Expand a number, or a list of one, to one number for every axis."""
-    values = tuple(value) if isinstance(value, list | tuple) else (value,)
-    return values * count if len(values) == 1 else values
-
-
-def _padding(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the padding before each axis, then after each."""
-    if padding == "valid":
-        return (0,) * (2 * len(kernel))
-    if padding == "same":
-        both = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return (*(b // 2 for b in both), *(b - b // 2 for b in both))
-    return _per_axis(padding, len(kernel)) * 2
 
 
 def _narrowed(operator: KernelCall) -> KernelCall:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
@@ -27,7 +26,7 @@ from graphprune.passes.prune.homogeneity import zero_inputs
 
 from .combinations import combinations
 from .places import Known, Place, place_of
-from .relations import MARGIN, Relations, partition, surviving
+from .relations import MARGIN, joined, partition, surviving
 
 __all__ = ["find_relations"]
 
@@ -115,12 +114,12 @@ class _Tracer(Float64Interpreter):
             )
         classes = np.arange(width)
         if brought:
-            held = [_classes(k.single if k else None, width) for k in brought]
+            held = [k.single.classes() if k else np.arange(width) for k in brought]
             classes = np.unique(np.stack(held), axis=1, return_inverse=True)[1].reshape(-1)
         single = partition(samples, classes)
         if several is None or not brought or any(k is None for k in brought):
             return Known(single, single)
-        common = _common([k.several for k in brought if k])
+        common = joined([k.several for k in brought if k])
         found = surviving(several, common)
         return Known(single, found if len(found.gone) > len(single.gone) else single)
 
@@ -242,21 +241,6 @@ class _Tracer(Float64Interpreter):
     def _varies(self, node: fx.Node) -> bool:
         """Whether a value depends on the inputs."""
         return node.op != "get_attr" and node not in self._fixed
-
-
-def _classes(relations: Relations | None, width: int) -> NDArray[np.int64]:
-    """Number the channels by the relations of one operand; all apart where nothing is known."""
-    return np.arange(width) if relations is None else relations.classes()
-
-
-def _common(held: list[Relations]) -> Relations:
-    """Join the relations of several operands: channels that depend on others in all of them, on any of their terms."""
-    first, *others = held
-    gone = first.gone
-    for each in others:
-        gone = np.intersect1d(gone, each.gone)
-    mix = sum(np.abs(h.mix[np.isin(h.gone, gone)]) for h in held)
-    return Relations(first.width, gone, np.asarray(mix), np.zeros((len(gone), 1)))
 
 
 def _is_complex(value: Any) -> bool:

@@ -8,7 +8,6 @@ expressed by another constant channel, which stays, or ``j`` stays.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,16 +21,15 @@ from torch import fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.errors import InternalError
-from graphprune.ir.nodes import bind, is_continuous, shape
+from graphprune.ir.nodes import bind, is_continuous
 from graphprune.ops import form_of
-from graphprune.ops.float64 import Float64Interpreter, to_float64
-from graphprune.ops.norm import BATCH_NORM
-from graphprune.passes.batchnorm.sites import Sites
+from graphprune.ops.float64 import to_float64
 from graphprune.passes.prune.merge import with_rows_added
 from graphprune.passes.score.interpreter import rows_of
 
 from .places import Known, Place, place_of
-from .relations import Relations, constants
+from .relations import Relations
+from .shifts import Shifts
 
 __all__ = ["Reader", "Readers"]
 
@@ -105,6 +103,10 @@ class Readers:
                 found.append(replace(reader, unread=np.setdiff1d(unread, used)))
         return found
 
+    @cached_property
+    def _shifts(self) -> Shifts:
+        return Shifts(self.analysis)
+
     def _unread(self, operand: Any, dim: int, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Return the channels whose stored weights are zero."""
         weight = None
@@ -132,7 +134,7 @@ class Readers:
     ) -> Reader | None:
         """Make the reader of a layer whose weight can be changed."""
         form = form_of(node)
-        if form is None or rows is None or not self._is_own(operand):
+        if form is None or rows is None or not self._shifts.is_own(operand):
             return None
         value = bind(node)[form.value]
         place = self._place(value, group)
@@ -140,7 +142,8 @@ class Readers:
         if place is None or known is None:
             return None
         relations = known.several if several else known.single
-        if not self.shift_takers(node) or self._shift(node, place, relations, random=True) is None:
+        shifts = self._shifts
+        if not shifts.taker(node) or shifts.of(node, place, relations, random=True) is None:
             relations = _without_offsets(relations)
         return Reader(relations, (str(operand.target), dim, rows), node, place)
 
@@ -160,90 +163,6 @@ class Readers:
         layout = self.analysis.layouts.get(value)
         return place_of(self.analysis, layout, group) if isinstance(layout, tuple) else None
 
-    @cached_property
-    def _uses(self) -> Counter[int]:
-        """Count the calls that read each stored tensor, under any of its names."""
-        uses: Counter[int] = Counter()
-        for node in self.analysis.module.graph.find_nodes(op="get_attr"):
-            tensor = self.analysis.tensors.get(str(node.target))
-            if tensor is not None:
-                uses[id(tensor)] += len(node.users)
-        return uses
-
-    def _is_own(self, node: Any) -> bool:
-        """Whether a node is a stored tensor that one call reads."""
-        if not isinstance(node, fx.Node) or node.op != "get_attr":
-            return False
-        tensor = self.analysis.tensors.get(str(node.target))
-        return is_continuous(tensor) and self._uses[id(tensor)] == 1
-
-    @cached_property
-    def _batchnorms(self) -> Mapping[fx.Node, fx.Node]:
-        """Layer -> the BatchNorm that folds into it."""
-        module = self.analysis.module
-        sites, found = Sites(module), dict[fx.Node, fx.Node]()
-        for bn in module.graph.find_nodes(op="call_function", target=BATCH_NORM):
-            site = sites.of(bn)
-            if site is not None and not site.after:
-                found[site.layers[0]] = bn
-        return found
-
-    def shift_takers(self, node: fx.Node) -> tuple[str, float] | None:
-        """Return the tensor that a constant in a layer's result can be added to, and with which sign."""
-        form = form_of(node)
-        assert form is not None
-        bias = bind(node).get(form.bias) if form.bias else None
-        if isinstance(bias, fx.Node) and self._is_own(bias):
-            return str(bias.target), 1.0
-        bn = self._batchnorms.get(node)
-        if bias is None and bn is not None and self._is_own(bind(bn)["running_mean"]):
-            return str(bind(bn)["running_mean"].target), -1.0
-        return None
-
-    def _shift(
-        self, node: fx.Node, place: Place, relations: Relations, *, random: bool = False
-    ) -> torch.Tensor | None:
-        """Compute what the offsets of dependent channels give to each output of a layer.
-
-        Args:
-            node: the layer.
-            place: of the group in what it reads.
-            relations: with the offsets.
-            random: try random numbers in place of the offsets that aren't zero.
-
-        Returns:
-            ``[out]``; ``None`` if positions differ.
-        """
-        form = form_of(node)
-        assert form is not None
-        offset = torch.from_numpy(relations.offset)
-        if random:
-            generator = torch.Generator().manual_seed(0)
-            drawn = torch.randn(offset.shape, generator=generator, dtype=torch.float64)
-            offset = torch.where(offset != 0, drawn, 0.0)
-        value = torch.zeros(shape(bind(node)[form.value]), dtype=torch.float64)
-        channels = place.channels(value)
-        channels[torch.from_numpy(relations.gone)] = offset[:, :, None].expand(
-            -1, -1, channels.shape[2]
-        )
-        result = self._run(node, place.put(value, channels))
-        outputs = result.movedim(form.channel, 0).flatten(1)
-        return outputs[:, 0] if constants(outputs[:, None]).all() else None
-
-    def _run(self, node: fx.Node, value: torch.Tensor) -> torch.Tensor:
-        """Run a layer in float64 on a value, with its weight and without its bias."""
-        form, call = form_of(node), bind(node)
-        assert form is not None
-
-        def operand(n: fx.Node) -> Any:
-            if n is call[form.value]:
-                return value
-            tensor = to_float64(self.analysis.tensors[str(n.target)].detach().cpu())
-            return tensor if n is call[form.weight] else torch.zeros_like(tensor)
-
-        arguments: Any = fx.map_arg((node.args, node.kwargs), operand)
-        return Float64Interpreter(self.analysis.module).call_function(node.target, *arguments)
-
     def fold(
         self, reader: Reader, gone: NDArray[np.int64], tensors: dict[str, torch.Tensor]
     ) -> None:
@@ -253,8 +172,8 @@ class Readers:
         name, dim, rows = reader.weight
         relations = reader.relations.without(np.setdiff1d(reader.relations.gone, gone))
         if relations.offset.any():
-            taker = self.shift_takers(reader.node)
-            shift = self._shift(reader.node, reader.place, relations)
+            taker = self._shifts.taker(reader.node)
+            shift = self._shifts.of(reader.node, reader.place, relations)
             if taker is None or shift is None:
                 raise InternalError("offsets were left where they don't fold")
             self._put(tensors, taker[0], self._get(tensors, taker[0]) + taker[1] * shift)

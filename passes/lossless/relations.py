@@ -7,13 +7,14 @@ holds on such draws holds on all, but for draws of probability zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["TOLERANCE", "Relations", "constants", "partition", "surviving"]
+__all__ = ["TOLERANCE", "Relations", "constants", "joined", "partition", "surviving"]
 
 TOLERANCE = 1e-11
 """Largest residual of a relation in float64, relative to the channel's own spread: rounding is 1e-15."""
@@ -200,3 +201,13 @@ def _close(keys: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _repeated(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     names, counts = np.unique(classes, return_counts=True)
     return names[counts > 1]
+
+
+def joined(held: Sequence[Relations]) -> Relations:
+    """Join the relations of several operands: channels that depend on others in all of them, on any of their terms."""
+    first, *others = held
+    gone = first.gone
+    for each in others:
+        gone = np.intersect1d(gone, each.gone)
+    mix = sum(np.abs(h.mix[np.isin(h.gone, gone)]) for h in held)
+    return Relations(first.width, gone, np.asarray(mix), np.zeros((len(gone), 1)))

@@ -6,16 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from graphprune.data import calibrate
 from graphprune.data.calibration import Calibration, gather
 from graphprune.errors import LoadError, OptionError
 from graphprune.ir.trace import trace
 from tests.data.helpers import joined, net
-from tests.nets import NETS
 
 
 def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
@@ -44,21 +41,6 @@ def test_a_program_of_one_batch_size() -> None:
     assert [len(batch[0]) for batch in data.batches] == [4, 4]
     with pytest.raises(LoadError, match="batches of 4"):
         gather([torch.randn(3, 3, 8, 8)], fixed)
-
-
-@pytest.mark.parametrize("name", ["Keyword", "Mapped"])
-def test_inputs_of_a_mapping_are_told_apart_by_name(name: str) -> None:
-    net = NETS[name]().eval()
-    program = trace(net, net.inputs(), net.keywords())
-    args, kwargs = net.inputs(), net.keywords()
-    given = {"x": args[0], **kwargs} if kwargs else args[0]
-    wanted = pytree.tree_leaves((args, kwargs))
-    for order in (list(given), list(given)[::-1]):
-        (batch,) = gather([{key: given[key] for key in order}], program, samples=1).batches
-        for got, value in zip(batch, wanted, strict=True):
-            assert torch.equal(got, value[:1]) if isinstance(value, Tensor) else got == value
-    with pytest.raises(LoadError, match="the calibration data has x, y"):
-        gather([{"x": torch.zeros(2), "y": torch.zeros(2)}], program)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from graphprune.passes.lossless.relations import Relations, constants, partition, surviving
+from graphprune.passes.lossless.relations import (
+    Relations,
+    constants,
+    joined,
+    partition,
+    surviving,
+)
 
 
 def draws(width: int, rows: int = 1, samples: int = 40) -> torch.Tensor:
@@ -73,3 +79,14 @@ def test_classes_and_exceptions() -> None:
     found = Relations(5, np.asarray([2, 3, 4]), mix, np.zeros((3, 1)))
     assert found.classes().tolist() == [0, 1, -1, 0, 4]
     assert found.without(np.asarray([3])).gone.tolist() == [2, 4]
+
+
+def test_what_depends_in_all_operands_may_depend_on_any_of_their_terms() -> None:
+    one = Relations(
+        4, np.array([1, 3]), np.array([[2.0, 0, 0, 0], [0, 0, 1.0, 0]]), np.ones((2, 1))
+    )
+    other = Relations(4, np.array([3]), np.array([[-0.5, 0, 0, 0]]), np.zeros((1, 1)))
+    found = joined([one, other])
+    assert found.gone.tolist() == [3]
+    assert (found.mix != 0).tolist() == [[True, False, True, False]]
+    assert found.offset.tolist() == [[0.0]]

@@ -1,0 +1,94 @@
+"""Operators that put values in order, or find and count them: sort, topk, searchsorted. The searched axis stays whole."""
+
+from __future__ import annotations
+
+import torch
+
+from graphprune.axes.labels import unlabelled
+from graphprune.axes.layout import Layout
+
+from .call import Call
+from .facts import Result
+from .registry import rule, sample
+
+__all__: list[str] = []
+
+aten = torch.ops.aten
+
+
+@rule(
+    aten.topk.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4), 2), sample(torch.randn(2, 6, 4), 3, 1)],
+)
+def largest(call: Call) -> Result:
+    """Find the ``k`` largest values along ``dim`` and their indices."""
+    layout = call.layout("self")
+    dim = call.dim(call["dim"], len(layout))
+    call.mix(layout[dim])
+    return [(*layout[:dim], unlabelled(call.out_shapes[0][dim]), *layout[dim + 1 :])] * 2
+
+
+@rule(
+    aten.sort.default,
+    samples=lambda: [sample(torch.randn(2, 6, 4)), sample(torch.randn(2, 6, 4), 1)],
+)
+@rule(
+    aten.sort.stable,
+    samples=lambda: [sample(torch.randn(2, 6, 4), stable=True)],
+)
+def sort(call: Call) -> Result:
+    """Sort along ``dim``; results: values and indices."""
+    return [_ordered(call)] * 2
+
+
+@rule(aten.argsort.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
+def argsort(call: Call) -> Layout:
+    """Return the indices that sort a tensor along ``dim``."""
+    return _ordered(call)
+
+
+def _ordered(call: Call) -> Layout:
+    layout = call.layout("self")
+    call.mix(layout[call.dim(call["dim"], len(layout))])
+    return layout
+
+
+@rule(
+    aten.bincount.default,
+    samples=lambda: [sample(torch.tensor([1, 0, 1, 3]), free=False)],
+)
+@rule(
+    aten.histc.default,
+    samples=lambda: [sample(torch.rand(6), 4, 0, 1, free=False)],
+)
+def histogram(call: Call) -> Layout:
+    """Count how often each value occurs."""
+    call.mix(*call.layout("self"))
+    return tuple(unlabelled(size) for size in call.out_shape)
+
+
+@rule(
+    aten.one_hot.default,
+    samples=lambda: [sample(torch.tensor([[1, 0, 3]]), 4, free=False)],
+)
+def one_hot(call: Call) -> Layout:
+    """Encode values one-hot: a new last dimension that is 1 at the value's position."""
+    return (*call.layout("self"), unlabelled(call.out_shape[-1]))
+
+
+@rule(
+    aten.searchsorted.Tensor,
+    samples=lambda: [sample(torch.tensor([1, 3, 5]), torch.tensor([[2, 4]]), free=False)],
+)
+@rule(
+    aten.bucketize.Tensor,
+    samples=lambda: [sample(torch.tensor([[2, 4]]), torch.tensor([1, 3, 5]), free=False)],
+)
+def between(call: Call) -> Layout:
+    """Find the positions of values among sorted boundaries, which stay whole."""
+    values = call.layout("self")
+    for argument in ("sorted_sequence", "boundaries"):
+        if call.get(argument) is not None:
+            call.freeze(*call.layout(argument))
+    call.freeze(*(values[:-1] if call.get("sorted_sequence") is not None else ()))
+    return values
