@@ -78,6 +78,8 @@ def recurrent(
     *,
     full: bool,
     lengths: bool = False,
+    peepholes: bool = False,
+    all_states: bool = False,
     opset: int = 14,
     **more: Any,
 ) -> Sample:
@@ -89,7 +91,8 @@ def recurrent(
         if full
         else []
     )
-    outputs = 2 if lengths or operator != "LSTM" else 3
+    rest += [w(d, 18)] if peepholes else []
+    outputs = 2 if (lengths and not all_states) or operator != "LSTM" else 3
     return call(
         operator,
         f(5, 3, 4),
@@ -161,6 +164,8 @@ RECURRENT = [
     *(recurrent(name, direction, full=True, lengths=True) for name in ("LSTM", "GRU", "RNN") for direction in DIRECTIONS),
     *(recurrent("GRU", direction, full=full, linear_before_reset=1) for direction in DIRECTIONS for full in (True, False)),
     *(recurrent("GRU", direction, full=True, lengths=True, linear_before_reset=1) for direction in DIRECTIONS),
+    *(recurrent("LSTM", direction, full=True, lengths=lengths, peepholes=peepholes, all_states=True)
+      for direction in DIRECTIONS for lengths, peepholes in ((False, True), (True, True), (True, False))),
     recurrent("RNN", "forward", full=True, activations=["Relu"]),
     recurrent("RNN", "bidirectional", full=True, activations=["Relu", "Relu"], opset=22),
     recurrent("LSTM", "forward", full=True, activations=["Sigmoid", "Tanh", "Tanh"], opset=22),
