@@ -183,7 +183,18 @@ BLOCKS: list[Sample] = [
     call(MS + "DequantizeLinear", np.arange(10, dtype=np.uint16).reshape(2, 5) * 60, number(0.01), U16),
     call("DequantizeLinear", np.arange(10, dtype=np.uint16).reshape(2, 5) * 60, number(0.01), U16, opset=21),
 ]  # fmt: skip
+PLACES = np.array([[0, 1, 2, 3, 4], [2, 3, 4, 5, 6]])
+ROTARY: list[Sample] = [
+    *(call("RotaryEmbedding", x, w(7, 4), w(7, 4), PLACES, opset=23, interleaved=paired, **more)
+      for paired in (0, 1) for x, more in ((f(2, 5, 16), {"num_heads": 2}), (f(2, 2, 5, 8), {}))),
+    call("RotaryEmbedding", f(2, 5, 16), w(2, 5, 4), w(2, 5, 4), opset=23, num_heads=2),
+    call("RotaryEmbedding", f(2, 2, 5, 8), w(7, 3), w(7, 3), PLACES, opset=23, rotary_embedding_dim=6),
+    *(call(MS + "RotaryEmbedding", f(2, 5, 16), p, w(7, 4), w(7, 4), interleaved=paired)
+      for paired in (0, 1) for p in (Stored(PLACES), i(1))),
+    call(MS + "RotaryEmbedding", f(2, 2, 5, 8), Stored(PLACES), w(7, 4), w(7, 4)),
+]  # fmt: skip
 FUSED: list[Sample] = [
+    *ROTARY,
     *(call(MS + "FusedConv", X, w(4, 3, 3, 3), w(4), group=2, activation=name, **more)
       for name, more in {"Relu": {}, "Sigmoid": {}, "Tanh": {}, "LeakyRelu": {"activation_params": [0.2]},
                          "HardSigmoid": {"activation_params": [0.3, 0.4]},
