@@ -78,6 +78,8 @@ def recurrent(
     *,
     full: bool,
     lengths: bool = False,
+    peepholes: bool = False,
+    all_states: bool = False,
     opset: int = 14,
     **more: Any,
 ) -> Sample:
@@ -89,7 +91,8 @@ def recurrent(
         if full
         else []
     )
-    outputs = 2 if lengths or operator != "LSTM" else 3
+    rest += [w(d, 18)] if peepholes else []
+    outputs = 2 if (lengths and not all_states) or operator != "LSTM" else 3
     return call(
         operator,
         f(5, 3, 4),
@@ -161,6 +164,8 @@ RECURRENT = [
     *(recurrent(name, direction, full=True, lengths=True) for name in ("LSTM", "GRU", "RNN") for direction in DIRECTIONS),
     *(recurrent("GRU", direction, full=full, linear_before_reset=1) for direction in DIRECTIONS for full in (True, False)),
     *(recurrent("GRU", direction, full=True, lengths=True, linear_before_reset=1) for direction in DIRECTIONS),
+    *(recurrent("LSTM", direction, full=True, lengths=lengths, peepholes=peepholes, all_states=True)
+      for direction in DIRECTIONS for lengths, peepholes in ((False, True), (True, True), (True, False))),
     recurrent("RNN", "forward", full=True, activations=["Relu"]),
     recurrent("RNN", "bidirectional", full=True, activations=["Relu", "Relu"], opset=22),
     recurrent("LSTM", "forward", full=True, activations=["Sigmoid", "Tanh", "Tanh"], opset=22),
@@ -178,7 +183,18 @@ BLOCKS: list[Sample] = [
     call(MS + "DequantizeLinear", np.arange(10, dtype=np.uint16).reshape(2, 5) * 60, number(0.01), U16),
     call("DequantizeLinear", np.arange(10, dtype=np.uint16).reshape(2, 5) * 60, number(0.01), U16, opset=21),
 ]  # fmt: skip
+PLACES = np.array([[0, 1, 2, 3, 4], [2, 3, 4, 5, 6]])
+ROTARY: list[Sample] = [
+    *(call("RotaryEmbedding", x, w(7, 4), w(7, 4), PLACES, opset=23, interleaved=paired, **more)
+      for paired in (0, 1) for x, more in ((f(2, 5, 16), {"num_heads": 2}), (f(2, 2, 5, 8), {}))),
+    call("RotaryEmbedding", f(2, 5, 16), w(2, 5, 4), w(2, 5, 4), opset=23, num_heads=2),
+    call("RotaryEmbedding", f(2, 2, 5, 8), w(7, 3), w(7, 3), PLACES, opset=23, rotary_embedding_dim=6),
+    *(call(MS + "RotaryEmbedding", f(2, 5, 16), p, w(7, 4), w(7, 4), interleaved=paired)
+      for paired in (0, 1) for p in (Stored(PLACES), i(1))),
+    call(MS + "RotaryEmbedding", f(2, 2, 5, 8), Stored(PLACES), w(7, 4), w(7, 4)),
+]  # fmt: skip
 FUSED: list[Sample] = [
+    *ROTARY,
     *(call(MS + "FusedConv", X, w(4, 3, 3, 3), w(4), group=2, activation=name, **more)
       for name, more in {"Relu": {}, "Sigmoid": {}, "Tanh": {}, "LeakyRelu": {"activation_params": [0.2]},
                          "HardSigmoid": {"activation_params": [0.3, 0.4]},

@@ -195,6 +195,19 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
         editor.set_attribute(node, name, number)
 
 
+@_rewriter("RotaryEmbedding")
+def _rotary(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the number of heads, and how many channels of each are turned: two for each column of the tables."""
+    if editor.attribute(node, "rotary_embedding_dim", 0):
+        table = editor.numbers(node.input[2 if node.domain else 1])
+        if table is None:
+            raise EditError(f"{node.op_type} node {node.name!a:.80} reads computed tables")
+        editor.set_attribute(node, "rotary_embedding_dim", 2 * table.shape[-1])
+    parted = [change.sizes[2] for change in changes if "sizes" in change.before]
+    if editor.attribute(node, "num_heads", 0) and parted:
+        editor.set_attribute(node, "num_heads", parted[0])
+
+
 @_rewriter("Resize")
 def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write the number of channels where sizes are given for all axes."""

@@ -27,6 +27,7 @@ from .keep_outputs import keep_outputs
 from .operators import Body, Node
 from .set_aside import set_aside
 from .sort_nodes import sort_nodes
+from .sparse_weights import with_dense_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -95,6 +96,7 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     """
     model = _parse(path)
     _take_in(model, path)
+    with_dense_weights(model)
     sort_nodes(model.graph)
     _check(model, path)
     shell = b"" if outputs else shell_of(model)
@@ -126,8 +128,6 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise LoadError(f"{path.name} is not an ONNX file: {first_line(error)}") from error
     if not model.ir_version or not model.graph.node:
         raise LoadError(f"{path.name} is not an ONNX file, or holds no network")
-    if model.graph.sparse_initializer:
-        raise LoadError(f"{path.name} holds sparse weights, which are not supported")
     return model
 
 

@@ -9,7 +9,6 @@ a time: a reversed one is turned round within its length, and results beyond a l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,14 +16,12 @@ import torch
 from graphprune.errors import LoadError
 
 from .operators import Node, operator, refuse
+from .recurrent_steps import GateWeights, gru_steps, lstm_steps
 from .values import Known, Value, tensor
 
 __all__: list[str] = []
 
 aten = torch.ops.aten
-
-MAX_STEPS = 256
-"""Most steps of a GRU that is written out step by step."""
 
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Places of ATen's gates among ONNX's: ``iofc`` becomes ``ifco``, ``zrh`` becomes ``rzh``."""
@@ -32,26 +29,10 @@ _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 _ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """The tensors of one direction, gates in ATen's order: ``[gates*H, in]``, ``[gates*H, H]``, ``[gates*H]``."""
-
-    inputs: torch.Tensor
-    hidden: torch.Tensor
-    biases: tuple[torch.Tensor, ...]
-
-    @property
-    def parameters(self) -> list[torch.Tensor]:
-        """All of them as ATen's calls take them."""
-        return [self.inputs, self.hidden, *self.biases]
-
-
 @operator("LSTM", "GRU", "RNN")
 def recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) -> tuple[Any, ...]:
     """Run a recurrent layer; results: all hidden states, the last ones and, of an LSTM, the last cell states."""
     bias, lengths, hidden, cell, peepholes = (*rest, None, None, None, None, None)[:5]
-    if peepholes is not None:
-        raise refuse(node, "an input of peepholes")
     directions = _directions(node)
     kind = _kind(node, len(directions))
     data, first = tensor(x), bool(node.get("layout", 0))
@@ -63,14 +44,20 @@ def recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) -> 
         raise LoadError(
             f"{node}: the initial states have another batch than the input, or another size"
         )
-    weights = [_weights(node, d, tensor(w), tensor(r), bias) for d in range(len(directions))]
+    weights = [
+        _weights(node, d, tensor(w), tensor(r), bias, peepholes) for d in range(len(directions))
+    ]
     own = _own_lengths(lengths, data)
+    cells = own is not None and any(node.outputs[2:])
     stepwise = kind == "gru" and not node.get("linear_before_reset", 0)
+    stepwise = stepwise or (kind == "lstm" and (cells or peepholes is not None))
     if len(directions) == 2 and own is None and not stepwise:
         flat, last = _run(kind, data, states, weights)
         sequence = flat.unflatten(-1, (2, -1))
     else:
-        sequence, last = _by_direction(node, kind, data, states, weights, directions, own)
+        sequence, last = _by_direction(
+            node, kind if not stepwise else "", data, states, weights, directions, own
+        )
     # [steps, batch, directions, H] here.
     y = sequence.transpose(0, 1) if first else sequence.transpose(1, 2)
     return (y, *(state.transpose(0, 1) if first else state for state in last))
@@ -112,8 +99,13 @@ def _initial(
 
 
 def _weights(
-    node: Node, direction: int, w: torch.Tensor, r: torch.Tensor, bias: Value | None
-) -> _Weights:
+    node: Node,
+    direction: int,
+    w: torch.Tensor,
+    r: torch.Tensor,
+    bias: Value | None,
+    peepholes: Value | None,
+) -> GateWeights:
     def moved(stored: torch.Tensor) -> torch.Tensor:
         order = _ORDER[node.operator]
         if len(order) == 1:
@@ -123,8 +115,11 @@ def _weights(
 
     both = None if bias is None else tensor(bias).select(0, direction)
     biases: tuple[torch.Tensor, ...] = () if both is None else tuple(both.chunk(2, 0))
-    return _Weights(
-        moved(w.select(0, direction)), moved(r.select(0, direction)), tuple(map(moved, biases))
+    return GateWeights(
+        moved(w.select(0, direction)),
+        moved(r.select(0, direction)),
+        tuple(map(moved, biases)),
+        None if peepholes is None else tensor(peepholes).select(0, direction),
     )
 
 
@@ -138,7 +133,7 @@ def _own_lengths(lengths: Value | None, x: torch.Tensor) -> torch.Tensor | None:
 
 
 def _run(
-    kind: str, x: torch.Tensor, states: list[torch.Tensor], weights: Sequence[_Weights]
+    kind: str, x: torch.Tensor, states: list[torch.Tensor], weights: Sequence[GateWeights]
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Run ATen's call forwards, or in both directions if there are two: ``[steps, batch, directions*H]``."""
     parameters = [p for each in weights for p in each.parameters]
@@ -159,31 +154,43 @@ def _by_direction(
     kind: str,
     x: torch.Tensor,
     states: list[torch.Tensor],
-    weights: Sequence[_Weights],
+    weights: Sequence[GateWeights],
     directions: Sequence[bool],
     lengths: torch.Tensor | None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Run each direction forwards, on a reversed input if it runs backwards."""
+    """Run each direction forwards, on a reversed input if it runs backwards; without a kind, step by step."""
     sequences, lasts = list[torch.Tensor](), list[list[torch.Tensor]]()
-    stepwise = kind == "gru" and not node.get("linear_before_reset", 0)
-    if lengths is not None and [name for name in node.outputs[2:] if name]:
-        raise refuse(node, "the last cell states of sequences of unlike lengths")
     for number, backwards in enumerate(directions):
         own = [state.narrow(0, number, 1) for state in states]
         data = _reversed(x, lengths) if backwards else x
-        if stepwise:
-            sequence, last = _gru_steps(node, data, own[0], weights[number])
-        else:
+        if kind:
             sequence, last = _run(kind, data, own, weights[number : number + 1])
+            every = [sequence]
+        else:
+            every = _steps(node, data, own, weights[number])
+            sequence, last = every[0], [each[-1:] for each in every]
         if lengths is not None:
             steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-            sequence = torch.where((steps < lengths).unsqueeze(-1), sequence, 0.0)
+            every = [torch.where((steps < lengths).unsqueeze(-1), each, 0.0) for each in every]
+            sequence = every[0]
             end = (lengths - 1).clamp_min(0).reshape(1, -1, 1).expand(-1, -1, sequence.shape[-1])
-            last = [sequence.gather(0, end)]
+            last = [each.gather(0, end) for each in every]
         sequences.append(_reversed(sequence, lengths) if backwards else sequence)
         lasts.append(last)
     together = [torch.cat(parts, 0) for parts in zip(*lasts, strict=True)]
     return torch.stack(sequences, 2), together
+
+
+def _steps(
+    node: Node,
+    x: torch.Tensor,
+    states: list[torch.Tensor],
+    weights: GateWeights,
+) -> list[torch.Tensor]:
+    """Run one direction step by step: all hidden states and, of an LSTM, all cell states."""
+    if node.operator == "LSTM":
+        return list(lstm_steps(node, x, states, weights))
+    return [gru_steps(node, x, states[0], weights)[0]]
 
 
 def _reversed(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -193,38 +200,3 @@ def _reversed(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
     places = torch.where(steps < lengths, lengths - 1 - steps, steps)
     return x.gather(0, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
-
-
-def _gru_steps(
-    node: Node, x: torch.Tensor, state: torch.Tensor, weights: _Weights
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Run a GRU that resets the state before its product, which ATen's call doesn't: step by step."""
-    if isinstance(x.shape[0], torch.SymInt) or x.shape[0] > MAX_STEPS:
-        raise refuse(
-            node,
-            f"linear_before_reset=0 for an unknown number of steps, or more than {MAX_STEPS},",
-        )
-    hidden, states = state.squeeze(0), list[torch.Tensor]()
-    w_gates, w_new = _gates(weights.inputs)
-    r_gates, r_new = _gates(weights.hidden)
-    biases = [_gates(bias) for bias in weights.biases]
-    b_gates = [gates for gates, _ in biases]
-    b_new = [new for _, new in biases]
-    for step in range(x.shape[0]):
-        now = x.select(0, step)
-        gates = _affine(now, w_gates, b_gates[:1]) + _affine(hidden, r_gates, b_gates[1:])
-        reset, update = torch.sigmoid(gates).chunk(2, -1)
-        new = torch.tanh(_affine(now, w_new, b_new[:1]) + _affine(reset * hidden, r_new, b_new[1:]))
-        hidden = (1 - update) * new + update * hidden
-        states.append(hidden)
-    return torch.stack(states), [hidden.unsqueeze(0)]
-
-
-def _gates(stored: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split a tensor into that of the gates r and z, and that of the new state."""
-    reset, update, new = stored.chunk(3, 0)
-    return torch.cat([reset, update], 0), new
-
-
-def _affine(x: torch.Tensor, weight: torch.Tensor, bias: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.nn.functional.linear(x, weight, *bias)

@@ -11,7 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import graphprune as gp
 from graphprune.export.edit_onnx.rewriters import REWRITERS
+from graphprune.loading import load
+from tests.onnx_masks import masked_difference
 
 from .helpers import compressed, was_edited
 
@@ -299,11 +302,48 @@ def test_layers_that_onnxruntime_fused(group: int, tmp_path: Path) -> None:
     assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
 
 
+@pytest.mark.parametrize("part", [0, 4])
+def test_the_heads_that_are_turned_by_their_position(part: int, tmp_path: Path) -> None:
+    """All channels of a head are turned, or the first four."""
+    rng = np.random.default_rng(0)
+    sizes = {"q": (16, 32), "k": (16, 32), "v": (16, 32), "o": (32, 6)}
+    sizes |= dict.fromkeys(("cos", "sin"), (1, 5, (part or 8) // 2))
+    heads = {"num_heads": 4} | ({"rotary_embedding_dim": part} if part else {})
+    names = {"q": ["cos", "sin"], "k": ["cos", "sin"]}
+    nodes = [helper.make_node("MatMul", ["x", name], [f"{name}p"]) for name in "qkv"]
+    nodes += [
+        helper.make_node("RotaryEmbedding", [f"{n}p", *t], [f"{n}r"], **heads)
+        for n, t in names.items()
+    ]
+    nodes += [
+        helper.make_node("Attention", ["qr", "kr", "vp"], ["a"], q_num_heads=4, kv_num_heads=4),
+        helper.make_node("MatMul", ["a", "o"], ["y"]),
+    ]  # fmt: skip
+    value = helper.make_tensor_value_info
+    x, y = (value(name, TensorProto.FLOAT, [1, 5, n]) for name, n in (("x", 16), ("y", 6)))
+    tensors = [
+        numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in sizes.items()
+    ]
+    graph = helper.make_graph(nodes, "turned", [x], [y], tensors)
+    opsets = [helper.make_opsetid("", 23)]
+    before = helper.make_model(graph, opset_imports=opsets, ir_version=11)
+    onnx.save(before, tmp_path / "net.onnx")
+    found = load(tmp_path / "net.onnx")
+    assert found.onnx_file
+    assert not found.onnx_file.whole
+    result = gp.compress(found.dense, flops=0.45, score="random").from_file(found.onnx_file)
+    result.export_onnx(tmp_path / "small.onnx")
+    assert was_edited(result), result.report.notes
+    after = onnx.load(tmp_path / "small.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+    assert masked_difference(before, after, found.onnx_file, result.cut) < 1e-5
+
+
 def test_the_cases_are_all_there_are() -> None:
     kinds = {kind for nodes, *_ in CASES.values() for kind, *_ in nodes}
     elsewhere = {
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
         *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
-        "SplitToSequence",
+        *("RotaryEmbedding", "SplitToSequence"),
     }
     assert set(REWRITERS) <= kinds | elsewhere

@@ -14,10 +14,13 @@ from onnx.reference import ReferenceEvaluator
 
 import graphprune as gp
 from graphprune.errors import LoadError
+from graphprune.loading import load
 from graphprune.loading.onnx import import_onnx
 from graphprune.loading.onnx.network import Network
 from graphprune.loading.onnx.read_graph import read_graph
+from tests.export.edit_onnx.helpers import was_edited
 from tests.loading.onnx.helpers import saved
+from tests.onnx_masks import masked_difference
 
 pytestmark = pytest.mark.onnx
 
@@ -132,13 +135,20 @@ def test_what_no_call_computes_stays_whole(
     assert f"{what} is not supported" in reasons[f"{operator} node 'layer'"]
 
 
-def test_peepholes_stay_whole(tmp_path: Path) -> None:
-    model = layer("LSTM", batch=2)
-    model.graph.node[0].input.extend(["", "", "", "p"])
-    peepholes = np.ones((1, 3 * HIDDEN), np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(peepholes, "p"))
-    reasons = import_onnx(saved(model, tmp_path)).file.whole
-    assert "an input of peepholes" in reasons["LSTM node 'layer'"]
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_units_with_peepholes_are_cut(direction: str, tmp_path: Path) -> None:
+    before, d = layer("LSTM", batch=2, direction=direction), 1 + (direction == "bidirectional")
+    before.graph.node[0].input.extend(["", "", "", "p"])
+    peepholes = np.random.default_rng(5).normal(size=(d, 3 * HIDDEN)).astype(np.float32)
+    before.graph.initializer.append(numpy_helper.from_array(peepholes, "p"))
+    found = load(saved(before, tmp_path))
+    assert found.onnx_file
+    assert not found.onnx_file.whole
+    result = gp.compress(found.dense, flops=0.6, score="random").from_file(found.onnx_file)
+    result.export_onnx(tmp_path / "small.onnx")
+    assert was_edited(result), result.report.notes
+    after = onnx.load(tmp_path / "small.onnx")
+    assert masked_difference(before, after, found.onnx_file, result.cut) < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(1, 1, HIDDEN), (1, 2, HIDDEN - 1), (2, 2, HIDDEN)])
