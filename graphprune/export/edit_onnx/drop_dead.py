@@ -5,8 +5,10 @@ A program has no such nodes, so no rule says what a cut makes of them, but onnxr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import TYPE_CHECKING
+
+from graphprune.export.node_reads import reads_of
 
 if TYPE_CHECKING:
     import onnx
@@ -26,23 +28,14 @@ def drop_dead(graph: onnx.GraphProto, changed: Collection[str]) -> None:
     for node in reversed(graph.node):
         dead.append(live.isdisjoint(node.output))
         if not dead[-1]:
-            live.update(_reads(node))
+            live.update(reads_of(node))
     reached = set(changed)
     kept: list[onnx.NodeProto] = []
     for node, is_dead in zip(graph.node, reversed(dead), strict=True):
-        if is_dead and not reached.isdisjoint(_reads(node)):
+        if is_dead and not reached.isdisjoint(reads_of(node)):
             reached.update(node.output)
         else:
             kept.append(type(node).FromString(node.SerializeToString()))
     if len(kept) < len(graph.node):
         del graph.node[:]
         graph.node.extend(kept)
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """List what a node and its bodies read."""
-    yield from filter(None, node.input)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            yield from (name for inner in graph.node for name in _reads(inner))
-            yield from (value.name for value in graph.output)

@@ -9,27 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from graphprune.export.node_reads import graphs_of
+
 from .operators import Body, Node
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["all_nodes", "bodies_of", "graphs_of", "hoist", "live_nodes", "reads_of"]
-
-
-def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """List the graphs that a call holds."""
-    return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
-
-
-def reads_of(node: onnx.NodeProto) -> list[str]:
-    """List the names that a call reads, those that its graphs read included."""
-    found = [name for name in node.input if name]
-    for body in graphs_of(node):
-        found += [value.name for value in body.output]
-        for inner in body.node:
-            found += reads_of(inner)
-    return found
+__all__ = ["all_nodes", "bodies_of", "hoist", "live_nodes"]
 
 
 def bodies_of(node: Node) -> list[Body]:

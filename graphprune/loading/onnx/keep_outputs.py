@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from graphprune.export.node_reads import reads_of
 from graphprune.ir.output_paths import chosen
-
-from .bodies import reads_of
 
 if TYPE_CHECKING:
     import onnx

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from .bodies import graphs_of
+from graphprune.export.node_reads import graphs_of
 
 if TYPE_CHECKING:
     import onnx

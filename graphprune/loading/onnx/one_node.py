@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .bodies import graphs_of
+from graphprune.export.node_reads import graphs_of
+
 from .pointwise import DTYPES
 from .values import Known
 

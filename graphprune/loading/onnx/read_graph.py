@@ -20,9 +20,10 @@ from graphprune.errors import LoadError, first_line
 from graphprune.export.aside import Aside
 from graphprune.export.edit_onnx import shell_of
 from graphprune.export.few_bits import PER_BYTE
+from graphprune.export.node_reads import graphs_of
 from graphprune.export.valid_onnx import check_valid
 
-from .bodies import graphs_of, hoist
+from .bodies import hoist
 from .keep_outputs import keep_outputs
 from .operators import Body, Node
 from .set_aside import set_aside

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from graphprune.export.aside import Aside
+from graphprune.export.node_reads import reads_of
 from graphprune.export.onnx_shapes import infer_onnx_shapes
-
-from .bodies import reads_of
 
 if TYPE_CHECKING:
     import onnx

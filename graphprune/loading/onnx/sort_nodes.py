@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .bodies import reads_of
+from graphprune.export.node_reads import reads_of
 
 if TYPE_CHECKING:
     import onnx
