@@ -30,7 +30,7 @@ LEVEL = 0.03
 LEAST = 0.25
 """Least share of its channels that a group keeps there."""
 
-PLACES = 8
+PLACES = 12
 """Most groups that it is measured for; between them it is interpolated."""
 
 
