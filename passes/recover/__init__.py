@@ -9,6 +9,6 @@ repairs plans by the names exported here.
 from __future__ import annotations
 
 from .least_squares import Repaired, repair
-from .ridge import QUICK, ROUGH, THOROUGH
+from .ridge import QUICK, THOROUGH
 
-__all__ = ["QUICK", "ROUGH", "THOROUGH", "Repaired", "repair"]
+__all__ = ["QUICK", "THOROUGH", "Repaired", "repair"]

@@ -20,7 +20,7 @@ from .judge import Judge, Limits, targets_within
 from .normal_equations import NormalEquations, normal_equations
 from .rows import Rows
 
-__all__ = ["QUICK", "ROUGH", "THOROUGH", "Fit", "Search", "refit", "refit_like"]
+__all__ = ["QUICK", "THOROUGH", "Fit", "Search", "refit", "refit_like"]
 
 BETWEEN = 10**0.5
 """Factor from the best of these strengths to those that are tried on either side of it."""
@@ -54,10 +54,7 @@ THOROUGH = Search(
 """For the network that is kept."""
 
 QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64, torch.float32)
-"""For networks that are compared: a third of the work."""
-
-ROUGH = Search((1e0, 1e-1), False, 0, 64, torch.float32)
-"""For what is measured about a network: half of that again."""
+"""For networks that are compared, or of which something is measured: a third of the work."""
 
 
 @dataclass(frozen=True)

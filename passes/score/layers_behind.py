@@ -14,7 +14,7 @@ import numpy as np
 from graphprune.analysis.groups import Group
 from graphprune.cut.cut import Cut
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import ROUGH, repair
+from graphprune.passes.recover import QUICK, repair
 
 from .measured_curves import FLOOR, MeasuredCurve
 from .obs import find_readers
@@ -87,5 +87,5 @@ def _factor(few: Observations, curve: MeasuredCurve, group: Group, first: int) -
         return None
     cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])})
     fitted = few.fitted[::2] or few.fitted
-    error = repair(few, cut, fitted=fitted, since=first, search=ROUGH).error
+    error = repair(few, cut, fitted=fitted, since=first, search=QUICK).error
     return min(1.0, max(error, FLOOR) / float(expected[width]))

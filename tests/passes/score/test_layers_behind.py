@@ -12,7 +12,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import gather
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import Observations
-from graphprune.passes.recover import ROUGH, repair
+from graphprune.passes.recover import QUICK, repair
 from graphprune.passes.score import layers_behind
 from graphprune.passes.score.layers_behind import with_layers_behind
 from graphprune.passes.score.magnitude import Magnitude
@@ -58,7 +58,7 @@ def test_the_curve_is_that_of_a_network_whose_layers_behind_are_refitted(
                 few,
                 Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])}),
                 fitted=few.fitted[::2],
-                search=ROUGH,
+                search=QUICK,
             ).error
             for width in range(1, group.width)
         ]
