@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,10 +66,11 @@ def edit(
             editor.store(name, values[path])
     stored = set(file.tensors.values())
     names = {path: name for name, path in file.tensors.items()}
-    changed: set[str] = set()
-    for number, changes in _changes(cut).items():
-        if any(change.sizes != change.dense_sizes for change in changes):
-            changed.update(nodes[number].output)
+    found = _changes(cut)
+    before, after = cut.analysis.tensors, cut.tensors
+    sliced = {p for p in after if p in before and after[p].shape != before[p].shape}
+    changed = _changed_values(nodes, found, [n for n, p in file.tensors.items() if p in sliced])
+    for number, changes in found.items():
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)
         _scale(editor, nodes[number], changes)
@@ -78,7 +79,7 @@ def edit(
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()
     drop_dead(editor.graph, changed)
-    _keep_sizes(file, editor.model, program, every=dense_sizes)
+    _keep_sizes(file, editor.model, program, changed, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model
 
@@ -93,6 +94,22 @@ def _changes(cut: Cut) -> dict[int, list[Change]]:
             change = Change(node, new, *_sizes(node, cut))
             found[position(node)].append(change)
     return found
+
+
+def _changed_values(
+    nodes: Sequence[onnx.NodeProto], found: Mapping[int, Sequence[Change]], stored: Collection[str]
+) -> set[str]:
+    """List the values whose sizes may change: also those of nodes that are no call, such as Identity."""
+    names = set(stored)
+    for number, node in enumerate(nodes):
+        changes = found.get(number)
+        if (
+            not names.isdisjoint(node.input)
+            if changes is None
+            else any(each.call.changed or each.sizes != each.dense_sizes for each in changes)
+        ):
+            names.update(node.output)
+    return names
 
 
 def _sizes(node: fx.Node, cut: Cut) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -192,10 +209,15 @@ def _slice_sources(
 
 
 def _keep_sizes(
-    file: OnnxFile, model: onnx.ModelProto, program: ExportedProgram, *, every: bool
+    file: OnnxFile,
+    model: onnx.ModelProto,
+    program: ExportedProgram,
+    changed: Collection[str],
+    *,
+    every: bool,
 ) -> None:
     """Let the graph compute with the sizes of the dense one, where it does so."""
-    if not (names := size_values(model, file.counts, every=every)):
+    if not (names := size_values(model, file.counts, changed, every=every)):
         return
     dense = type(model).FromString(file.data)
     runs = [native_inputs(program, grow, seed=0) for grow in size_growths(program)]

@@ -34,17 +34,23 @@ Sizes = Mapping[str, NDArray[Any]]
 
 
 def size_values(
-    model: onnx.ModelProto, known: Mapping[str, int], *, every: bool = False
+    model: onnx.ModelProto,
+    known: Mapping[str, int],
+    changed: Collection[str],
+    *,
+    every: bool = False,
 ) -> tuple[str, ...]:
     """List the numbers that the graph computes with or gives, and the sizes that they follow from.
 
     Args:
         model: without local functions.
         known: the names of the values that follow from sizes and stored numbers alone.
+        changed: names of the values of which a cut may change the sizes.
         every: take numbers too that lay something out only.
     """
-    flow = _Flow(model.graph, known, every=every)
-    starts = [node.output[0] for node in model.graph.node if node.op_type in _GIVES_SIZES]
+    nodes = [node for node in model.graph.node if node.op_type in _GIVES_SIZES]
+    starts = [node.output[0] for node in nodes if node.input[0] in changed]
+    flow = _Flow(model.graph, known, starts, every=every)
     used = [name for name in starts if name in flow.as_values]
     return tuple(dict.fromkeys((*used, *sorted(flow.ends))))
 
@@ -69,8 +75,8 @@ def keep_sizes(
     Raises:
         EditError: if no number makes up for what went.
     """
-    flow = _Flow(model.graph, known, every=every)
     pairs = list(zip(dense, left, strict=True))
+    flow = _Flow(model.graph, known, dense[0], every=every)
     changed = {n for n in flow.ends if any(not np.array_equal(a[n], b[n]) for a, b in pairs)}
     starts = flow.behind(model.graph, changed)
     runs = [{n: a[n] - b[n] for n in starts} for a, b in pairs]
@@ -131,7 +137,7 @@ class _Flow:
         self,
         graph: onnx.GraphProto,
         known: Mapping[str, int],
-        starts: Sizes | None = None,
+        starts: Collection[str],
         *,
         every: bool = False,
     ) -> None:
@@ -140,7 +146,7 @@ class _Flow:
         self._taken |= {each.name for each in (*graph.input, *graph.initializer)}
         self.reached: set[str] = set()
         for node in graph.node:
-            gives = node.op_type in _GIVES_SIZES and (starts is None or node.output[0] in starts)
+            gives = node.op_type in _GIVES_SIZES and node.output[0] in starts
             if gives or self._hands_on(node, known):
                 self.reached.update(name for name in node.output if name in known)
         values, layouts = {value.name for value in graph.output}, set[str]()

@@ -151,11 +151,12 @@ def test_the_file_is_edited(case: str, tmp_path: Path) -> None:
 
 def test_which_sizes_are_computed_with() -> None:
     every = ["sizes", "n", "t", "all", "width", "heads", "flat", "f", "root", "s"]
-    assert size_values(DIVIDED, dict.fromkeys(every, 1)) == ("sizes", "s")
+    assert size_values(DIVIDED, dict.fromkeys(every, 1), {"any"}) == ("sizes", "s")
     nodes = [*HIDDEN, node("Shape", "h", outs="s"), node("Reshape", "h", "s", outs="y")]
     followed = model(nodes, CONVS, IMAGES)
-    assert size_values(followed, {"s": 4}) == ()
-    assert size_values(followed, {"s": 4}, every=True) == ("s",)
+    assert size_values(followed, {"s": 4}, {"h"}) == ()
+    assert size_values(followed, {"s": 4}, {"h"}, every=True) == ("s",)
+    assert size_values(followed, {"s": 4}, {"a"}, every=True) == ()
 
 
 def test_what_is_no_difference_is_refused() -> None:
