@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+import graphprune as gp
 from graphprune.cut.cut import Cut
 from graphprune.export.onnx_file import OnnxFile
+from graphprune.loading import load
+from tests.export.edit_onnx.helpers import was_edited
 
-__all__ = ["masked_difference", "with_zeros"]
+__all__ = ["cut_and_edited", "masked_difference", "with_zeros"]
+
+
+def cut_and_edited(before: onnx.ModelProto, folder: Path, *, flops: float) -> onnx.ModelProto:
+    """Cut a model that is read whole; the result, which is edited and computes what the masked original does."""
+    onnx.save(before, folder / "net.onnx")
+    found = load(folder / "net.onnx")
+    assert found.onnx_file
+    assert not found.onnx_file.whole
+    result = gp.compress(found.dense, flops=flops, score="random").from_file(found.onnx_file)
+    result.export_onnx(folder / "small.onnx")
+    assert was_edited(result), result.report.notes
+    after = onnx.load(folder / "small.onnx")
+    assert masked_difference(before, after, found.onnx_file, result.cut) < 1e-5
+    return after
 
 
 def with_zeros(model: onnx.ModelProto, file: OnnxFile, cut: Cut) -> onnx.ModelProto:

@@ -14,13 +14,11 @@ from onnx.reference import ReferenceEvaluator
 
 import graphprune as gp
 from graphprune.errors import LoadError
-from graphprune.loading import load
 from graphprune.loading.onnx import import_onnx
 from graphprune.loading.onnx.network import Network
 from graphprune.loading.onnx.read_graph import read_graph
-from tests.export.edit_onnx.helpers import was_edited
 from tests.loading.onnx.helpers import saved
-from tests.onnx_masks import masked_difference
+from tests.onnx_masks import cut_and_edited
 
 pytestmark = pytest.mark.onnx
 
@@ -141,14 +139,7 @@ def test_units_with_peepholes_are_cut(direction: str, tmp_path: Path) -> None:
     before.graph.node[0].input.extend(["", "", "", "p"])
     peepholes = np.random.default_rng(5).normal(size=(d, 3 * HIDDEN)).astype(np.float32)
     before.graph.initializer.append(numpy_helper.from_array(peepholes, "p"))
-    found = load(saved(before, tmp_path))
-    assert found.onnx_file
-    assert not found.onnx_file.whole
-    result = gp.compress(found.dense, flops=0.6, score="random").from_file(found.onnx_file)
-    result.export_onnx(tmp_path / "small.onnx")
-    assert was_edited(result), result.report.notes
-    after = onnx.load(tmp_path / "small.onnx")
-    assert masked_difference(before, after, found.onnx_file, result.cut) < 1e-5
+    cut_and_edited(before, tmp_path, flops=0.6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, HIDDEN), (1, 2, HIDDEN - 1), (2, 2, HIDDEN)])
