@@ -27,6 +27,7 @@ __all__ = [
     "full_float32",
     "put",
     "solver",
+    "to_solver",
     "wide",
 ]
 
@@ -131,9 +132,14 @@ def solver(device: torch.device) -> torch.device:
     return CPU if device.type in WITHOUT_FLOAT64 else device
 
 
+def to_solver(tensor: torch.Tensor) -> torch.Tensor:
+    """Move a tensor to where linear algebra is done for it."""
+    return tensor.to(solver(tensor.device))
+
+
 def wide(tensor: torch.Tensor) -> torch.Tensor:
     """Convert a tensor to float64, where linear algebra is done for it."""
-    return tensor.to(solver(tensor.device)).to(torch.float64)
+    return to_solver(tensor).to(torch.float64)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from graphprune.cut.cut import Cut
-from graphprune.ir.devices import solver, wide
+from graphprune.ir.devices import to_solver, wide
 from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.observe import ROOM, Observations, StagedRun, StoredTensors
@@ -51,7 +51,7 @@ def _statistics(run: StagedRun, value: fx.Node) -> tuple[Tensor, Tensor]:
     """Return mean and unbiased variance of each channel, over batches and processes."""
     parts: list[Tensor] = []
     for each in run.values(value):
-        batch = each.to(solver(each.device))
+        batch = to_solver(each)
         others = [dim for dim in range(batch.ndim) if dim != 1]
         summed = batch.sum(others, dtype=torch.float64)
         squares = torch.linalg.vector_norm(batch, dim=others, dtype=torch.float64).square()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from graphprune.ir.devices import CPU, wide
+from graphprune.ir.devices import wide
 from graphprune.passes.observe.distributed import sum_over_processes, total
 
 from .rows import Rows
@@ -35,10 +35,10 @@ class Judge:
 
     def errors(self, weights: Tensor, biases: Tensor) -> list[float]:
         """Return the squared error of each weight ``[k, g, o, u]`` with its bias ``[k, g, o]``; one product serves all."""
-        wrong = torch.zeros(len(weights), dtype=torch.float64)
+        wrong = torch.zeros_like(wide(weights[:, 0, 0, 0]))
         for each in self._rows:
             got = _clamped(_predicted(each, weights, biases), self._limits)
-            wrong += got.sub_(each.targets).square_().sum((1, 2, 3)).double().to(CPU)
+            wrong += wide(got.sub_(each.targets).square_().sum((1, 2, 3)))
         return sum_over_processes(wrong).tolist()
 
 
