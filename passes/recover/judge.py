@@ -35,7 +35,7 @@ class Judge:
 
     def errors(self, weights: Tensor, biases: Tensor) -> list[float]:
         """Return the squared error of each weight ``[k, g, o, u]`` with its bias ``[k, g, o]``; one product serves all."""
-        wrong = torch.zeros_like(wide(weights[:, 0, 0, 0]))
+        wrong = weights.new_zeros(len(weights), dtype=torch.float64)
         for each in self._rows:
             got = _clamped(_predicted(each, weights, biases), self._limits)
             wrong += wide(got.sub_(each.targets).square_().sum((1, 2, 3)))
