@@ -45,14 +45,13 @@ class Observations(RunFact):
         data: calibration data.
         seed: seed of the sample of rows.
         progress: called with how far a measurement is, and by what is computed from these.
-        rough: a quarter of the rows for each unknown will do, and moments, by which channels are scored,
-            aren't needed.
+        scoring: whether the inputs' moments are measured, by which channels are scored; refits need none.
     """
 
     analysis: Analysis
     data: Calibration = field(repr=False)
     seed: int = 0
-    rough: bool = field(default=False, kw_only=True)
+    scoring: bool = field(default=True, kw_only=True)
     progress: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
 
     def tell(self, stage: str, number: int, count: int) -> None:

@@ -30,7 +30,7 @@ class Record:
     """What was measured in one pass over the dense network.
 
     Attributes:
-        moments: moments of the inputs of each layer whose inputs can be cut, unless ``rough``; under the
+        moments: moments of the inputs of each layer whose inputs can be cut, if channels are scored; under the
             first of the layers that share a weight.
         rows: layer and batch -> indices of the sampled rows.
         targets: layer and batch -> ``[rows, out]``, dense values of the layer's target there.
@@ -50,7 +50,7 @@ class Recorder(Listener):
         module, layers = observations.analysis.module, observations.layers
         super().__init__(
             module,
-            rows_per_batch(module, layers, observations.data, rough=observations.rough),
+            rows_per_batch(module, layers, observations.data),
             observations.seed,
             observations.device,
         )
@@ -60,7 +60,7 @@ class Recorder(Listener):
         self._aims: dict[fx.Node, list[Layer]] = {}
         for layer, target in observations.targets.items():
             self._aims.setdefault(target.value, []).append(layer)
-        scored = () if observations.rough else layers
+        scored = layers if observations.scoring else ()
         self._cut = {layer for layer in scored if _may_be_cut(observations, layer)}
         self._rows: dict[tuple[Layer, int], Tensor] = {}
         self._targets: dict[tuple[Layer, int], Tensor] = {}

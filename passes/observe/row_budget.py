@@ -18,8 +18,8 @@ __all__ = ["rows_per_batch"]
 ROWS_PER_SAMPLE, ENOUGH = 64, 65_536
 """Rows to sample of a layer: 64 positions of each sample, up to 65,536 rows in all; more only to reach the least."""
 
-FEWEST, ROWS_PER_UNKNOWN, ROUGHLY = 16, 64, 16
-"""Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown, or roughly 16."""
+FEWEST, ROWS_PER_UNKNOWN = 16, 64
+"""Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown."""
 
 ROOM = 2**27
 """Most numbers that the inputs of one weight's rows hold: 512 MiB in float32."""
@@ -29,7 +29,7 @@ TARGETS = 2**28
 
 
 def rows_per_batch(
-    module: fx.GraphModule, layers: Sequence[Layer], data: Calibration, *, rough: bool = False
+    module: fx.GraphModule, layers: Sequence[Layer], data: Calibration
 ) -> dict[Layer, int]:
     """Return how many rows of each layer's output to sample in a batch; all, if there are fewer.
 
@@ -37,10 +37,8 @@ def rows_per_batch(
         module: the graph, with example values.
         layers: layers of the graph.
         data: the calibration data that the graph will run on.
-        rough: fewer rows for each unknown will do.
     """
-    per_unknown = ROUGHLY if rough else ROWS_PER_UNKNOWN
-    wanted = {layer: _wanted(layer, data.samples, per_unknown) for layer in layers}
+    wanted = {layer: _wanted(layer, data.samples) for layer in layers}
     most = _most(wanted, data.samples / _samples(module))
     return {
         layer: max(1, round(min(rows, most) / len(data.batches))) for layer, rows in wanted.items()
@@ -79,12 +77,12 @@ def _positions(layer: Layer) -> int:
     return math.prod(shape(layer.node)) // _channels(layer)
 
 
-def _wanted(layer: Layer, samples: int, per_unknown: int) -> int:
+def _wanted(layer: Layer, samples: int) -> int:
     groups, unknowns = regression_sizes(layer)
     wanted = max(
         min(ROWS_PER_SAMPLE * samples, ENOUGH),
         FEWEST * samples,
-        per_unknown * unknowns,
+        ROWS_PER_UNKNOWN * unknowns,
     )
     wanted = min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
     return -(-wanted // layer.calls)

@@ -44,7 +44,7 @@ def with_layers_behind(
         curves: group id -> curve, with the errors after a refit of the group's readers.
     """
     data = observations.data.few(SAMPLES)
-    few = Observations(observations.analysis, data, observations.seed, rough=True)
+    few = Observations(observations.analysis, data, observations.seed, scoring=False)
     readers = find_readers(observations)
     since = sorted(
         (
