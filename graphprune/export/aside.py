@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .node_reads import graphs_of
+
 if TYPE_CHECKING:
     import onnx
 
@@ -85,9 +87,8 @@ def _rename(node: onnx.NodeProto, known: Collection[str]) -> None:
     """Rename the values of a node that was set aside, and of its bodies, in place."""
     node.input[:] = [_own(name, known) for name in node.input]
     node.output[:] = [_own(name, known) for name in node.output]
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-                value.name = _own(value.name, known)
-            for inner in graph.node:
-                _rename(inner, known)
+    for graph in graphs_of(node):
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = _own(value.name, known)
+        for inner in graph.node:
+            _rename(inner, known)

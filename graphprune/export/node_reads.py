@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["graphs_of", "reads_of"]
+__all__ = ["graphs_of", "reads_in_bodies", "reads_of"]
 
 
 def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
@@ -17,7 +17,12 @@ def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 def reads_of(node: onnx.NodeProto) -> list[str]:
     """List the names that a call reads, those that its graphs read included."""
-    found = [name for name in node.input if name]
+    return [*filter(None, node.input), *reads_in_bodies(node)]
+
+
+def reads_in_bodies(node: onnx.NodeProto) -> list[str]:
+    """List the names that the graphs of a call read, and those that they give."""
+    found: list[str] = []
     for body in graphs_of(node):
         found += [value.name for value in body.output]
         for inner in body.node:

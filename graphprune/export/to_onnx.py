@@ -19,6 +19,7 @@ from graphprune.ir.program import dynamic_dims
 from graphprune.ir.program import input_names as program_inputs
 
 from .convert import convert
+from .node_reads import graphs_of
 from .opset import OLDEST_WRITTEN, lowered
 from .valid_onnx import check_valid
 
@@ -140,10 +141,8 @@ def _rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
         for node in graph.node:
             node.input[:] = [new.get(name, name) for name in node.input]
             node.output[:] = [new.get(name, name) for name in node.output]
-            for attribute in node.attribute:
-                rename(attribute.g)
-                for inner in attribute.graphs:
-                    rename(inner)
+            for inner in graphs_of(node):
+                rename(inner)
 
     rename(model.graph)
 

@@ -16,6 +16,8 @@ from torch import fx
 from graphprune.ir.program import clone
 from graphprune.ops import traits_of
 
+from .node_reads import graphs_of
+
 if TYPE_CHECKING:
     import onnx
 
@@ -66,9 +68,8 @@ def unsaturated_onnx(model: bytes | str | Path) -> bytes:
 def _replace(graph: onnx.GraphProto) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                _replace(inner)
+        for inner in graphs_of(node):
+            _replace(inner)
         nodes.extend(_stand_in(node) if node.op_type == "Sigmoid" else [node])
     del graph.node[:]
     graph.node.extend(nodes)

@@ -29,13 +29,10 @@ def drop_dead(graph: onnx.GraphProto, changed: Collection[str]) -> None:
         dead.append(live.isdisjoint(node.output))
         if not dead[-1]:
             live.update(reads_of(node))
-    reached = set(changed)
-    kept: list[onnx.NodeProto] = []
-    for node, is_dead in zip(graph.node, reversed(dead), strict=True):
+    reached, gone = set(changed), list[int]()
+    for place, (node, is_dead) in enumerate(zip(graph.node, reversed(dead), strict=True)):
         if is_dead and not reached.isdisjoint(reads_of(node)):
             reached.update(node.output)
-        else:
-            kept.append(type(node).FromString(node.SerializeToString()))
-    if len(kept) < len(graph.node):
-        del graph.node[:]
-        graph.node.extend(kept)
+            gone.append(place)
+    for place in reversed(gone):
+        del graph.node[place]

@@ -16,7 +16,8 @@ from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import new_call
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
-from graphprune.export.run_onnx import run_onnx
+from graphprune.export.ort_session import session
+from graphprune.export.run_onnx import run_session
 from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
@@ -221,20 +222,21 @@ def _keep_sizes(
         return
     dense = type(model).FromString(file.data)
     runs = [native_inputs(program, grow, seed=0) for grow in size_growths(program)]
-    sizes = [[_values(each, names, inputs) for inputs in runs] for each in (dense, model)]
+    sizes = [_values(each, names, runs) for each in (dense, model)]
     keep_sizes(model, file.counts, *sizes, every=every)
 
 
 def _values(
-    model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[Any]
-) -> dict[str, NDArray[Any]]:
-    """Compute values inside of a model, by name."""
+    model: onnx.ModelProto, names: Sequence[str], runs: Sequence[Sequence[Any]]
+) -> list[dict[str, NDArray[Any]]]:
+    """Compute values inside of a model, by name, on each of some inputs."""
     inner = type(model).FromString(model.SerializeToString())
     del inner.graph.output[:]
     for name in names:
         inner.graph.output.add(name=name)
-    found = run_onnx(inner.SerializeToString(), inputs)
-    return {name: value.numpy() for name, value in zip(names, found, strict=True)}
+    runner = session(inner.SerializeToString(), exact=True)
+    found = [run_session(runner, inputs) for inputs in runs]
+    return [{n: x.numpy() for n, x in zip(names, values, strict=True)} for values in found]
 
 
 def _infer_shapes(model: onnx.ModelProto) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.errors import ExportError
 from graphprune.export.few_bits import FEW_BITS
+from graphprune.export.node_reads import reads_of
 
 if TYPE_CHECKING:
     import onnx
@@ -335,8 +336,5 @@ class Editor:
 def _read_by(graph: onnx.GraphProto) -> Iterator[str]:
     """List what the nodes of a graph read, those of inner graphs too, and its outputs."""
     for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _read_by(inner)
+        yield from reads_of(node)
     yield from (value.name for value in graph.output)

@@ -7,11 +7,13 @@ went are added to what ``Shape`` gives. ``onnx`` is imported where it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphprune.export.node_reads import reads_in_bodies
 
 from .editor import EditError
 
@@ -91,7 +93,7 @@ def _add(graph: onnx.GraphProto, flow: _Flow, offsets: Sizes) -> None:
     """Add what went, and lead sizes that lay something out past these sums."""
     from onnx import helper, numpy_helper
 
-    if any(name in flow.reached for node in graph.node for name in _read_in_bodies(node)):
+    if any(name in flow.reached for node in graph.node for name in reads_in_bodies(node)):
         raise EditError("a body reads the sizes of values around it")
     own: dict[str, str] = {}  # name of a value -> that of the one with the sizes that are left
     nodes: list[onnx.NodeProto] = []
@@ -195,11 +197,3 @@ class _Flow:
         own = next(choice for choice in choices if choice not in self._taken)
         self._taken.add(own)
         return own
-
-
-def _read_in_bodies(node: onnx.NodeProto) -> Iterator[str]:
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            yield from (name for inner in graph.node for name in inner.input)
-            yield from (value.name for value in graph.output)
-            yield from (name for inner in graph.node for name in _read_in_bodies(inner))

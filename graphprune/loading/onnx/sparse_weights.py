@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import LoadError, first_line
+from graphprune.export.node_reads import graphs_of
 
-from .bodies import graphs_of
 from .values import MAX_ELEMENTS
 
 if TYPE_CHECKING:
