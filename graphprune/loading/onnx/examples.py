@@ -11,8 +11,8 @@ from graphprune.errors import LoadError
 from graphprune.loading.example_tensors import Example, in_order
 
 from .batch_axes import batch_axes
+from .element_types import DTYPES
 from .index_ranges import index_ranges
-from .pointwise import DTYPES
 from .read_graph import Graph
 from .values import MAX_ELEMENTS
 

@@ -13,9 +13,14 @@ from graphprune.errors import LoadError
 from graphprune.loading.argument_names import named
 
 from . import (
+    activations,
+    concat_slice,
     control_flow,
+    create,
+    element_types,
     fused,
     layers,
+    pad,
     pointwise,
     pooling,
     quantized,
@@ -47,9 +52,14 @@ __all__ = ["Network"]
 
 # Importing these fills the table.
 _FAMILIES = (
+    activations,
+    concat_slice,
     control_flow,
+    create,
+    element_types,
     fused,
     layers,
+    pad,
     pointwise,
     pooling,
     quantized,

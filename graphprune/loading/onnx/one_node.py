@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.export.node_reads import graphs_of
 
-from .pointwise import DTYPES
+from .element_types import DTYPES
 from .values import Known
 
 if TYPE_CHECKING:

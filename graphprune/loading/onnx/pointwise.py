@@ -12,24 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from .operators import Node, operator, refuse
-from .values import MAX_KNOWN, Known, Value, floats, operand, tensor
+from .values import MAX_KNOWN, Known, Value, floats, integers, operand, tensor
 
-__all__ = ["DTYPES"]
-
-DTYPES = {
-    1: torch.float32,
-    2: torch.uint8,
-    3: torch.int8,
-    4: torch.uint16,
-    5: torch.int16,
-    6: torch.int32,
-    7: torch.int64,
-    9: torch.bool,
-    10: torch.float16,
-    11: torch.float64,
-    16: torch.bfloat16,
-}
-"""ONNX's number of an element type -> torch's type."""
+__all__: list[str] = []
 
 
 def _divided(a: Any, b: Any) -> Any:
@@ -162,37 +147,6 @@ def identity(node: Node, x: Value, *_: Value) -> Value:
     return x
 
 
-@operator("Celu", "Elu", "LeakyRelu", "ThresholdedRelu")
-def with_alpha(node: Node, x: Value) -> torch.Tensor:
-    """Apply an activation function with one parameter."""
-    value = tensor(x)
-    match node.operator:
-        case "Celu":
-            return F.celu(value, node.get("alpha", 1.0))
-        case "Elu":
-            return F.elu(value, node.get("alpha", 1.0))
-        case "LeakyRelu":
-            return F.leaky_relu(value, node.get("alpha", 0.01))
-        case _:
-            alpha = node.get("alpha", 1.0)
-            return torch.where(value > alpha, value, 0.0)
-
-
-@operator("Swish")
-def swish(node: Node, x: Value) -> torch.Tensor:
-    """Compute ``x * sigmoid(alpha * x)``."""
-    value, alpha = tensor(x), node.get("alpha", 1.0)
-    return F.silu(value) if alpha == 1 else value * torch.sigmoid(alpha * value)
-
-
-@operator("Shrink")
-def shrink(node: Node, x: Value) -> torch.Tensor:
-    """Move values towards zero by ``bias``; those nearer than ``lambd`` become zero."""
-    value, bias, bound = tensor(x), node.get("bias", 0.0), node.get("lambd", 0.5)
-    outside = torch.where(value > bound, value - bias, 0.0)
-    return torch.where(value < -bound, value + bias, outside).to(value.dtype)
-
-
 @operator("IsInf")
 def is_infinite(node: Node, x: Value) -> torch.Tensor:
     """Tell which elements are infinite, of either sign or of one."""
@@ -201,40 +155,6 @@ def is_infinite(node: Node, x: Value) -> torch.Tensor:
     if not node.get("detect_negative", 1):
         found = found & (value > 0)
     return found if node.get("detect_positive", 1) else found & (value < 0)
-
-
-@operator("Selu")
-def selu(node: Node, x: Value) -> torch.Tensor:
-    """Apply SELU with the constants of its paper, which are ONNX's defaults."""
-    if "alpha" in node.attributes or "gamma" in node.attributes:
-        raise refuse(node, "another alpha or gamma")
-    return F.selu(tensor(x))
-
-
-@operator("HardSigmoid")
-def hard_sigmoid(node: Node, x: Value) -> torch.Tensor:
-    """Compute ``max(0, min(1, alpha * x + beta))``."""
-    alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
-    return torch.clamp(tensor(x) * alpha + beta, 0.0, 1.0)
-
-
-@operator("Gelu")
-def gelu(node: Node, x: Value) -> torch.Tensor:
-    """Apply GELU, exact or approximated by tanh."""
-    approximate = node.get("approximate", b"none")
-    return F.gelu(tensor(x), approximate=approximate.decode())
-
-
-@operator("PRelu")
-def prelu(node: Node, x: Value, slope: Value) -> torch.Tensor:
-    """Apply PReLU; the slope broadcasts, and one for each channel is ATen's own form."""
-    value, weight = tensor(x), tensor(slope)
-    # Axis 1 counts channels; the slope may have an axis of 1 before it.
-    at = {value.dim(): 1, value.dim() - 1: 0}.get(weight.dim())
-    per_channel = value.dim() > 1 and at is not None and weight.numel() == weight.shape[at]
-    if weight.numel() == 1 or per_channel:
-        return F.prelu(value, weight.reshape(-1))
-    return torch.relu(value) - weight * torch.relu(-value)
 
 
 @operator("Clip", sizes=(1, 2))
@@ -284,40 +204,9 @@ def where(node: Node, condition: Value, a: Value, b: Value) -> Value:
     return chosen if dtype is None else chosen.to(dtype)
 
 
-@operator("Cast")
-def cast(node: Node, x: Value) -> Value:
-    """Convert to another element type."""
-    dtype = DTYPES.get(node.get("to"))
-    if dtype is None:
-        raise refuse(node, f"type number {node.get('to')}")
-    if isinstance(x, Known) and x.stored is None:
-        turn: Callable[[Any], Any] = (
-            bool
-            if dtype is torch.bool
-            else (
-                (lambda n: n if not isinstance(n, int) else float(n))
-                if dtype.is_floating_point
-                else (lambda n: int(n) if isinstance(n, float | bool) else n)
-            )
-        )
-        return Known(np.asarray(np.frompyfunc(turn, 1, 1)(x.items), dtype=object), dtype)
-    return tensor(x).to(dtype)
-
-
-@operator("CastLike")
-def cast_like(node: Node, x: Value, like: Value) -> torch.Tensor:
-    """Convert to the element type of another value."""
-    return tensor(x).to(like.dtype)
-
-
-@operator("Softmax", "LogSoftmax")
-def softmax(node: Node, x: Value) -> torch.Tensor:
-    """Apply softmax over one axis; before opset 13 over all axes from there on."""
-    value = tensor(x)
-    compute = torch.softmax if node.operator == "Softmax" else torch.log_softmax
-    if node.opset >= 13:
-        return compute(value, node.get("axis", -1))
-    axis = node.get("axis", 1) % value.dim()
-    if axis == value.dim() - 1:
-        return compute(value, axis)
-    return compute(value.flatten(axis), -1).reshape(value.shape)
+@operator("Trilu", sizes=(1,))
+def trilu(node: Node, x: Value, k: Value | None = None) -> torch.Tensor:
+    """Keep the triangle above or below a diagonal."""
+    diagonal = 0 if k is None else int(integers(node, k, "the diagonal")[0])
+    compute = torch.triu if node.get("upper", 1) else torch.tril
+    return compute(tensor(x), diagonal)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .element_types import DTYPES
 from .layers import conv, gemm
 from .operators import Node, operator, refuse
-from .pointwise import DTYPES
 from .pooling import average_pool
 from .values import Known, Value, tensor
 

@@ -1,17 +1,14 @@
 """Read the bytes of an ONNX file into a checked graph.
 
 Nothing in the file is believed before it is checked. Sizes that the file states are compared with
-the bytes that are there, so memory is bounded by the size of the files. Weights stored outside the file must lie in its folder or below.
+the bytes that are there, so memory is bounded by the size of the files.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -19,11 +16,11 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError, first_line
 from graphprune.export.aside import Aside
 from graphprune.export.edit_onnx import shell_of
-from graphprune.export.few_bits import PER_BYTE
-from graphprune.export.node_reads import graphs_of
 from graphprune.export.valid_onnx import check_valid
 
 from .bodies import hoist
+from .external_weights import MAX_BYTES, byte_size, load_external
+from .inline_functions import inline_functions
 from .keep_outputs import keep_outputs
 from .operators import Body, Node
 from .set_aside import set_aside
@@ -33,13 +30,7 @@ from .sparse_weights import with_dense_weights
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_BYTES", "Graph", "Input", "read_graph"]
-
-MAX_BYTES = 2**31 - 2**24
-"""Most bytes of the file and its external weights together: what one protobuf message holds."""
-
-MAX_NODES = 1 << 20
-"""Most calls in a graph, after local functions are inlined."""
+__all__ = ["Graph", "Input", "read_graph"]
 
 
 @dataclass(frozen=True)
@@ -96,12 +87,12 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
         LoadError: if it isn't one, states what isn't so, or holds what isn't supported.
     """
     model = _parse(path)
-    _take_in(model, path)
+    load_external(model, path)
     with_dense_weights(model)
     sort_nodes(model.graph)
     _check(model, path)
     shell = b"" if outputs else shell_of(model)
-    model = _without_functions(model)
+    model = inline_functions(model)
     hoist(model.graph)
     left_out = keep_outputs(model, outputs) if outputs else ()
     aside = set_aside(model)
@@ -132,82 +123,6 @@ def _parse(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
-    yield from model.graph.initializer
-    for nodes in (model.graph.node, *(f.node for f in model.functions)):
-        yield from _tensors_of(nodes)
-
-
-def _tensors_of(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-        for graph in graphs_of(node):
-            yield from graph.initializer
-            yield from _tensors_of(graph.node)
-
-
-def _take_in(model: onnx.ModelProto, path: Path) -> None:
-    """Load weights that are stored outside the file into the model."""
-    import onnx
-
-    left = MAX_BYTES - path.stat().st_size
-    for tensor in _tensors(model):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        size = _bytes_of(tensor)
-        left -= size
-        if left < 0:
-            raise LoadError(f"the weights of {path.name} are larger than 2 GiB")
-        tensor.raw_data = _external(tensor, size, path)
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]
-
-
-def _bytes_of(tensor: onnx.TensorProto) -> int:
-    from onnx import helper
-
-    try:
-        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    except KeyError as error:
-        raise LoadError(f"tensor {tensor.name!a:.80} has no known type") from error
-    if any(n < 0 for n in tensor.dims):
-        raise LoadError(f"tensor {tensor.name!a:.80} has a negative size")
-    return -(-math.prod(tensor.dims) * kind.itemsize // PER_BYTE.get(kind.name, 1))
-
-
-def _external(tensor: onnx.TensorProto, size: int, path: Path) -> bytes:
-    """Read the bytes of one tensor from a file in the model's folder."""
-    name = f"tensor {tensor.name!a:.80}"
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    place = PurePosixPath(entries.get("location", "").replace("\\", "/"))
-    if not place.parts or place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-        raise LoadError(f"{name} is stored outside the folder of {path.name}")
-    folder = path.parent.resolve()
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
-        file = (folder / place).resolve()
-        if not file.is_relative_to(folder):
-            raise LoadError(f"{name} is stored outside the folder of {path.name}")
-        with open(file, "rb", opener=_without_waiting) as stream:
-            status = os.fstat(stream.fileno())
-            fits = offset >= 0 and length == size and offset + size <= status.st_size
-            if not stat.S_ISREG(status.st_mode) or not fits:
-                raise LoadError(f"{name} doesn't fit what {place} holds")
-            stream.seek(offset)
-            data = stream.read(size)
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{name}: can't read {place}: {first_line(error)}") from error
-    if len(data) != size:
-        raise LoadError(f"{name} doesn't fit what {place} holds")
-    return data
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    # A named pipe would block until somebody writes to it.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _check(model: onnx.ModelProto, path: Path) -> None:
     import onnx.checker
 
@@ -217,37 +132,11 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
         raise LoadError(f"{path.name} is not a valid ONNX model: {first_line(error)}") from error
 
 
-def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Inline local functions, unless that makes far too many calls."""
-    if not model.functions:
-        return model
-    from onnx import inliner
-
-    bodies = {(f.domain, f.name): [(n.domain, n.op_type) for n in f.node] for f in model.functions}
-    if len(bodies) < len(model.functions):
-        raise LoadError("a local function is defined twice")
-    sizes: dict[tuple[str, str], int] = {}
-
-    def size(calls: Iterable[tuple[str, str]], open_: frozenset[tuple[str, str]]) -> int:
-        total = 0
-        for call in calls:
-            if call in open_ or len(open_) > 100:
-                raise LoadError(f"the local function {call[1]!a:.80} calls itself")
-            if call in bodies and call not in sizes:
-                sizes[call] = size(bodies[call], open_ | {call})
-            total += sizes.get(call, 1)
-        return total
-
-    if size([(n.domain, n.op_type) for n in model.graph.node], frozenset()) > MAX_NODES:
-        raise LoadError(f"written out, the local functions are more than {MAX_NODES} calls")
-    return inliner.inline_local_functions(model)
-
-
 def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
     from onnx import numpy_helper
 
     # The checker compares the type with the field that is filled, not the sizes.
-    if tensor.HasField("raw_data") and len(tensor.raw_data) != _bytes_of(tensor):
+    if tensor.HasField("raw_data") and len(tensor.raw_data) != byte_size(tensor):
         raise LoadError(f"tensor {tensor.name!a:.80} doesn't hold as many elements as it says")
     try:
         return numpy_helper.to_array(tensor)

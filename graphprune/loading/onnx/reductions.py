@@ -1,4 +1,4 @@
-"""Compute ONNX operators that reduce axes: sums, means, maxima, norms, indices of extremes."""
+"""Compute ONNX operators that reduce axes or sum along them: means, maxima, norms, indices of extremes, CumSum."""
 
 from __future__ import annotations
 
@@ -73,3 +73,16 @@ def top_k(node: Node, x: Value, k: Value | None = None) -> tuple[torch.Tensor, t
         bool(node.get("sorted", 1)),
     )
     return found.values, found.indices
+
+
+@operator("CumSum", sizes=(1,))
+def cumsum(node: Node, x: Value, axis: Value) -> torch.Tensor:
+    """Sum up the elements before and at each position; ``exclusive`` leaves out that one, ``reverse`` sums those behind."""
+    value, along = tensor(x), int(integers(node, axis, "the axis")[0])
+    backwards = bool(node.get("reverse", 0))
+    value = value.flip(along) if backwards else value
+    total = torch.cumsum(value, along)
+    if node.get("exclusive", 0):
+        none = torch.zeros_like(total.narrow(along, 0, 1))
+        total = torch.cat([none, total.narrow(along, 0, total.shape[along] - 1)], along)
+    return total.flip(along) if backwards else total

@@ -9,8 +9,9 @@ import torch
 
 from graphprune.errors import LoadError
 
+from .concat_slice import concat, split
 from .operators import Node, operator
-from .shapes import concat, split, squeeze, unsqueeze
+from .shapes import squeeze, unsqueeze
 from .values import Known, Value, integers, known, tensor
 
 __all__ = ["Tensors"]
