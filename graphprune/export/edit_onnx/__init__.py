@@ -8,7 +8,7 @@ what nodes read, ``functions`` puts calls of local functions back. What can't be
 from __future__ import annotations
 
 from .edit import edit
-from .editor import EditError
 from .functions import WRITTEN_OUT, shell_of, with_functions
+from .stored_numbers import EditError
 
 __all__ = ["WRITTEN_OUT", "EditError", "edit", "shell_of", "with_functions"]

@@ -12,7 +12,8 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.nodes import bind, source_line
 from graphprune.ops import traits_of
 
-from .editor import EditError, Editor
+from .editor import Editor
+from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx

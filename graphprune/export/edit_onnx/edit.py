@@ -21,11 +21,13 @@ from graphprune.export.run_onnx import run_session
 from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
+from .changes import Change
 from .drop_branches import drop_branches, makes_tensors, position
 from .drop_dead import drop_dead
-from .editor import EditError, Editor
+from .editor import Editor
 from .keep_sizes import keep_sizes, size_values
-from .rewriters import REWRITERS, Change
+from .rewriters import REWRITERS
+from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx

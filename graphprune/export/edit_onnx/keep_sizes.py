@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graphprune.export.node_reads import reads_in_bodies
 
-from .editor import EditError
+from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .editor import EditError, Editor
+from .editor import Editor
+from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx

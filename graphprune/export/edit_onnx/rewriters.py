@@ -7,81 +7,23 @@ they are told, the file can't be edited. The edited file is compared with the cu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from graphprune.cut.rewrite_graph import NewCall
-from graphprune.ir.nodes import bind
-
-from .editor import EditError, Editor
+from .changes import SIZES, Change
+from .editor import Editor
 from .ranges import Ranges
+from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["REWRITERS", "Change", "Rewriter"]
+__all__ = ["REWRITERS", "Rewriter"]
 
-
-@dataclass(frozen=True)
-class Change:
-    """What a cut makes of one ATen call.
-
-    Attributes:
-        node: the call, in the dense graph.
-        call: what stands there in the cut graph.
-        dense_sizes: of its (first) result, on the example inputs.
-        sizes: the same after the cut.
-    """
-
-    node: fx.Node
-    call: NewCall
-    dense_sizes: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-    @property
-    def before(self) -> Mapping[str, Any]:
-        """The arguments of the dense call, by name."""
-        return bind(self.node)
-
-    @property
-    def of_sizes(self) -> bool:
-        """Whether the call changes by nothing but lists of sizes, which the node's inputs have anyway."""
-        before, after = self.before, self.call.arguments
-        same = self.call.target is self.node.target and before.keys() == after.keys()
-        return same and all(
-            name in _SIZES or before[name] is after[name] or before[name] == after[name]
-            for name in before
-        )
-
-    def entries(self, name: str) -> dict[int, int]:
-        """Find the numbers that change in a list argument, which a call without changes may lack.
-
-        Raises:
-            EditError: if a call changes that has no such argument.
-        """
-        if name not in self.before:
-            if self.call.changed:
-                raise EditError(f"a node is computed by {self.node.target}, which changes")
-            return {}
-        pairs = zip(self.before[name], self.call.arguments[name], strict=True)
-        return {i: new for i, (old, new) in enumerate(pairs) if old is not new and old != new}
-
-    def whole(self, name: str) -> list[int] | None:
-        """List all numbers of a list argument, if no more than one depends on the inputs: -1."""
-        listed = self.call.arguments.get(name)
-        if listed is None:
-            return None
-        numbers = [-1 if isinstance(n, fx.Node) else n for n in listed]
-        return numbers if numbers.count(-1) <= 1 else None
-
-
-_SIZES = frozenset({"shape", "size"})
-"""Arguments of views and expansions."""
 
 Rewriter = Callable[[Editor, "onnx.NodeProto", Sequence[Change]], None]
 
@@ -188,7 +130,7 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
         elif "split_sizes" in change.before and change.call.changed:
             sizes = [int(n) for n in change.call.arguments["split_sizes"]]
             editor.set_attribute(node, "qkv_hidden_sizes", sizes)
-        elif len(change.sizes) == 4 and not _SIZES.isdisjoint(change.before):
+        elif len(change.sizes) == 4 and not SIZES.isdisjoint(change.before):
             heads.append(change.sizes[2])
     names = ["num_heads"] if node.domain else ["q_num_heads", "kv_num_heads"]
     for name, number in zip(names, heads, strict=False):

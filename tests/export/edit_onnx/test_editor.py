@@ -1,4 +1,4 @@
-"""Stored numbers, wherever a file keeps them, are replaced for one reader and dropped unread."""
+"""Sizes are changed where they are stored, results are multiplied, and what is unread is dropped."""
 
 from __future__ import annotations
 
@@ -7,35 +7,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-from graphprune.export.edit_onnx.editor import EditError, Editor
+from graphprune.export.edit_onnx.editor import Editor
+
+from .helpers import model, reshapes
 
 pytestmark = pytest.mark.onnx
 
 
-def model(*nodes: onnx.NodeProto, **stored: Any) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        list(nodes),
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
 def constant(name: str, **value: Any) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], **value)
-
-
-def reshapes(shape: str = "shape") -> list[onnx.NodeProto]:
-    """Two readers of one shape."""
-    return [
-        helper.make_node("Reshape", ["x", shape], ["a"]),
-        helper.make_node("Reshape", ["a", shape], ["y"]),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -53,18 +35,6 @@ def test_numbers_in_constant_nodes(holder: onnx.NodeProto) -> None:
     editor.put_entries(node, 1, {0: 7, 1: 2}, keep=(-1,))
     assert editor.numbers(node.input[1]).tolist() == [-1, 2, 2]  # type: ignore[union-attr]
     assert node.input[1] == "shape"
-
-
-def test_another_reader_goes_on_reading_what_it_read() -> None:
-    editor = Editor(model(*reshapes(), shape=np.array([-1, 3, 2])), {})
-    first, second = editor.graph.node
-    editor.put(first, 1, np.array([-1, 2, 2]))
-    assert editor.numbers(second.input[1]).tolist() == [-1, 3, 2]  # type: ignore[union-attr]
-    assert editor.numbers(first.input[1]).tolist() == [-1, 2, 2]  # type: ignore[union-attr]
-    editor.put(second, 1, np.array([-1, 2, 2]))
-    editor.drop_unread()
-    stored = {t.name: numpy_helper.to_array(t).tolist() for t in editor.graph.initializer}
-    assert list(stored.values()) == [[-1, 2, 2], [-1, 2, 2]]
 
 
 def computed() -> list[onnx.NodeProto]:
@@ -98,19 +68,13 @@ def test_a_list_is_stored_whole_where_that_is_asked_for() -> None:
     assert [t.name for t in editor.graph.initializer] == [node.input[1]]
 
 
-def test_old_files_that_list_weights_as_inputs_get_their_new_sizes() -> None:
-    made = model(helper.make_node("MatMul", ["x", "w"], ["y"]), w=np.ones((6, 4), np.float32))
-    made.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [6, 4]))
-    editor = Editor(made, {})
-    editor.store("w", torch.ones(6, 3))
-    assert list(editor.graph.initializer[0].dims) == [6, 3]
-    assert [d.dim_value for d in editor.graph.input[1].type.tensor_type.shape.dim] == [6, 3]
-
-
-def test_a_tensor_keeps_its_type() -> None:
-    editor = Editor(model(*reshapes(), w=np.ones(3, np.float32)), {})
-    with pytest.raises(EditError, match="would change its type"):
-        editor.store("w", torch.ones(3, dtype=torch.float64))
+def test_what_nobody_reads_any_more_is_dropped() -> None:
+    editor = Editor(model(*reshapes(), shape=np.array([-1, 3, 2])), {})
+    for node in editor.graph.node:
+        editor.put(node, 1, np.array([-1, 2, 2]))
+    editor.drop_unread()
+    stored = {t.name: numpy_helper.to_array(t).tolist() for t in editor.graph.initializer}
+    assert list(stored.values()) == [[-1, 2, 2], [-1, 2, 2]]
 
 
 def test_what_was_never_read_stays() -> None:
@@ -125,12 +89,3 @@ def test_a_result_is_multiplied_under_its_own_name() -> None:
     editor.multiply(editor.graph.node[0], np.float32(0.5).reshape(()))
     kinds = [(n.op_type, list(n.output)) for n in editor.graph.node]
     assert kinds == [("Reshape", ["a/unscaled"]), ("Mul", ["a"]), ("Reshape", ["y"])]
-
-
-def test_a_single_number_stays_without_axes() -> None:
-    gather = helper.make_node("Gather", ["x", "last"], ["y"], axis=1)
-    editor = Editor(model(gather, last=np.array(5)), {})
-    editor.put(editor.graph.node[0], 1, np.array(2))
-    found = editor.numbers("last")
-    assert found is not None
-    assert (found.shape, int(found)) == ((), 2)

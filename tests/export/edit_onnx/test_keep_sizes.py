@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.export.edit_onnx.editor import EditError
 from graphprune.export.edit_onnx.keep_sizes import keep_sizes, size_values
+from graphprune.export.edit_onnx.stored_numbers import EditError
 from graphprune.loading import load
 from tests.onnx_masks import masked_difference
 

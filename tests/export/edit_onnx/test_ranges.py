@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from graphprune.export.edit_onnx.editor import EditError, Editor
+from graphprune.export.edit_onnx.editor import Editor
 from graphprune.export.edit_onnx.ranges import Ranges
+from graphprune.export.edit_onnx.stored_numbers import EditError
 
 pytestmark = pytest.mark.onnx
 
