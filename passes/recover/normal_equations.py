@@ -11,10 +11,10 @@ Source: Saunders, Gammerman, Vovk 1998 (ridge regression in dual variables, ICML
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -37,22 +37,41 @@ FREE = 3e-1
 """Ridge on the factor of an output's old weights, as a share of that on the weights."""
 
 
-class NormalEquations(Protocol):
-    """Left side of the normal equations, over the rows of all processes."""
+@dataclass(frozen=True)
+class NormalEquations(ABC):
+    """Normal equations over the rows of all processes: their left side, to be solved for several right sides.
 
+    Attributes:
+        weight: ``[g, o, u]``, float64, where the ridge is anchored.
+        bias: ``[g, o]``, float64.
+        free_bias: whether the bias may change.
+        solved_in: the type in which they are solved.
+        mean: ``[g, u]``, float64, of the inputs.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    free_bias: bool
+    solved_in: torch.dtype
+    mean: Tensor
+
+    @abstractmethod
     def factor(self, ridge: float) -> Tensor | None:
         """Return the Cholesky factor of the regularised left side; ``None`` if it isn't positive definite."""
-        ...
 
+    @abstractmethod
     def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
         """Return the right side for the targets of rows, and the targets' mean ``[g, o]``."""
-        ...
 
+    @abstractmethod
     def solve(
         self, aim: tuple[Tensor, Tensor], factor: Tensor | None, ridge: float
     ) -> tuple[Tensor, Tensor]:
         """Solve for weights ``[g, o, u]`` and bias ``[g, o]``; without a factor, for the bias alone."""
-        ...
+
+    def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
+        """Return the bias ``[g, o]`` that goes with a weight, where the targets have the mean ``centre``."""
+        return centre - apply_weight(weight, self.mean) if self.free_bias else self.bias
 
 
 def normal_equations(
@@ -80,15 +99,15 @@ def normal_equations(
 
 
 @dataclass(frozen=True)
-class _ByInput:
-    """Normal equations with one equation for each input (primal)."""
+class _ByInput(NormalEquations):
+    """Normal equations with one equation for each input (primal).
 
-    weight: Tensor
-    bias: Tensor
-    free_bias: bool
-    solved_in: torch.dtype
+    Attributes:
+        covariance: ``[g, u, u]``, float64, of the inputs; their second moment where the bias is fixed.
+        count: number of rows, at least 1.
+    """
+
     covariance: Tensor
-    mean: Tensor
     count: float
 
     @classmethod
@@ -108,7 +127,7 @@ class _ByInput:
         moments = moments.everywhere()
         covariance = moments.covariance if free_bias else moments.second
         count = max(moments.count, 1.0)
-        return cls(weight, bias, free_bias, solved_in, covariance, moments.mean, count)
+        return cls(weight, bias, free_bias, solved_in, moments.mean, covariance, count)
 
     def factor(self, ridge: float) -> Tensor | None:
         """Return the Cholesky factor of the regularised covariance; ``None`` if it isn't positive definite."""
@@ -144,10 +163,6 @@ class _ByInput:
         """Covariance of each old output with the inputs, ``[g, o, u]``."""
         return self.weight @ self.covariance
 
-    def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
-        """Return the bias that goes with a weight."""
-        return centre - apply_weight(weight, self.mean) if self.free_bias else self.bias
-
     def _penalty(self, ridge: float) -> Tensor:
         """Return the ridge in the unit of the covariance, ``[g, 1]``."""
         spread = self.covariance.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
@@ -155,19 +170,16 @@ class _ByInput:
 
 
 @dataclass(frozen=True)
-class _ByRow:
+class _ByRow(NormalEquations):
     """Normal equations with one equation for each row (dual).
 
-    ``inputs`` ``[g, n, u]`` and their Gram matrix ``products`` ``[g, n, n]`` are of all processes.
+    Attributes:
+        inputs: ``[g, n, u]``, of all processes; about their mean where the bias is free.
+        products: ``[g, n, n]``, float64, of the rows with each other, over ``n``.
     """
 
-    weight: Tensor
-    bias: Tensor
-    free_bias: bool
-    solved_in: torch.dtype
     inputs: Tensor
     products: Tensor
-    mean: Tensor
 
     @classmethod
     def of(
@@ -184,8 +196,11 @@ class _ByRow:
         mean = inputs.mean(1, keepdim=True)
         if free_bias:
             inputs = inputs - mean
-        products = wide(inputs @ inputs.transpose(1, 2)) / max(inputs.shape[1], 1)
-        return cls(weight, bias, free_bias, solved_in, inputs, products, wide(mean[:, 0]))
+        gram = Moments.of(
+            inputs.transpose(1, 2), centred=True
+        ).gram  # of rows, in the place of inputs
+        products = gram / max(inputs.shape[1], 1)
+        return cls(weight, bias, free_bias, solved_in, wide(mean[:, 0]), inputs, products)
 
     def factor(self, ridge: float) -> Tensor | None:
         """Return the Cholesky factor of the regularised Gram matrix; ``None`` if it isn't positive definite."""
@@ -215,10 +230,6 @@ class _ByRow:
         share = (new - multiple[:, None] * old).transpose(1, 2)
         new = multiple[:, :, None] * self.weight + wide(share.to(self.inputs) @ self.inputs)
         return new, self._level(new, centre)
-
-    def _level(self, weight: Tensor, centre: Tensor) -> Tensor:
-        """Return the bias that goes with a weight."""
-        return centre - apply_weight(weight, self.mean) if self.free_bias else self.bias
 
 
 def apply_weight(weight: Tensor, inputs: Tensor) -> Tensor:
