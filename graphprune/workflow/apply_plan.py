@@ -11,9 +11,7 @@ from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError
 from graphprune.ir.check_given import given_on_cpu
-from graphprune.ir.run_on_device import put_model
 from graphprune.ir.trace import trace
-from graphprune.passes import Redundant
 from graphprune.pipeline import State
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.model_pair import ModelPair
@@ -22,6 +20,7 @@ from graphprune.verify.oracle import verify
 
 from .carry import carry
 from .free_channels import free_channels
+from .pair_models import pair_models
 from .reinitialise import reinitialise
 
 __all__ = ["apply", "apply_plan"]
@@ -107,7 +106,4 @@ def apply_plan(
         state = free_channels(state, plan.redundant, allow_inexact=plan.allow_inexact)
     cut = Cut.from_plan(plan, analyse(state.program, allow_inexact=plan.allow_inexact))
     rebuilt = rebuild(dense, cut, cut.program, verify(cut).runs)
-    found = state.get(Redundant)
-    reweighted = found is not None and found.reweighted
-    small = put_model(rebuilt.model, home)
-    return ModelPair(model, dense, small, rebuilt.own_class, cut, rebuilt.follow, reweighted)
+    return pair_models(model, dense, rebuilt, cut, state, home)

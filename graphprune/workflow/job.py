@@ -27,7 +27,6 @@ from graphprune.data.labelled import Labelled
 from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.check_given import given_on_cpu, positional
 from graphprune.ir.devices import CPU, find_device
-from graphprune.ir.run_on_device import put_model
 from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import (
@@ -48,7 +47,6 @@ from graphprune.pipeline import AnalysisPass, Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.config_fields import ConfigFields, config_fields
-from graphprune.rebuild.model_pair import ModelPair
 from graphprune.rebuild.rebuild import Rebuilt, rebuild
 from graphprune.verify.oracle import Verdict
 
@@ -58,6 +56,7 @@ from .decider import Decider, deciding_passes
 from .free_channels import free_channels
 from .kept_outputs import KeptOutputs, with_outputs
 from .options import Options, several
+from .pair_models import pair_models
 from .result import Result
 from .start import Data, traced, traced_on_cpu, with_data, with_labelled
 
@@ -201,17 +200,7 @@ class Job:
         decided = self.decide(decider)
         done = self.cut(decided)
         rebuilt, seconds = self._rebuilt(done)
-        small = put_model(rebuilt.model, self.home)
-        redundant = done.get(Redundant)
-        pair = ModelPair(
-            self.given,
-            self.model,
-            small,
-            rebuilt.own_class,
-            done[Cut],
-            rebuilt.follow,
-            reweighted=redundant is not None and redundant.reweighted,
-        )
+        pair = pair_models(self.given, self.model, rebuilt, done[Cut], done, self.home)
         report = build_report(
             type(self.model).__name__,
             decided,
@@ -226,7 +215,7 @@ class Job:
         )
         plan = done[Decision].plan
         config = done.get(ConfigFields)
-        return Result(small, plan, report, done.program, pair=pair, config=config)
+        return Result(pair.small, plan, report, done.program, pair=pair, config=config)
 
     def _rebuilt(self, done: State) -> tuple[Rebuilt, float]:
         """Rebuild the smaller model, as the user's class where its code follows, and time it."""
