@@ -29,6 +29,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.errors import InternalError, PassError
 from graphprune.ir.devices import full_float32
+from graphprune.ir.fingerprint import fingerprint
 from graphprune.ir.program import lift, unlift
 from graphprune.ops.fixed_random import fix_random_numbers
 
@@ -169,17 +170,17 @@ class Pipeline:
         if progress is not None:
             state = replace(state, progress=progress)
         done: list[str] = []
-        print_ = _fingerprint(state.program)
+        print_ = fingerprint(state.program)
         for pass_ in self.passes:
             state.tell(pass_.name)
             start = time.perf_counter()
             fixed = fix_random_numbers(state.program.graph)
             with _noting(pass_.name, done), full_float32(), fixed:
                 after = _step(pass_, state)
-            if _fingerprint(state.program) != print_:
+            if fingerprint(state.program) != print_:
                 raise PassError(f"pass {pass_.name} changed the program that it was given")
             if after.program is not state.program:
-                print_ = _fingerprint(after.program)
+                print_ = fingerprint(after.program)
             done.append(pass_.name)
             elapsed = state.seconds.get(pass_.name, 0.0) + time.perf_counter() - start
             state = replace(after, seconds={**state.seconds, pass_.name: elapsed})
@@ -243,26 +244,6 @@ def _is_option(value: Any) -> bool:
     if isinstance(value, functions) or not hasattr(value, "__dict__"):
         return False
     return all(map(_is_option, vars(value).values()))
-
-
-def _fingerprint(program: ExportedProgram) -> list[tuple[Any, ...]]:
-    """Collect what a pass may not change in its input: calls, arguments, tensors and their values."""
-    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
-    calls = [
-        (node.op, node.name, str(node.target), str(node.args), str(node.kwargs))
-        for graph in graphs
-        for node in graph.nodes
-    ]
-    tensors = {**program.state_dict, **program.constants}
-    return [*calls, *((name, id(value), _checksum(value)) for name, value in tensors.items())]
-
-
-def _checksum(value: Any) -> str:
-    """Sum a tensor's values, as text, in which NaN equals itself."""
-    if not isinstance(value, torch.Tensor) or value.is_meta:
-        return ""
-    wide = torch.float64 if value.is_floating_point() else None
-    return str(value.detach().sum(dtype=wide).item())
 
 
 @contextmanager

@@ -1,23 +1,20 @@
-"""The interface between an operator's rule and the analysis: a call's arguments, and statements about it."""
+"""The interface between an operator's rule and the analysis: a call, and what the rule states about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.axes.unify import tie
-from graphprune.errors import InternalError
 from graphprune.ir.data_sizes import DataSizes
-from graphprune.ir.nodes import bind, is_continuous
 
+from .arguments import Arguments
 from .facts import Contraction, Facts, MacTerm, Result, Statistic
 
 __all__ = ["Call"]
@@ -25,7 +22,7 @@ __all__ = ["Call"]
 _NONE = DataSizes()
 
 
-class Call:
+class Call(Arguments):
     """One operator call under analysis: its rule reads the arguments and states links, costs, rewrites.
 
     Args:
@@ -55,84 +52,14 @@ class Call:
         on_constants: bool = False,
         data_sizes: DataSizes = _NONE,
     ) -> None:
-        self.node = node
+        super().__init__(node, layouts, tensors, data_sizes)
         self.labels = labels
         self.facts = Facts()
         self.link = link
         self.allow_inexact = allow_inexact
         self._quiet = quiet
-        self._layouts = layouts
         self._cache = cache
-        self._tensors = tensors
         self._on_constants = on_constants
-        self._data_sizes = data_sizes
-        self.arguments = bind(node)
-
-    def __getitem__(self, name: str) -> Any:
-        """Return an argument by its schema name, defaults filled in."""
-        return self.arguments[name]
-
-    def get(self, name: str) -> Any:
-        """Return an argument by its schema name, or ``None`` where the overload has no such one."""
-        return self.arguments.get(name)
-
-    def layout(self, value: Any) -> Layout:
-        """Return the layout of a tensor argument (a node, or the name of an argument)."""
-        node = self.arguments[value] if isinstance(value, str) else value
-        result = self._layouts[node]
-        if not isinstance(result, tuple):
-            raise InternalError(f"{node} is not a single tensor")
-        return result
-
-    @property
-    def first(self) -> Layout:
-        """Layout of the first argument, whatever its name in the schema."""
-        return self.layout(next(iter(self.arguments)))
-
-    def layouts(self, name: str) -> list[Layout]:
-        """Return the layouts of a list-of-tensors argument."""
-        value = self.arguments[name]
-        if isinstance(value, fx.Node):  # one tensor, or the results of one call
-            result = self._layouts[value]
-            return list(result) if isinstance(result, list) else [self.layout(value)]
-        return [self.layout(item) for item in value]
-
-    def rank(self, name: str) -> int:
-        """Count the dimensions of a tensor argument."""
-        return len(self.layout(name))
-
-    def dim(self, value: int, rank: int) -> int:
-        """Make a dimension index non-negative."""
-        return value + rank if value < 0 else value
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the (single) result on the example inputs."""
-        return self._data_sizes.shape(self.node)
-
-    @property
-    def out_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of the results on the example inputs; one, if the result is a tensor."""
-        value = self.node.meta["val"]
-        values = value if isinstance(value, list | tuple) else [value]
-        return [tuple(map(self._data_sizes.of, v.shape)) for v in values]
-
-    def size(self, argument: str) -> int:
-        """Return an argument that is a number or a size, as a plain int."""
-        value = self.arguments[argument]
-        return self._data_sizes.of(value.meta["val"]) if isinstance(value, fx.Node) else int(value)
-
-    def constant(self, value: Any) -> NDArray[np.int64] | None:
-        """Return the value of an integer argument (a node or a name), if the model stores it."""
-        tensor = self._tensors.get(self.arguments[value] if isinstance(value, str) else value)
-        if (
-            tensor is None
-            or is_continuous(tensor)
-            or tensor.dtype == torch.bool
-            or tensor.device.type == "meta"
-        ):
-            return None
-        return tensor.detach().cpu().numpy().astype(np.int64)
 
     def fresh(self, size: int, key: Any = 0) -> Axis:
         """Make an axis of new labels, once for each call and key, whatever the number of passes."""

@@ -9,7 +9,7 @@ from graphprune.report.checks import checks
 from graphprune.report.report import Report
 from graphprune.report.text import targets
 
-from . import charts
+from . import tradeoff_charts
 from .accuracies import Accuracies
 from .figure import RUNS, Figure
 from .run import LISTED
@@ -19,9 +19,9 @@ __all__ = ["content", "figures"]
 
 def figures(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -> list[Figure]:
     """Draw the charts that there are data for."""
-    made = [charts.costs(reports)]
+    made = [tradeoff_charts.costs(reports)]
     if measured:
-        made.append(charts.accuracies(measured))
+        made.append(tradeoff_charts.accuracies(measured))
     points = [
         {
             "name": name,
@@ -32,7 +32,7 @@ def figures(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -
         for i, (name, report) in enumerate(reports.items())
         if (accuracy := _accuracy(report, measured.get(name))) is not None
     ]
-    return [*made, charts.pareto_front(points)] if points else made
+    return [*made, tradeoff_charts.pareto_front(points)] if points else made
 
 
 def content(reports: Mapping[str, Report], measured: Mapping[str, Accuracies]) -> dict[str, Any]:

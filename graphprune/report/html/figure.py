@@ -13,7 +13,7 @@ from typing import Any
 
 from graphprune.report.text import printable
 
-__all__ = ["CUT", "RUNS", "Figure", "layout", "plain", "short"]
+__all__ = ["CUT", "RUNS", "Figure", "axis", "layout", "plain", "plane", "short"]
 
 CUT = [[i / 4, f"var(--cut-{i})"] for i in range(5)]
 """Colours from nothing cut to everything cut."""
@@ -51,6 +51,21 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
         "showlegend": False,
         "dragmode": False,
         "hoverlabel": {"align": "left"},
+    } | more
+
+
+def plane(x: str, y: str, of_x: Mapping[str, Any], of_y: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a plotly layout of points by two numbers, each axis with its title and what plotly is told of it."""
+    return layout(380, hovermode="closest", xaxis=axis(x, **of_x), yaxis=axis(y, **of_y))
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Describe an axis with a title, which readers can't zoom; ``more`` goes to plotly."""
+    return {
+        "title": {"text": title},
+        "automargin": True,
+        "fixedrange": True,
+        "zeroline": False,
     } | more
 
 

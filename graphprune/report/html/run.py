@@ -9,7 +9,7 @@ from graphprune.report import text
 from graphprune.report.checks import checks
 from graphprune.report.report import Report
 
-from . import charts, coupling, treemap
+from . import coupling, layer_charts, tradeoff_charts, treemap
 from .accuracies import Accuracies
 from .figure import Figure
 
@@ -21,15 +21,15 @@ LISTED = 1000
 
 def figures(report: Report, accuracies: Accuracies | None) -> list[Figure]:
     """Draw the charts that a run has data for."""
-    made = [coupling.figure(report), charts.widths(report)]
+    made = [coupling.figure(report), layer_charts.widths(report)]
     made += treemap.figures(report) if report.layers else ()
-    made += [charts.curves(report)] if report.curves else []
-    made += [charts.fits(report)] if report.recovery.get("fits") else []
+    made += [layer_charts.curves(report)] if report.curves else []
+    made += [layer_charts.fits(report)] if report.recovery.get("fits") else []
     if report.search:
         least = report.search["dense"] - report.search["max_drop"]
-        made.append(charts.pareto_front(report.search["probes"], least=least))
+        made.append(tradeoff_charts.pareto_front(report.search["probes"], least=least))
     if accuracies is not None:
-        made.append(charts.accuracies({report.model: accuracies}))
+        made.append(tradeoff_charts.accuracies({report.model: accuracies}))
     return made
 
 

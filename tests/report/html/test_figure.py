@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphprune.report.html.figure import layout, plain, short
+from graphprune.report.html.figure import axis, layout, plain, plane, short
 from tests.report.html.samples import HOSTILE
 
 
@@ -24,3 +24,10 @@ def test_a_layout_takes_what_is_given_over_its_own() -> None:
     made = layout(300, showlegend=True, title="t")
     assert (made["height"], made["showlegend"], made["title"]) == (300, True, "t")
     assert layout(300)["showlegend"] is False
+
+
+def test_a_plane_has_two_axes_with_titles_that_stay_as_they_are() -> None:
+    made = plane("cost", "accuracy", {"tickformat": ".0%"}, {"range": [0, 1]})
+    assert [made[a]["title"]["text"] for a in ("xaxis", "yaxis")] == ["cost", "accuracy"]
+    assert (made["xaxis"]["tickformat"], made["yaxis"]["range"]) == (".0%", [0, 1])
+    assert axis("cost", fixedrange=False)["fixedrange"] is False

@@ -1,0 +1,150 @@
+"""Draw costs and accuracies: of all that a search tried, and of several runs beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphprune.report.report import Report
+
+from .accuracies import Accuracies
+from .figure import RUNS, Figure, axis, layout, plain, plane, short
+
+__all__ = ["accuracies", "costs", "pareto_front"]
+
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+"""Where the names of several runs stand: in a line above the chart."""
+
+
+def pareto_front(points: Sequence[Mapping[str, Any]], *, least: float | None = None) -> Figure:
+    """Draw accuracy by cost of all that was tried, and the Pareto front.
+
+    Args:
+        points: each with ``cost``, a share of the dense MACs, and ``accuracy``, 0 to 1, or
+            ``None`` where there was no plan; ``holds`` says whether it is good enough,
+            ``name`` what it is, and ``colour`` how that is drawn, where that is known.
+        least: the accuracy that is asked for.
+    """
+    known = [p for p in points if p["cost"] is not None and p["accuracy"] is not None]
+    best = [
+        p
+        for p in known
+        if not any(
+            o["cost"] <= p["cost"]
+            and o["accuracy"] >= p["accuracy"]
+            and (o["cost"], o["accuracy"]) != (p["cost"], p["accuracy"])
+            for o in known
+        )
+    ]
+    best.sort(key=lambda p: p["cost"])
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [p["cost"] for p in best],
+            "y": [p["accuracy"] for p in best],
+            "hoverinfo": "skip",
+            "name": "front",
+            "line": {"width": 1.5, "color": "var(--edge)", "shape": "hv"},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [p["cost"] for p in known],
+            "y": [p["accuracy"] for p in known],
+            "text": [plain(p.get("name", "")) for p in known],
+            "hovertemplate": "%{text}<br>%{x:.1%} of the MACs: %{y:.2%}<extra></extra>",
+            "marker": {
+                "size": 10,
+                "line": {"width": 1, "color": "var(--ink)"},
+                "color": [
+                    p.get("colour", "var(--after)") if p.get("holds", True) else "var(--bad)"
+                    for p in known
+                ],
+                "symbol": ["circle" if p.get("holds", True) else "x" for p in known],
+            },
+        },
+    ]
+    shapes = (
+        []
+        if least is None
+        else [
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "y0": least,
+                "y1": least,
+                "line": {"dash": "dot", "width": 1.5, "color": "var(--ink)"},
+            }
+        ]
+    )
+    return Figure(
+        "front",
+        "Accuracy by the share of the dense MACs, for all that was tried.",
+        data,
+        plane("of the dense MACs", "accuracy", {"tickformat": ".0%"}, {"tickformat": ".1%"})
+        | {"shapes": shapes},
+    )
+
+
+def accuracies(measured: Mapping[str, Accuracies]) -> Figure:
+    """Draw the accuracy of each run, clean and under each corruption."""
+    names = ["clean", *dict.fromkeys(n for m in measured.values() for n in m.corrupted)]
+    data = [
+        {
+            "type": "bar",
+            "name": short(name),
+            "x": names,
+            "marker": {"color": RUNS[i % len(RUNS)]},
+            "y": [found.clean if n == "clean" else found.corrupted.get(n) for n in names],
+            "hovertemplate": "%{fullData.name}<br>%{x}: %{y:.2%}<extra></extra>",
+        }
+        for i, (name, found) in enumerate(measured.items())
+    ]
+    return Figure(
+        "accuracies",
+        "Accuracy on clean and on corrupted inputs.",
+        data,
+        layout(
+            340,
+            barmode="group",
+            showlegend=len(data) > 1,
+            xaxis=axis(""),
+            yaxis=axis("accuracy", tickformat=".0%", range=[0, 1]),
+            legend=LEGEND,
+        ),
+    )
+
+
+def costs(reports: Mapping[str, Report]) -> Figure:
+    """Draw each run's costs as shares of its dense model's."""
+    data = [
+        {
+            "type": "bar",
+            "name": short(name),
+            "x": ["MACs", "parameters", "weight bytes"],
+            "y": [
+                r.after.macs / max(r.before.macs, 1),
+                r.after.params / max(r.before.params, 1),
+                r.after.weight_bytes / max(r.before.weight_bytes, 1),
+            ],
+            "marker": {"color": RUNS[i % len(RUNS)]},
+            "hovertemplate": "%{fullData.name}<br>%{x}: %{y:.1%} of dense<extra></extra>",
+        }
+        for i, (name, r) in enumerate(reports.items())
+    ]
+    return Figure(
+        "costs",
+        "What is left of the dense model's costs in each run.",
+        data,
+        layout(
+            320,
+            barmode="group",
+            showlegend=len(data) > 1,
+            xaxis=axis(""),
+            legend=LEGEND,
+            yaxis=axis("of dense", tickformat=".0%", range=[0, 1]),
+        ),
+    )
