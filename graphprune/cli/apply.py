@@ -63,7 +63,7 @@ def apply(
     """Cut a training checkpoint as a plan says: its weights, averages and optimisers; nothing is refitted."""
     chosen = option_values.plan(plan)
     source = ModelSource(checkpoint, arch, tuple(inputs or ()), trust_pickle)
-    _ = source.file
+    source.check()
     place = output.new_folder if source.path.is_dir() else output.new_file
     with (
         place(out, force=force) as target,

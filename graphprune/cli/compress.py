@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +12,11 @@ import typer
 from graphprune.errors import OutputError
 
 from . import compress_options, data_sources, option_values, options, output, processes, render
+from .compress_source import compress_source
 from .model_source import ModelSource
 from .progress import working
 
 if TYPE_CHECKING:
-    from graphprune.export.onnx_file import OnnxFile
-    from graphprune.workflow.accuracy_search import Probe
     from graphprune.workflow.result import Result
 
 __all__ = ["compress"]
@@ -116,7 +113,7 @@ def compress(
         ignore_extra_keys,
         tuple(outputs or ()),
     )
-    _ = source.file
+    source.check()
     limits: dict[str, Any] = {
         "score": score or None,
         "allocate": allocate,
@@ -145,7 +142,11 @@ def compress(
         how = (
             compress_options.wanted(budgets, max_drop, lossless=lossless, outputs=outputs) | limits
         )
-    how["latency_table"] = option_values.latency_table(latency_table)
+    how |= {
+        "latency_table": option_values.latency_table(latency_table),
+        "recover": recover or None,
+        "strict_ops": strict_ops,
+    }
     compress_options.check_pairs(
         max_drop=max_drop,
         val=val,
@@ -165,25 +166,16 @@ def compress(
     other = processes.join() > 0
     if other:  # the first process writes and shows
         out, quiet, dry_run = None, True, True
+    trained = bool(distil or finetune)
+    stages = 7 + (not no_onnx) + 3 * bool(data or train) + trained + (not any_width)
     start = time.perf_counter()
     with (
         output.new_folder(out, force=force) if out and not dry_run else nullcontext() as folder,
-        working(
-            verbose=verbose,
-            quiet=quiet,
-            stages=7
-            + (not no_onnx)
-            + 3 * bool(data or train)
-            + bool(distil or finetune)
-            + (not any_width)
-            + bool(keep_config),
-        ) as progress,
+        working(verbose=verbose, quiet=quiet, stages=stages + bool(keep_config)) as progress,
     ):
-        from graphprune import api
-        from graphprune.workflow import budget_sweep, write
+        from graphprune.workflow import write
 
         how["device"] = option_values.device(device)
-        how["recover"] = recover or None
         how |= data_sources.sources(
             data,
             val,
@@ -194,33 +186,14 @@ def compress(
         )
         kind = "finetune" if finetune else "distil"
         unfinished = out.with_name(f".{out.name}.{kind}") if folder and out else None
-        if distil or finetune:
+        if trained:
             how |= {
                 "distil": distil or None,
                 "finetune": finetune,
                 "checkpoint": unfinished,
                 "augment": tuple(filter(None, augment.split(","))),
             }
-        found = source.read()
-        dense = found.dense
-        how = data_sources.as_the_model_says(how, found)
-        how["outputs"] = found.outputs
-        name = source.name_of(found)
-        loaded = time.perf_counter() - start
-        if max_drop:
-            result = budget_sweep.compress_within(
-                dense,
-                found.inputs,
-                **how,
-                strict_ops=strict_ops,
-                progress=progress,
-                tell=_teller(quiet=quiet),
-            )
-        else:
-            result = api.compress(
-                dense, found.inputs, **how, strict_ops=strict_ops, progress=progress
-            )
-        result = _told(result, name, source, loaded, found.onnx_file)
+        result = compress_source(source, how, start, progress, quiet=quiet)
         if folder:
             result = write.write(
                 result,
@@ -245,24 +218,3 @@ def _show(result: Result, out: Path | None, *, as_json: bool) -> None:
         render.document(result.report.to_json())
     else:
         render.report(result.report, out)
-
-
-def _teller(*, quiet: bool) -> Callable[[Probe], None]:
-    """Make a function that shows each probe of a search as soon as it is known."""
-    return (lambda _: None) if quiet else render.probe
-
-
-def _told(
-    result: Result,
-    name: str,
-    source: ModelSource,
-    loaded: float,
-    onnx_file: OnnxFile | None,
-) -> Result:
-    """Add the file that the model came from to the result and its report."""
-    if onnx_file:
-        result = result.from_file(onnx_file)
-    seconds = {"load": loaded, **result.report.seconds}
-    read = {"file": source.file.name, "bytes": source.bytes}
-    report = replace(result.report, model=name, source=read, seconds=seconds)
-    return replace(result, report=report)

@@ -31,7 +31,7 @@ def inspect(
 ) -> None:
     """Show the groups of channels that can be cut, what they cost, and what is frozen and why."""
     source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
-    _ = source.file
+    source.check()
     with working(verbose=verbose, quiet=quiet, stages=3) as progress:
         from graphprune import api
         from graphprune.analysis.why import why as explained

@@ -68,6 +68,14 @@ class ModelSource:
             )
         return file
 
+    def check(self) -> None:
+        """Check that there is a file to read, before anything that takes long.
+
+        Raises:
+            LoadError: if there is none.
+        """
+        _ = self.file
+
     @property
     def bytes(self) -> int:
         """Size of the file, or of the weights in the folder."""

@@ -94,7 +94,7 @@ def plan(
     table = option_values.latency_table(latency_table)
     if device and not data:
         raise OptionError("--device needs --data")
-    _ = source.file
+    source.check()
     with (
         output.new_file(out, force=force) if out else nullcontext() as write,
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + (not any_width)) as progress,

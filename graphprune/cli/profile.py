@@ -82,7 +82,7 @@ def profile(
     The table serves --latency and --round-to auto, on this machine or another.
     """
     source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
-    _ = source.file
+    source.check()
     if out.suffix != ".json":
         raise OptionError("a latency table is a .json file", hint="-o table.json")
     with (

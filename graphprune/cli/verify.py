@@ -65,7 +65,7 @@ def verify(
     source = ModelSource(
         a, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys, tuple(outputs or ())
     )
-    _ = source.file
+    source.check()
     for_ci.check_places(summary, junit)
     kept = _plan(plan, b)
     with working(verbose=verbose, quiet=quiet, stages=4) as progress:

@@ -18,4 +18,4 @@ def test_a_folder_stands_for_the_program_in_it(tmp_path: Path) -> None:
     assert ModelSource(tmp_path, "", (), False).file == tmp_path / "model.pt2"
     assert ModelSource(tmp_path / "net.pt", "", (), False).file == tmp_path / "net.pt"
     with pytest.raises(LoadError, match=r"no such file: nowhere\.pt"):
-        _ = ModelSource(Path("nowhere.pt"), "", (), False).file
+        ModelSource(Path("nowhere.pt"), "", (), False).check()
