@@ -7,9 +7,8 @@ before the folder appears: a config that says something else than the program do
 from __future__ import annotations
 
 import copy
-import secrets
-import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from torch import nn
 
 from graphprune.errors import ExportError, LoadError, OutputError, VerifyError, first_line
 from graphprune.io.files import writing
+from graphprune.io.partial import partial
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
@@ -72,10 +72,12 @@ def save_pretrained(
     wanted = _wanted(pair, program)
     small: Any = _built(config, wanted, values)
     _keep_generation(pair.dense, small)
-    partial = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
-    try:
-        _save(small, partial, folder)
-        again = type(small).from_pretrained(partial, local_files_only=True, use_safetensors=True)
+    with ExitStack() as stack:
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            beside = stack.enter_context(partial(folder, Path.mkdir)) / folder.name
+        _save(small, beside, folder)
+        again = type(small).from_pretrained(beside, local_files_only=True, use_safetensors=True)
         called_alike(again.eval(), small)
         worst, tolerance = _compared(again, pair.small if wanted is pair.small else None, program)
         if worst > tolerance:
@@ -84,21 +86,19 @@ def save_pretrained(
                 f"(error {worst:.1e})"
             )
         with writing(folder):
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            beside.rename(folder)
     dense = config.configured.stated
     changed = {name: value for name, value in values.items() if dense.get(name) != value}
     return {"max_error": worst, "tolerance": tolerance, "config": changed}
 
 
-def _save(small: Any, partial: Path, folder: Path) -> None:
-    """Write the folder that shall be ``folder``."""
+def _save(small: Any, beside: Path, folder: Path) -> None:
+    """Let a module write the folder that shall be ``folder``, which it makes itself."""
     from safetensors import SafetensorError
 
     try:
         with writing(folder):
-            small.save_pretrained(partial)
+            small.save_pretrained(beside)
     except SafetensorError as error:  # how it reports a full disk
         raise OutputError(
             f"can't write {folder.name}: {error}", hint="is the disk full?"
