@@ -76,6 +76,10 @@ class State:
         """Copy the state with more facts, each in place of the one of its type."""
         return replace(self, facts={**self.facts, **{type(fact): fact for fact in facts}})
 
+    def silent(self) -> State:
+        """Copy the state without its callback, to run passes that are a part of another stage."""
+        return replace(self, progress=None)
+
     def tell(self, news: str) -> None:
         """Report progress to the callback, if there is one."""
         if self.progress is not None:

@@ -137,8 +137,7 @@ class _TriedPlans:
 
     def plan(self, allocate: Allocate, curves: Curves) -> Decision:
         """Make a plan from distortion curves."""
-        quiet = replace(self._state, progress=None)  # it is a part of this stage
-        known = quiet.knowing(replace(self._state[Scores], curves=curves))
+        known = self._state.silent().knowing(replace(self._state[Scores], curves=curves))
         return Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
 
     def add(self, name: str, decision: Decision, curves: Curves) -> bool:

@@ -99,7 +99,7 @@ class TuneLatency(AnalysisPass):
     def _smallest(self, state: State) -> Decision | None:
         """Plan for the smallest network, with its latency; none if no smaller one is predicted to be faster."""
         try:
-            replace(self.allocate, budget=Budget("macs", LEAST_SHARE)).run(_quiet(state))
+            replace(self.allocate, budget=Budget("macs", LEAST_SHARE)).run(state.silent())
         except InfeasibleBudgetError as error:
             fewest = Budget("macs", error.smallest)
             return _planned(replace(self.allocate, budget=(fewest, Budget("latency", 1.0))), state)
@@ -204,10 +204,5 @@ def predicted(decision: Decision) -> float:
 def _planned(allocate: Allocate, state: State) -> Decision | None:
     """Plan for the budgets; none if they can't be met."""
     with suppress(InfeasibleBudgetError):
-        return allocate.run(_quiet(state))
+        return allocate.run(state.silent())
     return None
-
-
-def _quiet(state: State) -> State:
-    """Copy a state that tells nothing of its progress: a plan is a part of the stage that asks for it."""
-    return replace(state, progress=None)

@@ -212,6 +212,10 @@ def test_progress_reaches_the_passes() -> None:
     told: list[str] = []
     gp.Pipeline((Telling(),)).run(program(), told.append)
     assert told == ["count", "count 1 of 1"]
+    state = gp.State(program(), progress=told.append).knowing(Origin("here"))
+    gp.Pipeline((Telling(),)).run(state.silent())
+    assert len(told) == 2
+    assert state.silent().facts == state.facts
 
 
 def test_stated_passes_run_in_order() -> None:

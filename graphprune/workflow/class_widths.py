@@ -70,9 +70,8 @@ def noting_price(allocate: Allocate, state: State, decided: State) -> State:
     held = allocate.depth and len(limits.branches) < len(decided[Analysis].removable.branches)
     if not (limits.binding or held):
         return decided
-    quiet = replace(state, progress=None)
     curves = decision.curves or state[Scores].curves
-    known = quiet.knowing(replace(state[Scores], curves=curves))
+    known = state.silent().knowing(replace(state[Scores], curves=curves))
     free = Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
     ours, least = decision.allocation.distortion, free.allocation.distortion
     if ours <= least * (1 + NOTHING):

@@ -169,17 +169,7 @@ class Allocate(AnalysisPass):
         curves = {g.id: scores.curve(g.id) for g in analysis.groups}
         curves = with_branches(analysis, curves) if self.depth else curves
         levels = [curve[w] for curve, w in zip(curves.values(), widths, strict=True)]
-        dense = [cost.at(analysis.widths) for cost in costs]
-        free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
-        if free:
-            raise OptionError(
-                f"the model's cost in {free[0]} is 0: there is nothing to bound",
-                hint="a budget of another kind",
-            )
-        asked = [
-            BudgetStatus(b.cost, b.amount, d, b.absolute(d), 0.0)
-            for b, d in zip(self.budgets, dense, strict=True)
-        ]
+        asked = self._asked([cost.at(analysis.widths) for cost in costs])
         problem = WidthProblem(analysis, costs, asked, widths, levels, equal, self.limits)
         firsts = [analysis.groups[first] for first in equal.firsts]
         allocation = problem.solved(self._allocator(firsts, analysis, scores))
@@ -197,15 +187,26 @@ class Allocate(AnalysisPass):
             {b.cost: b.amount for b in self.budgets},
             {m.cost: m.reached for m in met},
         )
-        unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
-        note = (
-            f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse"
-        )
         cuts = any(n < w[-1] for n, w in zip(chosen, widths, strict=True))
-        notes = (note,) if unused > 0 and len(met) == 1 and cuts else ()
-        notes += gone_whole(analysis, gone)
-        notes += silent_scores(scores, plan, allocation, found)
+        notes = (
+            *(_far_from_budget(met) if cuts else ()),
+            *gone_whole(analysis, gone),
+            *silent_scores(scores, plan, allocation, found),
+        )
         return Decision(plan, allocation, met, notes, curves=curves)
+
+    def _asked(self, dense: Sequence[float]) -> list[BudgetStatus]:
+        """Convert the budgets to bounds, given the dense cost of each."""
+        free = [b.cost for b, d in zip(self.budgets, dense, strict=True) if not d]
+        if free:
+            raise OptionError(
+                f"the model's cost in {free[0]} is 0: there is nothing to bound",
+                hint="a budget of another kind",
+            )
+        return [
+            BudgetStatus(b.cost, b.amount, d, b.absolute(d), 0.0)
+            for b, d in zip(self.budgets, dense, strict=True)
+        ]
 
     def _widths(
         self,
@@ -236,6 +237,16 @@ class Allocate(AnalysisPass):
             scale = tuple(_erk_density(analysis, group) for group in groups)
             return ErdosRenyiKernel(erk_scale=scale)
         return ALLOCATORS[self.method]()
+
+
+def _far_from_budget(met: Sequence[BudgetStatus]) -> tuple[str, ...]:
+    """Say in a note that a plan leaves much of its only budget, if it does."""
+    unused = min(min(m.bound, m.dense) - m.reached - SLACK * m.dense for m in met)
+    if unused <= 0 or len(met) > 1:
+        return ()
+    return (
+        f"{met[0].reached / met[0].dense:.1%} of dense: plans nearer the budget are much worse",
+    )
 
 
 def _erk_density(analysis: Analysis, group: Group) -> float:

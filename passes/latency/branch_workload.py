@@ -15,9 +15,9 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.removable import Branch
-from graphprune.axes.polynomial import Polynomial, total
+from graphprune.axes.polynomial import Polynomial
 
-from .kernel_calls import KernelCall, OtherCall, Workload
+from .kernel_calls import KernelCall, OtherCall, Workload, runs_with
 from .operators import workload
 
 __all__ = ["branch_workload"]
@@ -42,7 +42,7 @@ def branch_workload(analysis: Analysis, batch: int = 1) -> Workload:
     others = _conditions(branches, dense.rest, [each.rest for each in left])
     return Workload(
         tuple(replace(call, kept=kept, gone=gone) for call, kept, gone in kernels),
-        tuple(_switched(call, kept, gone) for call, kept, gone in others),
+        tuple(_times(call, runs_with(kept, gone)) for call, kept, gone in others),
     )
 
 
@@ -72,9 +72,6 @@ def _leads(branches: Iterable[Branch]) -> tuple[int, ...]:
     return tuple(branch.lead for branch in branches)
 
 
-def _switched(call: OtherCall, kept: Sequence[int], gone: Sequence[int]) -> OtherCall:
-    """Multiply what a call costs by a polynomial that is 1 where it runs, else 0."""
-    runs = Polynomial.switch(kept)
-    if gone:
-        runs = total([runs, (runs * Polynomial.switch(gone)).scaled(-1)])
+def _times(call: OtherCall, runs: Polynomial) -> OtherCall:
+    """Multiply what a call costs by a polynomial."""
     return OtherCall(call.node, call.bytes * runs, call.macs * runs)

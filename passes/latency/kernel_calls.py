@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from torch import fx
 from graphprune.axes.polynomial import Polynomial, total
 from graphprune.plan.kernel_times import Kernel
 
-__all__ = ["KernelCall", "OtherCall", "Workload"]
+__all__ = ["KernelCall", "OtherCall", "Workload", "runs_with"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,16 @@ class Workload:
     def others(self) -> Mapping[str, int]:
         """How often each operator without a kernel occurs, by name."""
         return dict(Counter(str(call.node.target) for call in self.rest))
+
+
+def runs_with(kept: Sequence[int], gone: Sequence[int]) -> Polynomial:
+    """Make the polynomial that is 1 where a call runs, else 0.
+
+    Args:
+        kept: groups of which each must keep a channel.
+        gone: groups of which one must be gone whole, if there are any.
+    """
+    there = Polynomial.switch(kept)
+    if not gone:
+        return there
+    return total([there, (there * Polynomial.switch(gone)).scaled(-1)])

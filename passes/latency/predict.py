@@ -16,7 +16,7 @@ from graphprune.passes.solver import Factor
 from graphprune.passes.solver.cost_tables import fitting
 from graphprune.plan.latency_table import LatencyTable
 
-from .kernel_calls import KernelCall, Workload
+from .kernel_calls import KernelCall, Workload, runs_with
 
 __all__ = ["Latency"]
 
@@ -131,7 +131,10 @@ class Latency:
             if self._cells(operator, widths) <= _CELLS:
                 tables.append(self._factor(operator, _scope(operator), widths))
             else:
-                parts.append(self._bilinear(operator).scaled(self.table.scale) * _switch(operator))
+                parts.append(
+                    self._bilinear(operator).scaled(self.table.scale)
+                    * runs_with(operator.kept, operator.gone)
+                )
         return tables, total(parts)
 
     def _factor(
@@ -172,11 +175,3 @@ def _with_few_leads(operator: KernelCall, widths: Sequence[NDArray[np.int64]]) -
     """Leave out groups that must be kept for a kernel to run, if a table over them all has too many entries."""
     scope = {*_sizes(operator), *operator.gone}
     return replace(operator, kept=fitting([len(w) for w in widths], scope, operator.kept))
-
-
-def _switch(operator: KernelCall) -> Polynomial:
-    """Return the polynomial that is 1 where a kernel runs, else 0."""
-    runs = Polynomial.switch(operator.kept)
-    if not operator.gone:
-        return runs
-    return total([runs, (runs * Polynomial.switch(operator.gone)).scaled(-1)])
