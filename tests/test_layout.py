@@ -109,10 +109,3 @@ def test_nothing_imports_the_folders_by_their_short_names() -> None:
             if any(name.split(".")[0] in LINKED for name in names):
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not found
-
-
-@pytest.mark.parametrize("folder", ["cli", "cli/render", "report", "report/html", "workflow"])
-def test_every_module_has_tests_in_a_file_of_its_name(folder: str) -> None:
-    modules = {path.stem.strip("_") for path in (ROOT / "graphprune" / folder).glob("*.py")}
-    tests = {path.stem for path in (ROOT / "tests" / folder).glob("test_*.py")}
-    assert {f"test_{name}" for name in modules - {"init"}} <= tests

@@ -45,7 +45,7 @@ def branch_costs(analysis: Analysis) -> Costs:
     constants = [
         part
         for branch in branches
-        for size in constant_sizes(analysis, branch.left)
+        for size in _constant_sizes(analysis, branch.left)
         for part in (size, (size * Polynomial.switch([branch.lead])).scaled(-1))
     ]
     return _with_constants(found, total(constants))
@@ -66,10 +66,10 @@ def costs_left(analysis: Analysis, left: Emptied) -> Costs:
             _ONE if not readers[name] or any(map(left.computed, readers[name])) else _NONE
         ),
     )  # fmt: skip
-    return _with_constants(found, total(constant_sizes(analysis, left)))
+    return _with_constants(found, total(_constant_sizes(analysis, left)))
 
 
-def constant_sizes(analysis: Analysis, left: Emptied) -> list[Polynomial]:
+def _constant_sizes(analysis: Analysis, left: Emptied) -> list[Polynomial]:
     """Count the elements of the constants that a cut stores."""
     return [
         analysis.grouping.size(analysis.labels.resolve(layout[left.channel(node)]))

@@ -187,9 +187,9 @@ def _refine_colours(axes: Sequence[Axis], count: int) -> NDArray[np.int64]:
     colours[FROZEN] = 1
     distinct = 0
     while True:
-        company = _mix(colours[rows]).sum(axis=1, dtype=np.uint64)
-        signature = _mix(company + _mix(axis_of + np.uint64(2)))
-        seen = _mix(colours)
+        company = _hashed(colours[rows]).sum(axis=1, dtype=np.uint64)
+        signature = _hashed(company + _hashed(axis_of + np.uint64(2)))
+        seen = _hashed(colours)
         for column in rows.T:
             np.add.at(seen, column, signature)
         names, ranks = np.unique(seen, return_inverse=True)
@@ -199,7 +199,7 @@ def _refine_colours(axes: Sequence[Axis], count: int) -> NDArray[np.int64]:
         distinct = len(names)
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _hashed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Hash 64-bit values by the finaliser of splitmix64 (Steele, Lea & Flood 2014), a bijection."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -9,7 +9,7 @@ is stored in the place of the calls that computed it. See ``docs/adr/0010-baked-
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,7 @@ def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
     return name
 
 
-def baked_sources(analysis: Analysis, calls: Mapping[fx.Node, str] | list[fx.Node]) -> list[str]:
+def baked_sources(analysis: Analysis, calls: Iterable[fx.Node]) -> list[str]:
     """List the names of the stored tensors that some calls are computed from, in graph order."""
     needed = _ancestors(calls)
     return [
@@ -66,7 +66,7 @@ def baked_sources(analysis: Analysis, calls: Mapping[fx.Node, str] | list[fx.Nod
     ]
 
 
-def _ancestors(calls: Mapping[fx.Node, str] | list[fx.Node]) -> set[fx.Node]:
+def _ancestors(calls: Iterable[fx.Node]) -> set[fx.Node]:
     needed: set[fx.Node] = set()
     stack = list(calls)
     while stack:

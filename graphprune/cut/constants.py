@@ -7,7 +7,7 @@ broadcasts to the size of the value it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,7 +134,7 @@ def _small_graph(
         if node in copies:
             return copies[node]
         if node in left.closed:
-            made, operands = _nothing(graph, node, copy)
+            made, operands = _bias_alone(graph, node, copy)
         else:
             operands = node.all_input_nodes
             for each in operands:
@@ -151,8 +151,19 @@ def _small_graph(
     return graph, sources
 
 
-def _nothing(graph: fx.Graph, node: fx.Node, copy: Any) -> tuple[fx.Node, list[fx.Node]]:
-    """Make the result of a layer without inputs: its bias, of size 1 along all other axes."""
+def _bias_alone(
+    graph: fx.Graph, node: fx.Node, copy: Callable[[fx.Node], fx.Node]
+) -> tuple[fx.Node, list[fx.Node]]:
+    """Make the result of a layer without inputs: its bias, of size 1 along all other axes.
+
+    Args:
+        graph: where it is made.
+        node: the layer.
+        copy: gives the node of ``graph`` that computes a node of the dense graph.
+
+    Returns:
+        The result, and the nodes of the dense graph that it is made of.
+    """
     form, call, value = _form(node), bind(node), node.meta["val"]
     channel = form.channel % value.ndim
     size = [1] * value.ndim

@@ -68,25 +68,25 @@ class LatencyTable:
             LoadError: if the text isn't a table of a known version; nothing is guessed.
         """
         data = parsed(text, MAX_BYTES, LoadError, "the latency table")
-        check(
+        _check(
             isinstance(data, dict) and data.get("format") == FORMAT,
             f"this is not a latency table of the format {FORMAT}",
         )
         names = {"format", "kernels", "per_byte", "per_mac", "scale", "batch", "machine", "error"}
-        check(set(data) - {"constant"} == names, f"a latency table has the keys {sorted(names)}")
-        check(isinstance(data["kernels"], dict), "kernels must be an object")
+        _check(set(data) - {"constant"} == names, f"a latency table has the keys {sorted(names)}")
+        _check(isinstance(data["kernels"], dict), "kernels must be an object")
         for name in ("per_byte", "per_mac", "scale"):
-            check(finite(data[name]) and data[name] >= 0, f"{name} must be a number, at least 0")
-        check(data["scale"] > 0, "scale must be above 0")
-        check(finite(data.get("constant", 0.0)), "constant must be a number")
-        check(_is_width(data["batch"]), "batch must be a positive integer, and not a huge one")
+            _check(finite(data[name]) and data[name] >= 0, f"{name} must be a number, at least 0")
+        _check(data["scale"] > 0, "scale must be above 0")
+        _check(finite(data.get("constant", 0.0)), "constant must be a number")
+        _check(_is_width(data["batch"]), "batch must be a positive integer, and not a huge one")
         machine, error = data["machine"], data["error"]
-        check(
+        _check(
             isinstance(machine, dict)
             and all(isinstance(v, str) or is_index(v) for v in machine.values()),
             "machine must hold texts",
         )
-        check(
+        _check(
             isinstance(error, dict)
             and set(error) in (set(), set(_ERROR))
             and all(map(finite, error.values())),
@@ -105,7 +105,7 @@ class LatencyTable:
         )
 
 
-def check(condition: bool, message: str) -> None:
+def _check(condition: bool, message: str) -> None:
     """Refuse a latency table unless a condition holds.
 
     Raises:
@@ -115,15 +115,15 @@ def check(condition: bool, message: str) -> None:
 
 
 def _measured(name: str, value: Any) -> KernelTimes:
-    check(
+    _check(
         isinstance(value, dict) and set(value) == {"even", "odd", "classes"},
         f"kernel {shown(name)} must have exactly even, odd and classes",
     )
     even, odd = _grid(name, value["even"]), _grid(name, value["odd"])
     rank = len(even.axes)
-    check(len(odd.axes) == rank, f"kernel {shown(name)}: grids of different rank")
+    _check(len(odd.axes) == rank, f"kernel {shown(name)}: grids of different rank")
     classes = value["classes"]
-    check(
+    _check(
         isinstance(classes, list)
         and len(classes) == CLASSES**rank
         and all(finite(c) and 0 <= c <= 1 for c in classes),
@@ -134,20 +134,20 @@ def _measured(name: str, value: Any) -> KernelTimes:
 
 def _grid(name: str, value: Any) -> Grid:
     what = f"kernel {shown(name)}"
-    check(
+    _check(
         isinstance(value, dict) and set(value) == {"axes", "seconds"},
         f"{what}: a grid must have exactly axes and seconds",
     )
     axes, seconds = value["axes"], value["seconds"]
-    check(
+    _check(
         isinstance(axes, list) and len(axes) in (1, 2) and all(map(_is_axis, axes)),
         f"{what}: axes must be one or two lists of ascending widths",
     )
-    check(
+    _check(
         isinstance(seconds, list) and len(seconds) == math.prod(map(len, axes)),
         f"{what}: one time is needed for each combination of widths",
     )
-    check(all(finite(s) and s > 0 for s in seconds), f"{what}: times must be above 0")
+    _check(all(finite(s) and s > 0 for s in seconds), f"{what}: times must be above 0")
     return Grid(tuple(map(tuple, axes)), tuple(map(float, seconds)))
 
 

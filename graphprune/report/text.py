@@ -16,6 +16,7 @@ __all__ = [
     "searched",
     "share",
     "target",
+    "targets",
 ]
 
 SHOWN = 3

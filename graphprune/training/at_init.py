@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from .method import Method, Moment
+from .method import Method, Moment, hold_at_zero
 
 __all__ = ["AtInit"]
 
@@ -27,4 +25,4 @@ class AtInit(Method):
 
     def after_step(self, now: Moment) -> None:
         """Set what goes to zero."""
-        now.channels.scale(torch.where(now.going, 0.0, 1.0).to(now.cost))
+        hold_at_zero(now)

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from .method import Method, Moment, check_options
+from .method import Method, Moment, check_options, hold_at_zero
 
 __all__ = ["Gradual"]
 
@@ -51,4 +49,4 @@ class Gradual(Method):
 
     def after_step(self, now: Moment) -> None:
         """Set what goes to zero."""
-        now.channels.scale(torch.where(now.going, 0.0, 1.0).to(now.cost))
+        hold_at_zero(now)

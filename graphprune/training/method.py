@@ -18,7 +18,7 @@ from graphprune.errors import OptionError
 
 from .channels import Channels
 
-__all__ = ["Costs", "Method", "Moment", "check_options", "fade", "ramp"]
+__all__ = ["Costs", "Method", "Moment", "check_options", "fade", "hold_at_zero", "ramp"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +137,11 @@ def ramp(progress: float, start: float, stop: float) -> float:
     if progress >= stop:
         return 1.0
     return 0.0 if progress <= start else (progress - start) / (stop - start)
+
+
+def hold_at_zero(now: Moment) -> None:
+    """Set the channels that go to zero."""
+    now.channels.scale(torch.where(now.going, 0.0, 1.0).to(now.cost))
 
 
 def fade(now: Moment, start: float, stop: float) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphprune.errors import OptionError
 
-from .method import Costs, Method, Moment, check_options
+from .method import Costs, Method, Moment, check_options, hold_at_zero
 
 __all__ = ["Progressive"]
 
@@ -80,7 +80,7 @@ class Progressive(Method):
 
     def after_step(self, now: Moment) -> None:
         """Move the thresholds, then open and close gates."""
-        now.channels.scale(torch.where(now.going, 0.0, 1.0).to(now.cost))
+        hold_at_zero(now)
         if now.progress >= self.reached:
             return
         _open(now)

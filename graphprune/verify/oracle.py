@@ -115,7 +115,7 @@ def verify(
             expected = _ran(MaskedInterpreter(cut, wide), inputs)
             got = _ran(Float64Interpreter(module, narrow), inputs)
         perturbed = bool(wide) and all_finite(expected)
-        if wide and not perturbed:  # too much to prove anything
+        if wide and not perturbed:  # the noise made values infinite, and these hide differences
             with alike_results():
                 expected = _ran(MaskedInterpreter(cut), inputs)
                 got = _ran(Float64Interpreter(module, unrounded_constants(cut, module)), inputs)

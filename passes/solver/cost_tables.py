@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-__all__ = ["Factor", "absorb", "aligned", "few_switches", "fitting", "polynomial_factors"]
+__all__ = ["Factor", "absorb", "aligned", "cells", "few_switches", "fitting", "polynomial_factors"]
 
 SWITCHED_CELLS = 200_000
 """Most entries of a table that depends on whether groups are gone, beside its widths."""

@@ -113,14 +113,6 @@ def skip_rms_normalization(
     return _with_sum(node, y, whole)
 
 
-@operator("SimplifiedLayerNormalization")
-def simplified_layer_normalization(node: Node, x: Value, gain: Value) -> torch.Tensor:
-    """Divide by the root mean square over all axes from ``axis`` on."""
-    value, weight = tensor(x), tensor(gain)
-    shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
-    return F.rms_norm(value, shape, weight, node.get("epsilon", 1e-5))
-
-
 def _skipped(node: Node, x: Value, skip: Value, bias: Value | None) -> torch.Tensor:
     if any(node.outputs[1:3]):
         raise refuse(node, "the statistics as results")

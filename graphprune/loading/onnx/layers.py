@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .operators import Node, operator, refuse
 from .values import Value, tensor
 
-__all__ = ["conv", "gemm", "padding", "parted"]
+__all__ = ["both_sides", "conv", "gemm", "is_one_sided", "padding", "parted"]
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -44,7 +44,7 @@ def is_one_sided(before: list[Any], after: list[Any]) -> bool:
     return any(isinstance(pad, torch.SymInt) for pad in before) or before != after
 
 
-def _both_sides(before: list[int], after: list[int]) -> list[int]:
+def both_sides(before: list[int], after: list[int]) -> list[int]:
     """Order padding as ``F.pad`` takes it: the last axis first."""
     pairs = zip(reversed(before), reversed(after), strict=True)
     return [amount for pair in pairs for amount in pair]
@@ -60,7 +60,7 @@ def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torc
     strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
     before, after = padding(node, data, list(w.shape[2:]), strides, dilations)
     if is_one_sided(before, after):
-        data, before = F.pad(data, _both_sides(before, after)), [0] * rank
+        data, before = F.pad(data, both_sides(before, after)), [0] * rank
     b = tensor(bias) if bias is not None else None
     return _CONVOLUTIONS[rank](data, w, b, strides, before, dilations, node.get("group", 1))
 
@@ -171,7 +171,7 @@ def layer_normalization(
     return F.layer_norm(value, shape, weight, b, node.get("epsilon", 1e-5))
 
 
-@operator("RMSNormalization")
+@operator("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
     """Divide by the root mean square over all axes from ``axis`` on."""
     value, weight = tensor(x), tensor(scale)

@@ -165,8 +165,8 @@ def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = No
         for bound, name in ((low, "min"), (high, "max"))
     ]
     if isinstance(x, Known):
-        lower = x if bounds[0] is None else _at_least(x, bounds[0])
-        return lower if bounds[1] is None else _at_most(lower, bounds[1])
+        lower = x if bounds[0] is None else _bounded(max, x, bounds[0])
+        return lower if bounds[1] is None else _bounded(min, lower, bounds[1])
     if bounds == [None, None]:
         return x
     return (
@@ -176,16 +176,10 @@ def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = No
     )
 
 
-def _at_least(x: Known, bound: float) -> Known:
-    """Raise known numbers to a lower bound."""
-    whole = bound if x.dtype.is_floating_point else int(bound)
-    return Known(np.asarray(np.frompyfunc(max, 2, 1)(x.items, whole), object), x.dtype)
-
-
-def _at_most(x: Known, bound: float) -> Known:
-    """Reduce known numbers to an upper bound."""
-    whole = bound if x.dtype.is_floating_point else int(bound)
-    return Known(np.asarray(np.frompyfunc(min, 2, 1)(x.items, whole), object), x.dtype)
+def _bounded(choose: Callable[[Any, Any], Any], x: Known, bound: float) -> Known:
+    """Choose ``max`` or ``min`` of known numbers and a bound, which is whole where they are."""
+    own = bound if x.dtype.is_floating_point else int(bound)
+    return Known(np.asarray(np.frompyfunc(choose, 2, 1)(x.items, own), object), x.dtype)
 
 
 @operator("Where")

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .layers import is_one_sided, padding
+from .layers import both_sides, is_one_sided, padding
 from .operators import Node, operator, refuse
 from .values import Value, tensor
 
@@ -15,11 +15,6 @@ __all__: list[str] = []
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
-def _pads(before: list[int], after: list[int]) -> list[int]:
-    pairs = zip(reversed(before), reversed(after), strict=True)
-    return [amount for pair in pairs for amount in pair]
 
 
 @operator("MaxPool")
@@ -34,7 +29,7 @@ def max_pool(node: Node, x: Value) -> torch.Tensor:
     if is_one_sided(before, after) or any(
         2 * pad > k for pad, k in zip(before, kernel, strict=True)
     ):
-        value = F.pad(value, _pads(before, after), value=float("-inf"))
+        value = F.pad(value, both_sides(before, after), value=float("-inf"))
         before = [0] * rank
     return _MAX[rank](value, kernel, strides, before, dilations, bool(node.get("ceil_mode", 0)))
 
@@ -52,7 +47,7 @@ def average_pool(node: Node, x: Value) -> torch.Tensor:
     if is_one_sided(before, after):
         if ceil or not counted:
             raise refuse(node, "padding on one side only")
-        value, before = F.pad(value, _pads(before, after)), [0] * rank
+        value, before = F.pad(value, both_sides(before, after)), [0] * rank
     return _AVERAGE[rank](value, kernel, strides, before, ceil, counted)
 
 
@@ -65,7 +60,7 @@ def lp_pool(node: Node, x: Value) -> torch.Tensor:
     if rank not in _AVERAGE or any(d != 1 for d in dilations) or node.get("ceil_mode", 0):
         raise refuse(node, "a dilation, ceil_mode, or another number of axes than 1 to 3,")
     before, after = padding(node, value, kernel, strides, dilations)
-    powers = F.pad(value.abs().pow(p), _pads(before, after))
+    powers = F.pad(value.abs().pow(p), both_sides(before, after))
     return (_AVERAGE[rank](powers, kernel, strides) * math.prod(kernel)).pow(1 / p)
 
 

@@ -25,6 +25,7 @@ from .bodies import bodies_of
 from .node_macs import count_macs
 from .one_node import NodeSource, numbers_of, type_number
 from .operators import Body, Node
+from .shapes import shape_of
 from .values import MAX_ELEMENTS, Known, Value, tensor
 
 __all__ = ["WholeNodes"]
@@ -122,7 +123,7 @@ class WholeNodes:
         read = {name: values[name] for name in self._source.reads(node.outputs)}
         inputs, constants = _split(read)
         runs = [
-            ObservedRun(tuple(_sizes(seen[name]) for name in inputs), sizes, macs)
+            ObservedRun(tuple(tuple(shape_of(seen[name])) for name in inputs), sizes, macs)
             for seen, sizes, macs in trial.runs
             if all(_same(seen[name], value) for name, value in constants.items())
         ]
@@ -198,7 +199,7 @@ class WholeNodes:
             node.outputs, {name: type_number(value.dtype) for name, value in read.items()}, {}
         )
         results = zip(filter(None, node.outputs), made, strict=True)
-        sizes = {name: _sizes(value) for name, value in (*read.items(), *results)}
+        sizes = {name: tuple(shape_of(value)) for name, value in (*read.items(), *results)}
         return count_macs(model, sizes)
 
 
@@ -212,10 +213,6 @@ def _split(read: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Known
     if len(constants) == len(read):  # an operator needs a tensor
         constants.pop(next(iter(constants)))
     return {name: value for name, value in read.items() if name not in constants}, constants
-
-
-def _sizes(value: Value) -> tuple[int, ...]:
-    return tuple(value.items.shape if isinstance(value, Known) else value.shape)
 
 
 def _same(a: Value, b: Known) -> bool:
