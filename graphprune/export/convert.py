@@ -61,7 +61,7 @@ def convert(
             laid_out = _with_contiguous_attention(program)
             return _converted(laid_out, inputs, outputs, opset, optimised=optimised)
         except torch.onnx.OnnxExporterError:
-            pass  # then it isn't that
+            pass  # attention was not the trouble: the first error counts
     raise ExportError(
         f"torch.onnx can't convert this model: {innermost(failure)}",
         hint="leave out the ONNX file, or replace the operator in the model",

@@ -140,7 +140,7 @@ def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
     training = {module: module.training for module in model.modules()}
     try:
         _evaluate(model)
-    except NotImplementedError as error:  # by what torch.export gives back
+    except NotImplementedError as error:  # as of modules that torch.export gave back
         _set_modes(training)
         raise TraceError(
             f"{type(model).__name__} has no evaluation mode: {first_line(error)}",

@@ -56,7 +56,7 @@ def fill(
     try:
         model.load_state_dict({**tied_values(model, own, state), **state})
     except (RuntimeError, TypeError, AttributeError) as error:
-        _, _, details = str(error).partition(":\n")  # below torch's headline
+        _, _, details = str(error).partition(":\n")  # torch's message has a headline
         said = " ".join(details.split()) or first_line(error)
         raise LoadError(
             f"{file} doesn't fit {type(model).__name__}: {said:.300}",

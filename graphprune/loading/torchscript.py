@@ -37,7 +37,7 @@ def _integer(x: Any) -> Any:
 
 
 _ALWAYS: Mapping[str, Callable[..., Any]] = {
-    # What isn't computed on elements of tensors.
+    # Conversions and operations on lists: no operand is a tensor whose elements count.
     "aten::Bool": bool, "aten::Float": float, "aten::FloatImplicit": float, "aten::Int": _integer,
     "aten::IntImplicit": _integer, "aten::ScalarImplicit": lambda x: x,
     "aten::__contains__": python.contains, "aten::__getitem__": python.getitem,
@@ -183,7 +183,7 @@ def _computed(node: Any, inputs: list[Any]) -> Sequence[Any]:
         return [_OF_NUMBERS[kind](*inputs)]
     if not kind.startswith("aten::"):
         raise _cannot(node, f"the operator {kind}")
-    if kind == "aten::_convolution":  # of traces; the same as the public one and three flags
+    if kind == "aten::_convolution":  # in traces: the public operator, with three more flags behind
         found = _convolution(*inputs[:9])
     else:
         schema = parse_schema(node.schema())

@@ -78,7 +78,8 @@ def carry_weights(state: Mapping[str, Any], pair: ModelPair) -> dict[str, Any]:
     if isinstance(pair.dense, nn.Module):
         _check(state, pair.dense.state_dict())
         with torch.no_grad():
-            refresh(pair.dense)  # what a call with gradients left can't be copied
+            # Else it may hold tensors of a call with gradients, which deepcopy refuses.
+            refresh(pair.dense)
         filled = copy.deepcopy(pair.dense)
         filled.load_state_dict(state)
         small = carry_module(filled, pair)

@@ -170,7 +170,7 @@ class _Shapes:
 
     def fit(self, cut: Cut) -> bool:
         """Whether the cut module runs and gives outputs of the old shapes, with any of what may follow."""
-        for follow in followings(self._model, cut, scales=False):  # no matter of shapes
+        for follow in followings(self._model, cut, scales=False):  # scales change no shapes
             try:
                 small = shrink_module(self._model, cut, None, self._plain, follow)
                 if self._run(small) == self._expected:

@@ -122,7 +122,8 @@ def fill_computed(model: nn.Module, cut: Cut, values: Mapping[str, torch.Tensor]
             _divide(original, *maps[0].buffers(), dim=maps[0].dim, value=value)
         else:
             present = getattr(layer, weight.name)
-            setattr(layer, weight.name, value.detach().to(present))  # which calls the inverses
+            # The parametrization computes what to store from this, by its inverse.
+            setattr(layer, weight.name, value.detach().to(present))
 
 
 def _normalise(

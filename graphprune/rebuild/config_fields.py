@@ -135,7 +135,7 @@ def _numbers_in(
         for width in widths:
             there, twice = (responses.shapes({name: n * width}) for n in (1, 2))
             if there == twice:
-                break  # it isn't about shapes
+                break  # the field decides no shape
             if there == responses.dense_shapes:
                 yield name, width
                 break

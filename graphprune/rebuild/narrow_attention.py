@@ -104,9 +104,8 @@ def narrow(layer: nn.Module) -> None:
         return
     layer.__class__ = NarrowAttention
     layer.embed_dim = len(layer.out_proj.weight)
-    layer._qkv_same_embed_dim = (
-        False  # else torch's fused layers take the parameters, and state their sizes
-    )
+    # Else torch's fused encoder layers would take the parameters past our forward, with sizes of their own.
+    layer._qkv_same_embed_dim = False
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:

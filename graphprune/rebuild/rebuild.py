@@ -75,7 +75,8 @@ def rebuild(
         return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
     same = [run for run in runs if run.program is small]
     graph = same[0].graph if same else unlift(small)
-    same = [] if cut.constants else same  # the oracle rounds no constants, the stored ones are
+    if cut.constants:  # the oracle ran with unrounded ones, the smaller model stores rounded ones
+        same = []
     try:
         match = ClassComparison(model, cut.analysis, small).match(cut, graph, same)
         shrunk = shrink_module(model, cut, state(graph), follow=match.follow)

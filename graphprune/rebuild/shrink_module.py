@@ -90,7 +90,8 @@ def shrink_module(
         follow: what beside its tensors follows the cut; the likeliest unless given.
     """
     with torch.no_grad():
-        refresh(model)  # what a call with gradients left can't be copied
+        # Else it may hold tensors of a call with gradients, which deepcopy refuses.
+        refresh(model)
     plain = plain_tensors(model, cut.analysis) if plain is None else plain
     tensors = _registered(model)
     tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
@@ -121,7 +122,7 @@ def shrink_module(
                 with _dtypes(layer):
                     _update_sizes(layer)
                 narrow(layer)
-    with evaluation_mode(shrunk):  # which drops what was kept of dense parameters
+    with evaluation_mode(shrunk):  # entering drops values cached from dense parameters
         return shrunk
 
 
@@ -143,7 +144,7 @@ def _fill(
         present = find_tensor(model, name)
         if present is None or present.shape != value.shape:
             continue
-        if name in plain:  # with its own dtype, which .double() doesn't change
+        if name in plain:  # no parameter or buffer, so .double() left its dtype
             set_tensor(model, name, value.to(present.device, copy=True))
         else:
             present.copy_(value)

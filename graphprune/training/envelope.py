@@ -42,10 +42,8 @@ def envelope_factors(norms: Tensor, cost: Tensor, budget: float, amount: float) 
     positive = ratio[ratio > 0]
     if not len(positive):
         return torch.zeros_like(norms)
-    low, high = (
-        0.0,
-        float((1.0 + amount) / positive.min()),
-    )  # of 1 / sqrt(m); at the end all shares are 1
+    # Bisect 1 / sqrt(m): at 0 all shares are 0, at the other end they are all 1.
+    low, high = 0.0, float((1.0 + amount) / positive.min())
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if float((cost * shares(middle)).sum()) > budget * (1.0 - _ROUNDING):

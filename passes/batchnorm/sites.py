@@ -160,7 +160,7 @@ def _written(node: fx.Node) -> list[fx.Node]:
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
         if node.target is BATCH_NORM and call["training"] is not False:
-            written += ["running_mean", "running_var"]  # its schema doesn't say so
+            written += ["running_mean", "running_var"]  # in training, which its schema doesn't say
         found: list[fx.Node] = []
         fx.map_arg([call[name] for name in written], found.append)
         return found

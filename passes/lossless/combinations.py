@@ -67,7 +67,7 @@ def _dependent(rows: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
     for number, row in enumerate(unit):
         known = basis[: len(chosen)]
         rest = row - (row @ known.T) @ known
-        rest -= (rest @ known.T) @ known  # twice is enough
+        rest -= (rest @ known.T) @ known  # again, as the first time leaves rounding errors
         left = float(np.linalg.norm(rest))
         if left > RANK_TOLERANCE and len(chosen) < len(basis):
             basis[len(chosen)] = rest / left

@@ -196,9 +196,8 @@ class _ByRow(NormalEquations):
         mean = inputs.mean(1, keepdim=True)
         if free_bias:
             inputs = inputs - mean
-        gram = Moments.of(
-            inputs.transpose(1, 2), centred=True
-        ).gram  # of rows, in the place of inputs
+        # Rows stand in the place of inputs here, so that each pair of them is multiplied once.
+        gram = Moments.of(inputs.transpose(1, 2), centred=True).gram
         products = gram / max(inputs.shape[1], 1)
         return cls(weight, bias, free_bias, solved_in, wide(mean[:, 0]), inputs, products)
 

@@ -112,7 +112,7 @@ def few_switches(
         switches = [~group for group in term if group < 0]
         kept = fitting(sizes, own, switches)
         if len(kept) < len(switches):
-            if coefficient < 0:  # it is largest where it vanishes
+            if coefficient < 0:  # at most 0, where the branches are gone
                 continue
             term = tuple(sorted((*(~group for group in kept), *own)))  # noqa: PLW2901
         found[term] = found.get(term, 0.0) + coefficient

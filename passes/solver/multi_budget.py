@@ -69,7 +69,7 @@ def allocate(
             the allocator is exact, there is none, or there is none within its gap.
     """
     ratios = exact or (lambda levels: np.array([p.cost(levels) / p.budget for p in problems]))
-    # The one that asks for most, alone; others come in when they are exceeded.
+    # Begin with the budget that asks for most, alone; others get weights when they are exceeded.
     weights = np.zeros(len(problems))
     weights[int(ratios(problems[0].dense).argmax())] = 1.0
     tried: list[tuple[float, int, Array]] = []
@@ -79,7 +79,7 @@ def allocate(
         try:
             found = allocator(surrogate)
         except Infeasible as error:
-            if exact is None:  # then no choice meets all, whatever the weights
+            if exact is None:  # the weighted sum bounds every choice, so none meets all budgets
                 raise JointlyInfeasible(ratios(_nearest(problems, weights, ratios))) from error
             break
         reached = ratios(found.levels)
@@ -96,7 +96,7 @@ def allocate(
         else:
             weights = weights * np.maximum(reached, 1e-6) ** step
             weights = weights / weights.sum()
-    # Of the weights tried, those that come nearest, with a lower sum.
+    # Try again with the weights that came nearest, under a lower bound on their sum.
     for _, _, nearest in sorted(tried, key=lambda each: each[:2])[:2]:
         repaired = _repaired(problems, nearest, allocator, ratios, bound)
         if repaired is not None:

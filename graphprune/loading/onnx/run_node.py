@@ -61,7 +61,7 @@ def run_node(node: Node, values: Values, whole: WholeNodes) -> None:
         LoadError: if the node fails, or nothing can compute it.
     """
     if node.operator == "Constant":
-        return  # stored
+        return  # its value is among the stored ones already
     if whole.on_trial:
         _refuse_huge(node)
         _check_sizes(node, values, whole)

@@ -26,17 +26,7 @@ def pareto_front(points: Sequence[Mapping[str, Any]], *, least: float | None = N
         least: the accuracy that is asked for.
     """
     known = [p for p in points if p["cost"] is not None and p["accuracy"] is not None]
-    best = [
-        p
-        for p in known
-        if not any(
-            o["cost"] <= p["cost"]
-            and o["accuracy"] >= p["accuracy"]
-            and (o["cost"], o["accuracy"]) != (p["cost"], p["accuracy"])
-            for o in known
-        )
-    ]
-    best.sort(key=lambda p: p["cost"])
+    best = _unbeaten(known)
     data: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -65,21 +55,7 @@ def pareto_front(points: Sequence[Mapping[str, Any]], *, least: float | None = N
             },
         },
     ]
-    shapes = (
-        []
-        if least is None
-        else [
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": least,
-                "y1": least,
-                "line": {"dash": "dot", "width": 1.5, "color": "var(--ink)"},
-            }
-        ]
-    )
+    shapes = [] if least is None else [_line_across(least)]
     return Figure(
         "front",
         "Accuracy by the share of the dense MACs, for all that was tried.",
@@ -87,6 +63,34 @@ def pareto_front(points: Sequence[Mapping[str, Any]], *, least: float | None = N
         plane("of the dense MACs", "accuracy", {"tickformat": ".0%"}, {"tickformat": ".1%"})
         | {"shapes": shapes},
     )
+
+
+def _unbeaten(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """List the points that no other beats in cost and accuracy, cheapest first."""
+    best = [
+        p
+        for p in points
+        if not any(
+            o["cost"] <= p["cost"]
+            and o["accuracy"] >= p["accuracy"]
+            and (o["cost"], o["accuracy"]) != (p["cost"], p["accuracy"])
+            for o in points
+        )
+    ]
+    return sorted(best, key=lambda p: p["cost"])
+
+
+def _line_across(height: float) -> dict[str, Any]:
+    """Describe a dotted line across the whole chart, at a value of the vertical axis."""
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": height,
+        "y1": height,
+        "line": {"dash": "dot", "width": 1.5, "color": "var(--ink)"},
+    }
 
 
 def accuracies(measured: Mapping[str, Accuracies]) -> Figure:
