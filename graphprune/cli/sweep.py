@@ -110,6 +110,7 @@ def sweep(
         "inputs": list(inputs or ()),
         "table": table.to_json() if table else "",
     }
+    preparation = data_sources.Preparation(mean, std, size, crop, interpolation)
     curves: dict[str, BudgetCurve] = {}
     several = len(models) > 1
     for name, (model, place) in _places(models, out).items():
@@ -119,30 +120,12 @@ def sweep(
         with working(
             verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
         ) as progress:
-            from graphprune.workflow import budget_sweep
-
             where = option_values.device(device)
             missing = [share for share in wanted if share not in folder.known]
             if missing:
-                found = source.read()
-                seen = data_sources.sources(
-                    data,
-                    val,
-                    data_sources.Preparation(mean, std, size, crop, interpolation),
-                    samples,
-                    seed,
-                )
-                budget_sweep.sweep(
-                    found.dense,
-                    found.inputs,
-                    missing,
-                    tell=folder.add,
-                    latency_table=table,
-                    device=where,
-                    progress=progress,
-                    **how,
-                    **data_sources.as_the_model_says(seen, found),
-                )
+                seen = data_sources.sources(data, val, preparation, samples, seed)
+                run = how | {"latency_table": table, "device": where, "progress": progress}
+                _sweep(source, seen, missing, folder, run)
             folder.finish(plot=not no_plot)
         curves[name] = folder.curve
         if not as_json:
@@ -151,6 +134,29 @@ def sweep(
             render.document(folder.curve.to_json())
     if several:
         _compare(curves, out, as_json=as_json)
+
+
+def _sweep(
+    source: ModelSource,
+    seen: dict[str, Any],
+    shares: Sequence[float],
+    folder: _Folder,
+    how: dict[str, Any],
+) -> None:
+    """Read a model, try the budgets that are missing in a folder, and store each as soon as it is known.
+
+    Args:
+        source: of the model.
+        seen: its data, by the names of the arguments of ``graphprune.sweep``.
+        shares: the budgets.
+        folder: of the curve.
+        how: further arguments.
+    """
+    from graphprune.workflow import budget_sweep
+
+    found = source.read()
+    data = data_sources.as_the_model_says(seen, found)
+    budget_sweep.sweep(found.dense, found.inputs, shares, tell=folder.add, **how, **data)
 
 
 def _places(models: Sequence[Path], out: Path) -> dict[str, tuple[Path, Path]]:

@@ -110,9 +110,8 @@ def _crop(said: Mapping[str, Any]) -> float | None:
     if said.get("do_center_crop", False):
         cropped = _side(said.get("crop_size"), ("height", "width"))
         return cropped / short if short and cropped and cropped <= short else None
-    share = said.get(
-        "crop_pct"
-    )  # of ConvNeXt: below 384, resized to the size over this share, then cropped
+    # As ConvNeXt's processor: below 384 pixels, images are resized to the size over this share, then cropped.
+    share = said.get("crop_pct")
     return share if short and short < 384 and finite(share) else None
 
 

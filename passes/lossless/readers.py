@@ -97,9 +97,8 @@ class Readers:
                 layer = self._layer(node, operand, group, rows, contraction.dim, several=several)
                 reader = layer or Reader(self._zeros(self._value(node, operand), group))
                 unread = self._unread(operand, contraction.dim, rows)
-                used = np.flatnonzero(
-                    reader.relations.mix.any(0)
-                )  # these take over what others did
+                # Channels that take over what others did are used, read or not.
+                used = np.flatnonzero(reader.relations.mix.any(0))
                 found.append(replace(reader, unread=np.setdiff1d(unread, used)))
         return found
 

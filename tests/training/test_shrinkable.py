@@ -67,6 +67,5 @@ def test_a_network_with_weight_norm_stays_finite_and_is_cut_as_it_was(method: st
     model.eval()
     x = data()[0]
     small = run.sparsify.finish().model.eval()
-    torch.testing.assert_close(
-        small(x), model(x), atol=1e-9, rtol=1e-9
-    )  # the same function, float64
+    # the same function, in float64
+    torch.testing.assert_close(small(x), model(x), atol=1e-9, rtol=1e-9)

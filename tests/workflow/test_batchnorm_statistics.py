@@ -70,9 +70,8 @@ def test_functions_count_too_and_each_call_of_shared_statistics() -> None:
     model, x = Functional(), torch.randn(8, 3, 4, 4)
     assert estimate_batchnorm(model, [((x,), {})]) == 1
     first = model.conv(x).mean((0, 2, 3))
-    torch.testing.assert_close(
-        model.mean, (first + 1) / 2, atol=1e-5, rtol=1e-5
-    )  # the second call's mean is 1
+    # the second call's mean is 1
+    torch.testing.assert_close(model.mean, (first + 1) / 2, atol=1e-5, rtol=1e-5)
 
 
 def test_layers_without_running_statistics_are_left_alone() -> None:

@@ -125,10 +125,8 @@ def batch_normalization(
     if not node.get("spatial", 1):
         raise refuse(node, "spatial=0")
     data, gain, shift = tensor(x), tensor(scale), tensor(bias)
-    centre, spread = (
-        tensor(mean).detach(),
-        tensor(var).detach(),
-    )  # these may be computed from weights
+    # Statistics may be computed from weights, and get no gradients all the same.
+    centre, spread = tensor(mean).detach(), tensor(var).detach()
     return F.batch_norm(
         data,
         centre,

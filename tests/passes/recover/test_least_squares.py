@@ -256,9 +256,8 @@ class Parts(nn.Module):
             nn.Linear(24, 4),
         )
         self.made = made
-        with (
-            torch.no_grad()
-        ):  # half of the layer's channels copy the other half: they are the ones to go
+        # Half of the layer's channels copy the other half: they are the ones to go.
+        with torch.no_grad():
             self.a.weight[16:], self.a.bias[16:] = 2 * self.a.weight[:16], 2 * self.a.bias[:16]
 
     def forward(self, x: Tensor) -> Tensor:
