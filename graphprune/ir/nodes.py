@@ -37,8 +37,12 @@ _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
 
 def writes(node: fx.Node) -> bool:
-    """Whether a call writes into one of its operands."""
-    return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
+    """Whether a call writes into one of its operands; ``detach_``, as behind ``torch.tensor``, changes no value."""
+    return (
+        isinstance(node.target, OpOverload)
+        and schema_of(node.target).is_mutable
+        and node.target is not torch.ops.aten.detach_.default
+    )
 
 
 def functional(node: fx.Node) -> Any:
