@@ -14,6 +14,8 @@ from graphprune.loading.argument_names import named
 
 from . import (
     control_flow,
+    cropping,
+    deformed,
     fused,
     layers,
     pointwise,
@@ -27,6 +29,7 @@ from . import (
     scatter,
     sequences,
     shapes,
+    unpooling,
 )
 from .bodies import all_nodes, bodies_of, live_nodes
 from .read_graph import Graph
@@ -48,6 +51,8 @@ __all__ = ["Network"]
 # Importing these fills the table.
 _FAMILIES = (
     control_flow,
+    cropping,
+    deformed,
     fused,
     layers,
     pointwise,
@@ -61,6 +66,7 @@ _FAMILIES = (
     scatter,
     sequences,
     shapes,
+    unpooling,
 )
 
 
