@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import is_data_dependent, size_hint, writes
+from .nodes import is_data_dependent, size_hint, written_nodes
 from .private_torch import OpOverload, schema_of
 from .program import state
 
@@ -31,7 +31,7 @@ def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset
     Returns:
         The nodes of these calls, those that only other ones of them read included.
     """
-    written, tensors = _written(module), state(module)
+    written, tensors = written_nodes(module), state(module)
     sources: dict[fx.Node, frozenset[str]] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr" and node.target in tensors:
@@ -54,7 +54,7 @@ def constant_integers(module: fx.GraphModule) -> dict[fx.Node, torch.Tensor]:
     Returns:
         Values of calls; those of ``get_attr`` nodes are left out. None is boolean.
     """
-    written, tensors = _written(module), state(module)
+    written, tensors = written_nodes(module), state(module)
     values: dict[fx.Node, torch.Tensor] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr" and _is_index(tensors.get(node.target)):
@@ -99,17 +99,3 @@ def _is_pure(target: Any) -> bool:
     if target is torch.ops.aten.detach_.default:
         return True
     return not schema_of(target).is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
-
-
-def _written(module: fx.GraphModule) -> set[fx.Node]:
-    """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
-    written: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        if writes(node):
-            operand = node
-            while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
-                operand = operand.args[0]
-                if operand in written:
-                    break
-                written.add(operand)
-    return written
