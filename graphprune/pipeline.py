@@ -31,6 +31,7 @@ from graphprune.errors import InternalError, PassError
 from graphprune.ir.devices import full_float32
 from graphprune.ir.fingerprint import fingerprint
 from graphprune.ir.program import lift, unlift
+from graphprune.ir.unchanged import unchanged
 from graphprune.ops.fixed_random import fix_random_numbers
 
 __all__ = ["AnalysisPass", "Pipeline", "RunFact", "State", "TransformPass"]
@@ -179,7 +180,8 @@ class Pipeline:
             state.tell(pass_.name)
             start = time.perf_counter()
             fixed = fix_random_numbers(state.program.graph)
-            with _noting(pass_.name, done), full_float32(), fixed:
+            stored = (*state.program.buffers(), *state.program.constants.values())
+            with _noting(pass_.name, done), full_float32(), fixed, unchanged(stored):
                 after = _step(pass_, state)
             if fingerprint(state.program) != print_:
                 raise PassError(f"pass {pass_.name} changed the program that it was given")

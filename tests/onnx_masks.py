@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from tests.export.edit_onnx.helpers import was_edited
 __all__ = ["cut_and_edited", "masked_difference", "with_zeros"]
 
 
-def cut_and_edited(before: onnx.ModelProto, folder: Path, *, flops: float) -> onnx.ModelProto:
+def cut_and_edited(
+    before: onnx.ModelProto, folder: Path, *, flops: float, inputs: Sequence[str] = ()
+) -> onnx.ModelProto:
     """Cut a model that is read whole; the result, which is edited and computes what the masked original does."""
     onnx.save(before, folder / "net.onnx")
-    found = load(folder / "net.onnx")
+    found = load(folder / "net.onnx", inputs=inputs)
     assert found.onnx_file
     assert not found.onnx_file.whole
     result = gp.compress(found.dense, flops=flops, score="random").from_file(found.onnx_file)

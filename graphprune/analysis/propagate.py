@@ -16,7 +16,7 @@ from torch import fx
 from graphprune.axes.labels import Axis, Labels, unlabelled
 from graphprune.axes.layout import Layout
 from graphprune.errors import InternalError
-from graphprune.ir.constant_calls import constant_calls
+from graphprune.ir.constant_calls import constant_calls, constant_integers
 from graphprune.ir.data_sizes import DataSizes
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import state
@@ -66,7 +66,7 @@ class Propagation:
             node: self.tensors[node.target]
             for node in self.nodes
             if node.op == "get_attr" and node.target in self.tensors
-        }
+        } | constant_integers(module)
         self._label_tensors()
 
     def _label_tensors(self) -> None:

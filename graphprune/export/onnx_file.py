@@ -56,7 +56,7 @@ class OnnxFile:
             return found
         listed = "; ".join([*self.whole.values()][:_LISTED])
         more = f"; and {len(self.whole) - _LISTED} more" if len(self.whole) > _LISTED else ""
-        said = "of the file's nodes stay as they are, with all that they touch"
+        said = "of the file's nodes stay as they are, and what they touch, unless they take it channel by channel"
         return (
             *found,
             f"{len(self.whole)} {said}: {listed}{more}",

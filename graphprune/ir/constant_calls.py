@@ -1,4 +1,4 @@
-"""Calls on stored tensors alone, whose results constant folding could store in their place."""
+"""Calls on stored tensors alone, whose results constant folding could store in their place; and integers that are known."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import is_data_dependent, size_hint, writes
+from .nodes import is_data_dependent, size_hint, written_nodes
 from .private_torch import OpOverload, schema_of
 from .program import state
 
-__all__ = ["constant_calls"]
+__all__ = ["constant_calls", "constant_integers"]
+
+_MOST_INTEGERS = 1 << 16
+"""Most elements of integers that are computed beforehand: an index of channels has few."""
 
 
 def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
@@ -28,7 +31,7 @@ def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset
     Returns:
         The nodes of these calls, those that only other ones of them read included.
     """
-    written, tensors = _written(module), state(module)
+    written, tensors = written_nodes(module), state(module)
     sources: dict[fx.Node, frozenset[str]] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr" and node.target in tensors:
@@ -40,6 +43,43 @@ def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset
                 if larger or _elements(node) <= sum(tensors[name].numel() for name in mine):
                     sources[node] = mine
     return frozenset(node for node in sources if node.op == "call_function")
+
+
+def constant_integers(module: fx.GraphModule) -> dict[fx.Node, torch.Tensor]:
+    """Compute the integers that follow from numbers in the graph and stored integers, such as an index by ``arange``.
+
+    Args:
+        module: the graph; stored integers are taken to keep their values.
+
+    Returns:
+        Values of calls; those of ``get_attr`` nodes are left out. None is boolean.
+    """
+    written, tensors = written_nodes(module), state(module)
+    values: dict[fx.Node, torch.Tensor] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and _is_index(tensors.get(node.target)):
+            values[node] = tensors[node.target]
+        elif (
+            node.op == "call_function"
+            and node not in written
+            and _is_pure(node.target)
+            and _is_index(node.meta.get("val"))
+            and all(source in values for source in node.all_input_nodes)
+        ):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+    return {node: value for node, value in values.items() if node.op != "get_attr"}
+
+
+def _is_index(value: Any) -> bool:
+    """Whether a value is a small tensor of integers whose sizes are numbers."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.device.type == "cpu"
+        and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+        and not any(isinstance(size, torch.SymInt) for size in value.shape)
+        and math.prod(value.shape) <= _MOST_INTEGERS
+    )
 
 
 def _elements(node: fx.Node) -> int:
@@ -56,18 +96,6 @@ def _elements(node: fx.Node) -> int:
 def _is_pure(target: Any) -> bool:
     if not isinstance(target, OpOverload):
         return target is operator.getitem
+    if target is torch.ops.aten.detach_.default:
+        return True
     return not schema_of(target).is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
-
-
-def _written(module: fx.GraphModule) -> set[fx.Node]:
-    """Find nodes whose values a call may write into: its operand, and what that may be a view of."""
-    written: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        if writes(node):
-            operand = node
-            while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
-                operand = operand.args[0]
-                if operand in written:
-                    break
-                written.add(operand)
-    return written

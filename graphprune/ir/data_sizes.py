@@ -12,6 +12,7 @@ from torch import fx
 
 from .nodes import open_symbols, size_hint, source_line
 from .private_torch import pytree
+from .unchanged import unchanged_buffers
 
 __all__ = ["DataSize", "DataSizes", "SizeReader"]
 
@@ -97,7 +98,7 @@ class SizeReader(fx.Interpreter):
             inputs: flat, in the order of the graph's placeholders. They are copied.
         """
         own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
-        with torch.no_grad():
+        with torch.no_grad(), unchanged_buffers(self.module):
             self.run(*own, enable_io_processing=False)
         return DataSizes(dict(self._found))
 

@@ -30,6 +30,7 @@ __all__ = [
     "source_line",
     "split_arguments",
     "writes",
+    "written_nodes",
 ]  # fmt: skip
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
@@ -37,8 +38,26 @@ _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
 
 
 def writes(node: fx.Node) -> bool:
-    """Whether a call writes into one of its operands."""
-    return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
+    """Whether a call writes into one of its operands; ``detach_``, as behind ``torch.tensor``, changes no value."""
+    return (
+        isinstance(node.target, OpOverload)
+        and schema_of(node.target).is_mutable
+        and node.target is not torch.ops.aten.detach_.default
+    )
+
+
+def written_nodes(module: fx.GraphModule) -> set[fx.Node]:
+    """Find nodes whose values a call may write into: its operand, and what that may be a view of; stored tensors too."""
+    written: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if writes(node):
+            operand = node
+            while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
+                operand = operand.args[0]
+                if operand in written:
+                    break
+                written.add(operand)
+    return written
 
 
 def functional(node: fx.Node) -> Any:

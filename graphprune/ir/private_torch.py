@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._export.verifier import SpecViolationError
+from torch._functorch import predispatch
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -43,6 +44,7 @@ __all__ = [
     "enable_python_dispatcher",
     "fill_module",
     "forward_pre_hooks",
+    "has_transforms",
     "keep_codegen",
     "node_type",
     "own_buffers",
@@ -59,6 +61,7 @@ USES: Mapping[str, str] = {
     "torch._dispatch.python.enable_python_dispatcher": "fake tensors of symbolic sizes need the operators that torch writes in Python",
     "torch._dynamo.OptimizedModule": "what torch.compile returns has no public class",
     "torch._export.verifier.SpecViolationError": "torch.export.load raises it for some damaged files",
+    "torch._functorch.predispatch": "torch.export leaves calls of this module where a forward uses torch.vmap or torch.func",
     "torch._ops.HigherOrderOperator": "the type of calls with subgraphs, such as torch.cond",
     "torch._ops.OpOverload": "the type of calls in exported programs",
     "torch._ops.OpOverload._schema": "names, defaults and mutability of an operator's arguments",
@@ -143,6 +146,13 @@ def fill_module(
 def forward_pre_hooks(module: nn.Module) -> Mapping[int, Callable[..., Any]]:
     """Return what runs before a module's forward."""
     return module._forward_pre_hooks
+
+
+def has_transforms(graph: fx.Graph) -> bool:
+    """Whether a graph begins and ends ``torch.vmap`` or another transform of functions by calls."""
+    return any(
+        getattr(node.target, "__module__", "") == predispatch.__name__ for node in graph.nodes
+    )
 
 
 def keep_codegen(graph: fx.Graph, source: fx.Graph) -> None:

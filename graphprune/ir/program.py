@@ -20,6 +20,7 @@ from .dynamic_shapes import input_dims, shapes_by_parameter
 from .inline_regions import inline_regions
 from .nodes import shape
 from .private_torch import keep_codegen, pytree
+from .unused_calls import drop_unused_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
     """
     module = unguarded(program)
     inline_regions(module)
+    drop_unused_calls(module)
     for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.rms_norm.default):
         _make_epsilon_explicit(node)
     module.recompile()

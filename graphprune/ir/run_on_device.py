@@ -21,6 +21,7 @@ from .devices import CPU, device_of, put
 from .private_torch import OpOverload, pytree, schema_of
 from .program import state
 from .tensors import set_tensor
+from .unchanged import written_tensors
 
 __all__ = [
     "DeviceInterpreter",
@@ -48,7 +49,7 @@ def put_stored(value: Any, device: torch.device) -> Any:
 
 
 class DeviceInterpreter(fx.Interpreter):
-    """Interpreter that runs a graph on a device, to which the stored tensors are moved once.
+    """Interpreter that runs a graph on a device, to which the stored tensors are moved once; written ones are copied.
 
     Args:
         module: the graph.
@@ -59,11 +60,14 @@ class DeviceInterpreter(fx.Interpreter):
         super().__init__(module)
         self.device = device
         self._placed: dict[str, Any] = {}
+        self._written = written_tensors(module)
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Read what is stored, on the device."""
         if target not in self._placed:
-            self._placed[target] = put_stored(super().get_attr(target, args, kwargs), self.device)
+            own = super().get_attr(target, args, kwargs)
+            own = own.detach().clone() if target in self._written else own
+            self._placed[target] = put_stored(own, self.device)
         return self._placed[target]
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:

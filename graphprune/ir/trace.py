@@ -21,7 +21,9 @@ from graphprune.errors import LoadError, TraceError, first_line
 
 from .dynamic_shapes import shapes_by_parameter
 from .example_inputs import separated
+from .function_transforms import without_transforms
 from .private_torch import pytree
+from .unchanged import unchanged_buffers
 from .unwrap import unwrap
 
 __all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]
@@ -73,18 +75,24 @@ def trace(
             try:
                 with silence_torch():
                     dynamic = None if shapes is None else shapes_by_parameter(model, *shapes)
-                    return torch.export.export(model, *inputs, dynamic_shapes=dynamic)
+                    program = torch.export.export(model, *inputs, dynamic_shapes=dynamic)
+                    return without_transforms(program)
             except FORWARD_ERRORS as error:
                 logger.info("torch.export failed: %s", error)
                 failure = error
     raise TraceError(
         f"torch.export can't capture {type(model).__name__}: {first_line(failure)}",
         where=user_line(failure),
-        hint=_advice(model),
+        hint=_advice(model, failure),
     ) from failure
 
 
-def _advice(model: torch.nn.Module) -> str:
+def _advice(model: torch.nn.Module, failure: Exception | None) -> str:
+    if _packed(failure):
+        return (
+            "packed sequences can't be captured: let the model run its recurrent layers on padded ones, "
+            "at least for the time of the cut"
+        )
     scripted = [
         name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
     ]
@@ -136,7 +144,10 @@ def _on_meta(*inputs: Any) -> bool:
 
 @contextmanager
 def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
-    """Hold a model in evaluation mode within a context; values cached in that mode are dropped at both ends."""
+    """Hold a model in evaluation mode within a context; values cached in that mode are dropped at both ends.
+
+    Buffers that it writes, such as caches of a decoder, have their values back afterwards.
+    """
     training = {module: module.training for module in model.modules()}
     try:
         _evaluate(model)
@@ -147,7 +158,8 @@ def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
             hint="of an exported program, give the program itself, not its module()",
         ) from error
     try:
-        yield
+        with unchanged_buffers(model):
+            yield
     finally:
         _evaluate(model)
         model.train(training[model])
@@ -194,7 +206,7 @@ def _register_dataclasses(values: Any) -> None:
 
 def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), unchanged_buffers(model):
             return model(*args, **kwargs)
     except FORWARD_ERRORS as error:
         shapes = [
@@ -209,6 +221,17 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             hint="give example inputs that the model accepts, such as 1x3x224x224, one for each input",
             options=("input",),
         ) from error
+
+
+def _packed(error: BaseException | None) -> bool:
+    """Whether an error came out of a recurrent layer that runs on a packed sequence."""
+    traceback = error.__traceback__ if error else None
+    while traceback:
+        frame = traceback.tb_frame
+        if frame.f_code.co_filename == torch.nn.modules.rnn.__file__:
+            return frame.f_locals.get("batch_sizes") is not None
+        traceback = traceback.tb_next
+    return False
 
 
 def user_line(error: BaseException | None) -> str:

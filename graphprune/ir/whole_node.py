@@ -34,11 +34,12 @@ __all__ = [
     "node_macs",
     "node_name",
     "packed",
+    "row_axis",
     "run_in_float64",
 ]
 
-_NAME, _RUNS = "graphprune.node", "graphprune.runs"
-"""Keys of a model's metadata: what the node is called, and the sizes and costs of runs."""
+_NAME, _RUNS, _ROWS = "graphprune.node", "graphprune.runs", "graphprune.rows"
+"""Keys of a model's metadata: what the node is called, the sizes and costs of runs, and the axis of rows on their own."""
 
 _ALIKE = 1e-9
 """Relative difference up to which two inputs in float64 count as the same."""
@@ -47,18 +48,23 @@ _REMEMBERED = 2
 """How many runs of each call are remembered: of the two programs that are compared."""
 
 
-def packed(model: onnx.ModelProto, name: str, runs: Sequence[ObservedRun]) -> str:
+def packed(
+    model: onnx.ModelProto, name: str, runs: Sequence[ObservedRun], rows: int | None = None
+) -> str:
     """Write a model of one node as the text that the operator takes.
 
     Args:
         model: whose inputs and outputs state their element types. It gets metadata.
         name: what reports call the node.
         runs: the sizes that were observed.
+        rows: an axis of the first input and of all results: each row of a result is made of the same row of that
+            input alone, whatever the other rows are.
     """
     from onnx import helper
 
     listed = [[run.inputs, run.outputs, run.macs] for run in runs]
-    helper.set_model_props(model, {_NAME: name, _RUNS: json.dumps(listed)})
+    props = {_NAME: name, _RUNS: json.dumps(listed)} | ({} if rows is None else {_ROWS: str(rows)})
+    helper.set_model_props(model, props)
     data = model.SerializeToString(deterministic=True)
     return base64.b85encode(zlib.compress(data)).decode()
 
@@ -73,6 +79,7 @@ class _Node:
         inputs: element types by name.
         outputs: element types.
         runs: the sizes that were observed.
+        rows: the axis of rows that are computed each on its own, if there is one.
     """
 
     session: onnxruntime.InferenceSession
@@ -80,6 +87,7 @@ class _Node:
     inputs: dict[str, np.dtype[Any]]
     outputs: tuple[torch.dtype, ...]
     runs: tuple[ObservedRun, ...]
+    rows: int | None
 
 
 @lru_cache(maxsize=256)
@@ -99,7 +107,8 @@ def _unpacked(text: str) -> _Node:
         for inputs, outputs, macs in json.loads(props[_RUNS])
     )
     outputs = tuple(torch.from_numpy(np.empty(0, kind)).dtype for kind in kinds[1].values())
-    return _Node(plain_session(data), props[_NAME], kinds[0], outputs, runs)
+    rows = int(props[_ROWS]) if _ROWS in props else None
+    return _Node(plain_session(data), props[_NAME], kinds[0], outputs, runs, rows)
 
 
 def node_macs(text: str, sizes: Sequence[Sequence[int]]) -> int:
@@ -111,6 +120,11 @@ def node_macs(text: str, sizes: Sequence[Sequence[int]]) -> int:
 def node_name(text: str) -> str:
     """Read what reports call the node of a call."""
     return _unpacked(text).name
+
+
+def row_axis(text: str) -> int | None:
+    """Read the axis of the first input, and of all results, whose rows the node computes each on its own."""
+    return _unpacked(text).rows
 
 
 @torch.library.custom_op("graphprune::onnx_node", mutates_args=())
@@ -133,7 +147,14 @@ def _onnx_node(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Tensor]
 def _sizes(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Tensor]:
     node = _unpacked(model)
     unknown = torch.library.get_ctx().new_dynamic_size
-    sizes = result_sizes(node.name, node.runs, [x.shape for x in inputs], unknown)
+    given: list[list[Any]] = [list(x.shape) for x in inputs]
+    if (axis := node.rows) is None:
+        sizes = result_sizes(node.name, node.runs, given, unknown)
+    else:  # a cut leaves fewer rows than any run had
+        count, given[0][axis] = given[0][axis], node.runs[0].inputs[0][axis]
+        sizes = result_sizes(node.name, node.runs, given, unknown)
+        for each in sizes:
+            each[axis] = count
     return [
         inputs[0].new_empty(each, dtype=dtype)
         for each, dtype in zip(sizes, node.outputs, strict=True)
@@ -185,9 +206,11 @@ def run_in_float64(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Ten
         Its results, floats among them in float64.
     """
     remembered = _remembered.get()
+    axis = row_axis(model)
     for before, results in remembered.get(model, ()) if remembered is not None else ():
-        if all(map(_alike, inputs, before)):
-            return [y.clone() for y in results]
+        places = _places(inputs, before, axis)
+        if places is not None:
+            return [y.clone() if axis is None else y.index_select(axis, places) for y in results]
     made: list[torch.Tensor] = WHOLE_NODE(list(inputs), model)
     results = [y.double() if y.is_floating_point() else y for y in made]
     if remembered is not None:
@@ -197,10 +220,34 @@ def run_in_float64(inputs: Sequence[torch.Tensor], model: str) -> list[torch.Ten
     return results
 
 
-def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+def _places(
+    inputs: Sequence[torch.Tensor], before: Sequence[torch.Tensor], axis: int | None
+) -> torch.Tensor | None:
+    """Find the rows of an earlier run's first input that are alike, in order; ``None`` if any input differs.
+
+    Without an axis of rows, all of the inputs have to be alike, and there are no rows to tell.
+    """
+    if not all(map(_alike, inputs[1:], before[1:])):
+        return None
+    if axis is None:
+        return torch.empty(0, dtype=torch.int64) if _alike(inputs[0], before[0]) else None
+    rows, earlier = (x.movedim(axis, 0) for x in (inputs[0], before[0]))
+    scale = float(earlier.nan_to_num().abs().max()) if earlier.numel() else 0.0
+    found, place = list[int](), 0
+    for row in rows:
+        while place < len(earlier) and not _alike(row, earlier[place], scale):
+            place += 1
+        if place == len(earlier):
+            return None
+        found.append(place)
+        place += 1
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor, scale: float = 0.0) -> bool:
     if a.shape != b.shape or not a.is_floating_point() or not a.numel():
         return torch.equal(a, b)
     if not torch.equal(a.isnan(), b.isnan()):
         return False
-    scale = max(float(b.nan_to_num().abs().max()), 1e-12)
+    scale = max(scale, float(b.nan_to_num().abs().max()), 1e-12)
     return float((a - b).nan_to_num().abs().max()) <= _ALIKE * scale

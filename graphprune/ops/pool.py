@@ -59,6 +59,7 @@ def _enter(operator: object, spatial: int, args: tuple[object, ...], several: bo
         layout = call.first
         kept = len(layout) - spatial
         call.freeze(*layout[kept:])
+        call.facts.because = "computes each element of the axis from its neighbours"
         results = [(*layout[:kept], *map(unlabelled, s[kept:])) for s in call.out_shapes]
         return results if several else results[0]
 

@@ -15,6 +15,7 @@ from torch import fx, nn
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import evaluation_mode
+from graphprune.ir.unchanged import copied
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64
 from graphprune.verify.graph_runs import error, run
@@ -63,7 +64,7 @@ def compare_in_own_precision(
     exact = run(Float64Interpreter(graph, tensors), [to_float64(value) for value in inputs])
     args, kwargs = call_arguments(program, inputs)
     with evaluation_mode(module), torch.no_grad(), fix_random_numbers(graph.graph):
-        got = pytree.tree_leaves(module(*args, **kwargs))
+        got = copied(pytree.tree_leaves(module(*args, **kwargs)))
     tolerance = allowed_error(LEAST_TOLERANCE, error(expected, exact), MOST_TOLERANCE)
     worst = error(got, expected) if len(got) == len(expected) else float("inf")
     return OwnPrecision(worst, tolerance)

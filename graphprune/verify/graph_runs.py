@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from graphprune.ir.nodes import is_continuous
+from graphprune.ir.nodes import is_continuous, writes
 from graphprune.ir.private_torch import pytree
+from graphprune.ir.unchanged import copied, unchanged_buffers
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import to_float64
 
@@ -38,8 +39,10 @@ def run(
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     graph: Any = interpreter.graph
-    with torch.set_grad_enabled(gradients), fix_random_numbers(graph, rounded=rounded):
-        return pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
+    fixed, state = fix_random_numbers(graph, rounded=rounded), unchanged_buffers(interpreter.module)
+    with torch.set_grad_enabled(gradients), fixed, state:
+        found = pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
+        return copied(found) if any(map(writes, graph.nodes)) else found
 
 
 def error(got: Sequence[Any], expected: Sequence[Any], *, floor: float = 0.0) -> float:

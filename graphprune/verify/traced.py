@@ -25,6 +25,7 @@ from graphprune.ir.program import (
 )
 from graphprune.ir.program import user_inputs as example_inputs
 from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode
+from graphprune.ir.unchanged import copied, unchanged_buffers
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.pipeline import RunFact
@@ -143,24 +144,15 @@ class _Run:
 
 
 def _of_module(model: nn.Module, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
-    args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
-    buffers = {id(buffer): (buffer, buffer.clone()) for buffer in model.buffers()}
+    args, kwargs = call_arguments(program, copied(inputs))
     with evaluation_mode(model), torch.no_grad(), fix_random_numbers(program.graph):
-        try:
-            return pytree.tree_leaves(model(*args, **kwargs))
-        finally:
-            for buffer, value in buffers.values():  # a model may count its calls
-                buffer.copy_(value)
+        return copied(pytree.tree_leaves(model(*args, **kwargs)))
 
 
 def _of_program(module: Any, program: ExportedProgram, inputs: Sequence[Any]) -> list[Any]:
-    args, kwargs = call_arguments(program, [_copied(value) for value in inputs])
-    with torch.no_grad(), fix_random_numbers(program.graph):
-        return pytree.tree_leaves(module(*args, **kwargs))
-
-
-def _copied(value: Any) -> Any:
-    return value.clone() if isinstance(value, torch.Tensor) else value
+    args, kwargs = call_arguments(program, copied(inputs))
+    with torch.no_grad(), fix_random_numbers(program.graph), unchanged_buffers(module):
+        return copied(pytree.tree_leaves(module(*args, **kwargs)))
 
 
 def _difference(model: nn.Module, program: ExportedProgram, tried: _Run) -> TraceError:

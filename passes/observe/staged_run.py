@@ -18,6 +18,7 @@ from graphprune.ir.nodes import writes
 from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.program import state
 from graphprune.ir.run_on_device import evaluate_on, put_stored
+from graphprune.ir.unchanged import written_tensors
 
 from .weight_views import base_of, part_of
 
@@ -60,6 +61,8 @@ class StagedRun:
             {name: tensor.detach() for name, tensor in state(module).items()} | dict(tensors or {}),
             device,
         )
+        # What the graph writes is no result of a refit: it runs on copies.
+        self._written = {n: self.tensors[n].clone() for n in written_tensors(module)}
         self._module = module
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
@@ -131,6 +134,8 @@ class StagedRun:
         return self._known[node]
 
     def _stored(self, name: str) -> Any:
+        if name in self._written:
+            return self._written[name]
         if name in self.tensors:
             return self.tensors[name]
         if name not in self._bodies:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import fx, nn
 
-from graphprune.ir.constant_calls import constant_calls
+import graphprune as gp
+from graphprune.ir.constant_calls import constant_calls, constant_integers
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from tests import nets
@@ -77,3 +80,43 @@ def test_what_depends_on_inputs_or_chance_is_not_stored(outer: fx.GraphModule) -
     assert all(x not in node.all_input_nodes for node in found)
     assert not any("rand" in str(node.target) for node in found)
     assert all(node.op == "call_function" for node in found)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        lambda: [3, 1, 0, 2, 5, 4, 7, 6],
+        lambda: torch.tensor([3, 1, 0, 2, 5, 4, 7, 6]),
+        lambda: torch.arange(8).flip(0),
+        lambda: torch.arange(8).view(2, 4).t().reshape(-1),
+        lambda: torch.arange(0, 8, 2),
+    ],
+    ids=["list", "tensor", "flipped", "shuffled", "strided"],
+)
+def test_channels_are_picked_by_an_index_that_is_computed_beforehand(index: Any) -> None:
+    class Picked(nets.Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nets.conv(3, 8), nets.conv(len(index()), 8)
+            self.head = nets.head(8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(self.b(torch.relu(self.a(x))[:, index()])))
+
+    net = Picked().eval()
+    groups = {group.id.partition("#")[0] for group in gp.inspect(net, net.inputs()).groups}
+    assert "a" in groups
+    result = gp.compress(net, net.inputs(), flops=0.5, score="random", any_width=True)
+    assert result.report.oracle["max_error"] < 1e-9
+
+
+def test_integers_that_something_writes_into_are_unknown() -> None:
+    class Written(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            index = torch.arange(4)
+            index[0] = x.shape[1] - 1
+            return x[:, index] + x[:, torch.arange(4)]
+
+    module = unlift(trace(Written(), (torch.randn(2, 6),)))
+    targets = [str(node.target) for node in constant_integers(module)]
+    assert targets.count("aten.arange.default") == 1

@@ -123,3 +123,17 @@ def test_an_error_without_a_place_has_no_line() -> None:
 def test_a_model_wrapped_for_training_is_taken_out() -> None:
     program = trace(nn.DataParallel(nn.Linear(4, 2)), (torch.randn(2, 4),))
     assert list(program.state_dict) == ["weight", "bias"]
+
+
+def test_packed_sequences_are_named() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.LSTM(4, 8, batch_first=True)
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+            return self.layer(packed)[1][0][-1]
+
+    with pytest.raises(TraceError, match="packed sequences can't be captured"):
+        trace(Packed(), (torch.randn(2, 5, 4), torch.tensor([5, 3])))

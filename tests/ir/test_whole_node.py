@@ -13,6 +13,7 @@ from graphprune.ir.whole_node import (
     alike_results,
     node_name,
     packed,
+    row_axis,
     run_in_float64,
 )
 
@@ -77,3 +78,22 @@ def test_it_has_no_gradient() -> None:
 def test_what_cannot_run_is_named() -> None:
     with pytest.raises(LoadError, match="Hardmax node 'mine': onnxruntime can't run it"):
         WHOLE_NODE([torch.tensor(1.0)], model())
+
+
+def test_rows_on_their_own_are_found_among_those_of_an_earlier_run() -> None:
+    """A cut leaves some of them; where they are alike, up to what float64 rounds, so are the results."""
+    node = helper.make_node("LpPool", ["x"], ["y"], kernel_shape=[2], p=3)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    graph = helper.make_graph([node], "node", values[:1], values[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    text = packed(made, "LpPool node 'p'", [ObservedRun(((2, 5, 4),), ((2, 5, 3),))], rows=1)
+    assert row_axis(text) == 1
+    assert row_axis(model()) is None
+    x = torch.full((2, 5, 4), 1 + 2.0**-24, dtype=torch.float64) * torch.arange(1, 6).view(1, 5, 1)
+    with alike_results():
+        (dense,) = run_in_float64([x], text)
+        (cut,) = run_in_float64([x[:, [1, 2, 4]] * (1 - 1e-15)], text)
+        (other,) = run_in_float64([x[:, [1, 2, 4]] * 1.5], text)
+    assert torch.equal(cut, dense[:, [1, 2, 4]])
+    assert other.shape == cut.shape
+    assert not torch.equal(other, cut)

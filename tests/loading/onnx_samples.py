@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["BODIES", "SAMPLES", "SEQUENCES", "SIZES", "Sample", "model_of"]
+__all__ = ["BODIES", "SAMPLES", "SEQUENCES", "SIZES", "UNPOOLING", "Sample", "model_of"]
 
 _generator = np.random.default_rng(0)
 
@@ -322,6 +322,15 @@ SAMPLES: list[Sample] = [
     call("MaxPool", X, kernel_shape=[3, 3], pads=[0, 0, 1, 1], dilations=[2, 2]),
     call("MaxPool", X, kernel_shape=[2, 2], auto_pad="SAME_UPPER"),
     call("MaxPool", f(2, 3, 9), kernel_shape=[3]),
+    call("MaxPool", X, kernel_shape=[2, 2], strides=[2, 2], outputs=2),
+    call("MaxPool", X, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2], dilations=[2, 2], outputs=2),
+    call("MaxPool", f(2, 3, 9), kernel_shape=[3], outputs=2), call("MaxPool", f(2, 3, 4, 5, 6), kernel_shape=[2] * 3, outputs=2),
+    call("LRN", X, size=3), call("LRN", X, size=5, alpha=0.3, beta=0.6, bias=1.5),
+    call("DeformConv", X, w(5, 6, 3, 3), f(2, 18, 6, 6), None, positive(2, 9, 6, 6), opset=22),
+    call("DeformConv", X, w(4, 3, 3, 3), 3 * f(2, 54, 4, 4), w(4), opset=22, strides=[2, 2], pads=[1] * 4, group=2, offset_group=3),
+    call("DeformConv", X, w(5, 6, 2, 3), f(2, 12, 9, 6), opset=22, dilations=[1, 2], pads=[1] * 4),
+    *(call("CenterCropPad", X, i(*to), axes=axes) for to, axes in (((5, 11), [2, 3]), ((9,), [-1]), ((3, 9), [1, 2]))),
+    call("CenterCropPad", X, i(1, 8, 3, 8)),
     call("AveragePool", X, kernel_shape=[2, 2]), call("AveragePool", f(2, 3, 9), kernel_shape=[3]),
     call("AveragePool", X, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
     call("AveragePool", X, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
@@ -387,6 +396,9 @@ SEQUENCES = (
     "SequenceLength", "SplitToSequence",
 )  # fmt: skip
 """Operators on sequences, which no model takes: tested in test_sequences.py."""
+
+UNPOOLING = ("MaxUnpool",)
+"""Operators that read what a pooling gives: tested in test_unpooling.py."""
 
 BODIES = ("If", "Loop", "Scan")
 """Operators that hold graphs: tested in test_control_flow.py."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import fx
 
 from graphprune.cut.rewrite_graph import NewCall
@@ -46,7 +47,9 @@ class Change:
         before, after = self.before, self.call.arguments
         same = self.call.target is self.node.target and before.keys() == after.keys()
         return same and all(
-            name in SIZES or before[name] is after[name] or before[name] == after[name]
+            name in SIZES
+            or before[name] is after[name]
+            or np.array_equal(before[name], after[name])
             for name in before
         )
 

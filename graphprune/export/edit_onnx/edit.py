@@ -21,6 +21,7 @@ from graphprune.export.run_onnx import run_session
 from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
+from . import rewrite_rows
 from .changes import Change
 from .drop_branches import drop_branches, makes_tensors, position
 from .drop_dead import drop_dead
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     import onnx
 
 __all__ = ["edit"]
+
+_FAMILIES = (rewrite_rows,)
+"""Importing these fills the table of rewriters."""
 
 
 def edit(

@@ -81,16 +81,37 @@ def keep_sizes(
     flow = _Flow(model.graph, known, dense[0], every=every)
     changed = {n for n in flow.ends if any(not np.array_equal(a[n], b[n]) for a, b in pairs)}
     starts = flow.behind(model.graph, changed)
-    runs = [{n: a[n] - b[n] for n in starts} for a, b in pairs]
-    if any(not np.array_equal(runs[0][n], gone) for run in runs[1:] for n, gone in run.items()):
+    steps = {name: _steps([(a[name], b[name]) for a, b in pairs]) for name in starts}
+    needed = {name: each for name, each in steps.items() if each}
+    if needed:
+        _make_up(model.graph, _Flow(model.graph, known, needed, every=every), needed)
+
+
+_Steps = Sequence[tuple[str, NDArray[Any]]]
+"""Operators with their second operands, one after another."""
+
+
+def _steps(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> _Steps:
+    """Find what makes dense sizes of those that are left: a sum, or a product where other sizes are open.
+
+    Args:
+        pairs: what is dense and what is left, once for each run.
+
+    Raises:
+        EditError: if neither does in all runs.
+    """
+    dense, left = pairs[0]
+    if all(np.array_equal(a - b, dense - left) for a, b in pairs):
+        return [("Add", dense - left)] if (dense != left).any() else []
+    # A number of elements: the product of sizes, of which only some are smaller.
+    if any(not np.array_equal(a * left, b * dense) for a, b in pairs) or not left.all():
         raise EditError("the graph computes with a number of elements, of which a part goes")
-    offsets = {name: gone for name, gone in runs[0].items() if gone.any()}
-    if offsets:
-        _add(model.graph, _Flow(model.graph, known, offsets, every=every), offsets)
+    common = np.gcd(dense, left)
+    return [("Mul", dense // common), ("Div", left // common)]
 
 
-def _add(graph: onnx.GraphProto, flow: _Flow, offsets: Sizes) -> None:
-    """Add what went, and lead sizes that lay something out past these sums."""
+def _make_up(graph: onnx.GraphProto, flow: _Flow, needed: Mapping[str, _Steps]) -> None:
+    """Make dense sizes of those that are left, and lead sizes that lay something out past that."""
     from onnx import helper, numpy_helper
 
     if any(name in flow.reached for node in graph.node for name in reads_in_bodies(node)):
@@ -107,13 +128,16 @@ def _add(graph: onnx.GraphProto, flow: _Flow, offsets: Sizes) -> None:
         nodes.append(node)
         if not dense:
             continue
-        if node.output[0] in offsets:
+        if node.output[0] in needed:
             name = node.output[0]
-            own[name] = flow.new(name, "left")
-            node.output[0] = own[name]
-            gone = flow.new(name, "gone")
-            graph.initializer.append(numpy_helper.from_array(offsets[name], gone))
-            nodes.append(helper.make_node("Add", [own[name], gone], [name]))
+            own[name] = last = flow.new(name, "left")
+            node.output[0] = last
+            for i, (operator, number) in enumerate(steps := needed[name]):
+                gone = flow.new(name, "gone")
+                graph.initializer.append(numpy_helper.from_array(number, gone))
+                result = flow.new(name, "part") if i + 1 < len(steps) else name
+                nodes.append(helper.make_node(operator, [last, gone], [result]))
+                last = result
         elif any(name in flow.as_layout for name in made):
             copied = type(old).FromString(old.SerializeToString())
             own |= {name: flow.new(name, "left") for name in copied.output if name}

@@ -8,21 +8,19 @@ they are told, the file can't be edited. The edited file is compared with the cu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import fx
 
 from .changes import SIZES, Change
 from .editor import Editor
-from .ranges import Ranges
 from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["REWRITERS", "Rewriter"]
+__all__ = ["REWRITERS", "Rewriter", "rewriter"]
 
 
 Rewriter = Callable[[Editor, "onnx.NodeProto", Sequence[Change]], None]
@@ -33,7 +31,9 @@ SQUEEZE_READS_AXES = 13
 """Version of the operator set from which on the axes of a Squeeze are an input."""
 
 
-def _rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
+def rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
+    """Enter a function into the table, for one or several operators."""
+
     def enter(rewrite: Rewriter) -> Rewriter:
         REWRITERS.update(dict.fromkeys(names, rewrite))
         return rewrite
@@ -41,12 +41,12 @@ def _rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
     return enter
 
 
-@_rewriter("Flatten", "LayerNormalization", "Unsqueeze")
+@rewriter("Flatten", "LayerNormalization", "Unsqueeze")
 def _nothing(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Change nothing: the node has no sizes of its own."""
 
 
-@_rewriter("Squeeze")
+@rewriter("Squeeze")
 def _squeeze(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """State the axes where all of size 1 are meant, and another one is of size 1 after the cut."""
     if len(node.input) > 1 or editor.attribute(node, "axes") is not None:
@@ -62,14 +62,14 @@ def _squeeze(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) ->
         editor.put(node, 1, np.array(axes, np.int64))
 
 
-@_rewriter("Reshape")
+@rewriter("Reshape")
 def _reshape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
         name = "shape" if "shape" in change.before else "size"
         editor.put_entries(node, 1, change.entries(name), keep=(0, -1), whole=change.whole(name))
 
 
-@_rewriter("Expand")
+@rewriter("Expand")
 def _expand(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     count = editor.count(node.input[1])
     for change in changes:
@@ -82,13 +82,13 @@ def _expand(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         editor.put_entries(node, 1, entries, keep=(1,), whole=whole)
 
 
-@_rewriter("Tile")
+@rewriter("Tile")
 def _tile(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
         editor.put_entries(node, 1, change.entries("repeats"))
 
 
-@_rewriter("ConstantOfShape")
+@rewriter("ConstantOfShape")
 def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
         whole = change.whole("size")
@@ -96,14 +96,30 @@ def _constant_of_shape(editor: Editor, node: onnx.NodeProto, changes: Sequence[C
         editor.put_entries(node, 0, change.entries("size"), whole=known)
 
 
-@_rewriter("Conv", "ConvTranspose", "FusedConv")
+@rewriter("Conv", "ConvTranspose", "FusedConv")
 def _convolution(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     for change in changes:
         if "groups" in change.before and change.call.changed:
             editor.set_attribute(node, "group", int(change.call.arguments["groups"]))
 
 
-@_rewriter("DequantizeLinear")
+@rewriter("DeformConv")
+def _deformed(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the numbers of groups, of the weights and of the offsets."""
+    _convolution(editor, node, changes)
+    groups = next(change.sizes[1] for change in changes if "sizes" in change.before)
+    if editor.attribute(node, "offset_group", 1) != groups:
+        editor.set_attribute(node, "offset_group", groups)
+
+
+@rewriter("MaxUnpool")
+def _max_unpool(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the number of channels where the sizes of the result are given."""
+    if len(node.input) > 2:
+        editor.put_entries(node, 2, {1: changes[-1].sizes[1]})
+
+
+@rewriter("DequantizeLinear")
 def _dequantize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write how many rows a block has, where an axis is parted into blocks."""
     if not editor.attribute(node, "block_size", 0):
@@ -114,13 +130,13 @@ def _dequantize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change])
     editor.set_attribute(node, "block_size", parted[-1][axis + 1])
 
 
-@_rewriter("GroupNormalization")
+@rewriter("GroupNormalization")
 def _group_norm(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     (change,) = changes
     editor.set_attribute(node, "num_groups", int(change.call.arguments["num_groups"]))
 
 
-@_rewriter("Attention", "MultiHeadAttention")
+@rewriter("Attention", "MultiHeadAttention")
 def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Pin the scale, whose default depends on the width of a head; write the numbers of heads, and widths."""
     heads: list[int] = []
@@ -137,7 +153,7 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
         editor.set_attribute(node, name, number)
 
 
-@_rewriter("RotaryEmbedding")
+@rewriter("RotaryEmbedding")
 def _rotary(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write the number of heads, and how many channels of each are turned: two for each column of the tables."""
     if editor.attribute(node, "rotary_embedding_dim", 0):
@@ -150,7 +166,7 @@ def _rotary(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         editor.set_attribute(node, "num_heads", parted[0])
 
 
-@_rewriter("Resize")
+@rewriter("Resize")
 def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write the number of channels where sizes are given for all axes."""
     count = editor.count(node.input[3]) if len(node.input) > 3 else None
@@ -158,99 +174,10 @@ def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         editor.put_entries(node, 3, {1: changes[-1].sizes[1]})
 
 
-@_rewriter("GRU", "LSTM", "RNN")
+@rewriter("GRU", "LSTM", "RNN")
 def _recurrent(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write the hidden size; weights are sliced gate by gate, and states follow them."""
     recurrence = editor.numbers(node.input[2])
     if recurrence is None:
         raise EditError(f"{node.op_type} node {node.name!a:.80} reads computed weights")
     editor.set_attribute(node, "hidden_size", int(recurrence.shape[-1]))
-
-
-@_rewriter("Split")
-def _split(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    for change in changes:
-        if not change.call.changed:
-            continue
-        sizes = [int(n) for n in change.call.arguments["split_sizes"]]
-        if editor.opset < 13:
-            editor.set_attribute(node, "split", sizes)
-        else:
-            editor.set_attribute(node, "num_outputs", None)
-            editor.put(node, 1, np.asarray(sizes, np.int64))
-
-
-@_rewriter("SplitToSequence")
-def _split_to_sequence(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Write the sizes of all parts, where one size was given for all."""
-    for change in changes:
-        if change.call.changed:
-            sizes = [int(n) for n in change.call.arguments["split_sizes"]]
-            if len(node.input) < 2:
-                raise EditError(f"{node.op_type} node {node.name!a:.80} gives single rows")
-            editor.put(node, 1, np.asarray(sizes, np.int64))
-
-
-@_rewriter("Pad")
-def _pad(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Write amounts, which ATen orders from the last axis on."""
-    for change in changes:
-        rank = len(change.sizes)
-        axes = editor.numbers(node.input[3]) if len(node.input) > 3 and node.input[3] else None
-        order = list(range(rank)) if axes is None else [int(a) % rank for a in axes.reshape(-1)]
-        entries = {
-            order.index(rank - 1 - i // 2) + (i % 2) * len(order): n
-            for i, n in change.entries("pad").items()
-        }
-        if editor.opset < 11:
-            amounts = list(editor.attribute(node, "pads", ()))
-            editor.set_attribute(node, "pads", [entries.get(i, n) for i, n in enumerate(amounts)])
-        else:
-            editor.put_entries(node, 1, entries)
-
-
-@_rewriter("Slice")
-def _slice(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Write ranges; what is left of an axis in no regular order is gathered."""
-    ranges = Ranges.of(editor, node, len(changes[0].sizes))
-    for change in changes:
-        if not change.call.changed:
-            continue
-        arguments = change.call.arguments
-        if "index" not in arguments:
-            ranges = ranges.replaced(arguments, pinned=editor.pinned)
-        elif ranges.count > 1:
-            raise EditError("rows in no regular order are taken of one of several axes")
-        else:
-            _gathered(editor, node, arguments["dim"] % ranges.rank, arguments["index"])
-            return
-    ranges.write(editor, node)
-
-
-def _gathered(editor: Editor, node: onnx.NodeProto, axis: int, rows: NDArray[Any]) -> None:
-    """Make a node take rows of an axis by their numbers."""
-    del node.attribute[:]
-    del node.input[2:]
-    node.op_type = "Gather"
-    editor.set_attribute(node, "axis", axis)
-    editor.put(node, 1, np.asarray(rows, np.int64))
-
-
-@_rewriter("Gather")
-def _gather(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Write the new numbers of the rows that are taken."""
-    for change in changes:
-        if not change.call.changed:
-            continue
-        arguments = change.call.arguments
-        old = editor.numbers(node.input[1])
-        if "split_sizes" in arguments or old is None:
-            raise EditError("rows are taken by computed numbers")
-        if isinstance(index := arguments.get("index"), np.ndarray | int):
-            rows = np.asarray(index)
-        else:
-            rows = np.arange(arguments["start"], arguments["end"], arguments["step"])
-        shaped = rows.reshape(old.shape) if rows.size == old.size else rows
-        if shaped.ndim != old.ndim:
-            raise EditError("rows are taken in a table of numbers")
-        editor.put(node, 1, shaped.astype(old.dtype))

@@ -10,7 +10,7 @@ from .operators import Node, operator, refuse
 from .shapes import shape_of
 from .values import MAX_ELEMENTS, MAX_KNOWN, Known, Value, integers, tensor
 
-__all__ = ["concat", "split"]
+__all__ = ["concat", "gather", "split"]
 
 
 @operator("Concat")

@@ -17,6 +17,8 @@ from . import (
     concat_slice,
     control_flow,
     create,
+    cropping,
+    deformed,
     element_types,
     fused,
     layers,
@@ -32,6 +34,7 @@ from . import (
     scatter,
     sequences,
     shapes,
+    unpooling,
 )
 from .bodies import all_nodes, bodies_of, live_nodes
 from .read_graph import Graph
@@ -57,6 +60,8 @@ _FAMILIES = (
     control_flow,
     create,
     element_types,
+    cropping,
+    deformed,
     fused,
     layers,
     pad,
@@ -71,6 +76,7 @@ _FAMILIES = (
     scatter,
     sequences,
     shapes,
+    unpooling,
 )
 
 

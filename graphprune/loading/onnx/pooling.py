@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from .layers import both_sides, is_one_sided, padding
 from .operators import Node, operator, refuse
+from .unpooling import places_of
 from .values import Value, tensor
 
 __all__: list[str] = []
@@ -18,20 +20,26 @@ _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 @operator("MaxPool")
-def max_pool(node: Node, x: Value) -> torch.Tensor:
-    """Take the largest value in each window."""
+def max_pool(node: Node, x: Value) -> Any:
+    """Take the largest value in each window; the second result says where it stands."""
     value, kernel = tensor(x), list(node.get("kernel_shape"))
     rank = len(kernel)
     if rank not in _MAX:
         raise refuse(node, "another number of axes than 1 to 3")
     strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
     before, after = padding(node, value, kernel, strides, dilations)
-    if is_one_sided(before, after) or any(
-        2 * pad > k for pad, k in zip(before, kernel, strict=True)
-    ):
+    told = any(node.outputs[1:])
+    wide = any(2 * pad > k for pad, k in zip(before, kernel, strict=True))
+    if told and (wide or is_one_sided(before, after) or node.get("storage_order", 0)):
+        raise refuse(node, "places counted column by column, or in what is padded so,")
+    if wide or is_one_sided(before, after):
         value = F.pad(value, both_sides(before, after), value=float("-inf"))
         before = [0] * rank
-    return _MAX[rank](value, kernel, strides, before, dilations, bool(node.get("ceil_mode", 0)))
+    more = (kernel, strides, before, dilations, bool(node.get("ceil_mode", 0)))
+    if not told:
+        return _MAX[rank](value, *more)
+    y, within = _MAX[rank](value, *more, return_indices=True)
+    return y, places_of(value, within)
 
 
 @operator("AveragePool")
@@ -62,6 +70,18 @@ def lp_pool(node: Node, x: Value) -> torch.Tensor:
     before, after = padding(node, value, kernel, strides, dilations)
     powers = F.pad(value.abs().pow(p), both_sides(before, after))
     return (_AVERAGE[rank](powers, kernel, strides) * math.prod(kernel)).pow(1 / p)
+
+
+@operator("LRN")
+def local_response_normalization(node: Node, x: Value) -> torch.Tensor:
+    """Divide by a power of the mean square of the channels around each, so neighbours have to stay neighbours."""
+    value, size = tensor(x), node.get("size")
+    before = (size - 1) // 2
+    squares = F.pad(value.square().transpose(1, -1), [before, size - 1 - before])
+    mean = F.avg_pool1d(squares.flatten(0, -2).unsqueeze(1), size, 1).squeeze(1)
+    mean = mean.reshape(value.transpose(1, -1).shape).transpose(1, -1)
+    scale = node.get("bias", 1.0) + node.get("alpha", 1e-4) * mean
+    return value / scale.pow(node.get("beta", 0.75))
 
 
 @operator("GlobalAveragePool")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .concat_slice import gather
 from .operators import Node, operator, refuse
-from .values import Known, Value, integers, tensor
+from .values import Known, Value, integers, known, tensor
 
 __all__: list[str] = []
 
@@ -57,11 +58,10 @@ def compress(node: Node, x: Value, condition: Value) -> torch.Tensor:
     """Take the rows of an axis for which a stored condition holds; without an axis, elements."""
     if not isinstance(condition, Known):
         raise refuse(node, "a computed condition")
-    chosen = torch.tensor(np.flatnonzero(condition.items.reshape(-1).astype(bool)).tolist())
-    value = tensor(x)
-    if "axis" not in node.attributes:
-        return value.flatten().index_select(0, chosen)
-    return value.index_select(node.get("axis"), chosen.to(torch.int64))
+    chosen = np.flatnonzero(condition.items.reshape(-1).astype(bool))
+    flat = "axis" not in node.attributes
+    rows = known(chosen, torch.int64)
+    return gather(node, tensor(x).flatten() if flat else tensor(x), rows)
 
 
 @operator("ReverseSequence", sizes=(1,))

@@ -43,6 +43,9 @@ _RANDOM = frozenset({
 """Operators that give other results every time, so nothing can be compared after them."""
 
 
+_BY_CHANNEL = frozenset({"MaxRoiPool", "RoiAlign", "com.microsoft.CropAndResize"})
+"""Operators that compute each channel of their first input, ``[N, C, ...]``, on its own."""
+
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -130,7 +133,8 @@ class WholeNodes:
         types = {name: type_number(value.dtype) for name, value in inputs.items()}
         stored = {name: numbers_of(value) for name, value in constants.items()}
         model = self._source.model_of(node.outputs, types, stored, trial.types)
-        text = packed(model, str(node), list(dict.fromkeys(runs)))
+        rows = 1 if node.operator in _BY_CHANNEL else None
+        text = packed(model, str(node), list(dict.fromkeys(runs)), rows)
         made = WHOLE_NODE([tensor(value) for value in inputs.values()], text)
         return dict(zip(filter(None, node.outputs), made, strict=True))
 
@@ -152,6 +156,8 @@ class WholeNodes:
         if _draws(node) or not reads or any(n not in values for n in reads):
             raise refusal
         read = {name: values[name] for name in reads}
+        if any(not hasattr(value, "dtype") for value in read.values()):
+            raise LoadError(f"{refusal.message}; it reads a sequence", hint=refusal.hint or _HINT)
         try:
             model, arrays = self._model(node, read)
         except (LoadError, *_UNFIT) as error:

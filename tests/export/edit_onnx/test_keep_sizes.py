@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import graphprune as gp
 from graphprune.export.edit_onnx.keep_sizes import keep_sizes, size_values
@@ -160,9 +161,25 @@ def test_which_sizes_are_computed_with() -> None:
 
 
 def test_what_is_no_difference_is_refused() -> None:
-    sizes = [[{"s": np.array(n)} for n in run] for run in ((24, 36), (12, 18))]
+    sizes = [[{"s": np.array(n)} for n in run] for run in ((24, 36), (12, 19))]
     with pytest.raises(EditError, match="number of elements"):
         keep_sizes(CASES["number-of-elements"], {"s": 1}, *sizes)
+
+
+def test_a_number_of_elements_at_open_sizes(tmp_path: Path) -> None:
+    """The share that is left of it makes up for what went, whatever the batch is."""
+    nodes = [*HIDDEN, node("Size", "h", outs="s"), node("Conv", "h", "w2", outs="y")]
+    before = model(nodes, CONVS, IMAGES, (("s", TensorProto.INT64),))
+    onnx.save(before, tmp_path / "net.onnx")
+    found = load(tmp_path / "net.onnx")
+    result = gp.compress(found.dense, flops=0.5, score="random").from_file(found.onnx_file)
+    result = result.export_onnx(tmp_path / "small.onnx")
+    assert was_edited(result), result.report.notes
+    after = onnx.load(tmp_path / "small.onnx")
+    for batch in (1, 3, 5):
+        x = np.zeros((batch, 3, 6, 6), np.float32)
+        _, size = ReferenceEvaluator(after).run(None, {"x": x})
+        assert size == batch * 12 * 4 * 4
 
 
 def test_another_axis_than_the_one_that_is_cut_changes_nothing() -> None:

@@ -126,6 +126,11 @@ CASES: dict[str, tuple[list[Node], dict[str, np.ndarray], int, int]] = {
     "space-to-depth": (
         [node("DepthToSpace", "a", outs=["d"], blocksize=2, mode="CRD"),
          node("SpaceToDepth", "d", blocksize=2)], {}, 13, C),
+    "deformed": (
+        [node("Conv", "a", "wo", outs=["o"], pads=[1] * 4), node("Conv", "a", "wm", outs=["m"], pads=[1] * 4),
+         node("DeformConv", "a", "wd", "o", "", "m", kernel_shape=[3, 3], pads=[1] * 4, group=3, offset_group=2)],
+        {"wo": np.full((36, C, 3, 3), 0.02, np.float32), "wm": np.full((18, C, 3, 3), 0.02, np.float32),
+         "wd": np.ones((9, C // 3, 3, 3), np.float32)}, 19, 9),
     "flatten": (
         [node("Flatten", "a", outs=["f"]), node("Reshape", "f", "to")],
         {"to": whole(-1, C, 4, 4)}, 13, C),
@@ -334,6 +339,6 @@ def test_the_cases_are_all_there_are() -> None:
     elsewhere = {
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
         *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
-        *("RotaryEmbedding", "SplitToSequence"),
+        *("RotaryEmbedding", "SplitToSequence", "MaxUnpool", "Compress"),
     }
     assert set(REWRITERS) <= kinds | elsewhere

@@ -10,7 +10,15 @@ from onnx import helper
 
 from graphprune.loading.onnx import OPERATORS, import_onnx
 from tests.loading.onnx.helpers import chain, saved
-from tests.loading.onnx_samples import BODIES, SAMPLES, SEQUENCES, SIZES, Sample, model_of
+from tests.loading.onnx_samples import (
+    BODIES,
+    SAMPLES,
+    SEQUENCES,
+    SIZES,
+    UNPOOLING,
+    Sample,
+    model_of,
+)
 
 pytestmark = pytest.mark.onnx
 
@@ -22,7 +30,7 @@ def test_an_operator_agrees_with_onnxruntime(sample: Sample, tmp_path: Path) -> 
 
 
 def test_every_operator_has_a_sample() -> None:
-    assert {sample.operator for sample in SAMPLES} | {*SIZES, *SEQUENCES, *BODIES} == {
+    assert {sample.operator for sample in SAMPLES} | {*SIZES, *SEQUENCES, *UNPOOLING, *BODIES} == {
         *OPERATORS,
         "Constant",
     }

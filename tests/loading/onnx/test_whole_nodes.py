@@ -17,6 +17,7 @@ from graphprune.errors import InfeasibleBudgetError, LoadError
 from graphprune.ir.program import dynamic_dims
 from graphprune.loading.onnx import import_onnx
 from tests.loading.onnx.helpers import saved
+from tests.onnx_masks import masked_difference
 
 pytestmark = pytest.mark.onnx
 
@@ -120,9 +121,10 @@ WEIGHTS = {
 
 KINDS = {
     "another-domain": ([node("SampleOp", ["c"], ["m"], name="q", domain="com.microsoft")], {"q"}),
-    "no-entry": ([node("LRN", ["c"], ["m"], name="h", size=3)], {"h"}),
+    "no-entry": ([node("Trilu", ["c"], ["m"], name="h", domain="com.microsoft")], {"h"}),
     "two-results": ([
-        node("MaxPool", ["c"], ["s", "places"], name="p", kernel_shape=[2, 2], strides=[2, 2]),
+        node("MaxPool", ["c"], ["s", "places"], name="p", kernel_shape=[2, 2], strides=[2, 2],
+             storage_order=1),
         node("MaxUnpool", ["s", "places"], ["m"], name="u", kernel_shape=[2, 2], strides=[2, 2]),
     ], {"p", "u"}),
     "branches": (branches(), {"choose"}),
@@ -150,6 +152,34 @@ def test_the_rest_is_cut_and_the_node_stays(kind: str, tmp_path: Path) -> None:
     assert any("of the file's nodes stay" in note for note in result.report.notes)
     reasons = [f"{each['operator']} {each['reason']}" for each in result.report.frozen]
     assert any(f"'{name}'" in reason for name in names for reason in reasons)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_channels_that_a_node_takes_one_by_one_are_cut(mode: str, tmp_path: Path) -> None:
+    """The node stays as it is, and so do the boxes that it reads."""
+    roi = {"output_height": 3, "output_width": 3, "spatial_scale": 0.5, "mode": mode}
+    model = around([node("RoiAlign", ["c", "boxes", "owners"], ["m"], name="align", **roi)])
+    model.graph.input.extend([value("boxes", FLOAT, ["r", 4]), value("owners", INT, ["r"])])
+    examples = [torch.randn(1, 3, 8, 8), torch.rand(2, 4) * 8, torch.zeros(2, dtype=torch.int64)]
+    imported = import_onnx(saved(model, tmp_path), examples)
+    assert set(imported.file.whole) == {"RoiAlign node 'align'"}
+    result = gp.compress(imported.program, flops=0.3, score="random").from_file(imported.file)
+    assert result.report.oracle["max_error"] < 1e-9
+    result.export_onnx(tmp_path / "cut.onnx")
+    after = onnx.load(tmp_path / "cut.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in model.graph.node]
+    sizes = {t.name: list(t.dims) for t in after.graph.initializer}
+    assert sizes["w1"][0] == sizes["w2"][1] < 6
+    assert masked_difference(model, after, imported.file, result.cut) < 1e-5
+
+
+def test_a_sequence_that_a_node_without_an_entry_reads_is_refused(tmp_path: Path) -> None:
+    model = around([
+        node("SplitToSequence", ["c"], ["s"], axis=1), node("Optional", ["s"], ["o"], name="maybe"),
+        node("OptionalGetElement", ["o"], ["t"]), node("ConcatFromSequence", ["t"], ["m"], axis=1),
+    ])  # fmt: skip
+    with pytest.raises(LoadError, match=r"'maybe'.*it reads a sequence"):
+        import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
 
 
 def test_the_cost_that_stays_is_counted_and_told(tmp_path: Path) -> None:
