@@ -30,6 +30,9 @@ LEVEL = 0.03
 LEAST = 0.25
 """Least share of its channels that a group keeps there."""
 
+PATIENCE = 8
+"""Layers in a row that a refit hardly helps, behind which nothing is left to make up for."""
+
 PLACES = 12
 """Most groups that it is measured for; between them it is interpolated."""
 
@@ -87,5 +90,5 @@ def _factor(few: Observations, curve: MeasuredCurve, group: Group, first: int) -
         return None
     cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])})
     fitted = few.fitted[::2] or few.fitted
-    error = repair(few, cut, fitted=fitted, since=first, search=QUICK).error
+    error = repair(few, cut, fitted=fitted, since=first, patience=PATIENCE, search=QUICK).error
     return min(1.0, max(error, FLOOR) / float(expected[width]))
