@@ -33,8 +33,11 @@ LEAST = 0.25
 PATIENCE = 8
 """Layers in a row that a refit hardly helps, behind which nothing is left to make up for."""
 
-PLACES = 12
-"""Most groups that it is measured for; between them it is interpolated."""
+PLACES = 16
+"""Most groups that it is measured for, evenly spaced; between them it is interpolated."""
+
+NOTHING = 0.95
+"""A factor above this counts as none; after two groups in a row with none it isn't measured for those behind."""
 
 
 def with_layers_behind(
@@ -66,6 +69,8 @@ def with_layers_behind(
         factor = _factor(few, curves[group.id], group, first)
         if factor is not None:
             logs[place] = float(np.log(factor))
+        if len(logs) > 1 and min([*logs.values()][-2:]) > np.log(NOTHING):
+            break
     if not logs:
         return dict(curves)
     factors = np.exp(np.interp(range(len(since)), [*logs], [*logs.values()]))
