@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
@@ -86,7 +86,9 @@ def test_what_is_lost_is_made_to_rise() -> None:
 def test_the_more_a_network_computes_the_fewer_samples_are_measured(
     passes: float, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = trace(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), (torch.randn(2, 4),))
+    program = trace(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), (torch.randn(2, 4),)
+    )
     seen = Observations(analyse(program), gather([torch.randn(1000, 4)], program))
     monkeypatch.setattr(measured_curves, "WORK", passes * seen.analysis.dense_macs)
     asked: list[float] = []
