@@ -147,7 +147,12 @@ class _TriedPlans:
         cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
         stage = f"choose {name}".rstrip()
         repaired = repair(
-            self._observations, cut, fitted=self._fitted, search=self._search, stage=stage
+            self._observations,
+            cut,
+            near=self._best[1] if self._best else None,
+            fitted=self._fitted,
+            search=self._search,
+            stage=stage,
         )
         if self._best is None or repaired.error < self.lowest_error():
             self._best, self._lead = (decision, repaired), curves
@@ -176,7 +181,7 @@ class _TriedPlans:
         name = min(self._errors, key=self._errors.__getitem__)
         if self._fitted is not None or self._search is not THOROUGH:
             cut = Cut.keeping(self._observations.analysis, decision.plan.keep)
-            again = repair(self._observations, cut, stage="choose best")
+            again = repair(self._observations, cut, near=repaired, stage="choose best")
             repaired = min(repaired, again, key=lambda each: each.error)
         listed = ", ".join(f"{each} {error:.4f}" for each, error in self._errors.items())
         note = f"curves: {name}, by the repaired network's output error ({listed})"

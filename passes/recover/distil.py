@@ -27,7 +27,7 @@ from .optimizers import RATES, optimizers
 from .recover import with_tensors
 from .samples import Samples, split
 from .teacher_student import Pair, Teacher
-from .training import BestWeights, Loop, Settings
+from .training import BestWeights, Loop, Settings, held_out_error
 
 __all__ = ["Distil", "Distilled", "Imitation", "Trained", "samples_in_step"]
 
@@ -77,7 +77,7 @@ class Imitation(TransformPass):
 
     Attributes:
         optimizer: ``muon`` or ``adamw``, see ``optimizers.py``.
-        rate: highest learning rate; 0: that of ``optimizers.RATES``.
+        rate: highest learning rate; 0: that of ``optimizers.RATES``, less for a student that is near its teacher.
         augment: names in ``augment.AUGMENTATIONS``; none of them is right for every model.
         batch_training: whether BatchNorm uses the batch's statistics, and dropout is on.
         seed: seed of the order of samples, and of augmentation.
@@ -132,7 +132,8 @@ class Imitation(TransformPass):
         distance, inside = map(Distance.of, zip(*spread, strict=True))
         samples = Samples(data, numbers, size, self.seed)
         measured = [data.batches[i][:end] for i in numbers[: -(-MEASURED // batch_size(dense))]]
-        made = self._optimizers(pair, state.program, measured, data.device)
+        error = 1.0 if labelled else held_out_error(student, held_out, distance)
+        made = self._optimizers(pair, state.program, measured, error, data.device)
         settings = Settings(effort, self.augment, self.batch_training, self.seed)
         everything: dict[str, Any] = {
             "pair": pair,
@@ -170,6 +171,7 @@ class Imitation(TransformPass):
         pair: Pair,
         program: ExportedProgram,
         batches: Sequence[tuple[Any, ...]],
+        error: float,
         device: torch.device,
     ) -> tuple[torch.optim.Optimizer, ...]:
         with forked_random(device):
@@ -181,6 +183,7 @@ class Imitation(TransformPass):
                 pair.small,
                 program,
                 batches,
+                error=error,
                 alone=not pair.inner,
                 device=device,
             )

@@ -9,6 +9,7 @@ Source: He, Zhang, Sun 2017 (arXiv:1707.06168, sections 3.1 and 3.2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,9 @@ from .layer_problem import LayerProblem
 from .ridge import THOROUGH, Fit, Search
 
 __all__ = ["Repaired", "repair"]
+
+HELPED = 0.98
+"""A refit helps if the layer's error falls to less than this share of what it was."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ def repair(
     tensors: Mapping[str, Tensor] | None = None,
     refitting: bool = True,
     like: Repaired | None = None,
+    near: Repaired | None = None,
     fitted: Sequence[int] | None = None,
     since: int = 0,
+    patience: float = math.inf,
     search: Search = THOROUGH,
     stage: str = "recover",
 ) -> Repaired:
@@ -69,8 +75,10 @@ def repair(
         like: a repair of the same network. With it the held-out batches are fitted as well, with
             the ridge strengths that it found best on them; the error that is returned is then no
             longer that of held-out data.
+        near: a repair of another cut, whose strengths are where the search begins.
         fitted: numbers of the batches to fit; default: all of this process but the held-out ones.
         since: number of the first layer to look at; those before it are as they were.
+        patience: number of layers in a row that a refit hardly helps, after which the others are as they were.
         search: which strengths of the ridge are tried.
         stage: name of this stage in progress messages.
     """
@@ -79,11 +87,12 @@ def repair(
     judged = observations.some_held_out(search.samples)
     used = sorted({*observations.held_out, *(fitted if refitting else ())})
     run = observations.staged(module, used, tensors, ROOM)
-    known, stored = dict(like.fits) if like else {}, StoredTensors(module)
+    known, others = ({} if each is None else dict(each.fits) for each in (like, near))
+    stored, idle = StoredTensors(module), 0
     fits: list[tuple[Layer, Fit]] = []
     ahead = {copies[e.node] for e in observations.layers if cut.left.computed(e.node)}
     for layer, tie in observations.ties.items() if refitting else ():
-        if layer.number < since:
+        if layer.number < since or idle >= patience:
             ahead -= {copies[each.node] for each in tie}
             continue
         observations.tell(stage, layer.number, len(observations.layers))
@@ -99,8 +108,10 @@ def repair(
                 observations, tie, channels[0], run, copies, used, fitted, judged
             )
             if run.reach(problem.needed(), ahead):
-                fits.append((layer, problem.solve(known[layer] if like else None, search)))
+                fit = problem.solve(known.get(layer), search.near(others.get(layer)))
+                idle = 0 if fit.after < HELPED * fit.before else idle + 1
+                fits.append((layer, fit))
         ahead -= {copies[each.node] for each in tie}
-    outputs = dict(zip(used, run.outputs(), strict=True))
-    error = observations.error({number: outputs[number] for number in observations.held_out})
+    run.narrow([used.index(number) for number in observations.held_out])
+    error = observations.error(dict(zip(observations.held_out, run.outputs(), strict=True)))
     return Repaired(run.stored(), error, tuple(fits), cut)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,11 +21,15 @@ from graphprune.passes.observe import StoredTensors, input_moments, view_of
 
 from .muon import Metric, Muon
 
-__all__ = ["RATES", "optimizers"]
+__all__ = ["NEAREST", "RATES", "optimizers"]
 
 RATES: Mapping[str, float] = {"muon": 0.12, "adamw": 5e-4}
 """Optimiser -> its highest learning rate. Muon's is the change of the layers' outputs in a step, as a share of
 them, of all layers together: it is divided by their number. What was tried: ``docs/experiments.md``."""
+
+NEAREST = 1 / 3
+"""Least share of Muon's rate that is used: of a student whose error is under a ninth of the dense outputs' variance. The share is
+the root of the error, since that is how far its outputs are to move."""
 
 ALONE = 0.5
 """Share of Muon's rate that is used where only outputs are compared, and no values inside."""
@@ -40,6 +45,7 @@ def optimizers(
     program: ExportedProgram,
     batches: Sequence[tuple[Any, ...]],
     *,
+    error: float = 1.0,
     alone: bool,
     device: torch.device = CPU,
 ) -> tuple[torch.optim.Optimizer, ...]:
@@ -52,13 +58,15 @@ def optimizers(
         student: the module that is trained, in the mode that it is trained in.
         program: the student as a program, in whose graph the layers are found.
         batches: flat inputs on which metrics are measured.
+        error: squared error of the student's outputs on held-out data, relative to the dense outputs' variance.
         alone: whether only outputs are compared, and no values inside.
         device: where the student is.
     """
     others = list(student.parameters())
     if name == "adamw":
         return (torch.optim.AdamW(others, lr=rate or RATES[name], weight_decay=0.0),)
-    rate = rate or RATES[name] * (ALONE if alone else 1.0)
+    share = min(1.0, max(NEAREST, math.sqrt(error))) * (ALONE if alone else 1.0)
+    rate = rate or RATES[name] * share
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     placed = as_trainable(put_graph(unlift(program), device))

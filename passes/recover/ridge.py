@@ -39,6 +39,7 @@ class Search:
         rounds: most rounds in which targets outside of the limits are replaced by the prediction again.
         samples: held-out samples by which they are judged, at least.
         solved_in: the type in which the equations are solved.
+        within: factor between the strength that was best for a layer in another cut, and those that are tried.
     """
 
     ridges: tuple[float, ...]
@@ -46,14 +47,27 @@ class Search:
     rounds: int
     samples: float
     solved_in: torch.dtype
+    within: float
+
+    def near(self, other: Fit | None) -> Search:
+        """Return the search for a layer that was fitted in another cut: the best strength is about the same there.
+
+        Args:
+            other: the fit of the layer in that cut; ``None`` if there is none.
+        """
+        if other is None or not 0 < other.ridge < math.inf:
+            return self
+        log, most = math.log(other.ridge), math.log(self.within) + 1e-9
+        near = [r for r in self.ridges if math.isinf(r) or abs(math.log(r) - log) <= most]
+        return replace(self, ridges=tuple(near)) if near else self
 
 
 THOROUGH = Search(
-    (math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4), True, 4, math.inf, torch.float64
+    (math.inf, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4), True, 4, math.inf, torch.float64, 10
 )
 """For the network that is kept."""
 
-QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64, torch.float32)
+QUICK = Search((1e1, 1e0, 1e-1, 1e-2), False, 1, 64, torch.float32, 1)
 """For networks that are compared, or of which something is measured: a third of the work."""
 
 

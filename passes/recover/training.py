@@ -23,7 +23,7 @@ from .distance import Distance, Outputs
 from .effort import Effort
 from .teacher_student import Pair
 
-__all__ = ["BestWeights", "Loop", "Settings"]
+__all__ = ["BestWeights", "Loop", "Settings", "held_out_error"]
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +163,7 @@ class Loop:
 
     def _held_out_error(self) -> float:
         """Measure the error on data that isn't trained on, in evaluation mode."""
-        errors = [float(self.distance.between(self.student(*x)[0], y)) for x, y in self.held_out]
-        return sum(errors) / len(errors)
+        return held_out_error(self.student, self.held_out, self.distance)
 
     @property
     def student(self) -> fx.GraphModule:
@@ -224,6 +223,22 @@ class Loop:
         for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         return BestWeights(**found["progress"])
+
+
+def held_out_error(
+    student: nn.Module, held_out: Sequence[tuple[Sequence[Any], Outputs]], distance: Distance
+) -> float:
+    """Measure the mean error of a student's outputs on batches that aren't trained on; it is in evaluation mode then.
+
+    Args:
+        student: as in ``Pair``.
+        held_out: as in ``Loop``.
+        distance: as in ``Loop``.
+    """
+    student.eval()
+    with torch.no_grad():
+        errors = [float(distance.between(student(*x)[0], y)) for x, y in held_out]
+    return sum(errors) / len(errors)
 
 
 def _left(seconds: float, done: float) -> str:

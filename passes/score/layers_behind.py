@@ -30,8 +30,14 @@ LEVEL = 0.03
 LEAST = 0.25
 """Least share of its channels that a group keeps there."""
 
-PLACES = 12
-"""Most groups that it is measured for; between them it is interpolated."""
+PATIENCE = 8
+"""Layers in a row that a refit hardly helps, behind which nothing is left to make up for."""
+
+PLACES = 16
+"""Most groups that it is measured for, evenly spaced; between them it is interpolated."""
+
+NOTHING = 0.95
+"""A factor above this counts as none; after two groups in a row with none it isn't measured for those behind."""
 
 
 def with_layers_behind(
@@ -63,6 +69,8 @@ def with_layers_behind(
         factor = _factor(few, curves[group.id], group, first)
         if factor is not None:
             logs[place] = float(np.log(factor))
+        if len(logs) > 1 and min([*logs.values()][-2:]) > np.log(NOTHING):
+            break
     if not logs:
         return dict(curves)
     factors = np.exp(np.interp(range(len(since)), [*logs], [*logs.values()]))
@@ -87,5 +95,5 @@ def _factor(few: Observations, curve: MeasuredCurve, group: Group, first: int) -
         return None
     cut = Cut.keeping(few.analysis, {group.id: sorted(curve.order[group.width - width :])})
     fitted = few.fitted[::2] or few.fitted
-    error = repair(few, cut, fitted=fitted, since=first, search=QUICK).error
+    error = repair(few, cut, fitted=fitted, since=first, patience=PATIENCE, search=QUICK).error
     return min(1.0, max(error, FLOOR) / float(expected[width]))

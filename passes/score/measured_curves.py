@@ -40,8 +40,11 @@ __all__ = ["MeasuredCurve", "measure"]
 SHARES = (0.75, 0.5, 0.25)
 """Widths at which a group is measured, as shares of its dense width."""
 
-SAMPLES = 128
-"""Held-out samples that a group's error is measured on: all cuts are compared on the same ones."""
+FEWEST, MOST = 16, 128
+"""Bounds on the held-out samples that a group's error is measured on: all cuts are compared on the same ones."""
+
+WORK = 2**34
+"""Multiply-accumulates of the dense network on those samples: a large network is measured on fewer of them."""
 
 FLOOR, CEILING = 1e-12, 1e6
 """Range of measured errors: below the first they count as none, above the second all alike."""
@@ -125,7 +128,8 @@ def measure(
     analysis = observations.analysis
     branches = analysis.removable.branches if depth else ()
     leads = {analysis.groups[branch.lead].id for branch in branches}
-    numbers = observations.some_held_out(SAMPLES)
+    samples = np.clip(WORK / max(analysis.dense_macs, 1), FEWEST, MOST)
+    numbers = observations.some_held_out(float(samples))
     run = observations.staged(observations.analysis.module, numbers)
     found: dict[str, MeasuredCurve] = {}
     touched = _touched(observations.analysis) if not all(readers.values()) else {}

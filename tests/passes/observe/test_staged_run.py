@@ -37,6 +37,18 @@ def test_the_frontier_computes_what_the_net_does(name: str) -> None:
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_run_goes_on_with_some_batches_alone() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    batches = [(torch.randn(2, 4),) for _ in range(4)]
+    module = analyse(trace(net, batches[0])).module
+    calls = [node for node in module.graph.nodes if node.op == "call_function"]
+    run = StagedRun(module, batches)
+    run.advance(calls[1])
+    run.narrow([3, 1])
+    for (got,), place in zip(run.outputs(), [3, 1], strict=True):
+        torch.testing.assert_close(got, net(*batches[place]))
+
+
 class Ahead(nn.Module):
     """Two branches of the same layers; between them a value is written into, which others read."""
 

@@ -80,6 +80,42 @@ def test_a_quick_repair_is_nearly_as_good() -> None:
     assert quick < 1.1 * full
 
 
+def test_near_a_repair_of_another_cut_it_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(120, 3, 8, 8)], program))
+    halves = {g.id: range(g.width // 2) for g in analysis.groups}
+    thirds = {g.id: range(g.width // 3) for g in analysis.groups}
+    other = repair(seen, Cut.keeping(analysis, thirds), search=QUICK)
+    solved: list[float] = []
+    factor = ridge._Solver.solutions
+    monkeypatch.setattr(
+        ridge._Solver, "solutions", lambda *given: solved.extend(given[2]) or factor(*given)
+    )
+    alone = repair(seen, Cut.keeping(analysis, halves), search=QUICK)
+    every = len(solved)
+    near = repair(seen, Cut.keeping(analysis, halves), search=QUICK, near=other)
+    assert len(solved) - every < 0.7 * every
+    assert near.error < 1.05 * alone.error
+
+
+@pytest.mark.parametrize("patience", [1, math.inf])
+def test_after_layers_that_a_refit_hardly_helps_the_others_stay(patience: float) -> None:
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(6)]
+    program = trace(nn.Sequential(*blocks), (torch.randn(2, 10, 8),))
+    analysis = analyse(program)
+    seen = Observations(analysis, gather([torch.randn(60, 10, 8)], program))
+    first, *_ = analysis.groups
+    cut = Cut.keeping(analysis, {first.id: range(4)})
+    found = repair(seen, cut, since=1, patience=patience, search=QUICK)
+    helped = [fit.after < least_squares.HELPED * fit.before for _, fit in found.fits]
+    assert helped[0]
+    assert len(helped) == (helped.index(False) + 1 if patience == 1 else 5)
+    assert found.error <= repair(seen, cut, refitting=False).error
+
+
 def test_batches_that_are_left_out_have_no_part_in_the_fit() -> None:
     torch.manual_seed(0)
     program = trace(shaken(Residual()), (torch.randn(2, 3, 8, 8),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from graphprune.ir.trainable import trainable_graph
 from graphprune.passes.observe import Moments, input_moments
 from graphprune.passes.recover import muon
 from graphprune.passes.recover.muon import Metric, Muon, orthogonal
-from graphprune.passes.recover.optimizers import RATES, optimizers
+from graphprune.passes.recover.optimizers import NEAREST, RATES, optimizers
 from tests import nets
 
 
@@ -91,6 +92,11 @@ def test_every_parameter_has_one_optimizer() -> None:
     (matrices,), (vectors,) = layers.param_groups, others.param_groups
     slower, _ = optimizers("muon", 0.0, student, program, [net.inputs()], alone=True)
     assert slower.param_groups[0]["lr"] == matrices["lr"] / 2
+    for error, share in ((4.0, 1), (0.25, 0.5), (0.01, NEAREST), (math.inf, 1)):
+        near, _ = optimizers(
+            "muon", 0.0, student, program, [net.inputs()], error=error, alone=False
+        )
+        assert near.param_groups[0]["lr"] == pytest.approx(matrices["lr"] * share)
     assert all(p.ndim > 1 for p in matrices["params"])
     assert all(p.ndim == 1 for p in vectors["params"])
     assert matrices["lr"] == pytest.approx(RATES["muon"] / len(matrices["params"]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphprune.passes.recover.ridge import THOROUGH, refit, refit_like
+from graphprune.passes.recover.ridge import QUICK, THOROUGH, Fit, refit, refit_like
 from graphprune.passes.recover.rows import Rows
 from tests.passes.recover.helpers import rows
 
@@ -122,6 +122,24 @@ def test_a_strength_that_is_no_better_does_not_end_the_search() -> None:
         fit = refit(data, data, *zero, free_bias=True, limits=None, search=search)
         found[strengths] = fit.ridge
     assert len(set(found.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("ridge", "quick", "thorough"),
+    [(1e-1, [1e-1], [math.inf, 1e0, 1e-1, 1e-2]), (1e1, [1e1], [math.inf, 1e2, 1e1, 1e0])],
+)
+def test_near_a_fit_in_another_cut_few_strengths_are_tried(
+    ridge: float, quick: list[float], thorough: list[float]
+) -> None:
+    other = Fit(torch.zeros(1, 1, 1), torch.zeros(1, 1), 1.0, 0.5, ridge)
+    assert [*QUICK.near(other).ridges] == quick
+    assert [*THOROUGH.near(other).ridges] == thorough
+
+
+@pytest.mark.parametrize("ridge", [0.0, math.inf, 1e-2 * 10**0.5])
+def test_near_a_fit_that_tells_nothing_all_strengths_are_tried(ridge: float) -> None:
+    assert QUICK.near(Fit(torch.zeros(1, 1, 1), torch.zeros(1, 1), 1.0, 0.5, ridge)) == QUICK
+    assert QUICK.near(None) == QUICK
 
 
 @pytest.mark.parametrize("limits", [None, (0.0, math.inf), (0.0, 1.5)])

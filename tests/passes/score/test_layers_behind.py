@@ -83,6 +83,18 @@ def test_between_the_groups_that_are_measured_it_is_interpolated(
     assert found == pytest.approx([0.1, 0.2, 0.4, 0.6, 0.9])
 
 
+def test_behind_groups_for_which_nothing_is_made_up_it_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observations = seen(8, 100)
+    plain = measure(observations, Magnitude()(observations.analysis))
+    given = iter([0.4, 0.99, 0.6, None, 0.96, 0.98])
+    monkeypatch.setattr(layers_behind, "_factor", lambda *_: next(given))
+    curves = with_layers_behind(observations, plain)
+    found = [curves[f"blocks.{i}.0"].mended for i in range(8)]
+    assert found == pytest.approx([0.4, 0.99, 0.6, (0.6 * 0.96) ** 0.5, 0.96, 0.98, 0.98, 0.98])
+
+
 @pytest.mark.parametrize("name", ["Recurrent", "LanguageModel", "EinsumMixing", "NormedResidual"])
 def test_every_kind_of_network_gets_factors_of_at_most_one(name: str) -> None:
     observations = observed(name)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
+from graphprune.data.calibration import gather
+from graphprune.ir.trace import trace
+from graphprune.passes.observe import Observations
 from graphprune.passes.recover import repair
+from graphprune.passes.score import measured_curves
 from graphprune.passes.score.magnitude import Magnitude
 from graphprune.passes.score.measured_curves import MeasuredCurve, measure
 from graphprune.passes.score.obs import find_readers
@@ -71,3 +80,25 @@ def test_without_a_measurement_the_local_curve_is_all_there_is() -> None:
 
 def test_what_is_lost_is_made_to_rise() -> None:
     assert MeasuredCurve.by_width(np.array([0.0, 3.0, 2.0]))[1:].tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize(("passes", "samples"), [(0.0, 16), (40, 40), (1e9, 128)])
+def test_the_more_a_network_computes_the_fewer_samples_are_measured(
+    passes: float, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = trace(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), (torch.randn(2, 4),)
+    )
+    seen = Observations(analyse(program), gather([torch.randn(1000, 4)], program))
+    monkeypatch.setattr(measured_curves, "WORK", passes * seen.analysis.dense_macs)
+    asked: list[float] = []
+    few = seen.some_held_out
+
+    def held_out(self: Observations, count: float) -> Any:
+        asked.append(count)
+        return few(count)
+
+    monkeypatch.setattr(Observations, "some_held_out", held_out)
+    curves = measure(seen, Magnitude()(seen.analysis))
+    assert asked == [samples]
+    assert all(curve.measured for curve in curves.values())
