@@ -82,6 +82,9 @@ def _resized(x: Any, number: int, places: Sequence[tuple[int, int]], grow: Any) 
     """Repeat or leave out rows of some axes of an input."""
     for each, axis in places:
         if each == number:
-            rows = torch.arange(grow(x.shape[axis])) % x.shape[axis]
-            x = x.index_select(axis, rows)
+            size = grow(x.shape[axis])
+            if x.shape[axis]:
+                x = x.index_select(axis, torch.arange(size) % x.shape[axis])
+            else:  # a cache that is empty yet
+                x = x.new_zeros([*x.shape[:axis], size, *x.shape[axis + 1 :]])
     return x

@@ -57,7 +57,12 @@ def filled(call: Call) -> Layout:
     layout = fresh_layout(call, "size")
     sizes = list(call["size"])
     call.rewrite("size", lambda kept: resized(sizes, layout, kept))
+    if call.node.target in _ZEROS or call.arguments.get("fill_value") == 0:
+        call.loud()  # along no axis
     return layout
+
+
+_ZEROS = (aten.zeros.default, aten.new_zeros.default)
 
 
 @rule(

@@ -99,5 +99,5 @@ def _picked(
 def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Tile a tensor to a shape, cut off where that isn't a multiple."""
     for dim, size in enumerate(shape):
-        value = value.index_select(dim, torch.arange(size) % value.shape[dim])
+        value = value.index_select(dim, torch.arange(size) % max(value.shape[dim], 1))
     return value.clone()

@@ -72,6 +72,21 @@ _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "Reduc
                "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")  # fmt: skip
 
 
+def quantized_lstm(direction: str, zero: int, *, columns: bool = False) -> Sample:
+    """An LSTM of weights with 8 bits, small enough that no product of two saturates."""
+    d = 1 + (direction == "bidirectional")
+    many = (d, 24) if columns else (d,)
+
+    def whole(*shape: int) -> Stored:
+        return Stored(_generator.integers(-60, 60, shape).astype(np.int8))
+
+    scales = Stored(np.full(many, 0.004, np.float32)), Stored(np.full(many, zero, np.int8))
+    return call(
+        MS + "DynamicQuantizeLSTM", f(5, 3, 4), whole(d, 4, 24), whole(d, 6, 24), w(d, 48), None, None, None, None,
+        *scales, *scales, hidden_size=6, direction=direction,
+    )  # fmt: skip
+
+
 def recurrent(
     operator: str,
     direction: str,
@@ -222,6 +237,9 @@ FUSED: list[Sample] = [
     *(call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), num_heads=2, **more)
       for more in ({}, {"scale": 0.3})),
     call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), None, None, f(2, 2, 5, 7), num_heads=2),
+    call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), w(24), num_heads=2),
+    *(quantized_lstm(direction, zero) for direction in ("forward", "bidirectional") for zero in (0, 3)),
+    quantized_lstm("forward", 0, columns=True),
 ]  # fmt: skip
 
 MIXED = f(2, 3, 4, 5)
@@ -424,8 +442,9 @@ def model_of(sample: Sample) -> onnx.ModelProto:
     results = [onnx.ValueInfoProto(name=name) for name in outputs]
     if domain or sample.operator in FOREIGN:  # whose shapes aren't inferred
         arrays = [x.array if isinstance(x, Stored) else x for x in sample.inputs if x is not None]
-        rank = max(x.ndim for x in arrays)
+        rank = max(x.ndim for x in arrays) + sample.operator.endswith("LSTM")
         kinds = {
+            MS + "DynamicQuantizeLSTM": TensorProto.FLOAT,
             MS + "DequantizeLinear": TensorProto.FLOAT,
             MS + "QuantizeLinear": TensorProto.UINT16,
         }

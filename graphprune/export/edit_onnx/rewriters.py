@@ -143,7 +143,7 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
     for change in changes:
         if "scale" in change.before:
             editor.set_attribute(node, "scale", float(change.call.arguments["scale"]))
-        elif "split_sizes" in change.before and change.call.changed:
+        elif "split_sizes" in change.before and node.op_type == "Attention":
             sizes = [int(n) for n in change.call.arguments["split_sizes"]]
             editor.set_attribute(node, "qkv_hidden_sizes", sizes)
         elif len(change.sizes) == 4 and not SIZES.isdisjoint(change.before):
@@ -174,10 +174,11 @@ def _resize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> 
         editor.put_entries(node, 3, {1: changes[-1].sizes[1]})
 
 
-@rewriter("GRU", "LSTM", "RNN")
+@rewriter("DynamicQuantizeLSTM", "GRU", "LSTM", "RNN")
 def _recurrent(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write the hidden size; weights are sliced gate by gate, and states follow them."""
     recurrence = editor.numbers(node.input[2])
     if recurrence is None:
         raise EditError(f"{node.op_type} node {node.name!a:.80} reads computed weights")
-    editor.set_attribute(node, "hidden_size", int(recurrence.shape[-1]))
+    axis = 1 if node.op_type == "DynamicQuantizeLSTM" else 2  # its weights are transposed
+    editor.set_attribute(node, "hidden_size", int(recurrence.shape[axis]))

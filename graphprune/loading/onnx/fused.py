@@ -160,11 +160,14 @@ def multi_head_attention(
     """Compute the attention of projected values, each ``[batch, tokens, heads * dim]``."""
     if any(each is not None for each in more) or len(node.outputs) > 1:
         raise refuse(node, "a cache")
-    if key is None or value is None or bias is not None:
-        raise refuse(node, "packed values, or a bias,")
+    if key is None or value is None:
+        raise refuse(node, "packed values")
     q, k, v = tensor(query), tensor(key), tensor(value)
     if q.dim() != 3 or k.dim() != 3 or v.dim() != 3:
         raise refuse(node, "another number of axes than three")
+    if bias is not None:  # one after another, as the values are
+        sizes = [int(each.shape[-1]) for each in (q, k, v)]
+        q, k, v = (x + b for x, b in zip((q, k, v), tensor(bias).split(sizes), strict=True))
     return _attended(node, q, k, v, mask, added)
 
 

@@ -66,5 +66,6 @@ def _drawn(x: torch.Tensor, sizes: list[int], generator: torch.Generator) -> tor
         spread = value.std(correction=0)
         return (value.mean() + (spread if float(spread) else 1.0) * drawn).to(x.dtype)
     flat = x.flatten()
-    places = torch.randint(0, max(len(flat), 1), sizes, generator=generator)
-    return flat[places]
+    if not len(flat):  # a cache that is empty yet
+        return torch.zeros(sizes, dtype=x.dtype)
+    return flat[torch.randint(0, len(flat), sizes, generator=generator)]

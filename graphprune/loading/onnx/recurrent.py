@@ -8,7 +8,8 @@ a time: a reversed one is turned round within its length, and results beyond a l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from .operators import Node, operator, refuse
 from .recurrent_steps import GateWeights, gru_steps, lstm_steps
 from .values import Known, Value, tensor
 
-__all__: list[str] = []
+__all__ = ["run_layer"]
 
 aten = torch.ops.aten
 
@@ -32,6 +33,27 @@ _ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"],
 @operator("LSTM", "GRU", "RNN")
 def recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) -> tuple[Any, ...]:
     """Run a recurrent layer; results: all hidden states, the last ones and, of an LSTM, the last cell states."""
+    return run_layer(node, x, w, r, rest)
+
+
+def run_layer(
+    node: Node,
+    x: Value,
+    w: Value,
+    r: Value,
+    rest: Sequence[Value | None],
+    rounded: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> tuple[Any, ...]:
+    """Run a recurrent layer.
+
+    Args:
+        node: whose type is ``LSTM``, ``GRU`` or ``RNN``.
+        x: the input.
+        w: ``[directions, gates*H, in]``.
+        r: ``[directions, gates*H, H]``.
+        rest: the other inputs, in ONNX's order.
+        rounded: how an LSTM rounds hidden states before it multiplies them, if it does.
+    """
     bias, lengths, hidden, cell, peepholes = (*rest, None, None, None, None, None)[:5]
     directions = _directions(node)
     kind = _kind(node, len(directions))
@@ -45,12 +67,14 @@ def recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) -> 
             f"{node}: the initial states have another batch than the input, or another size"
         )
     weights = [
-        _weights(node, d, tensor(w), tensor(r), bias, peepholes) for d in range(len(directions))
+        replace(_weights(node, d, tensor(w), tensor(r), bias, peepholes), rounded=rounded)
+        for d in range(len(directions))
     ]
     own = _own_lengths(lengths, data)
     cells = own is not None and any(node.outputs[2:])
     stepwise = kind == "gru" and not node.get("linear_before_reset", 0)
     stepwise = stepwise or (kind == "lstm" and (cells or peepholes is not None))
+    stepwise = stepwise or rounded is not None
     if len(directions) == 2 and own is None and not stepwise:
         flat, last = _run(kind, data, states, weights)
         sequence = flat.unflatten(-1, (2, -1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,12 +24,14 @@ class GateWeights:
         hidden: ``[gates*H, H]``.
         biases: of both, ``[gates*H]`` each, or none.
         peepholes: of an LSTM, ``[3*H]``, of the gates i, o and f.
+        rounded: how hidden states are rounded before they are multiplied, if they are.
     """
 
     inputs: torch.Tensor
     hidden: torch.Tensor
     biases: tuple[torch.Tensor, ...]
     peepholes: torch.Tensor | None = None
+    rounded: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def parameters(self) -> list[torch.Tensor]:
@@ -58,7 +60,8 @@ def lstm_steps(
     found = list[tuple[torch.Tensor, torch.Tensor]]()
     for step in range(x.shape[0]):
         gates = _affine(x.select(0, step), weights.inputs, bias[:1])
-        gates = gates + _affine(hidden, weights.hidden, bias[1:])
+        read = hidden if weights.rounded is None else weights.rounded(hidden)
+        gates = gates + _affine(read, weights.hidden, bias[1:])
         take, forget, new, give = gates.chunk(4, -1)
         if see is not None:
             take, forget = take + see[0] * cell, forget + see[2] * cell

@@ -67,11 +67,15 @@ def readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
 _NO_ENTRY = OnnxOperator(lambda node: None)  # of a branch that isn't taken
 
 
+_DIRECTIONS = 2
+"""How many zero points of 8 bits the weights of a recurrent layer have."""
+
+
 def known_number(array: NDArray[Any], *, floats: bool) -> Known | None:
     """Convert an array to known numbers, if it is made of integers, or of floats where these may be."""
     if array.size > MAX_KNOWN or array.dtype.kind not in ("iubf" if floats else "iub"):
         return None
-    if array.size > 1 and array.dtype.itemsize == 1 and array.dtype.kind in "iu":
+    if array.size > _DIRECTIONS and array.dtype.itemsize == 1 and array.dtype.kind in "iu":
         return None  # a quantised tensor; sizes and axes have more bits
     items = np.empty(array.shape, dtype=object)
     items[...] = array.tolist()

@@ -268,7 +268,8 @@ def attention(kind: str) -> onnx.ModelProto:
     else:
         made = [helper.make_node("MatMul", ["x", n], [f"x{n}"]) for n in "qkv"]
         name = kind.partition("-")[0]
-        made += [helper.make_node(name, ["xq", "xk", "xv"], ["a"], domain=domain, **own)]
+        inputs = ["xq", "xk", "xv", *["bias"] * kind.endswith("bias")]
+        made += [helper.make_node(name, inputs, ["a"], domain=domain, **own)]
     made += [
         helper.make_node("MatMul", ["a", "o"], ["h"]),
         helper.make_node("Add", ["h", "x"], ["y"]),
@@ -283,7 +284,11 @@ def attention(kind: str) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("flops", [0.6, 0.25], ids=["half", "quarter"])
 @pytest.mark.parametrize(
-    "kind", ["Attention-packed", "MultiHeadAttention", "Attention-23", "Attention-23-grouped"]
+    "kind",
+    [
+        *("Attention-packed", "MultiHeadAttention", "MultiHeadAttention-bias"),
+        *("Attention-23", "Attention-23-grouped"),
+    ],
 )
 def test_heads_and_widths_of_an_attention(kind: str, flops: float, tmp_path: Path) -> None:
     before = attention(kind)
@@ -339,6 +344,6 @@ def test_the_cases_are_all_there_are() -> None:
     elsewhere = {
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
         *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
-        *("RotaryEmbedding", "SplitToSequence", "MaxUnpool", "Compress"),
+        *("RotaryEmbedding", "SplitToSequence", "MaxUnpool", "Compress", "DynamicQuantizeLSTM"),
     }
     assert set(REWRITERS) <= kinds | elsewhere

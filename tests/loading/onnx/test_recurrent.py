@@ -149,3 +149,41 @@ def test_initial_states_of_another_size_are_refused(shape: tuple[int, ...], tmp_
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), "h"))
     with pytest.raises(LoadError, match="LSTM node 'layer': the initial states have another batch"):
         import_onnx(saved(model, tmp_path))
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_units_of_an_lstm_with_weights_of_8_bits_are_cut(direction: str, tmp_path: Path) -> None:
+    """Ranges that hidden states are rounded by take no part of those that go."""
+    draw, d = np.random.default_rng(0), 1 + (direction == "bidirectional")
+    scale, zero = np.full(d, 0.004, np.float32), np.zeros(d, np.int8)
+    sizes = {"w": (d, INPUTS, 4 * HIDDEN), "r": (d, HIDDEN, 4 * HIDDEN)}
+    stored: dict[str, Any] = {
+        k: draw.integers(-60, 60, s).astype(np.int8) for k, s in sizes.items()
+    }
+    stored |= {k: draw.normal(size=s).astype(np.float32) / 2 for k, s in {
+        "first": (4, INPUTS), "b": (d, 8 * HIDDEN), "head": (d * HIDDEN, 3)}.items()}  # fmt: skip
+    stored |= {"ws": scale, "wz": zero, "rs": scale, "rz": zero, "flat": np.array([0, 0, -1])}
+    names = ["t", "w", "r", "b", "", "", "", "", "ws", "wz", "rs", "rz"]
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["t"]),
+        helper.make_node("DynamicQuantizeLSTM", names, ["states"], domain="com.microsoft",
+                         hidden_size=HIDDEN, direction=direction),
+        helper.make_node("Transpose", ["states"], ["turned"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["turned", "flat"], ["wide"]),
+        helper.make_node("MatMul", ["wide", "head"], ["y"]),
+    ]  # fmt: skip
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "rounded",
+        [value("x", TensorProto.FLOAT, [STEPS, "n", 4])],
+        [value("y", TensorProto.FLOAT, [None] * 3)],
+        [numpy_helper.from_array(v, k) for k, v in stored.items()],
+    )
+    opsets = [helper.make_opsetid("", 14), helper.make_opsetid("com.microsoft", 1)]
+    before = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    after = cut_and_edited(before, tmp_path, flops=0.6)
+    (layer,) = (n for n in after.graph.node if n.op_type == "DynamicQuantizeLSTM")
+    found = {a.name: helper.get_attribute_value(a) for a in layer.attribute}
+    left = {t.name: list(t.dims) for t in after.graph.initializer}
+    assert found["hidden_size"] == left["r"][1] == left["r"][2] // 4 < HIDDEN

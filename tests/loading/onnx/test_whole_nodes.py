@@ -173,6 +173,58 @@ def test_channels_that_a_node_takes_one_by_one_are_cut(mode: str, tmp_path: Path
     assert masked_difference(model, after, imported.file, result.cut) < 1e-5
 
 
+@pytest.mark.parametrize("length", [0, 5])
+def test_an_attention_with_a_cache_that_may_be_empty_yet(length: int, tmp_path: Path) -> None:
+    """The caches are inputs and outputs, so that heads stay; the layers around are cut."""
+    draw = np.random.default_rng(0)
+    sizes = {
+        "q": (16, 64),
+        "k": (16, 32),
+        "v": (16, 32),
+        "o": (64, 24),
+        "u": (24, 48),
+        "d": (48, 6),
+    }
+    stored = {k: draw.normal(size=s).astype(np.float32) / 4 for k, s in sizes.items()}
+    inputs = ["xq", "xk", "xv", "past_k", "past_v", "last", "total"]
+    nodes = [
+        *(node("MatMul", ["x", name], [f"x{name}"]) for name in "qkv"),
+        node("GroupQueryAttention", inputs, ["a", "next_k", "next_v"], name="attend", num_heads=4,
+             kv_num_heads=2, domain="com.microsoft"),
+        node("MatMul", ["a", "o"], ["h"]), node("MatMul", ["h", "u"], ["g"]), node("Relu", ["g"], ["r"]),
+        node("MatMul", ["r", "d"], ["y"]),
+    ]  # fmt: skip
+    caches = [value(f"past_{name}", FLOAT, ["n", 2, "p", 16]) for name in "kv"]
+    graph = helper.make_graph(
+        nodes,
+        "decoder",
+        [
+            value("x", FLOAT, ["n", "s", 16]), *caches, value("last", TensorProto.INT32, ["n"]),
+            value("total", TensorProto.INT32, []),
+        ],
+        [value("y", FLOAT, [None] * 3), *(value(f"next_{n}", FLOAT, [None] * 4) for n in "kv")],
+        [numpy_helper.from_array(v, k) for k, v in stored.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    tokens = 1 if length else 3
+    examples = [
+        torch.randn(1, tokens, 16),
+        *(torch.randn(1, 2, length, 16) for _ in caches),
+        torch.tensor([length + tokens - 1], dtype=torch.int32),
+        torch.tensor(length + tokens, dtype=torch.int32),
+    ]
+    imported = import_onnx(saved(model, tmp_path), examples)
+    result = gp.compress(imported.program, flops=0.7, score="random").from_file(imported.file)
+    result = result.export_onnx(tmp_path / "cut.onnx")
+    after = onnx.load(tmp_path / "cut.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in model.graph.node]
+    left = {t.name: list(t.dims) for t in after.graph.initializer}
+    assert left["q"] == [16, 64]
+    assert left["u"][0] == left["o"][1] < 24
+    assert left["u"][1] < 48
+
+
 def test_a_sequence_that_a_node_without_an_entry_reads_is_refused(tmp_path: Path) -> None:
     model = around([
         node("SplitToSequence", ["c"], ["s"], axis=1), node("Optional", ["s"], ["o"], name="maybe"),
