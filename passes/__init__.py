@@ -18,6 +18,7 @@ A pass reads facts and the program from the state, and adds facts or returns ano
 ``Recover``               layers refitted by least squares, or BatchNorm re-estimated
 ``Distil``                knowledge distillation: weights trained towards the dense outputs
 ``Finetune``              the same with labels: distillation and cross-entropy
+``Settle``                after these: class scores scaled, or all data refitted where training didn't help
 ``FoldBatchNorm``         BatchNorm folded into neighbouring layers, for deployment
 ========================  ====================================================================
 """
@@ -42,6 +43,7 @@ from .recover.distil import Distil, Distilled
 from .recover.effort import Effort
 from .recover.finetune import Finetune, Finetuned
 from .recover.recover import Recover, Recovered
+from .recover.settle import Settle
 from .recover.teacher_student import Teacher
 from .score import CRITERIA, Criterion, Scores
 from .score.score import Score
@@ -72,6 +74,7 @@ __all__ = [
     "Redundant",
     "Score",
     "Scores",
+    "Settle",
     "Teacher",
     "check_names",
     "count_batchnorms",
@@ -95,6 +98,7 @@ ALL_PASSES = {
         Recover,
         Distil,
         Finetune,
+        Settle,
         FoldBatchNorm,
     )
 }

@@ -23,6 +23,7 @@ from graphprune.passes import (
     Merge,
     Prune,
     Recover,
+    Settle,
     check_names,
 )
 from graphprune.passes.allocate.rounding import Rounding
@@ -171,8 +172,9 @@ class Options:
                 cutting = (Merge(),)
             case "ls" | "bn":
                 cutting = Prune(), Recover(method, everything=not trained)
+        settling = (Settle(),) if method == "ls" else ()
         if self.finetune is not None:
-            return *cutting, self._finetune(batch_training=batch_training)
+            return *cutting, self._finetune(batch_training=batch_training), *settling
         if self.distil is None:
             return cutting
         training = Distil(
@@ -181,7 +183,7 @@ class Options:
             checkpoint=Path(self.checkpoint) if self.checkpoint else None,
             batch_training=batch_training,
         )
-        return *cutting, training
+        return *cutting, training, *settling
 
     def recovery(self, state: State) -> Recovery | None:
         """Return how to recover: by default by least squares, if there is calibration data."""

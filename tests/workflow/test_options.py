@@ -73,7 +73,7 @@ def test_what_cuts_and_recovers(dense: gp.State, with_data: gp.State) -> None:
     assert names(dense) == ["prune"]
     assert names(dense, recover="merge") == ["merge"]
     assert names(with_data) == ["prune", "recover"]
-    assert names(with_data, distil=3) == ["prune", "recover", "distil"]
+    assert names(with_data, distil=3) == ["prune", "recover", "distil", "settle"]
 
 
 @pytest.mark.parametrize("pattern", ["0", "0.*", "0.w*"])
