@@ -70,6 +70,7 @@ class World:
         cut: Cut,
         *,
         stage: str,
+        near: Repaired | None = None,
         fitted: tuple[int, ...] | None = None,
         search: Search = THOROUGH,
     ) -> Repaired:

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.onnx
 
 SECOND = {
     "Dropout": ({}, ["x"], TensorProto.BOOL),
-    "MaxPool": ({"kernel_shape": [1]}, ["x"], TensorProto.INT64),
     "LayerNormalization": ({"axis": -1}, ["x", "scale"], TensorProto.FLOAT),
 }
 

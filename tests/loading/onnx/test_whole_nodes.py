@@ -157,7 +157,13 @@ def test_the_rest_is_cut_and_the_node_stays(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_channels_that_a_node_takes_one_by_one_are_cut(mode: str, tmp_path: Path) -> None:
     """The node stays as it is, and so do the boxes that it reads."""
-    roi = {"output_height": 3, "output_width": 3, "spatial_scale": 0.5, "mode": mode}
+    roi = {
+        "output_height": 3,
+        "output_width": 3,
+        "spatial_scale": 0.5,
+        "mode": mode,
+        "sampling_ratio": 2,
+    }
     model = around([node("RoiAlign", ["c", "boxes", "owners"], ["m"], name="align", **roi)])
     model.graph.input.extend([value("boxes", FLOAT, ["r", 4]), value("owners", INT, ["r"])])
     examples = [torch.randn(1, 3, 8, 8), torch.rand(2, 4) * 8, torch.zeros(2, dtype=torch.int64)]
