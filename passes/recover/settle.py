@@ -41,8 +41,7 @@ class Settle(TransformPass):
         distilled = state.get(Distilled)
         trained = distilled or state.get(Finetuned)
         if trained is None or not trained.after < trained.before:
-            program, (recovered,) = Recover().run(state)
-            return program, (recovered,)
+            return Recover().run(state)
         if distilled is None:
             return state.program, (state[Recovered],)
         observations, cut = state[Observations], state[Cut]

@@ -96,59 +96,66 @@ def _line_across(height: float) -> dict[str, Any]:
 def accuracies(measured: Mapping[str, Accuracies]) -> Figure:
     """Draw the accuracy of each run, clean and under each corruption."""
     names = ["clean", *dict.fromkeys(n for m in measured.values() for n in m.corrupted)]
-    data = [
-        {
-            "type": "bar",
-            "name": short(name),
-            "x": names,
-            "marker": {"color": RUNS[i % len(RUNS)]},
-            "y": [found.clean if n == "clean" else found.corrupted.get(n) for n in names],
-            "hovertemplate": "%{fullData.name}<br>%{x}: %{y:.2%}<extra></extra>",
-        }
-        for i, (name, found) in enumerate(measured.items())
-    ]
+    heights = {
+        run: [found.clean if n == "clean" else found.corrupted.get(n) for n in names]
+        for run, found in measured.items()
+    }
     return Figure(
         "accuracies",
         "Accuracy on clean and on corrupted inputs.",
-        data,
-        layout(
-            340,
-            barmode="group",
-            showlegend=len(data) > 1,
-            xaxis=axis(""),
-            yaxis=axis("accuracy", tickformat=".0%", range=[0, 1]),
-            legend=LEGEND,
-        ),
+        _bars_of_runs(names, heights, "%{y:.2%}"),
+        _side_by_side(340, "accuracy", runs=len(heights)),
     )
 
 
 def costs(reports: Mapping[str, Report]) -> Figure:
     """Draw each run's costs as shares of its dense model's."""
-    data = [
-        {
-            "type": "bar",
-            "name": short(name),
-            "x": ["MACs", "parameters", "weight bytes"],
-            "y": [
-                r.after.macs / max(r.before.macs, 1),
-                r.after.params / max(r.before.params, 1),
-                r.after.weight_bytes / max(r.before.weight_bytes, 1),
-            ],
-            "marker": {"color": RUNS[i % len(RUNS)]},
-            "hovertemplate": "%{fullData.name}<br>%{x}: %{y:.1%} of dense<extra></extra>",
-        }
-        for i, (name, r) in enumerate(reports.items())
-    ]
+    heights = {
+        run: [
+            r.after.macs / max(r.before.macs, 1),
+            r.after.params / max(r.before.params, 1),
+            r.after.weight_bytes / max(r.before.weight_bytes, 1),
+        ]
+        for run, r in reports.items()
+    }
     return Figure(
         "costs",
         "What is left of the dense model's costs in each run.",
-        data,
-        layout(
-            320,
-            barmode="group",
-            showlegend=len(data) > 1,
-            xaxis=axis(""),
-            legend=LEGEND,
-            yaxis=axis("of dense", tickformat=".0%", range=[0, 1]),
-        ),
+        _bars_of_runs(["MACs", "parameters", "weight bytes"], heights, "%{y:.1%} of dense"),
+        _side_by_side(320, "of dense", runs=len(heights)),
+    )
+
+
+def _bars_of_runs(
+    names: Sequence[str], heights: Mapping[str, Sequence[float | None]], shown: str
+) -> list[dict[str, Any]]:
+    """Make the bars of each run, one for each name.
+
+    Args:
+        names: what the bars stand for.
+        heights: run -> height of each bar, if it has one.
+        shown: how plotly writes a height under the pointer.
+    """
+    return [
+        {
+            "type": "bar",
+            "name": short(run),
+            "x": [*names],
+            "y": [*found],
+            "marker": {"color": RUNS[i % len(RUNS)]},
+            "hovertemplate": f"%{{fullData.name}}<br>%{{x}}: {shown}<extra></extra>",
+        }
+        for i, (run, found) in enumerate(heights.items())
+    ]
+
+
+def _side_by_side(height: int, title: str, *, runs: int) -> dict[str, Any]:
+    """Lay out the bars of several runs, which are shares from 0 to 1; one run needs no legend."""
+    return layout(
+        height,
+        barmode="group",
+        showlegend=runs > 1,
+        xaxis=axis(""),
+        yaxis=axis(title, tickformat=".0%", range=[0, 1]),
+        legend=LEGEND,
     )
