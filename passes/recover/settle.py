@@ -6,7 +6,7 @@ that can be made up for; if it did, the scores of classes are scaled as after a 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch.export import ExportedProgram
@@ -25,6 +25,7 @@ from .recover import Recover, Recovered, with_tensors
 __all__ = ["Settle"]
 
 
+@dataclass(frozen=True)
 class Settle(TransformPass):
     """Refit on all data where training didn't help, and scale the scores of classes where distillation did.
 
