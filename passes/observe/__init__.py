@@ -14,6 +14,7 @@ from .patches import input_rows, output_rows
 from .record import Record
 from .refit_targets import Target, combined_scale_and_shift, set_weights
 from .staged_run import ROOM, StagedRun
+from .stored_values import StoredValues
 from .weight_views import StoredTensors, view_of
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Record",
     "StagedRun",
     "StoredTensors",
+    "StoredValues",
     "Target",
     "as_matrix",
     "combined_scale_and_shift",

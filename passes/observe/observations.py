@@ -26,6 +26,7 @@ from .products import Partner, compensation, find_products, second_moment
 from .record import Record, Recorder
 from .refit_targets import Target, find_target
 from .staged_run import StagedRun
+from .stored_values import StoredValues
 from .untrained import untrained_hint
 
 __all__ = ["Observations"]
@@ -82,8 +83,8 @@ class Observations(RunFact):
     @cached_property
     def weights(self) -> dict[Layer, Tensor]:
         """Dense weight of each layer."""
-        run = self.staged(self.analysis.module, ())
-        return {layer: run.constant(layer.weight) for layer in self.layers}
+        stored = StoredValues(self.analysis.module, device=self.device)
+        return {layer: stored.constant(layer.weight) for layer in self.layers}
 
     def staged(
         self,

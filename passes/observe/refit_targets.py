@@ -21,7 +21,7 @@ from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import scale_and_shift
 
 from .layers import Layer, from_matrix
-from .staged_run import StagedRun
+from .stored_values import StoredValues
 
 __all__ = ["Target", "combined_scale_and_shift", "find_target", "set_weights"]
 
@@ -78,7 +78,7 @@ def combined_scale_and_shift(
 
 
 def set_weights(
-    run: StagedRun,
+    stored: StoredValues,
     layer: Layer,
     copies: Mapping[fx.Node, fx.Node],
     norms: tuple[fx.Node, ...],
@@ -88,24 +88,24 @@ def set_weights(
     """Set a layer's weight, and shift its output by its bias or by a BatchNorm's running mean.
 
     Args:
-        run: the run whose values are set.
+        stored: the stored tensors that are set.
         layer: the layer.
-        copies: node of the layer's graph -> node of the run's graph, where these differ.
+        copies: node of the layer's graph -> node of that graph, where these differ.
         norms: BatchNorms after the layer; without a bias the running mean of the first takes the
             change, and without both it is dropped.
         weight: ``[groups, out / groups, u]``.
         change: ``[out]``, what to add to the layer's output.
     """
     place = copies.get(layer.weight, layer.weight)
-    old = run.constant(place)
-    run.set_constant(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old))
+    old = stored.constant(place)
+    stored.set_constant(place, from_matrix(weight, old.shape, transposed=layer.transposed).to(old))
     place = layer.bias
     if place is None and norms:
         place, change = bind(norms[0])["running_mean"], -change
     if place is not None:
         place = copies.get(place, place)
-        now = run.constant(place)
-        run.set_constant(place, (wide(now) + change.reshape(now.shape)).to(now))
+        now = stored.constant(place)
+        stored.set_constant(place, (wide(now) + change.reshape(now.shape)).to(now))
 
 
 def _only_reader(value: fx.Node) -> fx.Node | None:

@@ -6,21 +6,16 @@ import copy
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import fx
 
-from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.devices import device_of, put
 from graphprune.ir.nodes import writes
 from graphprune.ir.private_torch import OpOverload, pytree, schema_of
-from graphprune.ir.program import state
-from graphprune.ir.run_on_device import evaluate_on, put_stored
-from graphprune.ir.unchanged import written_tensors
+from graphprune.ir.run_on_device import evaluate_on
 
-from .weight_views import base_of, part_of
+from .stored_values import StoredValues
 
 __all__ = ["ROOM", "StagedRun"]
 
@@ -31,12 +26,11 @@ MOST_LATE = 16
 """Most calls whose values are computed anew each time in place of being held."""
 
 
-class StagedRun:
+class StagedRun(StoredValues):
     """A graph that is run in stages on all batches, and holds the values that the rest still needs.
 
     A layer can be changed when everything before it has run, on every batch, with the changes
-    made so far, so that one pass over the graph serves all layers. Calls on stored tensors alone are
-    computed when first asked for.
+    made so far, so that one pass over the graph serves all layers.
 
     Args:
         module: an unlifted graph; it isn't changed.
@@ -56,26 +50,16 @@ class StagedRun:
         room: float = math.inf,
         device: torch.device | None = None,
     ) -> None:
-        self._device = device = device or device_of(state(module).values())
-        self.tensors: dict[str, torch.Tensor] = put(
-            {name: tensor.detach() for name, tensor in state(module).items()} | dict(tensors or {}),
-            device,
-        )
-        # What the graph writes is no result of a refit: it runs on copies.
-        self._written = {n: self.tensors[n].clone() for n in written_tensors(module)}
-        self._module = module
+        super().__init__(module, tensors, device)
         self._nodes: list[fx.Node] = list(module.graph.nodes)
         self._number = {node: number for number, node in enumerate(self._nodes)}
         self._done: set[fx.Node] = set()
         self._room = room
         self._late: list[fx.Node] = []
-        self._computed = constant_calls(module, larger=True)
-        self._known: dict[fx.Node, Any] = {}
-        self._bodies: dict[str, Any] = {}
         inputs = module.graph.find_nodes(op="placeholder")
         self._values: list[dict[fx.Node, Any]] = [
             {
-                node: x.to(device, copy=True) if isinstance(x, torch.Tensor) else x
+                node: x.to(self._device, copy=True) if isinstance(x, torch.Tensor) else x
                 for node, x in zip(inputs, batch, strict=True)
             }
             for batch in batches
@@ -123,49 +107,6 @@ class StagedRun:
         if any(node not in values for node in nodes) and self._late:
             values = self._with_late(values, self._late)
         return [self._value(values, node) for node in nodes]
-
-    def constant(self, node: fx.Node) -> Any:
-        """Return the value of a stored tensor, or of a call on stored tensors alone."""
-        if node.op == "get_attr":
-            return self._stored(str(node.target))
-        if node not in self._known:
-            with torch.no_grad():
-                self._known[node] = evaluate_on(node, self.constant, self._device)
-        return self._known[node]
-
-    def _stored(self, name: str) -> Any:
-        if name in self._written:
-            return self._written[name]
-        if name in self.tensors:
-            return self.tensors[name]
-        if name not in self._bodies:
-            self._bodies[name] = put_stored(attrgetter(name)(self._module), self._device)
-        return self._bodies[name]
-
-    def set_constant(self, node: fx.Node, value: torch.Tensor) -> None:
-        """Set the value of a stored tensor, or of a call on stored tensors, for the calls not yet run."""
-        if node.op == "get_attr":
-            self.tensors[str(node.target)] = value
-        else:
-            self._known[node] = value
-
-    def write_back(self, node: fx.Node) -> None:
-        """Write the value that a view of a stored tensor was given into that tensor."""
-        base = base_of(node)
-        if base is None or base is node or node not in self._known:
-            return
-        whole = self.constant(base).clone()
-        if (part := part_of(whole, node)) is not None:
-            part.copy_(self._known[node])
-            self.set_constant(base, whole)
-
-    def stored(self) -> dict[str, torch.Tensor]:
-        """Return the values of the stored tensors by name, where those of the graph are."""
-        homes = state(self._module)
-        return {
-            name: tensor.to(homes[name].device) if name in homes else tensor
-            for name, tensor in self.tensors.items()
-        }
 
     def fork(self) -> StagedRun:
         """Return a second run at the same stage, which shares no memory with this one."""

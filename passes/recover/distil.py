@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 from torch.export import ExportedProgram
 
 from graphprune.data.calibration import Calibration, batch_size, dynamic_batch
@@ -20,14 +20,14 @@ from graphprune.ir.program import fingerprint, unlift, user_inputs
 from graphprune.pipeline import RunFact, State, TransformPass
 
 from .augment import check_names
-from .distance import Distance, Outputs, moment_sums
 from .effort import Effort
-from .labelled_loop import LabelledLoop
+from .labelled_objective import LabelledObjective
+from .objective import HeldOut, Objective
 from .optimizers import RATES, optimizers
 from .recover import with_tensors
 from .samples import Samples, split
 from .teacher_student import Pair, Teacher
-from .training import BestWeights, Loop, Settings, held_out_error
+from .training import BestWeights, Loop
 
 __all__ = ["Distil", "Distilled", "Imitation", "Trained", "samples_in_step"]
 
@@ -63,12 +63,12 @@ class Trained:
     Attributes:
         program: as it was, if no weights were better.
         best: the progress of training.
-        accuracy: share of the held-out samples that got the right class, before and after; ``None`` without labels.
+        accuracies: share of the held-out samples that got the right class, before and after; ``None`` without labels.
     """
 
     program: ExportedProgram
     best: BestWeights
-    accuracy: tuple[float, float] | None
+    accuracies: tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,52 +119,42 @@ class Imitation(TransformPass):
         dense = state[Teacher].program
         check_names(self.augment, user_inputs(dense))
         pair = Pair.of(dense, state, data.device)
-        student = pair.small
-        size = samples_in_step(state.program)
         numbers, aside = split(data)
         end = -1 if labelled else None
-        held_out: list[tuple[Sequence[Any], Outputs]] = []
-        spread: list[tuple[Tensor, Tensor]] = []
-        for x in (data.batch(i)[:end] for i in aside):
-            outputs, inside = pair.wanted(x)
-            held_out.append((x, outputs))
-            spread.append((moment_sums(outputs), moment_sums(inside)))
-        distance, inside = map(Distance.of, zip(*spread, strict=True))
-        samples = Samples(data, numbers, size, self.seed)
+        kind = (
+            partial(LabelledObjective, labels=[data.batch(i)[-1] for i in aside])
+            if labelled
+            else Objective
+        )
+        objective = kind(
+            pair=pair,
+            draw=Samples(data, numbers, samples_in_step(state.program), self.seed).draw,
+            held_out=HeldOut.of(pair, data, aside, end),
+            augment=self.augment,
+            seed=self.seed,
+        )
+        first_error, accuracy = objective.held_out_error(), objective.accuracy()
         measured = [data.batches[i][:end] for i in numbers[: -(-MEASURED // batch_size(dense))]]
-        error = 1.0 if labelled else held_out_error(student, held_out, distance)
-        made = self._optimizers(pair, state.program, measured, error, data.device)
-        settings = Settings(effort, self.augment, self.batch_training, self.seed)
-        everything: dict[str, Any] = {
-            "pair": pair,
-            "draw": samples.draw,
-            "held_out": held_out,
-            "distance": distance,
-            "inside": inside,
-            "deep": inside.weighted(pair.weights),
-            "settings": settings,
-            "optimizers": made,
-            "device": data.device,
-            "checkpoint": self.checkpoint,
-            "identity": self._identity(pair, made, state, data, settings)
-            if self.checkpoint
-            else "",
-            "progress": state.progress,
-            "begun": begun,
-        }
-        accuracy: tuple[float, float] | None = None
-        if labelled:
-            loop = LabelledLoop(**everything, labels=[data.batch(i)[-1] for i in aside])
-            before = loop.accuracy()
-            trained = loop.run()
-            accuracy = before, loop.accuracy()
-        else:
-            trained = Loop(**everything).run()
-        if not trained.best_error < trained.first_error:
-            return Trained(state.program, trained, accuracy)
-        tensors = dict(student.named_parameters(remove_duplicate=False))
-        tensors |= dict(student.named_buffers(remove_duplicate=False))
-        return Trained(with_tensors(state.program, tensors), trained, accuracy)
+        near = 1.0 if labelled else first_error
+        made = self._optimizers(pair, state.program, measured, near, data.device)
+        best = Loop(
+            name=self.name,
+            objective=objective,
+            optimizers=made,
+            effort=effort,
+            batch_training=self.batch_training,
+            seed=self.seed,
+            device=data.device,
+            checkpoint=self.checkpoint,
+            identity=self._identity(pair, made, state, data, effort) if self.checkpoint else "",
+            progress=state.progress,
+        ).run(first_error, begun)
+        accuracies = accuracy, objective.accuracy()
+        if not best.best_error < best.first_error:
+            return Trained(state.program, best, accuracies)
+        tensors = dict(pair.small.named_parameters(remove_duplicate=False))
+        tensors |= dict(pair.small.named_buffers(remove_duplicate=False))
+        return Trained(with_tensors(state.program, tensors), best, accuracies)
 
     def _optimizers(
         self,
@@ -194,13 +184,13 @@ class Imitation(TransformPass):
         made: Sequence[torch.optim.Optimizer],
         state: State,
         data: Calibration,
-        settings: Settings,
+        effort: Effort,
     ) -> str:
         """Hash what identifies this run: program, weights, data, options, learning rates, weights of the errors."""
         rates = [group["lr"] for optimizer in made for group in optimizer.param_groups]
         digest = hashlib.sha256(
-            f"{self.name} {asdict(settings)} {self.optimizer} {rates} {pair.weights} "
-            f"{data.samples} {fingerprint(unlift(state[Teacher].program))}".encode()
+            f"{self.name} {effort} {self.augment} {self.batch_training} {self.seed} {self.optimizer} {rates} "
+            f"{pair.weights} {data.samples} {fingerprint(unlift(state[Teacher].program))}".encode()
         )
         for name, tensor in pair.small.state_dict().items():
             digest.update(

@@ -88,14 +88,16 @@ class Finetune(Imitation):
         count = sum(len(data.batches[i][-1]) for i in numbers)
         steps = self.epochs * max(1, count // samples_in_step(state.program))
         found = self.train(state, data, Effort(steps=steps), labelled=True)
-        best, accuracy = found.best, found.accuracy
-        assert accuracy is not None
+        best, (accuracy_before, accuracy_after) = found.best, found.accuracies
+        assert accuracy_before is not None
+        assert accuracy_after is not None
         after = min(best.best_error, best.first_error)
         return found.program, (
             Finetuned(
                 best.first_error,
                 after,
-                *accuracy,
+                accuracy_before,
+                accuracy_after,
                 self.epochs,
                 best.step,
                 data.samples,

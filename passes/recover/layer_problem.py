@@ -23,6 +23,7 @@ from graphprune.passes.observe import (
 )
 from graphprune.passes.observe.distributed import sum_over_processes, total
 
+from .judge import Limits
 from .normal_equations import apply_weight
 from .ridge import Fit, Search, refit, refit_like
 from .rows import Rows
@@ -77,56 +78,59 @@ class LayerProblem:
                 enough rows; ``None``: choose them on the held-out rows.
             search: which strengths are tried.
         """
-        tensors, layer, targets = self.run.tensors, self.tie[0], self.observations.targets
-        stored = self.run.constant(self.copies[layer.weight])
-        groups = int(bind(self.copies[layer.node]).get("groups", 1))
-        weight = layer.matrix(stored, groups)
-        bias = (
-            weight.new_zeros(weight.shape[:2])
-            if layer.bias is None
-            else wide(self.run.constant(self.copies[layer.bias]))
-        ).flatten()
-        affine = combined_scale_and_shift(targets[layer].norms, tensors)
-        scale, shift = (torch.ones_like(bias), torch.zeros_like(bias)) if affine is None else affine
-        if known is not None and self._has_enough_rows(weight.shape[2]):
-            self._store(known, weight, bias, scale, shift)
+        stored = self._stored()
+        if known is not None and self._has_enough_rows(stored.weight.shape[2]):
+            self._store(known, stored)
             return known
-        free = layer.bias is not None or affine is not None
         rows = {
-            number: self._rows(place, number, groups)
+            number: self._rows(place, number, len(stored.weight))
             for place, number in enumerate(self.numbers)
             if number in self.fitted or number in self.judged
         }
         every = list(chain(*rows.values()))
-        start, level = (
-            weight * scale.reshape(groups, -1, 1),
-            (bias * scale + shift).reshape(groups, -1),
-        )
-        middle = _centred(every, start) if free else torch.zeros_like(start[:, 0])
-        level = level + apply_weight(start, middle)
-        found = {targets[each].limits for each in self.tie}
-        limits = found.pop() if len(found) == 1 else None
+        weight, bias = stored.weight_and_bias
+        middle = _centred(every, weight) if stored.free_bias else torch.zeros_like(weight[:, 0])
+        start = (weight, bias + apply_weight(weight, middle))
         if known is None:
             fitted, aside = (
-                list(chain(*(rows[b] for b in numbers))) for numbers in (self.fitted, self.judged)
+                list(chain(*(rows[number] for number in numbers)))
+                for numbers in (self.fitted, self.judged)
             )
             fit = refit(
                 fitted,
                 aside,
-                start,
-                level,
-                free_bias=free,
-                limits=limits,
+                *start,
+                free_bias=stored.free_bias,
+                limits=self._limits,
                 search=search,
             )
         else:
-            known = replace(
-                known, bias=known.bias + apply_weight(known.weight, middle)
-            )  # as of such rows
-            fit = refit_like(known, every, start, level, free_bias=free, limits=limits)
-        fit = replace(fit, bias=fit.bias - apply_weight(fit.weight, middle))
-        self._store(fit, weight, bias, scale, shift)
+            known = _moved(known, middle)
+            fit = refit_like(known, every, *start, free_bias=stored.free_bias, limits=self._limits)
+        fit = _moved(fit, -middle)
+        self._store(fit, stored)
         return fit
+
+    @property
+    def _limits(self) -> Limits | None:
+        """Where what follows all calls is flat; ``None`` where that differs."""
+        found = {self.observations.targets[each].limits for each in self.tie}
+        return found.pop() if len(found) == 1 else None
+
+    def _stored(self) -> _Stored:
+        """Return the weights as the network has them."""
+        layer = self.tie[0]
+        groups = int(bind(self.copies[layer.node]).get("groups", 1))
+        weight = layer.matrix(self.run.constant(self.copies[layer.weight]), groups)
+        bias = weight.new_zeros(weight.shape[:2])
+        if layer.bias is not None:
+            bias = wide(self.run.constant(self.copies[layer.bias]))
+        bias = bias.flatten()
+        norms = self.observations.targets[layer].norms
+        affine = combined_scale_and_shift(norms, self.run.tensors)
+        scale, shift = affine or (torch.ones_like(bias), torch.zeros_like(bias))
+        free = layer.bias is not None or affine is not None
+        return _Stored(weight, bias, scale, shift, free)
 
     def _has_enough_rows(self, unknowns: int) -> bool:
         """Whether more rows than the fitted ones would change hardly anything."""
@@ -158,21 +162,52 @@ class LayerProblem:
     def _mix(self) -> Tensor | None:
         return self.observations.compensated(self.tie[0], self.channels)
 
-    def _store(self, fit: Fit, old: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
+    def _store(self, fit: Fit, old: _Stored) -> None:
         """Store the fitted weight, if there is a new one; channels that a BatchNorm scales to nearly 0 keep the old one."""
         if not fit.ridge:
             return
-        alive = scale.abs() > SMALLEST_SCALE
-        safe = torch.where(alive, scale, 1.0)
-        change = torch.where(alive, (fit.bias.flatten() - shift) / safe - bias, 0.0)
-        rows = [each.reshape(len(old), -1, 1) for each in (alive, safe)]
-        weight = torch.where(rows[0], fit.weight / rows[1], old)
+        alive = old.scale.abs() > SMALLEST_SCALE
+        safe = torch.where(alive, old.scale, 1.0)
+        change = torch.where(alive, (fit.bias.flatten() - old.shift) / safe - old.bias, 0.0)
+        rows = [each.reshape(len(old.weight), -1, 1) for each in (alive, safe)]
+        weight = torch.where(rows[0], fit.weight / rows[1], old.weight)
         layer = self.tie[0]
         set_weights(
             self.run, layer, self.copies, self.observations.targets[layer].norms, weight, change
         )
         for place in layer.places:
             self.run.write_back(self.copies[place])
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Weights of a layer as the network has them, and the BatchNorm after it.
+
+    Attributes:
+        weight: ``[g, o, u]``.
+        bias: ``[g * o]``; zeros if there is none.
+        scale: ``[g * o]``, by which BatchNorm multiplies the output; ones if there is none.
+        shift: ``[g * o]``, which it adds.
+        free_bias: whether there is a place to store another bias.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor
+    shift: Tensor
+    free_bias: bool
+
+    @property
+    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Weight ``[g, o, u]`` and bias ``[g, o]`` of layer and BatchNorm together."""
+        groups = len(self.weight)
+        weight = self.weight * self.scale.reshape(groups, -1, 1)
+        return weight, (self.bias * self.scale + self.shift).reshape(groups, -1)
+
+
+def _moved(fit: Fit, middle: Tensor) -> Fit:
+    """Return the fit for inputs from which ``middle``, ``[g, u]``, was subtracted."""
+    return replace(fit, bias=fit.bias + apply_weight(fit.weight, middle))
 
 
 def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:

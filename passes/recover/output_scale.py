@@ -16,7 +16,7 @@ from graphprune.cut.cut import Cut
 from graphprune.ir.devices import CPU, wide
 from graphprune.ir.nodes import is_comparable
 from graphprune.ir.private_torch import pytree
-from graphprune.passes.observe import Layer, Observations, StagedRun, StoredTensors
+from graphprune.passes.observe import Layer, Observations, StoredTensors, StoredValues
 from graphprune.passes.observe.distributed import sum_over_processes
 
 __all__ = ["output_scale", "scaled_outputs"]
@@ -57,13 +57,13 @@ def scaled_outputs(
     observations: Observations, cut: Cut, tensors: Mapping[str, Tensor], factor: float
 ) -> dict[str, Tensor]:
     """Multiply the outputs of the layer that makes them: its weight, and its bias if it has one."""
-    run, layer = StagedRun(cut.module, [], tensors), _last_layer(observations, cut)
+    stored, layer = StoredValues(cut.module, tensors), _last_layer(observations, cut)
     assert layer is not None, "no one layer makes the outputs"
     for place in layer.places:
         copy = cut.copies[place]
-        run.set_constant(copy, run.constant(copy) * factor)
-        run.write_back(copy)
-    return run.tensors
+        stored.set_constant(copy, stored.constant(copy) * factor)
+        stored.write_back(copy)
+    return stored.tensors
 
 
 def _last_layer(observations: Observations, cut: Cut) -> Layer | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -18,20 +18,15 @@ from graphprune.io.files import write_checkpoint
 from graphprune.ir.devices import forked_random
 from graphprune.loading import read_checkpoint
 
-from .augment import augment
-from .distance import Distance, Outputs
 from .effort import Effort
-from .teacher_student import Pair
+from .objective import Objective
 
-__all__ = ["BestWeights", "Loop", "Settings", "held_out_error"]
+__all__ = ["BestWeights", "Loop"]
 
 logger = logging.getLogger(__name__)
 
 EVALUATIONS = 10
 """Evaluations of the held-out error in a run; at each a checkpoint is written."""
-
-INNER = 3.0
-"""Weight of the error of values inside, that of the outputs being 1. What was tried: ``docs/experiments.md``."""
 
 DIVERGED = 2.0
 """Ratio of the held-out error at the first evaluation to that at the start, from which on weights by depth are
@@ -39,17 +34,6 @@ given up and training starts again without them. What was tried: ``docs/experime
 
 _WARM_UP = 0.05
 """Share of the effort during which the learning rate rises."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of training: those of ``Distil``, and ``inner``, the weight of values inside."""
-
-    effort: Effort
-    augment: tuple[str, ...]
-    batch_training: bool
-    seed: int
-    inner: float = INNER
 
 
 @dataclass
@@ -75,123 +59,110 @@ class BestWeights:
     alike: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loop:
     """Training loop, with everything that stays the same while the student is trained.
 
     Attributes:
-        pair: the dense network and the student, whose weights change.
-        draw: number of a step -> flat inputs.
-        held_out: inputs and dense outputs that aren't trained on.
-        distance: distance of outputs.
-        inside: distance of values inside, all of the same weight.
-        deep: distance of values inside, weighted by their depth, with which training starts. If the held-out
-            error diverges (``DIVERGED``), it starts again with ``inside``, in what is left of the effort.
-        settings: how to train.
+        name: what progress messages call it.
+        objective: what is minimised. Training starts with values inside weighted by their depth; if the held-out error
+            diverges (``DIVERGED``), it starts again with equal weights, in what is left of the effort.
         optimizers: optimisers of the student; their learning rates are the highest of the schedule.
+        effort: how long.
+        batch_training: whether the student is in training mode in a step.
+        seed: of dropout.
         device: where both networks and their inputs are.
         checkpoint: file to write checkpoints to; ``None``: no checkpoints.
         identity: hash of the run; a checkpoint of another run is not resumed.
         progress: called with how far training is.
-        begun: when the pass began, by ``time.perf_counter``.
     """
 
-    name: ClassVar[str] = "distil"
-    pair: Pair
-    draw: Callable[[int], Sequence[Any]]
-    held_out: Sequence[tuple[Sequence[Any], Outputs]]
-    distance: Distance
-    inside: Distance
-    deep: Distance
-    settings: Settings
+    name: str
+    objective: Objective
     optimizers: Sequence[torch.optim.Optimizer]
+    effort: Effort
+    batch_training: bool
+    seed: int
     device: torch.device
     checkpoint: Path | None
     identity: str
     progress: Callable[[str], Any] | None
-    begun: float
 
-    def run(self) -> BestWeights:
-        """Train until the effort is spent; the student ends with the best weights."""
+    def run(self, first_error: float, begun: float) -> BestWeights:
+        """Train until the effort is spent; the student ends with the best weights.
+
+        Args:
+            first_error: held-out error of the student as it is.
+            begun: when the work began, by ``time.perf_counter``.
+        """
         for group in self._groups():
             group["initial_lr"] = group["lr"]
-        so_far = self._resumed() or self._evaluated(
-            BestWeights(seconds=time.perf_counter() - self.begun)
-        )
+        so_far = self._resumed()
+        if so_far is None:
+            so_far = BestWeights(first_error=first_error)
+            self._judge(so_far, first_error)
+            so_far.seconds = time.perf_counter() - begun
+            self._report(so_far, first_error)
         with forked_random(self.device):
-            while (share := self.settings.effort.share(so_far.step, so_far.seconds)) < 1:
+            while (share := self._share(so_far)) < 1:
                 start = time.perf_counter()
                 self._step(so_far, share)
                 so_far.step += 1
                 so_far.seconds += time.perf_counter() - start
-                share = self.settings.effort.share(so_far.step, so_far.seconds)
+                share = self._share(so_far)
                 if share >= 1 or share - so_far.evaluated >= 1 / EVALUATIONS:
-                    first_look = not so_far.evaluated
-                    so_far.evaluated = share
-                    so_far = self._evaluated(so_far, may_restart=first_look)
-        self.student.load_state_dict(so_far.weights)
+                    self._evaluate(so_far, share)
+        self._student.load_state_dict(so_far.weights)
         return so_far
 
-    def _step(self, so_far: BestWeights, share: float) -> None:
-        torch.manual_seed(self.settings.seed + so_far.step)  # for dropout
-        for group in self._groups():
-            group["lr"] = group["initial_lr"] * _schedule(share)
-        self.student.train(self.settings.batch_training)
-        self.student.zero_grad()
-        self._loss(so_far.step, self.inside if so_far.alike else self.deep).backward()  # pyright: ignore[reportUnknownMemberType]
-        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-
-    def _loss(self, step: int, distance: Distance) -> Tensor:
-        """Return the loss of a step: how far the student is from the dense network."""
-        return self._imitated(self._changed(self.draw(step), step), distance)[0]
-
-    def _changed(self, inputs: Sequence[Any], step: int) -> Sequence[Any]:
-        """Change the inputs of a step at random, as the settings say."""
-        generator = torch.Generator().manual_seed(self.settings.seed + step)
-        return augment(self.settings.augment, inputs, generator)
-
-    def _imitated(self, inputs: Sequence[Any], distance: Distance) -> tuple[Tensor, Outputs]:
-        """Return the error of the outputs plus the weighted mean error of the values inside, and the outputs."""
-        wanted, wanted_inside = self.pair.wanted(inputs)
-        got, inside = self.student(*inputs)
-        error = self.distance.between(got, wanted)
-        if inside:
-            error = error + self.settings.inner * distance.between(inside, wanted_inside)
-        return error, got
-
-    def _held_out_error(self) -> float:
-        """Measure the error on data that isn't trained on, in evaluation mode."""
-        return held_out_error(self.student, self.held_out, self.distance)
-
     @property
-    def student(self) -> fx.GraphModule:
-        """Student network, whose weights are trained."""
-        return self.pair.small
+    def _student(self) -> fx.GraphModule:
+        return self.objective.student
+
+    def _share(self, so_far: BestWeights) -> float:
+        return self.effort.share(so_far.step, so_far.seconds)
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for optimizer in self.optimizers for group in optimizer.param_groups)
 
-    def _evaluated(self, so_far: BestWeights, *, may_restart: bool = False) -> BestWeights:
+    def _step(self, so_far: BestWeights, share: float) -> None:
+        torch.manual_seed(self.seed + so_far.step)  # for dropout
+        for group in self._groups():
+            group["lr"] = group["initial_lr"] * _schedule(share)
+        self._student.train(self.batch_training)
+        self._student.zero_grad()
+        self.objective.loss(so_far.step, by_depth=not so_far.alike).backward()  # pyright: ignore[reportUnknownMemberType]
+        nn.utils.clip_grad_norm_(self._student.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def _evaluate(self, so_far: BestWeights, share: float) -> None:
         """Measure the held-out error, keep the best weights, write a checkpoint; start again if it diverges."""
         start = time.perf_counter()
-        self.student.eval()
-        with torch.no_grad():
-            error = self._held_out_error()
-        if so_far.step == 0:
-            so_far.first_error = error
-        # An error that isn't a number is never the best.
-        if error < so_far.best_error or not so_far.weights:
-            so_far.best_error = error
-            so_far.weights = copy.deepcopy(self.student.state_dict())
-        if may_restart and self.deep != self.inside and not error < DIVERGED * so_far.first_error:
+        first, so_far.evaluated = not so_far.evaluated, share
+        error = self.objective.held_out_error()
+        self._judge(so_far, error)
+        if first and self._has_depths and not error < DIVERGED * so_far.first_error:
             so_far.alike = True
-            self.student.load_state_dict(so_far.weights)
+            self._student.load_state_dict(so_far.weights)
             for optimizer in self.optimizers:
                 optimizer.state.clear()
         so_far.seconds += time.perf_counter() - start
-        done = min(1.0, self.settings.effort.share(so_far.step, so_far.seconds))
+        self._report(so_far, error)
+
+    @property
+    def _has_depths(self) -> bool:
+        """Whether weights by depth differ."""
+        return len(set(self.objective.pair.weights)) > 1
+
+    def _judge(self, so_far: BestWeights, error: float) -> None:
+        """Keep the student's weights if they are the best so far; an error that isn't a number is never the best."""
+        if error < so_far.best_error or not so_far.weights:
+            so_far.best_error = error
+            so_far.weights = copy.deepcopy(self._student.state_dict())
+
+    def _report(self, so_far: BestWeights, error: float) -> None:
+        """Log how far training is, and write a checkpoint."""
         logger.info(
             "%s: %d steps, %.0f s, held-out error %.4f",
             self.name,
@@ -200,6 +171,7 @@ class Loop:
             error,
         )
         if self.progress is not None:
+            done = min(1.0, self._share(so_far))
             left = _left(so_far.seconds, done)
             self.progress(f"{self.name} {done:4.0%} error {error:.4f}{left}")
         if self.checkpoint is not None:
@@ -208,37 +180,20 @@ class Loop:
                 {
                     "identity": self.identity,
                     "progress": vars(so_far),
-                    "weights": self.student.state_dict(),
+                    "weights": self._student.state_dict(),
                     "optimizers": [each.state_dict() for each in self.optimizers],
                 },
             )
-        return so_far
 
     def _resumed(self) -> BestWeights | None:
         """Load the progress of a killed run, if it was this one."""
         found = read_checkpoint(self.checkpoint) if self.checkpoint is not None else None
         if found is None or "progress" not in found or found["identity"] != self.identity:
             return None
-        self.student.load_state_dict(found["weights"])
+        self._student.load_state_dict(found["weights"])
         for optimizer, state in zip(self.optimizers, found["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         return BestWeights(**found["progress"])
-
-
-def held_out_error(
-    student: nn.Module, held_out: Sequence[tuple[Sequence[Any], Outputs]], distance: Distance
-) -> float:
-    """Measure the mean error of a student's outputs on batches that aren't trained on; it is in evaluation mode then.
-
-    Args:
-        student: as in ``Pair``.
-        held_out: as in ``Loop``.
-        distance: as in ``Loop``.
-    """
-    student.eval()
-    with torch.no_grad():
-        errors = [float(distance.between(student(*x)[0], y)) for x, y in held_out]
-    return sum(errors) / len(errors)
 
 
 def _left(seconds: float, done: float) -> str:

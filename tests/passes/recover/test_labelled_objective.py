@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from graphprune.passes.recover.distance import Distance
-from graphprune.passes.recover.labelled_loop import CROSS_ENTROPY, LabelledLoop
-from graphprune.passes.recover.training import Settings
+from graphprune.passes.recover.labelled_objective import CROSS_ENTROPY, LabelledObjective
+from graphprune.passes.recover.objective import HeldOut
 
 
 class Student(torch.nn.Linear):
@@ -26,19 +26,19 @@ def test_the_loss_is_the_sum_of_both() -> None:
     wanted = torch.randn(8, 3)
     distance = Distance((2.0,))
     pair = SimpleNamespace(small=student, wanted=lambda inputs: ([wanted], []))
-    loop: Any = LabelledLoop(
+    held_out = HeldOut(
+        ((x[:5],), (x[5:],)), ([wanted[:5]], [wanted[5:]]), distance, inside=Distance(())
+    )
+    objective = LabelledObjective(
         pair=pair,  # type: ignore[arg-type]
         draw=lambda step: [x, y],
-        held_out=[((x[:5],), [wanted[:5]]), ((x[5:],), [wanted[5:]])],
-        distance=distance, inside=Distance(()), deep=Distance(()),
-        settings=Settings(SimpleNamespace(), (), True, 0),  # type: ignore[arg-type]
-        optimizers=[], device=torch.device("cpu"), checkpoint=None, identity="", progress=None, begun=0.0,
+        held_out=held_out,
+        augment=(),
+        seed=0,
         labels=[y[:5], y[5:]],
-    )  # fmt: skip
+    )
     logits = student(x)[0][0]
     want = F.mse_loss(logits, wanted) / 2 + CROSS_ENTROPY * F.cross_entropy(logits, y)
-    torch.testing.assert_close(loop._loss(3, distance), want)
-    with torch.no_grad():
-        error = loop._held_out_error()
-    assert abs(error - F.cross_entropy(logits, y).item()) < 1e-6
-    assert loop.accuracy() == float((logits.argmax(1) == y).float().mean())
+    torch.testing.assert_close(objective.loss(3, by_depth=True), want)
+    assert abs(objective.held_out_error() - F.cross_entropy(logits, y).item()) < 1e-6
+    assert objective.accuracy() == float((logits.argmax(1) == y).float().mean())
