@@ -151,7 +151,8 @@ def compress(
     """
     options = Options(
         latency_table=latency_table,
-        score=score,
+        # The channels of a plan are chosen; weights suffice to say what is removed.
+        score="l2" if score is None and plan is not None else score,
         recover=recover,
         distil=distil,
         finetune=finetune,

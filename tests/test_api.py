@@ -253,6 +253,22 @@ def test_kept_channels_stand_in_for_their_removed_copies() -> None:
         gp.compress(net, (x,), plan=plan, recover="hope")
 
 
+def test_data_beside_a_plan_refit_its_network_and_score_nothing() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    plan = gp.compress(net, (x,), params=0.5, round_to=1).plan
+    seen: list[str] = []
+    given = {"plan": plan, "calibration": [torch.randn(64, 3, 8, 8)], "progress": seen.append}
+    result = gp.compress(net, (x,), **given)
+    assert result.report.settings == {"score": "l2", "recover": "ls"}
+    assert result.report.recovery["method"] == "ls"
+    assert not [news for news in seen if news.startswith("score ")], "no group is measured"
+    asked = gp.compress(net, (x,), **given, score="obs")
+    assert asked.report.settings["score"] == "obs"
+    assert any(news.startswith("score ") for news in seen)
+
+
 def test_a_model_on_the_meta_device_is_inspected() -> None:
     """Its shapes are enough to see what can be cut."""
     with torch.device("meta"):

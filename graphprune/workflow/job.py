@@ -244,9 +244,10 @@ def _scored(state: State, options: Options) -> State:
     passes: list[AnalysisPass] = [
         Analyse(strict_ops=options.strict_ops, allow_inexact=options.allow_inexact)
     ]
+    criterion = options.criterion(state)
     if Calibration in state.facts:
-        passes.append(Observe())
-    passes.append(Score(options.criterion(state)))
+        passes.append(Observe(scoring=criterion.needs_data))
+    passes.append(Score(criterion))
     scored = Pipeline(passes, given=tuple(state.facts)).run(state)
     found = scored.get(Redundant)
     return scored if found is None else scored.knowing(first_to_go(scored[Scores], found))

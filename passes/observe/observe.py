@@ -22,12 +22,14 @@ class Observe(AnalysisPass):
 
     Attributes:
         seed: seed of the sample of positions.
+        scoring: whether the inputs' moments are measured too, by which criteria score channels; refits need none.
     """
 
     name: ClassVar[str] = "observe"
     needs = (Analysis, Calibration)
     gives = (Observations,)
     seed: int = 0
+    scoring: bool = True
 
     def run(self, state: State) -> Observations:
         """Run the dense network once over the data.
@@ -35,6 +37,12 @@ class Observe(AnalysisPass):
         Raises:
             OptionError: if no output of the model can be compared between networks.
         """
-        observations = Observations(state[Analysis], state[Calibration], self.seed, state.progress)
+        observations = Observations(
+            state[Analysis],
+            state[Calibration],
+            self.seed,
+            scoring=self.scoring,
+            progress=state.progress,
+        )
         _ = observations.compared, observations.record, observations.hint
         return observations

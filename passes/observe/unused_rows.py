@@ -77,9 +77,8 @@ class UsedRows:
         for part in parts(batch, self.split, CHUNK):
             try:
                 gradients = self._tap.gradients(part)
-            except (
-                RuntimeError
-            ) as failure:  # no derivative, or one of several views is written into
+            # There is no derivative, or one of several views is written into.
+            except RuntimeError as failure:
                 logger.info("unused rows can't be looked for: %s", failure)
                 return {}
             for layer, gradient in gradients.items():

@@ -53,10 +53,9 @@ def _statistics(run: StagedRun, value: fx.Node) -> tuple[Tensor, Tensor]:
     for each in run.values(value):
         batch = to_solver(each)
         others = [dim for dim in range(batch.ndim) if dim != 1]
-        summed = batch.sum(others, dtype=torch.float64)
-        squares = torch.linalg.vector_norm(batch, dim=others, dtype=torch.float64).square()
-        count = torch.full_like(summed, batch.numel() / batch.shape[1])
-        parts.append(torch.stack([summed, squares, count]))
+        variance, mean = map(wide, torch.var_mean(batch, others, correction=0))
+        count = torch.full_like(mean, batch.numel() / batch.shape[1])
+        parts.append(torch.stack([mean * count, (variance + mean.square()) * count, count]))
     summed, squares, count = sum_over_processes(torch.stack(parts).sum(0))
     mean = summed / count
     variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)

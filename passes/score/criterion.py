@@ -82,7 +82,7 @@ class Criterion(Protocol):
     """Criterion that scores every channel of every group.
 
     Attributes:
-        needs_data: whether it needs calibration data.
+        needs_data: whether it needs calibration data; only then are moments of the inputs of layers measured.
     """
 
     needs_data: ClassVar[bool]
