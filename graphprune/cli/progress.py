@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 
 from .garbage import importing
+from .memory import returning_freed_memory
 
 __all__ = ["working"]
 
@@ -41,7 +42,7 @@ def working(
             if engine:
                 with importing():
                     import_module("graphprune.api")
-            yield tell
+            yield returning_freed_memory(tell)
 
 
 def _log(stage: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
+from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError
 from graphprune.ir.devices import CPU, put
+from graphprune.ir.nodes import is_data_dependent, shape
 from graphprune.ir.program import dynamic_dims, input_names, user_inputs
 from graphprune.pipeline import RunFact
 
@@ -21,6 +24,9 @@ __all__ = ["BATCH", "Calibration", "batch_size", "batched", "dynamic_batch", "ga
 
 BATCH = 64
 """Most samples in a batch, if the program's batch axis is dynamic."""
+
+ROOM = 2**26
+"""Bytes that the largest value inside the network may take in such a batch: 64 MiB."""
 
 BATCHES = 10
 """Least number of batches, if there are as many samples: some batches are held out."""
@@ -159,8 +165,22 @@ def dynamic_batch(program: ExportedProgram) -> bool:
 
 
 def batch_size(program: ExportedProgram) -> int:
-    """Return how many samples to give the program at a time."""
-    return BATCH if dynamic_batch(program) else _length(user_inputs(program))
+    """Return how many samples to give the program at a time: fewer where values inside it are large."""
+    given = _length(user_inputs(program))
+    if not dynamic_batch(program):
+        return given
+    largest = max(map(_size, program.graph.nodes), default=0)
+    return max(1, min(BATCH, ROOM * given // max(largest, 1)))
+
+
+def _size(node: fx.Node) -> int:
+    """Return the bytes of a value on the example inputs; 0 if its shape doesn't depend on theirs, or depends on values."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or is_data_dependent(value):
+        return 0
+    if not any(isinstance(size, torch.SymInt) for size in value.shape):
+        return 0
+    return math.prod(shape(node)) * value.element_size()
 
 
 def batched(items: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[Any, ...]]:

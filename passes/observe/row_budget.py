@@ -24,6 +24,9 @@ FEWEST, ROWS_PER_UNKNOWN = 16, 64
 ROOM = 2**27
 """Most numbers that the inputs of one weight's rows hold: 512 MiB in float32."""
 
+PLENTY = 256
+"""Rows for each unknown beyond which a layer takes a quarter of that room: depthwise layers have few unknowns and many channels."""
+
 TARGETS = 2**28
 """Most numbers that the targets of all layers' rows hold, since they are kept: 1 GiB in float32."""
 
@@ -84,5 +87,7 @@ def _wanted(layer: Layer, samples: int) -> int:
         FEWEST * samples,
         ROWS_PER_UNKNOWN * unknowns,
     )
-    wanted = min(wanted, ROOM // (groups * unknowns), WIDEST if unknowns > WIDEST else wanted)
+    room = ROOM // (groups * unknowns)
+    room = max(room // 4, min(room, PLENTY * unknowns))
+    wanted = min(wanted, room, WIDEST if unknowns > WIDEST else wanted)
     return -(-wanted // layer.calls)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.ir.nodes import writes
+from graphprune.ir.nodes import writes, written_nodes
 from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.run_on_device import evaluate_on
 
@@ -56,10 +56,10 @@ class StagedRun(StoredValues):
         self._done: set[fx.Node] = set()
         self._room = room
         self._late: list[fx.Node] = []
-        inputs = module.graph.find_nodes(op="placeholder")
+        inputs, written = module.graph.find_nodes(op="placeholder"), written_nodes(module)
         self._values: list[dict[fx.Node, Any]] = [
             {
-                node: x.to(self._device, copy=True) if isinstance(x, torch.Tensor) else x
+                node: x.to(self._device, copy=node in written) if isinstance(x, torch.Tensor) else x
                 for node, x in zip(inputs, batch, strict=True)
             }
             for batch in batches

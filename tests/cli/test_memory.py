@@ -20,6 +20,44 @@ print(told, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+RESIDENT = """
+import os
+from graphprune.cli.memory import keep_freed_memory, returning_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+told = keep_freed_memory()
+news = []
+tell = returning_freed_memory(news.append)
+tell("first 1 of 2")
+held = [b"x" * 2**20 for _ in range(200)]
+last = held[-1]
+del held
+kept = resident()
+tell("first 2 of 2")
+same = resident()
+tell("second")
+assert news == ["first 1 of 2", "first 2 of 2", "second"]
+print(told, kept, same, resident())
+"""
+
+
+def test_a_stage_leaves_nothing_behind() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", RESIDENT],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={n: v for n, v in os.environ.items() if not n.startswith("MALLOC_")},
+    )
+    told, kept, same, left = found.stdout.split()
+    if told != "True":
+        pytest.skip("only glibc can be told")
+    assert abs(int(same) - int(kept)) < 2**22, "within a stage it is kept"
+    assert int(left) < int(kept) - 150 * 2**20
+
+
 def faults(way: str, **environment: str) -> tuple[str, int]:
     """What the process says, and how many pages it had to ask for in 20 strings of 32 MiB."""
     plain = {n: v for n, v in os.environ.items() if not n.startswith("MALLOC_")}

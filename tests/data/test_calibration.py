@@ -9,7 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.data import calibrate
-from graphprune.data.calibration import Calibration, gather
+from graphprune.data.calibration import Calibration, batch_size, gather
 from graphprune.errors import LoadError, OptionError
 from graphprune.ir.trace import trace
 from tests.data.helpers import joined, net
@@ -33,6 +33,16 @@ def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
         calibrate([], program, 3)
     with pytest.raises(OptionError, match="samples"):
         calibrate([torch.zeros(1, 3, 8, 8)], program, 0)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(8, 64), (64, 16), (4096, 1)])
+def test_a_batch_is_smaller_where_values_inside_are_large(channels: int, size: int) -> None:
+    inner = torch.nn.Conv2d(3, channels, 3, padding=1)
+    large = torch.nn.Sequential(inner, torch.nn.Conv2d(channels, 1, 3))
+    program = trace(large, (torch.zeros(2, 3, 128, 128),))
+    assert batch_size(program) == size  # the inner value takes 64 KiB for each channel
+    data = gather([torch.zeros(100, 3, 128, 128)], program)
+    assert max(len(batch[0]) for batch in data.batches) == min(size, 10)
 
 
 def test_a_program_of_one_batch_size() -> None:

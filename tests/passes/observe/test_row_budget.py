@@ -56,6 +56,20 @@ def test_every_layer_is_looked_at_and_no_more_than_is_there_for(samples: int) ->
         assert rows * len(data.batches) >= min(wanted, quota.ENOUGH) * 0.99
 
 
+PER_ROW = 2048 * 9
+
+
+@pytest.mark.parametrize(("groups", "rows"), [(2048, quota.PLENTY * 9), (8, quota.ROOM // PER_ROW)])
+def test_few_unknowns_in_many_groups_need_no_more_rows(groups: int, rows: int) -> None:
+    layer = torch.nn.Conv2d(2048, 2048, 3, padding=1, groups=groups)
+    program = trace(layer, (torch.randn(2, 2048, 4, 4),))
+    module = analyse(program).module
+    data = gather([torch.zeros(1, 2048, 4, 4).expand(1000, -1, -1, -1)], program, samples=1000)
+    (found,) = find_layers(module)
+    drawn = quota.rows_per_batch(module, [found], data)[found] * len(data.batches)
+    assert drawn == pytest.approx(rows, rel=0.01)
+
+
 def test_calls_that_share_a_weight_share_its_rows() -> None:
     class Twice(torch.nn.Module):
         def __init__(self, *, shared: bool) -> None:
