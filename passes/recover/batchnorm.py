@@ -7,9 +7,10 @@ is, see Li et al. 2020 (EagleEye, arXiv:2007.02491, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from graphprune.cut.cut import Cut
 from graphprune.ir.devices import to_solver, wide
@@ -19,6 +20,9 @@ from graphprune.passes.observe import ROOM, Observations, StagedRun, StoredTenso
 from graphprune.passes.observe.distributed import sum_over_processes
 
 __all__ = ["reestimate", "restandardise"]
+
+SEEN = 128
+"""Samples on which BatchNorms are restandardised, at least: as many as a batch of the training that these statistics are for."""
 
 
 def reestimate(
@@ -40,23 +44,24 @@ def reestimate(
         if call["training"] or call["running_mean"] is None:
             continue
         run.advance(node)
-        mean, variance = _statistics(run, call["input"])
+        mean, variance = _statistics(run, call)
         for name, value in (("running_mean", mean), ("running_var", variance)):
             stored = str(call[name].target)
             run.tensors[stored] = value.to(run.tensors[stored])
     return run.stored()
 
 
-def _statistics(run: StagedRun, value: fx.Node) -> tuple[Tensor, Tensor]:
-    """Return mean and unbiased variance of each channel, over batches and processes."""
-    parts: list[Tensor] = []
-    for each in run.values(value):
+def _statistics(run: StagedRun, call: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return mean and unbiased variance of each channel that a BatchNorm sees, over batches and processes."""
+    sums = torch.zeros(3, len(run.constant(call["running_mean"])), dtype=torch.float64)
+    for each in run.values(call["input"]):
         batch = to_solver(each)
         others = [dim for dim in range(batch.ndim) if dim != 1]
         variance, mean = map(wide, torch.var_mean(batch, others, correction=0))
-        count = torch.full_like(mean, batch.numel() / batch.shape[1])
-        parts.append(torch.stack([mean * count, (variance + mean.square()) * count, count]))
-    summed, squares, count = sum_over_processes(torch.stack(parts).sum(0))
+        count = batch.numel() / batch.shape[1]
+        powers = torch.stack([mean, variance + mean.square(), torch.ones_like(mean)])
+        sums = sums.to(powers) + count * powers
+    summed, squares, count = sum_over_processes(sums)
     mean = summed / count
     variance = (squares / count - mean.square()).clamp_min(0) * count / (count - 1).clamp_min(1)
     return mean, variance
@@ -72,7 +77,7 @@ def restandardise(
     BatchNorms without a scale and a shift, and those that share what they have with other calls.
 
     Args:
-        observations: hold the calibration data, of which the fitted batches are used.
+        observations: hold the calibration data, of which some of the fitted batches are used.
         cut: which channels are removed.
         tensors: tensors of the cut network by name.
 
@@ -80,14 +85,16 @@ def restandardise(
         All tensors of the cut network by name.
     """
     stored = StoredTensors(cut.module)
-    run = observations.staged(cut.module, observations.fitted, tensors, ROOM)
+    some = observations.some_fitted(SEEN)
+    numbers = observations.fitted if some is None else some
+    run = observations.staged(cut.module, numbers, tensors, ROOM)
     for node in cut.module.graph.find_nodes(op="call_function", target=BATCH_NORM):
         call = bind(node)
         places = [call[name] for name in ("weight", "bias", "running_mean", "running_var")]
         if call["training"] or not all(stored.is_whole(place) for place in places):
             continue
         run.advance(node)
-        mean, variance = _statistics(run, call["input"])
+        mean, variance = _statistics(run, call)
         names = [str(place.target) for place in places]
         weight, bias, old_mean, old_variance = (wide(run.tensors[name]) for name in names)
         eps = float(call["eps"])
