@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -41,7 +42,7 @@ def returning_freed_memory(tell: Callable[[str], None]) -> Callable[[str], None]
     """Give freed memory back as each stage begins, where it is kept.
 
     Args:
-        tell: called with the news; their first word is the stage.
+        tell: called with the news: a stage, with "3 of 5" behind it for its parts.
 
     Returns:
         A function to call in its place.
@@ -50,7 +51,7 @@ def returning_freed_memory(tell: Callable[[str], None]) -> Callable[[str], None]
 
     def told(news: str) -> None:
         nonlocal last
-        stage, *_ = news.split()
+        stage = re.sub(r" \d+ of \d+$", "", news)
         if trim is not None and stage != last:
             trim(0)
         last = stage
