@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -44,7 +44,7 @@ class Judge:
 
 def targets_within(
     rows: Sequence[Rows], weight: Tensor, bias: Tensor, limits: Limits | None
-) -> list[Rows]:
+) -> Iterator[Rows]:
     """Replace targets outside of the limits by the prediction where that is outside too, else by the limit.
 
     Args:
@@ -54,16 +54,15 @@ def targets_within(
         limits: as in ``Judge``.
     """
     if limits is None:
-        return list(rows)
+        yield from rows
+        return
     lower, upper = limits
-    found: list[Rows] = []
     for each in rows:
         got, want = _predicted(each, weight[None], bias[None])[0], each.targets
         aims = torch.where(want < lower, got.clamp_max(lower), want)
         if upper < math.inf:
             aims = torch.where(want > upper, got.clamp_min(upper), aims)
-        found.append(replace(each, targets=aims))
-    return found
+        yield replace(each, targets=aims)
 
 
 def _predicted(rows: Rows, weights: Tensor, biases: Tensor) -> Tensor:

@@ -154,6 +154,8 @@ class LayerProblem:
 
     def _aims(self, layer: Layer, dense: Tensor) -> Tensor:
         """Return what the kept channels are refitted towards, of the dense values ``[rows, out]``."""
+        if self._mix is None and bool(self.channels.all()):
+            return dense  # not a copy of it
         if self._mix is None:
             return dense[:, self.channels.to(dense.device)]
         return dense @ self._mix.to(dense)

@@ -12,7 +12,7 @@ Source: Saunders, Gammerman, Vovk 1998 (ridge regression in dual variables, ICML
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,7 +60,7 @@ class NormalEquations(ABC):
         """Return the Cholesky factor of the regularised left side; ``None`` if it isn't positive definite."""
 
     @abstractmethod
-    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    def aim(self, rows: Iterable[Rows]) -> tuple[Tensor, Tensor]:
         """Return the right side for the targets of rows, and the targets' mean ``[g, o]``."""
 
     @abstractmethod
@@ -133,7 +133,7 @@ class _ByInput(NormalEquations):
         """Return the Cholesky factor of the regularised covariance; ``None`` if it isn't positive definite."""
         return _factor(self.covariance, self._penalty(ridge), self.solved_in)
 
-    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    def aim(self, rows: Iterable[Rows]) -> tuple[Tensor, Tensor]:
         """Return the mean of targets times inputs ``[g, o, u]``, and of targets ``[g, o]``."""
         cross, summed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         for each in rows:
@@ -208,7 +208,7 @@ class _ByRow(NormalEquations):
         penalty = ridge * energy / self.inputs.shape[2] + 1e-12
         return _factor(self.products, penalty, self.solved_in)
 
-    def aim(self, rows: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    def aim(self, rows: Iterable[Rows]) -> tuple[Tensor, Tensor]:
         """Return the targets of each row ``[g, n, o]``, and their mean."""
         wanted = wide(joined([each.targets - each.base for each in rows], self.bias))
         return wanted, wanted.mean(1)
