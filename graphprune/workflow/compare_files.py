@@ -222,7 +222,7 @@ def _check(dense: ExportedProgram, masked: MaskedInterpreter, file: Path) -> Fil
             return FileCheck(file.name, None, tolerance, reason)
         worst = max(worst, error(got, expected))
     if not math.isfinite(worst):
-        reason = "outputs differ in shape, or in where they are NaN"
+        reason = "outputs differ in shape, or in where they are NaN or infinite"
         return FileCheck(file.name, None, tolerance, reason)
     return FileCheck(file.name, worst, tolerance, "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -31,13 +32,20 @@ def test_an_error_is_relative_to_the_largest_value(values: list[float], factor: 
         (torch.zeros(2), torch.zeros(3), math.inf),
         (torch.tensor([1.0, math.nan]), torch.ones(2), math.inf),
         (torch.tensor([1.0, math.nan]), torch.tensor([1.0, math.nan]), 0.0),
+        (torch.tensor([2.0, -math.inf]), torch.tensor([4.0, -math.inf]), 0.5),
+        (torch.tensor([2.0, math.inf]), torch.tensor([2.0, -math.inf]), math.inf),
+        (torch.tensor([2.0, 1e9]), torch.tensor([2.0, math.inf]), math.inf),
+        (torch.tensor([2.0, math.inf]), torch.tensor([2.0, 1e9]), math.inf),
         (torch.tensor([1, 2]), torch.tensor([1, 3]), 1.0),
         (torch.tensor([True]), torch.tensor([True]), 0.0),
         (torch.zeros(0), torch.zeros(0), 0.0),
+        (torch.zeros(3), torch.zeros(0), math.inf),
+        (7, torch.zeros(1), math.inf),
+        (torch.zeros(1), 7, 0.0),
         (torch.tensor([3 + 4j]), torch.tensor([0 + 5j]), abs(3 - 1j) / 5),
     ],
 )
-def test_what_counts_as_an_error(got: Tensor, expected: Tensor, found: float) -> None:
+def test_what_counts_as_an_error(got: Any, expected: Any, found: float) -> None:
     assert error([got], [expected]) == pytest.approx(found)
 
 
