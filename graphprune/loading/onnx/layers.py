@@ -164,17 +164,23 @@ def layer_normalization(
     """Normalise over all axes from ``axis`` on."""
     value = tensor(x)
     shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
-    weight = tensor(scale).expand(shape) if list(tensor(scale).shape) != shape else tensor(scale)
-    b = None if bias is None else tensor(bias)
+    weight = _broadcast(scale, shape)
+    b = None if bias is None else _broadcast(bias, shape)
     return F.layer_norm(value, shape, weight, b, node.get("epsilon", 1e-5))
 
 
 @operator("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
     """Divide by the root mean square over all axes from ``axis`` on."""
-    value, weight = tensor(x), tensor(scale)
+    value = tensor(x)
     shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
-    return F.rms_norm(value, shape, weight, node.get("epsilon", 1e-5))
+    return F.rms_norm(value, shape, _broadcast(scale, shape), node.get("epsilon", 1e-5))
+
+
+def _broadcast(stored: Value, shape: list[int]) -> torch.Tensor:
+    """Expand a scale or a bias to the axes that are normalised."""
+    value = tensor(stored)
+    return value if list(value.shape) == shape else value.expand(shape)
 
 
 @operator("LpNormalization")
@@ -187,13 +193,15 @@ def lp_normalization(node: Node, x: Value) -> torch.Tensor:
 
 @operator("Attention")
 def attention(
-    node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value
+    node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value | None
 ) -> torch.Tensor:
     """Compute scaled dot-product attention, ``[batch, heads, tokens, dim]`` or ``[batch, tokens, heads * dim]``."""
     query, key, value = tensor(q), tensor(k), tensor(v)
-    known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
-    if more or set(node.attributes) - known or len(node.outputs) > 1:
+    if any(each is not None for each in more) or len(node.outputs) > 1:
         raise refuse(node, "a cache")
+    known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
+    if unknown := sorted(node.attributes.keys() - known):
+        raise refuse(node, unknown[0])
     merged = query.dim() == 3
     if merged:
         query = parted(query, node.get("q_num_heads"))
