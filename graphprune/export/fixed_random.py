@@ -15,6 +15,8 @@ import numpy as np
 
 from graphprune.ops.fixed_random import MIDDLE, NORMAL
 
+from .onnx_model import read_model
+
 if TYPE_CHECKING:
     import onnx
 
@@ -34,7 +36,7 @@ def with_fixed_random(model: bytes | str | Path) -> bytes:
     """
     import onnx
 
-    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    proto = read_model(model)
     known = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in proto.graph.node:

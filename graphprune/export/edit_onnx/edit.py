@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -236,7 +237,7 @@ def _values(
     model: onnx.ModelProto, names: Sequence[str], runs: Sequence[Sequence[Any]]
 ) -> list[dict[str, NDArray[Any]]]:
     """Compute values inside of a model, by name, on each of some inputs."""
-    inner = type(model).FromString(model.SerializeToString())
+    inner = copy.deepcopy(model)
     del inner.graph.output[:]
     for name in names:
         inner.graph.output.add(name=name)
