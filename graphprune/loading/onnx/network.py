@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import nn
 
 from graphprune.errors import LoadError
+from graphprune.ir.tensors import add_tensor
 from graphprune.loading.argument_names import named
 
 from . import (
@@ -46,8 +48,6 @@ from .stored_values import (
     module_paths,
     read_tensor,
     readers,
-    register,
-    stored_at,
 )
 from .values import Known, Value
 from .whole_nodes import WholeNodes
@@ -161,7 +161,7 @@ class Network(nn.Module):
         values |= self._known
         for name, path in self._stored.items():
             # While torch.export runs, the module's tensors are others than those that were stored.
-            tensor, number = stored_at(self, path), self._known.get(name)
+            tensor, number = attrgetter(path)(self), self._known.get(name)
             values[name] = tensor if number is None else replace(number, stored=tensor)
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         results: dict[str, torch.Tensor] = {}
@@ -202,5 +202,5 @@ class Network(nn.Module):
                     continue
             tensor = read_tensor(array, name)
             learned = tensor.is_floating_point() and name not in fixed
-            register(self, path, nn.Parameter(tensor) if learned else tensor)
+            add_tensor(self, path, nn.Parameter(tensor) if learned else tensor)
             self._stored[name] = path
