@@ -1,4 +1,4 @@
-"""Make example inputs of what a user states: shapes, or files of tensors; or of what a module brings."""
+"""Make example inputs from shapes or files of tensors that the user states, or from what a module brings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NamedInput(dict[str, torch.Tensor]):
 
 
 def examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
-    """Make example inputs of what was said of them, or of what the module of ``arch`` returns.
+    """Make example inputs from what the user states, or else from what the module of ``arch`` returns.
 
     Raises:
         LoadError: if neither says what the model takes.
