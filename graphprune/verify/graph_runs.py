@@ -10,12 +10,14 @@ from torch import fx
 
 from graphprune.ir.nodes import is_continuous, writes
 from graphprune.ir.private_torch import pytree
+from graphprune.ir.program import state
 from graphprune.ir.relative_error import relative_error
-from graphprune.ir.unchanged import copied, unchanged_buffers
+from graphprune.ir.unchanged import copied, unchanged, unchanged_buffers, written_tensors
 from graphprune.ops.fixed_random import fix_random_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 __all__ = ["all_finite", "error", "run"]
 
@@ -27,7 +29,7 @@ def run(
     rounded: bool = False,
     gradients: bool = False,
 ) -> list[Any]:
-    """Run a graph from flat inputs to flat outputs; the inputs are copied.
+    """Run a graph from flat inputs to flat outputs; the inputs are copied, and what it stores stays as it is.
 
     Args:
         interpreter: runs the graph.
@@ -39,11 +41,18 @@ def run(
         The outputs, flat.
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
+    module: Any = interpreter.module
     graph: Any = interpreter.graph
-    fixed, state = fix_random_numbers(graph, rounded=rounded), unchanged_buffers(interpreter.module)
-    with torch.set_grad_enabled(gradients), fixed, state:
+    fixed = fix_random_numbers(graph, rounded=rounded)
+    with torch.set_grad_enabled(gradients), fixed, unchanged_buffers(module), _unwritten(module):
         found = pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
         return copied(found) if any(map(writes, graph.nodes)) else found
+
+
+def _unwritten(module: fx.GraphModule) -> AbstractContextManager[None]:
+    """Give the constants that a graph writes into, which are no buffers, their values back."""
+    written = written_tensors(module)
+    return unchanged(tensor for name, tensor in state(module).items() if name in written)
 
 
 def error(got: Sequence[Any], expected: Sequence[Any], *, floor: float = 0.0) -> float:

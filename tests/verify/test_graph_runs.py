@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, fx
 
+from graphprune.ir.program import state, unlift
 from graphprune.verify.graph_runs import all_finite, error, run
 
 floats = st.floats(-1e3, 1e3, allow_nan=False)
@@ -66,6 +67,31 @@ def test_inputs_are_copied_and_gradients_only_recorded_if_asked_for() -> None:
         assert found.tolist() == [3, 3]
         assert found.requires_grad == gradients
     assert x.tolist() == [1, 1]
+
+
+class Counting(torch.nn.Module):
+    """Writes into a buffer, and into a tensor that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(2))
+        self.total = torch.zeros(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count.add_(1)
+        self.total.add_(x)
+        return self.count + self.total
+
+
+def test_what_a_graph_stores_stays_as_it_is() -> None:
+    module = unlift(torch.export.export(Counting(), (torch.ones(2),)))
+    for _ in range(2):
+        (found,) = run(fx.Interpreter(module), [torch.ones(2)])
+        assert found.tolist() == [2, 2]
+    assert {name: tensor.tolist() for name, tensor in state(module).items()} == {
+        "count": [0, 0],
+        "total": [0, 0],
+    }
 
 
 def test_only_tensors_of_numbers_that_vary_can_be_infinite() -> None:
