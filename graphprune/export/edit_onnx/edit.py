@@ -154,7 +154,9 @@ def _store_numbers(
     for size, paths in by_size.items():
         places = [i for i, name in enumerate(node.input) if name and editor.computes(name, size)]
         if len(places) != len(paths):
-            raise EditError(f"{node.op_type} node {node.name!a:.80} reads numbers of no one input")
+            raise EditError(
+                f"{node.op_type} node {node.name!a:.80}: it isn't known which input reads numbers that shrink"
+            )
         for place, path in zip(places, paths, strict=True):
             sizes = (cut.analysis.tensors[path].shape, cut.tensors[path].shape)
             if not editor.pinned and editor.resize_constant(node.input[place], *sizes):

@@ -41,10 +41,17 @@ class Attempt:
 def attempts(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Attempt]:
     """List the ways to export, best first.
 
-    All sizes open that have no number, those beside the batch with bounds that torch infers, as a
-    strided convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only leading
-    sizes; only the batch, which may stand behind the time steps; none. Open axes of size 1 are doubled at first, or the
-    leading ones alone, since torch.export takes 1 for a constant.
+    These sizes are open, one way after another:
+
+    * all that have no number in the file; torch infers bounds of those beside the batch, since a strided
+      convolution needs a least size;
+    * the same, but only multiples of 32 and of 128, or of what the examples' sizes share with these;
+    * leading sizes only;
+    * the batch only, which may stand behind the time steps;
+    * none.
+
+    torch.export takes a size of 1 for a constant. So they are tried with all open axes of size 1 doubled first, then
+    with the leading ones doubled, then with the examples as they are.
     """
     ways: dict[tuple[torch.Size, ...], tuple[torch.Tensor, ...]] = {}
     for tried in (_grown(graph, inputs), _grown(graph, inputs, leading=True), inputs):
