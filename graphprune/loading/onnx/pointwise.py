@@ -78,7 +78,10 @@ def _combined(node: Node, a: Value, b: Value) -> Value:
     left, right = operand(a, (b,)), operand(b, (a,))
     if not isinstance(left, torch.Tensor) and node.operator not in {"Div", "Pow", "Sub"}:
         left = tensor(a)
-    return of_tensors(left, right)
+    found = of_tensors(left, right)
+    if node.operator == "Pow" and found.dtype != a.dtype:  # ONNX keeps the type of what is raised
+        return found.to(a.dtype)
+    return found
 
 
 @operator(*_BINARY)
