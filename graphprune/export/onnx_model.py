@@ -14,7 +14,14 @@ from .node_reads import graphs_of
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_BYTES", "opset_of", "read_model", "rename_in_node", "rename_values"]
+__all__ = [
+    "MAX_BYTES",
+    "opset_of",
+    "read_model",
+    "rename_in_node",
+    "rename_values",
+    "stored_tensors",
+]
 
 MAX_BYTES = 2**31 - 2**24
 """Most bytes of a model with its weights: protobuf holds 2 GiB in one message, some of it for the graph itself."""
@@ -34,6 +41,16 @@ def read_model(model: bytes | str | Path) -> onnx.ModelProto:
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of ONNX's own operator set that a model asks for; 0 if it asks for none."""
     return next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
+
+
+def stored_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Map the names of stored tensors to these, whether initialisers or ``Constant`` nodes hold them."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                found[node.output[0]] = attribute.t
+    return found
 
 
 def rename_values(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:

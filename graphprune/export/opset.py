@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from graphprune.errors import ExportError
 
-from .onnx_model import opset_of
+from .onnx_model import opset_of, stored_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -58,12 +58,7 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     from onnx import helper
 
     result, current = copy.deepcopy(model), opset_of(model)
-    constants = {t.name: t for t in result.graph.initializer}
-    constants |= {
-        n.output[0]: n.attribute[0].t
-        for n in result.graph.node
-        if n.op_type == "Constant" and n.attribute[0].name == "value"
-    }
+    constants = stored_tensors(result.graph)
     for node in result.graph.node:
         _lower(node, current, opset, constants)
     del result.opset_import[:]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from graphprune.export.onnx_model import opset_of, read_model, rename_values
-from tests.loading.onnx.helpers import relu, saved
+from graphprune.export.onnx_model import opset_of, read_model, rename_values, stored_tensors
+from tests.loading.onnx.helpers import chain, relu, saved
 
 pytestmark = pytest.mark.onnx
 
@@ -36,3 +37,14 @@ def test_values_are_renamed_wherever_they_are_read() -> None:
     for attribute in node.attribute:
         (inner,) = attribute.g.node
         assert [*inner.input, *inner.output, attribute.g.output[0].name] == ["X", "INNER", "INNER"]
+
+
+def test_tensors_are_stored_in_two_ways() -> None:
+    value = numpy_helper.from_array(np.ones(3, np.float32))
+    model = chain(
+        helper.make_node("Constant", [], ["a"], value=value),
+        helper.make_node("Constant", [], ["n"], value_float=2.0),
+        helper.make_node("Sum", ["x", "a", "n", "w"], ["y"]),
+        weights={"w": np.zeros(3, np.float32)},
+    )
+    assert stored_tensors(model.graph).keys() == {"a", "w"}
