@@ -92,7 +92,7 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
             hint="export it again with torch.export.export and torch.export.save",
         )
     _tie(program.state_dict)
-    distinct = {id(tensor): tensor for tensor in program.state_dict.values()}
+    distinct = {id(t): t for t in program.state_dict.values() if not t.is_meta}
     size = sum(t.numel() * t.element_size() for t in distinct.values())
     if size > _MOST_TIMES * path.stat().st_size:
         raise LoadError(f"{path.name} states weights larger than what it stores")
@@ -100,10 +100,13 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
 
 
 def _tie(tensors: dict[str, Any]) -> None:
-    """Make tensors that share their memory one object again; a file keeps only the shared memory."""
+    """Make tensors that share their memory one object again; a file keeps only the shared memory.
+
+    On the meta device there is no memory to share.
+    """
     found: dict[Any, torch.Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.numel():
+        if tensor.numel() and not tensor.is_meta:
             place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
             tensors[name] = found.setdefault(place, tensor)
 

@@ -117,3 +117,13 @@ def test_a_layer_in_many_places_is_stored_once(tmp_path: Path) -> None:
     torch.export.save(program, tmp_path / "model.pt2")
     found = load_program(tmp_path / "model.pt2")
     assert len({id(tensor) for tensor in found.state_dict.values()}) == 2
+
+
+def test_weights_without_values_stay_apart(tmp_path: Path) -> None:
+    """On the meta device all weights seem to lie in the same place."""
+    with torch.device("meta"):
+        net = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512))
+        x = torch.zeros(2, 512)
+    torch.export.save(torch.export.export(net.eval(), (x,)), tmp_path / "model.pt2")
+    found = load_program(tmp_path / "model.pt2")
+    assert len({id(tensor) for tensor in found.state_dict.values()}) == 4
