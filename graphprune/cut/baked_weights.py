@@ -10,14 +10,16 @@ is stored in the place of the calls that computed it. See ``docs/adr/0010-baked-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import fx
 
 from graphprune.ir.nodes import is_continuous
+from graphprune.ir.tensors import free_name
 from graphprune.ops.float64 import Float64Interpreter, Tensors
+
+from .slice_tensors import keep_rows
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -50,10 +52,7 @@ def baked_calls(analysis: Analysis, kept: Kept) -> dict[fx.Node, str]:
 def _name(analysis: Analysis, node: fx.Node, taken: set[str]) -> str:
     sources = baked_sources(analysis, [node])
     alike = (s for s in sources if analysis.tensors[s].shape == node.meta["val"].shape)
-    name = base = f"{next(alike, sources[0])}_baked"
-    while name in taken or name in analysis.tensors:
-        name = f"{base}{len(taken)}"
-    return name
+    return free_name(f"{next(alike, sources[0])}_baked", taken, analysis.tensors)
 
 
 def baked_sources(analysis: Analysis, calls: Iterable[fx.Node]) -> list[str]:
@@ -113,11 +112,8 @@ def baked_values(
 def _stored(
     analysis: Analysis, node: fx.Node, kept: Kept, dense: torch.Tensor, sources: Sequence[str]
 ) -> torch.Tensor:
-    value = dense
-    for dim, axis in enumerate(analysis.layouts[node]):  # type: ignore[arg-type]
-        rows = np.flatnonzero(kept(axis))  # type: ignore[arg-type]
-        value = value.index_select(dim, torch.from_numpy(rows).to(value.device))
-    value = value.to(node.meta["val"].dtype)
+    layout: Any = analysis.layouts[node]
+    value = keep_rows(dense, layout, kept).to(node.meta["val"].dtype)
     tensors = [analysis.tensors[source] for source in sources]
     trained = [t for t in tensors if isinstance(t, torch.nn.Parameter)]
     if trained and is_continuous(value):

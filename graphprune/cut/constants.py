@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import fx
 
 from graphprune.errors import InternalError
 from graphprune.ir.nodes import bind, is_continuous
+from graphprune.ir.tensors import free_name
 from graphprune.ops import Form, form_of
 from graphprune.ops.float64 import Float64Interpreter, Tensors
+
+from .slice_tensors import keep_rows
 
 if TYPE_CHECKING:
     from graphprune.analysis.analyse import Analysis
@@ -40,10 +42,8 @@ def constant_names(analysis: Analysis, left: Emptied) -> dict[fx.Node, str]:
         while weight.op != "get_attr":
             weight = weight.all_input_nodes[0]
         path = str(weight.target).rpartition(".")[0]
-        name = base = f"{path}.constant" if path else "constant"
-        while name in analysis.tensors or name in names.values():
-            name = f"{base}{len(names)}"
-        names[node] = name
+        base = f"{path}.constant" if path else "constant"
+        names[node] = free_name(base, names.values(), analysis.tensors)
     return names
 
 
@@ -105,22 +105,14 @@ def constant_values(
         ).run()
     found: dict[str, torch.Tensor] = {}
     for (node, name), value in zip(names.items(), values, strict=True):
-        small = _kept_part(value, analysis.layouts[node], kept).to(dtype or node.meta["val"].dtype)
+        layout: Any = analysis.layouts[node]
+        small = keep_rows(value, layout, kept).to(dtype or node.meta["val"].dtype)
         trained = [analysis.tensors[s] for s in sources[node]]
         trained = [t for t in trained if isinstance(t, torch.nn.Parameter)]
         is_parameter = is_continuous(small) and bool(trained or not sources[node])
         free = any(t.requires_grad for t in trained) or not trained
         found[name] = torch.nn.Parameter(small, free) if is_parameter else small
     return found
-
-
-def _kept_part(value: torch.Tensor, layout: Any, kept: Kept) -> torch.Tensor:
-    """Leave removed channels out of a constant, which has size 1 along all other axes."""
-    for dim, axis in enumerate(layout):
-        if value.shape[dim] > 1:
-            rows = np.flatnonzero(kept(axis))
-            value = value.index_select(dim, torch.from_numpy(rows).to(value.device))
-    return value
 
 
 def _small_graph(

@@ -108,7 +108,7 @@ class Cut(RunFact):
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Tensors of the cut graph that the dense graph doesn't have: sliced ones and baked ones."""
+        """Tensors of the cut graph that the dense graph doesn't have: sliced and baked ones, and constants."""
         return {**self.sliced(self.analysis.tensors), **self.baked_values()}
 
     @cached_property
@@ -127,9 +127,7 @@ class Cut(RunFact):
 
     def graph(self) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
         """Make ``module`` and ``copies`` again, to be changed by the caller."""
-        return rewrite_graph(
-            self.analysis, self.kept, self.tensors, self.baked, self.left, self.constants
-        )
+        return rewrite_graph(self)
 
     @cached_property
     def program(self) -> ExportedProgram:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.emptied import Emptied
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis
 from graphprune.ir.nodes import bind
@@ -25,67 +23,56 @@ from graphprune.ops.facts import Facts
 
 from .remove_calls import remove_calls
 
+if TYPE_CHECKING:
+    from .cut import Cut
+
 __all__ = ["NewCall", "new_call", "rewrite_graph"]
 
 
-def rewrite_graph(
-    analysis: Analysis,
-    kept: Kept,
-    tensors: Mapping[str, torch.Tensor],
-    baked: Mapping[fx.Node, str],
-    left: Emptied,
-    constants: Mapping[fx.Node, str],
-) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
+def rewrite_graph(cut: Cut) -> tuple[fx.GraphModule, dict[fx.Node, fx.Node]]:
     """Copy the analysed graph with smaller tensors and the arguments that go with them.
 
     Shape metadata of the copy is stale; export it again, or propagate shapes, to refresh it.
 
     Args:
-        analysis: of the dense graph.
-        kept: the rows that stay.
-        tensors: the tensors that change, by name, those of ``baked`` among them.
-        baked: calls that are replaced by a stored tensor, with its name.
-        left: what is left of the graph where whole groups go.
-        constants: calls whose results become constant then, with the names of these.
+        cut: what is removed.
 
     Returns:
         The copy, and its node for each node of the dense graph whose value it computes.
     """
+    analysis = cut.analysis
     module = clone(analysis.module)
-    stored = {*baked.values(), *constants.values()}
-    for name, tensor in tensors.items():
+    stored = {*cut.baked.values(), *cut.constants.values()}
+    for name, tensor in cut.tensors.items():
         if name not in stored:
             set_tensor(module, name, tensor)
     copies = dict(zip(analysis.module.graph.nodes, list(module.graph.nodes), strict=True))
     for old, new in copies.items():
-        if old in analysis.facts and left.computed(old):
-            _rewrite(module, analysis.facts[old], old, new, copies, kept)
-    if baked:
-        module = _store(module, analysis, tensors, baked, copies)
-    if left.gone:
-        module = remove_calls(module, analysis, kept, left, constants, tensors, copies)
+        if old in analysis.facts and cut.left.computed(old):
+            _rewrite(module, analysis.facts[old], old, new, copies, cut.kept)
+    if cut.baked:
+        module = _store_baked(module, cut, copies)
+    if cut.left.gone:
+        module = remove_calls(module, cut, copies)
     module.graph.lint()
     module.recompile()
     return module, copies
 
 
-def _store(
-    module: fx.GraphModule,
-    analysis: Analysis,
-    tensors: Mapping[str, torch.Tensor],
-    baked: Mapping[fx.Node, str],
-    copies: dict[fx.Node, fx.Node],
+def _store_baked(
+    module: fx.GraphModule, cut: Cut, copies: dict[fx.Node, fx.Node]
 ) -> fx.GraphModule:
     """Replace calls by stored tensors; drop the calls and tensors these came from."""
-    for old, name in baked.items():
-        set_tensor(module, name, tensors[name])
+    for old, name in cut.baked.items():
+        set_tensor(module, name, cut.tensors[name])
         with module.graph.inserting_before(copies[old]):
             stored = module.graph.get_attr(name)
         copies[old].replace_all_uses_with(stored)
         module.graph.erase_node(copies[old])
         copies[old] = stored
-    for old in reversed(analysis.nodes):
-        if (old in analysis.constant_calls or old.op == "get_attr") and not copies[old].users:
+    for old in reversed(cut.analysis.nodes):
+        computed = old in cut.analysis.constant_calls or old.op == "get_attr"
+        if computed and not copies[old].users:
             module.graph.erase_node(copies.pop(old))
     return fx.GraphModule(module, module.graph)  # takes along only the tensors that are read
 

@@ -11,7 +11,25 @@ from numpy.typing import NDArray
 from graphprune.axes.kept import Kept
 from graphprune.axes.layout import Layout
 
-__all__ = ["slice_tensors", "spread_tensors"]
+__all__ = ["keep_rows", "slice_tensors", "spread_tensors"]
+
+
+def keep_rows(value: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
+    """Slice a tensor to the rows that stay.
+
+    Args:
+        value: with the axes of ``layout``; one of size 1 that broadcasts along a longer axis is left as it is.
+        layout: of the dense tensor.
+        kept: the rows that stay.
+
+    Returns:
+        The slice; the tensor itself where all rows stay.
+    """
+    for dim, axis in enumerate(layout):
+        if axis.shape[1] and value.shape[dim] == len(axis) and not (rows := kept(axis)).all():
+            index = torch.from_numpy(np.flatnonzero(rows)).to(value.device)
+            value = value.index_select(dim, index)
+    return value
 
 
 def slice_tensors(
@@ -79,14 +97,8 @@ def _spread(
 
 
 def _sliced(tensor: torch.Tensor, layout: Layout, kept: Kept) -> torch.Tensor:
-    out = tensor.detach()
-    for dim, axis in enumerate(layout):
-        if axis.shape[1] and not (rows := kept(axis)).all():
-            index = torch.from_numpy(np.flatnonzero(rows)).to(out.device)
-            out = out.index_select(dim, index)
-    if out.shape == tensor.shape:
-        return tensor
-    return _like(out, tensor)
+    out = keep_rows(tensor.detach(), layout, kept)
+    return tensor if out.shape == tensor.shape else _like(out, tensor)
 
 
 def _like(value: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,12 @@ They are set aside while the network is cut, and put back into the result as the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .node_reads import graphs_of
+from .onnx_model import rename_in_node
 
 if TYPE_CHECKING:
     import onnx
@@ -54,7 +55,7 @@ class Aside:
         """
         import onnx
 
-        whole = onnx.ModelProto.FromString(model.SerializeToString())
+        whole = copy.deepcopy(model)
         graph = whole.graph
         stored = {tensor.name for tensor in graph.initializer}
         made = {name for node in graph.node for name in node.output}
@@ -64,7 +65,7 @@ class Aside:
         if anew:
             known = {v.name for v in (*graph.input, *graph.output, *outputs)}
             for node in nodes:
-                _rename(node, known)
+                rename_in_node(node, lambda name: _own(name, known))
             for tensor in tensors:
                 tensor.name = _own(tensor.name, known)
         graph.node.extend(nodes)
@@ -81,14 +82,3 @@ class Aside:
 def _own(name: str, known: Collection[str]) -> str:
     """Name a value that was set aside as no value of an export is called."""
     return f"graphprune.aside/{name}" if name and name not in known else name
-
-
-def _rename(node: onnx.NodeProto, known: Collection[str]) -> None:
-    """Rename the values of a node that was set aside, and of its bodies, in place."""
-    node.input[:] = [_own(name, known) for name in node.input]
-    node.output[:] = [_own(name, known) for name in node.output]
-    for graph in graphs_of(node):
-        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-            value.name = _own(value.name, known)
-        for inner in graph.node:
-            _rename(inner, known)

@@ -87,7 +87,7 @@ def bench(
 
     Raises:
         LoadError: if a model isn't there, an input's size isn't known, or onnxruntime can't run it.
-        OptionError: if a number is too small, or onnxruntime lacks the provider.
+        OptionError: if a number is too small, no model has an axis of ``dims``, or onnxruntime lacks the provider.
     """
     import onnxruntime
 
@@ -99,6 +99,7 @@ def bench(
         raise OptionError(
             "rounds and batch sizes must be at least 1", options=("rounds", "warmup", "batch")
         )
+    _check_names(models, dims or {})
     timings: list[Timing] = []
     for batch in batches:
         for count in threads:
@@ -112,6 +113,24 @@ def bench(
                 for path, each in zip(models, taken, strict=True)
             ]
     return Benchmark(Runtime(0, provider).provider, rounds, onnxruntime.__version__, tuple(timings))
+
+
+def _check_names(models: Sequence[Path], dims: Mapping[str, int]) -> None:
+    """Refuse sizes of axes that no model has.
+
+    Raises:
+        OptionError: naming the first.
+    """
+    if not dims:
+        return
+    inputs = [value for path in models for value in _opened(path, Runtime()).get_inputs()]
+    known = sorted({size for value in inputs for size in value.shape if isinstance(size, str)})
+    if unknown := sorted(dims.keys() - set(known)):
+        raise OptionError(
+            f"no input has a dynamic axis {unknown[0]!a:.80}",
+            hint=f"there are {', '.join(known)[:80]}" if known else "all sizes are fixed",
+            options=("dim",),
+        )
 
 
 def _opened(path: Path, runtime: Runtime) -> Any:

@@ -60,18 +60,16 @@ class OnnxCheck:
 def check_onnx(
     model: bytes | str | Path,
     program: ExportedProgram,
-    seed: int = 0,
     *,
     tolerance: float | None = None,
 ) -> OnnxCheck:
     """Compare an ONNX model in onnxruntime with its program in PyTorch, on the CPU.
 
-    Random numbers are fixed in both (``export/fixed_random.py``, ``ops/fixed_random.py``).
+    There are two batch sizes where the batch is dynamic. Random numbers are fixed in both (``export/fixed_random.py``, ``ops/fixed_random.py``).
 
     Args:
         model: a serialised model, or the path of one.
         program: what the model was made from.
-        seed: of the random inputs. There are two batch sizes where the batch is dynamic.
         tolerance: the error that is always allowed, relative to each output's largest value; by
             default ``onnx_tolerance``. Inputs on which rounding loses more allow more, see
             ``verify/rounding.py``.
@@ -83,19 +81,18 @@ def check_onnx(
     graph = unlift(program)
     if random_calls(program.graph):
         # The file with its random numbers must run too.
-        run_session(session(model), native_inputs(program, 0, seed))
+        run_session(session(model), native_inputs(program, 0, seed=0))
         model = with_fixed_random(model)
     pair = _Pair(session(model, exact=True), graph, least)
     try:
-        return pair.check(program, seed)
+        return pair.check(program)
     except OnnxDifferenceError:
         if not has_sigmoid(graph.graph):
             raise
         # Far in its tail no digit of onnxruntime's sigmoid is right: without it, the rest must be.
-        _Pair(session(unsaturated_onnx(model), exact=True), unsaturated(graph), least).check(
-            program, seed
-        )
-        return replace(pair, floor=1.0).check(program, seed)
+        plain = session(unsaturated_onnx(model), exact=True)
+        _Pair(plain, unsaturated(graph), least).check(program)
+        return replace(pair, floor=1.0).check(program)
 
 
 class OnnxDifferenceError(ExportError):
@@ -118,13 +115,13 @@ class _Pair:
     least: float
     floor: float = 0.0
 
-    def check(self, program: ExportedProgram, seed: int) -> OnnxCheck:
+    def check(self, program: ExportedProgram) -> OnnxCheck:
         """Compare on inputs of all sizes; return the worst.
 
         Raises:
             ExportError: if onnxruntime can't run the model, or the error is above the tolerance.
         """
-        checks = [self._checked(program, grow, seed) for grow in size_growths(program)]
+        checks = [self._checked(program, grow) for grow in size_growths(program)]
         return OnnxCheck(
             max(check.max_error for check in checks),
             max(check.tolerance for check in checks),
@@ -132,11 +129,11 @@ class _Pair:
             tuple(dict.fromkeys(size for check in checks for size in check.batches)),
         )
 
-    def _checked(self, program: ExportedProgram, grow: int, seed: int) -> OnnxCheck:
+    def _checked(self, program: ExportedProgram, grow: int) -> OnnxCheck:
         """Compare on inputs of one size, drawn again where rounding leaves the outcome open."""
         tried: list[OnnxCheck] = []
         for draw in range(DRAWS):
-            tried.append(self._compare(native_inputs(program, grow, seed + grow + 2 * draw)))
+            tried.append(self._compare(native_inputs(program, grow, seed=grow + 2 * draw)))
             if tried[-1].excess <= 0:
                 return tried[-1]
             if ROUNDING * tried[-1].rounding <= MOST_TOLERANCE:
@@ -152,7 +149,7 @@ class _Pair:
     def _compare(self, inputs: Sequence[Any]) -> OnnxCheck:
         """Compare on some inputs. What rounding loses is measured only where that may matter."""
         got = run_session(self.runner, inputs)
-        own = run(_Untouched(self.graph), inputs, rounded=True)
+        own = run(fx.Interpreter(self.graph), inputs, rounded=True)
         expected = [y for y in own if isinstance(y, torch.Tensor)]
         if len(got) != len(expected):
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
@@ -177,13 +174,3 @@ def _advice(check: OnnxCheck, least: float) -> str:
         "where nearly equal values are put in order, so this can't be decided: leave out the ONNX "
         "file, or give the model without its last steps"
     )
-
-
-class _Untouched(fx.Interpreter):
-    """An interpreter that runs a graph on copies of its buffers, which the graph may write into."""
-
-    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Return a parameter itself, and a copy of a buffer."""
-        value = super().get_attr(target, args, kwargs)
-        stays = isinstance(value, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
-        return value if stays else value.clone()

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError, innermost
 
+from .onnx_model import stored_tensors
 from .opset import OLDEST_WRITTEN
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _part_pads_from_pools(graph: onnx.GraphProto) -> None:
     from onnx import numpy_helper
 
     pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
-    stored = {tensor.name: tensor for tensor in graph.initializer}
+    stored = stored_tensors(graph)
     for node in graph.node:
         modes = [attribute.s for attribute in node.attribute if attribute.name == "mode"]
         if (

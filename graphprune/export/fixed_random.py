@@ -7,13 +7,16 @@ that need it, so that importing graphprune stays quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphprune.ops.fixed_random import MIDDLE, NORMAL
+
+from .node_reads import graphs_of
+from .onnx_model import read_model, stored_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -32,17 +35,27 @@ def with_fixed_random(model: bytes | str | Path) -> bytes:
     Returns:
         The serialised copy.
     """
-    import onnx
+    proto = read_model(model)
+    _fix(proto.graph, {})
+    return proto.SerializeToString()
 
-    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
-    known = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+
+def _fix(graph: onnx.GraphProto, around: Mapping[str, onnx.TensorProto]) -> None:
+    """Replace the draws of a graph and of the bodies in it, in place.
+
+    Args:
+        graph: what to change.
+        around: tensors that the graphs around it store, by name.
+    """
+    known = {**around, **stored_tensors(graph)}
     nodes: list[onnx.NodeProto] = []
-    for node in proto.graph.node:
+    for node in graph.node:
+        for body in graphs_of(node):
+            _fix(body, known)
         make = _STAND_INS.get(node.op_type)
         nodes.extend([node] if make is None else make(node, known))
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
-    return proto.SerializeToString()
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -60,7 +73,7 @@ def _drawn(node: onnx.NodeProto) -> float:
     return low + MIDDLE * (high - low)
 
 
-def _like(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
+def _like(node: onnx.NodeProto, _: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
     """Make as many fixed numbers as another tensor has."""
     import onnx
 
@@ -73,7 +86,7 @@ def _like(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     ]
 
 
-def _of_shape(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
+def _of_shape(node: onnx.NodeProto, _: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
     """Make fixed numbers of a stated shape."""
     import onnx
 
@@ -88,7 +101,7 @@ def _of_shape(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     ]
 
 
-def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
+def _chance(node: onnx.NodeProto, _: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
     """Make 1 where that is likelier than 0."""
     import onnx
 
@@ -102,14 +115,14 @@ def _chance(node: onnx.NodeProto, _: dict[str, Any]) -> list[onnx.NodeProto]:
     ]
 
 
-def _dropout(node: onnx.NodeProto, known: dict[str, Any]) -> list[onnx.NodeProto]:
+def _dropout(node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
     """Keep and scale all or nothing, whichever is likelier; dropout that is off stays."""
     import onnx
 
     ratio, training = (known.get(name) for name in (*node.input[1:], "", "")[:2])
-    if ratio is None or training is None or not bool(training):
+    if ratio is None or training is None or not _number(training):
         return [node]
-    stays = 1.0 - float(ratio)
+    stays = 1.0 - _number(ratio)
     out, source = node.output[0], node.input[0]
     factor = onnx.numpy_helper.from_array(
         np.array(1 / stays if stays > MIDDLE else 0.0, dtype=np.float32)
@@ -119,6 +132,12 @@ def _dropout(node: onnx.NodeProto, known: dict[str, Any]) -> list[onnx.NodeProto
         onnx.helper.make_node("CastLike", [f"{out}_factor", source], [f"{out}_typed"]),
         onnx.helper.make_node("Mul", [source, f"{out}_typed"], [out]),
     ]
+
+
+def _number(tensor: onnx.TensorProto) -> float:
+    import onnx
+
+    return float(onnx.numpy_helper.to_array(tensor))
 
 
 def _typed(node: onnx.NodeProto, value: str, source: str) -> onnx.NodeProto:
@@ -131,7 +150,7 @@ def _typed(node: onnx.NodeProto, value: str, source: str) -> onnx.NodeProto:
     return onnx.helper.make_node("Cast", [value], list(node.output), to=kind)
 
 
-_STAND_INS: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], list[onnx.NodeProto]]] = {
+_STAND_INS: dict[str, Callable[..., list[onnx.NodeProto]]] = {
     "Bernoulli": _chance,
     "Dropout": _dropout,
     "RandomNormal": _of_shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import TYPE_CHECKING
 
@@ -28,14 +29,12 @@ def to_half(model: onnx.ModelProto) -> bytes:
     Raises:
         ExportError: if it holds no float32 weights.
     """
-    import onnx as library
+    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    if all(t.data_type != library.TensorProto.FLOAT for t in model.graph.initializer):
+    if all(t.data_type != onnx.TensorProto.FLOAT for t in model.graph.initializer):
         raise ExportError("there are no float32 weights to store as float16")
-    copy = library.ModelProto()
-    copy.CopyFrom(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each weight below the smallest float16
-        converted: library.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
-    return converted.SerializeToString()
+        half = convert_float_to_float16(copy.deepcopy(model), keep_io_types=True)
+    return half.SerializeToString()

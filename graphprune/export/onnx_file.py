@@ -12,6 +12,9 @@ from .open_sizes import FixedSize, fixed_sizes_note
 
 __all__ = ["OnnxFile"]
 
+_LISTED = 5
+"""How many nodes a note lists."""
+
 
 @dataclass(frozen=True)
 class OnnxFile:
@@ -48,20 +51,21 @@ class OnnxFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """Say what is left out or fixed, and which nodes stay as they are, for the report."""
-        outputs = f"outputs left out of the file: {', '.join(self.left_out)}"
-        found = (f"{outputs}. Dense costs are those of what is left",) if self.left_out else ()
-        found = (*found, self.aside.note) if self.aside else found
-        found = (*found, fixed_sizes_note(self.fixed)) if self.fixed else found
-        if not self.whole:
-            return found
-        listed = "; ".join([*self.whole.values()][:_LISTED])
-        more = f"; and {len(self.whole) - _LISTED} more" if len(self.whole) > _LISTED else ""
-        said = "of the file's nodes stay as they are, and what they touch, unless they take it channel by channel"
-        return (
-            *found,
-            f"{len(self.whole)} {said}: {listed}{more}",
-        )
-
-
-_LISTED = 5
-"""How many nodes a note lists."""
+        found: list[str] = []
+        if self.left_out:
+            names = ", ".join(self.left_out)
+            found.append(
+                f"outputs left out of the file: {names}. Dense costs are those of what is left"
+            )
+        if self.aside:
+            found.append(self.aside.note)
+        if self.fixed:
+            found.append(fixed_sizes_note(self.fixed))
+        if self.whole:
+            reasons = list(self.whole.values())
+            more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
+            found.append(
+                f"{len(reasons)} of the file's nodes stay as they are, and what they touch, unless they take it "
+                f"channel by channel: {'; '.join([*reasons[:_LISTED], *more])}"
+            )
+        return tuple(found)

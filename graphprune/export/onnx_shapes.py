@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,17 +23,15 @@ def infer_onnx_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _with_open_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Leave sizes open that are stated as -1."""
-    import onnx
-
-    def odd(each: onnx.ModelProto) -> list[onnx.TensorShapeProto.Dimension]:
-        values = (*each.graph.input, *each.graph.output)
-        dims = [dim for value in values for dim in value.type.tensor_type.shape.dim]
-        return [dim for dim in dims if dim.HasField("dim_value") and dim.dim_value < 0]
-
-    if not odd(model):
+    if not _negative_sizes(model):
         return model
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    for dim in odd(opened):
+    opened = copy.deepcopy(model)
+    for dim in _negative_sizes(opened):
         dim.ClearField("dim_value")
     return opened
+
+
+def _negative_sizes(model: onnx.ModelProto) -> list[onnx.TensorShapeProto.Dimension]:
+    values = (*model.graph.input, *model.graph.output)
+    dims = [dim for value in values for dim in value.type.tensor_type.shape.dim]
+    return [dim for dim in dims if dim.HasField("dim_value") and dim.dim_value < 0]

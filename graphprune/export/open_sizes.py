@@ -5,13 +5,14 @@ The program says nothing about other sizes, so the edited file is run at some, b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from graphprune.errors import ExportError
+from graphprune.verify.inputs import tiled
 
 from .ort_session import session
 from .run_onnx import run_session
@@ -64,7 +65,7 @@ def check_other_sizes(
     before, after = (session(model, exact=True) for model in (dense, small))
     for name in dict.fromkeys(each.name for each in fixed):
         places = [(each.input, each.axis) for each in fixed if each.name == name]
-        for grow in (lambda n: n + 1, lambda n: 2 * n, lambda n: 1):
+        for grow in _SIZES:
             tried = [_resized(x, i, places, grow) for i, x in enumerate(inputs)]
             try:
                 expected = [y.shape for y in run_session(before, tried)]
@@ -78,13 +79,15 @@ def check_other_sizes(
                 )
 
 
-def _resized(x: Any, number: int, places: Sequence[tuple[int, int]], grow: Any) -> Any:
+_SIZES: tuple[Callable[[int], int], ...] = (lambda n: n + 1, lambda n: 2 * n, lambda n: 1)
+"""Sizes that are tried in place of one that the program fixes."""
+
+
+def _resized(
+    x: Any, number: int, places: Sequence[tuple[int, int]], grow: Callable[[int], int]
+) -> Any:
     """Repeat or leave out rows of some axes of an input."""
-    for each, axis in places:
-        if each == number:
-            size = grow(x.shape[axis])
-            if x.shape[axis]:
-                x = x.index_select(axis, torch.arange(size) % x.shape[axis])
-            else:  # a cache that is empty yet
-                x = x.new_zeros([*x.shape[:axis], size, *x.shape[axis + 1 :]])
-    return x
+    if not isinstance(x, torch.Tensor):
+        return x
+    axes = {axis for each, axis in places if each == number}
+    return tiled(x, [grow(n) if axis in axes else n for axis, n in enumerate(x.shape)])

@@ -8,10 +8,13 @@ the older set, and the caller compares what it computes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from graphprune.errors import ExportError
+
+from .onnx_model import opset_of, stored_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -52,18 +55,10 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     Raises:
         ExportError: if an operator isn't in that set, or is used in a form that isn't.
     """
-    import onnx
     from onnx import helper
 
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    (current,) = [o.version for o in result.opset_import if not o.domain]
-    constants = {t.name: t for t in result.graph.initializer}
-    constants |= {
-        n.output[0]: n.attribute[0].t
-        for n in result.graph.node
-        if n.op_type == "Constant" and n.attribute[0].name == "value"
-    }
+    result, current = copy.deepcopy(model), opset_of(model)
+    constants = stored_tensors(result.graph)
     for node in result.graph.node:
         _lower(node, current, opset, constants)
     del result.opset_import[:]

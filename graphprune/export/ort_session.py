@@ -27,7 +27,6 @@ __all__ = [
     "Timed",
     "cannot_run",
     "feed",
-    "runtime_errors",
     "session",
     "threads_text",
 ]

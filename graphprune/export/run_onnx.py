@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from graphprune.errors import ExportError
+from graphprune.errors import ExportError, first_line
+from graphprune.ir.ort import runtime_errors
 
-from .ort_session import cannot_run, runtime_errors, session
+from .ort_session import cannot_run, session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -39,14 +40,21 @@ def run_session(runner: onnxruntime.InferenceSession, inputs: Sequence[Any]) -> 
         inputs: in the model's order; what is not a tensor is left out.
 
     Raises:
-        ExportError: if they are more or fewer than the model's, or onnxruntime can't run it on them.
+        ExportError: if they are more or fewer than the model's, of a type that onnxruntime or PyTorch can't be handed
+            over, or onnxruntime can't run it on them.
     """
     tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
     names = [value.name for value in runner.get_inputs()]
     if len(names) != len(tensors):
         raise ExportError(f"the ONNX model has {len(names)} inputs, not {len(tensors)}")
-    feed = {name: x.detach().cpu().numpy() for name, x in zip(names, tensors, strict=True)}
     try:
+        feed = {name: x.detach().cpu().numpy() for name, x in zip(names, tensors, strict=True)}
         return [torch.from_numpy(y) for y in runner.run(None, feed)]
     except runtime_errors() as failure:
         raise cannot_run(failure) from failure
+    except TypeError as failure:  # numpy has no bfloat16, and a sequence is no array
+        raise ExportError(
+            f"values can't be handed over to onnxruntime and back: {first_line(failure)}",
+            hint="leave out the ONNX file, or give the model in float32",
+            options=("onnx",),
+        ) from failure

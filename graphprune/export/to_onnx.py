@@ -14,22 +14,19 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
-from graphprune.errors import ExportError, innermost
+from graphprune.errors import ExportError
 from graphprune.ir.program import dynamic_dims
 from graphprune.ir.program import input_names as program_inputs
 
 from .convert import convert
-from .node_reads import graphs_of
+from .onnx_model import MAX_BYTES, opset_of, rename_values
 from .opset import OLDEST_WRITTEN, lowered
-from .valid_onnx import check_valid
+from .valid_onnx import check_model
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_BYTES", "check_model", "to_onnx"]
-
-MAX_BYTES = 2**31 - 2**24
-"""Most bytes of weights: protobuf holds 2 GiB in one message, some of it for the graph itself."""
+__all__ = ["to_onnx"]
 
 _OUTPUT = "graphprune.output."
 """Prefix of the outputs' names while a model is converted; no operator has it."""
@@ -134,17 +131,7 @@ def _rename_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     """
     new = {f"{_OUTPUT}{i}": name for i, name in enumerate(names)}
     new |= {name: f"{name}.inner" for name in names}
-
-    def rename(graph: onnx.GraphProto) -> None:
-        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-            value.name = new.get(value.name, value.name)
-        for node in graph.node:
-            node.input[:] = [new.get(name, name) for name in node.input]
-            node.output[:] = [new.get(name, name) for name in node.output]
-            for inner in graphs_of(node):
-                rename(inner)
-
-    rename(model.graph)
+    rename_values(model.graph, lambda name: new.get(name, name))
 
 
 def _rename_dims(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
@@ -170,41 +157,17 @@ def _drop_traces(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-def check_model(model: onnx.ModelProto, *, shapes: bool = True) -> None:
-    """Check an ONNX model with ``onnx.checker``.
-
-    Args:
-        model: what to check.
-        shapes: infer all shapes as well, which fails on some models that onnxruntime runs.
-
-    Raises:
-        ExportError: if it isn't valid.
-    """
-    import onnx.checker
-    import onnx.shape_inference
-
-    try:
-        check_valid(model, shapes=shapes)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as failure:
-        raise ExportError(
-            f"the ONNX model is not valid: {innermost(failure)}",
-            hint="try another opset, or leave out the ONNX file",
-            options=("opset", "onnx"),
-        ) from failure
-
-
 def _check_model(
     model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str], opset: int | None
 ) -> None:
-    check_model(model)
+    check_model(model, shapes=True)
     values = model.graph.input, model.graph.output
     got = tuple([value.name for value in side] for side in values)
     if got != (list(inputs), list(outputs)):
         raise ExportError(f"the ONNX model has the inputs and outputs {got}")
-    versions = [entry.version for entry in model.opset_import if not entry.domain]
-    if opset is not None and versions != [opset]:
+    if opset is not None and opset_of(model) != opset:
         raise ExportError(
-            f"this model can't be expressed in opset {opset}, only in {versions[0]}",
+            f"this model can't be expressed in opset {opset}, only in {opset_of(model)}",
             hint="ask for another opset, or for none",
             options=("opset",),
         )

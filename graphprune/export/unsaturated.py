@@ -17,6 +17,7 @@ from graphprune.ir.program import clone
 from graphprune.ops import traits_of
 
 from .node_reads import graphs_of
+from .onnx_model import read_model
 
 if TYPE_CHECKING:
     import onnx
@@ -58,9 +59,7 @@ def unsaturated_onnx(model: bytes | str | Path) -> bytes:
     Args:
         model: a serialised model, or the path of one.
     """
-    import onnx
-
-    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    proto = read_model(model)
     _replace(proto.graph)
     return proto.SerializeToString()
 

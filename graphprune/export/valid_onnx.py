@@ -6,18 +6,44 @@ of onnxruntime's own stands in onnx's domain.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from graphprune.errors import ExportError, innermost
+
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["check_valid"]
+__all__ = ["check_model", "check_valid"]
 
 _ELSEWHERE = "com.microsoft"
 _FOREIGN = frozenset({"SimplifiedLayerNormalization"})
 """Operators that onnxruntime defines in the domain of ONNX, which lacks them."""
+
+
+def check_model(model: onnx.ModelProto, *, shapes: bool = False) -> None:
+    """Check an ONNX model that is to be written.
+
+    Args:
+        model: what to check.
+        shapes: infer all shapes as well, which fails on some models that onnxruntime runs.
+
+    Raises:
+        ExportError: if it isn't valid.
+    """
+    import onnx.checker
+    import onnx.shape_inference
+
+    try:
+        check_valid(model, shapes=shapes)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as failure:
+        raise ExportError(
+            f"the ONNX model is not valid: {innermost(failure)}",
+            hint="try another opset, or leave out the ONNX file",
+            options=("opset", "onnx"),
+        ) from failure
 
 
 def check_valid(model: onnx.ModelProto, *, shapes: bool = False) -> None:
@@ -38,7 +64,7 @@ def _by_the_letter(model: onnx.ModelProto) -> Generator[None]:
     """Give outputs a type and shape, and operators the domain that has them, while the model is checked."""
     graph = model.graph
     bare = [
-        (value, type(value).FromString(value.SerializeToString()))
+        (value, copy.deepcopy(value))
         for value in graph.output
         if not value.HasField("type") or _lacks_a_shape(value)
     ]

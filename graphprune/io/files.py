@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Generator, Mapping
@@ -22,8 +23,10 @@ def writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise OutputError(
-            f"can't write {path.name}: {error.strerror or error}", hint="is the disk full?"
+            f"can't write {path.name}: {error.strerror or error}",
+            hint="free some space" if full else f"check that {path.parent} can be written to",
         ) from error
 
 

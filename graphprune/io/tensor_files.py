@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,28 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-__all__ = ["MAX_BYTES", "ONLY", "SUFFIXES", "read_safetensors", "read_tensors"]
+__all__ = [
+    "ARCHIVE_ERRORS",
+    "MAX_BYTES",
+    "ONLY",
+    "SUFFIXES",
+    "read_safetensors",
+    "read_tensors",
+]
+
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    LookupError,
+)
+"""Errors that the standard library raises for zip archives that are damaged or made to mislead."""
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
@@ -34,12 +57,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise LoadError(f"no such file: {path}")
     try:
         return _READERS[path.suffix.lower()](path)
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (*ARCHIVE_ERRORS, TypeError, MemoryError, FloatingPointError) as error:
         raise LoadError(f"{path.name} can't be read: {first_line(error)}") from error
 
 
 def _read_npy(path: Path) -> dict[str, torch.Tensor]:
-    return {ONLY: torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))}
+    with np.errstate(over="raise"):  # of a size that the file states
+        array = np.lib.format.open_memmap(path, mode="c")
+    return {ONLY: torch.from_numpy(array)}
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:

@@ -1,18 +1,45 @@
-"""Replace the tensors that a module or graph stores."""
+"""Add tensors to a module or graph, and replace those that it stores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import fx
 
 from graphprune.errors import InternalError
 
-from .private_torch import own_buffers
+from .private_torch import child_modules, own_buffers
 from .program import state
 
-__all__ = ["fill_tensors", "set_tensor"]
+__all__ = ["add_tensor", "fill_tensors", "free_name", "set_tensor"]
+
+
+def free_name(base: str, given: Collection[str], stored: Collection[str]) -> str:
+    """Choose a name for a new tensor: the base, with a number behind it where that is taken.
+
+    Args:
+        base: the name wanted.
+        given: names that other new tensors have got.
+        stored: names of the tensors that are there.
+    """
+    numbered = (f"{base}{number}" for number in itertools.count(len(given)))
+    names = itertools.chain([base], numbered)
+    return next(name for name in names if name not in given and name not in stored)
+
+
+def add_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Register a new parameter or buffer under a qualified name, in modules that are made where they are missing."""
+    *owners, last = name.split(".")
+    for owner in owners:
+        if owner not in child_modules(module):
+            module.add_module(owner, torch.nn.Module())
+        module = module.get_submodule(owner)
+    if isinstance(tensor, torch.nn.Parameter):
+        module.register_parameter(last, tensor)
+    else:
+        module.register_buffer(last, tensor)
 
 
 def set_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:

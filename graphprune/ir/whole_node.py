@@ -23,6 +23,7 @@ from graphprune.errors import LoadError, OptionError
 
 from .observed_sizes import ObservedRun, result_sizes
 from .ort import plain_session, run_arrays
+from .relative_error import largest_finite, relative_error
 
 if TYPE_CHECKING:
     import onnx
@@ -232,7 +233,7 @@ def _places(
     if axis is None:
         return torch.empty(0, dtype=torch.int64) if _alike(inputs[0], before[0]) else None
     rows, earlier = (x.movedim(axis, 0) for x in (inputs[0], before[0]))
-    scale = float(earlier.nan_to_num().abs().max()) if earlier.numel() else 0.0
+    scale = largest_finite(earlier)
     found, place = list[int](), 0
     for row in rows:
         while place < len(earlier) and not _alike(row, earlier[place], scale):
@@ -245,9 +246,6 @@ def _places(
 
 
 def _alike(a: torch.Tensor, b: torch.Tensor, scale: float = 0.0) -> bool:
-    if a.shape != b.shape or not a.is_floating_point() or not a.numel():
+    if not a.is_floating_point():
         return torch.equal(a, b)
-    if not torch.equal(a.isnan(), b.isnan()):
-        return False
-    scale = max(scale, float(b.nan_to_num().abs().max()), 1e-12)
-    return float((a - b).nan_to_num().abs().max()) <= _ALIKE * scale
+    return relative_error(a, b, floor=scale) <= _ALIKE

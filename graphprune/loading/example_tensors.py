@@ -1,4 +1,4 @@
-"""Make example inputs of what a user states: shapes, or files of tensors; or of what a module brings."""
+"""Make example inputs from shapes or files of tensors that the user states, or from what a module brings."""
 
 from __future__ import annotations
 
@@ -34,18 +34,15 @@ class NamedInput(dict[str, torch.Tensor]):
 
 
 def examples(inputs: Sequence[str], arch: str, model: torch.nn.Module | None) -> tuple[Any, ...]:
-    """Make example inputs of what was said of them, or of what the module of ``arch`` returns.
+    """Make example inputs from what the user states, or else from what the module of ``arch`` returns.
 
     Raises:
         LoadError: if neither says what the model takes.
     """
     if inputs:
-        kinds = (
-            {p.dtype for p in model.parameters() if p.is_floating_point()}
-            if model is not None
-            else set()
-        )
-        kind = kinds.pop() if len(kinds) == 1 else torch.float32
+        weights = [] if model is None else [p for p in model.parameters() if p.is_floating_point()]
+        dtypes = {weight.dtype for weight in weights}
+        kind = dtypes.pop() if len(dtypes) == 1 else torch.float32
         parameters = {} if model is None else dict(inspect.signature(model.forward).parameters)
         optional = {name for name, each in parameters.items() if each.default is None}
         found = [parse_input(text, kind) for text in inputs]
@@ -139,9 +136,18 @@ def _placed(
 ) -> tuple[torch.Tensor | None, ...]:
     """Put tensors to the inputs of their names, and those without a name to the other places."""
     named: dict[str, torch.Tensor] = {}
+    others: list[torch.Tensor] = []
     for example in examples:
-        named |= {} if isinstance(example, torch.Tensor) else example
-    others = [example for example in examples if isinstance(example, torch.Tensor)]
+        if isinstance(example, torch.Tensor):
+            others.append(example)
+        elif twice := sorted(name for name in example if name in named and name in names):
+            raise LoadError(
+                f"the input {twice[0]!a:.80} is given twice",
+                hint="give each input once",
+                options=("input",),
+            )
+        else:
+            named |= example
     last = max(i for i, name in enumerate(names) if name in named)
     found: list[torch.Tensor | None] = []
     for position, name in enumerate(names):

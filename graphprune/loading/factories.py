@@ -16,7 +16,7 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 
-from .pretrained import architecture, import_library, with_plain_outputs
+from .pretrained import LIBRARY, architecture, import_library, with_plain_outputs
 
 __all__ = ["LIBRARIES", "build", "examples_of", "resolve"]
 
@@ -61,7 +61,7 @@ def build(arch: str, checkpoint: Any = None) -> torch.nn.Module:
         make_own = resolve(f"{parsed.library}:{parsed.name}")
         made = make_own(**{**_hyperparameters(make_own, checkpoint), **parsed.options})
     else:
-        library = import_library("transformers" if parsed.library == "hf" else parsed.library)
+        library = import_library(LIBRARY if parsed.library == "hf" else parsed.library)
         make = {"hf": _of_transformers, "timm": _of_timm, "torchvision": _of_torchvision}
         try:
             made = make[parsed.library](library, parsed)
@@ -86,17 +86,31 @@ def _parsed(arch: str) -> _Name:
     if rest.endswith(")") and library != "hf":
         name, _, arguments = rest[:-1].partition("(")
         try:
-            call = ast.parse(f"f({arguments})", mode="eval").body
-            assert isinstance(call, ast.Call)
-            options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-            plain = not call.args and "None" not in options
-        except (SyntaxError, ValueError) as error:
+            options = _keywords(f"f({arguments})")
+        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
             raise _malformed(arch) from error
-        if not plain:
-            raise _malformed(arch)
     if not colon or not library or not name:
         raise _malformed(arch)
     return _Name(library, name, options)
+
+
+def _keywords(text: str) -> dict[str, Any]:
+    """Read the arguments of a call ``f(key=value, ...)``.
+
+    Raises:
+        ValueError: if there is anything else, or a value is no literal.
+    """
+    match ast.parse(text, mode="eval").body:
+        case ast.Call(func=ast.Name(), args=[], keywords=keywords):
+            return {_name(keyword): ast.literal_eval(keyword.value) for keyword in keywords}
+        case _:
+            raise ValueError("not a call with keyword arguments alone")
+
+
+def _name(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise ValueError("a dictionary of arguments")
+    return keyword.arg
 
 
 def _hyperparameters(kind: Any, checkpoint: Any) -> dict[str, Any]:
@@ -184,7 +198,8 @@ def examples_of(arch: str, model: torch.nn.Module) -> Sequence[Any] | None:
         return None
     make = getattr(importlib.import_module(library), "example_inputs", None)
     if make is not None:
-        return tuple(make())
+        made = make()
+        return (made,) if isinstance(made, torch.Tensor) else tuple(made)
     given = getattr(model, "example_input_array", None)  # as modules of Lightning have it
     if isinstance(given, torch.Tensor):
         return (given,)

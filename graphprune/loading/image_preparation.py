@@ -23,6 +23,7 @@ FILE = "preprocessor_config.json"
 """File of a folder of the transformers library that says how inputs are prepared."""
 
 MAX_BYTES = 1 << 20
+"""Most bytes of that file."""
 
 
 @dataclass(frozen=True)

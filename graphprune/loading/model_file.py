@@ -113,18 +113,14 @@ def _read(
     ignore_extra_keys: bool,
     outputs: Sequence[str],
 ) -> Loaded:
-    archive = None if path.suffix in {".onnx", ".safetensors"} else open_archive(path)
-    own = path.suffix == ".onnx" or (
-        archive is not None and (archive.is_program or archive.is_script)
-    )
-    if own and arch:
-        raise LoadError(
-            f"{path.name} brings its own architecture", hint="give no other", options=("arch",)
-        )
+    """Read a file by what it holds: a program with an architecture of its own, or else a module or weights."""
     if path.suffix == ".onnx":
+        _refuse_architecture(path, arch)
         imported = import_onnx(path, [parse_input(text) for text in inputs], outputs)
         return Loaded(program=imported.program, onnx_file=imported.file)
+    archive = None if path.suffix == ".safetensors" else open_archive(path)
     if archive is not None and archive.is_program:
+        _refuse_architecture(path, arch)
         if inputs:
             raise LoadError(
                 f"{path.name} brings its own architecture and inputs",
@@ -133,17 +129,28 @@ def _read(
             )
         return Loaded(program=load_program(path, trust_pickle=trust_pickle))
     if archive is not None and archive.is_script:
+        _refuse_architecture(path, arch)
         return Loaded(program=_script(path, inputs, trust_pickle))
     content = (
         read_weights(path)
         if path.suffix == ".safetensors"
         else unpickled_content(path, archive, trust_pickle=trust_pickle)
     )
-    if (module := _module(content, path)) is not None:
-        if wrapped := wrappers(module):
-            logger.warning("%s: taken out of what wraps it: %s", path.name, ", ".join(wrapped))
-        module = unwrap(module)
-        return Loaded(model=module, inputs=examples(inputs, arch, module))
+    model = _module(content, path)
+    if model is None:
+        model = _built(arch, content, path, ignore_extra_keys=ignore_extra_keys)
+    return Loaded(model=model, inputs=examples(inputs, arch, model))
+
+
+def _refuse_architecture(path: Path, arch: str) -> None:
+    if arch:
+        raise LoadError(
+            f"{path.name} brings its own architecture", hint="give no other", options=("arch",)
+        )
+
+
+def _built(arch: str, content: Any, path: Path, *, ignore_extra_keys: bool) -> torch.nn.Module:
+    """Build the module that weights are for, and load them."""
     if not arch:
         raise LoadError(
             f"{path.name} holds weights without an architecture",
@@ -152,7 +159,7 @@ def _read(
         )
     model = factories.build(arch, content)
     _fill(model, content, path, ignore_extra_keys=ignore_extra_keys)
-    return Loaded(model=model, inputs=examples(inputs, arch, model))
+    return model
 
 
 def _fill(model: torch.nn.Module, content: Any, path: Path, *, ignore_extra_keys: bool) -> None:
@@ -170,12 +177,15 @@ def _fill(model: torch.nn.Module, content: Any, path: Path, *, ignore_extra_keys
 
 
 def _module(content: Any, path: Path) -> torch.nn.Module | None:
-    """Return the module that was pickled, alone or in a checkpoint of a training run."""
-    if isinstance(content, torch.nn.Module):
-        return content
-    values = content if isinstance(content, dict) else {}
+    """Return the module that was pickled, alone or in a checkpoint of a training run, without what wraps it."""
+    values = content if isinstance(content, dict) else {"": content}
     modules = {str(k): v for k, v in values.items() if isinstance(v, torch.nn.Module)}
-    return state_dict.only(modules, "modules", path.name)
+    module: torch.nn.Module | None = state_dict.only(modules, "modules", path.name)
+    if module is None:
+        return None
+    if wrapped := wrappers(module):
+        logger.warning("%s: taken out of what wraps it: %s", path.name, ", ".join(wrapped))
+    return unwrap(module)
 
 
 def _script(path: Path, inputs: Sequence[str], trust_pickle: bool) -> ExportedProgram:

@@ -35,15 +35,16 @@ _READ_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, Attri
 
 
 def pretrained_folder(path: Path, arch: str) -> Path | None:
-    """Find the folder of a model that a path and an architecture mean together, if they mean one.
+    """Find the folder of a model that a path and an architecture mean together; ``None`` if they mean none.
 
     That is the folder itself, with ``hf`` or ``hf:DIR``, or its file of weights with ``hf:DIR``.
     """
-    for folder, names in ((path, ("hf", f"hf:{path}")), (path.parent, (f"hf:{path.parent}",))):
-        whole = folder is path or path.name == WEIGHTS
-        if arch in names and whole and (folder / CONFIG).is_file():
-            return folder
-    return None
+    library, _, name = arch.partition(":")
+    if library != "hf":
+        return None
+    folder = path.parent if path.name == WEIGHTS and name else path
+    meant = not name or Path(name) == folder
+    return folder if meant and (folder / CONFIG).is_file() else None
 
 
 def read_pretrained(folder: Path) -> torch.nn.Module:

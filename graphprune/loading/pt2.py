@@ -25,7 +25,7 @@ from graphprune.errors import LoadError, first_line
 from graphprune.ir.private_torch import SpecViolationError
 from graphprune.ir.trace import silence_torch
 
-from .pt2_safety import is_harmless, members, strings
+from .pt2_safety import is_harmless, members, reduce_metadata, strings
 from .zip_archive import Archive, open_archive
 
 __all__ = ["READ_ERRORS", "load_program", "unpickled"]
@@ -56,6 +56,9 @@ _PARTS = re.compile(
     r"|data/sample_inputs/model\.pt"
 )
 _IGNORED = re.compile(r"extra/.*")
+
+_MOST_TIMES = 16
+"""How many times as large as the file weights may be: several may be views of the same memory."""
 
 
 def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
@@ -88,18 +91,22 @@ def load_program(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
             f"{path.name} carries no example inputs",
             hint="export it again with torch.export.export and torch.export.save",
         )
-    size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-    if size > 16 * path.stat().st_size:
-        raise LoadError(f"{path.name} states weights larger than what it stores")
     _tie(program.state_dict)
+    distinct = {id(t): t for t in program.state_dict.values() if not t.is_meta}
+    size = sum(t.numel() * t.element_size() for t in distinct.values())
+    if size > _MOST_TIMES * path.stat().st_size:
+        raise LoadError(f"{path.name} states weights larger than what it stores")
     return program
 
 
 def _tie(tensors: dict[str, Any]) -> None:
-    """Make tensors that share their memory one object again; a file keeps only the shared memory."""
+    """Make tensors that share their memory one object again; a file keeps only the shared memory.
+
+    On the meta device there is no memory to share.
+    """
     found: dict[Any, torch.Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.numel():
+        if tensor.numel() and not tensor.is_meta:
             place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
             tensors[name] = found.setdefault(place, tensor)
 
@@ -169,6 +176,7 @@ def _checked(archive: Archive, name: str, data: bytes) -> Any:
         ) from error
     if name.startswith("models/") and isinstance(document, dict):
         document["guards_code"] = []  # Python code, which torch would run; nothing needs it
+    reduce_metadata(document)
     for key, value in strings(document):
         if not is_harmless(key, value):
             raise _dangerous(archive, f"{key} {value!a:.80}")

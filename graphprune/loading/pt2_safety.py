@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["is_harmless", "members", "strings"]
+__all__ = ["is_harmless", "members", "reduce_metadata", "strings"]
+
+_FREE_TEXT = {"stack_trace", "nn_module_stack", "as_string"}
+"""Keys of strings that torch neither evaluates nor compiles."""
 
 _NAME = re.compile(r"[\w.:/<>,*\[\]+\- ]*")
 _TARGET = re.compile(
@@ -61,21 +64,29 @@ _SAFE_NODES = (
 )
 
 
-def members(document: Any) -> Iterator[tuple[str, Any]]:
-    """Iterate over the members of all JSON objects in a document.
-
-    Metadata is reduced, in place, to what is known.
-    """
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """Iterate over all JSON objects in a document, outer ones first."""
     open_ = [document]
     while open_:
         current = open_.pop()
         if isinstance(current, dict):
-            if isinstance(notes := current.get("metadata"), dict):
-                current["metadata"] = _notes(notes)
-            yield from current.items()
+            yield current
             open_ += current.values()
         elif isinstance(current, list):
             open_ += current
+
+
+def members(document: Any) -> Iterator[tuple[str, Any]]:
+    """Iterate over the members of all JSON objects in a document."""
+    for each in _objects(document):
+        yield from each.items()
+
+
+def reduce_metadata(document: Any) -> None:
+    """Leave out of the metadata of all calls, in place, what isn't known to be harmless."""
+    for each in _objects(document):
+        if isinstance(notes := each.get("metadata"), dict):
+            each["metadata"] = _notes(notes)
 
 
 def _notes(metadata: dict[str, Any]) -> dict[str, str]:
@@ -92,9 +103,19 @@ def strings(document: Any) -> Iterator[tuple[str, str]]:
     """Iterate over every string but free text, with the key it stands under; keys are strings too."""
     for key, value in members(document):
         yield "a name", key
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, str) and key not in {"stack_trace", "nn_module_stack", "as_string"}:
-                yield key, item
+        if key not in _FREE_TEXT:
+            yield from ((key, text) for text in _strings_of(value))
+
+
+def _strings_of(value: Any) -> Iterator[str]:
+    """Iterate over a string, or those of a list and of the lists in it."""
+    open_ = [value]
+    while open_:
+        current = open_.pop()
+        if isinstance(current, str):
+            yield current
+        elif isinstance(current, list):
+            open_ += current
 
 
 def is_harmless(key: str, value: str) -> bool:

@@ -14,6 +14,9 @@ __all__ = ["fill", "only", "prefixes", "tied_values", "unprefixed"]
 
 logger = logging.getLogger(__name__)
 
+_LISTED = 10
+"""How many names a warning lists."""
+
 
 def fill(
     model: torch.nn.Module, content: Any, file: str, *, ignore_extra_keys: bool = False
@@ -67,7 +70,8 @@ def fill(
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(f"{name!a:.80}" for name in names)
+    listed = ", ".join(f"{name!a:.80}" for name in names[:_LISTED])
+    return f"{listed} and {len(names) - _LISTED} more" if len(names) > _LISTED else listed
 
 
 def _advice(own: Mapping[str, Any], state: Mapping[str, Any], extra: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def load_training_checkpoint(
     """
     read = read_folder if path.is_dir() else read_content
     content = read(path, trust_pickle=trust_pickle)
-    found = list(entries(content))
+    found = entries(content)
     if arch:
         model = factories.build(arch, content)
         weights = next((value for value in found if is_weights(value, model)), None)

@@ -6,29 +6,14 @@ isn't one of torch's. Memory is bounded by the size of the file.
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from graphprune.errors import LoadError, first_line
+from graphprune.io.tensor_files import ARCHIVE_ERRORS
 
 __all__ = ["Archive", "open_archive"]
-
-# What the standard library raises for archives that are damaged or made to mislead.
-_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-    OverflowError,
-    LookupError,
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +40,7 @@ class Archive:
         try:
             with zipfile.ZipFile(self.path) as file:
                 return file.read(full)
-        except _ERRORS as error:
+        except ARCHIVE_ERRORS as error:
             raise LoadError(
                 f"{self.path.name} is damaged at {name!a:.80}: {first_line(error)}"
             ) from error
@@ -83,7 +68,7 @@ def open_archive(path: Path) -> Archive | None:
             return None
         with zipfile.ZipFile(path) as file:
             entries = file.infolist()
-    except _ERRORS as error:
+    except ARCHIVE_ERRORS as error:
         raise LoadError(f"{path.name} is a damaged archive: {first_line(error)}") from error
     names = [entry.filename for entry in entries]
     archive = _rooted(path, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,12 +10,14 @@ from torch import fx
 
 from graphprune.ir.nodes import is_continuous, writes
 from graphprune.ir.private_torch import pytree
-from graphprune.ir.unchanged import copied, unchanged_buffers
+from graphprune.ir.program import state
+from graphprune.ir.relative_error import relative_error
+from graphprune.ir.unchanged import copied, unchanged, unchanged_buffers, written_tensors
 from graphprune.ops.fixed_random import fix_random_numbers
-from graphprune.ops.float64 import to_float64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 __all__ = ["all_finite", "error", "run"]
 
@@ -26,7 +29,7 @@ def run(
     rounded: bool = False,
     gradients: bool = False,
 ) -> list[Any]:
-    """Run a graph from flat inputs to flat outputs; the inputs are copied.
+    """Run a graph from flat inputs to flat outputs; the inputs are copied, and what it stores stays as it is.
 
     Args:
         interpreter: runs the graph.
@@ -38,36 +41,42 @@ def run(
         The outputs, flat.
     """
     own = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
+    module: Any = interpreter.module
     graph: Any = interpreter.graph
-    fixed, state = fix_random_numbers(graph, rounded=rounded), unchanged_buffers(interpreter.module)
-    with torch.set_grad_enabled(gradients), fixed, state:
+    fixed = fix_random_numbers(graph, rounded=rounded)
+    with torch.set_grad_enabled(gradients), fixed, unchanged_buffers(module), _unwritten(module):
         found = pytree.tree_leaves(interpreter.run(*own, enable_io_processing=False))
         return copied(found) if any(map(writes, graph.nodes)) else found
 
 
-def error(got: Sequence[Any], expected: Sequence[Any], *, floor: float = 0.0) -> float:
-    """Compute the largest absolute difference of outputs, relative to each output's largest value.
+def _unwritten(module: fx.GraphModule) -> AbstractContextManager[None]:
+    """Give the constants that a graph writes into, which are no buffers, their values back."""
+    written = written_tensors(module)
+    return unchanged(tensor for name, tensor in state(module).items() if name in written)
 
-    Values below the smallest normal number of their type count as that: of float16, these are
-    rounded to 6e-8.
+
+def error(got: Sequence[Any], expected: Sequence[Any], *, floor: float = 0.0) -> float:
+    """Compute the largest relative error of any output; see ``relative_error``.
 
     Args:
         got: outputs, flat.
-        expected: the same number of them.
-        floor: the value that differences are relative to at least.
+        expected: the same number of them; those that are no tensors aren't compared.
+        floor: the number that differences are relative to at least.
+
+    Returns:
+        The error; of integers, 1 if any differs. Infinite if shapes differ, or the places of NaN or of infinities.
     """
-    worst = 0.0
-    for a, b in zip(got, expected, strict=True):
-        if not isinstance(b, torch.Tensor) or b.numel() == 0:
-            continue
-        if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
-            return float("inf")
-        if not is_continuous(b):
-            worst = max(worst, float((a != b).any()))
-            continue
-        scale = max(float(b.nan_to_num().abs().max()), torch.finfo(b.dtype).tiny, 1e-12, floor)
-        worst = max(worst, float((to_float64(a) - to_float64(b)).nan_to_num().abs().max()) / scale)
-    return worst
+    return max((_error(a, b, floor) for a, b in zip(got, expected, strict=True)), default=0.0)
+
+
+def _error(got: Any, expected: Any, floor: float) -> float:
+    if not isinstance(expected, torch.Tensor):
+        return 0.0
+    if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
+        return math.inf
+    if is_continuous(expected):
+        return relative_error(got, expected, floor=floor)
+    return float((got != expected).any())
 
 
 def all_finite(values: Sequence[Any]) -> bool:

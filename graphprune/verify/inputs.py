@@ -18,7 +18,14 @@ from graphprune.ir.program import dynamic_dims, input_names, user_inputs
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["leading_size", "native_inputs", "random_inputs", "size_growths"]
+__all__ = [
+    "drawn_like",
+    "leading_size",
+    "native_inputs",
+    "random_inputs",
+    "size_growths",
+    "tiled",
+]
 
 
 def random_inputs(
@@ -41,13 +48,37 @@ def random_inputs(
     for name, leaf in zip(input_names(program), user_inputs(program), strict=True):
         if not isinstance(leaf, torch.Tensor):
             made.append(leaf)
-        elif is_continuous(leaf):
-            made.append(_alike(leaf, shapes[name], generator))
-        elif shuffled:
-            made.append(_picked(leaf, shapes[name], generator))
+        elif shuffled or is_continuous(leaf):
+            made.append(drawn_like(leaf, shapes[name], generator))
         else:
-            made.append(_tiled(leaf, shapes[name]))
+            made.append(tiled(leaf, shapes[name]))
     return made
+
+
+def drawn_like(
+    example: torch.Tensor, shape: Sequence[int], generator: np.random.Generator
+) -> torch.Tensor:
+    """Draw values like those of an example.
+
+    Returns:
+        Floats with the mean and the spread of the example's, in double precision; of other types, some of its own
+        values, or zeros if it has none.
+    """
+    if is_continuous(example):
+        return _normal_like(example, shape, generator)
+    flat = example.detach().cpu().flatten()
+    if not len(flat):
+        return flat.new_zeros(tuple(shape))
+    return flat[torch.from_numpy(np.asarray(generator.integers(len(flat), size=tuple(shape))))]
+
+
+def tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Repeat a tensor along its axes up to a shape, cut off where that isn't a multiple; zeros of one without elements."""
+    if not value.numel():
+        return value.new_zeros(tuple(shape))
+    for dim, size in enumerate(shape):
+        value = value.index_select(dim, torch.arange(size) % value.shape[dim])
+    return value.clone()
 
 
 def native_inputs(
@@ -72,10 +103,9 @@ def leading_size(inputs: Sequence[Any]) -> int:
     return int(shapes[0][0]) if shapes else 1
 
 
-def _alike(
+def _normal_like(
     leaf: torch.Tensor, shape: Sequence[int], generator: np.random.Generator
 ) -> torch.Tensor:
-    """Draw values with the mean and the spread of an example."""
     wide = torch.complex128 if leaf.is_complex() else torch.float64
     drawn = torch.from_numpy(generator.standard_normal(tuple(shape)))
     if leaf.is_complex():
@@ -85,19 +115,3 @@ def _alike(
     value = leaf.detach().cpu().to(wide)
     mean, spread = value.mean(), value.std(unbiased=False)
     return mean + (spread if float(abs(spread)) > 0 else 1.0) * drawn
-
-
-def _picked(
-    leaf: torch.Tensor, shape: Sequence[int], generator: np.random.Generator
-) -> torch.Tensor:
-    """Pick among the values of an example."""
-    flat = leaf.detach().cpu().flatten()
-    count = torch.Size(shape).numel()
-    return flat[torch.from_numpy(generator.integers(max(len(flat), 1), size=count))].view(*shape)
-
-
-def _tiled(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Tile a tensor to a shape, cut off where that isn't a multiple."""
-    for dim, size in enumerate(shape):
-        value = value.index_select(dim, torch.arange(size) % max(value.shape[dim], 1))
-    return value.clone()

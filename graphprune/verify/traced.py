@@ -89,10 +89,9 @@ def _compare(
 ) -> TraceCheck:
     best: _Run | None = None
     for seed in range(DRAWS):
+        inputs = native_inputs(program, grow, seed, shuffled=True)
         try:
-            tried = _Run.on(
-                native_inputs(program, grow, seed, shuffled=True), model, module, program
-            )
+            tried = _Run.on(inputs, model, module, program)
         except FORWARD_ERRORS:  # its code may refuse values that were drawn
             continue
         if best is None or tried.excess < best.excess:

@@ -18,6 +18,7 @@ from graphprune.cut.cut import Cut
 from graphprune.errors import ExportError, LoadError, first_line
 from graphprune.export.fixed_random import with_fixed_random
 from graphprune.export.onnx_error import onnx_tolerance
+from graphprune.export.onnx_model import read_model
 from graphprune.export.run_onnx import run_onnx
 from graphprune.ir.program import state, unlift
 from graphprune.ir.trace import FORWARD_ERRORS, trace
@@ -222,7 +223,7 @@ def _check(dense: ExportedProgram, masked: MaskedInterpreter, file: Path) -> Fil
             return FileCheck(file.name, None, tolerance, reason)
         worst = max(worst, error(got, expected))
     if not math.isfinite(worst):
-        reason = "outputs differ in shape, or in where they are NaN"
+        reason = "outputs differ in shape, or in where they are NaN or infinite"
         return FileCheck(file.name, None, tolerance, reason)
     return FileCheck(file.name, worst, tolerance, "")
 
@@ -233,12 +234,11 @@ def _program(file: Path) -> Callable[[list[Any]], list[Any]]:
 
 
 def _onnx(file: Path, dense: ExportedProgram) -> Callable[[list[Any]], list[Any]]:
-    import onnx
     from google.protobuf.message import DecodeError
 
     model: bytes | Path = with_fixed_random(file) if random_calls(dense.graph) else file
     with suppress(DecodeError):  # onnxruntime will say so
-        whole = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+        whole = read_model(model)
         if set_aside(whole) is not None:  # as when the dense file was read
             model = whole.SerializeToString()
     return lambda inputs: run_onnx(model, inputs)

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from graphprune.ir.keep_outputs import keep_outputs
 from graphprune.ir.output_paths import chosen, output_paths
 from graphprune.pipeline import RunFact, State
-from graphprune.verify.outputs import verify_outputs
+from graphprune.verify.oracle import verify_unchanged
 
 __all__ = ["KeptOutputs", "with_outputs"]
 
@@ -66,7 +66,7 @@ def with_outputs(state: State, names: Sequence[str]) -> State:
         left_out=tuple(path for number, path in enumerate(paths) if number not in numbers),
         before=_parameters(state.program),
         after=_parameters(small),
-        max_error=verify_outputs(state.program, small, numbers),
+        max_error=verify_unchanged(state.program, small, outputs=numbers).max_error,
     )
     return replace(state, program=small).knowing(fact)
 

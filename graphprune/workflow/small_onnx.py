@@ -14,7 +14,8 @@ from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.open_sizes import check_other_sizes
 from graphprune.export.ort_session import session
-from graphprune.export.to_onnx import check_model, to_onnx
+from graphprune.export.to_onnx import to_onnx
+from graphprune.export.valid_onnx import check_model
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.program import input_names, output_names, user_inputs
 from graphprune.passes import FoldBatchNorm, count_batchnorms
@@ -72,7 +73,7 @@ def _edited(result: Result, wanted: int | None) -> SmallOnnx | str:
     for pinned, dense in ((False, False), (True, False), (True, True)):
         try:
             model = edit(file, result.cut, result.program, pinned=pinned, dense_sizes=dense)
-            check_model(model, shapes=False)
+            check_model(model)
             data = model.SerializeToString()
             check = check_onnx(data, result.program)
             check_other_sizes(file.data, data, user_inputs(result.program), file.fixed)
@@ -92,7 +93,7 @@ def _calling(file: OnnxFile, written: SmallOnnx, result: Result) -> SmallOnnx:
     model = with_functions(file.shell, inlined, written.model)
     if model is None:
         return replace(written, notes=(*written.notes, WRITTEN_OUT))
-    check_model(model, shapes=False)
+    check_model(model)
     check = check_onnx(model.SerializeToString(), result.program)
     return replace(written, model=model, check=check, plain=written.model)
 
@@ -102,7 +103,7 @@ def _whole(file: OnnxFile | None, written: SmallOnnx, *, anew: bool = False) -> 
     if file is None or file.aside is None:
         return written
     model = file.aside.put_back(written.model, anew=anew)
-    check_model(model, shapes=False)
+    check_model(model)
     session(model.SerializeToString())
     return replace(written, model=model, plain=written.plain or written.model)
 

@@ -36,6 +36,24 @@ def test_a_weight_is_baked_only_where_a_statistic_would_change() -> None:
     assert list(inputs.baked.values()) == ["b.weight_baked"]
 
 
+class Named(nets.WeightStandardised):
+    """Holds tensors of the names that baked weights get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("weight_baked", "weight_baked0"):
+            self.b.register_buffer(name, torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + self.b.weight_baked + self.b.weight_baked0)
+
+
+def test_a_baked_weight_gets_a_name_of_its_own() -> None:
+    """A search for one that nothing has went on for ever."""
+    analysis = analysed(Named())
+    assert list(Cut.keeping(analysis, keep(analysis, "a")).baked.values()) == ["b.weight_baked1"]
+
+
 def test_a_baked_weight_is_the_dense_one_without_the_rows_removed() -> None:
     net = nets.WeightStandardised()
     analysis = analysed(net)

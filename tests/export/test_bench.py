@@ -39,6 +39,9 @@ def test_what_is_refused(model: Path) -> None:
             bench([model], **options)
     with pytest.raises(LoadError, match="no such file"):
         bench([model, model.with_name("b.onnx")])
+    with pytest.raises(OptionError, match="no input has a dynamic axis 'tokens'") as caught:
+        bench([model], dims={"tokens": 7})
+    assert "batch" in caught.value.hint
 
 
 def test_folders_and_what_is_no_onnx_file(model: Path, tmp_path: Path) -> None:

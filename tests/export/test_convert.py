@@ -16,8 +16,10 @@ import graphprune as gp
 from graphprune.errors import ExportError
 from graphprune.export import convert as module
 from graphprune.export.check import OnnxDifferenceError, check_onnx
+from graphprune.export.run_onnx import run_onnx
 from graphprune.export.to_onnx import to_onnx
 from graphprune.ir.trace import trace
+from tests.export.helpers import program_of
 
 
 class Small(nn.Module):
@@ -117,6 +119,13 @@ def test_zeros_around_negative_values_are_pooled_as_zeros(
     assert written["max_error"] < 1e-4
     operators = [node.op_type for node in onnx.load(tmp_path / "small.onnx").graph.node]
     assert operators[-3:] == ["Pad", "MaxPool", "Conv"]
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+def test_zeros_are_found_wherever_the_model_stores_them(*, optimised: bool) -> None:
+    net, x = nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(2, 1)), -torch.rand(2, 3, 8, 8) - 0.1
+    model = to_onnx(program_of(net, x), input_names=["x"], output_names=["y"], optimised=optimised)
+    torch.testing.assert_close(run_onnx(model.SerializeToString(), [x])[0], net(x))
 
 
 @pytest.mark.parametrize("dims", [(), 1, (1, 2)])

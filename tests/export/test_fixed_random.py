@@ -62,6 +62,28 @@ def test_what_is_drawn_becomes_a_known_number(name: str) -> None:
     assert torch.equal(first, run_onnx(fixed, [X])[0])
 
 
+def test_the_share_that_is_dropped_may_be_a_constant_node() -> None:
+    model = onnx.load_from_string(model_of("Dropout", ["x", "r", "on"], DROPOUT))
+    for tensor in model.graph.initializer:
+        made = helper.make_node("Constant", [], [tensor.name], value=tensor)
+        model.graph.node.insert(0, made)
+    del model.graph.initializer[:]
+    fixed = with_fixed_random(model.SerializeToString())
+    torch.testing.assert_close(run_onnx(fixed, [X])[0], X / 0.75)
+
+
+def test_a_body_draws_nothing_either() -> None:
+    result = helper.make_empty_tensor_value_info("drawn")
+    drawn = helper.make_node("RandomNormalLike", ["x"], ["drawn"])
+    body = helper.make_graph([drawn], "body", [], [result])
+    model = onnx.load_from_string(model_of("Identity", ["x"], {"on": True}))
+    model.graph.node[0].CopyFrom(
+        helper.make_node("If", ["on"], ["y"], then_branch=body, else_branch=body)
+    )
+    fixed = with_fixed_random(model.SerializeToString())
+    torch.testing.assert_close(run_onnx(fixed, [X])[0], X * 0 + NORMAL)
+
+
 def test_the_type_is_the_one_that_is_stated() -> None:
     fixed = with_fixed_random(model_of("RandomUniformLike", ["x"], {}, dtype=TensorProto.DOUBLE))
     assert run_onnx(fixed, [X])[0].dtype == torch.float64

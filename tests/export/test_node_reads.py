@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from graphprune.export.node_reads import graphs_of, reads_of
+from graphprune.export.node_reads import graphs_of, needed_for, nodes_of, reads_of
+from tests.loading.onnx.helpers import chain
 
 
 def branch(name: str) -> onnx.GraphProto:
@@ -24,3 +25,22 @@ def test_an_input_that_is_left_out_is_no_name() -> None:
     node = helper.make_node("Clip", ["x", "", "high"], ["y"])
     assert reads_of(node) == ["x", "high"]
     assert graphs_of(node) == []
+
+
+def test_what_a_value_is_computed_from() -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Relu", ["z"], ["b"]),
+        helper.make_node("If", ["a"], ["y"], then_branch=branch("c"), else_branch=branch("c")),
+    ]
+    assert needed_for(nodes, ["y"]) == {"y", "a", "x", "c", "c_out", "bias"}
+    assert needed_for(nodes, ["b"]) == {"b", "z"}
+
+
+def test_all_nodes_of_a_model() -> None:
+    """Those of functions too, and of bodies in functions."""
+    node = helper.make_node("If", ["when"], ["y"], then_branch=branch("a"), else_branch=branch("b"))
+    model = chain(helper.make_node("F", ["x"], ["y"], domain="local"))
+    opsets = [helper.make_opsetid("", 18)]
+    model.functions.append(helper.make_function("local", "F", ["when"], ["y"], [node], opsets))
+    assert [each.op_type for each in nodes_of(model)] == ["F", "If", "Add", "Add"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 from graphprune.errors import ExportError
 from graphprune.export.ort_session import session
@@ -31,3 +32,17 @@ def test_a_session_runs_again_and_again() -> None:
     for rows in (1, 3):
         x = torch.randn(rows, 4)
         assert torch.equal(run_session(runner, [x])[0], run_onnx(data, [x])[0])
+
+
+def test_a_type_that_numpy_lacks_is_an_export_error() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.BFLOAT16, [2])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
+    model = helper.make_model(
+        helper.make_graph([cast], "half", [x], [y]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+    with pytest.raises(ExportError, match="can't be handed over") as caught:
+        run_onnx(model.SerializeToString(), [torch.ones(2, dtype=torch.bfloat16)])
+    assert "float32" in caught.value.hint

@@ -1,5 +1,8 @@
+"""Files are written whole or not at all, and errors say what to do."""
+
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -14,18 +17,19 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     write_bytes(file, b"old")
 
     def full(_: int) -> None:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match=r"can't write model\.onnx"):
+    with pytest.raises(OutputError, match=r"can't write model\.onnx") as failure:
         write_bytes(file, b"new")
+    assert failure.value.hint == "free some space"
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("model.onnx", b"old")]
 
 
 def test_a_folder_that_is_missing_is_an_error_and_stays_missing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"can't write a\.json: No such file") as failure:
         write_bytes(tmp_path / "absent" / "a.json", b"")
-    assert failure.value.hint == "is the disk full?"
+    assert str(tmp_path / "absent") in failure.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

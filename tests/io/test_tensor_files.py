@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,31 @@ def test_what_is_missing_broken_or_code(tmp_path: Path) -> None:
     for name in ("f.npz", "f.npy", "f.safetensors"):
         with pytest.raises(LoadError, match="can't be read"):
             read_tensors(tmp_path / name)
+
+
+def stated(shape: tuple[int, ...]) -> bytes:
+    """An array of 16 bytes that states another shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(16)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2**50,), (2**70,), (2**31, 2**31), (-1,)])
+def test_an_array_that_states_more_than_it_holds(shape: tuple[int, ...], tmp_path: Path) -> None:
+    (tmp_path / "f.npy").write_bytes(stated(shape))
+    with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
+        archive.writestr("a.npy", stated(shape))
+    for name in ("f.npy", "f.npz"):
+        with pytest.raises(LoadError, match="can't be read"):
+            read_tensors(tmp_path / name)
+
+
+def test_an_archive_whose_compressed_data_is_damaged(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "f.npz", a=np.arange(1000))
+    whole = (tmp_path / "f.npz").read_bytes()
+    for place in range(60, len(whole) - 150, 20):
+        (tmp_path / "f.npz").write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+        with pytest.raises(LoadError, match="can't be read"):
+            read_tensors(tmp_path / "f.npz")
 
 
 def test_an_archive_that_unpacks_to_too_much(

@@ -8,7 +8,7 @@ from torch import nn
 
 from graphprune.errors import InternalError
 from graphprune.ir.program import state, unlift
-from graphprune.ir.tensors import fill_tensors, set_tensor
+from graphprune.ir.tensors import add_tensor, fill_tensors, free_name, set_tensor
 from graphprune.ir.trace import trace
 from tests import nets
 
@@ -56,3 +56,18 @@ def test_another_shape_is_a_defect_of_ours() -> None:
     name = next(iter(state(graph)))
     with pytest.raises(InternalError, match=rf"{name}: \(1, 7\) for"):
         fill_tensors(graph, {name: torch.zeros(1, 7)})
+
+
+def test_a_new_tensor_may_lie_in_modules_that_are_missing() -> None:
+    net = nn.Module()
+    add_tensor(net, "a.b.weight", nn.Parameter(torch.ones(2)))
+    add_tensor(net, "a.mean", torch.ones(3))
+    add_tensor(net, "top", torch.ones(4))
+    assert dict(net.named_parameters()).keys() == {"a.b.weight"}
+    assert dict(net.named_buffers()).keys() == {"a.mean", "top"}
+
+
+def test_a_free_name_is_found_however_many_are_taken() -> None:
+    assert free_name("w", [], ["v"]) == "w"
+    assert free_name("w", ["w"], []) == "w1"
+    assert free_name("w", [], ["w", "w0", "w1"]) == "w2"

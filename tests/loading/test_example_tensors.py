@@ -76,6 +76,13 @@ def test_names_may_come_in_any_order(tmp_path: Path) -> None:
         in_order([state, rate, sound, sound], ["sound", "rate", "state"])
 
 
+def test_an_input_is_given_once(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.zeros(2), more=np.zeros(2))
+    for second in ("a=1x3", str(tmp_path / "x.npz")):
+        with pytest.raises(LoadError, match="the input 'a' is given twice"):
+            in_order([parse_input(text) for text in ("a=1x2", second)], ["a", "b"])
+
+
 @pytest.mark.parametrize("text", ["state=2x1", "rate=:int64"])
 def test_a_place_before_a_name_needs_an_input(text: str) -> None:
     with pytest.raises(LoadError, match="the model takes 'sound', 'rate', 'state'"):

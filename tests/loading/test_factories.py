@@ -40,6 +40,15 @@ def test_own_classes_with_arguments() -> None:
     assert found.name == "a(b)"
 
 
+def example_inputs() -> torch.Tensor:
+    return torch.zeros(2, 3)
+
+
+def test_one_example_input_need_not_be_a_tuple() -> None:
+    (found,) = examples_of(f"{HERE}:Wide", Wide()) or ()
+    assert found.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     "arch",
     [
@@ -48,6 +57,11 @@ def test_own_classes_with_arguments() -> None:
         f"{HERE}:Wide(width=)",
         f"{HERE}:Wide(**{{}})",
         f"{HERE}:Wide(width=1",
+        f"{HERE}:Wide(width=1)(width=2)",
+        f"{HERE}:Wide(width=1).to(width=2)",
+        f"{HERE}:Wide(width=1) + (1)",
+        f"{HERE}:Wide(width={{[]: 1}})",
+        f"{HERE}:Wide(width={'-' * 100_000}1)",
         f"{HERE}:",
         ":Wide",
         "Wide",

@@ -23,6 +23,8 @@ from tests.pretrained_nets import FAMILIES, import_transformers, inputs_of, save
     [
         ("net", "hf", True),
         ("net", "hf:{}/net", True),
+        ("net", "hf:{}/net/", True),
+        ("net", "hf:{}/./net", True),
         ("net/model.safetensors", "hf:{}/net", True),
         ("net/model.safetensors", "hf", False),
         ("net/other.safetensors", "hf:{}/net", False),

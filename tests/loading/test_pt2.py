@@ -12,6 +12,7 @@ import torch
 
 from graphprune.errors import LoadError
 from graphprune.loading import load
+from graphprune.loading.pt2 import load_program
 from tests import nets
 from tests.loading.helpers import MODEL, WEIGHTS, Trap, edited, rewritten, trap
 
@@ -96,3 +97,33 @@ def test_a_good_program_is_read_unchanged(program: bytes, tmp_path: Path) -> Non
     x = torch.randn(5, 3, 8, 8)
     assert torch.equal(careful.module()(x), trusting.module()(x))
     assert str(careful.graph) == str(trusting.graph)
+
+
+class Repeated(torch.nn.Module):
+    """One layer in many places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(256, 256)] * 20)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_a_layer_in_many_places_is_stored_once(tmp_path: Path) -> None:
+    program = torch.export.export(Repeated().eval(), (torch.randn(2, 256),))
+    torch.export.save(program, tmp_path / "model.pt2")
+    found = load_program(tmp_path / "model.pt2")
+    assert len({id(tensor) for tensor in found.state_dict.values()}) == 2
+
+
+def test_weights_without_values_stay_apart(tmp_path: Path) -> None:
+    """On the meta device all weights seem to lie in the same place."""
+    with torch.device("meta"):
+        net = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512))
+        x = torch.zeros(2, 512)
+    torch.export.save(torch.export.export(net.eval(), (x,)), tmp_path / "model.pt2")
+    found = load_program(tmp_path / "model.pt2")
+    assert len({id(tensor) for tensor in found.state_dict.values()}) == 4

@@ -113,6 +113,14 @@ def test_extra_names_are_ignored_only_when_asked(
     assert "ignored 'auxiliary.weight', 'scale'" in caplog.text
 
 
+def test_a_warning_lists_a_few_names(caplog: pytest.LogCaptureFixture) -> None:
+    model = torch.nn.Linear(2, 2)
+    extra = {f"extra{number:02}": torch.zeros(1) for number in range(12)}
+    fill(model, model.state_dict() | extra, "net.pt", ignore_extra_keys=True)
+    assert "'extra09' and 2 more" in caplog.text
+    assert "extra10" not in caplog.text
+
+
 def test_missing_names_are_never_ignored(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.ones(4, 3), "other": torch.ones(1)}, tmp_path / "run.pt")
     for ignore in (False, True):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
 from graphprune.ir.trace import trace
-from graphprune.verify.inputs import native_inputs, random_inputs, size_growths
+from graphprune.verify.inputs import (
+    drawn_like,
+    native_inputs,
+    random_inputs,
+    size_growths,
+    tiled,
+)
 from tests import nets
 
 
@@ -93,3 +100,19 @@ def test_a_fixed_batch_is_compared_once() -> None:
     net = nn.Linear(3, 2)
     assert size_growths(trace(net, (torch.randn(2, 3),))) == (0, 1)
     assert size_growths(torch.export.export(net, (torch.randn(2, 3),))) == (0,)
+
+
+def test_what_has_no_elements_becomes_zeros() -> None:
+    """As a cache that is empty at first."""
+    empty, generator = torch.empty((1, 0), dtype=torch.int64), np.random.default_rng(0)
+    for found in (tiled(empty, [2, 3]), drawn_like(empty, [2, 3], generator)):
+        assert torch.equal(found, torch.zeros((2, 3), dtype=torch.int64))
+    assert tiled(torch.tensor([[1, 2]]), [2, 3]).tolist() == [[1, 2, 1]] * 2
+    assert tiled(torch.tensor(7), []).item() == 7
+
+
+def test_a_single_whole_number_is_drawn_too() -> None:
+    """Where it couldn't be, a program was compared with its module on the examples alone."""
+    drawn = drawn_like(torch.tensor(7), [], np.random.default_rng(0))
+    assert drawn.shape == ()
+    assert drawn.item() == 7

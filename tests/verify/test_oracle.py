@@ -9,6 +9,7 @@ from torch import Tensor
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
+from graphprune.ir.keep_outputs import keep_outputs
 from graphprune.ir.relift import relift
 from graphprune.ir.trace import trace
 from graphprune.verify.oracle import Verdict, verify, verify_unchanged
@@ -62,6 +63,28 @@ def test_a_program_equals_itself_and_not_another() -> None:
     assert verify_unchanged(one, one) == Verdict(0.0, 1e-9, (2, 3))
     with pytest.raises(VerifyError, match="before the rewrite"):
         verify_unchanged(one, two)
+
+
+class Heads(torch.nn.Module):
+    """Three outputs of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = torch.nn.Linear(4, 6)
+        self.heads = torch.nn.ModuleList(torch.nn.Linear(6, 3) for _ in range(3))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = torch.relu(self.trunk(x))
+        return [head(x) for head in self.heads]
+
+
+@pytest.mark.parametrize("kept", [(0,), (2,), (0, 2)])
+def test_outputs_that_stay_are_compared_with_the_same_ones(kept: tuple[int, ...]) -> None:
+    program = trace(Heads(), (torch.randn(2, 4),))
+    small = keep_outputs(program, kept)
+    assert verify_unchanged(program, small, outputs=kept).max_error == 0
+    with pytest.raises(VerifyError, match="before the rewrite"):
+        verify_unchanged(program, small, outputs=[1] * len(kept))
 
 
 class Counted(torch.nn.Module):

@@ -100,6 +100,23 @@ def test_the_module_is_left_as_it_was() -> None:
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+class Stepped(nn.Module):
+    """Takes a number of the step, as a diffusion model does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        return self.layer(x) * step
+
+
+@pytest.mark.parametrize("step", [torch.tensor(7), torch.tensor(0.5), torch.tensor(True)])
+def test_a_single_number_is_drawn_too(step: Tensor) -> None:
+    net = Stepped()
+    assert not verify_traced(net, trace(net, (torch.randn(2, 4), step))).note
+
+
 def test_inputs_that_the_code_refuses_are_said() -> None:
     class Picky(nn.Module):
         def __init__(self) -> None:

@@ -1,20 +1,26 @@
-"""What a cut changes in one ATen call of an ONNX node: the call that stands there then, and its sizes."""
+"""What a cut changes in the ATen calls of each ONNX node: the calls that stand there then, and their sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import fx
 
-from graphprune.cut.rewrite_graph import NewCall
-from graphprune.ir.nodes import bind
+from graphprune.cut.cut import Cut
+from graphprune.cut.rewrite_graph import NewCall, new_call
+from graphprune.ir.nodes import bind, source_line
 
 from .stored_numbers import EditError
 
-__all__ = ["SIZES", "Change"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["SIZES", "Change", "changed_values", "changes_by_node", "makes_tensors", "position"]
 
 SIZES = frozenset({"shape", "size"})
 """Arguments of views and expansions."""
@@ -73,3 +79,55 @@ class Change:
             return None
         numbers = [-1 if isinstance(n, fx.Node) else n for n in listed]
         return numbers if numbers.count(-1) <= 1 else None
+
+
+def changes_by_node(cut: Cut) -> dict[int, list[Change]]:
+    """Group what the cut makes of calls by the position of the node that they compute."""
+    found: dict[int, list[Change]] = defaultdict(list)
+    for node, facts in cut.analysis.facts.items():
+        # Arithmetic on sizes needs no edit, and what isn't copied went into a baked tensor.
+        if makes_tensors(node) and node in cut.copies and cut.left.computed(node):
+            new = new_call(node, facts, cut.kept)
+            change = Change(node, new, *_sizes(node, cut))
+            found[position(node)].append(change)
+    return found
+
+
+def changed_values(
+    nodes: Sequence[onnx.NodeProto], found: Mapping[int, Sequence[Change]], stored: Collection[str]
+) -> set[str]:
+    """List the values whose sizes may change: also those of nodes that are no call, such as Identity.
+
+    Args:
+        nodes: of the file, in its order.
+        found: see ``changes_by_node``.
+        stored: names of the stored tensors that are sliced.
+    """
+    names = set(stored)
+    for number, node in enumerate(nodes):
+        changes = found.get(number)
+        if (
+            not names.isdisjoint(node.input)
+            if changes is None
+            else any(each.call.changed or each.sizes != each.dense_sizes for each in changes)
+        ):
+            names.update(node.output)
+    return names
+
+
+def _sizes(node: fx.Node, cut: Cut) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Compute the sizes of the (first) result of a call, before and after the cut."""
+    layout = cut.analysis.layouts[node]
+    first = (layout[0] if isinstance(layout, list) else layout) or ()
+    left = tuple(int(cut.kept(axis).sum()) if axis.shape[1] else len(axis) for axis in first)
+    return tuple(map(len, first)), left
+
+
+def makes_tensors(node: fx.Node) -> bool:
+    """Whether a call gives tensors, and no sizes."""
+    return isinstance(node.meta.get("val"), torch.Tensor | list | tuple)
+
+
+def position(node: fx.Node) -> int:
+    """Return the position of the file's node that a call belongs to."""
+    return int(source_line(node).rpartition(":")[2]) - 1

@@ -9,16 +9,17 @@ import torch
 from torch import fx
 
 from graphprune.cut.cut import Cut
-from graphprune.ir.nodes import bind, source_line
+from graphprune.ir.nodes import bind
 from graphprune.ops import traits_of
 
+from .changes import makes_tensors, position
 from .editor import Editor
 from .stored_numbers import EditError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["drop_branches", "makes_tensors", "position"]
+__all__ = ["drop_branches"]
 
 
 def drop_branches(
@@ -62,13 +63,3 @@ def _leave_out(editor: Editor, place: onnx.NodeProto, node: fx.Node, cut: Cut) -
     if place.op_type != "Concat" or len(place.input) != len(pieces):
         raise EditError(f"{place.op_type} node {place.name!a:.80} can't leave out what is gone")
     editor.leave_out(place, gone)
-
-
-def makes_tensors(node: fx.Node) -> bool:
-    """Whether a call gives tensors, and no sizes."""
-    return isinstance(node.meta.get("val"), torch.Tensor | list | tuple)
-
-
-def position(node: fx.Node) -> int:
-    """Return the position of the file's node that a call belongs to."""
-    return int(source_line(node).rpartition(":")[2]) - 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from graphprune.export.node_reads import reads_of
+from graphprune.export.node_reads import needed_for, reads_of
 
 if TYPE_CHECKING:
     import onnx
@@ -23,15 +23,10 @@ def drop_dead(graph: onnx.GraphProto, changed: Collection[str]) -> None:
         graph: its nodes, each after those that it reads.
         changed: names of the values that a cut changes.
     """
-    live = {value.name for value in graph.output}
-    dead: list[bool] = []
-    for node in reversed(graph.node):
-        dead.append(live.isdisjoint(node.output))
-        if not dead[-1]:
-            live.update(reads_of(node))
+    live = needed_for(graph.node, (value.name for value in graph.output))
     reached, gone = set(changed), list[int]()
-    for place, (node, is_dead) in enumerate(zip(graph.node, reversed(dead), strict=True)):
-        if is_dead and not reached.isdisjoint(reads_of(node)):
+    for place, node in enumerate(graph.node):
+        if live.isdisjoint(node.output) and not reached.isdisjoint(reads_of(node)):
             reached.update(node.output)
             gone.append(place)
     for place in reversed(gone):

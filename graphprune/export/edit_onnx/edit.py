@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from torch.export import ExportedProgram
 
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
-from graphprune.cut.rewrite_graph import new_call
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 from graphprune.export.ort_session import session
@@ -22,8 +22,8 @@ from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
 from . import rewrite_rows
-from .changes import Change
-from .drop_branches import drop_branches, makes_tensors, position
+from .changes import Change, changed_values, changes_by_node
+from .drop_branches import drop_branches
 from .drop_dead import drop_dead
 from .editor import Editor
 from .keep_sizes import keep_sizes, size_values
@@ -73,10 +73,10 @@ def edit(
             editor.store(name, values[path])
     stored = set(file.tensors.values())
     names = {path: name for name, path in file.tensors.items()}
-    found = _changes(cut)
+    found = changes_by_node(cut)
     before, after = cut.analysis.tensors, cut.tensors
     sliced = {p for p in after if p in before and after[p].shape != before[p].shape}
-    changed = _changed_values(nodes, found, [n for n, p in file.tensors.items() if p in sliced])
+    changed = changed_values(nodes, found, [n for n, p in file.tensors.items() if p in sliced])
     for number, changes in found.items():
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)
@@ -89,42 +89,6 @@ def edit(
     _keep_sizes(file, editor.model, program, changed, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model
-
-
-def _changes(cut: Cut) -> dict[int, list[Change]]:
-    """Group what the cut makes of calls by the position of the node that they compute."""
-    found: dict[int, list[Change]] = defaultdict(list)
-    for node, facts in cut.analysis.facts.items():
-        # Arithmetic on sizes needs no edit, and what isn't copied went into a baked tensor.
-        if makes_tensors(node) and node in cut.copies and cut.left.computed(node):
-            new = new_call(node, facts, cut.kept)
-            change = Change(node, new, *_sizes(node, cut))
-            found[position(node)].append(change)
-    return found
-
-
-def _changed_values(
-    nodes: Sequence[onnx.NodeProto], found: Mapping[int, Sequence[Change]], stored: Collection[str]
-) -> set[str]:
-    """List the values whose sizes may change: also those of nodes that are no call, such as Identity."""
-    names = set(stored)
-    for number, node in enumerate(nodes):
-        changes = found.get(number)
-        if (
-            not names.isdisjoint(node.input)
-            if changes is None
-            else any(each.call.changed or each.sizes != each.dense_sizes for each in changes)
-        ):
-            names.update(node.output)
-    return names
-
-
-def _sizes(node: fx.Node, cut: Cut) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Compute the sizes of the (first) result of a call, before and after the cut."""
-    layout = cut.analysis.layouts[node]
-    first = (layout[0] if isinstance(layout, list) else layout) or ()
-    left = tuple(int(cut.kept(axis).sum()) if axis.shape[1] else len(axis) for axis in first)
-    return tuple(map(len, first)), left
 
 
 def _rewrite(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
@@ -153,7 +117,9 @@ def _store_numbers(
     for size, paths in by_size.items():
         places = [i for i, name in enumerate(node.input) if name and editor.computes(name, size)]
         if len(places) != len(paths):
-            raise EditError(f"{node.op_type} node {node.name!a:.80} reads numbers of no one input")
+            raise EditError(
+                f"{node.op_type} node {node.name!a:.80}: it isn't known which input reads numbers that shrink"
+            )
         for place, path in zip(places, paths, strict=True):
             sizes = (cut.analysis.tensors[path].shape, cut.tensors[path].shape)
             if not editor.pinned and editor.resize_constant(node.input[place], *sizes):
@@ -236,7 +202,7 @@ def _values(
     model: onnx.ModelProto, names: Sequence[str], runs: Sequence[Sequence[Any]]
 ) -> list[dict[str, NDArray[Any]]]:
     """Compute values inside of a model, by name, on each of some inputs."""
-    inner = type(model).FromString(model.SerializeToString())
+    inner = copy.deepcopy(model)
     del inner.graph.output[:]
     for name in names:
         inner.graph.output.add(name=name)

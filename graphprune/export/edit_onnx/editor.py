@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from graphprune.export.node_reads import reads_of
 
 from .stored_numbers import HANDS_ON, StoredNumbers
 
@@ -89,8 +92,8 @@ class Editor(StoredNumbers):
     def _own_copy(self, node: onnx.NodeProto, position: int) -> onnx.NodeProto:
         """Let a node read a copy of what makes one of its inputs."""
         name = node.input[position]
-        copied = type(node).FromString(self._makers[name].SerializeToString())
-        taken = {*self._initialisers, *self._makers, *(v.name for v in self.graph.input)}
+        copied = copy.deepcopy(self._makers[name])
+        taken = self._names()
         own = next(n for i in range(len(taken) + 1) if (n := f"{name}/{i}") not in taken)
         copied.output[:] = [own]
         copied.name = copied.name and own
@@ -171,7 +174,7 @@ class Editor(StoredNumbers):
 
         (name,) = node.output
         array = tensor.detach().cpu().numpy()
-        self._reads.subtract(node.input)
+        self._reads.subtract(reads_of(node))
         value = numpy_helper.from_array(array, name)
         constant = helper.make_node("Constant", [], [name], name=node.name, value=value)
         node.CopyFrom(constant)
@@ -184,7 +187,7 @@ class Editor(StoredNumbers):
             for name in new:
                 maker = self._makers.get(name)
                 if maker is not None and {n for n in maker.output if n} <= gone:
-                    self._reads.subtract(maker.input)
+                    self._reads.subtract(reads_of(maker))
         if not gone:
             return
         initialisers = [t for t in self.graph.initializer if t.name not in gone]
@@ -193,6 +196,6 @@ class Editor(StoredNumbers):
             v for v in self.graph.input if not (v.name in gone and v.name in self._initialisers)
         ]
         for field, values in (("initializer", initialisers), ("node", nodes), ("input", inputs)):
-            kept = [type(value).FromString(value.SerializeToString()) for value in values]
+            kept = [copy.deepcopy(value) for value in values]
             self.graph.ClearField(field)
             getattr(self.graph, field).extend(kept)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from graphprune.export.node_reads import graphs_of, nodes_of
+
 if TYPE_CHECKING:
     import onnx
 
@@ -21,9 +23,7 @@ WRITTEN_OUT = (
 
 def shell_of(model: onnx.ModelProto) -> bytes:
     """Copy a model without its stored tensors; nothing if it has no local functions, or bodies beside them."""
-    nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
-    bodies = any(a.HasField("g") or a.graphs for node in nodes for a in node.attribute)
-    if not model.functions or bodies:
+    if not model.functions or any(map(graphs_of, nodes_of(model))):
         return b""
     shell = type(model)()
     for field, value in model.ListFields():

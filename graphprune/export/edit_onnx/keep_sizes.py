@@ -7,6 +7,7 @@ went are added to what ``Shape`` gives. ``onnx`` is imported where it is needed.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ def _make_up(graph: onnx.GraphProto, flow: _Flow, needed: Mapping[str, _Steps]) 
     own: dict[str, str] = {}  # name of a value -> that of the one with the sizes that are left
     nodes: list[onnx.NodeProto] = []
     for old in graph.node:
-        node = type(old).FromString(old.SerializeToString())
+        node = copy.deepcopy(old)
         made = [name for name in node.output if name in flow.reached]
         dense = [name for name in made if name in flow.as_values]
         for place, name in enumerate(node.input):
@@ -139,7 +140,7 @@ def _make_up(graph: onnx.GraphProto, flow: _Flow, needed: Mapping[str, _Steps]) 
                 nodes.append(helper.make_node(operator, [last, gone], [result]))
                 last = result
         elif any(name in flow.as_layout for name in made):
-            copied = type(old).FromString(old.SerializeToString())
+            copied = copy.deepcopy(old)
             own |= {name: flow.new(name, "left") for name in copied.output if name}
             copied.input[:] = [own.get(name, name) for name in copied.input]
             copied.output[:] = [own.get(name, name) for name in copied.output]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphprune.errors import ExportError
 from graphprune.export.few_bits import FEW_BITS
 from graphprune.export.node_reads import reads_of
+from graphprune.export.onnx_model import opset_of
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +43,7 @@ class StoredNumbers:
         self.model = model
         self._counts = counts
         self.graph = model.graph
-        self.opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
+        self.opset = opset_of(model)
         self._initialisers = {t.name: t for t in self.graph.initializer}
         self._makers = {name: node for node in self.graph.node for name in node.output if name}
         self._reads = Counter(_read_by(self.graph))
@@ -118,13 +119,17 @@ class StoredNumbers:
         """Store a new tensor, and return its name, which may get a number."""
         from onnx import numpy_helper
 
-        taken = {*self._initialisers, *self._makers, *(v.name for v in self.graph.input)}
+        taken = self._names()
         own = next(
             n for i in range(len(taken) + 1) if (n := f"{name}_{i}" if i else name) not in taken
         )
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), own))
         self._initialisers[own] = self.graph.initializer[-1]
         return own
+
+    def _names(self) -> set[str]:
+        """List the names that values of the graph have."""
+        return {*self._initialisers, *self._makers, *(v.name for v in self.graph.input)}
 
     def put(self, node: onnx.NodeProto, position: int, array: NDArray[Any]) -> None:
         """Let a node read these numbers; other nodes go on reading what they read.

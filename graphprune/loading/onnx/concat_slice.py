@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from .operators import Node, operator, refuse
 from .shapes import shape_of
 from .values import MAX_ELEMENTS, MAX_KNOWN, Known, Value, integers, tensor
 
-__all__ = ["concat", "gather", "split"]
+__all__ = ["concat", "from_the_start", "gather", "split"]
 
 
 @operator("Concat")
@@ -90,7 +92,7 @@ def gather(node: Node, x: Value, indices: Value) -> Value:
             return value.select(axis, index)
         if indices.items.ndim == 1:
             return value.narrow(axis, index % int(value.shape[axis]), 1)
-    places = tensor(indices)
+    places = from_the_start(indices, value.shape[axis])
     if axis == 0 and value.dim() == 2 and isinstance(x, torch.nn.Parameter):
         return F.embedding(places, value)
     if places.dim() == 1:
@@ -101,7 +103,21 @@ def gather(node: Node, x: Value, indices: Value) -> Value:
 @operator("GatherElements")
 def gather_elements(node: Node, x: Value, indices: Value) -> torch.Tensor:
     """Take one element for each index, along one axis."""
-    return torch.gather(tensor(x), node.get("axis", 0), tensor(indices))
+    value, axis = tensor(x), node.get("axis", 0)
+    return torch.gather(value, axis, from_the_start(indices, value.shape[axis]))
+
+
+def from_the_start(indices: Value, size: Any) -> torch.Tensor:
+    """Convert indices to a tensor; known ones that count from the end of an axis count from its start then.
+
+    Args:
+        indices: what is read.
+        size: of the axis.
+    """
+    if isinstance(indices, Known) and not indices.symbolic and (indices.items < 0).any():
+        items = np.where(indices.items < 0, indices.items + size, indices.items)
+        return tensor(Known(items, indices.dtype))
+    return tensor(indices)
 
 
 @operator("Tile", sizes=(1,))

@@ -16,12 +16,9 @@ import torch
 from graphprune.errors import LoadError
 
 from .operators import Body, Node, operator, refuse
-from .values import Known, Value, known, tensor
+from .values import MAX_STEPS, Known, Value, known, tensor
 
-__all__ = ["MAX_STEPS"]
-
-MAX_STEPS = 256
-"""Most steps of one loop that are written out."""
+__all__: list[str] = []
 
 Run = Callable[[Body, Sequence[Value]], list[Value]]
 """Runs a body on its inputs; the values around it are there too."""

@@ -6,14 +6,15 @@ channels are cut, and layers refitted, as those of any convolution.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from .layers import padding
 from .operators import Node, operator, refuse
 from .values import Value, tensor
+from .windows import Window
 
 __all__: list[str] = []
 
@@ -35,15 +36,10 @@ def deform_conv(
     value, kernels, moves = tensor(x), tensor(weight), tensor(offset)
     if value.dim() != 4:
         raise refuse(node, "another number of axes than two behind the channels")
-    taps = [int(n) for n in kernels.shape[2:]]
-    strides, dilations = node.get("strides", [1, 1]), node.get("dilations", [1, 1])
-    before, _ = padding(node, value, taps, strides, dilations)
+    window = Window.of(node, value, [int(n) for n in kernels.shape[2:]])
     groups, pixels = node.get("offset_group", 1), moves.shape[-2:]
-    moves = moves.unflatten(1, [groups, taps[0] * taps[1], 2])
-    places = [
-        moves.select(3, axis) + _grid(axis, taps, pixels, strides, dilations, before, value)
-        for axis in (0, 1)
-    ]
+    moves = moves.unflatten(1, [groups, math.prod(window.kernel), 2])
+    places = [moves.select(3, axis) + _grid(axis, window, pixels, value) for axis in (0, 1)]
     channels = value.unflatten(1, [groups, -1]).flatten(3)
     sampled = _interpolated(channels, places, value.shape[-2:])
     if mask is not None:
@@ -58,20 +54,13 @@ def deform_conv(
     return flat.squeeze(2).unflatten(-1, list(pixels))
 
 
-def _grid(
-    axis: int,
-    taps: list[int],
-    pixels: Any,
-    strides: list[int],
-    dilations: list[int],
-    before: list[int],
-    like: torch.Tensor,
-) -> torch.Tensor:
+def _grid(axis: int, window: Window, pixels: Any, like: torch.Tensor) -> torch.Tensor:
     """Compute where taps are without offsets, along one axis: ``[taps, h or 1, w or 1]``."""
-    number = torch.arange(taps[0] * taps[1], device=like.device)
-    tap = torch.div(number, taps[1], rounding_mode="floor") if axis == 0 else number % taps[1]
-    pixel = torch.arange(pixels[axis], device=like.device) * strides[axis] - before[axis]
-    grid = (tap * dilations[axis]).unsqueeze(1) + pixel
+    number, columns = torch.arange(math.prod(window.kernel), device=like.device), window.kernel[1]
+    tap = torch.div(number, columns, rounding_mode="floor") if axis == 0 else number % columns
+    start = torch.arange(pixels[axis], device=like.device) * window.strides[axis]
+    pixel = start - window.before[axis]
+    grid = (tap * window.dilations[axis]).unsqueeze(1) + pixel
     return grid.unsqueeze(2 - axis).to(like.dtype)
 
 

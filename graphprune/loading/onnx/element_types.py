@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from .operators import Node, operator, refuse
-from .values import Known, Value, tensor
+from .values import Known, Value, map_known, tensor
 
 __all__ = ["DTYPES"]
 
@@ -36,17 +34,17 @@ def cast(node: Node, x: Value) -> Value:
     if dtype is None:
         raise refuse(node, f"type number {node.get('to')}")
     if isinstance(x, Known) and x.stored is None:
-        turn: Callable[[Any], Any] = (
-            bool
-            if dtype is torch.bool
-            else (
-                (lambda n: n if not isinstance(n, int) else float(n))
-                if dtype.is_floating_point
-                else (lambda n: int(n) if isinstance(n, float | bool) else n)
-            )
-        )
-        return Known(np.asarray(np.frompyfunc(turn, 1, 1)(x.items), dtype=object), dtype)
+        return map_known(node, lambda number: _converted(number, dtype), (x,), dtype)
     return tensor(x).to(dtype)
+
+
+def _converted(number: Any, dtype: torch.dtype) -> Any:
+    """Convert a number to an element type; a symbolic size stays one."""
+    if dtype is torch.bool:
+        return bool(number)
+    if dtype.is_floating_point:
+        return float(number) if isinstance(number, int) else number
+    return int(number) if isinstance(number, float | bool) else number
 
 
 @operator("CastLike")

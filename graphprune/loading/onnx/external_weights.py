@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 
 from graphprune.errors import LoadError, first_line
 from graphprune.export.few_bits import PER_BYTE
-from graphprune.export.node_reads import graphs_of
+from graphprune.export.node_reads import graphs_of, nodes_of
+from graphprune.export.onnx_model import MAX_BYTES
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_BYTES", "byte_size", "load_external"]
-
-MAX_BYTES = 2**31 - 2**24
-"""Most bytes of the file and its external weights together: what one protobuf message holds."""
+__all__ = ["byte_size", "load_external"]
 
 
 def load_external(model: onnx.ModelProto, path: Path) -> None:
@@ -49,17 +47,11 @@ def load_external(model: onnx.ModelProto, path: Path) -> None:
 
 def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
     yield from model.graph.initializer
-    for nodes in (model.graph.node, *(f.node for f in model.functions)):
-        yield from _tensors_of(nodes)
-
-
-def _tensors_of(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.TensorProto]:
-    for node in nodes:
+    for node in nodes_of(model):
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
-        for graph in graphs_of(node):
-            yield from graph.initializer
-            yield from _tensors_of(graph.node)
+        for body in graphs_of(node):
+            yield from body.initializer
 
 
 def byte_size(tensor: onnx.TensorProto) -> int:

@@ -45,8 +45,9 @@ def index_ranges(graph: Graph) -> dict[str, int]:
 def _lookups(node: Node, stored: dict[str, NDArray[Any]]) -> Iterator[tuple[str, int]]:
     """List what a node may take for numbers of rows, each with how many rows there are."""
     if node.operator == "Gather" and node.inputs[0] in stored:
-        sizes = stored[node.inputs[0]].shape
-        yield node.inputs[1], max(sizes[int(node.get("axis", 0))] if sizes else 1, 1)
+        sizes, axis = stored[node.inputs[0]].shape, int(node.get("axis", 0))
+        if -len(sizes) <= axis < len(sizes):
+            yield node.inputs[1], max(sizes[axis], 1)
     if node.operator == "Equal":
         for index, table in (node.inputs, reversed(node.inputs)):
             if table in stored and stored[table].size and stored[table].dtype.kind in "iu":

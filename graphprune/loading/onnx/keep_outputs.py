@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from graphprune.export.node_reads import reads_of
+from graphprune.export.node_reads import needed_for
 from graphprune.ir.output_paths import chosen
 
 if TYPE_CHECKING:
@@ -30,15 +30,9 @@ def keep_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[str, ...
     graph = model.graph
     every = [value.name for value in graph.output]
     kept = {every[number] for number in chosen(every, names)}
-    needed = set(kept)
-    nodes = list(graph.node)
-    stay = [False] * len(nodes)
-    for place in reversed(range(len(nodes))):
-        if not needed.isdisjoint(nodes[place].output):
-            stay[place] = True
-            needed.update(reads_of(nodes[place]))
+    needed = needed_for(graph.node, kept)
     stored = {tensor.name for tensor in graph.initializer}
-    _keep(graph.node, stay)
+    _keep(graph.node, [not needed.isdisjoint(node.output) for node in graph.node])
     _keep(graph.output, [value.name in kept for value in graph.output])
     _keep(graph.input, [v.name in needed or v.name not in stored for v in graph.input])
     _keep(graph.initializer, [tensor.name in needed for tensor in graph.initializer])

@@ -10,44 +10,12 @@ import torch.nn.functional as F
 
 from .operators import Node, operator, refuse
 from .values import Value, tensor
+from .windows import Window
 
-__all__ = ["both_sides", "conv", "gemm", "is_one_sided", "padding", "parted"]
+__all__ = ["conv", "gemm", "parted"]
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-
-
-def padding(
-    node: Node, x: torch.Tensor, kernel: list[int], strides: list[int], dilations: list[int]
-) -> tuple[list[int], list[int]]:
-    """Compute the padding before and after each spatial axis, explicit or by ``auto_pad``."""
-    rank, mode = len(kernel), node.get("auto_pad", b"NOTSET").decode()
-    if mode == "NOTSET":
-        pads = list(node.get("pads", [0] * (2 * rank)))
-        return pads[:rank], pads[rank:]
-    if mode == "VALID":
-        return [0] * rank, [0] * rank
-    if mode not in {"SAME_UPPER", "SAME_LOWER"}:
-        raise refuse(node, f"auto_pad {mode!a}")
-    before, after = [], []
-    for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
-        places = (size + stride - 1) // stride  # a symbolic size stays symbolic
-        whole = torch.sym_max((places - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        small, large = whole // 2, whole - whole // 2
-        before.append(small if mode == "SAME_UPPER" else large)
-        after.append(large if mode == "SAME_UPPER" else small)
-    return before, after
-
-
-def is_one_sided(before: list[Any], after: list[Any]) -> bool:
-    """Whether padding differs from side to side, or may for some symbolic size."""
-    return any(isinstance(pad, torch.SymInt) for pad in before) or before != after
-
-
-def both_sides(before: list[int], after: list[int]) -> list[int]:
-    """Order padding as ``F.pad`` takes it: the last axis first."""
-    pairs = zip(reversed(before), reversed(after), strict=True)
-    return [amount for pair in pairs for amount in pair]
 
 
 @operator("Conv")
@@ -57,12 +25,13 @@ def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> torc
     rank = w.dim() - 2
     if rank not in _CONVOLUTIONS:
         raise refuse(node, f"a convolution with {rank} spatial axes")
-    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
-    before, after = padding(node, data, list(w.shape[2:]), strides, dilations)
-    if is_one_sided(before, after):
-        data, before = F.pad(data, both_sides(before, after)), [0] * rank
+    window = Window.of(node, data, list(w.shape[2:]))
+    pads = window.before
+    if window.is_one_sided:
+        data, pads = F.pad(data, window.pads), [0] * rank
     b = tensor(bias) if bias is not None else None
-    return _CONVOLUTIONS[rank](data, w, b, strides, before, dilations, node.get("group", 1))
+    groups = node.get("group", 1)
+    return _CONVOLUTIONS[rank](data, w, b, window.strides, pads, window.dilations, groups)
 
 
 @operator("ConvTranspose")
@@ -74,16 +43,24 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
         raise refuse(node, "output_shape, or another number of spatial axes than 1 to 3,")
     if node.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
         raise refuse(node, "auto_pad")
-    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
-    before, after = padding(node, data, list(w.shape[2:]), strides, dilations)
+    window = Window.of(node, data, list(w.shape[2:]))
     extra = list(node.get("output_padding", [0] * rank))
     # Less padding at the end makes the output longer there, as output_padding does.
-    extra = [more + b - a for more, b, a in zip(extra, before, after, strict=True)]
-    longest = [max(s, d) for s, d in zip(strides, dilations, strict=True)]
+    extra = [more + b - a for more, b, a in zip(extra, window.before, window.after, strict=True)]
+    longest = [max(s, d) for s, d in zip(window.strides, window.dilations, strict=True)]
     if any(not 0 <= e < n for e, n in zip(extra, longest, strict=True)):
         raise refuse(node, "this padding")
     b = tensor(bias) if bias is not None else None
-    return _TRANSPOSED[rank](data, w, b, strides, before, extra, node.get("group", 1), dilations)
+    return _TRANSPOSED[rank](
+        data,
+        w,
+        b,
+        window.strides,
+        window.before,
+        extra,
+        node.get("group", 1),
+        window.dilations,
+    )
 
 
 @operator("Gemm")
@@ -164,17 +141,23 @@ def layer_normalization(
     """Normalise over all axes from ``axis`` on."""
     value = tensor(x)
     shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
-    weight = tensor(scale).expand(shape) if list(tensor(scale).shape) != shape else tensor(scale)
-    b = None if bias is None else tensor(bias)
+    weight = _broadcast(scale, shape)
+    b = None if bias is None else _broadcast(bias, shape)
     return F.layer_norm(value, shape, weight, b, node.get("epsilon", 1e-5))
 
 
 @operator("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(node: Node, x: Value, scale: Value) -> torch.Tensor:
     """Divide by the root mean square over all axes from ``axis`` on."""
-    value, weight = tensor(x), tensor(scale)
+    value = tensor(x)
     shape = [int(n) for n in value.shape[node.get("axis", -1) % value.dim() :]]
-    return F.rms_norm(value, shape, weight, node.get("epsilon", 1e-5))
+    return F.rms_norm(value, shape, _broadcast(scale, shape), node.get("epsilon", 1e-5))
+
+
+def _broadcast(stored: Value, shape: list[int]) -> torch.Tensor:
+    """Expand a scale or a bias to the axes that are normalised."""
+    value = tensor(stored)
+    return value if list(value.shape) == shape else value.expand(shape)
 
 
 @operator("LpNormalization")
@@ -187,13 +170,15 @@ def lp_normalization(node: Node, x: Value) -> torch.Tensor:
 
 @operator("Attention")
 def attention(
-    node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value
+    node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value | None
 ) -> torch.Tensor:
     """Compute scaled dot-product attention, ``[batch, heads, tokens, dim]`` or ``[batch, tokens, heads * dim]``."""
     query, key, value = tensor(q), tensor(k), tensor(v)
-    known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
-    if more or set(node.attributes) - known or len(node.outputs) > 1:
+    if any(each is not None for each in more) or len(node.outputs) > 1:
         raise refuse(node, "a cache")
+    known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
+    if unknown := sorted(node.attributes.keys() - known):
+        raise refuse(node, unknown[0])
     merged = query.dim() == 3
     if merged:
         query = parted(query, node.get("q_num_heads"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import nn
 
 from graphprune.errors import LoadError
+from graphprune.ir.tensors import add_tensor
 from graphprune.loading.argument_names import named
 
 from . import (
@@ -46,8 +48,6 @@ from .stored_values import (
     module_paths,
     read_tensor,
     readers,
-    register,
-    stored_at,
 )
 from .values import Known, Value
 from .whole_nodes import WholeNodes
@@ -117,12 +117,12 @@ class Network(nn.Module):
             n for node in all_nodes(graph.nodes) for b in bodies_of(node) for n in b.outputs
         }
         self._used = (self._used | set(graph.outputs)) - {""}
-        self._store(graph, leave_out)
         lines = "\n".join(f"step({i})" for i in range(len(graph.nodes)))
         # torch.export keeps the lines of functions of this name as the origin of a call.
         self._lines = compile(lines, title, "exec").replace(co_name="forward")
         names = [each.name for each in graph.inputs]
         self.forward = named(self._run, names)  # type: ignore[method-assign]
+        self._store(graph, leave_out)
 
     @property
     def paths(self) -> Mapping[str, str]:
@@ -161,7 +161,7 @@ class Network(nn.Module):
         values |= self._known
         for name, path in self._stored.items():
             # While torch.export runs, the module's tensors are others than those that were stored.
-            tensor, number = stored_at(self, path), self._known.get(name)
+            tensor, number = attrgetter(path)(self), self._known.get(name)
             values[name] = tensor if number is None else replace(number, stored=tensor)
         values |= {each.name: x for each, x in zip(self._graph.inputs, inputs, strict=True)}
         results: dict[str, torch.Tensor] = {}
@@ -191,7 +191,7 @@ class Network(nn.Module):
         as_tensor, fixed = readers(nodes)
         names = [*graph.weights, *(n for n in constants if n not in graph.weights)]
         names = [name for name in names if name not in leave_out]
-        paths = dict(zip(names, module_paths(names, _TAKEN), strict=True))
+        paths = dict(zip(names, module_paths(names, dir(self)), strict=True))
         for name, path in paths.items():
             array = graph.weights[name] if name in graph.weights else constants[name]
             single = array.size == 1 and (array.ndim == 0 or name not in graph.weights)
@@ -202,12 +202,5 @@ class Network(nn.Module):
                     continue
             tensor = read_tensor(array, name)
             learned = tensor.is_floating_point() and name not in fixed
-            register(self, path, nn.Parameter(tensor) if learned else tensor)
+            add_tensor(self, path, nn.Parameter(tensor) if learned else tensor)
             self._stored[name] = path
-
-
-_TAKEN = {
-    *dir(nn.Module()), "forward", "unread", "whole", "_graph", "_live", "_outputs", "_known", "_stored", "_read", "_used",
-    "_lines",
-}  # fmt: skip
-"""Attributes that no tensor may replace."""

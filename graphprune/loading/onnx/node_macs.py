@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -18,8 +19,11 @@ Sizes = Mapping[str, tuple[int, ...]]
 _RECURRENT = frozenset({"DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"})
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "FusedConv": 1, "QLinearConv": 3}
 """Convolutions, and the position of their weight."""
+_TRANSPOSED = {"ConvTranspose": 1}
+"""Transposed convolutions, and the same."""
 _PRODUCTS = {"FusedMatMul": 1, "Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3}
 """Products of matrices, and the position of their second operand."""
+_WEIGHTS = _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS
 
 
 def count_macs(model: onnx.ModelProto, sizes: Sizes) -> int:
@@ -31,11 +35,9 @@ def count_macs(model: onnx.ModelProto, sizes: Sizes) -> int:
         model: the node.
         sizes: of its inputs and results.
     """
-    import onnx
     import onnx.shape_inference
 
-    known = onnx.ModelProto()
-    known.CopyFrom(model)
+    known = copy.deepcopy(model)
     for value in known.graph.input:
         value.type.tensor_type.shape.SetInParent()
         for size in sizes[value.name]:
@@ -78,13 +80,11 @@ def _own(node: onnx.NodeProto, sizes: Sizes) -> int:
         if x is None or len(x) < 2 or None in weights:
             return 0
         return math.prod(x[:2]) * sum(math.prod(each) for each in weights if each)
-    position = (
-        _CONVOLUTIONS.get(kind) or _PRODUCTS.get(kind) or (1 if kind == "ConvTranspose" else 0)
-    )
-    weight = given[position] if 0 < position < len(given) else None
+    position = _WEIGHTS.get(kind, len(given))
+    weight = given[position] if position < len(given) else None
     if not weight or made is None:
         return 0
-    if kind == "ConvTranspose":
+    if kind in _TRANSPOSED:
         return math.prod(given[0] or (0,)) * math.prod(weight[1:])
     if kind in _CONVOLUTIONS:
         return math.prod(made) * math.prod(weight[1:])

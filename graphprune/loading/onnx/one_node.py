@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graphprune.export.node_reads import graphs_of
+from graphprune.export.node_reads import every_node, graphs_of
 
 from .element_types import DTYPES
 from .values import Known
@@ -58,7 +59,7 @@ class NodeSource:
         import onnx
 
         model = onnx.ModelProto.FromString(data)
-        nodes = {tuple(node.output): node for node in _all(model.graph.node)}
+        nodes = {tuple(node.output): node for node in every_node(model.graph.node)}
         empty = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
         return cls(empty, nodes)
 
@@ -85,8 +86,7 @@ class NodeSource:
         from onnx import helper, numpy_helper
 
         made = [name for name in outputs if name]
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
+        model = copy.deepcopy(self.model)
         graph = model.graph
         graph.name = "node"
         graph.node.append(self.nodes[outputs])
@@ -99,13 +99,6 @@ class NodeSource:
         else:
             graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
         return model
-
-
-def _all(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for graph in graphs_of(node):
-            yield from _all(graph.node)
 
 
 def _free(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:

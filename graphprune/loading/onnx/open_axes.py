@@ -7,7 +7,7 @@ open then. So there are several attempts, from all sizes open to none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,10 @@ __all__ = ["Attempt", "attempts"]
 
 STEPS = (32, 128)
 """Steps that are tried for sizes of which only multiples run, as behind five or seven halvings."""
+
+
+_Choose = Callable[[int, int, str], Any]
+"""Chooses for the number of an input, an axis, and the name of its size: a symbol, or ``None`` to fix the size."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,26 @@ class Attempt:
 def attempts(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Attempt]:
     """List the ways to export, best first.
 
-    All sizes open that have no number, those beside the batch with bounds that torch infers, as a
-    strided convolution needs a least size; multiples of 32 or 128, as far as the examples' sizes are; only leading
-    sizes; only the batch, which may stand behind the time steps; none. Open axes of size 1 are doubled at first, or the
-    leading ones alone, since torch.export takes 1 for a constant.
+    These sizes are open, one way after another:
+
+    * all that have no number in the file; torch infers bounds of those beside the batch, since a strided
+      convolution needs a least size;
+    * the same, but only multiples of 32 and of 128, or of what the examples' sizes share with these;
+    * leading sizes only;
+    * the batch only, which may stand behind the time steps;
+    * none.
+
+    torch.export takes a size of 1 for a constant. So they are tried with all open axes of size 1 doubled first, then
+    with the leading ones doubled, then with the examples as they are.
     """
     ways: dict[tuple[torch.Size, ...], tuple[torch.Tensor, ...]] = {}
     for tried in (_grown(graph, inputs), _grown(graph, inputs, leading=True), inputs):
         ways.setdefault(tuple(x.shape for x in tried), tried)
-    found = [Attempt(tried, dims) for tried in ways.values() for dims in _open(graph, tried)]
+    found = [
+        Attempt(tried, _specs(graph, choose))
+        for tried in ways.values()
+        for choose in _Ways(graph, tried).all()
+    ]
     return [*found, *(Attempt(tried, None) for tried in [*ways.values()][-2:])]
 
 
@@ -66,51 +81,67 @@ def _grown(
     return tuple(found)
 
 
-def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
-    named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
-    symbols = dict(zip(named, identifiers(named), strict=True))
-    batch = Dim("batch_", min=1)
-    dims = {name: Dim(symbols[name], min=1) for name in named}
+class _Ways:
+    """The ways to leave sizes open, each a choice of a symbol for an axis, with some examples.
 
-    # A batch may stand behind another axis, as in the states of recurrent layers.
-    pairs = zip(graph.inputs, inputs, strict=True)
-    batches = {(each.dims[0], x.shape[0]) for each, x in pairs if each.dims and each.dims[0]}
+    Args:
+        graph: the file's.
+        inputs: the examples.
+    """
 
-    def leading(number: int, axis: int, name: str) -> Any:
-        if axis and (name, inputs[number].shape[axis]) not in batches:
+    def __init__(self, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._graph, self._inputs = graph, inputs
+        named = sorted({n for each in graph.inputs for n in each.dims if isinstance(n, str) and n})
+        symbols = zip(named, identifiers(named), strict=True)
+        self._dims = {name: Dim(symbol, min=1) for name, symbol in symbols}
+        self._batch = Dim("batch_", min=1)
+        self._batch_at = batch_axes(graph)
+        # A batch may stand behind another axis, as in the states of recurrent layers.
+        pairs = zip(graph.inputs, inputs, strict=True)
+        self._batches = {
+            (each.dims[0], x.shape[0]) for each, x in pairs if each.dims and each.dims[0]
+        }
+
+    def all(self) -> list[_Choose]:
+        """List the ways, best first."""
+        behind = [self._behind] if any(self._batch_at.values()) else []
+        return [self._inferred, *map(self._stepped, STEPS), self._leading, *behind]
+
+    def _leading(self, number: int, axis: int, name: str) -> Any:
+        """Leave leading sizes open, and those that are the same batch."""
+        if axis and (name, self._inputs[number].shape[axis]) not in self._batches:
             return None
-        return dims.get(name, batch)
+        return self._dims.get(name, self._batch)
 
-    batch_at = batch_axes(graph)
+    def _behind(self, number: int, axis: int, name: str) -> Any:
+        """Leave the batch open, wherever it stands."""
+        at = self._batch_at.get(self._graph.inputs[number].name)
+        return self._dims.get(name, self._batch) if axis == at else None
 
-    def behind(number: int, axis: int, name: str) -> Any:
-        at = batch_at.get(graph.inputs[number].name)
-        return dims.get(name, batch) if axis == at else None
+    def _inferred(self, number: int, axis: int, name: str) -> Any:
+        """Leave all sizes open, those beside the batch with bounds that torch infers."""
+        return self._leading(number, axis, name) or Dim.AUTO
 
-    def inferred(number: int, axis: int, name: str) -> Any:
-        return leading(number, axis, name) or Dim.AUTO
-
-    def stepped(most: int) -> Any:
+    def _stepped(self, most: int) -> _Choose:
+        """Leave multiples open of what the examples' sizes share with a number."""
         steps: dict[tuple[Any, ...], Any] = {}
 
         def choose(number: int, axis: int, name: str) -> Any:
             if axis == 0:
-                return leading(number, axis, name)
-            size = inputs[number].shape[axis]
+                return self._leading(number, axis, name)
+            size = self._inputs[number].shape[axis]
             # Axes of one name and one size are the same; others only happen to be called alike.
             key = (name, size) if name else (number, axis)
-            step = math.gcd(size, most)
             if key not in steps:
                 steps[key] = Dim(f"steps{len(steps)}_", min=1)
+            step = math.gcd(size, most)
             return step * steps[key] if step > 1 else steps[key]
 
         return choose
 
-    ways = (inferred, *map(stepped, STEPS), leading, *([behind] if any(batch_at.values()) else []))
-    return [_specs(graph, way) for way in ways]
 
-
-def _specs(graph: Graph, choose: Any) -> tuple[Mapping[int, Any] | None, ...]:
+def _specs(graph: Graph, choose: _Choose) -> tuple[Mapping[int, Any] | None, ...]:
+    """Write a way as the ``dynamic_shapes`` argument of ``torch.export.export``."""
     return tuple(
         {
             axis: dim

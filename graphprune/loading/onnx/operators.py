@@ -1,7 +1,8 @@
 """The table of ONNX operators: name -> how it is computed with ATen calls.
 
-An entry is a function of a ``Node`` and its inputs. An input that is left out is ``None``. An
-operator without an entry is an error that names it; the file can't be read then.
+An entry is a function of a ``Node`` and its inputs. An input that is left out is ``None``. A node without
+an entry, or of a form that its entry refuses, runs whole in onnxruntime (``whole_nodes.py``); where that can't run it
+either, the file can't be read.
 """
 
 from __future__ import annotations
@@ -109,12 +110,10 @@ def refuse(node: Node, what: str) -> LoadError:
     )
 
 
-def unsupported(missing: Mapping[str, str]) -> LoadError:
-    """Make the error for operators without an entry, each with the name of a call of it."""
-    named = [f"{kind:.80} (node {name!a:.80})" for kind, name in sorted(missing.items())[:5]]
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+def unsupported(node: Node) -> LoadError:
+    """Make the error for an operator without an entry."""
     return LoadError(
-        f"no support for the ONNX operator {', '.join(named)}{more}",
+        f"no support for the ONNX operator {node.operator:.80} (node {node.name!a:.80})",
         hint="bring the model as .pt2 or as PyTorch code, or add an entry in "
         "graphprune/loading/onnx",
     )

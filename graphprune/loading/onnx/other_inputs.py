@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+
+from graphprune.verify.inputs import drawn_like
 
 from .read_graph import Graph
 
@@ -24,13 +27,15 @@ def other_inputs(
     They have the examples' sizes, then a batch of twice the size, then, twice, larger sizes on all open axes.
     Axes of one name have one size.
     """
-    generator = torch.Generator().manual_seed(1)
+    generator = np.random.default_rng(1)
 
     def drawn(sizes: Mapping[tuple[int, int], int]) -> tuple[torch.Tensor, ...]:
-        return tuple(
-            _drawn(x, [sizes.get((i, axis), n) for axis, n in enumerate(x.shape)], generator)
+        shapes = [
+            [sizes.get((i, axis), n) for axis, n in enumerate(x.shape)]
             for i, x in enumerate(inputs)
-        )
+        ]
+        pairs = zip(inputs, shapes, strict=True)
+        return tuple(drawn_like(x, shape, generator).to(x.dtype) for x, shape in pairs)
 
     yield drawn({})
     places = _open(graph, inputs)
@@ -56,16 +61,3 @@ def _open(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> dict[tuple[int, int
                 own: Any = (dim, size) if dim else "batch" if axis == 0 else (number, axis)
                 found[number, axis] = own
     return found
-
-
-def _drawn(x: torch.Tensor, sizes: list[int], generator: torch.Generator) -> torch.Tensor:
-    """Draw values like those of an example: with its mean and spread, or from among its own."""
-    if x.is_floating_point() and x.numel():
-        value = x.double()
-        drawn = torch.randn(sizes, generator=generator, dtype=torch.float64)
-        spread = value.std(correction=0)
-        return (value.mean() + (spread if float(spread) else 1.0) * drawn).to(x.dtype)
-    flat = x.flatten()
-    if not len(flat):  # a cache that is empty yet
-        return torch.zeros(sizes, dtype=x.dtype)
-    return flat[torch.randint(0, len(flat), sizes, generator=generator)]

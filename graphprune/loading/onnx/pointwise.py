@@ -7,12 +7,11 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .operators import Node, operator, refuse
-from .values import MAX_KNOWN, Known, Value, floats, integers, operand, tensor
+from .values import Known, Value, floats, integers, known, map_known, operand, tensor
 
 __all__: list[str] = []
 
@@ -25,20 +24,12 @@ def _divided(a: Any, b: Any) -> Any:
     return -(-a // b) if plain and (a < 0) != (b < 0) else a // b
 
 
-def _product(a: torch.Tensor, b: Any) -> torch.Tensor:
-    return a * b
-
-
 def _quotient(a: Any, b: Any) -> torch.Tensor:
     integral = [
         not x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, int)
         for x in (a, b)
     ]
     return torch.div(a, b, rounding_mode="trunc") if all(integral) else torch.true_divide(a, b)
-
-
-def _remainder(a: Any, b: Any) -> torch.Tensor:
-    return torch.remainder(a, b)
 
 
 def _larger(a: Any, b: Any) -> torch.Tensor:
@@ -61,7 +52,7 @@ _BINARY: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] 
     "LessOrEqual": (torch.le, python.le),
     "Max": (_larger, max),
     "Min": (_smaller, min),
-    "Mul": (_product, python.mul),
+    "Mul": (python.mul, python.mul),
     "Or": (torch.logical_or, python.or_),
     "Pow": (torch.pow, python.pow),
     "Sub": (python.sub, python.sub),
@@ -75,18 +66,22 @@ _COMMUTES = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or", "Sum", "Xor"}
 def _combined(node: Node, a: Value, b: Value) -> Value:
     of_tensors, of_numbers = _BINARY[node.operator]
     if isinstance(a, Known) and isinstance(b, Known):
-        if np.broadcast(a.items, b.items).size > MAX_KNOWN or node.operator == "Pow":
-            raise refuse(node, "arithmetic on constants of this size")
-        items = np.asarray(np.frompyfunc(of_numbers, 2, 1)(a.items, b.items), dtype=object)
-        if any(isinstance(n, int) and abs(n) >= 2**63 for n in items.reshape(-1)):
+        if node.operator == "Pow":  # whose result may have any number of digits
+            raise refuse(node, "a power of constants")
+        dtype = torch.bool if node.operator in _LOGICAL else a.dtype
+        found = map_known(node, of_numbers, (a, b), dtype)
+        if any(isinstance(n, int) and abs(n) >= 2**63 for n in found.items.reshape(-1)):
             raise refuse(node, "an integer beyond 64 bits")
-        return Known(items, torch.bool if node.operator in _LOGICAL else a.dtype)
+        return found
     if isinstance(a, Known) and node.operator in _COMMUTES:
         a, b = b, a
     left, right = operand(a, (b,)), operand(b, (a,))
     if not isinstance(left, torch.Tensor) and node.operator not in {"Div", "Pow", "Sub"}:
         left = tensor(a)
-    return of_tensors(left, right)
+    found = of_tensors(left, right)
+    if node.operator == "Pow" and found.dtype != a.dtype:  # ONNX keeps the type of what is raised
+        return found.to(a.dtype)
+    return found
 
 
 @operator(*_BINARY)
@@ -107,10 +102,8 @@ def mod(node: Node, a: Value, b: Value) -> Value:
     if node.get("fmod", 0):
         return torch.fmod(tensor(a), operand(b, (a,)))
     if isinstance(a, Known) and isinstance(b, Known):
-        if np.broadcast(a.items, b.items).size > MAX_KNOWN:
-            raise refuse(node, "arithmetic on constants of this size")
-        return Known(np.asarray(np.frompyfunc(python.mod, 2, 1)(a.items, b.items), object), a.dtype)
-    return _remainder(tensor(a), operand(b, (a,)))
+        return map_known(node, python.mod, (a, b), a.dtype)
+    return torch.remainder(tensor(a), operand(b, (a,)))
 
 
 _UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -136,8 +129,7 @@ _UNARY_NUMBERS: dict[str, Callable[[Any], Any]] = {
 def unary(node: Node, x: Value) -> Value:
     """Apply a function to each element."""
     if isinstance(x, Known) and node.operator in _UNARY_NUMBERS:
-        items = np.frompyfunc(_UNARY_NUMBERS[node.operator], 1, 1)(x.items)
-        return Known(np.asarray(items, dtype=object), x.dtype)
+        return map_known(node, _UNARY_NUMBERS[node.operator], (x,), x.dtype)
     return _UNARY[node.operator](tensor(x))
 
 
@@ -165,8 +157,11 @@ def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = No
         for bound, name in ((low, "min"), (high, "max"))
     ]
     if isinstance(x, Known):
-        lower = x if bounds[0] is None else _bounded(max, x, bounds[0])
-        return lower if bounds[1] is None else _bounded(min, lower, bounds[1])
+        for choose, bound in zip((max, min), bounds, strict=True):
+            if bound is not None:
+                own = bound if x.dtype.is_floating_point else int(bound)
+                x = map_known(node, choose, (x, known(own, x.dtype)), x.dtype)
+        return x
     if bounds == [None, None]:
         return x
     return (
@@ -176,20 +171,11 @@ def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = No
     )
 
 
-def _bounded(choose: Callable[[Any, Any], Any], x: Known, bound: float) -> Known:
-    """Choose ``max`` or ``min`` of known numbers and a bound, which is whole where they are."""
-    own = bound if x.dtype.is_floating_point else int(bound)
-    return Known(np.asarray(np.frompyfunc(choose, 2, 1)(x.items, own), object), x.dtype)
-
-
 @operator("Where")
 def where(node: Node, condition: Value, a: Value, b: Value) -> Value:
     """Choose between two values, element by element."""
     if isinstance(condition, Known) and isinstance(a, Known) and isinstance(b, Known):
-        if np.broadcast(condition.items, a.items, b.items).size > MAX_KNOWN:
-            raise refuse(node, "a choice between constants of this size")
-        chosen = np.frompyfunc(lambda c, x, y: x if c else y, 3, 1)
-        return Known(np.asarray(chosen(condition.items, a.items, b.items), object), a.dtype)
+        return map_known(node, lambda c, x, y: x if c else y, (condition, a, b), a.dtype)
     dtype = next((x.dtype for x in (a, b) if isinstance(x, torch.Tensor)), None)
     left, right = (operand(x, (condition,)) for x in (a, b))
     if not isinstance(left, torch.Tensor) and not isinstance(right, torch.Tensor):

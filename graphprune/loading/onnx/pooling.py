@@ -8,10 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .layers import both_sides, is_one_sided, padding
 from .operators import Node, operator, refuse
 from .unpooling import places_of
 from .values import Value, tensor
+from .windows import Window
 
 __all__: list[str] = []
 
@@ -26,16 +26,14 @@ def max_pool(node: Node, x: Value) -> Any:
     rank = len(kernel)
     if rank not in _MAX:
         raise refuse(node, "another number of axes than 1 to 3")
-    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
-    before, after = padding(node, value, kernel, strides, dilations)
-    told = any(node.outputs[1:])
-    wide = any(2 * pad > k for pad, k in zip(before, kernel, strict=True))
-    if told and (wide or is_one_sided(before, after) or node.get("storage_order", 0)):
+    window = Window.of(node, value, kernel)
+    told, pads = any(node.outputs[1:]), window.before
+    wide = any(2 * pad > k for pad, k in zip(pads, kernel, strict=True))
+    if told and (wide or window.is_one_sided or node.get("storage_order", 0)):
         raise refuse(node, "places counted column by column, or in what is padded so,")
-    if wide or is_one_sided(before, after):
-        value = F.pad(value, both_sides(before, after), value=float("-inf"))
-        before = [0] * rank
-    more = (kernel, strides, before, dilations, bool(node.get("ceil_mode", 0)))
+    if wide or window.is_one_sided:
+        value, pads = F.pad(value, window.pads, value=float("-inf")), [0] * rank
+    more = (kernel, window.strides, pads, window.dilations, bool(node.get("ceil_mode", 0)))
     if not told:
         return _MAX[rank](value, *more)
     y, within = _MAX[rank](value, *more, return_indices=True)
@@ -47,16 +45,16 @@ def average_pool(node: Node, x: Value) -> torch.Tensor:
     """Average the values in each window."""
     value, kernel = tensor(x), list(node.get("kernel_shape"))
     rank = len(kernel)
-    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
-    if rank not in _AVERAGE or any(d != 1 for d in dilations):
+    window = Window.of(node, value, kernel)
+    if rank not in _AVERAGE or any(d != 1 for d in window.dilations):
         raise refuse(node, "a dilation, or another number of axes than 1 to 3,")
-    before, after = padding(node, value, kernel, strides, dilations)
     ceil, counted = bool(node.get("ceil_mode", 0)), bool(node.get("count_include_pad", 0))
-    if is_one_sided(before, after):
+    pads = window.before
+    if window.is_one_sided:
         if ceil or not counted:
             raise refuse(node, "padding on one side only")
-        value, before = F.pad(value, both_sides(before, after)), [0] * rank
-    return _AVERAGE[rank](value, kernel, strides, before, ceil, counted)
+        value, pads = F.pad(value, window.pads), [0] * rank
+    return _AVERAGE[rank](value, kernel, window.strides, pads, ceil, counted)
 
 
 @operator("LpPool")
@@ -64,12 +62,11 @@ def lp_pool(node: Node, x: Value) -> torch.Tensor:
     """Compute the p-norm of each window."""
     value, kernel, p = tensor(x), list(node.get("kernel_shape")), node.get("p", 2)
     rank = len(kernel)
-    strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
-    if rank not in _AVERAGE or any(d != 1 for d in dilations) or node.get("ceil_mode", 0):
+    window = Window.of(node, value, kernel)
+    if rank not in _AVERAGE or any(d != 1 for d in window.dilations) or node.get("ceil_mode", 0):
         raise refuse(node, "a dilation, ceil_mode, or another number of axes than 1 to 3,")
-    before, after = padding(node, value, kernel, strides, dilations)
-    powers = F.pad(value.abs().pow(p), both_sides(before, after))
-    return (_AVERAGE[rank](powers, kernel, strides) * math.prod(kernel)).pow(1 / p)
+    powers = F.pad(value.abs().pow(p), window.pads)
+    return (_AVERAGE[rank](powers, kernel, window.strides) * math.prod(kernel)).pow(1 / p)
 
 
 @operator("LRN")

@@ -79,23 +79,19 @@ def import_onnx(
         for axis, name in enumerate(each.dims)
         if isinstance(name, str) and name
     }
-    inputs_ = tuple(each.name for each in graph.inputs)
-    names = IONames(inputs_, graph.outputs, dims, graph.opset)
-    return Imported(
-        program,
-        OnnxFile(
-            graph.data,
-            names,
-            network.paths,
-            network.counts(user_inputs(program)),
-            check,
-            network.whole.reasons,
-            graph.left_out,
-            tuple(_fixed(graph, program)),
-            graph.shell,
-            graph.aside,
-        ),
+    file = OnnxFile(
+        data=graph.data,
+        names=IONames(tuple(each.name for each in graph.inputs), graph.outputs, dims, graph.opset),
+        tensors=network.paths,
+        counts=network.counts(user_inputs(program)),
+        check=check,
+        whole=network.whole.reasons,
+        left_out=graph.left_out,
+        fixed=tuple(_fixed(graph, program)),
+        shell=graph.shell,
+        aside=graph.aside,
     )
+    return Imported(program, file)
 
 
 def _fixed(graph: Graph, program: ExportedProgram) -> Iterator[FixedSize]:

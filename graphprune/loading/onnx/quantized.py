@@ -101,7 +101,9 @@ def qlinear_matmul(node: Node, *inputs: Value) -> torch.Tensor:
 def qgemm(node: Node, *inputs: Value | None) -> torch.Tensor:
     """Compute a linear layer of quantised values, to quantised ones or, without their scale, to floats."""
     a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero = (*inputs, None, None, None)[:9]
-    if a is None or b is None or a_scale is None or b_scale is None or node.get("alpha", 1.0) != 1:
+    if a is None or b is None or a_scale is None or b_scale is None:
+        raise refuse(node, "an operand without a scale")
+    if node.get("alpha", 1.0) != 1:
         raise refuse(node, "alpha")
     columns = 0 if node.get("transB", 0) else 1
     left, right = _real(node, a, a_scale, a_zero, 0), _real(node, b, b_scale, b_zero, columns)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from graphprune.errors import LoadError, first_line
 from graphprune.export.aside import Aside
 from graphprune.export.edit_onnx import shell_of
+from graphprune.export.onnx_model import MAX_BYTES, opset_of
 from graphprune.export.valid_onnx import check_valid
 
 from .bodies import hoist
-from .external_weights import MAX_BYTES, byte_size, load_external
+from .external_weights import byte_size, load_external
 from .inline_functions import inline_functions
 from .keep_outputs import keep_outputs
 from .operators import Body, Node
@@ -97,15 +98,21 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     left_out = keep_outputs(model, outputs) if outputs else ()
     aside = set_aside(model)
     weights = {t.name: _array(t) for t in model.graph.initializer}
-    opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
-    nodes = tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node))
-    inputs = tuple(_input(v) for v in model.graph.input if v.name not in weights)
-    outputs = tuple(v.name for v in model.graph.output)
-    if not outputs or not inputs:
+    opset = opset_of(model)
+    graph = Graph(
+        nodes=tuple(_node(n, i, opset) for i, n in enumerate(model.graph.node)),
+        weights=weights,
+        inputs=tuple(_input(v) for v in model.graph.input if v.name not in weights),
+        outputs=tuple(v.name for v in model.graph.output),
+        opset=opset,
+        data=model.SerializeToString(),
+        left_out=left_out,
+        shell=b"" if aside else shell,
+        aside=aside,
+    )
+    if not graph.outputs or not graph.inputs:
         raise LoadError(f"{path.name} has no inputs or no outputs")
-    data = model.SerializeToString()
-    calls = b"" if aside else shell
-    return Graph(nodes, weights, inputs, outputs, opset, data, left_out, calls, aside)
+    return graph
 
 
 def _parse(path: Path) -> onnx.ModelProto:

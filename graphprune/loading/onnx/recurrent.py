@@ -71,16 +71,17 @@ def run_layer(
         for d in range(len(directions))
     ]
     own = _own_lengths(lengths, data)
-    cells = own is not None and any(node.outputs[2:])
-    stepwise = kind == "gru" and not node.get("linear_before_reset", 0)
-    stepwise = stepwise or (kind == "lstm" and (cells or peepholes is not None))
-    stepwise = stepwise or rounded is not None
+    if kind == "gru":
+        stepwise = not node.get("linear_before_reset", 0)
+    else:
+        last_cells = own is not None and any(node.outputs[2:])
+        stepwise = kind == "lstm" and (last_cells or peepholes is not None or rounded is not None)
     if len(directions) == 2 and own is None and not stepwise:
         flat, last = _run(kind, data, states, weights)
         sequence = flat.unflatten(-1, (2, -1))
     else:
         sequence, last = _by_direction(
-            node, kind if not stepwise else "", data, states, weights, directions, own
+            node, "" if stepwise else kind, data, states, weights, directions, own
         )
     # [steps, batch, directions, H] here.
     y = sequence.transpose(0, 1) if first else sequence.transpose(1, 2)
@@ -214,7 +215,7 @@ def _steps(
     """Run one direction step by step: all hidden states and, of an LSTM, all cell states."""
     if node.operator == "LSTM":
         return list(lstm_steps(node, x, states, weights))
-    return [gru_steps(node, x, states[0], weights)[0]]
+    return [gru_steps(node, x, states[0], weights)]
 
 
 def _reversed(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:

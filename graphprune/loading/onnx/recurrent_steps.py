@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from .operators import Node, refuse
+from .values import MAX_STEPS
 
-__all__ = ["MAX_STEPS", "GateWeights", "gru_steps", "lstm_steps"]
-
-MAX_STEPS = 256
-"""Most steps that are written out."""
+__all__ = ["GateWeights", "gru_steps", "lstm_steps"]
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,18 @@ def lstm_steps(
 
 def gru_steps(
     node: Node, x: torch.Tensor, state: torch.Tensor, weights: GateWeights
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Run a GRU that resets the state before its product, which ATen's call doesn't: step by step."""
+) -> torch.Tensor:
+    """Run a GRU that resets the state before its product, which ATen's call doesn't.
+
+    Args:
+        node: the call.
+        x: ``[steps, batch, in]``.
+        state: ``[1, batch, H]``.
+        weights: of one direction.
+
+    Returns:
+        Hidden states after each step, ``[steps, batch, H]``.
+    """
     _check_steps(node, x)
     hidden, states = state.squeeze(0), list[torch.Tensor]()
     w_gates, w_new = _gates(weights.inputs)
@@ -90,7 +98,7 @@ def gru_steps(
         new = torch.tanh(_affine(now, w_new, b_new[:1]) + _affine(reset * hidden, r_new, b_new[1:]))
         hidden = (1 - update) * new + update * hidden
         states.append(hidden)
-    return torch.stack(states), [hidden.unsqueeze(0)]
+    return torch.stack(states)
 
 
 def _gates(stored: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

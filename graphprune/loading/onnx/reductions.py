@@ -18,7 +18,7 @@ _Reduce = Callable[[torch.Tensor, list[int], bool], torch.Tensor]
 
 
 def _prod(x: torch.Tensor, dims: list[int], keep: bool) -> torch.Tensor:
-    for dim in sorted(dims, reverse=True):
+    for dim in sorted((dim % x.dim() for dim in dims), reverse=True):
         x = x.prod(dim, keepdim=keep)
     return x
 
@@ -32,7 +32,7 @@ _REDUCTIONS: dict[str, _Reduce] = {
     "ReduceMean": lambda x, dims, keep: x.mean(dims, keepdim=keep),
     "ReduceMin": lambda x, dims, keep: x.amin(dims, keepdim=keep),
     "ReduceProd": _prod,
-    "ReduceSum": lambda x, dims, keep: x.sum(dims, keepdim=keep, dtype=x.dtype),
+    "ReduceSum": lambda x, dims, keep: x.sum(dims, keepdim=keep),
     "ReduceSumSquare": lambda x, dims, keep: x.square().sum(dims, keepdim=keep),
 }
 
@@ -40,16 +40,21 @@ _REDUCTIONS: dict[str, _Reduce] = {
 @operator(*_REDUCTIONS, sizes=(1,))
 def reduction(node: Node, x: Value, axes: Value | None = None) -> Value:
     """Reduce the given axes, or all of them."""
+    chosen = axes_of(node, axes)
+    if not chosen and node.get("noop_with_empty_axes", 0):
+        return x
     if isinstance(x, Known) and node.operator == "ReduceProd" and x.items.ndim == 1:
         product = math.prod(x.items.tolist())
         shape = (1,) if node.get("keepdims", 1) else ()
         return Known(np.full(shape, product, dtype=object), x.dtype)
-    value, chosen = tensor(x), axes_of(node, axes)
-    if not chosen:
-        if node.get("noop_with_empty_axes", 0):
-            return value
-        chosen = list(range(value.dim()))
-    return _REDUCTIONS[node.operator](value, chosen, bool(node.get("keepdims", 1)))
+    value = tensor(x)
+    dims = chosen or list(range(value.dim()))
+    return _of_type(value, _REDUCTIONS[node.operator](value, dims, bool(node.get("keepdims", 1))))
+
+
+def _of_type(x: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """Convert a result to the operand's type, which torch's sums and products of integers don't keep."""
+    return result if result.dtype == x.dtype else result.to(x.dtype)
 
 
 @operator("ArgMax", "ArgMin")
@@ -81,7 +86,7 @@ def cumsum(node: Node, x: Value, axis: Value) -> torch.Tensor:
     value, along = tensor(x), int(integers(node, axis, "the axis")[0])
     backwards = bool(node.get("reverse", 0))
     value = value.flip(along) if backwards else value
-    total = torch.cumsum(value, along)
+    total = _of_type(value, torch.cumsum(value, along))
     if node.get("exclusive", 0):
         none = torch.zeros_like(total.narrow(along, 0, 1))
         total = torch.cat([none, total.narrow(along, 0, total.shape[along] - 1)], along)

@@ -50,8 +50,13 @@ def resize(node: Node, x: Value, *rest: Value | None) -> torch.Tensor:
     return value
 
 
+def _is_old(node: Node) -> bool:
+    """Whether a node has the form of opset 10 and before."""
+    return node.operator == "Upsample" or node.opset < 11
+
+
 def _sampling(node: Node) -> Sampling:
-    old = node.operator == "Upsample" or node.opset < 11
+    old = _is_old(node)
     mode = node.get("mode", b"nearest").decode()
     where = node.get("coordinate_transformation_mode", b"half_pixel").decode()
     rounding = node.get("nearest_mode", b"round_prefer_floor").decode()
@@ -76,8 +81,7 @@ def _sampling(node: Node) -> Sampling:
 
 def _target(node: Node, value: torch.Tensor, rest: tuple[Value | None, ...]) -> _Target:
     """Read ``size`` or ``scale`` of all axes."""
-    old = node.operator == "Upsample" or node.opset < 11
-    scales = (*rest, None)[0] if old else (*rest, None, None)[1]
+    scales = (*rest, None)[0] if _is_old(node) else (*rest, None, None)[1]
     sizes = (*rest, None, None, None)[2]
     axes = [axis % value.dim() for axis in node.get("axes", range(value.dim()))]
     if sizes is not None:

@@ -94,7 +94,7 @@ def output(node: Node, value: Known) -> torch.Tensor:
 def _computed(node: Node, values: Values, whole: WholeNodes) -> tuple[Value, ...]:
     """Compute a node by its entry of the table."""
     if (entry := OPERATORS.get(node.operator)) is None:
-        raise unsupported({node.operator: node.name})
+        raise unsupported(node)
     try:
         inputs = [values[name] if name else None for name in node.inputs]
         runner = [lambda body, given: _run_body(body, given, values, whole)] if entry.bodies else []

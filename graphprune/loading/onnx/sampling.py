@@ -21,7 +21,7 @@ def grid_sample(node: Node, x: Value, grid: Value) -> torch.Tensor:
     return F.grid_sample(
         tensor(x),
         tensor(grid),
-        mode=_MODES.get(mode) or mode,
+        mode=_MODES.get(mode, mode),
         padding_mode=node.get("padding_mode", b"zeros").decode(),
         align_corners=bool(node.get("align_corners", 0)),
     )

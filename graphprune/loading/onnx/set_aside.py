@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
 from typing import TYPE_CHECKING
 
 from graphprune.export.aside import Aside
-from graphprune.export.node_reads import reads_of
+from graphprune.export.node_reads import needed_for, reads_of
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ def set_aside(model: onnx.ModelProto) -> Aside | None:
     moved = [node for node in live if not fixed.issuperset(filter(None, node.output))]
     stored = {tensor.name: tensor for tensor in graph.initializer}
     needed = {name for node in tail for name in reads_of(node)}
-    cone = _cone(nodes, taken & fixed) | {n for n in needed if n in stored}
+    cone = needed_for(nodes, taken & fixed) | {n for n in needed if n in stored}
     if not cone.isdisjoint(name for node in moved for name in reads_of(node)):
         return None
     aside = Aside(
-        tuple(value.name for value in graph.output if value.name in taken),
-        tuple(node.SerializeToString() for node in tail),
-        tuple(value.SerializeToString() for value in graph.output),
-        tuple(stored[name].SerializeToString() for name in sorted(cone & stored.keys())),
-        tuple((each.domain, each.version) for each in model.opset_import),
-        tuple(n.SerializeToString() for n in live if not cone.isdisjoint(n.output)),
+        names=tuple(value.name for value in graph.output if value.name in taken),
+        nodes=tuple(node.SerializeToString() for node in tail),
+        outputs=tuple(value.SerializeToString() for value in graph.output),
+        tensors=tuple(stored[n].SerializeToString() for n in sorted(cone & stored.keys())),
+        opsets=tuple((each.domain, each.version) for each in model.opset_import),
+        apart=tuple(n.SerializeToString() for n in live if not cone.isdisjoint(n.output)),
     )
     kept = [value for value in graph.output if value.name not in taken]
     made = {name for node in moved for name in node.output if name}
     border = sorted((needed & made) - {value.name for value in kept})
-    outputs = [type(value).FromString(value.SerializeToString()) for value in kept]
+    outputs = [copy.deepcopy(value) for value in kept]
     del graph.output[:]
     graph.output.extend(outputs)
     for name in border:
@@ -104,13 +104,4 @@ def _behind(model: onnx.ModelProto, nodes: list[onnx.NodeProto], odd: set[str]) 
         read = set[int]().union(*(readers.get(name, set()) for name in made))
         if ends and text and read <= found and (read or not odd.isdisjoint(made)):
             found.add(place)
-    return found
-
-
-def _cone(nodes: list[onnx.NodeProto], names: Iterable[str]) -> set[str]:
-    """List all that some values are computed from, themselves included."""
-    found = set(names)
-    for node in reversed(nodes):
-        if not found.isdisjoint(node.output):
-            found.update(reads_of(node))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from graphprune.export.node_reads import reads_of
@@ -37,6 +38,6 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
             if state[place] == 1:
                 state[place] = 2
                 order.append(place)
-    copies = [type(nodes[place]).FromString(nodes[place].SerializeToString()) for place in order]
+    copies = [copy.deepcopy(nodes[place]) for place in order]
     del graph.node[:]
     graph.node.extend(copies)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import LoadError, first_line
-from graphprune.export.node_reads import graphs_of
+from graphprune.export.node_reads import graphs_of, nodes_of
 
 from .values import MAX_ELEMENTS
 
@@ -28,14 +27,14 @@ def with_dense_weights(model: onnx.ModelProto) -> None:
     """
     from onnx import numpy_helper
 
-    left = MAX_ELEMENTS
-    for graph in _graphs([model.graph]):
+    left, nodes = MAX_ELEMENTS, list(nodes_of(model))
+    for graph in (model.graph, *(body for node in nodes for body in graphs_of(node))):
         for sparse in graph.sparse_initializer:
             array = _dense(sparse, left)
             left -= array.size
             graph.initializer.append(numpy_helper.from_array(array, sparse.values.name))
         del graph.sparse_initializer[:]
-    for node in _nodes(model):
+    for node in nodes:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.HasField("sparse_tensor"):
                 array = _dense(attribute.sparse_tensor, left)
@@ -43,20 +42,6 @@ def with_dense_weights(model: onnx.ModelProto) -> None:
                 attribute.Clear()
                 attribute.name, attribute.type = "value", type(attribute).TENSOR
                 attribute.t.CopyFrom(numpy_helper.from_array(array))
-
-
-def _graphs(graphs: Iterable[onnx.GraphProto]) -> Iterator[onnx.GraphProto]:
-    for graph in graphs:
-        yield graph
-        for node in graph.node:
-            yield from _graphs(graphs_of(node))
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for graph in _graphs([model.graph]):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
 
 
 def _dense(sparse: onnx.SparseTensorProto, left: int) -> NDArray[Any]:

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from graphprune.errors import LoadError
 from graphprune.export.few_bits import FEW_BITS
-from graphprune.ir.private_torch import child_modules
 from graphprune.loading.argument_names import distinct
 
 from .operators import OPERATORS, Node, OnnxOperator
@@ -25,8 +23,6 @@ __all__ = [
     "module_paths",
     "read_tensor",
     "readers",
-    "register",
-    "stored_at",
 ]
 
 
@@ -98,25 +94,6 @@ def read_tensor(array: NDArray[Any], name: str) -> torch.Tensor:
         raise LoadError(
             f"tensor {name!a:.80} has elements of type {array.dtype}, which is not supported"
         ) from error
-
-
-def register(module: nn.Module, path: str, tensor: torch.Tensor) -> None:
-    """Store a parameter or buffer under a qualified name, in modules that are made where they are missing."""
-    *owners, last = path.split(".")
-    for owner in owners:
-        if owner not in child_modules(module):
-            module.add_module(owner, nn.Module())
-        module = module.get_submodule(owner)
-    if isinstance(tensor, nn.Parameter):
-        module.register_parameter(last, tensor)
-    else:
-        module.register_buffer(last, tensor)
-
-
-def stored_at(module: nn.Module, path: str) -> torch.Tensor:
-    """Return the parameter or buffer of a qualified name."""
-    owner, _, last = path.rpartition(".")
-    return getattr(module.get_submodule(owner), last)
 
 
 def module_paths(names: Sequence[str], taken: Container[str]) -> list[str]:

@@ -7,7 +7,7 @@ which some may be symbolic sizes, so that a dynamic batch stays dynamic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 from graphprune.errors import LoadError
 
-from .operators import Node
+from .operators import Node, refuse
 
 __all__ = [
     "MAX_ELEMENTS",
     "MAX_KNOWN",
+    "MAX_STEPS",
     "Known",
     "Value",
     "axes_of",
     "floats",
     "integers",
     "known",
+    "map_known",
     "operand",
     "tensor",
 ]
@@ -37,6 +39,9 @@ MAX_ELEMENTS = 1 << 28
 
 MAX_KNOWN = 1 << 16
 """Most elements of a ``Known``: sizes and axes are few; what is larger is a tensor."""
+
+MAX_STEPS = 256
+"""Most steps of a loop, a scan or a recurrent layer that are written out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,27 @@ def known(values: Any, dtype: torch.dtype = torch.int64) -> Known:
     items = np.empty(np.shape(values), dtype=object)
     items[...] = values
     return Known(items, dtype)
+
+
+def map_known(
+    node: Node, function: Callable[..., Any], values: Sequence[Known], dtype: torch.dtype
+) -> Known:
+    """Apply a function of single numbers to known values, element by element; broadcast as in numpy.
+
+    Args:
+        node: the call that needs them, for the message.
+        function: takes as many numbers as there are values.
+        values: its arguments.
+        dtype: of the result.
+
+    Raises:
+        LoadError: if the result has more elements than a ``Known`` may have.
+    """
+    arrays = [value.items for value in values]
+    if np.broadcast(*arrays).size > MAX_KNOWN:
+        raise refuse(node, "arithmetic on constants of this size")
+    items = np.frompyfunc(function, len(arrays), 1)(*arrays)
+    return Known(np.asarray(items, dtype=object), dtype)
 
 
 def integers(node: Node, value: Value | None, what: str) -> list[Any]:
@@ -112,22 +138,18 @@ def axes_of(node: Node, value: Value | None) -> list[int] | None:
     return list(axes) if axes is not None else None
 
 
-def tensor(value: Value, like: torch.Tensor | None = None) -> torch.Tensor:
+def tensor(value: Value) -> torch.Tensor:
     """Convert a value to a tensor."""
     if isinstance(value, torch.Tensor):
         return value
     if value.stored is not None:
         return value.stored
-    device = like.device if like is not None else None
     if value.symbolic:
-        rows = [
-            torch.scalar_tensor(n, dtype=value.dtype, device=device)
-            for n in value.items.reshape(-1)
-        ]
+        rows = [torch.scalar_tensor(n, dtype=value.dtype) for n in value.items.reshape(-1)]
         return torch.stack(rows).reshape(value.items.shape)
     if not value.items.size:  # a list of no numbers may have many rows
-        return torch.zeros(value.items.shape, dtype=value.dtype, device=device)
-    return torch.tensor(value.items.tolist(), dtype=value.dtype, device=device)
+        return torch.zeros(value.items.shape, dtype=value.dtype)
+    return torch.tensor(value.items.tolist(), dtype=value.dtype)
 
 
 def operand(value: Value, others: Sequence[Value]) -> Any:

@@ -10,11 +10,10 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError, LoadError
 from graphprune.ir.observed_sizes import ObservedRun
@@ -27,6 +26,9 @@ from .one_node import NodeSource, numbers_of, type_number
 from .operators import Body, Node
 from .shapes import shape_of
 from .values import MAX_ELEMENTS, Known, Value, tensor
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["WholeNodes"]
 
@@ -124,15 +126,12 @@ class WholeNodes:
         """
         trial = self._trials[node.outputs]
         read = {name: values[name] for name in self._source.reads(node.outputs)}
-        inputs, constants = _split(read)
+        model, inputs, constants = self._model(node, read, trial.types)
         runs = [
             ObservedRun(tuple(tuple(shape_of(seen[name])) for name in inputs), sizes, macs)
             for seen, sizes, macs in trial.runs
             if all(_same(seen[name], value) for name, value in constants.items())
         ]
-        types = {name: type_number(value.dtype) for name, value in inputs.items()}
-        stored = {name: numbers_of(value) for name, value in constants.items()}
-        model = self._source.model_of(node.outputs, types, stored, trial.types)
         rows = 1 if node.operator in _BY_CHANNEL else None
         text = packed(model, str(node), list(dict.fromkeys(runs)), rows)
         made = WHOLE_NODE([tensor(value) for value in inputs.values()], text)
@@ -159,12 +158,14 @@ class WholeNodes:
         if any(not hasattr(value, "dtype") for value in read.values()):
             raise LoadError(f"{refusal.message}; it reads a sequence", hint=refusal.hint or _HINT)
         try:
-            model, arrays = self._model(node, read)
+            model, inputs, _ = self._model(node, read)
+            arrays = {name: tensor(value).detach().numpy() for name, value in inputs.items()}
         except (LoadError, *_UNFIT) as error:
             also = f"; {error.message}" if isinstance(error, LoadError) else ""
             raise LoadError(f"{refusal.message}{also}", hint=refusal.hint or _HINT) from error
         try:
-            made = [torch.from_numpy(y) for y in self._process.run(model, arrays, MAX_ELEMENTS)]
+            results = self._process.run(model.SerializeToString(), arrays, MAX_ELEMENTS)
+            made = [torch.from_numpy(y) for y in results]
             types = tuple(type_number(y.dtype) for y in made)
         except _UNFIT as error:
             raise refusal from error
@@ -174,31 +175,36 @@ class WholeNodes:
                 hint=f"state other sizes of the inputs, if these don't fit it; {refusal.hint or _HINT}",
                 options=("input",),
             ) from error
+        self._note(node, read, made, types)
+        self._reasons.setdefault(str(node), refusal.message)
+        return dict(zip(filter(None, node.outputs), made, strict=True))
+
+    def _note(
+        self,
+        node: Node,
+        read: Mapping[str, Value],
+        made: Sequence[torch.Tensor],
+        types: tuple[int, ...],
+    ) -> None:
+        """Note a run: the numbers that were read, the sizes of tensors, and the costs."""
         trial = self._trials.setdefault(node.outputs, _Trial(types))
         if len(trial.runs) < MAX_RUNS:
-            # Of tensors, the sizes are kept.
             seen = {
                 name: value if isinstance(value, Known) else value.to("meta")
                 for name, value in read.items()
             }
-            trial.runs.append((
-                seen,
-                tuple(tuple(y.shape) for y in made),
-                self._macs(node, read, made),
-            ))
-        self._reasons.setdefault(str(node), refusal.message)
-        return dict(zip(filter(None, node.outputs), made, strict=True))
+            shapes = tuple(tuple(y.shape) for y in made)
+            trial.runs.append((seen, shapes, self._macs(node, read, made)))
 
     def _model(
-        self, node: Node, read: Mapping[str, Value]
-    ) -> tuple[bytes, dict[str, NDArray[Any]]]:
-        """Make a model of a node, and give what it reads."""
+        self, node: Node, read: Mapping[str, Value], types: Sequence[int] = ()
+    ) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Known]]:
+        """Make a model of a node; return it with what it reads, and with the numbers that it holds."""
         inputs, constants = _split(read)
-        types = {name: type_number(value.dtype) for name, value in inputs.items()}
+        kinds = {name: type_number(value.dtype) for name, value in inputs.items()}
         stored = {name: numbers_of(value) for name, value in constants.items()}
-        model = self._source.model_of(node.outputs, types, stored)
-        arrays = {name: tensor(value).detach().numpy() for name, value in inputs.items()}
-        return model.SerializeToString(), arrays
+        model = self._source.model_of(node.outputs, kinds, stored, types)
+        return model, inputs, constants
 
     def _macs(self, node: Node, read: Mapping[str, Value], made: Sequence[torch.Tensor]) -> int:
         model = self._source.model_of(

@@ -73,6 +73,15 @@ def compare(net: torch.nn.Module, inputs: tuple[Any, ...], file: Path, *, dynamo
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["paths", "counts.weight", "_values", "forward", "whole.unread"])
+def test_a_weight_may_be_called_as_the_module_calls_something(name: str, tmp_path: Path) -> None:
+    weights = {name: np.ones((2, 3), np.float32)}
+    found = import_onnx(
+        saved(chain(helper.make_node("Add", ["x", name], ["y"]), weights=weights), tmp_path)
+    )
+    assert found.file.tensors[name] in dict(found.program.named_parameters())
+
+
 @pytest.mark.parametrize("by", ["Identity", "Abs"])
 def test_statistics_that_come_from_weights(by: str, tmp_path: Path) -> None:
     """Exporters store equal tensors once; others may compute what they hand to a normalisation."""

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from graphprune.ir.private_torch import pytree
+from graphprune.ir.program import user_inputs
 from graphprune.loading.onnx import OPERATORS, import_onnx
+from graphprune.loading.onnx.element_types import DTYPES
 from tests.loading.onnx.helpers import chain, saved
 from tests.loading.onnx_samples import (
     BODIES,
@@ -25,8 +28,13 @@ pytestmark = pytest.mark.onnx
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
 def test_an_operator_agrees_with_onnxruntime(sample: Sample, tmp_path: Path) -> None:
-    """``import_onnx`` compares; it raises if they differ."""
-    import_onnx(saved(model_of(sample), tmp_path))
+    """``import_onnx`` compares values, and raises if they differ; types have to be the file's too."""
+    model = model_of(sample)
+    found = import_onnx(saved(model, tmp_path))
+    assert not found.file.whole
+    leaves = pytree.tree_leaves(found.program.module()(*user_inputs(found.program)))
+    kinds = [DTYPES[value.type.tensor_type.elem_type] for value in model.graph.output]
+    assert [leaf.dtype for leaf in leaves] == kinds
 
 
 def test_every_operator_has_a_sample() -> None:

@@ -128,6 +128,16 @@ def test_example_ids_span_the_smallest_table_that_they_number(
     assert int(ids.min()) < 5
 
 
+def test_a_table_without_the_axis_that_is_looked_up_is_refused(tmp_path: Path) -> None:
+    model = chain(
+        helper.make_node("Cast", ["x"], ["ids"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "ids"], ["y"], axis=7),
+        weights={"table": np.ones((5, 4), np.float32)},
+    )
+    with pytest.raises(LoadError):
+        import_onnx(saved(model, tmp_path))
+
+
 def test_example_ids_span_a_table_that_is_looked_up_by_a_product(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Unsqueeze", ["ids", "last"], ["wide"]),

@@ -7,7 +7,8 @@ import torch
 
 from graphprune.errors import LoadError
 from graphprune.loading.onnx.operators import Node
-from graphprune.loading.onnx.recurrent_steps import MAX_STEPS, GateWeights, gru_steps, lstm_steps
+from graphprune.loading.onnx.recurrent_steps import GateWeights, gru_steps, lstm_steps
+from graphprune.loading.onnx.values import MAX_STEPS
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 2, 3, 4
 

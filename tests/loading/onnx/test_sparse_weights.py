@@ -63,6 +63,18 @@ def test_one_in_a_body_is_dense_too() -> None:
     assert [[t.name for t in body.initializer] for body in bodies] == [["a"], ["a"]]
 
 
+def test_one_in_a_body_of_a_function_is_dense_too() -> None:
+    branch = helper.make_graph([], "branch", [], [])
+    branch.sparse_initializer.append(sparse(FIRST, "a", flat=True))
+    node = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    made = chain(helper.make_node("F", ["x"], ["y"], domain="local"))
+    opsets = [helper.make_opsetid("", 18)]
+    made.functions.append(helper.make_function("local", "F", ["x"], ["y"], [node], opsets))
+    with_dense_weights(made)
+    bodies = [attribute.g for attribute in made.functions[0].node[0].attribute]
+    assert [[t.name for t in body.initializer] for body in bodies] == [["a"], ["a"]]
+
+
 @pytest.mark.parametrize("kind", ["huge", "beyond"])
 def test_what_is_none_is_refused(kind: str) -> None:
     made = model(flat=True)

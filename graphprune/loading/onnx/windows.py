@@ -1,0 +1,75 @@
+"""Windows of ONNX convolutions and poolings: which elements they read, and how these are padded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .operators import Node, refuse
+
+__all__ = ["Window"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that moves over the spatial axes of a value; all lists have a number for each of these.
+
+    Attributes:
+        kernel: how many elements it reads.
+        strides: by how much it moves.
+        dilations: how far apart the elements are.
+        before: padding at the start, which is symbolic where it depends on an open size.
+        after: padding at the end.
+    """
+
+    kernel: list[int]
+    strides: list[int]
+    dilations: list[int]
+    before: list[Any]
+    after: list[Any]
+
+    @classmethod
+    def of(cls, node: Node, x: torch.Tensor, kernel: list[int]) -> Window:
+        """Read the window of a node, with padding that is stated, or follows from ``auto_pad``.
+
+        Args:
+            node: the call.
+            x: what the window moves over, ``[N, C, ...]``.
+            kernel: how many elements it reads along each spatial axis.
+
+        Raises:
+            LoadError: if ``auto_pad`` isn't one of ONNX's.
+        """
+        rank = len(kernel)
+        strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
+        mode = node.get("auto_pad", b"NOTSET").decode()
+        if mode == "NOTSET":
+            pads = list(node.get("pads", [0] * (2 * rank)))
+            return cls(kernel, strides, dilations, pads[:rank], pads[rank:])
+        if mode == "VALID":
+            return cls(kernel, strides, dilations, [0] * rank, [0] * rank)
+        if mode not in {"SAME_UPPER", "SAME_LOWER"}:
+            raise refuse(node, f"auto_pad {mode!a}")
+        less: list[Any] = []
+        more: list[Any] = []
+        for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
+            places = (size + stride - 1) // stride  # a symbolic size stays symbolic
+            whole = torch.sym_max((places - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+            less.append(whole // 2)
+            more.append(whole - whole // 2)
+        sides = (less, more) if mode == "SAME_UPPER" else (more, less)
+        return cls(kernel, strides, dilations, *sides)
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether padding differs from side to side, or may for some symbolic size."""
+        symbolic = any(isinstance(pad, torch.SymInt) for pad in self.before)
+        return symbolic or self.before != self.after
+
+    @property
+    def pads(self) -> list[Any]:
+        """The padding as ``F.pad`` takes it: the last axis first."""
+        pairs = zip(reversed(self.before), reversed(self.after), strict=True)
+        return [amount for pair in pairs for amount in pair]
