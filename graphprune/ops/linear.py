@@ -23,20 +23,23 @@ aten = torch.ops.aten
         sample(torch.randn(3, 6), torch.randn(8, 6), torch.randn(8)),
         sample(torch.randn(2, 5, 6), torch.randn(8, 6)),
         sample(torch.randn(6), torch.randn(8, 6)),
+        sample(torch.randn(3, 6), torch.randn(6)),
     ],
 )
 def linear(call: Call) -> Layout:
-    """Linear layer ``y[..., o] = sum over i of w[o, i] * x[..., i]``; weight ``[out, in]``."""
+    """Linear layer ``y[..., o] = sum over i of w[o, i] * x[..., i]``; weight ``[out, in]``, or ``[in]`` without ``o``."""
     x, weight = call.layout("input"), call.layout("weight")
-    call.tie(x[-1], weight[1])
-    call.contract("weight", 1, weight[1])
+    out, inner = weight[:-1], weight[-1]
+    call.tie(x[-1], inner)
+    call.contract("weight", len(out), inner)
     if call["bias"] is not None:
-        call.tie(call.layout("bias")[0], weight[0])
+        for bias, axis in zip(call.layout("bias"), out, strict=True):
+            call.tie(bias, axis)
     call.macs(1, *x[:-1], *weight)
-    is_quiet = call.quiet("weight", weight[0]) and call.quiet("bias")
+    is_quiet = call.quiet("weight", *out) and call.quiet("bias")
     rows = [axis for axis in x[:-1] if call["bias"] is not None or not call.quiet("input", axis)]
-    call.loud(*rows, *([] if is_quiet else weight[:1]))
-    return (*x[:-1], weight[0])
+    call.loud(*rows, *([] if is_quiet else out))
+    return (*x[:-1], *out)
 
 
 @rule(
@@ -137,18 +140,25 @@ def matrix_vector(call: Call) -> Layout:
     samples=lambda: [
         sample(torch.randn(2, 4, 6), torch.randn(6, 5), [2], [0]),
         sample(torch.randn(2, 4, 6), torch.randn(5, 6, 4), [1, 2], [2, 1]),
+        sample(torch.randn(2, 1), torch.randn(6, 5), [-1], [0]),
     ],
 )
 def tensordot(call: Call) -> Layout:
-    """Contract pairs of dimensions; the result has those left of the first operand, then the second's."""
+    """Contract pairs of dimensions; the result has those left of the first operand, then the second's.
+
+    A dimension beside one of size 1 is a plain sum, and stays whole.
+    """
     x, y = call.layout("self"), call.layout("other")
     mine, other = (
         [d % len(layout) for d in call[name]]
         for name, layout in (("dims_self", x), ("dims_other", y))
     )
     for i, j in zip(mine, other, strict=True):
-        call.tie(x[i], y[j])
-        call.contract("other", j, y[j])
+        if len(x[i]) == len(y[j]):
+            call.tie(x[i], y[j])
+            call.contract("other", j, y[j])
+        else:
+            call.freeze(x[i], y[j])
     call.macs(1, *x, *(axis for j, axis in enumerate(y) if j not in other))
     return (
         *(axis for i, axis in enumerate(x) if i not in mine),

@@ -14,7 +14,7 @@ import torch
 
 from graphprune.axes.kept import Kept
 from graphprune.axes.labels import Axis, unlabelled
-from graphprune.axes.layout import Layout
+from graphprune.axes.layout import Layout, with_axis
 
 from .call import Call
 from .facts import Result, share
@@ -226,13 +226,30 @@ def weight_norm(call: Call) -> Layout:
     return layout
 
 
-@rule(aten.diff.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
+@rule(
+    aten.diff.default,
+    samples=lambda: [
+        sample(torch.randn(2, 6, 4)),
+        sample(torch.randn(2, 6, 4), 2, 1),
+        sample(torch.randn(2, 6, 4), 1, -1, torch.randn(2, 6, 1), torch.randn(2, 6, 2)),
+    ],
+)
 def differences(call: Call) -> Layout:
-    """Compute differences of neighbours along ``dim``, which therefore stays whole."""
+    """Compute differences of neighbours along ``dim``, which therefore stays whole; others are tied.
+
+    What is put before and after the tensor has the same other dimensions.
+    """
     layout = call.layout("self")
     dim = call.dim(call["dim"], len(layout))
     call.mix(layout[dim])
-    return (*layout[:dim], unlabelled(call.out_shape[dim]), *layout[dim + 1 :])
+    for name in ("prepend", "append"):
+        if call[name] is not None:
+            for i, (mine, other) in enumerate(zip(layout, call.layout(name), strict=True)):
+                if i == dim:
+                    call.mix(other)
+                else:
+                    call.tie(mine, other)
+    return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
 
 
 @rule(

@@ -142,8 +142,19 @@ def traits_of(node: fx.Node) -> Traits:
 
 
 def form_of(node: fx.Node) -> Form | None:
-    """Look up how the operator of a call names its weight and other operands; ``None`` without weight."""
-    return traits_of(node).form
+    """Look up how the operator of a call names its weight and other operands; ``None`` without weight.
+
+    The weight of a linear layer may be a vector; it has no axis of outputs then, and isn't counted as one.
+    """
+    form = traits_of(node).form
+    if form is not None and form.kind == "linear" and _is_vector(bind(node)[form.weight]):
+        return None
+    return form
+
+
+def _is_vector(operand: fx.Node) -> bool:
+    value = operand.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.ndim == 1
 
 
 def flat_limits(node: fx.Node) -> tuple[float, float] | None:

@@ -55,15 +55,20 @@ def _ordered(call: Call) -> Layout:
 
 @rule(
     aten.bincount.default,
-    samples=lambda: [sample(torch.tensor([1, 0, 1, 3]), free=False)],
+    samples=lambda: [
+        sample(torch.tensor([1, 0, 1, 3]), free=False),
+        sample(torch.tensor([1, 0, 1, 3]), torch.rand(4), free=False),
+    ],
 )
 @rule(
     aten.histc.default,
     samples=lambda: [sample(torch.rand(6), 4, 0, 1, free=False)],
 )
 def histogram(call: Call) -> Layout:
-    """Count how often each value occurs."""
+    """Count how often each value occurs, or add up its weights."""
     call.mix(*call.layout("self"))
+    if call.get("weights") is not None:
+        call.mix(*call.layout("weights"))
     return tuple(unlabelled(size) for size in call.out_shape)
 
 
@@ -78,7 +83,15 @@ def one_hot(call: Call) -> Layout:
 
 @rule(
     aten.searchsorted.Tensor,
-    samples=lambda: [sample(torch.tensor([1, 3, 5]), torch.tensor([[2, 4]]), free=False)],
+    samples=lambda: [
+        sample(torch.tensor([1, 3, 5]), torch.tensor([[2, 4]]), free=False),
+        sample(
+            torch.tensor([3, 1, 5]),
+            torch.tensor([[2, 4]]),
+            sorter=torch.tensor([1, 0, 2]),
+            free=False,
+        ),
+    ],
 )
 @rule(
     aten.bucketize.Tensor,
@@ -87,8 +100,9 @@ def one_hot(call: Call) -> Layout:
 def between(call: Call) -> Layout:
     """Find the positions of values among sorted boundaries, which stay whole."""
     values = call.layout("self")
-    for argument in ("sorted_sequence", "boundaries"):
+    for argument in ("sorted_sequence", "boundaries", "sorter"):
         if call.get(argument) is not None:
             call.freeze(*call.layout(argument))
-    call.freeze(*(values[:-1] if call.get("sorted_sequence") is not None else ()))
+    if call.get("sorted_sequence") is not None:  # whose leading dimensions are those of the values
+        call.freeze(*values[:-1])
     return values
