@@ -13,6 +13,7 @@ from torch import fx
 
 from graphprune.axes.labels import FROZEN, Axis, Labels
 from graphprune.ir.nodes import is_continuous, writes
+from graphprune.ir.private_torch import OpOverload, schema_of
 from graphprune.ops import Facts
 from graphprune.ops.facts import Result, axes_of
 
@@ -88,6 +89,6 @@ def _writes_into_shared(node: fx.Node) -> bool:
     if not writes(node) or not isinstance(node.args[0], fx.Node):
         return False
     source = node.args[0]
-    made_by = getattr(source.target, "_schema", None)
-    is_view = made_by is None or any(a.alias_info is not None for a in made_by.arguments)
-    return is_view or len(source.users) > 1
+    if not isinstance(source.target, OpOverload) or len(source.users) > 1:
+        return True
+    return any(a.alias_info is not None for a in schema_of(source.target).arguments)  # a view

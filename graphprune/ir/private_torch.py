@@ -45,6 +45,7 @@ __all__ = [
     "fill_module",
     "forward_pre_hooks",
     "has_transforms",
+    "is_composite",
     "keep_codegen",
     "node_type",
     "own_buffers",
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 USES: Mapping[str, str] = {
+    "torch._C.DispatchKey.CompositeImplicitAutograd": "operators composed of others may return an operand without their schema's saying so",
     "torch._C.parse_schema": "TorchScript names operators by the text of their schemas",
     "torch._dispatch.python.enable_python_dispatcher": "fake tensors of symbolic sizes need the operators that torch writes in Python",
     "torch._dynamo.OptimizedModule": "what torch.compile returns has no public class",
@@ -92,6 +94,11 @@ _SHARDED = ("_is_fsdp_managed_module", "_fsdp_use_orig_params")
 def schema_of(operator: OpOverload) -> torch.FunctionSchema:
     """Return the schema of an operator: its arguments and results."""
     return operator._schema
+
+
+def is_composite(operator: OpOverload) -> bool:
+    """Whether an operator is composed of others, so that it may return an operand as it is, as ``type_as`` may."""
+    return operator.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 def parse_schema(text: str) -> Any:
