@@ -120,19 +120,14 @@ def _with_bias(call: Call, product: Layout) -> Layout:
 )
 def dot(call: Call) -> Layout:
     """Compute the inner product of two vectors."""
-    (_, x), (name, y) = ((name, call.layout(value)[0]) for name, value in call.arguments.items())
-    call.tie(x, y)
-    call.contract(name, 0, y)
-    return ()
+    left, right = call.arguments
+    return _product(call, left, right)
 
 
 @rule(aten.mv.default, samples=lambda: [sample(torch.randn(4, 6), torch.randn(6))])
 def matrix_vector(call: Call) -> Layout:
     """Multiply a matrix by a vector: ``[n, k] x [k]``."""
-    rows, inner = call.layout("self")
-    call.tie(inner, call.layout("vec")[0])
-    call.contract("vec", 0, inner)
-    return (rows,)
+    return _product(call, "self", "vec")
 
 
 @rule(

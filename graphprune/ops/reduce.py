@@ -20,7 +20,7 @@ from .call import Call
 from .facts import Result, share
 from .registry import Sample, rule, sample
 
-__all__: list[str] = []
+__all__ = ["along_dimension"]
 
 aten = torch.ops.aten
 
@@ -124,27 +124,32 @@ def spread(call: Call) -> Layout:
     """Compute a variance or standard deviation: a sum of squares about the mean, over its count."""
     layout = call.layout("self")
     dims = _dims(call, len(layout))
-    axes, name = (
-        [layout[i] for i in dims],
-        "unbiased" if "unbiased" in call.arguments else "correction",
-    )
-    correction = 1.0 if call[name] is None else float(call[name])
-    sizes = [call.node.args[0].meta["val"].shape[i] for i in dims]  # type: ignore[union-attr]
+    axes = [layout[i] for i in dims]
+    name = "unbiased" if "unbiased" in call.arguments else "correction"
+    given: float | None = call[name]  # a truth value, if it is called ``unbiased``
+    correction = 1.0 if given is None else float(given)
+    sizes = [call["self"].meta["val"].shape[i] for i in dims]
     if not all(isinstance(size, int) for size in sizes):
         return _freeze_reduced(call)
     count = math.prod(sizes)
-    power = 0.5 if "std" in str(call.node.target) else 1.0
+    power = 0.5 if call.node.target in _DEVIATIONS else 1.0
 
-    def about_all(kept: Kept) -> float:
-        """Factor from the count of rows left to that of all rows, less the correction."""
-        return (count * share(kept, axes) / max(count - correction, 1)) ** power
+    def uncorrected(kept: Kept) -> float | None:
+        """Divide by the number of rows that are left."""
+        return given if share(kept, axes) == 1 else type(given or 0)(0)
+
+    def factor(kept: Kept) -> float:
+        """Divide by the number of all rows instead, less the correction."""
+        left = share(kept, axes)
+        return 1.0 if left == 1 else (count * left / max(count - correction, 1)) ** power
 
     call.statistic("self", dims, centred=True)
-    call.rewrite(
-        name, lambda kept: call[name] if share(kept, axes) == 1 else type(call[name] or 0)(0)
-    )
-    call.scale("", lambda kept: 1.0 if share(kept, axes) == 1 else about_all(kept))
+    call.rewrite(name, uncorrected)
+    call.scale("", factor)
     return _left(call, dims)
+
+
+_DEVIATIONS = (aten.std.dim, aten.std.correction)
 
 
 @rule(

@@ -9,6 +9,7 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .facts import Result
+from .reduce import along_dimension
 from .registry import rule, sample
 
 __all__: list[str] = []
@@ -38,19 +39,13 @@ def largest(call: Call) -> Result:
 )
 def sort(call: Call) -> Result:
     """Sort along ``dim``; results: values and indices."""
-    return [_ordered(call)] * 2
+    return [along_dimension(call)] * 2
 
 
 @rule(aten.argsort.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
 def argsort(call: Call) -> Layout:
     """Return the indices that sort a tensor along ``dim``."""
-    return _ordered(call)
-
-
-def _ordered(call: Call) -> Layout:
-    layout = call.layout("self")
-    call.mix(layout[call.dim(call["dim"], len(layout))])
-    return layout
+    return along_dimension(call)
 
 
 @rule(
