@@ -96,8 +96,9 @@ def _nodes_in(value: Any) -> list[fx.Node]:
 def functional(node: fx.Node) -> Any:
     """Find the operator that computes the same as an in-place one; ``None`` if there is none."""
     target: Any = node.target
-    packet = getattr(torch.ops.aten, schema_of(target).name.partition("::")[2].rstrip("_"), None)
-    return getattr(packet, target._overloadname, None)
+    name, _, overload = target.name().partition("::")[2].partition(".")
+    packet = getattr(torch.ops.aten, name.rstrip("_"), None)
+    return getattr(packet, overload or "default", None)
 
 
 def bind(node: fx.Node) -> dict[str, Any]:
