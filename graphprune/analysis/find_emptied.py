@@ -186,7 +186,7 @@ class _Without:
         ) or _overwritten(node)
 
     def _sizes(self, node: fx.Node) -> tuple[SizeSource | None, ...]:
-        """Where the sizes of a value that are known only at run time are read; ``None`` for fixed ones."""
+        """Find where the sizes of a value that are known only at run time can be read; ``None`` for fixed ones."""
         return tuple(
             self._source(node, size) if isinstance(size, torch.SymInt) else None
             for size in node.meta["val"].shape
@@ -208,7 +208,7 @@ class _Without:
         return None
 
     def _check_ends(self) -> None:
-        """Every output that depends on inputs still does, and every input is still read."""
+        """Note the outputs that would no longer depend on all inputs that they depend on now."""
         before = self.analysis.dependencies
         after = dependencies(self.analysis, lambda n: n in self.needed and n not in self.constant)
         if before != after:

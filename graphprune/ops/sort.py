@@ -9,8 +9,8 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .facts import Result
-from .reduce import along_dimension
 from .registry import rule, sample
+from .softmax import along_dimension
 
 __all__: list[str] = []
 

@@ -126,9 +126,9 @@ def _stored_rows(analysis: Analysis, value: Any) -> tuple[fx.Node, NDArray[np.in
     tensor = analysis.tensors[str(value.target)]
     rows: Any = torch.arange(len(tensor)).view(-1, *[1] * (tensor.ndim - 1)).expand(tensor.shape)
     for node in reversed(moved):
-        rows = (
-            rows if passes_value_on(node) else evaluate(node, lambda _, rows=rows: _laid_out(rows))
-        )
+        if not passes_value_on(node):
+            operands = dict.fromkeys(node.all_input_nodes, _laid_out(rows))
+            rows = evaluate(node, operands.__getitem__)
     return value, rows.flatten(1)[:, 0].numpy() if rows.ndim > 1 else rows.numpy()
 
 

@@ -124,7 +124,7 @@ def _tensor(value: Any, cut: Cut) -> torch.Tensor | None:
 
 
 def _before(value: fx.Node) -> Iterator[fx.Node]:
-    """Yield a value and what it is the same as up to its place and scale, back to the product that made it."""
+    """Yield a value, and those that it was moved or scaled from, back to the product that made them."""
     while True:
         yield value
         traits = traits_of(value)
