@@ -94,9 +94,12 @@ class Analysis:
 
     def groups_on(self, axes: Iterable[Axis]) -> tuple[str, ...]:
         """List the ids of the groups that have channels on any of some axes, in model order."""
-        numbers = [np.unique(self.grouping.of_label[self.labels.resolve(axis)]) for axis in axes]
-        present = np.unique(np.concatenate(numbers)) if numbers else []
-        return tuple(self.groups[number].id for number in present if number >= 0)
+        numbers = frozenset[int]().union(*map(self.numbers_on, axes))
+        return tuple(self.groups[number].id for number in sorted(numbers))
+
+    def numbers_on(self, axis: Axis) -> frozenset[int]:
+        """Collect the numbers of the groups that have channels on an axis."""
+        return frozenset[int]().union(*self.row_groups(axis))
 
     def macs_of(self, node: fx.Node) -> Polynomial:
         """Count the multiply-accumulates of one call per sample, as a polynomial in the widths."""
@@ -212,36 +215,40 @@ def analyse(
     inputs = user_inputs(program) if isinstance(program, ExportedProgram) else []
     data_sizes = measure_sizes(module, inputs)
     propagation = Propagation(module, free_inputs, allow_inexact, data_sizes)
-    while True:
-        propagation.to_fixpoint()
-        propagation.freeze_unseen()
-        axes = propagation.distinct_axes()
-        parameters = {
-            (name, dim): propagation.labels.resolve(axis)
-            for name, layout in propagation.axes.items()
-            for dim, axis in enumerate(layout)
-        }
-        grouping = group_labels(axes, parameters, len(propagation.labels))
-        irregular = [labels for axis in axes if len(labels := grouping.irregular(axis))]
-        if not irregular:
-            break
-        propagation.labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
-    labels = propagation.labels
+    labels, grouping = propagation.labels, _settled_groups(propagation)
     costs = count_costs(
         module, propagation.facts, propagation.tensors, propagation.axes, labels, grouping
     )
     return Analysis(
-        module,
-        propagation.facts,
-        propagation.tensors,
-        propagation.axes,
-        propagation.results,
-        propagation.labels,
-        propagation.nodes,
-        propagation.constant_calls,
-        grouping,
-        costs,
-        data_sizes,
-        allow_inexact,
-        program if isinstance(program, ExportedProgram) else None,
+        module=module,
+        facts=propagation.facts,
+        tensors=propagation.tensors,
+        axes=propagation.axes,
+        layouts=propagation.results,
+        labels=labels,
+        nodes=propagation.nodes,
+        constant_calls=propagation.constant_calls,
+        grouping=grouping,
+        costs=costs,
+        data_sizes=data_sizes,
+        allow_inexact=allow_inexact,
+        program=program if isinstance(program, ExportedProgram) else None,
     )
+
+
+def _settled_groups(propagation: Propagation) -> Grouping:
+    """Propagate and group labels, until every axis is a product of groups; what stands in the way is frozen."""
+    while True:
+        propagation.to_fixpoint()
+        propagation.freeze_unseen()
+        labels, axes = propagation.labels, propagation.distinct_axes()
+        parameters = {
+            (name, dim): labels.resolve(axis)
+            for name, layout in propagation.axes.items()
+            for dim, axis in enumerate(layout)
+        }
+        grouping = group_labels(axes, parameters, len(labels))
+        irregular = [found for axis in axes if len(found := grouping.irregular(axis))]
+        if not irregular:
+            return grouping
+        labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)

@@ -19,7 +19,7 @@ import torch
 from torch import fx
 
 from graphprune.axes.labels import Axis
-from graphprune.ir.nodes import bind, functional, source_line, writes
+from graphprune.ir.nodes import bind, functional, source_line, writes, written_operands
 from graphprune.ops import form_of, passes_value_on, traits_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.norm import BATCH_NORM
@@ -50,8 +50,8 @@ def broadcasts(node: fx.Node, constant: fx.Node) -> bool:
     """
     if not traits_of(node).elementwise:
         return False
-    first = node.args[0] if node.args else None
-    if writes(node) and first is constant and (len(constant.users) > 1 or functional(node) is None):
+    in_place = constant in written_operands(node)
+    if in_place and (len(constant.users) > 1 or functional(node) is None):
         return False
     size = node.meta["val"].shape
     return any(
@@ -172,7 +172,7 @@ class _Without:
         """Whether a call writes into a value that others read through another node."""
         if node in self.empty or node in self.constant or not writes(node):
             return False
-        return not node.users or any(_overwritten(n) for n in node.all_input_nodes[:1])
+        return not node.users or any(map(_overwritten, written_operands(node)))
 
     def _note(self, node: fx.Node, problem: str) -> None:
         where = source_line(node)
@@ -186,7 +186,7 @@ class _Without:
         ) or _overwritten(node)
 
     def _sizes(self, node: fx.Node) -> tuple[SizeSource | None, ...]:
-        """Where the sizes of a value that are known only at run time are read; ``None`` for fixed ones."""
+        """Find where the sizes of a value that are known only at run time can be read; ``None`` for fixed ones."""
         return tuple(
             self._source(node, size) if isinstance(size, torch.SymInt) else None
             for size in node.meta["val"].shape
@@ -208,7 +208,7 @@ class _Without:
         return None
 
     def _check_ends(self) -> None:
-        """Every output that depends on inputs still does, and every input is still read."""
+        """Note the outputs that would no longer depend on all inputs that they depend on now."""
         before = self.analysis.dependencies
         after = dependencies(self.analysis, lambda n: n in self.needed and n not in self.constant)
         if before != after:
@@ -238,7 +238,7 @@ def dependencies(analysis: Analysis, alive: Callable[[fx.Node], bool]) -> set[tu
 
 def _overwritten(node: fx.Node) -> bool:
     """Whether a call writes into a value that is read through its own node afterwards."""
-    writers = [user for user in node.users if writes(user) and user.args[:1] == (node,)]
+    writers = [user for user in node.users if node in written_operands(user)]
     return any(len(node.users) > 1 or not user.users for user in writers)
 
 

@@ -19,6 +19,7 @@ from graphprune.errors import InternalError
 from graphprune.ir.constant_calls import constant_calls, constant_integers
 from graphprune.ir.data_sizes import DataSizes
 from graphprune.ir.nodes import is_continuous
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import state
 from graphprune.ops import Call, Facts, find
 from graphprune.ops.facts import Result, axes_of
@@ -153,7 +154,7 @@ class Propagation:
             data_sizes=self.data_sizes,
         )
         facts = call.facts
-        facts.result = entry.apply(call)
+        facts.result = entry.apply(call) if _has_axes(node) else _scalars(node)
         if facts.loud is None and entry.quiet:
             facts.loud = self.quiet.moved(node, facts.result)
         self.quiet.heed_write(node, facts)
@@ -245,6 +246,20 @@ def _is_empty(node: fx.Node) -> bool:
     """Whether a value is a tensor without elements, whatever the inputs are."""
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor) and any(type(n) is int and not n for n in value.shape)
+
+
+def _has_axes(node: fx.Node) -> bool:
+    """Whether a call reads or makes a tensor with a dimension; of scalars alone a rule has nothing to state."""
+    values = [n.meta.get("val") for n in (node, *node.all_input_nodes)]
+    return any(isinstance(v, torch.Tensor) and v.ndim for v in pytree.tree_leaves(values))
+
+
+def _scalars(node: fx.Node) -> Result:
+    """Lay out results that have no dimension."""
+    value = node.meta.get("val")
+    if isinstance(value, list | tuple):
+        return [() for _ in value]
+    return () if isinstance(value, torch.Tensor) else None
 
 
 def _is_tensor(value: Any) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 from torch import fx
 
 from graphprune.axes.labels import FROZEN, Axis, Labels
-from graphprune.ir.nodes import is_continuous, writes
+from graphprune.ir.nodes import bind, is_continuous, writes
+from graphprune.ir.private_torch import OpOverload, schema_of
 from graphprune.ops import Facts
 from graphprune.ops.facts import Result, axes_of
 
@@ -85,9 +86,9 @@ class Quiet:
 
 def _writes_into_shared(node: fx.Node) -> bool:
     """Whether a call works in place on a tensor that other nodes may read too."""
-    if not writes(node) or not isinstance(node.args[0], fx.Node):
+    source = next(iter(bind(node).values()), None) if writes(node) else None
+    if not isinstance(source, fx.Node):
         return False
-    source = node.args[0]
-    made_by = getattr(source.target, "_schema", None)
-    is_view = made_by is None or any(a.alias_info is not None for a in made_by.arguments)
-    return is_view or len(source.users) > 1
+    if not isinstance(source.target, OpOverload) or len(source.users) > 1:
+        return True
+    return any(a.alias_info is not None for a in schema_of(source.target).arguments)  # a view

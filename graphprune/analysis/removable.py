@@ -115,9 +115,5 @@ def _busy(analysis: Analysis, left: Emptied) -> frozenset[int]:
         for each in (node, *node.all_input_nodes)
         if each not in left.empty and each not in left.constant
     }
-    found: set[int] = set()
-    for node in nodes:
-        for axis in axes_of(analysis.layouts.get(node)):
-            for groups in analysis.row_groups(axis):
-                found |= groups
-    return frozenset(found)
+    axes = (axis for node in nodes for axis in axes_of(analysis.layouts.get(node)))
+    return frozenset[int]().union(*map(analysis.numbers_on, axes))

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from graphprune.analysis.emptied import Emptied
-from graphprune.ir.nodes import bind, functional, set_argument, writes
+from graphprune.ir.nodes import bind, functional, set_argument, written_operands
 from graphprune.ir.tensors import add_tensor
 from graphprune.ops import traits_of
 
@@ -77,7 +77,7 @@ def _spread(
 
 def _make_functional(user: fx.Node, constant: fx.Node, *, spread: bool) -> None:
     """Let a call that would write its result into a constant make a new tensor."""
-    if not spread and writes(user) and user.args[:1] == (constant,):
+    if not spread and constant in written_operands(user):
         user.target = functional(user)
 
 

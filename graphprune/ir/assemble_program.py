@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -96,10 +97,10 @@ def _tensors(
 
 
 def _new_name(target: str, kind: InputKind, taken: set[str]) -> str:
-    base = re.sub(r"\W", "_", f"{STORED[kind]}_{target}")
-    name = next(
-        n for i in range(len(taken) + 1) if (n := f"{base}_{i}" if i else base) not in taken
-    )
+    name = base = re.sub(r"\W", "_", f"{STORED[kind]}_{target}")
+    numbers = itertools.count(1)
+    while name in taken:
+        name = f"{base}_{next(numbers)}"
     taken.add(name)
     return name
 

@@ -114,7 +114,7 @@ def _kind(value: Any) -> str:
 
 
 def _way(model: Any) -> str:
-    """Say how one comes from what was given to a module."""
+    """Say how to make a module of what was given."""
     if isinstance(model, (str, os.PathLike)):
         return "gp.load reads .pt2 and .onnx files; weights are loaded into a module of yours"
     if isinstance(model, Mapping):

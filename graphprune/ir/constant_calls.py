@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import is_data_dependent, size_hint, written_nodes
+from .nodes import evaluate, is_data_dependent, size_hint, written_nodes
 from .private_torch import OpOverload, schema_of
 from .program import state
+from .unchanged import written_tensors
 
 __all__ = ["constant_calls", "constant_integers"]
 
@@ -22,7 +23,7 @@ _MOST_INTEGERS = 1 << 16
 def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset[fx.Node]:
     """Find the calls that constant folding could replace: they depend on stored tensors alone.
 
-    Calls whose results something writes into are left out.
+    Calls whose results something writes into are left out, and those on stored tensors that the graph writes.
 
     Args:
         module: the graph.
@@ -31,7 +32,7 @@ def constant_calls(module: fx.GraphModule, *, larger: bool = False) -> frozenset
     Returns:
         The nodes of these calls, those that only other ones of them read included.
     """
-    written, tensors = written_nodes(module), state(module)
+    written, tensors = written_nodes(module), _lasting(module)
     sources: dict[fx.Node, frozenset[str]] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr" and node.target in tensors:
@@ -54,7 +55,7 @@ def constant_integers(module: fx.GraphModule) -> dict[fx.Node, torch.Tensor]:
     Returns:
         Values of calls; those of ``get_attr`` nodes are left out. None is boolean.
     """
-    written, tensors = written_nodes(module), state(module)
+    written, tensors = written_nodes(module), _lasting(module)
     values: dict[fx.Node, torch.Tensor] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr" and _is_index(tensors.get(node.target)):
@@ -66,9 +67,14 @@ def constant_integers(module: fx.GraphModule) -> dict[fx.Node, torch.Tensor]:
             and _is_index(node.meta.get("val"))
             and all(source in values for source in node.all_input_nodes)
         ):
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
-            values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+            values[node] = evaluate(node, values.__getitem__)
     return {node: value for node, value in values.items() if node.op != "get_attr"}
+
+
+def _lasting(module: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """List the stored tensors that the graph doesn't write into, by name."""
+    changing = written_tensors(module)
+    return {name: tensor for name, tensor in state(module).items() if name not in changing}
 
 
 def _is_index(value: Any) -> bool:

@@ -12,7 +12,7 @@ __all__ = ["separated"]
 
 
 def separated(inputs: Any) -> Any:
-    """The same tree of inputs, in which tensors that share memory with an earlier one are copies.
+    """Copy the tensors in a tree of inputs that share memory with an earlier one; the others stay as they are.
 
     torch.export takes one tensor given for two inputs for one input, and traces ``f(q, q)``.
     """

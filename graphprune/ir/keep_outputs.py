@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection
 
 from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.errors import InternalError
 
-from .private_torch import OpOverload, pytree, schema_of, set_output_spec
+from .nodes import shared_memory, written_operands
+from .private_torch import HigherOrderOperator, pytree, set_output_spec
 from .program import unguarded
 from .relift import relift
 
@@ -52,51 +52,26 @@ def _remove_dead_calls(graph: fx.Graph) -> None:
     while grown:
         grown = False
         for node in reversed(nodes):
-            if node in needed or not (
-                node.op in ("output", "placeholder")
-                or any(user in needed for user in node.users)
-                or any(
-                    not memory.isdisjoint(own := _memory(value))
-                    or any(each.op in ("placeholder", "get_attr") for each in own)
-                    for value in _written(node)
-                )
-            ):
-                continue
-            needed.add(node)
-            memory |= _memory(node)
-            grown = True
+            if node not in needed and _is_needed(node, needed, memory):
+                needed.add(node)
+                memory |= shared_memory(node, stated=True)
+                grown = True
     for node in reversed(nodes):
         if node not in needed:
             graph.erase_node(node)
 
 
+def _is_needed(node: fx.Node, needed: set[fx.Node], memory: set[fx.Node]) -> bool:
+    """Whether a node is needed, as far as others are known to be, which hold some values' memory."""
+    if node.op in ("output", "placeholder") or not needed.isdisjoint(node.users):
+        return True
+    written = [shared_memory(value, stated=True) for value in _written(node)]
+    lasting = any(each.op in ("placeholder", "get_attr") for own in written for each in own)
+    return lasting or any(not memory.isdisjoint(own) for own in written)
+
+
 def _written(node: fx.Node) -> list[fx.Node]:
-    """List the values that a call writes into."""
-    return list(_aliased(node, writes_only=True))
-
-
-def _memory(node: fx.Node) -> set[fx.Node]:
-    """List the earlier values that a value may share memory with, itself included."""
-    found, todo = {node}, [node]
-    while todo:
-        new = set(_aliased(todo.pop())) - found
-        found |= new
-        todo += new
-    return found
-
-
-def _aliased(node: fx.Node, *, writes_only: bool = False) -> Iterable[fx.Node]:
-    """List the operands whose memory a call's result may share, or that it writes into."""
-    if node.op != "call_function":
-        return [] if node.op in ("placeholder", "get_attr", "output") else node.all_input_nodes
-    target: Any = node.target
-    if not isinstance(target, OpOverload):  # an item of a list, or a call with subgraphs
-        return [] if writes_only and not hasattr(target, "namespace") else node.all_input_nodes
-    found: list[fx.Node] = []
-    for place, argument in enumerate(schema_of(target).arguments):
-        alias = argument.alias_info
-        if alias is None or (writes_only and not alias.is_write):
-            continue
-        value = node.kwargs.get(argument.name, node.args[place] if place < len(node.args) else None)
-        found += [each for each in pytree.tree_leaves(value) if isinstance(each, fx.Node)]
-    return found
+    """List the values that a call writes into; one with subgraphs may write into all that it takes."""
+    if isinstance(node.target, HigherOrderOperator):
+        return node.all_input_nodes
+    return written_operands(node)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["module_at", "modules_of", "owner_of"]
+__all__ = ["module_at", "module_call_of", "modules_of", "owner_of"]
 
 _LOST = "_empty_nn_module_stack"
 """How torch names the place of a call that it made itself while it exported."""
@@ -37,6 +37,11 @@ def owner_of(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack")
     path = list(stack.values())[-1][0] if stack else ""
     return "" if path.startswith(_LOST) else path
+
+
+def module_call_of(node: fx.Node) -> str:
+    """Name the call of a module whose code made a call: another one each time that the module is called."""
+    return next(reversed(node.meta.get("nn_module_stack") or {}), "")
 
 
 def modules_of(node: fx.Node) -> list[str]:

@@ -13,7 +13,7 @@ from torch import fx
 
 from graphprune.errors import InternalError
 
-from .private_torch import OpOverload, pytree, schema_of
+from .private_torch import OpOverload, is_composite, pytree, schema_of
 
 __all__ = [
     "arguments",
@@ -26,11 +26,13 @@ __all__ = [
     "open_symbols",
     "set_argument",
     "shape",
+    "shared_memory",
     "size_hint",
     "source_line",
     "split_arguments",
     "writes",
     "written_nodes",
+    "written_operands",
 ]  # fmt: skip
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
@@ -46,25 +48,57 @@ def writes(node: fx.Node) -> bool:
     )
 
 
+def written_operands(node: fx.Node) -> list[fx.Node]:
+    """List the operands that a call writes into, as its schema states them."""
+    if not writes(node):
+        return []
+    target: Any = node.target
+    written = [a for a in schema_of(target).arguments if a.alias_info and a.alias_info.is_write]
+    return _nodes_in([bind(node)[argument.name] for argument in written])
+
+
 def written_nodes(module: fx.GraphModule) -> set[fx.Node]:
-    """Find nodes whose values a call may write into: its operand, and what that may be a view of; stored tensors too."""
-    written: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        if writes(node):
-            operand = node
-            while operand.args and isinstance(operand.args[0], fx.Node):  # a view's first operand
-                operand = operand.args[0]
-                if operand in written:
-                    break
-                written.add(operand)
-    return written
+    """Find nodes whose values a call may write into: its operands, and what shares their memory; stored tensors too."""
+    operands = [operand for node in module.graph.nodes for operand in written_operands(node)]
+    return set().union(*map(shared_memory, operands))
+
+
+def shared_memory(node: fx.Node, *, stated: bool = False) -> set[fx.Node]:
+    """Find the earlier values that a value may share memory with, itself included.
+
+    Args:
+        node: the value.
+        stated: look only for what schemas state. They don't say that ``type_as`` may return its operand as it is; but
+            that can't be told from ``linear``, which never does.
+    """
+    found, todo = {node}, [node]
+    while todo:
+        new = set(_aliased(todo.pop(), stated=stated)) - found
+        found |= new
+        todo += new
+    return found
+
+
+def _aliased(node: fx.Node, *, stated: bool) -> list[fx.Node]:
+    """List the operands whose memory a call's result may share."""
+    if not isinstance(node.target, OpOverload):  # an item of a list, or a call with subgraphs
+        return [] if node.op == "output" else node.all_input_nodes
+    shared = [a.name for a in schema_of(node.target).arguments if a.alias_info is not None]
+    if not (shared or stated) and is_composite(node.target):
+        return _nodes_in(node.args[:1])
+    return _nodes_in([bind(node)[name] for name in shared])
+
+
+def _nodes_in(value: Any) -> list[fx.Node]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, fx.Node)]
 
 
 def functional(node: fx.Node) -> Any:
     """Find the operator that computes the same as an in-place one; ``None`` if there is none."""
     target: Any = node.target
-    packet = getattr(torch.ops.aten, schema_of(target).name.partition("::")[2].rstrip("_"), None)
-    return getattr(packet, target._overloadname, None)
+    name, _, overload = target.name().partition("::")[2].partition(".")
+    packet = getattr(torch.ops.aten, name.rstrip("_"), None)
+    return getattr(packet, overload or "default", None)
 
 
 def bind(node: fx.Node) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tell the sizes of an unknown function's results from runs that were observed.
+"""Derive the sizes of an unknown function's results from runs that were observed.
 
 Nothing is known of the function but what it gave for some inputs. A size of a result is a number, a size of an
 input, or a multiple of one plus a number, if all runs say so; or it depends on values, if runs on
@@ -39,7 +39,7 @@ def result_sizes(
     given: Sequence[Sequence[Any]],
     unknown: Callable[[], Any],
 ) -> list[list[Any]]:
-    """Tell the sizes of all results for inputs of given sizes.
+    """Derive the sizes of all results for inputs of given sizes.
 
     Args:
         name: of the function, for the message.
@@ -71,7 +71,10 @@ def result_sizes(
 
 
 def _untold(name: str) -> LoadError:
-    return LoadError(f"{name}: the sizes of its results follow no rule that trial runs show")
+    return LoadError(
+        f"{name}: the sizes of its results follow no rule that trial runs show",
+        hint="write the file with fixed sizes of its inputs",
+    )
 
 
 def _fits(sizes: Shapes, given: Sequence[Sequence[Any]]) -> bool:

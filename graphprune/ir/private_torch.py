@@ -41,11 +41,15 @@ __all__ = [
     "WeightNorm",
     "child_modules",
     "compiled_module",
+    "copy_forward_hooks",
     "enable_python_dispatcher",
     "fill_module",
     "forward_pre_hooks",
     "has_transforms",
+    "input_spec",
+    "is_composite",
     "keep_codegen",
+    "keep_from_fused_encoder",
     "node_type",
     "own_buffers",
     "own_parameters",
@@ -57,6 +61,7 @@ __all__ = [
 ]
 
 USES: Mapping[str, str] = {
+    "torch._C.DispatchKey.CompositeImplicitAutograd": "operators composed of others may return an operand without their schema's saying so",
     "torch._C.parse_schema": "TorchScript names operators by the text of their schemas",
     "torch._dispatch.python.enable_python_dispatcher": "fake tensors of symbolic sizes need the operators that torch writes in Python",
     "torch._dynamo.OptimizedModule": "what torch.compile returns has no public class",
@@ -69,10 +74,15 @@ USES: Mapping[str, str] = {
     "torch.distributed._composable.contract.REGISTRY_KEY": "fully_shard marks modules by it",
     "torch.distributed._composable.contract.STATE_KEY": "fully_shard marks modules by it",
     "torch.fx.Graph._codegen": "copying a graph must keep the signature that torch.export gave it, but for outputs left out",
+    "torch.fx.GraphModule._in_spec": "how what torch.export gives arranges its inputs",
     "torch.nn.Module._buffers": "setting a tensor of a graph that was never registered",
-    "torch.nn.Module._forward_pre_hooks": "the old weight_norm is a hook, and can't be asked for",
+    "torch.nn.Module._forward_hooks": "a module built anew takes over the hooks of the old one",
+    "torch.nn.Module._forward_hooks_with_kwargs": "which of these hooks take keyword inputs",
+    "torch.nn.Module._forward_pre_hooks": "the old weight_norm is a hook, and can't be asked for; those of a module built anew",
+    "torch.nn.Module._forward_pre_hooks_with_kwargs": "which of these hooks take keyword inputs",
     "torch.nn.Module._modules": "children whose names can't be attributes; copying without hooks",
     "torch.nn.Module._parameters": "copying a module with whole parameters instead of shards",
+    "torch.nn.MultiheadAttention._qkv_same_embed_dim": "what torch's fused encoder layers look at before they go past forward",
     "torch.nn.modules.batchnorm._BatchNorm": "the class of all BatchNorms",
     "torch.nn.modules.batchnorm._NormBase": "the class of all layers with num_features",
     "torch.nn.modules.conv._ConvNd": "the class of all convolutions",
@@ -92,6 +102,11 @@ _SHARDED = ("_is_fsdp_managed_module", "_fsdp_use_orig_params")
 def schema_of(operator: OpOverload) -> torch.FunctionSchema:
     """Return the schema of an operator: its arguments and results."""
     return operator._schema
+
+
+def is_composite(operator: OpOverload) -> bool:
+    """Whether an operator is composed of others, so that it may return an operand as it is, as ``type_as`` may."""
+    return operator.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 def parse_schema(text: str) -> Any:
@@ -148,6 +163,19 @@ def forward_pre_hooks(module: nn.Module) -> Mapping[int, Callable[..., Any]]:
     return module._forward_pre_hooks
 
 
+def copy_forward_hooks(module: nn.Module, other: nn.Module) -> None:
+    """Add what runs before and after another module's forward to what runs around a module's."""
+    module._forward_hooks.update(other._forward_hooks)
+    module._forward_hooks_with_kwargs.update(other._forward_hooks_with_kwargs)
+    module._forward_pre_hooks.update(other._forward_pre_hooks)
+    module._forward_pre_hooks_with_kwargs.update(other._forward_pre_hooks_with_kwargs)
+
+
+def keep_from_fused_encoder(attention: nn.MultiheadAttention) -> None:
+    """Let torch's fused encoder layers call an attention's forward instead of taking its parameters past it."""
+    attention._qkv_same_embed_dim = False
+
+
 def has_transforms(graph: fx.Graph) -> bool:
     """Whether a graph begins and ends ``torch.vmap`` or another transform of functions by calls."""
     return any(
@@ -158,6 +186,11 @@ def has_transforms(graph: fx.Graph) -> bool:
 def keep_codegen(graph: fx.Graph, source: fx.Graph) -> None:
     """Give a graph the generated signature of another."""
     graph.set_codegen(source._codegen)
+
+
+def input_spec(module: fx.GraphModule) -> pytree.TreeSpec | None:
+    """Return how a graph arranges its flat inputs, where torch.export made it."""
+    return getattr(module, "_in_spec", None)
 
 
 def set_output_spec(graph: fx.Graph, spec: pytree.TreeSpec) -> None:

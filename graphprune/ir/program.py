@@ -18,8 +18,8 @@ from torch.export.graph_signature import InputKind
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .inline_regions import inline_regions
-from .nodes import shape
-from .private_torch import keep_codegen, pytree
+from .nodes import bind, shape
+from .private_torch import input_spec, keep_codegen, pytree
 from .unused_calls import drop_unused_calls
 
 if TYPE_CHECKING:
@@ -66,16 +66,10 @@ def unlift(program: ExportedProgram) -> fx.GraphModule:
 
 def _make_epsilon_explicit(node: fx.Node) -> None:
     """Make explicit an epsilon that defaults to the dtype's, so that it is the same in float64."""
-    value, (x, shape, weight, eps) = node.meta.get("val"), _rms_norm_arguments(node)
-    if eps is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
-        node.args, node.kwargs = (x, shape, weight, torch.finfo(value.dtype).eps), {}
-
-
-def _rms_norm_arguments(node: fx.Node) -> tuple[Any, Any, Any, Any]:
-    """List the four arguments of an RMSNorm, ``None`` for those left out."""
-    given = dict(zip(("input", "normalized_shape", "weight", "eps"), node.args, strict=False))
-    given |= node.kwargs
-    return given["input"], given["normalized_shape"], given.get("weight"), given.get("eps")
+    value, call = node.meta.get("val"), bind(node)
+    if call["eps"] is None and isinstance(value, torch.Tensor) and value.dtype in _PRECISE:
+        call["eps"] = torch.finfo(value.dtype).eps
+        node.args, node.kwargs = tuple(call.values()), {}
 
 
 def lift(module: fx.GraphModule) -> ExportedProgram:
@@ -88,7 +82,7 @@ def lift(module: fx.GraphModule) -> ExportedProgram:
         is_tensor = isinstance(value, torch.Tensor)
         inputs.append(torch.zeros(shape(node), dtype=value.dtype) if is_tensor else value)
         shapes.append(input_dims(node, None, names))
-    spec = getattr(module, "_in_spec", None)
+    spec = input_spec(module)
     if spec is None:
         return torch.export.export(module, tuple(inputs), dynamic_shapes=tuple(shapes))
     args, kwargs = pytree.tree_unflatten(inputs, spec)

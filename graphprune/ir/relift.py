@@ -10,7 +10,7 @@ import torch
 from torch import fx
 from torch.export import Dim, ExportedProgram
 
-from graphprune.errors import TraceError, first_line
+from graphprune.errors import LoadError, TraceError, first_line
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .example_inputs import separated
@@ -31,10 +31,14 @@ def relift(module: fx.GraphModule, like: ExportedProgram) -> ExportedProgram:
     is exported. Where torch can't keep them dynamic, sizes are fixed at those of the example inputs; ``fixed_sizes`` tells.
 
     Raises:
+        LoadError: if ``like`` carries no example inputs.
         TraceError: if torch can't export it with fixed sizes either.
     """
     if like.example_inputs is None:
-        raise ValueError("the program carries no example inputs")
+        raise LoadError(
+            "the program carries no example inputs",
+            hint="give it some: program.example_inputs = ((x,), {})",
+        )
     args, kwargs = separated(like.example_inputs)
     program = infer_shapes(module, like, (args, kwargs))
     return program if program is not None else _exported(module, like, args, kwargs)

@@ -12,13 +12,11 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .fixed_random import FixedRandom
+from .registry import traits_of
 
 __all__ = ["broadcast", "pointwise"]
 
 aten = torch.ops.aten
-
-_PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
-_QUOTIENTS = {aten.div.Tensor, aten.div.Tensor_mode, aten.div_.Tensor, aten.true_divide.Tensor}
 
 
 def broadcast(call: Call, layouts: Iterable[Layout], rank: int) -> Layout:
@@ -76,9 +74,12 @@ def _loud(call: Call, result: Layout) -> list[Axis]:
 
 def _is_quiet(call: Call, zero: set[fx.Node]) -> bool:
     """Whether the result is zero at a row where some of the operands are."""
-    if call.node.target in _PRODUCTS:
+    if call.node.target is aten.copy_.default:
+        return call["src"] in zero
+    traits = traits_of(call.node)
+    if traits.arithmetic == "product":
         return bool(zero)
-    if call.node.target in _QUOTIENTS:
+    if traits.quotient or call.node.target is aten.div.Tensor_mode:
         divisor = call.layout(call["other"]) if call["other"] in _operands(call) else ()
         return call["self"] in zero and not call.removable(*divisor)
     return set(_operands(call)) == zero and _is_zero_at_zero(call)
@@ -90,6 +91,9 @@ def _operands(call: Call) -> list[fx.Node]:
 
 
 def _is_zero_at_zero(call: Call) -> bool:
+    """Whether the operator gives zero for zeros; of what it leaves as the memory happens to be, that isn't known."""
+    if call.node.target is aten.empty_like.default:
+        return False
     arguments = call.arguments | (
         {"device": torch.device("cpu")} if "device" in call.arguments else {}
     )

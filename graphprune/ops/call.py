@@ -143,7 +143,7 @@ class Call(Arguments):
             return
         exact = not centred and self.quiet(argument, *(layout[d] for d in dims))
         if not (exact or self.allow_inexact) or "mixed" in self._cache:
-            # frozen rows are quiet, so the next pass can't tell
+            # Remembered for the next pass: the rows are frozen then, and so they count as quiet.
             self._cache["mixed"] = unlabelled(0)
             self.facts.opens = True
             self.mix(*counted)

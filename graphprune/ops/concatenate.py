@@ -42,10 +42,8 @@ def stack_rows(axes: Sequence[Axis]) -> Axis:
 )
 def concatenate(call: Call) -> Layout:
     """Concatenate the rows of the inputs along ``dim``; the other axes are tied."""
-    layouts = [layout for layout in call.layouts("tensors") if layout]
-    rank = max(len(layout) for layout in layouts)
-    layouts = [layout for layout in layouts if len(layout) == rank]  # legacy empty tensors
-    return _joined(call, layouts, call.dim(call["dim"], rank))
+    layouts = call.layouts("tensors")
+    return _joined(call, layouts, call.dim(call["dim"], len(layouts[0])))
 
 
 _STACKS: dict[Any, int] = {aten.hstack.default: 1, aten.vstack.default: 0, aten.dstack.default: 2}

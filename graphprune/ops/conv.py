@@ -40,7 +40,8 @@ def _samples(spatial: int) -> list[Sample]:
 
 def _samples_padded(spatial: int) -> list[Sample]:
     size, kernel = (5,) * spatial, (3,) * spatial
-    return [sample(torch.randn(2, 6, *size), torch.randn(8, 6, *kernel), padding="same")]
+    x, weight = torch.randn(2, 6, *size), torch.randn(8, 6, *kernel)
+    return [sample(x, weight, padding="same"), sample(x, weight, torch.randn(8), padding="valid")]
 
 
 def _samples_transposed(spatial: int) -> list[Sample]:

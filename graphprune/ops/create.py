@@ -123,11 +123,15 @@ def count(call: Call) -> Result:
 
 @rule(
     aten._assert_tensor_metadata.default,
-    samples=lambda: [sample(torch.randn(2, 3), dtype=torch.float32, free=False)],
+    samples=lambda: [
+        sample(torch.randn(2, 3), dtype=torch.float32, free=False),
+        sample(torch.randn(2, 3), [2, 3], free=False),
+        sample(torch.randn(2, 3), stride=[3, 1], free=False),
+    ],
 )
 def assertion(call: Call) -> Result:
-    """Assert sizes or types, without a result; axes whose size is stated are frozen."""
-    if call["size"] is not None:
+    """Assert sizes or types, without a result; where sizes or strides are stated, all axes are frozen."""
+    if call["size"] is not None or call["stride"] is not None:
         call.freeze(*call.layout("a"))
     return None
 

@@ -14,7 +14,7 @@ from .broadcast import broadcast
 from .call import Call
 from .facts import Result
 from .pick_rows import pick_rows
-from .registry import rule, sample
+from .registry import Sample, rule, sample
 
 __all__ = ["consumed", "tie_others"]
 
@@ -27,11 +27,15 @@ def consumed(indices: list[Any]) -> list[int]:
     for item in indices:
         width = 1
         if isinstance(item, fx.Node):
-            value = item.meta["val"]
-            width = value.ndim if value.dtype in (torch.bool, torch.uint8) else 1
+            width = item.meta["val"].ndim if _is_mask(item) else 1
             dims.extend(range(dim, dim + width))
         dim += width
     return dims
+
+
+def _is_mask(index: fx.Node) -> bool:
+    """Whether an index says of each row whether it is taken; bytes do, as they did before there was bool."""
+    return index.meta["val"].dtype in (torch.bool, torch.uint8)
 
 
 @rule(
@@ -43,6 +47,7 @@ def consumed(indices: list[Any]) -> list[int]:
         sample(torch.randn(3, 4, 6), [torch.tensor([0, 2]), torch.tensor([1, 1])]),
         sample(torch.randn(2, 3, 6), [torch.tensor([[True, False, True], [False, True, True]])]),
         sample(torch.randn(4, 6), [torch.tensor([True, False, True, True])]),
+        sample(torch.randn(4, 6), [torch.tensor([1, 0, 1, 1], dtype=torch.uint8)]),
         sample(torch.randn(2, 6), [torch.rand(2, 6) > 0.5], free=False),
     ],
 )
@@ -54,7 +59,8 @@ def index(call: Call) -> Layout:
     """
     layout, indices = call.layout("self"), call["indices"]
     given, dims = [item for item in indices if item is not None], consumed(indices)
-    stored = call.constant(given[0]) if len(given) == len(dims) == 1 else None
+    is_single = len(given) == len(dims) == 1 and not _is_mask(given[0])
+    stored = call.constant(given[0]) if is_single else None
     if stored is not None and stored.ndim == 1:
         return pick_rows(call, dims[0], stored % len(layout[dims[0]]))
     call.freeze(*(layout[i] for i in dims))
@@ -80,27 +86,22 @@ def embedding(call: Call) -> Layout:
     return (*call.layout("indices"), table[1])
 
 
+def _bags(mode: int, weights: torch.Tensor | None = None) -> Sample:
+    table, indices, offsets = torch.randn(9, 6), torch.tensor([4, 0, 2, 1, 1]), torch.tensor([0, 2])
+    return sample(table, indices, offsets, False, mode, False, weights, False, None)
+
+
 @rule(
     aten.embedding_bag.padding_idx,
-    samples=lambda: [
-        sample(
-            torch.randn(9, 6),
-            torch.tensor([4, 0, 2, 1, 1]),
-            torch.tensor([0, 2]),
-            False,
-            mode,
-            False,
-            None,
-            False,
-            None,
-        )
-        for mode in (0, 1)
-    ],
+    samples=lambda: [_bags(0), _bags(1), _bags(0, torch.rand(5))],
 )
 def embedding_bag(call: Call) -> Result:
     """Sum or average rows of an embedding table; the mode ``max`` freezes all of the table."""
     table = call.layout("weight")
     call.freeze(*(table if call["mode"] == 2 else table[:1]))
+    for name in ("indices", "offsets", "per_sample_weights"):
+        if call[name] is not None:
+            call.freeze(*call.layout(name))
     call.loud(*([] if call.quiet("weight", table[1]) else table[1:]))
     bags, *others = call.out_shapes
     return [(unlabelled(bags[0]), table[1]), *(tuple(map(unlabelled, shape)) for shape in others)]

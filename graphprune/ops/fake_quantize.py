@@ -30,7 +30,12 @@ _OBSERVES = (
 
 
 def _rounded(x: Tensor, scale: Tensor | float, zero: Tensor | float, low: int, high: int) -> Tensor:
-    """Round to whole multiples of the scale, within bounds. A scale of zero gives zero."""
+    """Round to whole multiples of the scale, within bounds. A scale of zero gives zero.
+
+    A zero point that is learned needn't be a whole number within bounds; it is rounded to one.
+    """
+    if isinstance(zero, Tensor):
+        zero = zero.to(x.dtype).round().clamp(low, high)
     steps = (x / scale).nan_to_num().round() + zero
     return (steps.clamp(low, high) - zero) * scale
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from graphprune.ir.devices import CPU
 from graphprune.ir.nodes import bind
 from graphprune.ir.private_torch import OpOverload, TorchDispatchMode, schema_of
 
@@ -110,10 +111,30 @@ class FixedRandom(TorchDispatchMode):
         value = None if stand_in is None else stand_in(given)
         if isinstance(value, Tensor):
             value = value.clone()  # it may be what is overwritten
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
+        with _seeded(_device(args, kwargs)):
             result = func(*args, **kwargs)
         return result if value is None else _filled(result, value)
+
+
+def _device(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:
+    """Find the device that a call draws on: the one that it names, or that of its operands."""
+    if kwargs.get("device") is not None:
+        return torch.device(kwargs["device"])
+    return next((x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), CPU)
+
+
+@contextlib.contextmanager
+def _seeded(device: torch.device) -> Generator[None]:
+    """Draw the same numbers each time within a context; all generators go on afterwards as if none had been drawn."""
+    if device.type in ("cpu", "meta"):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(_SEED)  # torch.manual_seed would seed all GPUs too
+            yield
+        return
+    devices = range(torch.get_device_module(device).device_count())
+    with torch.random.fork_rng(devices, device_type=device.type):
+        torch.manual_seed(_SEED)
+        yield
 
 
 def _filled(result: Tensor, value: Any) -> Tensor:

@@ -74,14 +74,15 @@ def move(call: Call) -> Layout:
     samples=lambda: [
         sample(torch.randn(2, 6, 3), torch.rand(6)),
         sample(torch.randn(2, 6, 3), torch.rand(1)),
+        sample(torch.randn(2, 6, 3), torch.tensor(0.25)),
     ],
     quiet=True,
 )
 def prelu(call: Call) -> Layout:
     """Rectify with a slope for negative values: one for each channel (axis 1), or one for all."""
-    layout, slopes = call.layout("self"), call.layout("weight")[0]
-    if len(slopes) > 1:
-        call.tie(layout[1], slopes)
+    layout, slopes = call.layout("self"), call.layout("weight")
+    if slopes and len(slopes[0]) > 1:
+        call.tie(layout[1], slopes[0])
     return layout
 
 

@@ -23,20 +23,23 @@ aten = torch.ops.aten
         sample(torch.randn(3, 6), torch.randn(8, 6), torch.randn(8)),
         sample(torch.randn(2, 5, 6), torch.randn(8, 6)),
         sample(torch.randn(6), torch.randn(8, 6)),
+        sample(torch.randn(3, 6), torch.randn(6)),
     ],
 )
 def linear(call: Call) -> Layout:
-    """Linear layer ``y[..., o] = sum over i of w[o, i] * x[..., i]``; weight ``[out, in]``."""
+    """Linear layer ``y[..., o] = sum over i of w[o, i] * x[..., i]``; weight ``[out, in]``, or ``[in]`` without ``o``."""
     x, weight = call.layout("input"), call.layout("weight")
-    call.tie(x[-1], weight[1])
-    call.contract("weight", 1, weight[1])
+    out, inner = weight[:-1], weight[-1]
+    call.tie(x[-1], inner)
+    call.contract("weight", len(out), inner)
     if call["bias"] is not None:
-        call.tie(call.layout("bias")[0], weight[0])
+        for bias, axis in zip(call.layout("bias"), out, strict=True):
+            call.tie(bias, axis)
     call.macs(1, *x[:-1], *weight)
-    is_quiet = call.quiet("weight", weight[0]) and call.quiet("bias")
+    is_quiet = call.quiet("weight", *out) and call.quiet("bias")
     rows = [axis for axis in x[:-1] if call["bias"] is not None or not call.quiet("input", axis)]
-    call.loud(*rows, *([] if is_quiet else weight[:1]))
-    return (*x[:-1], weight[0])
+    call.loud(*rows, *([] if is_quiet else out))
+    return (*x[:-1], *out)
 
 
 @rule(
@@ -117,19 +120,14 @@ def _with_bias(call: Call, product: Layout) -> Layout:
 )
 def dot(call: Call) -> Layout:
     """Compute the inner product of two vectors."""
-    (_, x), (name, y) = ((name, call.layout(value)[0]) for name, value in call.arguments.items())
-    call.tie(x, y)
-    call.contract(name, 0, y)
-    return ()
+    left, right = call.arguments
+    return _product(call, left, right)
 
 
 @rule(aten.mv.default, samples=lambda: [sample(torch.randn(4, 6), torch.randn(6))])
 def matrix_vector(call: Call) -> Layout:
     """Multiply a matrix by a vector: ``[n, k] x [k]``."""
-    rows, inner = call.layout("self")
-    call.tie(inner, call.layout("vec")[0])
-    call.contract("vec", 0, inner)
-    return (rows,)
+    return _product(call, "self", "vec")
 
 
 @rule(
@@ -137,18 +135,25 @@ def matrix_vector(call: Call) -> Layout:
     samples=lambda: [
         sample(torch.randn(2, 4, 6), torch.randn(6, 5), [2], [0]),
         sample(torch.randn(2, 4, 6), torch.randn(5, 6, 4), [1, 2], [2, 1]),
+        sample(torch.randn(2, 1), torch.randn(6, 5), [-1], [0]),
     ],
 )
 def tensordot(call: Call) -> Layout:
-    """Contract pairs of dimensions; the result has those left of the first operand, then the second's."""
+    """Contract pairs of dimensions; the result has those left of the first operand, then the second's.
+
+    A dimension beside one of size 1 is a plain sum, and stays whole.
+    """
     x, y = call.layout("self"), call.layout("other")
     mine, other = (
         [d % len(layout) for d in call[name]]
         for name, layout in (("dims_self", x), ("dims_other", y))
     )
     for i, j in zip(mine, other, strict=True):
-        call.tie(x[i], y[j])
-        call.contract("other", j, y[j])
+        if len(x[i]) == len(y[j]):
+            call.tie(x[i], y[j])
+            call.contract("other", j, y[j])
+        else:
+            call.freeze(x[i], y[j])
     call.macs(1, *x, *(axis for j, axis in enumerate(y) if j not in other))
     return (
         *(axis for i, axis in enumerate(x) if i not in mine),
@@ -180,73 +185,6 @@ def bilinear(call: Call) -> Layout:
 def outer(call: Call) -> Layout:
     """Outer product of two vectors, ``y[i, j] = a[i] * b[j]``."""
     return (*call.layout("self"), *call.layout("vec2"))
-
-
-@rule(
-    aten.einsum.default,
-    samples=lambda: [
-        sample("bnhd,bmhd->bhnm", [torch.randn(2, 3, 4, 6), torch.randn(2, 5, 4, 6)]),
-        sample("bij,jk->bik", [torch.randn(2, 3, 6), torch.randn(6, 5)]),
-        sample("...ij,...j->...i", [torch.randn(2, 3, 4, 6), torch.randn(2, 3, 6)]),
-        sample("nchw->nhwc", [torch.randn(2, 6, 3, 4)]),
-    ],
-)
-def einsum(call: Call) -> Layout:
-    """Einstein summation: equal letters are tied, and one that two operands share and the result lacks is contracted.
-
-    A letter that vanishes from a single operand is a plain sum, and stays whole.
-    """
-    inputs, output = _letters(call["equation"], [len(x) for x in call.layouts("tensors")])
-    axes: dict[str, Axis] = {}
-    holders: dict[str, list[tuple[int, int]]] = {}
-    for number, (letters, layout) in enumerate(zip(inputs, call.layouts("tensors"), strict=True)):
-        for dim, (letter, axis) in enumerate(zip(letters, layout, strict=True)):
-            holders.setdefault(letter, []).append((number, dim))
-            known = axes.get(letter)
-            if known is not None and len(known) == len(axis):
-                call.tie(known, axis)
-            if known is None or len(known) == 1:
-                axes[letter] = axis
-    for letter, axis in axes.items():
-        number, dim = holders[letter][-1]
-        if letter not in output and len(holders[letter]) > 1:
-            first, other = holders[letter][0]
-            pair = ("tensors", other, first) if len(holders[letter]) == 2 else None
-            call.contract("tensors", dim, axis, item=number, partner=pair)
-        elif letter not in output:
-            call.freeze(axis)
-    if len(inputs) > 1:
-        call.macs(1, *axes.values())
-    call.loud(
-        *(axes[letter] for letter in output if not _is_quiet(call, holders[letter], axes[letter]))
-    )
-    return tuple(axes[letter] for letter in output)
-
-
-def _is_quiet(call: Call, holders: list[tuple[int, int]], axis: Axis) -> bool:
-    """Whether one of the operands that have a letter is quiet along it: then their product is."""
-    operands = [(call["tensors"][n], call.layouts("tensors")[n][dim]) for n, dim in holders]
-    return any(len(own) == len(axis) and call.quiet(node, own) for node, own in operands)
-
-
-def _letters(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
-    """Parse the subscripts of operands and result, the ellipsis written out as ``.0 .1 ...``."""
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    wide = max(rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True))
-    dots = [f".{i}" for i in range(wide)]
-
-    def spelled(term: str, rank: int | None) -> list[str]:
-        before, ellipsis, after = term.partition("...")
-        missing = wide if rank is None else rank - len(before) - len(after)
-        middle = dots[wide - missing :] if ellipsis else []
-        return [*before, *middle, *after]
-
-    inputs = [spelled(t, rank) for t, rank in zip(terms, ranks, strict=True)]
-    if arrow:
-        return inputs, spelled(right, None)
-    named = [letter for term in inputs for letter in term if not letter.startswith(".")]
-    return inputs, dots + sorted(n for n in set(named) if named.count(n) == 1)
 
 
 state_traits(aten.linear.default, form=Form("linear"))

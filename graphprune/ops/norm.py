@@ -17,7 +17,7 @@ from graphprune.axes.split import split
 
 from .call import Call
 from .facts import resized, share
-from .registry import rule, sample, state_traits
+from .registry import Sample, rule, sample, state_traits
 from .traits import Form
 
 __all__ = ["BATCH_NORM"]
@@ -28,69 +28,25 @@ BATCH_NORM = aten.batch_norm.default
 """The normalisation that folds into a neighbouring layer."""
 
 
+def _per_channel(
+    *shape: int, stored: bool = True, affine: bool = True, training: bool = False, eps: float = 1e-5
+) -> Sample:
+    """A call on six channels, with stored statistics and an affine map, or without."""
+    statistics = (torch.randn(6), torch.rand(6) + 0.5) if stored else (None, None)
+    weights = (torch.rand(6), torch.randn(6)) if affine else (None, None)
+    return sample(torch.randn(shape), *weights, *statistics, training, 0.1, eps, False)
+
+
 @rule(
     aten.batch_norm.default,
-    samples=lambda: [
-        sample(
-            torch.randn(2, 6, 3, 3),
-            torch.rand(6),
-            torch.randn(6),
-            torch.randn(6),
-            torch.rand(6) + 0.5,
-            False,
-            0.1,
-            1e-5,
-            False,
-        ),
-        sample(
-            torch.randn(4, 6),
-            None,
-            None,
-            torch.randn(6),
-            torch.rand(6) + 0.5,
-            False,
-            0.1,
-            1e-5,
-            False,
-        ),
-    ],
+    samples=lambda: [_per_channel(2, 6, 3, 3), _per_channel(4, 6, affine=False)],
 )
 @rule(
     aten.instance_norm.default,
     samples=lambda: [
-        sample(
-            torch.randn(2, 6, 3, 3),
-            torch.rand(6),
-            torch.randn(6),
-            None,
-            None,
-            True,
-            0.1,
-            1e-5,
-            False,
-        ),
-        sample(
-            torch.randn(2, 6, 3),
-            None,
-            None,
-            torch.randn(6),
-            torch.rand(6) + 0.5,
-            False,
-            0.1,
-            1e-5,
-            False,
-        ),
-        sample(
-            torch.randn(2, 6, 3),
-            torch.rand(6),
-            torch.randn(6),
-            torch.randn(6),
-            torch.rand(6) + 0.5,
-            False,
-            0.1,
-            0.0,
-            False,
-        ),
+        _per_channel(2, 6, 3, 3, stored=False, training=True),
+        _per_channel(2, 6, 3, affine=False),
+        _per_channel(2, 6, 3, eps=0.0),
     ],
 )
 def per_channel_norm(call: Call) -> Layout:
@@ -106,7 +62,7 @@ def per_channel_norm(call: Call) -> Layout:
 
 
 def _state_loud(call: Call, channels: Sequence[Axis], others: Sequence[Axis]) -> None:
-    """State that only zero weight and bias make rows zero: those of channels, unless nothing is over nothing there."""
+    """State that the rows of channels are zero where their weight and bias are; without an epsilon, 0 / 0 may remain."""
     given = [name for name in ("weight", "bias") if call.get(name) is not None]
     is_quiet = "weight" in given and all(map(call.quiet, given)) and call.get("eps") != 0
     call.loud(*others, *([] if is_quiet else channels))

@@ -79,7 +79,10 @@ def _repeated(call: Call, i: int, axis: Axis, times: int | fx.Node) -> Axis:
 
 @rule(
     aten.repeat_interleave.self_int,
-    samples=lambda: [sample(torch.randn(2, 6), 3, 1)],
+    samples=lambda: [
+        sample(torch.randn(2, 6), 3, 1),
+        sample(torch.randn(2, 6), 3, -1, output_size=18),
+    ],
     quiet=True,
 )
 def repeat_interleave(call: Call) -> Layout:
@@ -88,7 +91,10 @@ def repeat_interleave(call: Call) -> Layout:
     if call["dim"] is None or isinstance(call["repeats"], fx.Node):
         return _repeated_by_counts(call)
     dim = call.dim(call["dim"], len(layout))
-    return with_axis(layout, dim, np.repeat(layout[dim], call["repeats"], axis=0))
+    repeated = np.repeat(layout[dim], call["repeats"], axis=0)
+    if isinstance(call["output_size"], int):
+        call.rewrite("output_size", lambda kept: int(kept(repeated).sum()))
+    return with_axis(layout, dim, repeated)
 
 
 @rule(

@@ -184,7 +184,7 @@ def select(call: Call) -> Layout:
     layout = call.layout("self")
     dim, index = call.dim(call["dim"], len(layout)), call["index"]
     axis = layout[dim]
-    if isinstance(index, fx.Node):
+    if isinstance(index, fx.Node) or _is_symbolic(call, dim):
         call.freeze(axis)
     else:
         row = call.dim(index, len(axis))

@@ -1,4 +1,4 @@
-"""Reductions, and operators whose result depends on all of a dimension.
+"""Reductions: sums, means, norms, maxima.
 
 A sum is a contraction without a weight: where a removed channel is zero in it, so that it takes
 no part, the channel may go, and a mean is corrected for the number of channels that are left.
@@ -124,27 +124,32 @@ def spread(call: Call) -> Layout:
     """Compute a variance or standard deviation: a sum of squares about the mean, over its count."""
     layout = call.layout("self")
     dims = _dims(call, len(layout))
-    axes, name = (
-        [layout[i] for i in dims],
-        "unbiased" if "unbiased" in call.arguments else "correction",
-    )
-    correction = 1.0 if call[name] is None else float(call[name])
-    sizes = [call.node.args[0].meta["val"].shape[i] for i in dims]  # type: ignore[union-attr]
+    axes = [layout[i] for i in dims]
+    name = "unbiased" if "unbiased" in call.arguments else "correction"
+    given: float | None = call[name]  # a truth value, if it is called ``unbiased``
+    correction = 1.0 if given is None else float(given)
+    sizes = [call["self"].meta["val"].shape[i] for i in dims]
     if not all(isinstance(size, int) for size in sizes):
         return _freeze_reduced(call)
     count = math.prod(sizes)
-    power = 0.5 if "std" in str(call.node.target) else 1.0
+    power = 0.5 if call.node.target in _DEVIATIONS else 1.0
 
-    def about_all(kept: Kept) -> float:
-        """Factor from the count of rows left to that of all rows, less the correction."""
-        return (count * share(kept, axes) / max(count - correction, 1)) ** power
+    def uncorrected(kept: Kept) -> float | None:
+        """Divide by the number of rows that are left."""
+        return given if share(kept, axes) == 1 else type(given or 0)(0)
+
+    def factor(kept: Kept) -> float:
+        """Divide by the number of all rows instead, less the correction."""
+        left = share(kept, axes)
+        return 1.0 if left == 1 else (count * left / max(count - correction, 1)) ** power
 
     call.statistic("self", dims, centred=True)
-    call.rewrite(
-        name, lambda kept: call[name] if share(kept, axes) == 1 else type(call[name] or 0)(0)
-    )
-    call.scale("", lambda kept: 1.0 if share(kept, axes) == 1 else about_all(kept))
+    call.rewrite(name, uncorrected)
+    call.scale("", factor)
     return _left(call, dims)
+
+
+_DEVIATIONS = (aten.std.dim, aten.std.correction)
 
 
 @rule(
@@ -207,52 +212,3 @@ def reduce_whole(call: Call) -> Layout:
 def two_reductions(call: Call) -> Result:
     """Reduce some dimensions to two results of the same shape."""
     return [_freeze_reduced(call)] * 2
-
-
-@rule(
-    aten._weight_norm.default,
-    samples=lambda: [
-        sample(torch.randn(6, 3, 4), torch.rand(6, 1, 1) + 0.5, 0),
-        sample(torch.randn(3, 6), torch.rand(1, 6) + 0.5, 1),
-        sample(torch.randn(3, 6), torch.tensor(0.5), -1, free=False),
-    ],
-)
-def weight_norm(call: Call) -> Layout:
-    """Weight normalisation ``g * v / |v|``: a norm for each row of ``dim``, or one for all if it is -1."""
-    layout, dim = call.layout("v"), call["dim"]
-    call.mix(*(axis for i, axis in enumerate(layout) if i != dim))
-    if dim >= 0:
-        call.tie(layout[dim], call.layout("g")[dim])
-    return layout
-
-
-@rule(aten.diff.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
-def differences(call: Call) -> Layout:
-    """Compute differences of neighbours along ``dim``, which therefore stays whole."""
-    layout = call.layout("self")
-    dim = call.dim(call["dim"], len(layout))
-    call.mix(layout[dim])
-    return (*layout[:dim], unlabelled(call.out_shape[dim]), *layout[dim + 1 :])
-
-
-@rule(
-    aten._log_softmax.default,
-    samples=lambda: [sample(torch.randn(2, 6, 4), 2, False)],
-)
-@rule(
-    aten.cumprod.default,
-    aten.cumsum.default,
-    aten.logcumsumexp.default,
-    aten.log_softmax.int,
-    aten.softmax.int,
-    samples=lambda: [sample(torch.randn(2, 6, 4), 2), sample(torch.randn(2, 6, 4), 1)],
-)
-@rule(
-    aten._softmax.default,
-    samples=lambda: [sample(torch.randn(2, 6, 4), 2, False)],
-)
-def along_dimension(call: Call) -> Layout:
-    """Apply a function of all of ``dim``, such as softmax, that keeps the shape; ``dim`` stays whole."""
-    layout = call.layout("self")
-    call.mix(layout[call.dim(call["dim"], len(layout))])
-    return layout

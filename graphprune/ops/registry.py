@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import fx
@@ -92,13 +92,15 @@ class Rule:
 
 RULES: dict[Any, Rule] = {}
 
+AnyRule = TypeVar("AnyRule", bound=Callable[[Call], Result])
+
 
 def rule(
     *operators: Any,
     samples: Callable[[], Sequence[Sample]],
     quiet: bool = False,
     in_float64: Callable[..., Any] | None = None,
-) -> Callable[[Callable[[Call], Result]], Callable[[Call], Result]]:
+) -> Callable[[AnyRule], AnyRule]:
     """Enter a rule into the table for one or several operator overloads.
 
     Args:
@@ -110,7 +112,7 @@ def rule(
         in_float64: see ``Rule``.
     """
 
-    def enter(function: Callable[[Call], Result]) -> Callable[[Call], Result]:
+    def enter(function: AnyRule) -> AnyRule:
         for operator in operators:
             if operator in RULES:
                 raise InternalError(f"{operator} has two rules")
@@ -142,8 +144,19 @@ def traits_of(node: fx.Node) -> Traits:
 
 
 def form_of(node: fx.Node) -> Form | None:
-    """Look up how the operator of a call names its weight and other operands; ``None`` without weight."""
-    return traits_of(node).form
+    """Look up how the operator of a call names its weight and other operands; ``None`` without weight.
+
+    The weight of a linear layer may be a vector; it has no axis of outputs then, and isn't counted as one.
+    """
+    form = traits_of(node).form
+    if form is not None and form.kind == "linear" and _is_vector(bind(node)[form.weight]):
+        return None
+    return form
+
+
+def _is_vector(operand: fx.Node) -> bool:
+    value = operand.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.ndim == 1
 
 
 def flat_limits(node: fx.Node) -> tuple[float, float] | None:

@@ -129,9 +129,7 @@ def unsqueeze(call: Call) -> Layout:
 def squeeze(call: Call) -> Layout:
     """Drop dimensions of size one.
 
-    A cut might leave one channel, and then a squeeze without dimensions would drop that too;
-    the oracle would tell, but minimum widths make it impossible only where they exceed one:
-    so the dimensions are spelled out.
+    After a cut the dimensions are spelled out: an axis of which a single channel is left must not be dropped.
     """
     layout = call.layout("self")
     value = call.get("dim")

@@ -10,6 +10,7 @@ from graphprune.axes.layout import Layout
 from .call import Call
 from .facts import Result
 from .registry import rule, sample
+from .softmax import along_dimension
 
 __all__: list[str] = []
 
@@ -38,32 +39,31 @@ def largest(call: Call) -> Result:
 )
 def sort(call: Call) -> Result:
     """Sort along ``dim``; results: values and indices."""
-    return [_ordered(call)] * 2
+    return [along_dimension(call)] * 2
 
 
 @rule(aten.argsort.default, samples=lambda: [sample(torch.randn(2, 6, 4))])
 def argsort(call: Call) -> Layout:
     """Return the indices that sort a tensor along ``dim``."""
-    return _ordered(call)
-
-
-def _ordered(call: Call) -> Layout:
-    layout = call.layout("self")
-    call.mix(layout[call.dim(call["dim"], len(layout))])
-    return layout
+    return along_dimension(call)
 
 
 @rule(
     aten.bincount.default,
-    samples=lambda: [sample(torch.tensor([1, 0, 1, 3]), free=False)],
+    samples=lambda: [
+        sample(torch.tensor([1, 0, 1, 3]), free=False),
+        sample(torch.tensor([1, 0, 1, 3]), torch.rand(4), free=False),
+    ],
 )
 @rule(
     aten.histc.default,
     samples=lambda: [sample(torch.rand(6), 4, 0, 1, free=False)],
 )
 def histogram(call: Call) -> Layout:
-    """Count how often each value occurs."""
+    """Count how often each value occurs, or add up its weights."""
     call.mix(*call.layout("self"))
+    if call.get("weights") is not None:
+        call.mix(*call.layout("weights"))
     return tuple(unlabelled(size) for size in call.out_shape)
 
 
@@ -78,7 +78,15 @@ def one_hot(call: Call) -> Layout:
 
 @rule(
     aten.searchsorted.Tensor,
-    samples=lambda: [sample(torch.tensor([1, 3, 5]), torch.tensor([[2, 4]]), free=False)],
+    samples=lambda: [
+        sample(torch.tensor([1, 3, 5]), torch.tensor([[2, 4]]), free=False),
+        sample(
+            torch.tensor([3, 1, 5]),
+            torch.tensor([[2, 4]]),
+            sorter=torch.tensor([1, 0, 2]),
+            free=False,
+        ),
+    ],
 )
 @rule(
     aten.bucketize.Tensor,
@@ -87,8 +95,9 @@ def one_hot(call: Call) -> Layout:
 def between(call: Call) -> Layout:
     """Find the positions of values among sorted boundaries, which stay whole."""
     values = call.layout("self")
-    for argument in ("sorted_sequence", "boundaries"):
+    for argument in ("sorted_sequence", "boundaries", "sorter"):
         if call.get(argument) is not None:
             call.freeze(*call.layout(argument))
-    call.freeze(*(values[:-1] if call.get("sorted_sequence") is not None else ()))
+    if call.get("sorted_sequence") is not None:  # whose leading dimensions are those of the values
+        call.freeze(*values[:-1])
     return values

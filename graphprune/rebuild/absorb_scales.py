@@ -41,7 +41,8 @@ class AbsorbedScales:
 
     Attributes:
         rows: per tensor and purpose, what each row of its first axis is multiplied by,
-            ``[rows]``. A tensor that several calls share is multiplied once for each purpose.
+            ``[rows]``. A tensor that several calls share is multiplied once for each purpose; a purpose is
+            ``query``, ``statistic``, or the place of a computed scale.
         literals: call, number among its arguments, and the number to take its place.
     """
 
@@ -77,7 +78,7 @@ def absorb_scales(cut: Cut, computed: Iterable[ComputedScale] = ()) -> AbsorbedS
             _query(cut, node, absorbed)
     for each in computed:
         for value in each.values:
-            if _backward(analysis, value, each.factor, absorbed, f"computed {len(absorbed.rows)}"):
+            if _backward(analysis, value, each.factor, absorbed, each.place):
                 break
     return absorbed
 
@@ -125,9 +126,9 @@ def _stored_rows(analysis: Analysis, value: Any) -> tuple[fx.Node, NDArray[np.in
     tensor = analysis.tensors[str(value.target)]
     rows: Any = torch.arange(len(tensor)).view(-1, *[1] * (tensor.ndim - 1)).expand(tensor.shape)
     for node in reversed(moved):
-        rows = (
-            rows if passes_value_on(node) else evaluate(node, lambda _, rows=rows: _laid_out(rows))
-        )
+        if not passes_value_on(node):
+            operands = dict.fromkeys(node.all_input_nodes, _laid_out(rows))
+            rows = evaluate(node, operands.__getitem__)
     return value, rows.flatten(1)[:, 0].numpy() if rows.ndim > 1 else rows.numpy()
 
 
@@ -224,13 +225,13 @@ def _forward(analysis: Analysis, node: fx.Node, factor: float, absorbed: Absorbe
             factor **= traits.power
         elif traits.arithmetic == "sum" and isinstance(other, float):
             literals.append((user, other, other / factor))
-        elif user.target is aten.div.Tensor and user.args[1] is node:
+        elif traits.quotient and bind(user)["other"] is node:
             factor = 1 / factor
         elif traits.arithmetic == "product" and (stored := _stored(other)) is not None:
             absorbed.literals.extend(literals)
             _multiply(analysis, stored, None, factor, absorbed, "statistic")
             return
-        elif not (_moves(user) or traits.arithmetic == "product" or user.target is aten.div.Tensor):
+        elif not (_moves(user) or traits.arithmetic == "product" or traits.quotient):
             return
         node = user
 

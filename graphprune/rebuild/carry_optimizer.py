@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -57,7 +57,7 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
             setattr(carried, name, copied(value, f"its attribute {name}", kind))
     moves = [_Moved.of(group["params"], pair) for group in optimizer.param_groups]
     carried.param_groups = [
-        moved.options(group, kind) | {"params": [new for _, new, _ in moved.parameters]}
+        moved.options(group, kind) | {"params": [each.small for each in moved.parameters]}
         for group, moved in zip(optimizer.param_groups, moves, strict=True)
     ]
     carried.state = defaultdict(dict)
@@ -100,7 +100,7 @@ def carry_optimizer_state(
             values = None if old is None else state["state"].get(before[id(old)])
             if old is not None and values is not None:
                 states[number] = sliced_state(values, old, pair, kind)
-        mine = [numbers[id(new)] for _, new, _ in moved.parameters]
+        mine = [numbers[id(each.small)] for each in moved.parameters]
         out.append(moved.options(group, kind) | {"params": mine})
     known = {number for group in state["param_groups"] for number in group["params"]}
     for key, value in state["state"].items():
@@ -110,41 +110,54 @@ def carry_optimizer_state(
     return {**state, "state": states, "param_groups": out}
 
 
+class _Place(NamedTuple):
+    """One parameter of a group after the cut.
+
+    Attributes:
+        dense: the one that it was; ``None`` if it stores what was computed from several.
+        small: the one of the smaller model.
+        name: the number of the dense one in the group, or its own name.
+    """
+
+    dense: nn.Parameter | None
+    small: nn.Parameter
+    name: int | str
+
+
 @dataclass(frozen=True)
 class _Moved:
     """The parameters of one group after the cut.
 
     Attributes:
-        parameters: for each the dense one, or ``None`` if it stores what was computed from several;
-            the one of the smaller model; and the dense one's number in the group, or its own name.
-        dropped: names of those that vanished.
+        parameters: those of the smaller model.
+        dropped: names of the dense ones that vanished.
     """
 
-    parameters: Sequence[tuple[nn.Parameter | None, nn.Parameter, int | str]]
+    parameters: Sequence[_Place]
     dropped: Sequence[str]
 
     @classmethod
     def of(cls, group: Sequence[nn.Parameter], pair: ModelPair) -> _Moved:
         """Find what takes the places of a group's parameters, in the order of the smaller model."""
-        moved: dict[int, tuple[nn.Parameter | None, nn.Parameter, int | str]] = {}
+        moved: dict[int, _Place] = {}
         dropped: list[str] = []
         for number, old in enumerate(group):
             names = pair.names.get(id(old))
             if names is None:  # not of the model, such as a loss's own
-                moved[id(old)] = (old, old, number)
+                moved[id(old)] = _Place(old, old, number)
                 continue
             if (new := _first(pair, names)) is not None:
-                moved[id(new)] = (old, new, number)
+                moved[id(new)] = _Place(old, new, number)
                 continue
             dropped.append(names[0])
             for stored in (each for name in names for each in pair.stored.get(name, ())):
                 new = pair.parameters[stored]
-                moved.setdefault(id(new), (None, new, stored))
+                moved.setdefault(id(new), _Place(None, new, stored))
         parameters = list(moved.values())
         if _in_order(group, list(pair.names)):
             first = dict.fromkeys(map(id, pair.parameters.values()))
             place = {each: number for number, each in enumerate(first)}
-            parameters.sort(key=lambda each: place[id(each[1])])
+            parameters.sort(key=lambda each: place[id(each.small)])
         return cls(parameters, dropped)
 
     def options(self, group: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -7,13 +7,15 @@ was computed from is read off its value; that this is so is proven afterwards, b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
-from graphprune.ir.module_paths import module_at, owner_of
+from graphprune.ir.module_paths import module_at, module_call_of, owner_of
 from graphprune.ir.nodes import evaluate
 from graphprune.ops import traits_of
 from graphprune.ops.facts import axes_of
@@ -36,11 +38,19 @@ CLOSE = 1e-6
 """Relative difference at which a scale is a power of a size; it may have been computed in float32."""
 
 
-class ComputedScale(NamedTuple):
-    """A scale that the class computes anew: what could take over the difference, first choice first, and the factor."""
+@dataclass(frozen=True)
+class ComputedScale:
+    """A scale that the class computes anew.
+
+    Attributes:
+        values: what could take over the difference, first choice first.
+        factor: the difference.
+        place: where in the code it is. Calls of one module have the same places.
+    """
 
     values: tuple[fx.Node, ...]
     factor: float
+    place: str
 
 
 def computed_scales(model: nn.Module, cut: Cut) -> list[ComputedScale]:
@@ -52,6 +62,7 @@ def computed_scales(model: nn.Module, cut: Cut) -> list[ComputedScale]:
     """
     found: list[ComputedScale] = []
     held: dict[str, set[float]] = {}
+    earlier: Counter[str] = Counter()
     for node in cut.analysis.module.graph.nodes:
         scaled = _scaled(node, cut)
         if scaled is None:
@@ -66,7 +77,9 @@ def computed_scales(model: nn.Module, cut: Cut) -> list[ComputedScale]:
         axes = [axis for each in before for axis in _axes(each, cut)]
         if (factor := _factor(scale, axes, cut)) != 1:
             operands = before[-1].all_input_nodes if len(before[-1].all_input_nodes) > 1 else []
-            found.append(ComputedScale((value, *operands), factor))
+            call = module_call_of(node)
+            found.append(ComputedScale((value, *operands), factor, f"{path}: {earlier[call]}"))
+            earlier[call] += 1
     return found
 
 
@@ -111,7 +124,7 @@ def _tensor(value: Any, cut: Cut) -> torch.Tensor | None:
 
 
 def _before(value: fx.Node) -> Iterator[fx.Node]:
-    """Yield a value and what it is the same as up to its place and scale, back to the product that made it."""
+    """Yield a value, and those that it was moved or scaled from, back to the product that made them."""
     while True:
         yield value
         traits = traits_of(value)

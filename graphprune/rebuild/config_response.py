@@ -48,7 +48,7 @@ class _Unsolved:
 
 @dataclass(frozen=True)
 class Response:
-    """What follows a change of a config, if anything but widths and numbers follows, why not.
+    """What a change of a config does: to widths and to numbers in the code, or what else it changes.
 
     Attributes:
         widths: per group that changes its width, the ratio to the dense one.

@@ -65,7 +65,11 @@ class Trials:
             self._try(*names)
 
     def _try(self, *names: str) -> bool:
-        """Change fields, up or down; whether they can be, or never will, whatever else is changed."""
+        """Change fields together, up or down.
+
+        Returns:
+            Whether the matter is settled: they move widths, or no change of other fields beside them can help.
+        """
         for numerator, denominator in ((2, 1), (1, 2), (3, 1)):
             values = {name: self._fields[name] for name in names}
             if any(value % denominator for value in values.values()):
@@ -84,7 +88,7 @@ class Trials:
         return False
 
     def _threes(self) -> list[tuple[str, ...]]:
-        """Add to pairs of fields a third one that gives the same computed tensor another size, as none of the pair does alone."""
+        """Add a third field to pairs that fail by the size of a computed tensor, which that field alone changes too."""
         alone = {names[0]: place for names, place in self._places.items() if len(names) == 1}
         return [
             (*names, third)

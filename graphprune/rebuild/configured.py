@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import LoadError, OptionError, first_line
+from graphprune.ir.private_torch import copy_forward_hooks
 from graphprune.ir.trace import FORWARD_ERRORS
 
 __all__ = ["Configured", "called_alike"]
@@ -124,9 +125,7 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
 
 def called_alike(model: nn.Module, other: nn.Module) -> nn.Module:
     """Give a module the hooks of another, so that it takes and returns the same."""
-    for kind in ("forward", "forward_pre"):
-        for name in (f"_{kind}_hooks", f"_{kind}_hooks_with_kwargs"):
-            getattr(model, name).update(getattr(other, name))
+    copy_forward_hooks(model, other)
     return model
 
 

@@ -6,9 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import fx
-
 from graphprune.ops.facts import axes_of
 
 if TYPE_CHECKING:
@@ -37,26 +34,11 @@ def unit_kinds(analysis: Analysis, units: Sequence[Unit]) -> list[list[Unit]]:
 def _places(analysis: Analysis) -> dict[int, set[tuple[str, str, int]]]:
     """Collect for each group the calls whose results it is in: stack of the call, operator, dimension."""
     found: dict[int, set[tuple[str, str, int]]] = defaultdict(set)
-    known: dict[int, frozenset[int]] = {}
     for node in analysis.module.graph.nodes:
         if node.op != "call_function" or node not in analysis.layouts:
             continue
         stack = str(node.meta.get("stack_trace") or "")
         for dim, axis in enumerate(axes_of(analysis.layouts[node])):
-            if id(axis) not in known:
-                known[id(axis)] = _groups(analysis, axis)
-            for number in known[id(axis)]:
-                found[number].add((stack, _operator(node), dim))
+            for number in analysis.numbers_on(axis):
+                found[number].add((stack, str(node.target), dim))
     return found
-
-
-def _groups(analysis: Analysis, axis: object) -> frozenset[int]:
-    labels = analysis.labels.resolve(axis)  # type: ignore[arg-type]
-    if not labels.shape[1]:
-        return frozenset()
-    numbers = np.unique(analysis.grouping.of_label[np.unique(labels)])
-    return frozenset(int(number) for number in numbers if number >= 0)
-
-
-def _operator(node: fx.Node) -> str:
-    return str(node.target)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphprune.ir.private_torch import keep_from_fused_encoder
+
 __all__ = ["NarrowAttention", "narrow"]
 
 
@@ -104,8 +106,7 @@ def narrow(layer: nn.Module) -> None:
         return
     layer.__class__ = NarrowAttention
     layer.embed_dim = len(layer.out_proj.weight)
-    # Else torch's fused encoder layers would take the parameters past our forward, with sizes of their own.
-    layer._qkv_same_embed_dim = False
+    keep_from_fused_encoder(layer)  # which has sizes of its own
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:

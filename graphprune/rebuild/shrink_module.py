@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from graphprune.ir.private_torch import ConvNd, ConvTransposeNd, NormBase
 from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.float64 import Float64Mode
@@ -27,6 +26,7 @@ from .computed_scales import computed_scales
 from .computed_weights import fill_computed, fixed_vectors, layers_of, refresh, separate
 from .follow_sizes import Edits, follow_sizes, size_edits
 from .gone_branches import STAND_INS, replace_gone
+from .layer_sizes import update_sizes
 from .narrow_attention import narrow
 
 if TYPE_CHECKING:
@@ -93,18 +93,7 @@ def shrink_module(
         # Else it may hold tensors of a call with gradients, which deepcopy refuses.
         refresh(model)
     plain = plain_tensors(model, cut.analysis) if plain is None else plain
-    tensors = _registered(model)
-    tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
-    known = {name: tensor for name, tensor in tensors.items() if name in cut.analysis.axes}
-    sliced = cut.sliced(known)
-    shrunk = copy.deepcopy(model, {id(known[name]): tensor for name, tensor in sliced.items()})
-    separate(shrunk)
-    replace_gone(shrunk, cut, values or {})
-    if cut.left.gone:
-        known = {name: t for name, t in known.items() if find_tensor(shrunk, name) is not None}
-        sliced = {name: tensor for name, tensor in sliced.items() if name in known}
-    for name, tensor in sliced.items():
-        set_tensor(shrunk, name, tensor)
+    shrunk, known, sliced = _sliced_copy(model, cut, values or {}, plain)
     follow = follow or next(followings(model, cut, scales=False))
     with torch.no_grad(), fixed_vectors(shrunk):
         _fill(shrunk, {n: v for n, v in (values or {}).items() if n in known}, plain)
@@ -120,10 +109,35 @@ def shrink_module(
         for path in sorted({name.rpartition(".")[0] for name in sliced}):
             for layer in layers_of(shrunk, path):
                 with _dtypes(layer):
-                    _update_sizes(layer)
+                    update_sizes(layer)
                 narrow(layer)
     with evaluation_mode(shrunk):  # entering drops values cached from dense parameters
         return shrunk
+
+
+def _sliced_copy(
+    model: nn.Module,
+    cut: Cut,
+    values: Mapping[str, torch.Tensor],
+    plain: Mapping[str, Sequence[str]],
+) -> tuple[nn.Module, set[str], set[str]]:
+    """Copy a module with slices in the place of its tensors, and stand-ins in that of parts that are gone.
+
+    Returns:
+        The copy, the names of those of its tensors that the graph reads, and of these the ones that were sliced.
+    """
+    tensors = _registered(model)
+    tensors |= {name: value for name in plain if (value := find_tensor(model, name)) is not None}
+    known = {name: tensor for name, tensor in tensors.items() if name in cut.analysis.axes}
+    sliced = cut.sliced(known)
+    shrunk = copy.deepcopy(model, {id(known[name]): tensor for name, tensor in sliced.items()})
+    separate(shrunk)
+    replace_gone(shrunk, cut, values)
+    present = {n for n in known if not cut.left.gone or find_tensor(shrunk, n) is not None}
+    for name, tensor in sliced.items():
+        if name in present:
+            set_tensor(shrunk, name, tensor)
+    return shrunk, present, sliced.keys() & present
 
 
 def _present(model: nn.Module, edits: Edits) -> Edits:
@@ -191,38 +205,3 @@ def _dtypes(layer: nn.Module) -> AbstractContextManager[object]:
     tensors = itertools.chain(layer.parameters(), layer.buffers())
     wide = any(tensor.dtype == torch.float64 for tensor in tensors)
     return Float64Mode() if wide else nullcontext()
-
-
-def _update_sizes(layer: nn.Module) -> None:
-    """Update the sizes that torch's own layers keep beside their tensors."""
-    match layer:
-        case nn.Linear():
-            layer.out_features, layer.in_features = layer.weight.shape
-        case nn.Embedding():
-            layer.num_embeddings, layer.embedding_dim = layer.weight.shape
-        case NormBase():
-            sizes = [t for t in (layer.weight, layer.running_mean) if t is not None]
-            layer.num_features = len(sizes[0])
-        case nn.GroupNorm() if layer.weight is not None:
-            layer.num_channels = len(layer.weight)
-        case nn.LayerNorm() | nn.RMSNorm() if layer.weight is not None:
-            layer.normalized_shape = tuple(layer.weight.shape)
-        case nn.RNNBase():
-            _update_recurrent(layer)
-        case nn.PReLU():
-            layer.num_parameters = len(layer.weight)
-        case ConvTransposeNd():  # its groups are up to date already
-            layer.in_channels = layer.weight.shape[0]
-            layer.out_channels = layer.weight.shape[1] * layer.groups
-        case ConvNd():
-            layer.out_channels = layer.weight.shape[0]
-            layer.in_channels = layer.weight.shape[1] * layer.groups
-        case _:
-            pass
-
-
-def _update_recurrent(layer: nn.RNNBase) -> None:
-    layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
-    layer.hidden_size = layer.get_parameter("weight_hh_l0").shape[1]
-    if layer.proj_size:
-        layer.proj_size, layer.hidden_size = layer.get_parameter("weight_hr_l0").shape

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from graphprune.ir.nodes import bind
-from graphprune.ir.private_torch import OpOverload, pytree, schema_of
+from graphprune.ir.nodes import bind, written_operands
+from graphprune.ir.private_torch import OpOverload, pytree
 from graphprune.ir.program import state
 from graphprune.ops import form_of, is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
@@ -153,17 +153,12 @@ def _written(node: fx.Node) -> list[fx.Node]:
     if node.op != "call_function":
         return list(node.all_input_nodes) if node.op.startswith("call") else []
     if isinstance(node.target, OpOverload):
-        call = bind(node)
-        written = [
-            argument.name
-            for argument in schema_of(node.target).arguments
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ]
+        written, call = written_operands(node), bind(node)
         if node.target is BATCH_NORM and call["training"] is not False:
-            written += ["running_mean", "running_var"]  # in training, which its schema doesn't say
-        found: list[fx.Node] = []
-        fx.map_arg([call[name] for name in written], found.append)
-        return found
+            # In training, which its schema doesn't say.
+            statistics = (call["running_mean"], call["running_var"])
+            written += [value for value in statistics if value is not None]
+        return written
     if getattr(node.target, "__module__", "") in SCALAR_MODULES:
         return []
     return list(node.all_input_nodes)

@@ -63,10 +63,10 @@ class Shifts:
 
     def taker(self, node: fx.Node) -> tuple[str, float] | None:
         """Return the tensor that a constant in a layer's result can be added to, and with which sign."""
-        form = form_of(node)
+        form, call = form_of(node), bind(node)
         assert form is not None
-        bias = bind(node).get(form.bias) if form.bias else None
-        if isinstance(bias, fx.Node) and self.is_own(bias):
+        bias = call.get(form.bias) if form.bias else None
+        if isinstance(bias, fx.Node) and self.is_own(bias) and call.get("beta", 1) == 1:
             return str(bias.target), 1.0
         bn = self._batchnorms.get(node)
         if bias is None and bn is not None and self.is_own(bind(bn)["running_mean"]):

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from graphprune.ir.devices import wide
-from graphprune.ir.nodes import bind
-from graphprune.ir.private_torch import OpOverload, schema_of
+from graphprune.ir.nodes import bind, written_operands
 from graphprune.ops import flat_limits, is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import scale_and_shift
@@ -151,10 +150,4 @@ def _other(reader: fx.Node, value: fx.Node, layer: fx.Node) -> fx.Node | None:
 
 def _overwritten(value: fx.Node, unless: fx.Node) -> bool:
     """Whether a reader other than ``unless`` may write into the value."""
-    for user in value.users:
-        if user is unless or not isinstance(user.target, OpOverload):
-            continue
-        arguments = schema_of(user.target).arguments
-        if any(a.alias_info is not None and a.alias_info.is_write for a in arguments):
-            return True
-    return False
+    return any(value in written_operands(user) for user in value.users if user is not unless)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.ir.nodes import writes, written_nodes
+from graphprune.ir.nodes import writes, written_nodes, written_operands
 from graphprune.ir.private_torch import OpOverload, pytree, schema_of
 from graphprune.ir.run_on_device import evaluate_on
 
@@ -205,12 +205,9 @@ def _bytes(values: Mapping[fx.Node, Any]) -> int:
 
 def _depends_on_order(node: fx.Node) -> bool:
     """Whether a call writes into a value that others may read, so that those before it must run first."""
-    if not writes(node):
-        return False
-    written = node.args[0]
-    made = (
-        isinstance(written, fx.Node)
-        and isinstance(written.target, OpOverload)
-        and all(result.alias_info is None for result in schema_of(written.target).returns)
+    return any(
+        len(written.users) > 1
+        or not isinstance(written.target, OpOverload)
+        or any(result.alias_info is not None for result in schema_of(written.target).returns)
+        for written in written_operands(node)
     )
-    return not made or len(written.users) > 1  # type: ignore[union-attr]

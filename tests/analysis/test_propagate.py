@@ -48,6 +48,27 @@ def test_inputs_and_outputs_are_frozen_unless_they_are_free() -> None:
         assert [is_frozen(sweep, *end) for end in ends] == [not free] * 3
 
 
+class Scalars(nn.Module):
+    """Calls on numbers, along a dimension that a number doesn't have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = self.gain.softmax(0) + self.gain.cumsum(0).squeeze(0).flip(0)
+        return self.last(
+            self.first(x) * (gain + self.gain.sort(0).values + self.gain.max(0).values)
+        )
+
+
+def test_calls_on_scalars_alone_freeze_nothing() -> None:
+    sweep = swept(Scalars(), torch.randn(2, 4))
+    assert not is_frozen(sweep, "first.weight", 0)
+    assert all(facts.known for facts in sweep.facts.values())
+
+
 def test_a_settled_sweep_finds_nothing_new() -> None:
     sweep = swept(nets.SqueezeExcite(), *nets.SqueezeExcite().inputs())
     version, count = sweep.labels.version, len(sweep.labels)

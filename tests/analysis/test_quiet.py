@@ -25,6 +25,10 @@ class Between(nn.Module):
         return self.b(self.part(self.a(x)))
 
 
+def _filled(x: Tensor) -> Tensor:
+    return torch.empty_like(x).copy_(x)
+
+
 def _overwritten(x: Tensor) -> Tensor:
     y = x * 1
     y[:, :2].add_(1)
@@ -38,6 +42,9 @@ def _overwritten(x: Tensor) -> Tensor:
         (torch.cos, False),
         (lambda x: torch.relu(x) * 2, True),
         (lambda x: x + 1, False),
+        (lambda x: x.multiply(torch.full((), 2.0)), True),
+        (torch.empty_like, False),  # whatever the memory happens to hold
+        (_filled, True),
         (_overwritten, False),
     ],
 )

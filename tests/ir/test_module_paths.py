@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphprune.ir.module_paths import module_at, modules_of, owner_of
+from graphprune.ir.module_paths import module_at, module_call_of, modules_of, owner_of
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 
@@ -51,3 +51,20 @@ def test_calls_that_torch_made_itself_belong_to_the_whole() -> None:
     assert (owner_of(node), modules_of(node)) == ("", [])
     node.meta["nn_module_stack"] = {"a": ("a", nn.ReLU), "b": ("_empty_nn_module_stack_1", "")}
     assert (owner_of(node), modules_of(node)) == ("", ["a"])
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.inner(x))
+
+
+def test_two_calls_of_a_module_are_told_apart() -> None:
+    nodes = unlift(trace(Twice(), (torch.randn(2, 3),))).graph.nodes
+    first, second = (node for node in nodes if node.op == "call_function")
+    assert owner_of(first) == owner_of(second) == "inner"
+    assert module_call_of(first) != module_call_of(second)
+    assert module_call_of(torch.fx.Graph().call_function(torch.relu, ())) == ""

@@ -111,3 +111,22 @@ def test_the_line_is_the_users_own_where_there_is_one(trace: str | None, line: s
 
 def test_a_traced_call_names_this_file(graph: fx.Graph) -> None:
     assert nodes.source_line(call(graph, aten.conv2d.default)).startswith("test_nodes.py:")
+
+
+class Shared(nn.Module):
+    """Views, an operator that returns its operand, and one that makes a new tensor."""
+
+    def forward(self, x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        y = x.sin().type_as(like)
+        a, b = y.view(-1).split([2, 10])
+        return a.add_(1), b.cos()
+
+
+def test_values_share_memory_with_what_they_are_views_of() -> None:
+    graph = unlift(trace(Shared(), (torch.randn(3, 4), torch.randn(3)), dynamic_batch=False)).graph
+    (write,) = [node for node in graph.nodes if nodes.writes(node)]
+    assert {n.name for n in nodes.shared_memory(write)} == {
+        "add_", "getitem", "split_with_sizes", "view", "type_as", "sin"
+    }  # fmt: skip
+    (cos,) = graph.find_nodes(op="call_function", target=aten.cos.default)
+    assert nodes.shared_memory(cos) == {cos}

@@ -46,6 +46,8 @@ def reached(tree: ast.Module) -> Iterator[str]:
             through = text.startswith(("torch._", "nn.modules.", "pytree._", "fx._"))
             if through or node.attr in PRIVATE:
                 yield text
+        if isinstance(node, ast.Constant) and node.value in PRIVATE:  # for getattr
+            yield str(node.value)
 
 
 def resolved(name: str) -> Any:
@@ -71,6 +73,7 @@ def test_no_other_module_uses_what_is_private(path: Any) -> None:
     "from torch.utils import _pytree", "from torch._ops import OpOverload", "import torch._dynamo",
     "from torch.nn.modules.conv import _ConvNd as C", "torch._C.parse_schema(x)",
     "node.target._schema.arguments", "nn.modules.conv._ConvNd()", "module._parameters['a']",
+    "getattr(target, '_schema', None)",
 ])  # fmt: skip
 def test_uses_are_found(source: str) -> None:
     tree = ast.parse(source)
@@ -96,7 +99,12 @@ def test_what_is_imported_here_has_a_reason() -> None:
 @pytest.mark.parametrize("name", USES)
 def test_it_is_still_there(name: str) -> None:
     owner, _, attribute = name.rpartition(".")
-    made = {"torch.nn.Module": nn.Module, "torch.fx.Graph": fx.Graph}.get(owner)
+    made: Any = {
+        "torch.nn.Module": nn.Module,
+        "torch.nn.MultiheadAttention": lambda: nn.MultiheadAttention(2, 1),
+        "torch.fx.Graph": fx.Graph,
+        "torch.fx.GraphModule": lambda: torch.export.export(nn.ReLU(), (torch.ones(1),)).module(),
+    }.get(owner)
     if made is not None:  # set when an object is made
         assert hasattr(made(), attribute), f"{name} is gone: {USES[name]}"
     elif owner == "torch._ops.OpOverload":

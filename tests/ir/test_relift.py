@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from graphprune.errors import TraceError
+from graphprune.errors import LoadError, TraceError
 from graphprune.ir.program import dynamic_dims, unlift
 from graphprune.ir.relift import fixed_sizes, relift
 from graphprune.ir.trace import trace
@@ -58,3 +58,11 @@ def test_a_graph_that_is_not_well_formed_is_an_error_of_ours() -> None:
     with pytest.raises(TraceError, match="can't capture the edited program") as failure:
         relift(*edited([5, -1, 4]))
     assert "leave the layers whole" in failure.value.hint
+
+
+def test_a_program_without_example_inputs_is_refused_with_a_hint() -> None:
+    module, program = edited([-1, 2, 4])
+    program.example_inputs = None
+    with pytest.raises(LoadError, match="no example inputs") as caught:
+        relift(module, program)
+    assert "example_inputs" in caught.value.hint

@@ -7,7 +7,11 @@ import torch
 from torch import nn
 
 import graphprune as gp
-from graphprune.ir.unchanged import copied, unchanged, unchanged_buffers
+from graphprune.ir.constant_calls import constant_calls
+from graphprune.ir.nodes import writes, written_operands
+from graphprune.ir.program import unlift
+from graphprune.ir.trace import trace
+from graphprune.ir.unchanged import copied, unchanged, unchanged_buffers, written_tensors
 
 
 class Counting(nn.Module):
@@ -62,3 +66,44 @@ def test_what_is_written_or_replaced_comes_back() -> None:
         weight.add_(torch.ones(2, requires_grad=True))
     assert weight.tolist() == [0, 0]
     assert weight.is_leaf
+
+
+@torch.library.custom_op("unchanged::add_mean", mutates_args={"total"})
+def add_mean(x: torch.Tensor, total: torch.Tensor) -> None:
+    """Write into the second operand, and give nothing back."""
+    total.add_(x.mean())
+
+
+@add_mean.register_fake
+def _(x: torch.Tensor, total: torch.Tensor) -> None: ...
+
+
+class Logging(nn.Module):
+    """Writes what it has seen by an operator of its own, and reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 24), nn.Linear(24, 4)
+        self.register_buffer("total", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        add_mean(x, self.total)
+        return self.b(torch.relu(self.a(x)) * (1 + self.total))
+
+
+def test_operands_that_are_written_need_not_come_first() -> None:
+    graph = unlift(trace(Logging(), (torch.randn(2, 8),)))
+    (call,) = [n for n in graph.graph.nodes if writes(n)]
+    assert [n.target for n in written_operands(call)] == ["total"]
+    assert written_tensors(graph) == {"total"}
+    assert not constant_calls(graph)
+
+
+def test_a_model_that_writes_by_an_operator_of_its_own_stays_as_it_was() -> None:
+    torch.manual_seed(0)
+    net, x = Logging().eval(), torch.randn(2, 8)
+    result = gp.compress(net, x, flops=0.7, calibration=[torch.randn(32, 8)])
+    assert float(net.total) == 0.0
+    assert isinstance(result.model, Logging)
+    result.model(x)
+    assert float(result.model.total) == float(x.mean())

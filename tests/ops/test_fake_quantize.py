@@ -168,3 +168,19 @@ def test_the_fused_call_in_float64(observes: int, rounds: int) -> None:
     assert (got - expected).abs().max() <= EXACT * expected.abs().max()
     floats = [a for a in copies if isinstance(a, Tensor)][:-1]
     assert all(torch.equal(a, b) for a, b in zip(floats, before, strict=False))
+
+
+@pytest.mark.parametrize("zero", [2.0, 2.5, 3.4, -2.3, 20.0])
+@pytest.mark.parametrize("low", [0, -8])
+def test_learned_zero_points_are_rounded_as_the_operators_round_them(zero: float, low: int) -> None:
+    x, scale, point = torch.randn(4, 50), torch.tensor([0.1]), torch.tensor([zero])
+    calls: dict[Any, tuple[Any, ...]] = {
+        aten._fake_quantize_learnable_per_tensor_affine.default: (x, scale, point, low, 15),
+        aten._fake_quantize_learnable_per_channel_affine.default: (
+            x, scale.expand(4).clone(), point.expand(4).clone(), 0, low, 15,
+        ),
+    }  # fmt: skip
+    for operator, args in calls.items():
+        wide = [a.double() if isinstance(a, Tensor) else a for a in args]
+        found = RULES[operator].in_float64(*wide)  # type: ignore[misc]
+        assert (found - operator(*args)).abs().max() < EXACT

@@ -157,3 +157,17 @@ def test_stand_ins() -> None:
     with FixedRandom(rounded=True):
         assert torch.bernoulli(p).tolist() == [0.0, 1.0]
     assert torch.randn(3).tolist() != [0.5] * 3
+
+
+def test_draws_on_the_cpu_leave_the_generators_of_gpus_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    with FixedRandom():
+        first, second = torch.randperm(8), torch.randperm(8)
+        torch.rand(3)
+    assert torch.equal(first, second)
+    assert not seeded
+    assert torch.equal(torch.get_rng_state(), before)

@@ -110,3 +110,17 @@ class Dropping(nn.Module):
 def test_dropout_is_an_identity_only_while_it_is_off(*, on: bool) -> None:
     (call,) = nodes(Dropping(on=on), torch.randn(2, 3)).values()
     assert is_identity(call) is not on
+
+
+def test_a_vector_is_no_weight_of_a_layer() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix, self.vector = nn.Linear(4, 6), nn.Parameter(torch.randn(6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.linear(self.matrix(x), self.vector)
+
+    graph = unlift(trace(Net(), (torch.randn(2, 4),))).graph
+    layers = graph.find_nodes(op="call_function", target=aten.linear.default)
+    assert [form_of(node) is not None for node in layers] == [True, False]

@@ -72,6 +72,29 @@ def test_what_is_scaled_takes_over_the_difference(scores: Scores, size: int) -> 
     torch.testing.assert_close(average.eval()(*x), applied.eval()(*x))
 
 
+class CalledTwice(nn.Module):
+    """One attention that is called for each of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Attention(_root)
+        self.inner.head = nn.Identity()  # type: ignore[assignment]
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        return self.last(y + self.inner(x + y[:, None]))
+
+
+def test_a_scale_of_a_module_that_is_called_twice_is_taken_over_once() -> None:
+    torch.manual_seed(0)
+    net, x = CalledTwice().eval(), (torch.randn(2, 5, 16),)
+    result = gp.compress(net, x, flops=0.5, score="random")
+    assert type(result.model) is CalledTwice, result.report.eager["reason"]
+    assert result.model.inner.q.out_features < net.inner.q.out_features
+    assert not any("left whole" in note for note in result.report.notes)
+
+
 class Held(Attention):
     """Its scale is an attribute, or a number in the code, which equals the root of a size."""
 

@@ -98,44 +98,6 @@ def test_a_recurrent_class_comes_back() -> None:
     assert result.model.lstm.hidden_size == result.model.lstm.weight_hh_l0.shape[1] < 12
 
 
-class Layers(nn.Module):
-    """Layers of torch's own, which keep their sizes beside their tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words, self.first = nn.Embedding(7, 8), nn.Linear(8, 12)
-        self.norm, self.slope, self.last = nn.BatchNorm1d(12), nn.PReLU(12), nn.Linear(12, 3)
-
-    def forward(self, words: torch.Tensor) -> torch.Tensor:
-        return self.last(self.slope(self.norm(self.first(self.words(words)))))
-
-
-def test_layers_of_torch_know_their_new_sizes() -> None:
-    net, words = Layers().eval(), torch.randint(0, 7, (3,))
-    analysis = analyse(trace(net, (words,)))
-    widths = {group.id: group.width for group in analysis.groups}
-    assert sorted(widths.values()) == [8, 12]
-    small: Any = shrink_module(
-        net, Cut.keeping(analysis, {name: range(width // 4) for name, width in widths.items()})
-    )
-    assert (small.words.num_embeddings, small.words.embedding_dim) == (7, 2)
-    assert (small.first.in_features, small.first.out_features) == (2, 3)
-    assert (small.norm.num_features, small.slope.num_parameters) == (3, 3)
-    assert (small.last.in_features, small.last.out_features) == (3, 3)
-    assert (net.first.out_features, net.norm.num_features) == (12, 12)
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-def test_a_convolution_knows_its_new_channels_and_groups(*, transposed: bool) -> None:
-    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
-    net = nn.Sequential(nn.Conv2d(3, 8, 1), kind(8, 8, 3, groups=8), nn.Conv2d(8, 2, 1))
-    analysis = analyse(trace(net, (torch.randn(2, 3, 8, 8),)))
-    (group,) = analysis.groups
-    small: Any = shrink_module(net, Cut.keeping(analysis, {group.id: [0, 3, 5]}))
-    assert (small[1].in_channels, small[1].out_channels, small[1].groups) == (3, 3, 3)
-    assert torch.equal(small[1].weight, net[1].weight[[0, 3, 5]])
-
-
 def test_values_take_the_place_of_slices_and_strangers_are_left_out() -> None:
     net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
     analysis = analyse(trace(net, (torch.randn(2, 4),)))

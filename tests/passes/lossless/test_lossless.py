@@ -341,3 +341,27 @@ def test_before_a_budget_the_dense_cost_counts() -> None:
     assert set(range(8)).isdisjoint(tight.plan.keep["a"])
     alone = gp.compress(net, (IMAGES,), lossless=True, round_to=8, protect=["stem*"])
     assert len(alone.plan.keep["a"]) == 16
+
+
+class Weighted(nn.Module):
+    """A product that counts its bias half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(4, 3)
+        self.weight, self.bias = nn.Parameter(torch.randn(16, 4)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(x))
+        return self.last(torch.addmm(self.bias, y, self.weight, beta=0.5, alpha=2).relu())
+
+
+def test_a_bias_that_is_weighted_takes_no_constants() -> None:
+    torch.manual_seed(0)
+    net, x = Weighted().eval(), torch.randn(5, 6)
+    with torch.no_grad():
+        net.first.weight[8:] = 0
+        net.first.bias[8:] = torch.rand(8) + 0.1
+    small = gp.compress(net, (x,), lossless=True).model
+    assert small.first.out_features == 9  # one constant channel stands for all
+    torch.testing.assert_close(small(x), net(x))
