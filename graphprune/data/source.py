@@ -69,7 +69,15 @@ class Code:
             if not isinstance(item, Sequence) or len(item) != 2:
                 raise LoadError(f"{self.name} must yield pairs of inputs and labels")
             inputs, labels = item
-            yield *pytree.tree_leaves(inputs), torch.as_tensor(labels)
+            yield *pytree.tree_leaves(inputs), self._tensor(labels)
+
+    def _tensor(self, labels: Any) -> torch.Tensor:
+        try:
+            return torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise LoadError(
+                f"{self.name} yields labels that are no numbers: {first_line(error)}"
+            ) from error
 
     def _items(self) -> Iterator[Any]:
         make = resolve(self.name)
@@ -155,7 +163,7 @@ def calibrate(
         raise OptionError("samples must be at least 1", options=("samples",))
     if isinstance(data, Calibration):
         found = gather(data.batches, program, samples=data.samples)
-        return replace(data, batches=found.batches, whole=found.whole)
+        return replace(data, batches=found.batches, whole=found.whole, divisible=found.divisible)
     if isinstance(data, str | Path):
         data = open_source(data)
     if isinstance(data, Source):
