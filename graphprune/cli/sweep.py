@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.errors import OptionError, OutputError
+from graphprune.errors import LoadError, OptionError, OutputError
 
 from . import data_sources, option_values, options, render
 from .model_source import ModelSource
@@ -190,16 +190,17 @@ class _Folder:
     """The folder of a sweep: each point is on disk before the next one is begun."""
 
     def __init__(self, path: Path, of: dict[str, Any], *, force: bool) -> None:
-        from graphprune.report.budget_curve import BudgetCurve
+        from graphprune.io.strict_json import read_text
+        from graphprune.report.budget_curve import MAX_BYTES, BudgetCurve
 
         self.path, self.curve = path, BudgetCurve(of)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            stored = path / "front.json"
-            if stored.exists() and not force:
-                self.curve = BudgetCurve.from_json(stored.read_text("utf-8"))
         except OSError as error:
             raise OutputError(f"can't write to {path}: {error.strerror}") from error
+        stored = path / "front.json"
+        if stored.exists() and not force:
+            self.curve = BudgetCurve.from_json(read_text(stored, MAX_BYTES, LoadError))
         if self.curve.of != of:
             raise OptionError(
                 f"{path} holds a sweep of another model, or with other options",

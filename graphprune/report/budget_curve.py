@@ -20,7 +20,7 @@ __all__ = ["FORMAT", "BudgetCurve", "Point", "draw", "shares"]
 FORMAT = "graphprune.front/1"
 
 MAX_BYTES = 1 << 24
-"""Most characters of a stored budget curve."""
+"""Largest size of a stored budget curve, in bytes."""
 
 _STEPS = 7
 """Number of budgets in a range that doesn't state one."""

@@ -14,7 +14,7 @@ import torch
 
 from graphprune.report.budget_curve import Point
 from graphprune.workflow import budget_sweep
-from tests.cli.conftest import DIGITS, Ran
+from tests.cli.conftest import DIGITS, Ran, expect
 
 RANGE = "0.5,0.7,0.9"
 
@@ -49,6 +49,14 @@ def test_a_budget_that_no_plan_meets_is_a_row(sweep: Callable[..., Ran], tmp_pat
     first, second = rows(tmp_path / "out")
     assert first["flops"] == ""
     assert second["flops"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}"])
+def test_a_folder_that_holds_no_sweep_is_refused(
+    sweep: Callable[..., Ran], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "front.json").write_bytes(content)
+    expect(sweep(tmp_path), 2, "error[GP001]: ")
 
 
 def test_a_killed_sweep_goes_on(
