@@ -10,7 +10,7 @@ from graphprune.errors import OptionError
 
 __all__ = ["Budget", "budgets", "parse_amount"]
 
-_UNITS = {"": 1.0, "%": 0.01, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _TIMES = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _BYTES = {
     "KiB": 2.0**10,
@@ -145,7 +145,9 @@ def parse_amount(amount: float | str) -> float:
     match = _AMOUNT.match(amount)
     if match is None:
         raise OptionError(f"can't read {amount!r} as a budget", hint=_HINT)
-    value = float(match[1]) * _UNITS[match[2].upper()]
-    if match[2] == "%" and value > 1:
+    if match[2] != "%":
+        return float(match[1]) * _UNITS[match[2].upper()]
+    share = float(match[1]) / 100
+    if share > 1:
         raise OptionError(f"{amount!r} is more than the dense cost", hint=_HINT)
-    return value
+    return share

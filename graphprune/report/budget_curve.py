@@ -74,7 +74,7 @@ class BudgetCurve:
 
     def to_csv(self) -> str:
         """Write a table with one row for each point."""
-        return csv_table(COLUMNS, map(asdict, self.points))
+        return csv_table(COLUMNS, (asdict(point) for point in self.points))
 
     @staticmethod
     def from_json(text: str) -> BudgetCurve:
