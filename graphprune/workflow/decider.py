@@ -17,7 +17,7 @@ from graphprune.plan.plan import Plan
 
 from .options import Options
 
-__all__ = ["Decider", "branches_may_go", "decider_of", "deciding_passes"]
+__all__ = ["Decider", "branches_may_go", "chooser_of", "decider_of", "deciding_passes"]
 
 Decider: TypeAlias = Allocate | GivenPlan | LosslessPlan
 """The pass that makes the decision."""
@@ -41,15 +41,23 @@ def decider_of(
     Raises:
         OptionError: if these contradict each other, or nothing says how much goes.
     """
+    if plan is None:
+        return chooser_of(options, amounts, lossless=lossless)
+    if lossless:
+        raise OptionError("a plan says itself which channels go with no loss; leave out lossless")
+    if any(amount is not None for amount in amounts.values()):
+        raise OptionError("give a budget or a plan, not both")
+    return GivenPlan(plan=plan)
+
+
+def chooser_of(
+    options: Options, amounts: Mapping[str, float | str | None], *, lossless: bool
+) -> Allocate | LosslessPlan:
+    """Make the pass that chooses widths: within budgets, or what is lossless, or what feeds the kept outputs.
+
+    Arguments and errors: as for ``decider_of``.
+    """
     free = all(amount is None for amount in amounts.values())
-    if plan is not None:
-        if lossless:
-            raise OptionError(
-                "a plan says itself which channels go with no loss; leave out lossless"
-            )
-        if not free:
-            raise OptionError("give a budget or a plan, not both")
-        return GivenPlan(plan=plan)
     if free and lossless:
         return _lossless_plan(options)
     if free and options.outputs:
