@@ -216,19 +216,7 @@ class Sparsify:
 
     def report(self) -> SparsifyReport:
         """Report the costs that are reached, what is left of the channels that go, and how steady the plan is."""
-        course = self._course
-        return report_of(
-            course.live,
-            course.plan,
-            gone=course.gone,
-            method=course.method.name,
-            step=course.step,
-            steps=course.steps,
-            distances=tuple(course.distances),
-            settled=course.settled,
-            note=course.uncut,
-            silence=course.silence,
-        )
+        return report_of(self._course)
 
     def finish(self, optimizer: torch.optim.Optimizer | None = None) -> Sparsified:
         """Cut what goes, prove the cut, and carry the optimiser over. The model that was trained stays as it is.
