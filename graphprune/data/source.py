@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
-from graphprune.errors import GraphpruneError, LoadError, OptionError, first_line
+from graphprune.errors import LoadError, OptionError, first_line
 from graphprune.io.tensor_files import SUFFIXES
 from graphprune.ir.private_torch import pytree
-from graphprune.ir.trace import FORWARD_ERRORS, user_line
-from graphprune.loading.factories import resolve
+from graphprune.loading.factories import resolve, users_code
 from graphprune.loading.image_preparation import ImagePreparation
 
 from .arrays import Arrays
@@ -81,15 +80,8 @@ class Code:
 
     def _items(self) -> Iterator[Any]:
         make = resolve(self.name)
-        try:
+        with users_code(self.name):
             yield from make()
-        except GraphpruneError:
-            raise
-        except (*FORWARD_ERRORS, SystemExit) as error:  # from the user's own code
-            raise LoadError(
-                f"{self.name} fails: {type(error).__name__}: {first_line(error)}",
-                where=user_line(error),
-            ) from error
 
 
 def open_source(
