@@ -44,9 +44,12 @@ def decider_of(
     if plan is None:
         return chooser_of(options, amounts, lossless=lossless)
     if lossless:
-        raise OptionError("a plan says itself which channels go with no loss; leave out lossless")
-    if any(amount is not None for amount in amounts.values()):
-        raise OptionError("give a budget or a plan, not both")
+        raise OptionError(
+            "a plan says itself which channels go with no loss; leave it out",
+            options=("lossless",),
+        )
+    if given := tuple(name for name, amount in amounts.items() if amount is not None):
+        raise OptionError("give a budget or a plan, not both", options=("plan", *given))
     return GivenPlan(plan=plan)
 
 
@@ -66,7 +69,11 @@ def chooser_of(
 
 
 def _lossless_plan(options: Options) -> LosslessPlan:
-    """Make the pass that removes redundant channels only, where nothing is to change the weights as well."""
+    """Make the pass that removes redundant channels only.
+
+    Raises:
+        OptionError: if weights are to be changed as well, or an option has no meaning without a budget.
+    """
     changes = {
         "recover": options.recover not in (None, "none"),
         "distil": options.distil is not None,
@@ -76,6 +83,18 @@ def _lossless_plan(options: Options) -> LosslessPlan:
     if wrong:
         raise OptionError(
             f"lossless alone changes nothing that {wrong[0]} could repair",
+            hint="give a budget as well",
+            options=wrong,
+        )
+    unused = {
+        "allocate": options.allocate != "dp",
+        "round_to": options.round_to == "auto",
+        "depth": options.depth,
+    }
+    wrong = tuple(name for name, given in unused.items() if given)
+    if wrong:
+        raise OptionError(
+            "lossless alone removes what the weights prove, and has no use for these options",
             hint="give a budget as well",
             options=wrong,
         )
