@@ -61,7 +61,7 @@ class Budget:
         """Make a bound on FLOPs: a fraction, or an absolute number of FLOPs (1 MAC = 2 FLOPs).
 
         Raises:
-            OptionError: if it can't be read, or is between one FLOP and a whole MAC.
+            OptionError: if it can't be read, or is an absolute number of one MAC or less.
         """
         number = parse_amount(amount)
         if 1 < number <= 2:  # half of it would be a fraction
