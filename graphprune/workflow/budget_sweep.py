@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source, accuracy, prepared
-from graphprune.errors import InfeasibleBudgetError
+from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import Decision
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from graphprune.passes import Criterion
 
 __all__ = ["compress_within", "sweep"]
+
+_DECIDING = ("flops", "params", "latency", "memory", "size", "plan")
+"""Arguments of ``compress`` that decide how much goes."""
 
 
 def compress_within(
@@ -68,9 +71,12 @@ def compress_within(
 
     Raises:
         InfeasibleBudgetError: if none holds.
+        OptionError: if there is a budget or a plan.
         GraphpruneError: as ``compress``.
     """
     allowed = parse_drop(max_drop)
+    if wrong := tuple(name for name in _DECIDING if name in options):
+        raise OptionError("max_drop decides the budget; leave out any other", options=wrong)
     source = prepared(val, brought_by(unwrap(model)))
     options["depth"] = bool(options.get("depth"))  # by default not, under a budget of FLOPs
     how = Options(**options)
