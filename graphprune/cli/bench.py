@@ -78,6 +78,10 @@ def bench(
     )
     if max_ratio is not None and not 0 < max_ratio < math.inf:
         raise OptionError(f"--max-ratio must be a positive number, not {max_ratio}")
+    if max_ratio is not None and len(models) < 2:
+        raise OptionError(
+            "--max-ratio is to the first model, and there is no other", hint="name two"
+        )
     for_ci.check_places(summary, junit)
     named = option_values.sizes("--dim", dims or [])
     with working(
@@ -100,7 +104,7 @@ def bench(
     else:
         render.benchmark(found)
     gate = render.benchmark_gate(found, max_ratio)
-    for_ci.tell(lambda: gate, summary=summary, junit=junit)
+    for_ci.tell(gate, summary=summary, junit=junit)
     if not gate.ok:
         render.shortfalls(gate)
         raise typer.Exit(1)

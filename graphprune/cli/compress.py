@@ -137,7 +137,8 @@ def compress(
         "size": file_size,
     }
     if plan:
-        how = compress_options.given(plan, limits, max_drop or "".join(budgets.values()))
+        budget = bool(max_drop) or any(budgets.values())
+        how = compress_options.given(plan, limits, budget=budget)
     else:
         how = (
             compress_options.wanted(budgets, max_drop, lossless=lossless, outputs=outputs) | limits
@@ -152,13 +153,13 @@ def compress(
         val=val,
         augment=augment,
         distil=distil,
-        finetune=str(finetune or ""),
+        finetune=finetune,
         train=train,
         data=data,
-        recover=recover if recover not in ("none", "merge") else "",
-        onnx="" if no_onnx else "onnx",
-        opset=str(opset or ""),
-        fp16="fp16" * fp16,
+        recover=recover,
+        onnx=not no_onnx,
+        opset=opset,
+        fp16=fp16,
         device=device,
     )
     if not out and not dry_run:
@@ -168,10 +169,11 @@ def compress(
         out, quiet, dry_run = None, True, True
     trained = bool(distil or finetune)
     stages = 7 + (not no_onnx) + 3 * bool(data or train) + trained + (not any_width)
+    stages += limits["keep_config"]
     start = time.perf_counter()
     with (
         output.new_folder(out, force=force) if out and not dry_run else nullcontext() as folder,
-        working(verbose=verbose, quiet=quiet, stages=stages + bool(keep_config)) as progress,
+        working(verbose=verbose, quiet=quiet, stages=stages) as progress,
     ):
         from graphprune.workflow import write
 

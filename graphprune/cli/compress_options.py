@@ -30,6 +30,10 @@ DEFAULTS: Mapping[str, Any] = {
 """What the options that choose widths are when they aren't given."""
 
 
+_WITHOUT_DATA = ("none", "merge")
+"""Ways to recover that take no data."""
+
+
 def wanted(
     budgets: dict[str, str], max_drop: str, *, lossless: bool, outputs: Sequence[str] | None
 ) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def wanted(
         if lossless:
             return {}
         if outputs:
-            return {"flops": 1.0}
+            return {"flops": 1.0}  # outputs of an ONNX file are gone once it is read
     if not max_drop:
         return option_values.budgets(**budgets)
     also = [f"--{name}" for name, amount in budgets.items() if amount]
@@ -59,16 +63,16 @@ def check_pairs(
     val: str,
     augment: str,
     distil: str,
-    finetune: str,
+    finetune: int | None,
     train: str,
     data: str,
     recover: str,
-    onnx: str,
-    opset: str,
-    fp16: str,
+    onnx: bool,
+    opset: int | None,
+    fp16: bool,
     device: str,
 ) -> None:
-    """Refuse options that mean nothing without another.
+    """Refuse options that mean nothing without another; their values are as they were given.
 
     Raises:
         OptionError: with both names.
@@ -80,7 +84,7 @@ def check_pairs(
         ("--finetune", finetune, "--train", train),
         ("--train", train, "--finetune", finetune),
         ("--distil", distil, "--data", data),
-        ("--recover", recover, "--data", data or train),
+        ("--recover", recover not in ("", *_WITHOUT_DATA), "--data", data or train),
         ("--device", device, "--data, --train or --val", data or train or val),
         ("--opset", opset, "the ONNX file", onnx),
         ("--fp16", fp16, "the ONNX file", onnx),
@@ -89,8 +93,13 @@ def check_pairs(
             raise OptionError(f"{name} needs {other}")
 
 
-def given(path: Path, limits: dict[str, Any], budget: str) -> dict[str, Any]:
+def given(path: Path, limits: dict[str, Any], *, budget: bool) -> dict[str, Any]:
     """Read a plan as keyword arguments; nothing else may ask for widths.
+
+    Args:
+        path: of the plan.
+        limits: the options that choose widths, as in ``DEFAULTS``.
+        budget: whether there is a budget too, or an allowed drop of accuracy.
 
     Raises:
         OptionError: if an option would be ignored, or the plan can't be read.

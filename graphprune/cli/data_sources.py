@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphprune.errors import OptionError
 
+from . import option_values
 from .users_code import import_from_here
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Preparation:
         Raises:
             OptionError: if an option can't be read.
         """
-        sizes = [int(value) for value in _numbers("--image-size", self.size)]
+        sizes = option_values.numbers("--image-size", self.size) if self.size else []
         if len(sizes) > 2:
             raise OptionError(
                 f"can't read --image-size {self.size!r}", hint="write 224, or 224,320"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphprune.errors import GraphpruneError, LoadError, OptionError, PlanError
+from graphprune.errors import LoadError, OptionError, PlanError
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +37,12 @@ def rounding(text: str) -> Rounding:
     """
     if text in ("fast", "auto"):
         return text
-    if not text.lstrip("-").isdecimal():
-        raise OptionError(f"can't read --round-to {text!r}", hint="write 8, fast or auto")
-    return int(text)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise OptionError(
+            f"can't read --round-to {text!r}", hint="write 8, fast or auto"
+        ) from error
 
 
 def patterns(entries: list[str] | None) -> tuple[tuple[str, ...], ...]:
@@ -83,9 +86,10 @@ def plan(path: Path) -> Plan:
     Raises:
         PlanError: if it can't be read, or isn't one.
     """
+    from graphprune.io.strict_json import read_text
     from graphprune.plan.plan import MAX_BYTES, Plan
 
-    return Plan.from_json(_text(path, MAX_BYTES, PlanError))
+    return Plan.from_json(read_text(path, MAX_BYTES, PlanError))
 
 
 def latency_table(path: Path | None) -> LatencyTable | None:
@@ -94,29 +98,12 @@ def latency_table(path: Path | None) -> LatencyTable | None:
     Raises:
         LoadError: if it can't be read, or isn't one.
     """
+    if path is None:
+        return None
+    from graphprune.io.strict_json import read_text
     from graphprune.plan.latency_table import MAX_BYTES, LatencyTable
 
-    return None if path is None else LatencyTable.from_json(_text(path, MAX_BYTES, LoadError))
-
-
-def _text(path: Path, limit: int, kind: type[GraphpruneError]) -> str:
-    """Read a text file that may be read whole.
-
-    Raises:
-        GraphpruneError: of that kind.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a pipe would block, a device never end
-            raise kind(f"can't read {path}: not a file")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise kind(f"{path} is too large")
-        return data.decode("utf-8")
-    except OSError as error:
-        raise kind(f"can't read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise kind(f"{path} is not text") from error
+    return LatencyTable.from_json(read_text(path, MAX_BYTES, LoadError))
 
 
 def device(text: str) -> torch.device | None:

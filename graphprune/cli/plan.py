@@ -88,9 +88,8 @@ def plan(
         "memory": memory,
         "size": file_size,
     }
-    alone = lossless and not any(asked.values())
-    alone = alone or (bool(outputs) and not any(asked.values()))
-    asked = {} if alone else option_values.budgets(**asked)
+    if any(asked.values()) or not (lossless or outputs):
+        option_values.budgets(**asked)  # refuses what can't be read, before torch is imported
     table = option_values.latency_table(latency_table)
     if device and not data:
         raise OptionError("--device needs --data")
@@ -100,14 +99,13 @@ def plan(
         working(verbose=verbose, quiet=quiet, stages=5 + bool(data) + (not any_width)) as progress,
     ):
         from graphprune import api
-        from graphprune.passes import Allocate, Decision, LosslessPlan
-        from graphprune.plan.budget import Budget, budgets
-        from graphprune.workflow.decider import branches_may_go
+        from graphprune.passes import Decision
+        from graphprune.workflow.decider import branches_may_go, chooser_of
+        from graphprune.workflow.options import Options
 
         where = option_values.device(device)
-        allocator = Allocate(
-            budget=Budget("macs", 1.0) if alone else budgets(asked),
-            method=allocate,
+        limits = Options(
+            allocate=allocate,
             round_to=option_values.rounding(round_to),
             min_channels=min_channels,
             max_cut=max_cut,
@@ -116,7 +114,9 @@ def plan(
             uniform=option_values.patterns(uniform),
             keep_config=source.keeps_config(keep_config),
             depth=branches_may_go(depth, latency=latency, table=table, calibration=data or None),
+            outputs=source.outputs,
         )
+        amounts = {name: amount or None for name, amount in asked.items()}
         seen = data_sources.sources(
             data, "", data_sources.Preparation(mean, std, size, crop, interpolation), samples, seed
         )
@@ -124,7 +124,7 @@ def plan(
         decision = api.decide(
             found.dense,
             found.inputs,
-            allocator=LosslessPlan(limits=allocator.limits) if lossless and alone else allocator,
+            allocator=chooser_of(limits, amounts, lossless=lossless),
             outputs=found.outputs,
             device=where,
             lossless=lossless,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphprune.errors import OptionError, OutputError
+from graphprune.errors import LoadError, OptionError, OutputError
 
 from . import data_sources, option_values, options, render
 from .model_source import ModelSource
@@ -61,6 +61,7 @@ def sweep(
     keep_class: options.KeepClass = False,
     any_width: options.AnyWidth = False,
     uniform: options.Uniform = None,
+    keep_config: options.KeepConfig = None,
     depth: options.Depth = None,
     device: options.Device = "",
     no_plot: Annotated[bool, typer.Option("--no-plot", help="No picture.")] = False,
@@ -115,7 +116,8 @@ def sweep(
     several = len(models) > 1
     for name, (model, place) in _places(models, out).items():
         source = ModelSource(model, arch, tuple(inputs or ()), trust_pickle, ignore_extra_keys)
-        of = {"model": _hash(source.content), "options": _hash(repr((how, told)).encode())}
+        limits = how | ({"keep_config": True} if source.keeps_config(keep_config) else {})
+        of = {"model": _hash(source.content), "options": _hash(repr((limits, told)).encode())}
         folder = _Folder(place, of, force=force)
         with working(
             verbose=verbose, quiet=quiet, stages=5 + len(wanted) + (not any_width)
@@ -124,7 +126,7 @@ def sweep(
             missing = [share for share in wanted if share not in folder.known]
             if missing:
                 seen = data_sources.sources(data, val, preparation, samples, seed)
-                run = how | {"latency_table": table, "device": where, "progress": progress}
+                run = limits | {"latency_table": table, "device": where, "progress": progress}
                 _sweep(source, seen, missing, folder, run)
             folder.finish(plot=not no_plot)
         curves[name] = folder.curve
@@ -190,16 +192,17 @@ class _Folder:
     """The folder of a sweep: each point is on disk before the next one is begun."""
 
     def __init__(self, path: Path, of: dict[str, Any], *, force: bool) -> None:
-        from graphprune.report.budget_curve import BudgetCurve
+        from graphprune.io.strict_json import read_text
+        from graphprune.report.budget_curve import MAX_BYTES, BudgetCurve
 
         self.path, self.curve = path, BudgetCurve(of)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            stored = path / "front.json"
-            if stored.exists() and not force:
-                self.curve = BudgetCurve.from_json(stored.read_text("utf-8"))
         except OSError as error:
             raise OutputError(f"can't write to {path}: {error.strerror}") from error
+        stored = path / "front.json"
+        if stored.exists() and not force:
+            self.curve = BudgetCurve.from_json(read_text(stored, MAX_BYTES, LoadError))
         if self.curve.of != of:
             raise OptionError(
                 f"{path} holds a sweep of another model, or with other options",

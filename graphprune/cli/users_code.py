@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from graphprune.errors import LoadError
-
-__all__ = ["callable_of", "import_from_here", "own_code", "users_code"]
+__all__ = ["callable_of", "import_from_here", "own_code"]
 
 
 def import_from_here() -> None:
@@ -29,31 +27,12 @@ def own_code(arch: str, file: str, *, trust_pickle: bool) -> Generator[None]:
         file: what is read.
         trust_pickle: whether reading it may run code.
     """
+    from graphprune.loading.factories import users_code
+
     if arch or trust_pickle:
         import_from_here()
     with users_code(arch or file, "check --arch"):
         yield
-
-
-@contextmanager
-def users_code(name: str, hint: str) -> Generator[None]:
-    """Turn whatever the user's own code raises into a ``LoadError``.
-
-    Args:
-        name: what is run.
-        hint: what to do about it.
-    """
-    from graphprune.errors import first_line
-    from graphprune.ir.trace import FORWARD_ERRORS, user_line
-
-    try:
-        yield
-    except (*FORWARD_ERRORS, OSError, SystemExit) as error:
-        raise LoadError(
-            f"{name} fails: {type(error).__name__}: {first_line(error)}",
-            where=user_line(error),
-            hint=hint,
-        ) from error
 
 
 def callable_of(option: str, name: str) -> Callable[..., Any]:
@@ -69,7 +48,7 @@ def callable_of(option: str, name: str) -> Callable[..., Any]:
     Raises:
         LoadError: if there is no such thing.
     """
-    from graphprune.loading.factories import resolve
+    from graphprune.loading.factories import resolve, users_code
 
     import_from_here()
     with users_code(name, f"check {option}"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphprune.errors import LoadError
+from graphprune.workflow.write import PLAN
 
 from . import for_ci, option_values, options, render
 from .model_source import ModelSource
@@ -86,7 +87,7 @@ def verify(
         render.document(found.to_json())
     else:
         render.comparison(found)
-    for_ci.tell(lambda: render.comparison_gate(found), summary=summary, junit=junit)
+    for_ci.tell(render.comparison_gate(found), summary=summary, junit=junit)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -97,5 +98,5 @@ def _plan(path: Path | None, b: Path) -> Plan | None:
         return option_values.plan(path)
     if not b.exists():
         raise LoadError(f"no such file: {b}")
-    beside = (b if b.is_dir() else b.parent) / "plan.json"
+    beside = (b if b.is_dir() else b.parent) / PLAN
     return option_values.plan(beside) if beside.is_file() else None

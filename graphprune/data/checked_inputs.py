@@ -48,8 +48,7 @@ def _flat(item: Any, program: ExportedProgram) -> tuple[Any, ...]:
         )
     except ValueError as error:
         raise LoadError(
-            f"the calibration data has {', '.join(map(str, item))}, "
-            f"the model takes {', '.join(names)}",
+            f"the data has {', '.join(map(str, item))}, the model takes {', '.join(names)}",
         ) from error
 
 
@@ -57,8 +56,8 @@ def _check(leaves: Sequence[Any], examples: Sequence[Any], names: Sequence[str])
     if len(leaves) != len(examples):
         raise LoadError(
             f"the model takes {len(examples)} inputs ({', '.join(names)}), "
-            f"the calibration data has {len(leaves)}",
-            hint="labels don't belong in it: [x for x, label in loader]",
+            f"the data has {len(leaves)}",
+            hint="labels don't belong in calibration data: [x for x, label in loader]",
             options=("calibration",),
         )
     for name, got, want in zip(names, leaves, examples, strict=True):

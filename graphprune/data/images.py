@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,8 +62,10 @@ class Images:
         Raises:
             OptionError: with the option's name.
         """
-        if any(value == 0 for value in self.std):
-            raise OptionError("std must not be 0", options=("std",))
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
+            raise OptionError(
+                "mean and std must be finite, and std must not be 0", options=("mean", "std")
+            )
         if self.size is not None and min(self.size) < 1:
             raise OptionError("an image has at least 1 pixel", options=("image_size",))
         if self.crop is not None and not 0 < self.crop <= 1:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
-from graphprune.errors import GraphpruneError, LoadError, OptionError, first_line
+from graphprune.errors import LoadError, OptionError, first_line
 from graphprune.io.tensor_files import SUFFIXES
 from graphprune.ir.private_torch import pytree
-from graphprune.ir.trace import FORWARD_ERRORS, user_line
-from graphprune.loading.factories import resolve
+from graphprune.loading.factories import resolve, users_code
 from graphprune.loading.image_preparation import ImagePreparation
 
 from .arrays import Arrays
@@ -69,19 +68,20 @@ class Code:
             if not isinstance(item, Sequence) or len(item) != 2:
                 raise LoadError(f"{self.name} must yield pairs of inputs and labels")
             inputs, labels = item
-            yield *pytree.tree_leaves(inputs), torch.as_tensor(labels)
+            yield *pytree.tree_leaves(inputs), self._tensor(labels)
+
+    def _tensor(self, labels: Any) -> torch.Tensor:
+        try:
+            return torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise LoadError(
+                f"{self.name} yields labels that are no numbers: {first_line(error)}"
+            ) from error
 
     def _items(self) -> Iterator[Any]:
         make = resolve(self.name)
-        try:
+        with users_code(self.name):
             yield from make()
-        except GraphpruneError:
-            raise
-        except (*FORWARD_ERRORS, SystemExit) as error:  # from the user's own code
-            raise LoadError(
-                f"{self.name} fails: {type(error).__name__}: {first_line(error)}",
-                where=user_line(error),
-            ) from error
 
 
 def open_source(
@@ -155,7 +155,7 @@ def calibrate(
         raise OptionError("samples must be at least 1", options=("samples",))
     if isinstance(data, Calibration):
         found = gather(data.batches, program, samples=data.samples)
-        return replace(data, batches=found.batches, whole=found.whole)
+        return replace(data, batches=found.batches, whole=found.whole, divisible=found.divisible)
     if isinstance(data, str | Path):
         data = open_source(data)
     if isinstance(data, Source):

@@ -47,6 +47,11 @@ class FrameworkRun:
         self.result: Sparsified | None = None
         self._optimizer: torch.optim.Optimizer | None = None
 
+    @property
+    def has_inputs(self) -> bool:
+        """Whether example inputs are among the options."""
+        return any(self.options.get(n) is not None for n in ("example_inputs", "example_kwargs"))
+
     def begin(
         self,
         model: nn.Module,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphprune.errors import OptionError
+from graphprune.ir.devices import put
 from graphprune.loading.pretrained import import_library
 from graphprune.training.finish import Sparsified
 
@@ -77,12 +78,12 @@ class SparsifyCallback(base_class(_LIBRARY, "Callback")):
 
     def _inputs(self, pl_module: Any) -> dict[str, Any]:
         """Take the example inputs that the module has, where none were given."""
-        if self._run.options.keys() & {"example_inputs", "example_kwargs"}:
+        if self._run.has_inputs:
             return {}
-        found = None if self._part else pl_module.example_input_array
+        found = None if self._part else put(pl_module.example_input_array, pl_module.device)
         match found:
             case Tensor():
-                return {"example_inputs": (found.to(pl_module.device),)}
+                return {"example_inputs": (found,)}
             case Mapping():
                 return {"example_kwargs": dict(found)}
             case Sequence():

@@ -39,11 +39,11 @@ class SparsifyCallback(base_class(_LIBRARY, "TrainerCallback")):
     def __init__(self, **options: Any) -> None:
         import_library(_LIBRARY)
         super().__init__()
-        if not (options.get("example_inputs") or options.get("example_kwargs")):
+        self._run = FrameworkRun(options)
+        if not self._run.has_inputs:
             raise OptionError(
                 "no example inputs are known", hint="give example_inputs or example_kwargs"
             )
-        self._run = FrameworkRun(options)
 
     @property
     def result(self) -> Sparsified | None:

@@ -8,13 +8,16 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphprune.errors import OutputError
 
 from .partial import partial
 
-__all__ = ["saved", "write_bytes", "write_checkpoint", "writing"]
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["saved", "saved_program", "write_bytes", "write_checkpoint", "writing"]
 
 
 @contextmanager
@@ -62,4 +65,23 @@ def saved(content: Any) -> bytes:
     # Into memory first: torch reports a full disk as a RuntimeError without a cause.
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def saved_program(program: ExportedProgram) -> bytes:
+    """Return the bytes of the file that ``torch.export.save`` writes, the same in each process."""
+    import torch
+
+    # Where nodes come from is noted with addresses in this process; the notes are put back afterwards.
+    graphs = [
+        m.graph for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)
+    ]
+    metas = [node.meta for graph in graphs for node in graph.nodes if "from_node" in node.meta]
+    notes = [meta.pop("from_node") for meta in metas]
+    buffer = io.BytesIO()
+    try:
+        torch.export.save(program, buffer)
+    finally:
+        for meta, note in zip(metas, notes, strict=True):
+            meta["from_node"] = note
     return buffer.getvalue()

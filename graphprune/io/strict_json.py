@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from graphprune.errors import GraphpruneError
 
-__all__ = ["expect", "finite", "is_index", "parsed", "shown"]
+__all__ = ["expect", "finite", "is_index", "parsed", "read_text", "shown"]
 
 _LARGEST = 1e300
 
 _SHOWN = 40
 """Most characters of a file's content that an error repeats."""
+
+
+def read_text(path: Path, limit: int, kind: type[GraphpruneError]) -> str:
+    """Read a file that shall be JSON, whatever it is: a pipe isn't waited for, and a huge file isn't read whole.
+
+    Args:
+        path: of the file.
+        limit: bytes it may have.
+        kind: class of the error.
+
+    Raises:
+        GraphpruneError: of that kind, if it can't be read, is too large or isn't in UTF-8.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would block, a device never end
+            raise kind(f"can't read {path}: not a file")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise kind(f"can't read {path}: {error.strerror}") from error
+    if len(data) > limit:
+        raise kind(f"{path} is too large")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise kind(f"{path} is not JSON: it isn't in UTF-8") from error
 
 
 def parsed(text: str, limit: int, kind: type[GraphpruneError], what: str) -> Any:

@@ -6,7 +6,8 @@ import ast
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 
 from graphprune.errors import LoadError, first_line
+from graphprune.ir.trace import FORWARD_ERRORS, user_line
 
 from .pretrained import LIBRARY, architecture, import_library, with_plain_outputs
 
-__all__ = ["LIBRARIES", "build", "examples_of", "resolve"]
+__all__ = ["LIBRARIES", "build", "examples_of", "resolve", "users_code"]
 
 LIBRARIES = ("hf", "timm", "torchvision")
 """Names that may stand before the colon in place of a module of the user's own."""
@@ -144,6 +146,24 @@ def _of_timm(library: ModuleType, arch: _Name) -> Any:
 def _of_transformers(library: ModuleType, arch: _Name) -> Any:
     kind, config = architecture(library, Path(arch.name))
     return with_plain_outputs(kind(config))
+
+
+@contextmanager
+def users_code(name: str, hint: str = "") -> Generator[None]:
+    """Turn whatever the user's own code raises into a ``LoadError`` that names it.
+
+    Args:
+        name: what is run.
+        hint: what to do about it.
+    """
+    try:
+        yield
+    except (*FORWARD_ERRORS, SystemExit) as error:
+        raise LoadError(
+            f"{name} fails: {type(error).__name__}: {first_line(error)}",
+            where=user_line(error),
+            hint=hint,
+        ) from error
 
 
 def resolve(name: str) -> Callable[..., Any]:

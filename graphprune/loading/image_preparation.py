@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from graphprune.errors import LoadError
-from graphprune.io.strict_json import finite, is_index, parsed
+from graphprune.io.strict_json import finite, is_index, parsed, read_text
 
 __all__ = ["INTERPOLATIONS", "ImagePreparation", "brought_by", "of_folder"]
 
@@ -74,14 +74,12 @@ def of_folder(folder: Path) -> ImagePreparation | None:
     """Read what a folder of the transformers library says; ``None`` where there is nothing about images.
 
     Raises:
-        LoadError: if the file isn't JSON.
+        LoadError: if the file can't be read, or isn't JSON.
     """
     path = folder / FILE
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    said: Any = parsed(data.decode("utf-8", "replace"), MAX_BYTES, LoadError, FILE)
+    said: Any = parsed(read_text(path, MAX_BYTES, LoadError), MAX_BYTES, LoadError, FILE)
     if not isinstance(said, Mapping) or not _from_0_to_1(said):
         return None
     normal = said.get("do_normalize", True)

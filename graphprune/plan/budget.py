@@ -21,7 +21,8 @@ _BYTES = {
     "MB": 1e6,
     "GB": 1e9,
 }
-_AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([KMGT]?)\s*$", re.IGNORECASE)
+_AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([KMGT%]?)\s*$", re.IGNORECASE)
+_HINT = "0.5 is half of the dense cost, 1.2G is absolute"
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,7 @@ class Budget:
             OptionError: unless the amount is a positive number.
         """
         if not 0 < self.amount < float("inf"):
-            raise OptionError(
-                f"a budget must be a positive number, got {self.amount}",
-                hint="0.5 is half of the dense cost, 1.2G is absolute",
-            )
+            raise OptionError(f"a budget must be a positive number, got {self.amount}", hint=_HINT)
 
     @property
     def is_fraction(self) -> bool:
@@ -60,8 +58,14 @@ class Budget:
 
     @staticmethod
     def flops(amount: float | str) -> Budget:
-        """Make a bound on FLOPs: a fraction, or an absolute number of FLOPs (1 MAC = 2 FLOPs)."""
+        """Make a bound on FLOPs: a fraction, or an absolute number of FLOPs (1 MAC = 2 FLOPs).
+
+        Raises:
+            OptionError: if it can't be read, or is an absolute number of one MAC or less.
+        """
         number = parse_amount(amount)
+        if 1 < number <= 2:  # half of it would be a fraction
+            raise OptionError(f"the budget {amount!r} is too small", hint=_HINT)
         return Budget("macs", number if number <= 1 else number / 2)
 
     @staticmethod
@@ -98,8 +102,8 @@ def budgets(amounts: Mapping[str, float | str | None]) -> tuple[Budget, ...]:
         "memory": Budget.memory,
         "size": Budget.size,
     }
-    made = tuple(makers[name](amount) for name, amount in amounts.items()
-                  if amount is not None and amount != "")  # fmt: skip
+    asked = {name: amount for name, amount in amounts.items() if amount is not None}
+    made = tuple(makers[name](amount) for name, amount in asked.items() if amount != "")
     if not made:
         raise OptionError(
             "give a budget",
@@ -134,16 +138,16 @@ def parse_amount(amount: float | str) -> float:
     """Read an amount, ``0.5``, ``"0.5"``, ``"50%"`` or ``"1.2G"``, as a number.
 
     Raises:
-        OptionError: for anything else.
+        OptionError: for anything else, and for more than 100%, which would be read as an absolute amount.
     """
     if isinstance(amount, int | float):
         return float(amount)
-    if amount.strip().endswith("%"):
-        return parse_amount(amount.strip()[:-1]) / 100
     match = _AMOUNT.match(amount)
     if match is None:
-        raise OptionError(
-            f"can't read {amount!r} as a budget",
-            hint="0.5 is half of the dense cost, 1.2G is absolute",
-        )
-    return float(match[1]) * _UNITS[match[2].upper()]
+        raise OptionError(f"can't read {amount!r} as a budget", hint=_HINT)
+    if match[2] != "%":
+        return float(match[1]) * _UNITS[match[2].upper()]
+    share = float(match[1]) / 100
+    if share > 1:
+        raise OptionError(f"{amount!r} is more than the dense cost", hint=_HINT)
+    return share

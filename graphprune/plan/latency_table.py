@@ -55,7 +55,7 @@ class LatencyTable:
     def to_json(self) -> str:
         """Write the table as JSON text, times in seconds."""
         data = asdict(self)
-        if not self.constant:  # as in files of before there was any
+        if not self.constant:  # as in files of older versions, which have none
             del data["constant"]
         data["kernels"] = {name: asdict(times) for name, times in sorted(self.kernels.items())}
         return json.dumps({"format": FORMAT} | data, indent=1, sort_keys=True) + "\n"

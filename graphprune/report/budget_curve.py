@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -15,12 +15,12 @@ from graphprune.errors import LoadError, OptionError, OutputError
 from graphprune.io.strict_json import expect, finite, parsed, shown
 from graphprune.plan.budget import parse_amount
 
-__all__ = ["FORMAT", "BudgetCurve", "Point", "draw", "shares"]
+__all__ = ["COLUMNS", "FORMAT", "BudgetCurve", "Point", "csv_table", "draw", "shares"]
 
 FORMAT = "graphprune.front/1"
 
 MAX_BYTES = 1 << 24
-"""Most characters of a stored budget curve."""
+"""Largest size of a stored budget curve, in bytes."""
 
 _STEPS = 7
 """Number of budgets in a range that doesn't state one."""
@@ -74,11 +74,7 @@ class BudgetCurve:
 
     def to_csv(self) -> str:
         """Write a table with one row for each point."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(point) for point in self.points)
-        return out.getvalue()
+        return csv_table(COLUMNS, (asdict(point) for point in self.points))
 
     @staticmethod
     def from_json(text: str) -> BudgetCurve:
@@ -99,6 +95,15 @@ class BudgetCurve:
             "a budget curve has points",
         )
         return BudgetCurve(data["of"], tuple(map(_point, data["points"])))
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows as CSV, with the names of the columns above them."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def _point(value: Any) -> Point:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from .budget_curve import COLUMNS, BudgetCurve, Point
+from .budget_curve import COLUMNS, BudgetCurve, Point, csv_table
 
 __all__ = ["FORMAT", "best", "compared_by", "to_csv", "to_json"]
 
@@ -19,12 +17,12 @@ Curves = Mapping[str, BudgetCurve]
 
 def to_csv(curves: Curves) -> str:
     """Write a table with one row for each checkpoint and budget."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, ("checkpoint", *COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    for name, curve in curves.items():
-        writer.writerows({"checkpoint": name} | asdict(point) for point in curve.points)
-    return out.getvalue()
+    rows = (
+        {"checkpoint": name} | asdict(point)
+        for name, curve in curves.items()
+        for point in curve.points
+    )
+    return csv_table(("checkpoint", *COLUMNS), rows)
 
 
 def to_json(curves: Curves) -> str:

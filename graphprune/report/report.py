@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["FORMAT", "LAYERS", "DistortionCurve", "GroupWidth", "LayerCost", "Report", "Size"]
+__all__ = [
+    "FORMAT",
+    "LAYERS",
+    "DistortionCurve",
+    "FileSizes",
+    "GroupWidth",
+    "LayerCost",
+    "Report",
+    "Size",
+]
 
 FORMAT = "graphprune.report/1"
 
@@ -30,6 +39,23 @@ class Size:
     params: float
     weight_bytes: float
     activation_bytes: float
+
+
+@dataclass(frozen=True)
+class FileSizes:
+    """The file of the dense model beside the smaller one of the same form, in bytes.
+
+    Attributes:
+        dense: name of the dense file.
+        before: its size.
+        small: name of the smaller one.
+        after: its size.
+    """
+
+    dense: str
+    before: int
+    small: str
+    after: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +149,7 @@ class Report:
             number of channels for each reason; else empty.
         eager: whether the user's class came back (``own_class``), or the ``reason`` why not; its
             ``max_error`` against the cut program, the ``tolerance``, and the ``precision`` in which they
-            were compared. Reports of before have neither of the last two: 1e-9, float64.
+            were compared. Older reports have neither of the last two: it was 1e-9, in float64.
         calibration: ``source``, ``samples`` used and files ``skipped``; empty without such data.
         distilled: held-out error ``before`` and ``after``, ``steps``; else empty.
         finetuned: of training with labels, on samples that were held out: cross-entropy ``before`` and ``after``,
@@ -182,6 +208,16 @@ class Report:
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file_sizes(self) -> FileSizes | None:
+        """The dense file and the one of its form that was written, weights or a program, if there are both."""
+        if not self.source:
+            return None
+        name = "model.pt2" if self.source["file"].endswith(".pt2") else "model.pt"
+        if name not in self.files:
+            return None
+        return FileSizes(self.source["file"], self.source["bytes"], name, self.files[name])
 
     def to_json(self) -> str:
         """Write one JSON document with a ``format`` key, one line for each entry of a list."""

@@ -10,6 +10,7 @@ __all__ = [
     "amount",
     "change",
     "distilled",
+    "few",
     "finetuned",
     "printable",
     "recovered",
@@ -21,6 +22,16 @@ __all__ = [
 
 SHOWN = 3
 """Most names of several that a sentence spells out."""
+
+
+def few(names: Sequence[str], most: int = SHOWN) -> str:
+    """Join the first of several names, and count the others.
+
+    >>> few(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def amount(value: float) -> str:
@@ -85,12 +96,7 @@ def allocation(found: Mapping[str, Any]) -> str:
 
 def recovered(found: Mapping[str, Any]) -> str:
     """Write ``Report.recovery`` in a sentence."""
-    left, more = found["left"], len(found["left"]) - SHOWN
-    beside = (
-        f"; not looked at: {', '.join(left[:SHOWN])}{f' and {more} more' * (more > 0)}"
-        if left
-        else ""
-    )
+    beside = f"; not looked at: {few(found['left'])}" if found["left"] else ""
     scale = found.get("scale", 1.0)
     scaled = f", class scores times {scale:.2f}" if scale != 1 else ""
     return (

@@ -39,13 +39,14 @@ __all__ = ["Planner"]
 class Planner:
     """Chooses channels by the live weights, any number of times; the analysis is made once.
 
-    The parameters of a traced program are those of the module, so that scores are of their values at the time.
+    The traced program has the module's own parameters, so each plan sees the values that they have by then.
 
     Args:
         planning: the module that is trained, and how to plan.
         budgets: what to meet, unless there is a plan.
         plan: a plan that stays.
-        asked: the budgets of the network that was larger before, which stay: costs count from that one.
+        asked: the budgets as they were counted when training began, if layers have shrunk since: shares stay shares of
+            the network of then.
 
     Raises:
         OptionError: if the parameters that the program has aren't those of the module.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from graphprune.axes.polynomial import Polynomial
 from graphprune.report.text import COSTS
@@ -15,6 +16,7 @@ from graphprune.report.text import COSTS
 if TYPE_CHECKING:
     from graphprune.plan.plan import Plan
 
+    from .course import Course
     from .live import Live
     from .silent import Silence
 
@@ -105,42 +107,52 @@ class SparsifyReport:
         return "\n".join([*lines, *([f"layers stay wide: {self.note}"] if self.note else [])])
 
 
-def report_of(live: Live, plan: Plan | None, *, gone: int, **known: Any) -> SparsifyReport:
-    """Report on the present network.
-
-    Args:
-        live: its channels.
-        plan: of the moment.
-        gone: how many channels were cut before.
-        known: the attributes of the report that need no counting.
-    """
-    analysis, norms = live.planner.analysis, live.channels.norms().detach()
-    left = torch.where(norms < live.initial, norms / live.initial, (norms > 0).to(norms))
-    weights = torch.where(live.going, left, 1.0).to(live.cost)
-    soft = live.channels.means(weights, len(analysis.groups)) if len(norms) else weights
-    first = (live.channels.group.diff(prepend=torch.tensor([-1])) > 0).to(soft.device)
-    dense = analysis.widths.tolist()
-    widths = [s * w for s, w in zip(soft[first].tolist(), dense, strict=True)]
-    polynomials = {"macs": analysis.costs.macs, "params": analysis.costs.params}
+def report_of(course: Course) -> SparsifyReport:
+    """Report on a run as it is now."""
+    live, gone = course.live, course.gone
+    norms = live.channels.norms().detach()
     total = float(norms.sum())
     return SparsifyReport(
-        **known,
-        budgets=tuple(
-            BudgetProgress(
-                status.cost,
-                min(1.0, status.bound / status.dense),
-                status.reached / status.dense,
-                soft_share(polynomials[status.cost], widths, status.dense)
-                if status.cost in polynomials
-                else None,
-            )
-            for status in live.planner.reached(plan)
-        ),
+        method=course.method.name,
+        step=course.step,
+        steps=course.steps,
+        budgets=_budgets(live, course.plan, norms),
         channels=len(norms) + gone,
         going=int(live.going.sum()) + gone,
         dead=int((norms == 0).sum()) + gone,
         norm=float(norms[live.going].sum()) / total if total else 0.0,
+        distances=tuple(course.distances),
+        settled=course.settled,
+        note=course.uncut,
+        silence=course.silence,
     )
+
+
+def _budgets(live: Live, plan: Plan | None, norms: Tensor) -> tuple[BudgetProgress, ...]:
+    """Count each cost by the plan of the moment, and at the widths that the norms add up to."""
+    analysis, widths = live.planner.analysis, _soft_widths(live, norms)
+    polynomials = {"macs": analysis.costs.macs, "params": analysis.costs.params}
+    return tuple(
+        BudgetProgress(
+            cost=status.cost,
+            bound=min(1.0, status.bound / status.dense),
+            plan=status.reached / status.dense,
+            soft=soft_share(polynomials[status.cost], widths, status.dense)
+            if status.cost in polynomials
+            else None,
+        )
+        for status in live.planner.reached(plan)
+    )
+
+
+def _soft_widths(live: Live, norms: Tensor) -> list[float]:
+    """Count each group's channels, those that go by the share of their norm that is left."""
+    analysis = live.planner.analysis
+    left = torch.where(norms < live.initial, norms / live.initial, (norms > 0).to(norms))
+    weights = torch.where(live.going, left, 1.0).to(live.cost)
+    soft = live.channels.means(weights, len(analysis.groups)) if len(norms) else weights
+    first = (live.channels.group.diff(prepend=torch.tensor([-1])) > 0).to(soft.device)
+    return [s * w for s, w in zip(soft[first].tolist(), analysis.widths.tolist(), strict=True)]
 
 
 def has_settled(distances: Sequence[float]) -> bool:

@@ -23,21 +23,23 @@ _MOST = 30.0
 class Progressive(Method):
     """Close the gate of every channel whose norm is below its group's threshold, and cut at milestones what is closed.
 
-    This is layer adaptive progressive pruning (Zhai et al. 2023, LAPP, arXiv:2309.14157) on coupled channels, without its bypasses. A
-    gate stands where layers read a channel: closed, those rows are zero, so that the network computes what
-    the cut one will; what they were is kept, goes on to be trained (straight-through), and comes back where the
-    gate opens. A threshold is learned as the share of its group's norms that lie below it, so that it means the same in
-    all groups, and moves down the gradient of the loss plus
-    a multiple of the cost: a gate has the gradient of its rows times what they hold, and a threshold that of
-    the gates near it, by the slope of a sigmoid of width ``softness``. As first-order gradients vanish where a
-    network is trained, the root of their mean square stands for them. The multiple is the one
-    at which the hard widths meet the budget of the moment: thresholds are shifted together until they do. The
-    costs are exact, and their gradients those of the polynomials at the widths of the moment.
+    This is layer adaptive progressive pruning (Zhai et al. 2023, LAPP, arXiv:2309.14157) on coupled channels, without its
+    bypasses.
+
+    A gate stands where layers read a channel. While it is closed, those rows are zero, so that the network computes what
+    the cut one will. Their values are kept, are trained on (straight-through), and come back when the gate opens.
+
+    A threshold is learned as the share of its group's norms that lie below it, so that it means the same in all groups.
+    It moves down the gradient of the loss plus a multiple of the cost. The gradient of a gate is that of its rows times
+    their values, and that of a threshold is their mean over the gates near it, weighted by the slope of a sigmoid of width
+    ``softness``. First-order gradients vanish where a network is trained, so the root of their mean square stands for
+    them. The multiple of the cost is the one at which the widths meet the budget of the moment: thresholds are shifted
+    together until they do. Costs are exact, and their gradients are those of the polynomials at the widths of the moment.
 
     The budget of the moment falls as ``1 - (1 - t)^3`` until the share ``reached`` of the steps. At each milestone
     widths and channels are chosen exactly, by how far each channel is from its threshold, and the layers are
-    cut in place, with the optimiser: from then on the training is as much faster. Where they can't be cut,
-    which the report says, what goes is held at zero.
+    cut in place, with the optimiser, so that training is faster from then on. Where they can't be cut, which the
+    report says, what goes is held at zero.
 
     Attributes:
         milestones: how many cuts there are.

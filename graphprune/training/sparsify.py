@@ -65,14 +65,14 @@ class Sparsify:
         calibration: unlabelled inputs, for criteria that need some, and for the refits of ``gradual``; they are read again
             for each plan.
         samples: how many of these to take.
-        watch: inputs of the training, a few batches of them without labels, on which channels that never fire are
-            counted: now, and by each ``report``; as many as of these.
+        watch: inputs of the training without labels, a few batches of them, on which channels that never fire are
+            counted: now, and by each ``report``. At most ``samples`` of them are taken.
         activate: strength of a term for the loss that pushes such channels up until they fire, with ``watch``; 1 is a
             beginning.
         score: the criterion by which channels are chosen, as in ``compress``; by default the method's.
         allocate: as in ``compress``, as is all that follows.
         latency_table: times of operators.
-        round_to: as in ``gp.compress``.
+        round_to: multiples that widths are rounded to.
         min_channels: fewest channels that a group keeps.
         max_cut: largest share of its channels that a group loses.
         protect: patterns of what stays whole.
@@ -216,19 +216,7 @@ class Sparsify:
 
     def report(self) -> SparsifyReport:
         """Report the costs that are reached, what is left of the channels that go, and how steady the plan is."""
-        course = self._course
-        return report_of(
-            course.live,
-            course.plan,
-            gone=course.gone,
-            method=course.method.name,
-            step=course.step,
-            steps=course.steps,
-            distances=tuple(course.distances),
-            settled=course.settled,
-            note=course.uncut,
-            silence=course.silence,
-        )
+        return report_of(self._course)
 
     def finish(self, optimizer: torch.optim.Optimizer | None = None) -> Sparsified:
         """Cut what goes, prove the cut, and carry the optimiser over. The model that was trained stays as it is.

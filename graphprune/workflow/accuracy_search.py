@@ -65,8 +65,8 @@ def smallest(
 ) -> Smallest[Made]:
     """Bisect the budget for the smallest result that holds; each probe is a whole compression.
 
-    Accuracy needn't fall steadily with the budget; the result is the smallest network *seen* to
-    hold, and the one between it and the next budget that failed, to 1/64 of the dense FLOPs.
+    Accuracy needn't fall steadily with the budget. The result is the smallest network that was *seen* to hold; the
+    search ends where a budget fails that is at most 1/64 of the dense FLOPs below it.
 
     Args:
         compress: budget, a share of the dense FLOPs -> a compression.

@@ -43,12 +43,17 @@ def estimate_batchnorm(model: nn.Module, batches: Iterable[Arguments]) -> int:
         How many BatchNorms have new statistics.
 
     Raises:
-        OptionError: if a batch has one value for each channel, which has no variance.
+        OptionError: if there is no batch, or one has a single value for each channel, which has no variance.
     """
-    estimating = _Estimating()
+    estimating, count = _Estimating(), 0
     with estimating:
         for args, kwargs in batches:
             model(*args, **kwargs)
+            count += 1
+    if not count:
+        raise OptionError(
+            "there is no batch to estimate BatchNorm statistics on", options=("calibration",)
+        )
     return len(estimating.values)
 
 

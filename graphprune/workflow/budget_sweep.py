@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.data import Source, accuracy, prepared
-from graphprune.errors import InfeasibleBudgetError
+from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.unwrap import unwrap
 from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import Decision
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["compress_within", "sweep"]
 
+_DECIDING = ("flops", "params", "latency", "memory", "size", "plan")
+"""Arguments of ``compress`` that decide how much goes."""
+
 
 def compress_within(
     model: torch.nn.Module | ExportedProgram,
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Sequence[Any] | torch.Tensor = (),
     *,
     max_drop: float | str,
     val: Source | str | Path,
@@ -68,9 +71,12 @@ def compress_within(
 
     Raises:
         InfeasibleBudgetError: if none holds.
+        OptionError: if there is a budget or a plan.
         GraphpruneError: as ``compress``.
     """
     allowed = parse_drop(max_drop)
+    if wrong := tuple(name for name in _DECIDING if name in options):
+        raise OptionError("max_drop decides the budget; leave out any other", options=wrong)
     source = prepared(val, brought_by(unwrap(model)))
     options["depth"] = bool(options.get("depth"))  # by default not, under a budget of FLOPs
     how = Options(**options)
@@ -96,7 +102,7 @@ def compress_within(
 
 def sweep(
     model: torch.nn.Module | ExportedProgram,
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Sequence[Any] | torch.Tensor = (),
     budgets: Sequence[float] = (),
     *,
     tell: Callable[[Point], object] = lambda _: None,
@@ -167,35 +173,35 @@ def sweep(
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, how, progress)
     found: list[Point] = []
     for share in budgets:
-        job.scored.tell(f"budget-{share:g}")
-        try:
-            decided = job.decide(how.allocator(Budget.flops(share)))
-        except InfeasibleBudgetError:
-            found.append(Point(share))
-            tell(found[-1])
-            continue
-        reached = None
-        if source is not None:
-            reached = accuracy(job.cut(decided).program, source, device=job.device)
-        found.append(_point(share, decided, latency_table, reached))
+        found.append(_point(job, share, latency_table, source))
         tell(found[-1])
     return tuple(found)
 
 
-def _point(
-    share: float, decided: State, table: LatencyTable | None, reached: float | None
-) -> Point:
+def _point(job: Job, share: float, table: LatencyTable | None, val: Source | None) -> Point:
+    """Decide on widths for a budget, and find out what is lost; a point without figures, if no plan meets it."""
+    job.scored.tell(f"budget-{share:g}")
+    try:
+        decided = job.decide(job.options.allocator(Budget.flops(share)))
+    except InfeasibleBudgetError:
+        return Point(share)
     analysis, plan = decided[Analysis], decided[Decision].plan
-    taken = None
-    if table is not None:
-        widths = [len(group.keep) for group in plan.groups]
-        cost = cost_of("latency", analysis, decided.program, table, depth=bool(plan.removed))
-        taken = cost.at(widths) / 1e3
     return Point(
-        share,
-        plan.predicted["macs"] / analysis.dense_macs,
-        plan.predicted["params"] / analysis.costs.params.at(analysis.widths),
-        decided[Decision].allocation.distortion,
-        taken,
-        reached,
+        asked=share,
+        flops=plan.predicted["macs"] / analysis.dense_macs,
+        params=plan.predicted["params"] / analysis.costs.params.at(analysis.widths),
+        distortion=decided[Decision].allocation.distortion,
+        latency=None if table is None else _milliseconds(decided, table),
+        accuracy=None
+        if val is None
+        else accuracy(job.cut(decided).program, val, device=job.device),
     )
+
+
+def _milliseconds(decided: State, table: LatencyTable) -> float:
+    """Predict the time of a run of the smaller network."""
+    plan = decided[Decision].plan
+    widths = [len(group.keep) for group in plan.groups]
+    depth = bool(plan.removed)
+    cost = cost_of("latency", decided[Analysis], decided.program, table, depth=depth)
+    return cost.at(widths) / 1e3

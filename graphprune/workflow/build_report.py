@@ -28,6 +28,11 @@ from .report_notes import report_notes
 
 __all__ = ["build_report"]
 
+_ERROR = ("max_error", "tolerance")
+_FINETUNED = (
+    "before", "after", "accuracy_before", "accuracy_after", "epochs", "steps", "samples"
+)  # fmt: skip
+
 
 def build_report(
     model: str,
@@ -49,98 +54,83 @@ def build_report(
         seconds: per stage.
         settings: see ``Report``.
     """
-    wrapped = (
-        f"the {model} was taken out of what wraps it: {', '.join(wrappers)}" if wrappers else ""
-    )
-    analysis, decision, verdict = decided[Analysis], done[Decision], done[Verdict]
-    plan, allocation = decision.plan, decision.allocation
-    data, recovered, distilled = decided.get(Calibration), done.get(Recovered), done.get(Distilled)
-    finetuned = done.get(Finetuned)
-    frozen_channels = frozen(analysis)
+    analysis, decision = decided[Analysis], done[Decision]
+    plan, frozen_channels = decision.plan, frozen(analysis)
     budgets = tuple(asdict(each) | {"met": each.met} for each in decision.budgets)
     after = [len(group.keep) for group in plan.groups]
-    cut_inexactly = _cut_inexactly(analysis, plan)
+    inexact = _cut_inexactly(analysis, plan)
+    recovered = done.get(Recovered)
     return Report(
         model=model,
         before=size(analysis, analysis.widths.tolist()),
         after=size(analysis, after),
         budget=budgets[0] | {"met": all(each["met"] for each in budgets)},
         budgets=budgets,
-        allocation={
-            "method": allocation.method,
-            "distortion": allocation.distortion,
-            "lower_bound": allocation.lower_bound,
-            "gap": allocation.gap,
-        },
+        allocation=_fields(decision.allocation, "method", "distortion", "lower_bound", "gap"),
         groups=tuple(GroupWidth(g.id, g.width, len(g.keep), g.axes) for g in plan.groups),
-        inexact=cut_inexactly,
+        inexact=inexact,
         frozen=tuple(asdict(f) for f in frozen_channels),
         unknown_operators=unknown(analysis, frozen_channels),
         data_sizes=tuple(asdict(each) for each in analysis.data_sizes.measured.values()),
         traced=_traced(decided.get(TraceCheck)),
-        oracle={
-            "max_error": verdict.max_error,
-            "tolerance": verdict.tolerance,
-            "batches": list(verdict.batches),
-        },
-        lossless=_lossless(
-            done.get(Redundant), done[Decision], recovered or distilled or finetuned
-        ),
-        eager={
-            "own_class": rebuilt.own_class,
-            "reason": rebuilt.reason,
-            "max_error": rebuilt.max_error,
-            "tolerance": rebuilt.tolerance,
-            "precision": rebuilt.precision,
-        },
-        calibration={}
-        if data is None
-        else {"source": data.source, "samples": data.samples, "skipped": data.skipped},
-        distilled={"before": distilled.before, "after": distilled.after, "steps": distilled.steps}
-        if distilled
-        else {},
-        finetuned={name: value for name, value in asdict(finetuned).items() if name != "seconds"}
-        if finetuned
-        else {},
+        oracle=_fields(done[Verdict], *_ERROR, "batches"),
+        lossless=_lossless(done),
+        eager=_fields(rebuilt, "own_class", "reason", *_ERROR, "precision"),
+        calibration=_fields(decided.get(Calibration), "source", "samples", "skipped"),
+        distilled=_fields(done.get(Distilled), "before", "after", "steps"),
+        finetuned=_fields(done.get(Finetuned), *_FINETUNED),
         recovery=asdict(recovered) if recovered else {},
         settings=settings,
         layers=layers(analysis, after, frozen_channels),
         curves=curves(decision.curves, plan.groups),
-        notes=report_notes(decided, done, rebuilt, wrapped=wrapped, inexact=bool(cut_inexactly)),
+        notes=(
+            *_unwrapped(model, wrappers),
+            *report_notes(decided, done, rebuilt, inexact=bool(inexact)),
+        ),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},
     )
+
+
+def _fields(value: object, *names: str) -> dict[str, Any]:
+    """Return some fields of a value by their names, none if there is no value; tuples as lists, as JSON has them."""
+    if value is None:
+        return {}
+    found = {name: getattr(value, name) for name in names}
+    return {name: list(each) if isinstance(each, tuple) else each for name, each in found.items()}
+
+
+def _unwrapped(model: str, wrappers: Sequence[str]) -> tuple[str, ...]:
+    """Say in a note what the model was taken out of, if it was."""
+    if not wrappers:
+        return ()
+    return (f"the {model} was taken out of what wraps it: {', '.join(wrappers)}",)
 
 
 def _traced(check: TraceCheck | None) -> dict[str, Any]:
     """Describe how far the program is from the module it was traced from."""
     if check is None:
         return {}
-    return {
-        "max_error": check.max_error,
-        "tolerance": check.tolerance,
-        "rounding": check.rounding,
-        "batches": list(check.batches),
-        "reference": "module",
-        "note": check.note,
-    }
+    error = _fields(check, *_ERROR, "rounding", "batches")
+    return error | {"reference": "module", "note": check.note}
 
 
-def _lossless(found: Redundant | None, decision: Decision, changed: object) -> dict[str, Any]:
+def _lossless(done: State) -> dict[str, Any]:
     """Describe the proof that channels went with no loss."""
+    found = done.get(Redundant)
     if found is None:
         return {}
+    changed = any(kind in done.facts for kind in (Recovered, Distilled, Finetuned))
+    cut = not changed and only_redundant(done[Decision], found)
     return {
-        "of": "cut" if not changed and only_redundant(decision, found) else "freed",
-        "max_error": found.max_error,
-        "stored_error": found.stored_error,
-        "tolerance": found.tolerance,
-        "batches": list(found.batches),
+        "of": "cut" if cut else "freed",
+        **_fields(found, "max_error", "stored_error", "tolerance", "batches"),
         "groups": tuple({"group": name, **counts} for name, counts in found.reasons.items()),
     }
 
 
 def _cut_inexactly(analysis: Analysis, plan: Plan) -> tuple[Mapping[str, Any], ...]:
+    """List the statistics over groups that lost channels, which zero parameters don't silence."""
     return tuple(
         {"group": group.id, "operator": operator_of(node), "where": source_line(node)}
         for group in plan.groups

@@ -10,6 +10,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.errors import OptionError
 from graphprune.passes import Allocate, Decision, Scores
 from graphprune.pipeline import Pipeline, State
+from graphprune.plan.latency_table import LatencyTable
 from graphprune.rebuild.class_branches import class_branches
 from graphprune.rebuild.class_constraints import ClassConstraints, class_constraints
 
@@ -72,6 +73,8 @@ def noting_price(allocate: Allocate, state: State, decided: State) -> State:
         return decided
     curves = decision.curves or state[Scores].curves
     known = state.silent().knowing(replace(state[Scores], curves=curves))
+    if (table := decided.get(LatencyTable)) is not None:  # measured since
+        known = known.knowing(table)
     free = Pipeline((allocate,), given=tuple(known.facts)).run(known)[Decision]
     ours, least = decision.allocation.distortion, free.allocation.distortion
     if ours <= least * (1 + NOTHING):

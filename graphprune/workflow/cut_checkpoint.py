@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,5 +164,6 @@ def _groups(state: Mapping[str, Any], dense: nn.Module) -> list[list[nn.Paramete
     )
 
 
-def _lengths(lengths: Any) -> str:
+def _lengths(lengths: Iterable[int]) -> str:
+    """Write numbers of parameters as a message gives them."""
     return " and ".join(map(str, lengths))

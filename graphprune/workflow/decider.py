@@ -17,7 +17,7 @@ from graphprune.plan.plan import Plan
 
 from .options import Options
 
-__all__ = ["Decider", "branches_may_go", "decider_of", "deciding_passes"]
+__all__ = ["Decider", "branches_may_go", "chooser_of", "decider_of", "deciding_passes"]
 
 Decider: TypeAlias = Allocate | GivenPlan | LosslessPlan
 """The pass that makes the decision."""
@@ -41,15 +41,26 @@ def decider_of(
     Raises:
         OptionError: if these contradict each other, or nothing says how much goes.
     """
+    if plan is None:
+        return chooser_of(options, amounts, lossless=lossless)
+    if lossless:
+        raise OptionError(
+            "a plan says itself which channels go with no loss; leave it out",
+            options=("lossless",),
+        )
+    if given := tuple(name for name, amount in amounts.items() if amount is not None):
+        raise OptionError("give a budget or a plan, not both", options=("plan", *given))
+    return GivenPlan(plan=plan)
+
+
+def chooser_of(
+    options: Options, amounts: Mapping[str, float | str | None], *, lossless: bool
+) -> Allocate | LosslessPlan:
+    """Make the pass that chooses widths: within budgets, or what is lossless, or what feeds the kept outputs.
+
+    Arguments and errors: as for ``decider_of``.
+    """
     free = all(amount is None for amount in amounts.values())
-    if plan is not None:
-        if lossless:
-            raise OptionError(
-                "a plan says itself which channels go with no loss; leave out lossless"
-            )
-        if not free:
-            raise OptionError("give a budget or a plan, not both")
-        return GivenPlan(plan=plan)
     if free and lossless:
         return _lossless_plan(options)
     if free and options.outputs:
@@ -58,7 +69,11 @@ def decider_of(
 
 
 def _lossless_plan(options: Options) -> LosslessPlan:
-    """Make the pass that removes redundant channels only, where nothing is to change the weights as well."""
+    """Make the pass that removes redundant channels only.
+
+    Raises:
+        OptionError: if weights are to be changed as well, or an option has no meaning without a budget.
+    """
     changes = {
         "recover": options.recover not in (None, "none"),
         "distil": options.distil is not None,
@@ -68,6 +83,18 @@ def _lossless_plan(options: Options) -> LosslessPlan:
     if wrong:
         raise OptionError(
             f"lossless alone changes nothing that {wrong[0]} could repair",
+            hint="give a budget as well",
+            options=wrong,
+        )
+    unused = {
+        "allocate": options.allocate != "dp",
+        "round_to": options.round_to == "auto",
+        "depth": options.depth,
+    }
+    wrong = tuple(name for name, given in unused.items() if given)
+    if wrong:
+        raise OptionError(
+            "lossless alone removes what the weights prove, and has no use for these options",
             hint="give a budget as well",
             options=wrong,
         )

@@ -142,7 +142,7 @@ class Job:
             OptionError: if the class has to be kept and can't be.
         """
         state = self.scored
-        if isinstance(decider, Allocate) and decider.keep_config:
+        if not isinstance(decider, GivenPlan) and decider.keep_config:
             state = state.knowing(self._config)
         must = not isinstance(decider, GivenPlan) and decider.keep_class
         wants = isinstance(decider, Allocate) and not self.options.any_width

@@ -20,7 +20,7 @@ from graphprune.plan.plan import Plan
 from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.computed_weights import estimated_weights
 from graphprune.rebuild.rebuild import Rebuilt
-from graphprune.report.text import SHOWN
+from graphprune.report.text import few
 
 from .kept_outputs import KeptOutputs
 
@@ -38,7 +38,7 @@ _NO_DATA = "without calibration data, only the weights were looked at"
 
 
 def report_notes(
-    decided: State, done: State, rebuilt: Rebuilt, *, wrapped: str, inexact: bool
+    decided: State, done: State, rebuilt: Rebuilt, *, inexact: bool
 ) -> tuple[str, ...]:
     """Collect the notes of a run, one sentence each.
 
@@ -46,13 +46,11 @@ def report_notes(
         decided: the state after the decision.
         done: the state in the end.
         rebuilt: the smaller model, as the user's class or not.
-        wrapped: what the model was taken out of, or ``""``.
         inexact: whether groups were cut through statistics.
     """
     analysis, decision = decided[Analysis], done[Decision]
     outputs, seen = decided.get(KeptOutputs), decided.get(Observations)
     return (
-        *([wrapped] if wrapped else []),
         *([outputs.note] if outputs else []),
         *decided[Scores].notes,
         *decision.notes,
@@ -103,9 +101,8 @@ def _left_whole(constraints: ClassConstraints | None) -> tuple[str, ...]:
 def _unread(analysis: Analysis) -> tuple[str, ...]:
     if not analysis.unread:
         return ()
-    more = len(analysis.unread) - SHOWN
-    said = ", ".join([*analysis.unread[:SHOWN], *([f"{more} more"] if more > 0 else [])])
-    return (f"left as they are, since the model reads them in training at most: {said}",)
+    note = "left as they are, since the model reads them in training at most"
+    return (f"{note}: {few(analysis.unread)}",)
 
 
 def _narrow(plan: Plan) -> tuple[str, ...]:
@@ -114,9 +111,7 @@ def _narrow(plan: Plan) -> tuple[str, ...]:
     narrow.sort(key=lambda g: len(g.keep) / g.width)
     if not narrow:
         return ()
-    named = [f"{g.id} ({len(g.keep)} of {g.width})" for g in narrow[:SHOWN]]
-    more = [f"{len(narrow) - SHOWN} more"] if len(narrow) > SHOWN else []
-    said = ", ".join([*named, *more])
+    said = few([f"{g.id} ({len(g.keep)} of {g.width})" for g in narrow])
     return (
         f"less than an eighth of the channels is left in {said}; max_cut bounds what a group loses",
     )

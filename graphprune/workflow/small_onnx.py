@@ -70,6 +70,8 @@ def _edited(result: Result, wanted: int | None) -> SmallOnnx | str:
     if file is None or wanted not in {None, file.names.opset}:
         return ""
     reason = ""
+    # Sizes that the file computes follow the cut by themselves, or have to be stored, or to stay dense: which of the
+    # three is right shows in the comparison.
     for pinned, dense in ((False, False), (True, False), (True, True)):
         try:
             model = edit(file, result.cut, result.program, pinned=pinned, dense_sizes=dense)
@@ -159,7 +161,7 @@ def _check_precision(program: ExportedProgram, failure: ExportError) -> None:
 def _converted(
     program: ExportedProgram, folded: ExportedProgram, names: IONames, opset: int | None
 ) -> tuple[onnx.ModelProto, OnnxCheck]:
-    """Convert a program and compare; without the exporter's optimiser where with it the model computes another thing."""
+    """Convert a program and compare; if the two differ, try again without the exporter's optimiser."""
 
     def converted(*, optimised: bool) -> tuple[onnx.ModelProto, OnnxCheck]:
         model = to_onnx(

@@ -63,7 +63,7 @@ def soup(
         A new module in evaluation mode; the members aren't changed.
 
     Raises:
-        OptionError: if there are no members.
+        OptionError: if there are no members, or no batch is in ``calibration``.
         MismatchError: if one is of another plan or class, or has weights of other names or shapes.
         LoadError: if weights are NaN or infinite.
     """
@@ -160,7 +160,7 @@ def _average(
     for name, value in mixed.state_dict().items():
         if is_continuous(value):
             value.copy_(torch.stack([to_float64(state[name]) for state in states]).mean(0))
-    return mixed, estimate_batchnorm(mixed, batches) if batches else 0
+    return mixed, 0 if batches is None else estimate_batchnorm(mixed, batches)
 
 
 def _arguments(batch: Any) -> Arguments:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from graphprune.data import Source, accuracy, calibrate
-from graphprune.errors import LoadError, MismatchError
-from graphprune.io.files import saved
+from graphprune.data import Source, accuracy, calibrate, prepared
+from graphprune.errors import LoadError, MismatchError, PlanError
+from graphprune.io.files import saved, saved_program
+from graphprune.io.strict_json import read_text
 from graphprune.ir.nodes import bind
 from graphprune.ir.program import call_arguments
 from graphprune.ir.trace import trace
@@ -24,6 +23,7 @@ from graphprune.ir.unwrap import unwrap
 from graphprune.loading import factories, load, state_dict
 from graphprune.loading.example_tensors import examples
 from graphprune.loading.file_content import read_content
+from graphprune.loading.image_preparation import ImagePreparation, brought_by
 from graphprune.loading.training_checkpoint import entries, is_weights
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.recover.recover import with_tensors
@@ -47,12 +47,14 @@ class Members:
         models: the networks, in evaluation mode.
         program: one of them as a program: how it is called, and with what.
         plan: the plan that they were cut by, if it is known.
+        preparation: of images, where what builds the module says it.
     """
 
     names: tuple[str, ...]
     models: tuple[nn.Module, ...]
     program: ExportedProgram
     plan: Plan | None
+    preparation: ImagePreparation | None = None
 
     @property
     def batchnorms(self) -> int:
@@ -68,9 +70,7 @@ class Members:
         """Store a network like these as a program, which needs no code."""
         tensors = dict(mixed.named_parameters(remove_duplicate=False))
         buffers = dict(mixed.named_buffers(remove_duplicate=False))
-        file = io.BytesIO()
-        torch.export.save(with_tensors(self.program, {**tensors, **buffers}), file)
-        return file.getvalue()
+        return saved_program(with_tensors(self.program, {**tensors, **buffers}))
 
 
 def soup_of(
@@ -97,14 +97,16 @@ def soup_of(
     """
     program, batches = members.program, None
     if calibration is not None:
-        found = calibrate(calibration, program, samples)
+        found = calibrate(prepared(calibration, members.preparation), program, samples)
         batches = [call_arguments(program, batch) for batch in found.batches]
 
-    def judge(model: nn.Module) -> float:
-        assert val is not None
-        return accuracy(program, val, model)
+    labelled = None if val is None else prepared(val, members.preparation)
 
-    judges = None if val is None else judge
+    def judge(model: nn.Module) -> float:
+        assert labelled is not None
+        return accuracy(program, labelled, model)
+
+    judges = None if labelled is None else judge
     return stir(members.models, batches=batches, judge=judges, greedy=greedy)
 
 
@@ -128,14 +130,18 @@ def read_members(
 
     Raises:
         LoadError: if a file can't be read, or weights have no architecture.
+        PlanError: if a ``plan.json`` beside them can't be read.
         MismatchError: if the files aren't of one plan.
     """
     plan = _one_plan(paths, plan)
     names = _names(paths)
     found: dict[str, nn.Module] = {}
     common: tuple[nn.Module, ExportedProgram] | None = None
+    says: ImagePreparation | None = None
     if arch:
-        common = _small(arch, inputs, plan)
+        dense = factories.build(arch).eval()
+        says = brought_by(dense)
+        common = _small(dense, examples(inputs, arch, dense), plan)
     for name, path in zip(names, paths, strict=True):
         file = path / PROGRAM if path.is_dir() else path
         if file.suffix in {".pt2", ".onnx"}:
@@ -153,17 +159,22 @@ def read_members(
     for name, path in zip(names, paths, strict=True):
         if name not in found:
             found[name] = _filled(like, path, name, trust_pickle=trust_pickle)
-    return Members(names, tuple(found[name].eval() for name in names), program, plan)
+    return Members(names, tuple(found[name].eval() for name in names), program, plan, says)
 
 
 def _one_plan(paths: Sequence[Path], plan: Plan | None) -> Plan | None:
-    """Return the plan that was given or found beside the files; all must be the same."""
+    """Return the plan that was given or found beside the files.
+
+    Raises:
+        PlanError: if a ``plan.json`` beside them can't be read.
+        MismatchError: if they are of several plans.
+    """
     first = "the plan that was given"
     for path in paths:
         beside = (path if path.is_dir() else path.parent) / PLAN
-        if not beside.is_file() or beside.stat().st_size > MAX_BYTES:
+        if not beside.is_file():
             continue
-        own = Plan.from_json(beside.read_text(encoding="utf-8"))
+        own = Plan.from_json(read_text(beside, MAX_BYTES, PlanError))
         if plan is None:
             plan, first = own, str(beside)
         elif (own.fingerprint, own.keep) != (plan.fingerprint, plan.keep):
@@ -189,11 +200,9 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _small(
-    arch: str, inputs: Sequence[str], plan: Plan | None
+    dense: nn.Module, args: tuple[Any, ...], plan: Plan | None
 ) -> tuple[nn.Module, ExportedProgram]:
-    """Build a network that was cut by a plan; what its weights are doesn't matter."""
-    dense = factories.build(arch).eval()
-    args = examples(inputs, arch, dense)
+    """Cut a network by a plan, if there is one; what its weights are doesn't matter."""
     small = dense if plan is None else apply_plan(plan, dense, args).small
     return small.eval(), trace(small, args)
 

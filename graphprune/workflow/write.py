@@ -5,14 +5,13 @@ Torch is imported where it is used, so that the file names can be read without i
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphprune.io.files import saved, writing
+from graphprune.io.files import saved, saved_program, writing
 
 if TYPE_CHECKING:
     from graphprune.report.report import Report
@@ -97,8 +96,8 @@ def write(
     if result.config is not None:
         result = _with_pretrained(result, folder / PRETRAINED)
     contents = {
-        MODEL: _weights(result),
-        PROGRAM: _program(result),
+        MODEL: saved(result.model.state_dict()),
+        PROGRAM: saved_program(result.program),
         PLAN: result.plan.to_json().encode(),
     }
     if safetensors:
@@ -143,10 +142,6 @@ def _write_page(report: Report, path: Path) -> None:
         path.write_text(one(report), encoding="utf-8")
 
 
-def _weights(result: Result) -> bytes:
-    return saved(result.model.state_dict())
-
-
 def _safetensors(result: Result) -> bytes:
     """Write the state dict as safetensors; tied tensors are stored once, under the first name.
 
@@ -161,14 +156,3 @@ def _safetensors(result: Result) -> bytes:
             state[name] = tensor.detach().contiguous().clone()
         seen.add(key)
     return save(state)
-
-
-def _program(result: Result) -> bytes:
-    import torch
-
-    for module in result.program.graph_module.modules():
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            node.meta.pop("from_node", None)  # torch's own notes: addresses in this process
-    buffer = io.BytesIO()
-    torch.export.save(result.program, buffer)
-    return buffer.getvalue()

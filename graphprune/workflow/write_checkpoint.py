@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ def write_checkpoint_folder(done: CutCheckpoint, source: Path, folder: Path) -> 
     Raises:
         OutputError: if they can't be written.
     """
-    changed = {path.name for path in source.iterdir() if _is_cut(path.name, done)}
+    names = [path.name for path in source.iterdir()]
+    changed = {_file_of(entry, names) for entry in done.cut}
     for path in sorted(source.iterdir()):
         target = folder / path.name
         if path.name not in changed:
@@ -39,8 +40,9 @@ def write_checkpoint_folder(done: CutCheckpoint, source: Path, folder: Path) -> 
             write_bytes(target, saved(done.content[path.name]))
 
 
-def _is_cut(name: str, done: CutCheckpoint) -> bool:
-    return any(entry == name or entry.startswith(f"{name}.") for entry in done.cut)
+def _file_of(entry: str, names: Sequence[str]) -> str:
+    """Find the file that an entry is in, by its path: the file's name, which has dots itself, and what is in it."""
+    return max((name for name in names if f"{entry}.".startswith(f"{name}.")), key=len)
 
 
 def _safetensors(state: Mapping[str, Any], before: Path) -> bytes:

@@ -99,7 +99,9 @@ class Allocate(AnalysisPass):
             raise OptionError("give one budget or several of different costs")
         if self.method not in ALLOCATORS:
             raise OptionError(
-                f"no allocator {self.method!r}", hint=f"one of {', '.join(ALLOCATORS)}"
+                f"no allocator {self.method!r}",
+                hint=f"one of {', '.join(ALLOCATORS)}",
+                options=("allocate",),
             )
         _ = self.limits  # which checks them
 

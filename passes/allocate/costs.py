@@ -156,7 +156,9 @@ def cost_of(
     if name == "latency":
         if table is None:
             raise OptionError(
-                "a latency budget needs a latency table", hint="graphprune profile MODEL"
+                "a latency budget needs a latency table",
+                hint="graphprune profile MODEL",
+                options=("latency_table",),
             )
         if depth:
             work = branch_workload(analysis, table.batch)

@@ -45,18 +45,18 @@ class GivenPlan(AnalysisPass):
 
         Raises:
             MismatchError: if it was made for another architecture.
-            PlanError: if its budget names an unknown cost.
+            PlanError: if its budget names an unknown cost, or isn't above 0.
         """
         analysis, scores = state[Analysis], state[Scores]
         check_plan(self.plan, analysis)
-        asked = [Budget(*entry) for entry in self.plan.budget.items()] or [Budget("macs", 1.0)]
-        unknown = [b.cost for b in asked if b.cost not in COSTS]
-        if unknown:
+        wrong = [n for n, amount in self.plan.budget.items() if n not in COSTS or amount <= 0]
+        if wrong:
             raise PlanError(
-                f"the plan's budgets must be of {', '.join(COSTS)}, "
-                f"got {', '.join(self.plan.budget)!a:.80}",
+                f"the plan's budgets must be above 0, and of {', '.join(COSTS)}; "
+                f"this is neither: {', '.join(wrong)!a:.80}",
                 hint="see docs/plan-format.md",
             )
+        asked = [Budget(*entry) for entry in self.plan.budget.items()] or [Budget("macs", 1.0)]
         # In the order of this analysis, whatever the file's; the costs are its own.
         plan = make_plan(analysis, self.plan.keep, {b.cost: b.amount for b in asked})
         widths = [len(group.keep) for group in plan.groups]

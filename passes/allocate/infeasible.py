@@ -12,6 +12,7 @@ from graphprune.analysis.frozen import frozen, reason_of
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.ir.nodes import source_line
 from graphprune.passes.decision import BudgetStatus
+from graphprune.report.text import few
 
 from .width_limits import Limits
 
@@ -30,8 +31,7 @@ def infeasible(
         limits: limits on the widths; those that could be relaxed are named.
     """
     reasons = "; ".join(
-        f"{f.reason} ({f.where or f.operator}): {f.channels} channels in "
-        f"{', '.join(f.axes[:3])}{'...' if len(f.axes) > 3 else ''}"
+        f"{f.reason} ({f.where or f.operator}): {f.channels} channels in {few(f.axes)}"
         for f in frozen(analysis)[:5]
     )
     if not reasons:  # what costs lies within calls, where no channels are seen

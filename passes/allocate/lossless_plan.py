@@ -12,6 +12,7 @@ from graphprune.passes.score import Scores
 from graphprune.passes.solver import Allocation
 from graphprune.pipeline import AnalysisPass, State
 from graphprune.rebuild.class_constraints import ClassConstraints
+from graphprune.rebuild.config_fields import ConfigFields
 
 from .costs import cost_of
 from .width_limits import Limits
@@ -40,6 +41,11 @@ class LosslessPlan(AnalysisPass):
         """Whether widths must be such that the code of the model's class follows."""
         return self.limits.keep_class
 
+    @property
+    def keep_config(self) -> bool:
+        """Whether widths must be such that the config of the model can state them."""
+        return self.limits.keep_config
+
     def run(self, state: State) -> Decision:
         """Choose the smallest widths that lose nothing.
 
@@ -47,7 +53,9 @@ class LosslessPlan(AnalysisPass):
             OptionError: if a pattern of ``protect`` matches nothing.
         """
         analysis, scores, found = state[Analysis], state[Scores], state[Redundant]
-        widths, equal = self.limits.widths(analysis, state.get(ClassConstraints))
+        widths, equal = self.limits.widths(
+            analysis, state.get(ClassConstraints), state.get(ConfigFields)
+        )
         allowed = capped(equal.common(widths), equal, analysis, found)
         chosen = [int(w[-1]) for w in allowed]
         keep = {g.id: scores.keep(g.id, n) for g, n in zip(analysis.groups, chosen, strict=True)}

@@ -8,6 +8,7 @@ from graphprune.passes.lossless.redundant import Redundant
 from graphprune.passes.score import Scores
 from graphprune.passes.solver import Allocation
 from graphprune.plan.plan import Plan
+from graphprune.report.text import few
 
 __all__ = ["silent_scores"]
 
@@ -28,8 +29,7 @@ def silent_scores(
     alike = [name for name in cut if np.ptp(scores.values[name]) == 0]
     notes: list[str] = []
     if alike:
-        names = f"{', '.join(alike[:3])}{', ...' if alike[3:] else ''}"
-        notes.append(f"all channels score alike, so which of them stay is arbitrary: {names}")
+        notes.append(f"all channels score alike, so which of them stay is arbitrary: {few(alike)}")
     if cut and allocation.distortion == 0:
         notes.append(
             "the cut has a distortion of 0: the removed channels are dead, or the criterion saw "

@@ -37,7 +37,7 @@ class Place:
 
     Attributes:
         dim: the dimension.
-        rows: ``[width, m]``.
+        rows: ``[width, m]``: numbers of the ``m`` rows of each channel on it.
     """
 
     dim: int

@@ -21,12 +21,16 @@ NOTHING = dict.fromkeys(inspect.signature(compress_options.check_pairs).paramete
         ({"distil": "5m"}, "--distil needs --data"),
         ({"augment": "flip", "data": "x.npz"}, "--augment needs --distil or --finetune"),
         ({"device": "cpu"}, "--device needs --data, --train or --val"),
-        ({"opset": "17"}, "--opset needs the ONNX file"),
+        ({"opset": 17}, "--opset needs the ONNX file"),
+        ({"fp16": True}, "--fp16 needs the ONNX file"),
+        ({"recover": "bn"}, "--recover needs --data"),
+        ({"finetune": 3}, "--finetune needs --train"),
         ({"max_drop": "1%"}, "--max-drop needs --val"),
     ],
 )
-def test_an_option_without_the_one_it_needs(given: dict[str, str], message: str) -> None:
-    compress_options.check_pairs(**NOTHING)
+def test_an_option_without_the_one_it_needs(given: dict[str, Any], message: str) -> None:
+    for recover in ("", "none", "merge"):
+        compress_options.check_pairs(**NOTHING | {"recover": recover})
     with pytest.raises(OptionError, match=message):
         compress_options.check_pairs(**NOTHING | given)
 
@@ -50,11 +54,11 @@ def test_a_plan_leaves_nothing_else_to_be_chosen(tmp_path: Path) -> None:
     usual = dict(compress_options.DEFAULTS)
     with pytest.raises(OptionError, match="leave out a budget, --round-to, --protect"):
         compress_options.given(
-            tmp_path / "plan.json", usual | {"round_to": 8, "protect": ("fc",)}, "0.5"
+            tmp_path / "plan.json", usual | {"round_to": 8, "protect": ("fc",)}, budget=True
         )
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(PlanError):
-        compress_options.given(tmp_path / "plan.json", usual, "")
+        compress_options.given(tmp_path / "plan.json", usual, budget=False)
 
 
 def test_defaults_are_those_of_the_command() -> None:

@@ -29,6 +29,22 @@ def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
         data_sources.sources("", "", Preparation(size="8"), 7, 3)
 
 
+@pytest.mark.parametrize("text", ["inf", "nan", "1e400", "224.5", "0", "-8", "8,8,8", "8x8", ","])
+def test_sizes_of_images_are_whole_numbers(text: str) -> None:
+    with pytest.raises(OptionError, match="--image-size"):
+        Preparation(size=text).values()
+    assert Preparation(size="8").values()["size"] == (8, 8)
+    assert Preparation(size="8,9").values()["size"] == (8, 9)
+
+
+@pytest.mark.parametrize("text", ["0.5;0.4", "0.5,", "a"])
+def test_mean_and_deviation_are_numbers(text: str) -> None:
+    for option in ("mean", "std"):
+        with pytest.raises(OptionError, match=f"can't read --{option}"):
+            Preparation(**{option: text}).values()
+    assert Preparation(mean="0.5,0.4,-0.3").values()["mean"] == (0.5, 0.4, -0.3)
+
+
 def test_images_are_prepared_as_a_file_beside_the_model_says(tmp_path: Path) -> None:
     said = ImagePreparation("a file", (0.5,), (0.25,))
     data = {

@@ -22,7 +22,7 @@ def test_the_summary_is_appended_and_the_xml_replaced(tmp_path: Path) -> None:
     summary.write_text("# What another step wrote\n")
     junit.write_text("old")
     for _ in range(2):
-        for_ci.tell(lambda: GATE, summary=summary, junit=junit)
+        for_ci.tell(GATE, summary=summary, junit=junit)
     text = summary.read_text()
     assert text.startswith("# What another step wrote\n### title: failed")
     assert text.count("### title: failed") == 2
@@ -30,11 +30,13 @@ def test_the_summary_is_appended_and_the_xml_replaced(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "summary.md"]
 
 
-def test_nothing_is_made_if_nothing_is_asked_for() -> None:
-    def make() -> Gate:
-        raise AssertionError
+def test_nothing_is_written_if_nothing_is_asked_for() -> None:
+    for_ci.tell(GATE, summary=None, junit=None)
 
-    for_ci.tell(make, summary=None, junit=None)
+
+def test_a_ratio_takes_two_models(tmp_path: Path, cli: Callable[..., Ran]) -> None:
+    found = cli("bench", tmp_path / "a.onnx", "--max-ratio", "1.1")
+    expect(found, 2, "error[GP010]: --max-ratio is to the first model, and there is no other")
 
 
 def test_places_are_looked_at_first(tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ def test_budgets_are_those_that_are_given() -> None:
 @pytest.mark.parametrize(("text", "found"), [("8", 8), ("auto", "auto"), ("-1", -1)])
 def test_roundings(text: str, found: int | str) -> None:
     assert option_values.rounding(text) == found
+    for odd in ("--8", "", "8.5", "fastest"):
+        with pytest.raises(OptionError, match="--round-to"):
+            option_values.rounding(odd)
 
 
 def test_numbers_and_sizes() -> None:

@@ -64,6 +64,14 @@ def test_weights_are_averaged_and_fit_the_smaller_class(cli: Cli, tmp_path: Path
     gp.apply(plan, net, net.inputs()).load_state_dict(mixed)
 
 
+def test_what_stands_beside_the_networks_must_be_a_plan(cli: Cli, tmp_path: Path) -> None:
+    _, files = trained(tmp_path, 1, 2)
+    for content in (b"\xff\xfe", b"[]", b" " * (1 << 27)):
+        (tmp_path / "plan.json").write_bytes(content)
+        found = cli("soup", *files, *OF_NET, "-o", tmp_path / "mixed.pt")
+        expect(found, 2, "error[GP004]: ")
+
+
 def test_checkpoints_and_other_files_of_weights_are_read(cli: Cli, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+import graphprune as gp
+from graphprune.cli.model_source import ModelSource
+from graphprune.loading import Loaded
 from graphprune.report.budget_curve import Point
 from graphprune.workflow import budget_sweep
-from tests.cli.conftest import DIGITS, Ran
+from tests.cli.conftest import DIGITS, Ran, expect
+from tests.configured_nets import make, tokens
 
 RANGE = "0.5,0.7,0.9"
 
@@ -49,6 +53,33 @@ def test_a_budget_that_no_plan_meets_is_a_row(sweep: Callable[..., Ran], tmp_pat
     first, second = rows(tmp_path / "out")
     assert first["flops"] == ""
     assert second["flops"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}"])
+def test_a_folder_that_holds_no_sweep_is_refused(
+    sweep: Callable[..., Ran], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "front.json").write_bytes(content)
+    expect(sweep(tmp_path), 2, "error[GP001]: ")
+
+
+@pytest.mark.parametrize("flags", [(), ("--keep-config",), ("--no-keep-config",)])
+def test_a_folder_with_a_config_is_swept_as_it_would_be_compressed(
+    cli: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+) -> None:
+    net, out = make(), tmp_path / "out"
+    net.save_pretrained(tmp_path / "net")
+    monkeypatch.setattr(ModelSource, "read", lambda _: Loaded(model=net, inputs=tokens()))
+    words = ("sweep", f"hf:{tmp_path / 'net'}", "--flops", "0.4", "-o", out, "--no-plot")
+    assert cli(*words, *flags).code == 0
+    kept = flags != ("--no-keep-config",)
+    (point,) = gp.sweep(net, tokens(), (0.4,), keep_config=kept)
+    assert float(rows(out)[0]["flops"]) == point.flops
+    other = cli(*words, "--keep-config" if not kept else "--no-keep-config")
+    expect(other, 2, "error[GP010]: ", "with other options")
 
 
 def test_a_killed_sweep_goes_on(

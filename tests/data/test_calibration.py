@@ -28,6 +28,7 @@ def test_iterables_of_odd_pieces(program: ExportedProgram) -> None:
     assert all(batch[0].untyped_storage().nbytes() == batch[0].nbytes for batch in data.batches)
     again = calibrate(data, program, 5)
     assert torch.equal(joined(again), joined(data))
+    assert calibrate(Calibration(data.batches), program, 5).divisible
     assert calibrate(torch.zeros(4, 3, 8, 8), program, 3).samples == 3
     with pytest.raises(LoadError, match="empty"):
         calibrate([], program, 3)

@@ -27,7 +27,7 @@ def test_inputs_of_a_mapping_are_told_apart_by_name(name: str) -> None:
         (batch,) = gather([{key: given[key] for key in order}], program, samples=1).batches
         for got, value in zip(batch, wanted, strict=True):
             assert torch.equal(got, value[:1]) if isinstance(value, Tensor) else got == value
-    with pytest.raises(LoadError, match="the calibration data has x, y"):
+    with pytest.raises(LoadError, match="the data has x, y"):
         gather([{"x": torch.zeros(2), "y": torch.zeros(2)}], program)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -215,6 +216,10 @@ def test_images_fit_images_only() -> None:
 def test_options_of_images(folder: Path, program: ExportedProgram) -> None:
     with pytest.raises(OptionError, match="std"):
         gp.images(folder, std=(1, 0, 1))
+    for odd in (math.nan, math.inf):
+        for name in ("mean", "std"):
+            with pytest.raises(OptionError, match="finite"):
+                gp.images(folder, **{name: (0.5, odd)})  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="2 values"):
         gp.images(folder, mean=(1, 2)).calibration(program, 1)
     assert "no mean and std given" in gp.images(folder).calibration(program, 1).notes[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,3 +103,57 @@ def test_all_labelled_inputs_in_a_drawn_order(folder: Path, program: ExportedPro
     assert {len(labels) for _, labels in read_labelled(fixed, source).data.batches} == {4}
     with pytest.raises(LoadError, match="too few"):
         read_labelled(torch.export.export(net().eval(), (torch.randn(16, 3, 8, 8),)), source)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Labelled inputs from memory, unchecked."""
+
+    items: tuple[Any, ...]
+
+    def calibration(self, program: ExportedProgram, samples: int) -> Any:
+        """Have no unlabelled inputs."""
+        raise NotImplementedError
+
+    def labelled(self, program: ExportedProgram) -> Any:
+        """Give the items."""
+        return iter(self.items)
+
+
+IMAGES = torch.zeros(40, 3, 8, 8)
+CLASSES = torch.arange(40) % 3
+
+
+@pytest.mark.parametrize("labels", [
+    torch.nn.functional.one_hot(CLASSES), CLASSES[:1], CLASSES[:39], CLASSES.float(), CLASSES[0]
+])  # fmt: skip
+def test_there_is_one_whole_number_for_each_sample(program: ExportedProgram, labels: Any) -> None:
+    """Compared with classes, others would broadcast, or be cut off."""
+    for read in (accuracy, read_labelled):
+        with pytest.raises(LoadError, match="one integer as the label of each of 40 samples"):
+            read(program, Pairs(((IMAGES, labels),)))
+
+
+def test_as_many_inputs_as_the_model_takes(program: ExportedProgram) -> None:
+    for item in ((IMAGES, IMAGES, CLASSES), (CLASSES,), (torch.tensor(1.0), CLASSES)):
+        for read in (accuracy, read_labelled):
+            with pytest.raises(LoadError, match="the model takes 1 tensors"):
+                read(program, Pairs((item,)))
+
+
+@pytest.mark.parametrize("inputs", [IMAGES.double(), IMAGES[:, :1], IMAGES[..., :2]])
+def test_inputs_that_the_model_cant_run_on(program: ExportedProgram, inputs: torch.Tensor) -> None:
+    with pytest.raises(LoadError, match="can't run on the labelled inputs"):
+        accuracy(program, Pairs(((inputs, CLASSES),)))
+    with pytest.raises(LoadError, match="is expected"):
+        read_labelled(program, Pairs(((inputs, CLASSES),)))
+
+
+def test_labelled_batches_can_be_divided_where_the_program_takes_any(
+    program: ExportedProgram,
+) -> None:
+    found = read_labelled(program, Pairs(((IMAGES, CLASSES),))).inputs(40)
+    assert found.few(10).samples == 10
+    fixed = torch.export.export(net().eval(), (torch.randn(4, 3, 8, 8),))
+    alone = read_labelled(fixed, Pairs(((IMAGES, CLASSES),))).inputs(40)
+    assert {len(batch[0]) for batch in alone.few(10).batches} == {4}

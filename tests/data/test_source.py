@@ -23,6 +23,7 @@ def test_the_users_code(
         "def good():\n    return (torch.full((3, 3, 8, 8), float(i)) for i in range(10**9))\n"
         "def bad():\n    yield torch.zeros(1, 3, 8, 8)\n    raise ZeroDivisionError('mine')\n"
         "def pairs():\n    yield torch.zeros(2, 3, 8, 8), [0, 1]\n"
+        "def words():\n    yield torch.zeros(2, 3, 8, 8), ['cat', 'dog']\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     data = open_source("own_data:good").calibration(program, 7)
@@ -32,6 +33,8 @@ def test_the_users_code(
     with pytest.raises(LoadError, match="can't find"):
         open_source("own_data:nothing").calibration(program, 7)
     assert accuracy(program, open_source("own_data:pairs")) in {0.0, 0.5}
+    with pytest.raises(LoadError, match="labels that are no numbers"):
+        accuracy(program, open_source("own_data:words"))
     with pytest.raises(LoadError, match="pairs"):
         accuracy(program, open_source("own_data:good"))
 

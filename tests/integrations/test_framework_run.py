@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import OptionError
+from graphprune.integrations import transformers
 from graphprune.integrations.framework_run import FrameworkRun, base_class
 
 
@@ -31,6 +32,20 @@ def test_a_missing_library_leaves_a_class_to_derive_from() -> None:
 def test_what_the_framework_knows_is_refused(name: str) -> None:
     with pytest.raises(OptionError, match=f"{name} comes from the framework"):
         run(**{name: None})
+
+
+def test_example_inputs_are_known_where_they_are_given_in_any_form() -> None:
+    for inputs in (torch.randn(2, 4), (torch.randn(2, 4),), [torch.randn(2, 4)]):
+        assert run(example_inputs=inputs).has_inputs
+    assert FrameworkRun({"example_kwargs": {"x": torch.randn(2, 4)}}).has_inputs
+    assert not run(example_inputs=None).has_inputs
+    assert not FrameworkRun({"params": 0.6}).has_inputs
+
+
+def test_the_callback_of_transformers_takes_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers, "import_library", lambda _: None)
+    made = transformers.SparsifyCallback(flops=0.5, example_inputs=torch.randn(2, 4))
+    assert made.result is None
 
 
 def test_loops_that_cannot_be_followed_are_refused() -> None:

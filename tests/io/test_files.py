@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
 from graphprune.errors import OutputError
-from graphprune.io.files import write_bytes, write_checkpoint
+from graphprune.io.files import saved_program, write_bytes, write_checkpoint
+from graphprune.ir.program import unlift
+from graphprune.ir.relift import relift
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +45,16 @@ def test_a_checkpoint_is_read_without_unpickling_objects(tmp_path: Path) -> None
     assert torch.equal(found["weights"].pop("a"), torch.arange(3.0))
     assert found == {"step": 3, "weights": {}, "seeds": [1, 2]}
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_program_is_stored_alike_in_each_process_and_stays_as_it_is() -> None:
+    first = torch.export.export(torch.nn.Linear(2, 3), (torch.ones(1, 2),))
+    program = relift(unlift(first), first)  # torch notes where its nodes come from
+    before = [dict(node.meta) for node in program.graph.nodes]
+    data = saved_program(program)
+    assert [dict(node.meta) for node in program.graph.nodes] == before
+    assert any("from_node" in meta for meta in before)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert not any(b"from_node" in archive.read(name) for name in archive.namelist())
+    again = torch.export.load(io.BytesIO(data)).module()
+    assert torch.equal(again(torch.ones(1, 2)), program.module()(torch.ones(1, 2)))

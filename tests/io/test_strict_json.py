@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.errors import LoadError, PlanError
-from graphprune.io.strict_json import expect, finite, is_index, parsed, shown
+from graphprune.io.strict_json import expect, finite, is_index, parsed, read_text, shown
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
@@ -73,3 +75,18 @@ def test_expect_refuses_with_a_hint() -> None:
     with pytest.raises(PlanError, match="said") as error:
         expect(False, PlanError, "said", "see the docs")
     assert error.value.hint == "see the docs"
+
+
+def test_a_file_is_read_only_if_it_may_be_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('"ä"', encoding="utf-8")
+    assert read_text(path, 4, PlanError) == '"ä"'
+    with pytest.raises(PlanError, match="too large"):
+        read_text(path, 3, PlanError)
+    path.write_bytes(b"\xff")
+    with pytest.raises(PlanError, match="not JSON"):
+        read_text(path, 4, PlanError)
+    os.mkfifo(tmp_path / "pipe")  # reading it waits forever; /dev/zero never ends
+    for other in (tmp_path, tmp_path / "pipe", tmp_path / "none", Path("/dev/zero")):
+        with pytest.raises(LoadError, match="can't read"):
+            read_text(other, 4, LoadError)

@@ -69,6 +69,12 @@ def test_a_few_of_the_weights_that_were_not_looked_at_are_named() -> None:
     assert many.endswith("not looked at: a, b, c and 2 more")
 
 
+def test_only_the_first_names_are_spelt_out() -> None:
+    assert text.few([]) == ""
+    assert text.few(["a", "b", "c"]) == "a, b, c"
+    assert text.few(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
 def test_training_and_a_search_in_a_sentence() -> None:
     assert text.distilled({"steps": 0, "before": 1, "after": 1}).startswith("no step taken")
     assert text.distilled(full().distilled).startswith("200 steps, held-out error 0.1 -> 0.05")

@@ -82,3 +82,8 @@ def test_layers_without_running_statistics_are_left_alone() -> None:
 def test_a_batch_without_variance_is_refused() -> None:
     with pytest.raises(OptionError, match="one value for each channel"):
         estimate_batchnorm(nn.BatchNorm1d(3).eval(), [((torch.randn(1, 3),), {})])
+
+
+def test_no_batch_is_refused() -> None:
+    with pytest.raises(OptionError, match="no batch"):
+        estimate_batchnorm(nn.BatchNorm1d(4).eval(), [])

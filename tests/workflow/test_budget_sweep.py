@@ -10,7 +10,7 @@ import torch
 
 import graphprune as gp
 from graphprune.analysis.analyse import analyse
-from graphprune.errors import InfeasibleBudgetError
+from graphprune.errors import InfeasibleBudgetError, OptionError
 from graphprune.ir.trace import trace
 from graphprune.passes import Allocate, Decision
 from graphprune.passes.latency import branch_workload
@@ -126,3 +126,10 @@ def test_the_search_ends_within_the_drop_and_says_what_it_tried(net: nets.Net, v
 def test_no_network_within_the_drop_is_an_error(net: nets.Net, val: Path) -> None:
     with pytest.raises(InfeasibleBudgetError, match="no smaller network was found"):
         gp.compress_within(net, net.inputs(), max_drop=0, val=val, protect=["*"])
+
+
+@pytest.mark.parametrize("name", ["flops", "size", "plan"])
+def test_a_search_takes_no_budget_of_its_own(net: nets.Net, val: Path, name: str) -> None:
+    with pytest.raises(OptionError, match="max_drop decides the budget") as caught:
+        gp.compress_within(net, net.inputs(), max_drop=0.1, val=val, **{name: 0.5})
+    assert caught.value.options == (name,)

@@ -6,11 +6,17 @@ import torch
 from torch import nn
 
 import graphprune as gp
-from graphprune.passes import Allocate
+from graphprune.analysis.analyse import Analysis
+from graphprune.passes import Allocate, Decision
+from graphprune.passes.latency import workload
+from graphprune.pipeline import Pipeline
 from graphprune.plan.budget import Budget
 from graphprune.rebuild.class_constraints import ClassConstraints
-from graphprune.workflow.class_widths import has_values
+from graphprune.workflow.class_widths import class_widths, has_values, noting_price
+from graphprune.workflow.job import Job
+from graphprune.workflow.options import Options
 from tests import nets
+from tests.passes.latency.test_branch_workload import table_of
 
 
 def test_a_program_and_a_model_without_values_have_no_class_to_keep() -> None:
@@ -35,6 +41,21 @@ def test_deciding_alone_chooses_them_too() -> None:
     free = gp.decide(net, net.inputs(), allocator=allocator, any_width=True)
     assert kept[ClassConstraints].binding
     assert free.get(ClassConstraints) is None
+
+
+def test_the_price_of_a_latency_is_read_off_the_table_that_was_measured_meanwhile() -> None:
+    torch.manual_seed(0)
+    net = nets.NETS["Chunked"]()
+    scored = Job.begin(net, net.inputs(), None, None, 1, Options(), None).scored
+    limits, allocate = class_widths(net, scored), Allocate(budget=Budget.latency(0.5))
+    assert isinstance(limits, ClassConstraints)
+    assert limits.binding
+    known = scored.knowing(limits, table_of(workload(scored[Analysis], 1)))
+    decided = Pipeline((allocate,), given=tuple(known.facts)).run(known)
+    (note,) = set(noting_price(allocate, scored, decided)[Decision].notes) - {
+        *decided[Decision].notes
+    }
+    assert note.startswith("widths that the model's class can run with")
 
 
 def test_where_the_class_runs_with_any_widths_nothing_is_said() -> None:

@@ -65,6 +65,9 @@ def test_what_is_asked_for_decides(plan: gp.Plan) -> None:
         ({}, {}, True, True, "a plan says itself"),
         ({"recover": "ls"}, {}, True, False, "nothing that recover could repair"),
         ({"finetune": 1}, {}, True, False, "nothing that finetune could repair"),
+        ({"round_to": "auto"}, {}, True, False, "no use for these options"),
+        ({"allocate": "erk"}, {}, True, False, "no use for these options"),
+        ({"depth": True}, {}, True, False, "no use for these options"),
     ],
 )
 def test_what_contradicts_itself_is_refused(

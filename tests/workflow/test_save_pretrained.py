@@ -67,6 +67,23 @@ def test_widths_that_were_not_chosen_so(tmp_path: Path) -> None:
         gp.compress(torch.nn.Linear(3, 3), (torch.ones(2, 3),), flops=0.5, keep_config=True)
 
 
+def test_channels_that_go_with_no_loss_go_as_the_config_can_state(tmp_path: Path) -> None:
+    net = make()
+    with torch.no_grad():
+        for block, dead in zip(net.blocks, (4, 8), strict=True):
+            for tensor in block.up.parameters():  # type: ignore[union-attr]
+                tensor[:dead] = 0
+    free = gp.compress(net, tokens(), lossless=True).plan.keep
+    result = gp.compress(net, tokens(), lossless=True, keep_config=True)
+    wide = net.config.width * 2
+    widths = [len(free[f"blocks.{number}.up"]) for number in range(2)]
+    assert widths == [wide - 4, wide - 8]
+    result.save_pretrained(tmp_path / "hf")
+    again = Net.from_pretrained(tmp_path / "hf").eval()
+    assert again.config.inner == wide - 4
+    torch.testing.assert_close(again(*tokens()), net(*tokens()))
+
+
 class _Rounds(Net):
     """Reads its weights back less precisely than they were."""
 

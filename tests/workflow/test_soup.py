@@ -47,6 +47,12 @@ def test_batchnorm_statistics_are_those_of_the_mixed_network(form: object) -> No
     assert mixed[1].momentum == 0.1  # type: ignore[index]
 
 
+def test_calibration_without_a_batch_is_refused() -> None:
+    """Statistics that were to be estimated aren't averaged silently, as with a generator that was used up."""
+    with pytest.raises(OptionError, match="no batch"):
+        gp.soup([make(0), make(1)], calibration=iter(()))
+
+
 def test_a_greedy_soup_leaves_out_what_makes_it_worse() -> None:
     good, other = make(0), make(0)
     with torch.no_grad():

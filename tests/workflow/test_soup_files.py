@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+import graphprune as gp
 from graphprune.data import calibrate
 from graphprune.errors import LoadError, MismatchError
 from graphprune.workflow.soup_files import read_members, soup_of
@@ -55,6 +59,36 @@ def test_programs_with_keyword_inputs_are_averaged_on_their_data(tmp_path: Path)
     again = read_members([tmp_path / "mixed.pt2", *files[:1]]).models[0]
     args = torch.randn(3, 4), torch.randn(3, 6)
     torch.testing.assert_close(again(args[0], bias=args[1]), made.model(args[0], bias=args[1]))
+
+
+class Photos(nn.Module):
+    """Says how its images were prepared, as models of timm do."""
+
+    pretrained_cfg: ClassVar = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.layer(x)).mean((2, 3))
+
+
+def test_images_are_prepared_as_the_architecture_says(tmp_path: Path) -> None:
+    files = [tmp_path / f"{seed}.pt" for seed in range(2)]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        torch.save(Photos().state_dict(), file)
+    for label in range(4):
+        (tmp_path / "images" / str(label)).mkdir(parents=True)
+        draw = np.random.default_rng(label).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(draw).save(tmp_path / "images" / str(label) / "1.png")
+    members = read_members(files, arch=f"{__name__}:Photos", inputs=["2x3x8x8"])
+    asked = Photos.pretrained_cfg
+    plain, said = (gp.images(tmp_path / "images", **how) for how in ({}, asked))
+    found, want = (soup_of(members, calibration=each, val=each) for each in (plain, said))
+    assert found.scores == want.scores
+    assert torch.equal(found.model.norm.running_mean, want.model.norm.running_mean)  # type: ignore[union-attr, arg-type]
 
 
 def test_programs_of_other_shapes_are_refused(tmp_path: Path) -> None:

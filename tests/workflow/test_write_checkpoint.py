@@ -17,6 +17,9 @@ def test_files_keep_their_form_and_what_was_not_cut_its_bytes(tmp_path: Path) ->
     source, target = tmp_path / "a", tmp_path / "b"
     (source / "logs").mkdir(parents=True)
     (source / "logs" / "1.txt").write_text("log")
+    for name in ("model", "optimizer"):  # beside the files whose names begin alike
+        (source / name).mkdir()
+        (source / name / "1.txt").write_text(name)
     (source / "state.pkl").write_bytes(b"anything")
     save_file({"w": torch.ones(4, 3)}, source / "model.safetensors", {"format": "pt", "by": "me"})
     torch.save({"state": torch.ones(4)}, source / "optimizer.bin")
@@ -34,5 +37,5 @@ def test_files_keep_their_form_and_what_was_not_cut_its_bytes(tmp_path: Path) ->
     assert len(found["optimizer.bin"]["state"]) == 2
     with safe_open(target / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt", "by": "me"}
-    for name in ("scheduler.bin", "state.pkl", "logs/1.txt"):
+    for name in ("scheduler.bin", "state.pkl", "logs/1.txt", "model/1.txt", "optimizer/1.txt"):
         assert (target / name).read_bytes() == (source / name).read_bytes()

@@ -150,16 +150,9 @@ def _sizes(out: Console, run: Report) -> None:
         for each in run.budgets
         if each["cost"] not in ("macs", "params")
     ]
-    written = "model.pt2" if str(run.source.get("file")).endswith(".pt2") else "model.pt"
-    if run.source and written in run.files:
-        rows.append(
-            cost_row(
-                "file bytes",
-                run.source["bytes"],
-                run.files[written],
-                f"{run.source['file']} -> {written}",
-            )
-        )
+    if (files := run.file_sizes) is not None:
+        names = f"{files.dense} -> {files.small}"
+        rows.append(cost_row("file bytes", files.before, files.after, names))
     if run.batchnorm:
         before, after = run.batchnorm["before"], run.batchnorm["after"]
         rows.append([

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from graphprune.cli.console import console, line, table
-from graphprune.report.text import amount
+from graphprune.report.text import amount, few
 
 from .messages import document
-from .tables import first_axes, frozen_channels
+from .tables import AXES_SHOWN, frozen_channels
 
 if TYPE_CHECKING:
     from graphprune.analysis.why import ExplanationStep
@@ -45,7 +45,8 @@ def inspection(view: Inspection) -> None:
                 str(g.width),
                 str(len(g.axes)),
                 f"{g.macs_share:.1%}",
-                first_axes(g.axes) + (f" (inexact: {first_axes(g.inexact)})" if g.inexact else ""),
+                few(g.axes, AXES_SHOWN)
+                + (f" (inexact: {few(g.inexact, AXES_SHOWN)})" if g.inexact else ""),
             ]
             for g in view.groups
         ],
@@ -56,7 +57,7 @@ def inspection(view: Inspection) -> None:
         table(
             out,
             ["can go whole, together", "groups"],
-            [[first_axes(names), str(len(names))] for names in branches],
+            [[few(names, AXES_SHOWN), str(len(names))] for names in branches],
             right=(1,),
         )
     frozen_channels(out, view.frozen, view.unknown_operators)

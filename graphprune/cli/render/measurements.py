@@ -25,7 +25,7 @@ def accuracies(measured: Mapping[str, Accuracies]) -> None:
         console(),
         ["accuracy", "clean", *names],
         [
-            [name, f"{found.clean:.1%}", *(f"{found.corrupted[n]:.1%}" for n in names)]
+            [name, *map(_share, (found.clean, *map(found.corrupted.get, names)))]
             for name, found in measured.items()
         ],
         right=range(1, len(names) + 2),
@@ -130,6 +130,10 @@ def latency_table(measured: LatencyTable, path: Path) -> None:
         ]
     table(out, ["", ""], rows, right=())
     line(out, "wrote ", str(path), style="bold")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _milliseconds(seconds: float) -> str:

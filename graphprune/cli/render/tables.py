@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphprune.cli.console import table
-from graphprune.report.text import amount, change
+from graphprune.report.text import amount, change, few
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["cost_row", "first_axes", "frozen_channels", "group_widths"]
+__all__ = ["AXES_SHOWN", "cost_row", "frozen_channels", "group_widths"]
 
-_AXES_SHOWN = 2
+AXES_SHOWN = 2
+"""Most axes of several that a cell names."""
 
 
 def cost_row(name: str, before: float, after: float, note: str = "") -> list[str]:
@@ -56,7 +57,7 @@ def frozen_channels(
                     f"{f['macs_share']:.1%}",
                     f["reason"],
                     f["where"] or f["operator"],
-                    first_axes(f["axes"]),
+                    few(f["axes"], AXES_SHOWN),
                 ]
                 for f in frozen
             ],
@@ -69,13 +70,3 @@ def frozen_channels(
             [[u["operator"], u["where"], f"{u['macs_share']:.1%}"] for u in unknown],
             right=(2,),
         )
-
-
-def first_axes(axes: Sequence[str]) -> str:
-    """Join the first two of several names, and count the others.
-
-    >>> first_axes(["a.weight:0", "a.bias:0", "b.weight:1"])
-    'a.weight:0, a.bias:0 and 1 more'
-    """
-    more = f" and {len(axes) - _AXES_SHOWN} more" if len(axes) > _AXES_SHOWN else ""
-    return ", ".join(axes[:_AXES_SHOWN]) + more

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphprune.errors import LoadError
-from graphprune.io.strict_json import parsed
+from graphprune.io.strict_json import parsed, read_text
 from graphprune.report.report import (
     FORMAT,
     LAYERS,
@@ -22,7 +22,7 @@ from graphprune.report.report import (
 __all__ = ["MAX_BYTES", "read"]
 
 MAX_BYTES = 1 << 26
-"""Most characters of a report; those of the largest networks that were tried have less than a million."""
+"""Largest size of a report, in bytes; those of the largest networks that were tried have less than a million."""
 
 _LARGEST = 1e300
 
@@ -65,6 +65,15 @@ _LOSSLESS = {
             "combination": int,
         }
     ],
+}
+_RECOVERY = {
+    "method": str,
+    "before": _NUMBER,
+    "after": _NUMBER,
+    "refitted": int,
+    "layers": int,
+    "fits": [_FIT],
+    "left": _NAMES,
 }
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER, "rounding": _NUMBER, "batches": [int]}
 _PROBE = (
@@ -121,21 +130,10 @@ _SHAPES: Mapping[str, Shape] = {
     ),
     "batchnorm": ({}, {"before": int, "after": int}),
     "onnx": ({}, _ONNX, _ONNX | {"fp16_error": _NUMBER, "fp16_tolerance": _NUMBER}),
-    "pretrained": ({}, _ONNX | {"config": {str: _NUMBER}}),
+    "pretrained": ({}, {"max_error": _NUMBER, "tolerance": _NUMBER, "config": _NUMBERS}),
     "source": ({}, {"file": str, "bytes": int}),
     "files": {str: int},
-    "recovery": (
-        {},
-        {
-            "method": str,
-            "before": _NUMBER,
-            "after": _NUMBER,
-            "refitted": int,
-            "layers": int,
-            "fits": [_FIT],
-            "left": _NAMES,
-        },
-    ),
+    "recovery": ({}, _RECOVERY, _RECOVERY | {"scale": _NUMBER}),
     "settings": {str: str},
     "layers": [
         {
@@ -169,14 +167,7 @@ def read(path: Path) -> Report:
     file = path / "report.json" if path.is_dir() else path
     if not file.is_file():
         raise LoadError(f"no such file: {file}", hint="give folders that compress wrote")
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MAX_BYTES + 1).decode("utf-8")
-    except OSError as error:
-        raise LoadError(f"can't read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{file} is not JSON") from error
-    data = parsed(text, MAX_BYTES, LoadError, str(file))
+    data = parsed(read_text(file, MAX_BYTES, LoadError), MAX_BYTES, LoadError, str(file))
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise LoadError(f"{file} is not a report", hint=f"this version reads {FORMAT}")
     missing = {f.name for f in fields(Report)} ^ data.keys()
@@ -222,7 +213,7 @@ def _is_one(value: Any, kind: type | None) -> bool:
 def _is_consistent(report: Report) -> bool:
     """Whether the pages can divide by, or look up, what they need to."""
     return (
-        all(1 <= group.after <= group.before for group in report.groups)
+        all(group.after <= group.before > 0 for group in report.groups)
         and all(len(curve.widths) == len(curve.distortion) for curve in report.curves)
         and bool(report.budgets)
         and all(b["dense"] > 0 for b in report.budgets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from graphprune.report import text
@@ -51,7 +51,7 @@ def content(report: Report, accuracies: Accuracies | None) -> dict[str, Any]:
         "corruptions": list(accuracies.corrupted) if accuracies else [],
         "sources": [accuracies.source] if accuracies else [],
         "listed": LISTED,
-        "of_file": _of_file(report),
+        "files": report.file_sizes,
     }
 
 
@@ -87,10 +87,7 @@ def _warnings(report: Report) -> list[str]:
     found += [_unknown(entry) for entry in report.unknown_operators]
     if report.inexact:
         names = list(dict.fromkeys(entry["group"] for entry in report.inexact))
-        found.append(
-            f"{len(names)} groups were cut through statistics: {', '.join(names[:5])}"
-            f"{', ...' if names[5:] else ''}"
-        )
+        found.append(f"{len(names)} groups were cut through statistics: {text.few(names, 5)}")
     return found
 
 
@@ -109,11 +106,3 @@ def _touched(report: Report) -> Mapping[str, tuple[float, float]]:
             before, after = found[name]
             found[name] = before + layer.before, after + layer.after
     return found
-
-
-def _of_file(report: Report) -> Sequence[Any]:
-    """Return name and bytes of the dense file and of the one in its place, if there are both."""
-    name = "model.pt2" if str(report.source.get("file")).endswith(".pt2") else "model.pt"
-    if not report.source or name not in report.files:
-        return ()
-    return report.source["file"], report.source["bytes"], name, report.files[name]

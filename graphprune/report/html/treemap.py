@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,24 @@ __all__ = ["figures"]
 
 DEEPEST = 32
 """Most parts of a module path that are boxes of their own; what follows is one name."""
+
+
+_LOOK: Mapping[str, Any] = {
+    "type": "treemap",
+    "branchvalues": "remainder",
+    "textinfo": "label+text",
+    "hovertemplate": "%{hovertext}<extra></extra>",
+    "tiling": {"packing": "squarify"},
+    "pathbar": {"visible": True},
+    "maxdepth": 4,
+}
+_TILES: Mapping[str, Any] = {
+    "colorscale": CUT,
+    "cmin": 0,
+    "cmax": 1,
+    "line": {"width": 1, "color": "var(--paper)"},
+    "pad": {"t": 18, "l": 2, "r": 2, "b": 2},
+}
 
 
 @dataclass
@@ -67,50 +85,38 @@ def _joined(box: _Box) -> _Box:
     )
 
 
-def _figure(name: str, label: str, tree: _Box, cost: Callable[[_Box], float]) -> Figure:
-    ids: list[str] = []
-    parents: list[str] = []
-    boxes: list[_Box] = []
+def _listed(tree: _Box) -> list[tuple[str, str, _Box]]:
+    """List a box and all within it, each with its number and that of the box around it."""
+    found: list[tuple[str, str, _Box]] = []
 
-    def add(box: _Box, parent: str) -> None:
-        ids.append(str(len(ids)))
-        parents.append(parent)
-        boxes.append(box)
-        mine = ids[-1]
+    def add(box: _Box, around: str) -> None:
+        number = str(len(found))
+        found.append((number, around, box))
         for part in box.parts.values():
-            add(part, mine)
+            add(part, number)
 
     add(tree, "")
+    return found
+
+
+def _figure(name: str, label: str, tree: _Box, cost: Callable[[_Box], float]) -> Figure:
+    ids, parents, boxes = zip(*_listed(tree), strict=True)
+    gone = [share(box.before, box.after) for box in boxes]
     trace: dict[str, Any] = {
-        "type": "treemap",
+        **_LOOK,
         "ids": ids,
         "parents": parents,
         "labels": [short(box.name) for box in boxes],
         # A box is as large as its parts together: plotly adds them up itself.
         "values": [0 if box.parts else cost(box) for box in boxes],
-        "branchvalues": "remainder",
         "text": [amount(cost(box)).strip() for box in boxes],
-        "textinfo": "label+text",
         "hovertext": [
             f"<b>{plain(box.name)}</b> {plain(box.where)}<br>{amount(box.before)}&#8594; "
-            f"{amount(box.after)}MACs<br>{share(box.before, box.after):.1%} cut"
-            for box in boxes
+            f"{amount(box.after)}MACs<br>{cut:.1%} cut"
+            for box, cut in zip(boxes, gone, strict=True)
         ],
-        "hovertemplate": "%{hovertext}<extra></extra>",
-        "textfont": {
-            "color": [f"var(--on-cut-{round(4 * share(b.before, b.after))})" for b in boxes]
-        },
-        "marker": {
-            "colors": [share(box.before, box.after) for box in boxes],
-            "colorscale": CUT,
-            "cmin": 0,
-            "cmax": 1,
-            "line": {"width": 1, "color": "var(--paper)"},
-            "pad": {"t": 18, "l": 2, "r": 2, "b": 2},
-        },
-        "tiling": {"packing": "squarify"},
-        "pathbar": {"visible": True},
-        "maxdepth": 4,
+        "textfont": {"color": [f"var(--on-cut-{round(4 * cut)})" for cut in gone]},
+        "marker": {**_TILES, "colors": gone},
     }
     return Figure(
         name,

@@ -40,3 +40,6 @@ def test_a_sweep_and_accuracies_show_what_is_known(capsys: Captured) -> None:
     assert said[-1] == "wrote out"
     render.accuracies({"a": Accuracies("val.npz", 0.975, {"noise": 0.8})})
     assert lines(capsys)[:2] == ["accuracy clean noise", "a 97.5% 80.0%"]
+    unlike = {"a": Accuracies("x", 0.9, {"noise": 0.8}), "b": Accuracies("x", 0.7, {})}
+    render.accuracies(unlike)
+    assert lines(capsys)[1:3] == ["a 90.0% 80.0%", "b 70.0% -"]

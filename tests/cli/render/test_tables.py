@@ -5,18 +5,13 @@ from __future__ import annotations
 import pytest
 
 from graphprune.cli.console import console
-from graphprune.cli.render.tables import cost_row, first_axes, group_widths
+from graphprune.cli.render.tables import cost_row, group_widths
 from tests.cli.render.helpers import lines
 
 
 def test_a_cost_has_both_values_and_the_change() -> None:
     assert cost_row("MACs", 4e6, 1e6, "met") == ["MACs", "4 M", "1 M", "-75.0%", "met"]
     assert cost_row("MACs", 10, 10) == ["MACs", "10 ", "10 ", "", ""]
-
-
-def test_only_the_first_axes_are_named() -> None:
-    assert first_axes(["a:0", "b:1"]) == "a:0, b:1"
-    assert first_axes(["a:0", "b:1", "c:0", "d:0"]) == "a:0, b:1 and 2 more"
 
 
 def test_widths_stand_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,9 +76,10 @@ def test_a_latency_is_checked_only_with_a_table() -> None:
     assert "without a table" in found.notes[0]
 
 
-def test_a_cost_that_is_none_is_refused(scored: gp.State, decision: Decision) -> None:
-    with pytest.raises(PlanError, match="budgets must be of"):
-        given(replace(decision.plan, budget={"energy": 0.5}), scored)
+def test_a_budget_that_is_none_is_refused(scored: gp.State, decision: Decision) -> None:
+    for budget in ({"energy": 0.5}, {"macs": 0.5, "params": 0}, {"macs": -1}):
+        with pytest.raises(PlanError, match="budgets must be above 0, and of"):
+            given(replace(decision.plan, budget=budget), scored)
 
 
 def test_another_architecture_is_refused(decision: Decision) -> None:

@@ -55,10 +55,3 @@ def test_settings_are_those_of_the_run() -> None:
 def test_a_group_counts_each_layer_on_either_side_once() -> None:
     touched = run.content(full(), None)["touched"]
     assert touched == {"stem": (4.48e6, 2.24e6), "block.a": (3.9e6, 1.87e6)}
-
-
-def test_the_dense_file_is_held_against_the_one_of_its_kind() -> None:
-    assert run.content(full(), None)["of_file"] == ("net.pt", 726_600, "model.pt", 437_000)
-    program = full(source={"file": "net.pt2", "bytes": 9}, files={"model.pt": 1, "model.pt2": 2})
-    assert run.content(program, None)["of_file"] == ("net.pt2", 9, "model.pt2", 2)
-    assert run.content(full(source={}), None)["of_file"] == ()
