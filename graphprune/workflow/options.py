@@ -153,6 +153,12 @@ class Options:
                 f"no criterion {name!r}", hint=f"one of {', '.join(CRITERIA)}", options=("score",)
             )
         found = CRITERIA[name]
+        if found.needs_data and state.get(Calibration) is None:
+            raise OptionError(
+                f"score {name} needs calibration data",
+                hint=_NEEDS_DATA,
+                options=("score", "calibration"),
+            )
         if isinstance(found, OptimalBrainSurgeon):
             return replace(found, depth=self.depth)
         return found

@@ -46,6 +46,8 @@ def test_options_reach_the_allocator() -> None:
     ("options", "message"),
     [
         ({"recover": "hope"}, "no way to recover 'hope'"),
+        ({"score": "obs"}, "score obs needs calibration data"),
+        ({"score": "taylor"}, "score taylor needs calibration data"),
         ({"recover": "ls"}, "recover ls needs calibration data"),
         ({"recover": "bn"}, "recover bn needs calibration data"),
         ({"distil": 3}, "distillation needs calibration data"),
