@@ -119,15 +119,21 @@ def _with_bias(call: Call, product: Layout) -> Layout:
     samples=lambda: [sample(torch.randn(6), torch.randn(6))],
 )
 def dot(call: Call) -> Layout:
-    """Compute the inner product of two vectors."""
+    """Compute the inner product of two vectors; torch counts no operations of it, nor do costs."""
     left, right = call.arguments
-    return _product(call, left, right)
+    ((x,), (y,)) = call.layout(left), call.layout(right)
+    call.tie(x, y)
+    call.contract(right, 0, y)
+    return ()
 
 
 @rule(aten.mv.default, samples=lambda: [sample(torch.randn(4, 6), torch.randn(6))])
 def matrix_vector(call: Call) -> Layout:
-    """Multiply a matrix by a vector: ``[n, k] x [k]``."""
-    return _product(call, "self", "vec")
+    """Multiply a matrix by a vector: ``[n, k] x [k]``; torch counts no operations of it, nor do costs."""
+    (rows, inner), (other,) = call.layout("self"), call.layout("vec")
+    call.tie(inner, other)
+    call.contract("vec", 0, inner)
+    return (rows,)
 
 
 @rule(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.analysis.count_costs import count_costs, macs
@@ -27,16 +26,3 @@ def test_the_calls_of_a_graph_add_up() -> None:
         macs(facts, a.labels, a.grouping, a.costs.batch).at(a.widths) for facts in a.facts.values()
     ]
     assert sum(parts) == a.dense_macs
-
-
-class Products(nn.Module):
-    """A matrix product in each of its forms, with vectors."""
-
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        return x @ y, torch.mv(x, y), torch.dot(y, y), torch.einsum("ij,j->i", x, y)
-
-
-def test_a_product_costs_the_same_by_whichever_operator() -> None:
-    program = trace(Products(), (torch.randn(4, 6), torch.randn(6)), dynamic_batch=False)
-    a = analyse(program)
-    assert [a.macs_of(node).at(a.widths) for node in a.facts] == [24.0, 24.0, 6.0, 24.0]
