@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,9 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
         if name not in {"state", "param_groups"} and not callable(
             getattr(type(optimizer), name, None)
         ):
-            setattr(carried, name, copied(value, f"its attribute {name}", kind))
+            what = f"its attribute {name}"
+            own = copy.copy(value) if _is_hooks(value) else copied(value, what, kind)
+            setattr(carried, name, own)
     moves = [_Moved.of(group["params"], pair) for group in optimizer.param_groups]
     carried.param_groups = [
         moved.options(group, kind) | {"params": [each.small for each in moved.parameters]}
@@ -173,6 +176,13 @@ class _Moved:
                 name if isinstance(name, str) else before[name] for _, _, name in self.parameters
             ]
         return options
+
+
+def _is_hooks(value: Any) -> bool:
+    """Whether a value is a table of hooks: what is called by number, as torch keeps it."""
+    return isinstance(value, dict) and all(
+        isinstance(number, int) and callable(hook) for number, hook in value.items()
+    )
 
 
 def _first(pair: ModelPair, names: Sequence[str]) -> nn.Parameter | None:

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from graphprune.errors import VerifyError, first_line
 from graphprune.ir.program import state, unlift
+from graphprune.ir.tensors import set_tensor
 from graphprune.ir.trace import FORWARD_ERRORS, user_line
-from graphprune.ir.trainable import trainable_graph
+from graphprune.ir.trainable import TrainableGraph, trainable_graph
 from graphprune.verify.oracle import TOLERANCE, CutRun
 
 from .class_comparison import FLOAT64, ClassComparison
@@ -72,7 +73,7 @@ def rebuild(
     if model is not None and stored_weights(model, cut) is None:
         reason = f"its code would compute anew what is baked: {baked[0]}, {len(baked)} in all"
     if model is None or reason:
-        return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+        return Rebuilt(_graph(small, cut), own_class=False, reason=reason, max_error=0.0)
     same = [run for run in runs if run.program is small]
     graph = same[0].graph if same else unlift(small)
     if cut.constants:  # the oracle ran with unrounded ones, the smaller model stores rounded ones
@@ -83,8 +84,28 @@ def rebuild(
     except (*FORWARD_ERRORS, VerifyError) as problem:
         where = user_line(problem)
         reason = first_line(problem) + (f" ({where})" if where else "") + _gone(cut)
-        return Rebuilt(trainable_graph(small), own_class=False, reason=reason, max_error=0.0)
+        return Rebuilt(_graph(small, cut), own_class=False, reason=reason, max_error=0.0)
     return Rebuilt(shrunk, True, "", match.error, match.tolerance, match.precision, match.follow)
+
+
+def _graph(small: ExportedProgram, cut: Cut) -> TrainableGraph:
+    """Convert the smaller program to a module that shares no tensor with the dense model, so that each is trained alone."""
+    module = trainable_graph(small)
+    dense = {_place(tensor) for tensor in state(cut.analysis.module).values()}
+    made: dict[int, Tensor] = {}
+    for name, tensor in state(module).items():
+        if _place(tensor) not in dense:
+            continue
+        if id(tensor) not in made:
+            own = tensor.detach().clone()
+            trained = isinstance(tensor, nn.Parameter)
+            made[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if trained else own
+        set_tensor(module, name, made[id(tensor)])
+    return module
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _gone(cut: Cut) -> str:

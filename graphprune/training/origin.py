@@ -62,5 +62,6 @@ class Origin:
         dense = copy.deepcopy(self.dense).train(model.training)
         with torch.no_grad():
             for name, tensor in dense.state_dict().items():
-                tensor.copy_(values[name])
+                if isinstance(tensor, Tensor):  # a module's extra state is what it is
+                    tensor.copy_(values[name])
         return dense

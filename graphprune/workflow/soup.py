@@ -143,7 +143,11 @@ def _kind(model: nn.Module) -> Any:
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    return {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if isinstance(value, Tensor)  # a module's extra state has no shape
+    }
 
 
 @torch.no_grad()
@@ -156,9 +160,9 @@ def _average(
         The average, and how many BatchNorms have new statistics.
     """
     mixed = copy.deepcopy(models[0]).eval()
-    states: list[Mapping[str, Tensor]] = [model.state_dict() for model in models]
+    states: list[Mapping[str, Any]] = [model.state_dict() for model in models]
     for name, value in mixed.state_dict().items():
-        if is_continuous(value):
+        if isinstance(value, Tensor) and is_continuous(value):
             value.copy_(torch.stack([to_float64(state[name]) for state in states]).mean(0))
     return mixed, 0 if batches is None else estimate_batchnorm(mixed, batches)
 

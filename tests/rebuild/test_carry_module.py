@@ -105,3 +105,18 @@ def test_a_program_takes_state_dicts() -> None:
     loaded = copy.deepcopy(result.model)
     loaded.load_state_dict(result.carry(other.state_dict()))
     assert same(loaded, gp.apply(result.plan, other, net.inputs()), net.inputs())
+
+
+def test_a_hook_of_the_class_may_add_entries_to_the_state_dict() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def add(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+        state[f"{prefix}added"] = torch.ones(2)
+        del state[f"{prefix}2.bias"]
+
+    net.register_state_dict_post_hook(add)
+    result = gp.compress(net, (torch.randn(2, 4),), flops=0.5, any_width=True)
+    state = result.carry(net.state_dict())
+    assert state.keys() == net.state_dict().keys()
+    for name, value in result.model.state_dict().items():
+        assert torch.equal(state[name], value)

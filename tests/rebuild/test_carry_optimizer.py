@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -267,3 +268,33 @@ def test_a_program_has_an_optimiser_too() -> None:
     for parameter, state in carried.state.items():
         assert state["momentum_buffer"].shape == parameter.shape
     assert len(carried.state) == 7
+
+
+class Trainer:
+    """Counts the steps of optimisers by a method of its own."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.optim.Optimizer] = []
+
+    def count(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.steps.append(optimizer)
+
+    def __call__(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.steps.append(optimizer)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda t: t.count, lambda t: partial(Trainer.count, t), lambda t: t]
+)
+def test_hooks_may_be_methods_and_other_callables(form: Callable[[Trainer], Any]) -> None:
+    net, trainer = nets.SqueezeExcite(), Trainer()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(form(trainer))
+    result = gp.compress(net, net.inputs(), flops=0.5, any_width=True)
+    carried = result.carry(optimizer)
+    result.model(*net.inputs()).sum().backward()
+    carried.step()
+    assert trainer.steps == [carried]
+    carried.register_step_post_hook(lambda *_: None)
+    optimizer.step()
+    assert trainer.steps == [carried, optimizer]

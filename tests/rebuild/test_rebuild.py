@@ -205,3 +205,14 @@ def test_adapters_on_a_frozen_base_are_cut_with_it(which: tuple[int, ...]) -> No
     carried.step()
     assert all(torch.equal(p, small.get_parameter(n)) for n, p in frozen.items())
     assert len(carried.param_groups[0]["params"]) == len(trained)
+
+
+def test_a_graph_module_shares_no_tensor_with_the_dense_model() -> None:
+    net = nets.HardCodedView()
+    small = gp.compress(net, net.inputs(), flops=0.5, any_width=True).model
+    assert isinstance(small, torch.fx.GraphModule)
+    whole = [tensor.clone() for tensor in net.parameters()]
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.add_(1.0)
+    assert all(map(torch.equal, whole, net.parameters()))

@@ -47,3 +47,32 @@ def test_without_cuts_it_is_the_model() -> None:
         model.head.bias.add_(1.0)
     for name, value in origin.restored(model).state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
+
+
+class Counted(torch.nn.Module):
+    """A network whose state dict holds more than tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 1}
+
+
+def test_extra_state_of_a_module_is_left_as_it_is() -> None:
+    model, x = Counted(), (data()[0][:2],)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    plan = gp.compress(model, x, flops=0.7).plan
+    origin, cut = Origin.of(model), shrink_in_place(model, optimizer, plan, x, None)
+    assert isinstance(cut, Cut)
+    dense = origin.then(plan, cut).restored(model)
+    small = gp.apply(plan, dense, x).state_dict()
+    for name, value in model.state_dict().items():
+        assert value == small[name] if isinstance(value, dict) else torch.equal(value, small[name])

@@ -64,3 +64,38 @@ def test_parameters_that_nothing_makes_anew_are_named() -> None:
     attention = nn.TransformerEncoderLayer(8, 2, 16)
     with pytest.raises(OptionError, match="in_proj_weight"):
         reinitialise(attention)
+
+
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm", "orthogonal"])
+def test_what_a_parametrised_weight_is_computed_from_is_made_anew(norm: str) -> None:
+    model = make()
+    getattr(nn.utils.parametrizations, norm)(model[3])
+    before = model[3].weight.detach().clone()  # type: ignore[union-attr]
+    torch.manual_seed(1)
+    reinitialise(model)
+    assert not any(value.isnan().any() for value in model.parameters())
+    assert not torch.allclose(model[3].weight, before)  # type: ignore[arg-type]
+    assert all(module.training for module in model.modules())
+    model(torch.randn(2, 3, 8, 8)).sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weights_that_a_hook_computes_are_refused() -> None:
+    model = make()
+    torch.nn.utils.weight_norm(model[3])  # pyright: ignore[reportDeprecated]
+    with pytest.raises(OptionError, match=r"3.weight_[gv] has no reset_parameters"):
+        reinitialise(model)
+
+
+class Half(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.scale = (nn.Parameter(torch.ones(3)) for _ in range(2))
+
+    def reset_parameters(self) -> None:
+        self.weight.detach().uniform_()
+
+
+def test_what_a_reset_forgets_is_an_error() -> None:
+    with pytest.raises(OptionError, match=r"0.scale has no reset_parameters"):
+        reinitialise(nn.Sequential(Half()))

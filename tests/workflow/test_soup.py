@@ -106,3 +106,16 @@ def test_graphs_of_one_plan_are_averaged() -> None:
     a, b = (torch.fx.symbolic_trace(make(seed)) for seed in (0, 1))
     want = (a.get_parameter("0.weight") + b.get_parameter("0.weight")) / 2
     torch.testing.assert_close(gp.soup([a, b]).get_parameter("0.weight"), want)
+
+
+class Versioned(nn.Sequential):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 1}
+
+
+def test_extra_state_is_the_first_one_s() -> None:
+    mixed = gp.soup([Versioned(*make(seed)) for seed in range(2)])
+    assert mixed.state_dict()["_extra_state"] == {"version": 1}
