@@ -45,6 +45,7 @@ __all__ = [
     "enable_python_dispatcher",
     "fill_module",
     "forward_pre_hooks",
+    "has_gradient_hooks",
     "has_transforms",
     "input_spec",
     "is_composite",
@@ -71,6 +72,8 @@ USES: Mapping[str, str] = {
     "torch._ops.OpOverload": "the type of calls in exported programs",
     "torch._ops.OpOverload._schema": "names, defaults and mutability of an operator's arguments",
     "torch._subclasses.fake_tensor.FakeTensorMode": "shapes of results without computing them",
+    "torch.Tensor._backward_hooks": "whether gradient hooks are registered on a parameter",
+    "torch.Tensor._post_accumulate_grad_hooks": "the same, of those that run once its gradient is there",
     "torch.distributed._composable.contract.REGISTRY_KEY": "fully_shard marks modules by it",
     "torch.distributed._composable.contract.STATE_KEY": "fully_shard marks modules by it",
     "torch.fx.Graph._codegen": "copying a graph must keep the signature that torch.export gave it, but for outputs left out",
@@ -136,6 +139,11 @@ def sharded_markers() -> frozenset[str]:
 def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """Return the parameters of a module itself, to read or to change."""
     return module._parameters
+
+
+def has_gradient_hooks(parameter: torch.Tensor) -> bool:
+    """Whether hooks are registered on a parameter, which run when it gets a gradient."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 def own_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:

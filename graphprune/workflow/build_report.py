@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import nn
+from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.frozen import frozen, operator_of
@@ -35,7 +37,7 @@ _FINETUNED = (
 
 
 def build_report(
-    model: str,
+    model: nn.Module | ExportedProgram,
     decided: State,
     done: State,
     rebuilt: Rebuilt,
@@ -46,7 +48,7 @@ def build_report(
     """Build the report of a run, without what is known only once files are written.
 
     Args:
-        model: name of what was compressed.
+        model: what was compressed.
         decided: the state after the decision.
         done: the state in the end.
         rebuilt: the smaller model, as the user's class or not.
@@ -61,7 +63,7 @@ def build_report(
     inexact = _cut_inexactly(analysis, plan)
     recovered = done.get(Recovered)
     return Report(
-        model=model,
+        model=type(model).__name__,
         before=size(analysis, analysis.widths.tolist()),
         after=size(analysis, after),
         budget=budgets[0] | {"met": all(each["met"] for each in budgets)},
@@ -84,8 +86,8 @@ def build_report(
         layers=layers(analysis, after, frozen_channels),
         curves=curves(decision.curves, plan.groups),
         notes=(
-            *_unwrapped(model, wrappers),
-            *report_notes(decided, done, rebuilt, inexact=bool(inexact)),
+            *_unwrapped(type(model).__name__, wrappers),
+            *report_notes(model, decided, done, rebuilt, inexact=bool(inexact)),
         ),
         seconds=dict(seconds),
         versions={"graphprune": __version__, "torch": torch.__version__},

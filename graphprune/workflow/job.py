@@ -202,7 +202,7 @@ class Job:
         rebuilt, seconds = self._rebuilt(done)
         pair = pair_models(self.given, self.model, rebuilt, done[Cut], done, self.home)
         report = build_report(
-            type(self.model).__name__,
+            self.model,
             decided,
             done,
             rebuilt,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import nn
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
@@ -10,6 +11,7 @@ from graphprune.cut.cut import Cut
 from graphprune.data.calibration import Calibration
 from graphprune.ir.inline_regions import autocast_types
 from graphprune.ir.nodes import source_line
+from graphprune.ir.private_torch import has_gradient_hooks
 from graphprune.ir.relift import fixed_sizes
 from graphprune.ops.fixed_random import random_calls
 from graphprune.passes import Decision, Merged, Redundant, Scores
@@ -38,11 +40,17 @@ _NO_DATA = "without calibration data, only the weights were looked at"
 
 
 def report_notes(
-    decided: State, done: State, rebuilt: Rebuilt, *, inexact: bool
+    model: nn.Module | ExportedProgram,
+    decided: State,
+    done: State,
+    rebuilt: Rebuilt,
+    *,
+    inexact: bool,
 ) -> tuple[str, ...]:
     """Collect the notes of a run, one sentence each.
 
     Args:
+        model: what was compressed.
         decided: the state after the decision.
         done: the state in the end.
         rebuilt: the smaller model, as the user's class or not.
@@ -69,6 +77,7 @@ def report_notes(
         *_of_table(decided.get(LatencyTable)),
         *_left_whole(decided.get(ClassConstraints)),
         *_unread(analysis),
+        *_hooked(model),
     )
 
 
@@ -103,6 +112,15 @@ def _unread(analysis: Analysis) -> tuple[str, ...]:
         return ()
     note = "left as they are, since the model reads them in training at most"
     return (f"{note}: {few(analysis.unread)}",)
+
+
+def _hooked(model: nn.Module | ExportedProgram) -> tuple[str, ...]:
+    """Name the parameters with gradient hooks: what these do may depend on the shape, so the new ones have none."""
+    own = model.named_parameters() if isinstance(model, nn.Module) else ()
+    names = [name for name, parameter in own if has_gradient_hooks(parameter)]
+    if not names:
+        return ()
+    return (f"register these again on the smaller model: the gradient hooks of {few(names)}",)
 
 
 def _narrow(plan: Plan) -> tuple[str, ...]:

@@ -120,3 +120,14 @@ def test_parameters_that_only_training_reads_are_named(classes: int) -> None:
     notes = starts(result, "left as they are")
     assert len(notes) == bool(classes)
     assert all("aux.0.weight" in note and ("more" in note) == (classes > 9) for note in notes)
+
+
+def test_gradient_hooks_have_to_be_registered_again() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    assert not starts(gp.compress(net, (torch.randn(2, 6),), flops=0.5), "register these again")
+    net[0].weight.register_hook(lambda gradient: gradient * 2)
+    net[2].bias.register_post_accumulate_grad_hook(lambda parameter: None)
+    result = gp.compress(net, (torch.randn(2, 6),), flops=0.5)
+    (note,) = starts(result, "register these again")
+    assert note.endswith("the gradient hooks of 0.weight, 2.bias")
