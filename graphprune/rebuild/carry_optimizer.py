@@ -20,7 +20,7 @@ from .absorb_scales import absorb_scales
 from .model_pair import ModelPair
 from .optimizer_state import copied, sliced_state
 
-__all__ = ["carry_optimizer", "carry_optimizer_state"]
+__all__ = ["carry_optimizer", "carry_optimizer_state", "check_carries"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +49,7 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
             hint="give the optimiser of the model that was compressed, not of a copy of it",
             options=("optimizer",),
         )
-    carried: AnyOptimizer = object.__new__(type(optimizer))
-    for name, value in vars(optimizer).items():
-        # A scheduler puts a ``step`` of its own on the object, which would step the dense model.
-        if name not in {"state", "param_groups"} and not callable(
-            getattr(type(optimizer), name, None)
-        ):
-            what = f"its attribute {name}"
-            own = copy.copy(value) if _is_hooks(value) else copied(value, what, kind)
-            setattr(carried, name, own)
+    carried = _without_parameters(optimizer)
     moves = [_Moved.of(group["params"], pair) for group in optimizer.param_groups]
     carried.param_groups = [
         moved.options(group, kind) | {"params": [each.small for each in moved.parameters]}
@@ -73,6 +65,17 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
             carried.state[key] = copied(value, f"a state {key!r} of no parameter", kind)
     _tell(moves, pair)
     return carried
+
+
+def check_carries(optimizer: Optimizer) -> None:
+    """Refuse an optimiser that keeps something of its own which can't be carried over.
+
+    What it keeps of parameters, once it has taken a step, isn't looked at.
+
+    Raises:
+        OptionError: with what that is.
+    """
+    _without_parameters(optimizer)
 
 
 def carry_optimizer_state(
@@ -111,6 +114,24 @@ def carry_optimizer_state(
             states[key] = copied(value, f"a state {key!r} of no parameter", kind)
     _tell(moves, pair)
     return {**state, "state": states, "param_groups": out}
+
+
+def _without_parameters(optimizer: AnyOptimizer) -> AnyOptimizer:
+    """Copy an optimiser, but for its groups and the states of parameters."""
+    kind = type(optimizer).__name__
+    carried: AnyOptimizer = object.__new__(type(optimizer))
+    for name, value in vars(optimizer).items():
+        # A scheduler puts a ``step`` of its own on the object, which would step the dense model.
+        if name not in {"state", "param_groups"} and not callable(
+            getattr(type(optimizer), name, None)
+        ):
+            own = (
+                copy.copy(value)
+                if _is_hooks(value)
+                else copied(value, f"its attribute {name}", kind)
+            )
+            setattr(carried, name, own)
+    return carried
 
 
 class _Place(NamedTuple):

@@ -18,6 +18,7 @@ from graphprune.pipeline import Progress
 from graphprune.plan.budget import budgets
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
+from graphprune.rebuild.carry_optimizer import check_carries
 from graphprune.workflow.job import Job
 from graphprune.workflow.options import Options
 from graphprune.workflow.start import Data
@@ -159,6 +160,8 @@ class Sparsify:
         model = checked_model(model)
         if optimizer is not None:
             check_optimizer(optimizer, model)
+            if chosen.shrinks:
+                check_carries(optimizer)
         planning = Planning(
             model,
             positional(example_inputs),

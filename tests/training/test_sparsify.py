@@ -242,6 +242,24 @@ def test_options_without_meaning_are_refused(options: dict[str, Any], message: s
         gp.Sparsify(net(), (data()[0][:2],), **given)
 
 
+class Ahead(torch.optim.Optimizer):
+    """Wraps another optimiser, as those of sharpness-aware minimisation do."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        super().__init__(inner.param_groups, inner.defaults)
+        self.inner = inner
+
+
+def test_an_optimiser_that_cannot_follow_is_refused_before_the_training() -> None:
+    model = net()
+    wrapped = Ahead(torch.optim.SGD(model.parameters(), lr=0.1))
+    given = {"steps": 9, "flops": 0.5, "optimizer": wrapped}
+    with pytest.raises(OptionError, match="its attribute inner"):
+        gp.Sparsify(model, (data()[0][:2],), method="progressive", **given)
+    others = gp.Sparsify(model, (data()[0][:2],), method="proximal", **given)
+    assert others.report().step == 0, "a method that shrinks no layer needs no more of it"
+
+
 def test_a_plan_leaves_no_room_for_a_budget_or_plans_on_the_way() -> None:
     model, x = net(), (data()[0][:2],)
     given = gp.compress(model, x, flops=0.5).plan
