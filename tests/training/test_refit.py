@@ -11,16 +11,17 @@ from torch import nn
 import graphprune as gp
 from graphprune.data.calibration import gather
 from graphprune.passes.observe import Observations
+from graphprune.passes.recover.batchnorm import SEEN
 from graphprune.training.gradual import Gradual
 from graphprune.training.refit import refitted
 
 from .loop import Run, data, net
 
 
-def observed(model: nn.Module) -> Observations:
+def observed(model: nn.Module, samples: int = 256) -> Observations:
     analysis = gp.inspect(model, (data()[0][:2],))
     assert analysis.program is not None
-    return Observations(analysis, gather([data(256)[0]], analysis.program))
+    return Observations(analysis, gather([data(samples)[0]], analysis.program))
 
 
 def held_at_zero(model: nn.Module, plan: gp.Plan, tensors: dict[str, Any]) -> nn.Module:
@@ -47,7 +48,7 @@ def test_in_training_mode_it_computes_the_same() -> None:
         model(data(256)[0] * 2 + 1)
     x = data(256)[0]
     plan = gp.compress(model.eval(), (x[:2],), flops=0.5).plan
-    seen = observed(model)
+    seen = observed(model, SEEN)  # few enough that none is left out of the statistics
     small = held_at_zero(model, plan, refitted(seen, plan))
     fitted = torch.cat([seen.batches[b][0] for b in seen.fitted])
     with torch.no_grad():

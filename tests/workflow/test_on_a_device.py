@@ -21,7 +21,7 @@ from graphprune.ir.devices import CPU
 from graphprune.ir.run_on_device import put_model
 from graphprune.ir.trace import trace
 from graphprune.passes import CRITERIA
-from graphprune.passes.observe import Observations, moments, staged_run
+from graphprune.passes.observe import Observations, moments, stored_values
 from graphprune.passes.recover import normal_equations, samples
 from graphprune.workflow.budget_sweep import sweep
 from tests import nets
@@ -35,7 +35,7 @@ SAMPLES = 40
 RETURNS = {
     "ir.devices": "sums in float64, where the device has none",
     "ir.tensors": "weights that are put into a program",
-    "passes.observe.staged_run": "weights of a repaired network",
+    "passes.observe.stored_values": "weights of a repaired network",
     "passes.recover.constants": "sums of targets, one number for each channel",
     "passes.recover.output_scale": "sums over samples, one number for each factor",
 }
@@ -201,7 +201,7 @@ def _left(tensors: Any, device: torch.device) -> Any:
 FORGOTTEN: dict[str, tuple[Any, str, Any]] = {
     "rows of a sample": (moments, "sample_rows", _rows_on_the_cpu),
     "stored tensors, observing": (run_on_device, "put_stored", _left),
-    "stored tensors, repairing": (staged_run, "put", _left),
+    "stored tensors, repairing": (stored_values, "put", _left),
     "a device in a call": (
         run_on_device,
         "_arguments_on",
