@@ -22,10 +22,8 @@ FEWEST, ROWS_PER_UNKNOWN = 16, 64
 """Least rows to sample of a layer: 16 positions of each sample, and 64 rows for each unknown."""
 
 ROOM = 2**27
-"""Most numbers that the inputs of one weight's rows hold: 512 MiB in float32."""
-
-PLENTY = 256
-"""Rows for each unknown beyond which a layer takes a quarter of that room: depthwise layers have few unknowns and many channels."""
+"""Most numbers that the inputs of one weight's rows hold: 512 MiB in float32. A layer of few unknowns and many channels, such as a
+depthwise one, takes a quarter of that, if it still gets the least rows for each unknown."""
 
 TARGETS = 2**28
 """Most numbers that the targets of all layers' rows hold, since they are kept: 1 GiB in float32."""
@@ -88,6 +86,6 @@ def _wanted(layer: Layer, samples: int) -> int:
         ROWS_PER_UNKNOWN * unknowns,
     )
     room = ROOM // (groups * unknowns)
-    room = max(room // 4, min(room, PLENTY * unknowns))
+    room = max(room // 4, min(room, ROWS_PER_UNKNOWN * unknowns))
     wanted = min(wanted, room, WIDEST if unknowns > WIDEST else wanted)
     return -(-wanted // layer.calls)
