@@ -19,7 +19,7 @@ __all__ = ["keep_freed_memory", "returning_freed_memory"]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of parameters of ``mallopt``, by ``malloc.h`` of glibc."""
 
-_KEPT = 2**29
+_KEPT = 2**28
 """Bytes at the end of the heap that are kept."""
 
 _LARGEST = 2**28
