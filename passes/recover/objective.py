@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -103,6 +104,11 @@ class Objective:
         """Return the share of held-out samples that the student gives the right class; ``None`` without labels."""
         return None
 
+    @cached_property
+    def _by_depth(self) -> Distance:
+        """Distance of values inside, weighted by their depth."""
+        return self.held_out.inside.weighted(self.pair.weights)
+
     def _changed(self, inputs: Sequence[Any], step: int) -> Sequence[Any]:
         """Change the inputs of a step at random."""
         return augment(self.augment, inputs, torch.Generator().manual_seed(self.seed + step))
@@ -113,8 +119,6 @@ class Objective:
         got, inside = self.student(*inputs)
         error = self.held_out.distance.between(got, wanted)
         if inside:
-            distance = self.held_out.inside
-            if by_depth:
-                distance = distance.weighted(self.pair.weights)
+            distance = self._by_depth if by_depth else self.held_out.inside
             error = error + INNER * distance.between(inside, wanted_inside)
         return error, got
