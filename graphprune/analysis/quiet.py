@@ -12,8 +12,7 @@ import numpy as np
 from torch import fx
 
 from graphprune.axes.labels import FROZEN, Axis, Labels
-from graphprune.ir.nodes import bind, is_continuous, writes
-from graphprune.ir.private_torch import OpOverload, schema_of
+from graphprune.ir.nodes import is_continuous, writes_into_shared
 from graphprune.ops import Facts
 from graphprune.ops.facts import Result, axes_of
 
@@ -81,14 +80,4 @@ class Quiet:
 
     def heed_write(self, node: fx.Node, facts: Facts) -> None:
         """Take note of a call that may write values other than zero into what others read."""
-        self._overwritten |= facts.loud != () and _writes_into_shared(node)
-
-
-def _writes_into_shared(node: fx.Node) -> bool:
-    """Whether a call works in place on a tensor that other nodes may read too."""
-    source = next(iter(bind(node).values()), None) if writes(node) else None
-    if not isinstance(source, fx.Node):
-        return False
-    if not isinstance(source.target, OpOverload) or len(source.users) > 1:
-        return True
-    return any(a.alias_info is not None for a in schema_of(source.target).arguments)  # a view
+        self._overwritten |= facts.loud != () and writes_into_shared(node)

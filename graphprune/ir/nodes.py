@@ -31,6 +31,7 @@ __all__ = [
     "source_line",
     "split_arguments",
     "writes",
+    "writes_into_shared",
     "written_nodes",
     "written_operands",
 ]  # fmt: skip
@@ -55,6 +56,19 @@ def written_operands(node: fx.Node) -> list[fx.Node]:
     target: Any = node.target
     written = [a for a in schema_of(target).arguments if a.alias_info and a.alias_info.is_write]
     return _nodes_in([bind(node)[argument.name] for argument in written])
+
+
+def writes_into_shared(node: fx.Node) -> bool:
+    """Whether a call writes into a value that others may read: another call does, or it may be a view."""
+    return any(len(each.users) > 1 or not _is_own(each) for each in written_operands(node))
+
+
+def _is_own(node: fx.Node) -> bool:
+    """Whether a value shares no memory with what it is computed from, by its call's schema."""
+    if not isinstance(node.target, OpOverload):
+        return False
+    schema = schema_of(node.target)
+    return all(each.alias_info is None for each in (*schema.arguments, *schema.returns))
 
 
 def written_nodes(module: fx.GraphModule) -> set[fx.Node]:

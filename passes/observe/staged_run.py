@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.ir.nodes import writes, written_nodes, written_operands
-from graphprune.ir.private_torch import OpOverload, pytree, schema_of
+from graphprune.ir.nodes import writes, writes_into_shared, written_nodes
+from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import evaluate_on
 
 from .stored_values import StoredValues
@@ -92,7 +92,7 @@ class StagedRun(StoredValues):
                 stack += node.all_input_nodes
         end = 1 + max((self._number[node] for node in needed), default=-1)
         between = [node for node in self._nodes[:end] if node not in self._done]
-        if not needed.isdisjoint(unless) or any(map(_depends_on_order, between)):
+        if not needed.isdisjoint(unless) or any(map(writes_into_shared, between)):
             return False
         self._run([node for node in between if node in needed])
         return True
@@ -200,14 +200,4 @@ def _bytes(values: Mapping[fx.Node, Any]) -> int:
     """Return the bytes that the tensors among some values take."""
     return sum(
         x.nbytes for x in pytree.tree_leaves(list(values.values())) if isinstance(x, torch.Tensor)
-    )
-
-
-def _depends_on_order(node: fx.Node) -> bool:
-    """Whether a call writes into a value that others may read, so that those before it must run first."""
-    return any(
-        len(written.users) > 1
-        or not isinstance(written.target, OpOverload)
-        or any(result.alias_info is not None for result in schema_of(written.target).returns)
-        for written in written_operands(node)
     )
