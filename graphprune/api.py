@@ -21,12 +21,13 @@ from graphprune.ir.check_given import given_on_cpu
 from graphprune.ir.trainable import trainable_graph
 from graphprune.loading import load as load_file
 from graphprune.passes import Allocate, Analyse, Effort, LosslessPlan
+from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.allocate.rounding import Rounding
 from graphprune.passes.latency import ProfileLatency
 from graphprune.pipeline import Pipeline, Progress, State
 from graphprune.plan.latency_table import LatencyTable
 from graphprune.plan.plan import Plan
-from graphprune.workflow.decider import branches_may_go, decider_of
+from graphprune.workflow.decider import Decider, beside_plan, branches_may_go, chooser_of
 from graphprune.workflow.job import Job
 from graphprune.workflow.options import Options
 from graphprune.workflow.result import Result
@@ -89,7 +90,7 @@ def compress(
         size: the same for the ONNX file: ``"5MB"``.
         latency_table: times of operators; by default they are measured, with the threads that onnxruntime takes
             by itself.
-        plan: apply this one instead of deciding.
+        plan: apply this one instead of deciding; then no option may say how to choose one.
         lossless: remove the channels that go with no loss, as the weights prove it: zero, constant, equal to
             others or combinations of them. Without a budget, these only; with one, they go first, and the budget
             counts from the dense cost.
@@ -151,8 +152,7 @@ def compress(
     """
     options = Options(
         latency_table=latency_table,
-        # The channels of a plan are chosen; weights suffice to say what is removed.
-        score="l2" if score is None and plan is not None else score,
+        score=score,
         recover=recover,
         distil=distil,
         finetune=finetune,
@@ -178,12 +178,15 @@ def compress(
         outputs=outputs,
         device=device,
         strict_ops=strict_ops,
-        allow_inexact=allow_inexact if plan is None else plan.allow_inexact,
-        lossless=lossless or (plan is not None and bool(plan.redundant)),
-        redundant=plan.redundant if plan is not None and plan.redundant else None,
+        allow_inexact=allow_inexact,
+        lossless=lossless,
     )
     amounts = {"flops": flops, "params": params, "latency": latency, "memory": memory, "size": size}
-    decider = decider_of(options, amounts, plan, lossless=lossless)
+    decider: Decider
+    if plan is None:
+        decider = chooser_of(options, amounts)
+    else:
+        options, decider = beside_plan(options, amounts, plan), GivenPlan(plan=plan)
     job = Job.begin(model, example_inputs, example_kwargs, calibration, samples, options, progress)
     return job.result(decider)
 

@@ -52,7 +52,7 @@ def compress(
     size: options.Size = "",
     crop: options.Crop = None,
     interpolation: options.Interpolation = "",
-    samples: options.Samples = 1024,
+    samples: options.Samples = data_sources.SAMPLES,
     seed: options.Seed = 0,
     recover: options.Recover = "",
     distil: options.Distil = "",

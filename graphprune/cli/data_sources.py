@@ -13,7 +13,10 @@ from .users_code import import_from_here
 if TYPE_CHECKING:
     from graphprune.loading import Loaded
 
-__all__ = ["Preparation", "as_the_model_says", "sources"]
+__all__ = ["SAMPLES", "Preparation", "as_the_model_says", "sources"]
+
+SAMPLES = 1024
+"""How many samples are taken, if it isn't said."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,12 @@ def sources(
         OptionError: if an option can't be read, or is for data that isn't there.
     """
     how = preparation.values()
-    if not (data or val or train) and how:
+    if not (data or val or train) and (how or seed):
         raise OptionError(
-            "--mean, --std, --image-size, --crop and --interpolation need --data, --val or --train"
+            "--mean, --std, --image-size, --crop, --interpolation and --seed need --data, --val or --train"
         )
+    if not (data or train) and samples != SAMPLES:
+        raise OptionError("--samples needs --data or --train")
     from graphprune.data import open_source
 
     import_from_here()

@@ -43,7 +43,7 @@ def plan(
     size: options.Size = "",
     crop: options.Crop = None,
     interpolation: options.Interpolation = "",
-    samples: options.Samples = 1024,
+    samples: options.Samples = data_sources.SAMPLES,
     seed: options.Seed = 0,
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",
@@ -115,6 +115,7 @@ def plan(
             keep_config=source.keeps_config(keep_config),
             depth=branches_may_go(depth, latency=latency, table=table, calibration=data or None),
             outputs=source.outputs,
+            lossless=lossless,
         )
         amounts = {name: amount or None for name, amount in asked.items()}
         seen = data_sources.sources(
@@ -124,7 +125,7 @@ def plan(
         decision = api.decide(
             found.dense,
             found.inputs,
-            allocator=chooser_of(limits, amounts, lossless=lossless),
+            allocator=chooser_of(limits, amounts),
             outputs=found.outputs,
             device=where,
             lossless=lossless,

@@ -81,7 +81,7 @@ def soup(
     size: options.Size = "",
     crop: options.Crop = None,
     interpolation: options.Interpolation = "",
-    samples: options.Samples = 1024,
+    samples: options.Samples = data_sources.SAMPLES,
     seed: options.Seed = 0,
     force: options.Force = False,
     arch: options.Arch = "",

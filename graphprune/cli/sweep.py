@@ -53,7 +53,7 @@ def sweep(
     size: options.Size = "",
     crop: options.Crop = None,
     interpolation: options.Interpolation = "",
-    samples: options.Samples = 1024,
+    samples: options.Samples = data_sources.SAMPLES,
     seed: options.Seed = 0,
     score: options.ScoreName = "",
     allocate: options.Allocator = "dp",

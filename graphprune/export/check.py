@@ -153,6 +153,12 @@ class _Pair:
         expected = [y for y in own if isinstance(y, torch.Tensor)]
         if len(got) != len(expected):
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
+        for number, (a, b) in enumerate(zip(got, expected, strict=True)):
+            if a.dtype != b.dtype:
+                name = self.runner.get_outputs()[number].name
+                raise ExportError(
+                    f"output {name!r} of the ONNX model has {a.dtype} where PyTorch has {b.dtype}"
+                )
         pairs = zip(got, expected, strict=True)
         worst = max((difference(a, b, self.floor) for a, b in pairs), default=0.0)
         sizes = (leading_size(inputs),)

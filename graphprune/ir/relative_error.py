@@ -11,12 +11,16 @@ __all__ = ["largest_finite", "relative_error"]
 _LEAST = 1e-12
 """What differences are relative to at least."""
 
+_FILL, _GAP = 1e4, 100.0
+"""Fills, as of masks, are at least so large, and by such a factor above the largest other number."""
+
 
 def relative_error(got: torch.Tensor, expected: torch.Tensor, *, floor: float = 0.0) -> float:
     """Compute the largest absolute difference, relative to the largest finite number expected.
 
     NaN and infinities have to stand in the same places. They aren't counted otherwise: a difference relative to
-    infinity would be none.
+    infinity would be none. The same holds for huge finite numbers that both tensors have alike, such as those that a
+    mask fills in.
 
     Args:
         got: real or complex numbers.
@@ -40,8 +44,24 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor, *, floor: float = 
             return math.inf
     if not bool(a.isfinite().where(finite, True).all()):
         return math.inf
-    scale = max(largest_finite(b), torch.finfo(expected.dtype).tiny, _LEAST, floor)
+    largest = _largest_but_fills(b, same=a == b)
+    scale = max(largest, torch.finfo(expected.dtype).tiny, _LEAST, floor)
     return float((a - b).where(finite, 0).abs().max()) / scale
+
+
+def _largest_but_fills(values: torch.Tensor, same: torch.Tensor) -> float:
+    """Return the largest finite absolute value below the fills: numbers behind a wide gap, all of them marked as ``same``."""
+    largest = largest_finite(values)
+    if largest < _FILL:
+        return largest
+    counted = values.isfinite() & (values != 0)
+    sizes, order = values[counted].abs().sort()
+    wide = (sizes[1:] >= _FILL) & (sizes[1:] >= _GAP * sizes[:-1])
+    if not bool(wide.any()):
+        return largest
+    below = int(wide.nonzero()[0])
+    fills_are_same = bool(same[counted][order[below + 1 :]].all())
+    return float(sizes[below]) if fills_are_same else largest
 
 
 def largest_finite(values: torch.Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from graphprune.errors import OptionError
@@ -17,51 +18,75 @@ from graphprune.plan.plan import Plan
 
 from .options import Options
 
-__all__ = ["Decider", "branches_may_go", "chooser_of", "decider_of", "deciding_passes"]
+__all__ = [
+    "Decider",
+    "beside_plan",
+    "branches_may_go",
+    "chooser_of",
+    "deciding_passes",
+]
+
+_CHOOSING = (
+    "score",
+    "allocate",
+    "round_to",
+    "min_channels",
+    "max_cut",
+    "protect",
+    "keep_class",
+    "any_width",
+    "uniform",
+    "keep_config",
+    "depth",
+    "allow_inexact",
+    "lossless",
+)
+"""The options that say how a plan is chosen."""
 
 Decider: TypeAlias = Allocate | GivenPlan | LosslessPlan
 """The pass that makes the decision."""
 
 
-def decider_of(
-    options: Options,
-    amounts: Mapping[str, float | str | None],
-    plan: Plan | None,
-    *,
-    lossless: bool,
-) -> Decider:
-    """Make the pass that decides, from the arguments of ``graphprune.compress``.
+def beside_plan(options: Options, amounts: Mapping[str, float | str | None], plan: Plan) -> Options:
+    """Complete the options by what a given plan says itself.
+
+    Args:
+        options: as they were given.
+        amounts: the budgets, by the names of their arguments; ``None`` where there is none.
+        plan: the plan to apply.
+
+    Raises:
+        OptionError: if there is a budget, or an option that says how to choose a plan: it would be ignored.
+    """
+    if given := tuple(name for name, amount in amounts.items() if amount is not None):
+        raise OptionError("give a budget or a plan, not both", options=("plan", *given))
+    usual = Options()
+    ignored = tuple(n for n in _CHOOSING if getattr(options, n) != getattr(usual, n))
+    if ignored:
+        raise OptionError("a plan decides already; leave out what chooses one", options=ignored)
+    return replace(
+        options,
+        score="l2",  # its channels are chosen: weights suffice to say what is removed
+        allow_inexact=plan.allow_inexact,
+        lossless=bool(plan.redundant),
+        redundant=plan.redundant or None,
+    )
+
+
+def chooser_of(
+    options: Options, amounts: Mapping[str, float | str | None]
+) -> Allocate | LosslessPlan:
+    """Make the pass that chooses widths: within budgets, or what is lossless, or what feeds the kept outputs.
 
     Args:
         options: how to compress, whatever the budget.
         amounts: the budgets, by the names of their arguments; ``None`` where there is none.
-        plan: a plan to apply, instead of a budget.
-        lossless: whether redundant channels were asked for, beside what a plan says itself.
 
     Raises:
         OptionError: if these contradict each other, or nothing says how much goes.
     """
-    if plan is None:
-        return chooser_of(options, amounts, lossless=lossless)
-    if lossless:
-        raise OptionError(
-            "a plan says itself which channels go with no loss; leave it out",
-            options=("lossless",),
-        )
-    if given := tuple(name for name, amount in amounts.items() if amount is not None):
-        raise OptionError("give a budget or a plan, not both", options=("plan", *given))
-    return GivenPlan(plan=plan)
-
-
-def chooser_of(
-    options: Options, amounts: Mapping[str, float | str | None], *, lossless: bool
-) -> Allocate | LosslessPlan:
-    """Make the pass that chooses widths: within budgets, or what is lossless, or what feeds the kept outputs.
-
-    Arguments and errors: as for ``decider_of``.
-    """
     free = all(amount is None for amount in amounts.values())
-    if free and lossless:
+    if free and options.lossless:
         return _lossless_plan(options)
     if free and options.outputs:
         return options.allocator(Budget("macs", 1.0))

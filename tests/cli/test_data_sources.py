@@ -24,9 +24,22 @@ def test_images_are_described_for_either_kind_of_data(tmp_path: Path) -> None:
     )
     assert {*found} == {"calibration", "val", "samples"}
     assert found["samples"] == 7
-    assert data_sources.sources("", "", Preparation(), 7, 3) == {}
-    with pytest.raises(OptionError, match="need --data, --val or --train"):
-        data_sources.sources("", "", Preparation(size="8"), 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("preparation", "samples", "seed", "needed"),
+    [
+        (Preparation(size="8"), 1024, 0, "need --data, --val or --train"),
+        (Preparation(), 1024, 3, "need --data, --val or --train"),
+        (Preparation(), 7, 0, "--samples needs --data or --train"),
+    ],
+)
+def test_what_is_for_data_needs_them(
+    preparation: Preparation, samples: int, seed: int, needed: str
+) -> None:
+    assert data_sources.sources("", "", Preparation(), 1024, 0) == {}
+    with pytest.raises(OptionError, match=needed):
+        data_sources.sources("", "", preparation, samples, seed)
 
 
 @pytest.mark.parametrize("text", ["inf", "nan", "1e400", "224.5", "0", "-8", "8,8,8", "8x8", ","])

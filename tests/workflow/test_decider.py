@@ -9,14 +9,19 @@ import torch
 from torch import nn
 
 import graphprune as gp
+from graphprune.cli import compress_options
 from graphprune.data.calibration import gather
 from graphprune.errors import OptionError
 from graphprune.passes import Allocate, Choose, Decision, LosslessPlan
-from graphprune.passes.allocate.given_plan import GivenPlan
 from graphprune.passes.latency import ProfileLatency
 from graphprune.passes.tune_latency import SettleLatency, TuneLatency
 from graphprune.plan.latency_table import LatencyTable
-from graphprune.workflow.decider import branches_may_go, decider_of, deciding_passes
+from graphprune.workflow.decider import (
+    beside_plan,
+    branches_may_go,
+    chooser_of,
+    deciding_passes,
+)
 from graphprune.workflow.options import Options
 from tests import nets
 
@@ -45,41 +50,62 @@ def plan(net: nets.Net) -> gp.Plan:
 FREE = dict.fromkeys(("flops", "params", "latency", "memory", "size"))
 
 
-def test_what_is_asked_for_decides(plan: gp.Plan) -> None:
+def test_what_is_asked_for_decides() -> None:
     half = FREE | {"flops": 0.5, "size": "1MB"}
     budgets = gp.Budget.flops(0.5), gp.Budget.size("1MB")
     for lossless in (False, True):  # what is redundant goes first
-        made = decider_of(Options(min_channels=2), half, None, lossless=lossless)
+        made = chooser_of(Options(min_channels=2, lossless=lossless), half)
         assert made == Options(min_channels=2).allocator(*budgets)
-    assert decider_of(Options(), FREE, plan, lossless=False) == GivenPlan(plan=plan)
-    assert isinstance(decider_of(Options(), FREE, None, lossless=True), LosslessPlan)
-    all_of_it = decider_of(Options(outputs=["0"]), FREE, None, lossless=False)
+    assert isinstance(chooser_of(Options(lossless=True), FREE), LosslessPlan)
+    all_of_it = chooser_of(Options(outputs=["0"]), FREE)
     assert all_of_it == Options().allocator(gp.Budget("macs", 1.0))
 
 
 @pytest.mark.parametrize(
-    ("options", "amounts", "lossless", "given", "message"),
+    ("options", "message"),
     [
-        ({}, {}, False, False, "give a budget"),
-        ({}, {"flops": 0.5}, False, True, "a budget or a plan, not both"),
-        ({}, {}, True, True, "a plan says itself"),
-        ({"recover": "ls"}, {}, True, False, "nothing that recover could repair"),
-        ({"finetune": 1}, {}, True, False, "nothing that finetune could repair"),
-        ({"round_to": "auto"}, {}, True, False, "no use for these options"),
-        ({"allocate": "erk"}, {}, True, False, "no use for these options"),
-        ({"depth": True}, {}, True, False, "no use for these options"),
+        ({}, "give a budget"),
+        ({"lossless": True, "recover": "ls"}, "nothing that recover could repair"),
+        ({"lossless": True, "finetune": 1}, "nothing that finetune could repair"),
+        ({"lossless": True, "round_to": "auto"}, "no use for these options"),
+        ({"lossless": True, "allocate": "erk"}, "no use for these options"),
+        ({"lossless": True, "depth": True}, "no use for these options"),
     ],
 )
-def test_what_contradicts_itself_is_refused(
-    plan: gp.Plan,
-    options: dict[str, Any],
-    amounts: dict[str, Any],
-    lossless: bool,
-    given: bool,
-    message: str,
-) -> None:
+def test_what_contradicts_itself_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        decider_of(Options(**options), FREE | amounts, plan if given else None, lossless=lossless)
+        chooser_of(Options(**options), FREE)
+
+
+CHOOSING: dict[str, Any] = {
+    "score": "taylor",
+    "allocate": "erk",
+    "round_to": 8,
+    "min_channels": 2,
+    "max_cut": 0.5,
+    "protect": ("fc",),
+    "keep_class": True,
+    "any_width": True,
+    "uniform": ("*",),
+    "keep_config": True,
+    "depth": True,
+    "allow_inexact": True,
+    "lossless": True,
+}
+
+
+@pytest.mark.parametrize("name", compress_options.DEFAULTS)
+def test_beside_a_plan_nothing_chooses_one(name: str, net: nets.Net, plan: gp.Plan) -> None:
+    with pytest.raises(OptionError, match="a plan decides already") as caught:
+        gp.compress(net, net.inputs(), plan=plan, **{name: CHOOSING[name]})
+    assert caught.value.options == (name,)
+
+
+def test_beside_a_plan_there_is_no_budget(plan: gp.Plan) -> None:
+    with pytest.raises(OptionError, match="a budget or a plan, not both") as caught:
+        beside_plan(Options(), FREE | {"latency": 0.5}, plan)
+    assert caught.value.options == ("plan", "latency")
+    assert beside_plan(Options(), FREE, plan) == Options(score="l2")
 
 
 def test_a_missing_budget_is_asked_for_without_flags() -> None:
