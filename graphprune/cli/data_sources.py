@@ -59,7 +59,12 @@ class Preparation:
 
 
 def sources(
-    data: str, val: str, preparation: Preparation, samples: int, seed: int, train: str = ""
+    data: str,
+    val: str,
+    preparation: Preparation,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    train: str = "",
 ) -> dict[str, Any]:
     """Find the calibration, validation and training data, as keyword arguments. None of it is read yet.
 

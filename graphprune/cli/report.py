@@ -59,7 +59,7 @@ def report(
         raise OutputError("no place to write to", hint="-o FILE")
     target = out or _beside(folders[0])
     found = data_sources.sources(
-        "", val, data_sources.Preparation(mean, std, size, crop, interpolation), 0, 0
+        "", val, data_sources.Preparation(mean, std, size, crop, interpolation)
     )
     with (
         output.new_file(target, force=force or out is None) as write,

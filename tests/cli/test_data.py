@@ -75,13 +75,13 @@ def test_plan_takes_data_too(cli: Cli, small: Sequence[str], folder: Path) -> No
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--mean", "0.5"], "--interpolation need --data, --val or --train"),
+        (["--mean", "0.5"], "--seed need --data, --val or --train"),
         (["--data", ".", "--mean", "half"], "can't read --mean 'half'"),
         (["--data", ".", "--image-size", "8,8,8"], "can't read --image-size '8,8,8'"),
         (["--data", "nowhere"], "no such file: nowhere"),
         (["--data", "nowhere:at_all"], "can't find nowhere:at_all"),
         (["--data", ".", "--image-size", "16"], "has no images"),
-        (["--crop", "0.875"], "--interpolation need --data, --val or --train"),
+        (["--crop", "0.875"], "--seed need --data, --val or --train"),
         (["--data", ".", "--interpolation", "cubic"], "no interpolation 'cubic'"),
         (["--data", ".", "--crop", "0"], "crop must be above 0 and at most 1, not 0"),
         (["--data", "x.npz", "--crop", "0.9"], "crop and interpolation are for images"),
