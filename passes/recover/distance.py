@@ -21,6 +21,9 @@ __all__ = ["Distance", "Outputs", "moment_sums"]
 Outputs = list[Tensor]
 """Flat floating-point outputs of a program."""
 
+NEGLIGIBLE = 1e-3
+"""Weight of a value relative to the largest one, below which it isn't looked at: those are the first, and largest, of a network."""
+
 _CONSTANT = 1e-12
 """Least variance of a value, as a share of its mean square; below, it may all be rounding."""
 
@@ -46,19 +49,21 @@ class Distance:
         return cls(tuple(torch.where(varies, variance, torch.inf).tolist()))
 
     def weighted(self, weights: Sequence[float]) -> Distance:
-        """Return this distance with weights on the values, whose mean is scaled to 1."""
-        total = sum(weights)
+        """Return this distance with weights on the values, whose mean is scaled to 1; ``NEGLIGIBLE`` ones count nothing."""
+        total, least = sum(weights), NEGLIGIBLE * max(weights, default=0.0)
         return replace(
             self,
             scales=tuple(
-                s * total / (w * len(weights)) for s, w in zip(self.scales, weights, strict=True)
+                s * total / (w * len(weights)) if w >= least else torch.inf
+                for s, w in zip(self.scales, weights, strict=True)
             ),
         )
 
     def between(self, got: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """Return the mean squared error relative to the variance, averaged over values."""
-        each = [F.mse_loss(g, w) / s for g, w, s in zip(got, wanted, self.scales, strict=True)]
-        return torch.stack(each).mean()
+        triples = list(zip(got, wanted, self.scales, strict=True))
+        counted = [each for each in triples if each[2] < torch.inf] or triples
+        return torch.stack([F.mse_loss(g, w) / s for g, w, s in counted]).sum() / len(triples)
 
 
 def moment_sums(values: Sequence[Tensor]) -> Tensor:

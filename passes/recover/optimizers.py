@@ -29,7 +29,8 @@ them, of all layers together: it is divided by their number. What was tried: ``d
 
 NEAREST = 1 / 3
 """Least share of Muon's rate that is used: of a student whose error is under a ninth of the dense outputs' variance. The share is
-the root of the error, since that is how far its outputs are to move."""
+the root of the error, since that is how far its outputs are to move. Of AdamW's rate its square is used, beside Muon: all
+tensors that AdamW has, mostly scales and shifts of BatchNorm, move together."""
 
 ALONE = 0.5
 """Share of Muon's rate that is used where only outputs are compared, and no values inside."""
@@ -65,8 +66,8 @@ def optimizers(
     others = list(student.parameters())
     if name == "adamw":
         return (torch.optim.AdamW(others, lr=rate or RATES[name], weight_decay=0.0),)
-    share = min(1.0, max(NEAREST, math.sqrt(error))) * (ALONE if alone else 1.0)
-    rate = rate or RATES[name] * share
+    share = min(1.0, max(NEAREST, math.sqrt(error)))
+    rate = rate or RATES[name] * share * (ALONE if alone else 1.0)
     weights = dict(student.named_parameters())
     # A copy: in training mode, BatchNorm's statistics change while it runs.
     placed = as_trainable(put_graph(unlift(program), device))
@@ -88,5 +89,6 @@ def optimizers(
     if metrics:
         made.append(Muon(metrics, rate / sum(map(len, metrics.values()))))
     if others:
-        made.append(torch.optim.AdamW(others, lr=RATES["adamw"], weight_decay=0.0))
+        slow = RATES["adamw"] * share**2
+        made.append(torch.optim.AdamW(others, lr=slow, weight_decay=0.0))
     return tuple(made)

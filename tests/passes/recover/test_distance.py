@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from graphprune.passes.recover.distance import Distance, moment_sums
+from graphprune.passes.recover.distance import NEGLIGIBLE, Distance, moment_sums
 
 
 def test_units_of_the_error() -> None:
@@ -30,6 +30,16 @@ def test_weights_move_an_error_from_value_to_value() -> None:
         expected = factor * float(distance.between(got, wanted))
         assert float(weighted.between(got, wanted)) == pytest.approx(expected)
     assert Distance(()).weighted([]) == Distance(())
+
+
+def test_values_of_hardly_any_weight_are_left_out() -> None:
+    wanted = [torch.randn(50, 3), torch.randn(50, 2, 4)]
+    weighted = Distance.of([moment_sums(wanted)]).weighted([NEGLIGIBLE / 2, 1.0])
+    assert weighted.scales[0] == math.inf > weighted.scales[1]
+    got = [(x + 1).requires_grad_() for x in wanted]
+    weighted.between(got, wanted).backward()
+    assert got[0].grad is None
+    assert got[1].grad is not None
 
 
 def test_what_does_not_vary_has_no_error() -> None:

@@ -93,10 +93,11 @@ def test_every_parameter_has_one_optimizer() -> None:
     slower, _ = optimizers("muon", 0.0, student, program, [net.inputs()], alone=True)
     assert slower.param_groups[0]["lr"] == matrices["lr"] / 2
     for error, share in ((4.0, 1), (0.25, 0.5), (0.01, NEAREST), (math.inf, 1)):
-        near, _ = optimizers(
+        near, rest = optimizers(
             "muon", 0.0, student, program, [net.inputs()], error=error, alone=False
         )
         assert near.param_groups[0]["lr"] == pytest.approx(matrices["lr"] * share)
+        assert rest.param_groups[0]["lr"] == pytest.approx(vectors["lr"] * share**2)
     assert all(p.ndim > 1 for p in matrices["params"])
     assert all(p.ndim == 1 for p in vectors["params"])
     assert matrices["lr"] == pytest.approx(RATES["muon"] / len(matrices["params"]))
