@@ -14,7 +14,7 @@ are prepared as the network was trained: bicubic, 256 before a crop of 224, mean
 For each budget it prints top-1, agreement with the dense network's top-1, the divergence KL(dense, small)
 in nats, the squared error of the outputs over the dense outputs' variance, the CPU seconds of each
 phase, and the most memory so far. ``--ways depth``: plans may remove whole branches. ``--distil 10m``: each plan
-has a second row, after distillation on the same images, cropped, mirrored and mixed.
+has a second row, after distillation on the same images, mirrored at random.
 
 Plans are kept in ``--plans``. With ``--refit-only`` they are read from there: nothing is scored or
 chosen, so a change of the refit is measured in a fraction of the time.
@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "imagenet.json"
 BATCH = 50
 WAYS = ("widths", "depth")
-AUGMENT = ("flip", "crop", "mix")
+AUGMENT = ("flip",)
 
 
 @dataclass
