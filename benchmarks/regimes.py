@@ -3,9 +3,8 @@
     python benchmarks/regimes.py --data-dir ../shared/data
     python benchmarks/regimes.py --data-dir ../shared/data --only 0.1x128 --epochs 2 --results build/regimes.json
 
-The three-regime model (Zhou et al., ICML 2023, arXiv 2305.18383) says that the best checkpoint to prune depends on how much
-goes: temperature, the noise of the training, is the learning rate over the batch size, load is how much of the network stays. Each
-setting ``RATExBATCH`` is trained from the same random weights for as many epochs, by SGD with momentum, warm-up and a cosine. The
+The three-regime model (Zhou et al., ICML 2023, arXiv 2305.18383) says that how well a checkpoint can be pruned depends on the
+temperature of its training, here the learning rate over the batch size, and on how much of the network stays. Each setting ``RATExBATCH`` is trained from the same random weights for as many epochs, by SGD with momentum, warm-up and a cosine. The
 checkpoint is measured as it is, and then cut by ``gp.sweep``, with 1,024 training images and no labels, and without training.
 One of the cuts is trained for an epoch afterwards, at the same rate for all.
 
@@ -108,9 +107,8 @@ def page(rows: Sequence[Row]) -> str:
         "# Which checkpoint prunes best?",
         "",
         (
-            "The [three-regime model](https://arxiv.org/abs/2305.18383) says that it depends on how much is to go: "
-            "where little goes, a network that was trained at a low temperature, the learning rate over the batch size; where much goes, one "
-            "that was trained hotter than is best for the dense network."
+            "The [three-regime model](https://arxiv.org/abs/2305.18383) says that it depends on how noisy the training was, as its "
+            "temperature says, here the learning rate over the batch size, and on how much is to go."
         ),
         "",
         (
@@ -132,9 +130,16 @@ def page(rows: Sequence[Row]) -> str:
         lines.append("| " + " | ".join(cells).replace("%", "") + " |")
     lines += [
         "",
+        f"Best dense: {_best(rows, lambda row: row['accuracy'])}. Best after the cut: "
+        + "; ".join(
+            f"{budget:.0%}: {_best(rows, lambda row, b=str(budget): row['cut'][b])}"
+            for budget in BUDGETS
+        )
+        + ".",
+        "",
         (
             "Spearman's rank correlation, over these networks, of what is known beforehand with the points that a cut loses, and with the "
-            "accuracy that it ends with:"
+            "accuracy that it ends with. Distortions are of whichever of several curves gave the best plan, so they hardly compare between networks:"
         ),
         "",
         f"| known beforehand | loss of points: {shares} | accuracy: {shares} |",
@@ -155,6 +160,11 @@ KNOWN = {
     "predicted distortion": lambda row, budget: row["distortion"][budget],
 }
 """What might tell how well a network is cut, of a row and a budget."""
+
+
+def _best(rows: Sequence[Row], of: Any) -> str:
+    row = max(rows, key=of)
+    return f"rate {row['rate']:g}, batch {row['batch']}"
 
 
 def _rank(rows: Sequence[Row], known: Any, budget: str, outcome: Any) -> str:
