@@ -74,7 +74,13 @@ def measure(options: argparse.Namespace, rows: dict[str, Row]) -> None:
         if name not in SCRATCH:
             model.load_state_dict(weights)
         task = Task(
-            train, val, options.epochs, rate, seed, not options.float32, archive / "train.zip"
+            train,
+            val,
+            options.epochs,
+            rate,
+            seed,
+            bfloat16=not options.float32,
+            archive=archive / "train.zip",
         )
         outcome = method(model, task, budget)
         rows[key] = {

@@ -35,8 +35,8 @@ HEAT, TAUGHT = 4.0, 0.9
 EXAMPLE = cifar_resnet.example_inputs()
 
 PEERS = ("torch-pruning one-shot", "torch-pruning group-norm", "torch-pruning growing-reg")
-PEER_STRENGTH = {"torch-pruning group-norm": 1e-3, "torch-pruning growing-reg": 1e-3}
-"""Of its regularisers: ``reg`` of growing-reg is increased four times in a run, by as much."""
+PEER_STRENGTH = {"torch-pruning group-norm": 1e-4, "torch-pruning growing-reg": 1e-4}
+"""Of its regularisers: the library's default for group-norm. ``reg`` of growing-reg is increased four times in a run, by as much."""
 
 
 MOST = 0.9
@@ -54,6 +54,7 @@ class Task:
         rate: highest learning rate.
         seed: of the order of the images, their changes, and new weights.
         bfloat16: whether layers compute in it while training.
+        batch: images of a step.
         archive: the images to train on as a file.
         teacher: gives nine tenths of the loss, if there is one: its outputs at temperature 4.
     """
@@ -64,6 +65,7 @@ class Task:
     rate: float = 0.02
     seed: int = 0
     bfloat16: bool = True
+    batch: int = BATCH
     archive: Path | None = None
     teacher: nn.Module | None = None
 
@@ -80,7 +82,7 @@ class Task:
 
     @property
     def steps(self) -> int:
-        return max(1, round(self.epochs * (len(self.train.labels) // BATCH)))
+        return max(1, round(self.epochs * (len(self.train.labels) // self.batch)))
 
     def part(self, share: float, seed: int = 0) -> Task:
         return replace(self, epochs=self.epochs * share, seed=self.seed + 100 * seed)
@@ -133,9 +135,9 @@ class Loop:
         draw = torch.Generator().manual_seed(task.seed)
         order, start = torch.empty(0, dtype=torch.long), time.process_time()
         for step in range(steps):
-            if len(order) < BATCH:
+            if len(order) < task.batch:
                 order = torch.randperm(len(task.train.labels), generator=draw)
-            batch, order = order[:BATCH], order[BATCH:]
+            batch, order = order[: task.batch], order[task.batch :]
             images = changed(task.train.images[batch], draw)
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=task.bfloat16):
