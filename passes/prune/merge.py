@@ -24,6 +24,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
@@ -33,6 +34,7 @@ from graphprune.ir.nodes import bind
 from graphprune.ir.program import state, unlift
 from graphprune.ir.relift import relift
 from graphprune.ir.tensors import set_tensor
+from graphprune.ops import traits_of
 from graphprune.ops.float64 import to_float64
 from graphprune.passes.decision import Decision
 from graphprune.passes.score.interpreter import rows_of
@@ -103,7 +105,7 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
         if not len(gone):
             continue
         source, factor = np.zeros(len(gone), dtype=np.int64), np.zeros(len(gone))
-        if _is_stored(analysis, group):
+        if len(kept) and _may_change(analysis, group):
             found, others = filters.of(group, current.tensors)
             joined = [torch.cat([layer.weights, layer.biases], 1) for layer in found]
             if joined and not others and group.id not in inhomogeneous:
@@ -195,13 +197,30 @@ def with_rows_added(
     return wide.movedim(0, dim)
 
 
-def _is_stored(analysis: Analysis, group: Group) -> bool:
-    """Whether all weights that contract the group are stored, so that they can be changed."""
-    return all(
-        c.operand(bind(node)).op == "get_attr"
+def _may_change(analysis: Analysis, group: Group) -> bool:
+    """Whether all weights that contract the group are stored, and only read so: not as the rows of an embedding too."""
+    places = [
+        (c.operand(bind(node)), c.dim)
         for node, facts in analysis.facts.items()
         for c in facts.contractions
         if rows_of(analysis.labels.resolve(c.axis), group) is not None
+    ]
+    return all(weight.op == "get_attr" for weight, _ in places) and all(
+        _is_contracted(analysis, reader, other, dim)
+        for weight, dim in dict.fromkeys(places)
+        for other in analysis.module.graph.find_nodes(op="get_attr")
+        if analysis.tensors.get(other.target) is analysis.tensors[str(weight.target)]
+        for reader in other.users
+    )
+
+
+def _is_contracted(analysis: Analysis, reader: fx.Node, weight: fx.Node, dim: int) -> bool:
+    """Whether a call does nothing else with a weight than to contract it over a dimension, or asks for its size."""
+    if traits_of(reader).metadata:
+        return True
+    facts = analysis.facts.get(reader)
+    return facts is not None and any(
+        c.operand(bind(reader)) is weight and c.dim == dim for c in facts.contractions
     )
 
 
