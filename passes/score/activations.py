@@ -14,8 +14,7 @@ from graphprune.ir.devices import put, solver, to_solver, wide
 from graphprune.passes.observe import Observations
 
 from .activation_taps import ActivationTap, find_taps, run_taps
-from .criterion import Scores, additive
-from .interpreter import required_data
+from .criterion import Scores, additive, required
 from .magnitude import Magnitude
 
 __all__ = ["ActivationVariance", "FeatureRank"]
@@ -51,7 +50,7 @@ class ActivationVariance:
         run_taps(
             analysis,
             wanted,
-            required_data(observations, "variance"),
+            required(observations, "variance").data,
             self.samples,
             lambda tap, x, w, count: moments[id(tap)].add(tap, x, w, count),
         )
@@ -140,7 +139,7 @@ class FeatureRank:
             totals[name] += ranks.sum(1).cpu().numpy()
             shown[name] += maps.shape[1]
 
-        run_taps(analysis, wanted, required_data(observations, "hrank"), self.samples, on_tap)
+        run_taps(analysis, wanted, required(observations, "hrank").data, self.samples, on_tap)
         found, notes = _filled(
             analysis, {name: totals[name] / count for name, count in shown.items() if count}
         )

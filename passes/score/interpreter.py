@@ -13,14 +13,12 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.axes.labels import Axis
 from graphprune.data.calibration import Calibration
-from graphprune.errors import OptionError
 from graphprune.ir.devices import device_of, put
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import DeviceInterpreter
-from graphprune.passes.observe import Observations
 from graphprune.passes.observe.split_batch import batched_inputs, parts
 
-__all__ = ["CopyingInterpreter", "by_channel", "chunks", "required_data", "rows_of", "widened"]
+__all__ = ["CopyingInterpreter", "by_channel", "chunks", "rows_of", "widened"]
 
 _NARROW = (torch.float16, torch.bfloat16)
 
@@ -65,21 +63,6 @@ class CopyingInterpreter(DeviceInterpreter):
         """Run a call; types among its arguments are widened as the tensors are."""
         args, kwargs = pytree.tree_map(_wide_type, (args, kwargs))
         return super().call_function(target, args, kwargs)
-
-
-def required_data(observations: Observations | None, criterion: str) -> Calibration:
-    """Return the calibration data, for a criterion that needs it.
-
-    Raises:
-        OptionError: if there is no calibration data.
-    """
-    if observations is None:
-        raise OptionError(
-            f"{criterion} needs calibration data",
-            hint="give inputs of the model; a few hundred unlabelled ones suffice",
-            options=("calibration",),
-        )
-    return observations.data
 
 
 def chunks(

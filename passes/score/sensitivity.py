@@ -21,9 +21,8 @@ from graphprune.analysis.groups import Group, Occurrence
 from graphprune.ops.float64 import to_float64
 from graphprune.passes.observe import Observations
 
-from .criterion import Scores, additive
+from .criterion import Scores, additive, required
 from .gradients import Probes
-from .interpreter import required_data
 from .magnitude import parameters, per_channel
 
 __all__ = ["Connection", "OptimalBrainDamage", "Taylor"]
@@ -51,7 +50,7 @@ class Sensitivity(ABC):
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         number = 0
         for count, gradients in self.probes.of_parameters(
-            analysis, required_data(observations, type(self).__name__)
+            analysis, required(observations, type(self).__name__).data
         ):
             number += 1
             for group in analysis.groups:
