@@ -33,7 +33,7 @@ OVER = 0.01
 """Part of a budget by which the final network may exceed it by the clock. Its next measurement may differ by as much."""
 
 LEAST_SHARE = 1e-9
-"""A share of the FLOPs that no network has."""
+"""A share of the FLOPs that no network has: the error tells the fewest that one can have."""
 
 LEAST = 0.1
 """Smallest share of the predicted saving that is believed, so that times stay positive and falling."""

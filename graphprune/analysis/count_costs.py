@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .groups import Grouping
 
-__all__ = ["count_costs", "macs"]
+__all__ = ["batch_size", "count_costs", "macs"]
 
 Share = Callable[[fx.Node], Polynomial]
 
@@ -60,7 +60,7 @@ def count_costs(
         calls: factor of a call's costs; by default 1.
         stored: factor of a stored tensor's size, by its name; by default 1.
     """
-    batch = _batch(module)
+    batch = size_hint(batch_size(module))
     sizes: dict[int, Polynomial] = {}
 
     def volume(layout: Layout) -> Polynomial:
@@ -97,11 +97,11 @@ def count_costs(
     )
 
 
-def _batch(module: fx.GraphModule) -> int:
-    """Count the samples in the example inputs: the first symbolic leading dimension, or 1."""
+def batch_size(module: fx.GraphModule) -> int | torch.SymInt:
+    """Return the number of samples in the inputs: the first symbolic leading dimension, or 1."""
     for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         leading = value.shape[:1] if isinstance(value, torch.Tensor) else ()
         if leading and isinstance(leading[0], torch.SymInt):
-            return size_hint(leading[0])
+            return leading[0]
     return 1

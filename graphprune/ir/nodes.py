@@ -28,6 +28,7 @@ __all__ = [
     "shape",
     "shared_memory",
     "size_hint",
+    "size_where",
     "source_line",
     "split_arguments",
     "writes",
@@ -178,6 +179,22 @@ def size_hint(size: int | torch.SymInt, measured: Mapping[sympy.Symbol, int] | N
     if not value.is_number:
         raise InternalError(f"the size {size} depends on values, and no run has measured it")
     return int(value)
+
+
+def size_where(size: torch.SymInt, other: torch.SymInt, value: int, example: int) -> int:
+    """Convert a size to a plain int as it is where another size has some value, and all else is as on the example inputs.
+
+    Args:
+        size: the size.
+        other: the other size; no expression of several.
+        value: the value of ``other``.
+        example: the value of ``size`` on the example inputs; it is returned where the two are independent.
+    """
+    symbol = other.node.expr
+    if symbol not in size.node.expr.free_symbols:
+        return example
+    found = size.node.expr.subs({symbol: value}).subs(_known(size))
+    return int(found) if found.is_number else example
 
 
 def open_symbols(size: torch.SymInt) -> frozenset[sympy.Symbol]:

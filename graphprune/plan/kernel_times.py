@@ -26,7 +26,9 @@ class Kernel:
     Attributes:
         kind: such as ``conv``; see ``graphprune.passes.latency``.
         shape: of the input, 0 where its width stands.
-        widths: of the dense network: in and out, or one where they are the same channels.
+        widths: of the dense network: in and out, or one where they are the same channels. Of a grouped convolution
+            they count the channels in a group, as attributes state the number of ``groups``; or, if they state the
+            channels ``per_group`` (in and out, or one for both), the groups.
         attributes: of the operator, by name.
         tail: element-wise operators after it.
     """
@@ -36,6 +38,12 @@ class Kernel:
     widths: tuple[int, ...]
     attributes: tuple[tuple[str, tuple[int | float, ...]], ...] = ()
     tail: tuple[tuple[str | float, ...], ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """How many channels of the result one unit of the last width stands for: mostly 1."""
+        values = dict(self.attributes)
+        return int(values.get("per_group", values.get("groups", (1,)))[-1])
 
     @property
     def key(self) -> str:

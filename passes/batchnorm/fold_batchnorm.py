@@ -56,7 +56,9 @@ class FoldBatchNorm(TransformPass):
 
 def _tolerance(program: ExportedProgram) -> float:
     """Return the tolerance: folding is exact, but weights are rounded to their dtype; 100 times its epsilon."""
-    steps = [torch.finfo(p.dtype).eps for p in program.parameters() if p.is_floating_point()]
+    stored = [*program.state_dict.values(), *program.constants.values()]  # a weight may be a buffer
+    floats = [t for t in stored if isinstance(t, torch.Tensor) and t.is_floating_point()]
+    steps = [torch.finfo(t.dtype).eps for t in floats]
     return 100 * max(steps, default=TOLERANCE)
 
 

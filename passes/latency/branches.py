@@ -8,7 +8,7 @@ network would read what another layer wrote, so does a branch: what comes before
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,10 @@ def weight_bytes(kernel: Kernel, widths: tuple[int, ...]) -> int:
     """Estimate the bytes of weights and activations of one branch."""
     inner, outer = widths[0], widths[-1]
     values = dict(kernel.attributes)
-    taps = math.prod(int(k) for k in values.get("kernel", (1,)))
-    weights = inner * outer * taps if len(widths) == 2 else inner * taps
+    weights = inner * outer if len(widths) == 2 else inner
+    if kernel.kind == "conv":
+        groups, inner, outer = _conv_channels(widths, values)
+        weights = inner // groups * outer * math.prod(int(k) for k in values["kernel"])
     return 4 * (weights + (inner + outer) * math.prod(s for s in kernel.shape if s))
 
 
@@ -95,10 +97,11 @@ class _Graph:
 
 
 def _branch(graph: _Graph, prefix: str, kernel: Kernel, widths: tuple[int, ...]) -> None:
-    shape = [size or widths[0] for size in kernel.shape]
     values = dict(kernel.attributes)
+    inner = _conv_channels(widths, values)[1] if kernel.kind == "conv" else widths[0]
+    shape = [size or inner for size in kernel.shape]
     if kernel.kind == "conv":
-        result = _conv(graph, prefix, graph.source(shape), shape, widths, values)
+        result = _conv(graph, prefix, graph.source(shape), widths, values)
     elif kernel.kind == "linear":
         result = _linear(graph, prefix, graph.source(shape), shape, widths)
     else:
@@ -117,17 +120,24 @@ def _conv(
     graph: _Graph,
     prefix: str,
     source: str,
-    shape: Sequence[int],
     widths: tuple[int, ...],
     values: dict[str, Any],
 ) -> str:
-    inner, outer = widths[0], widths[-1]
-    groups = values["groups"][0] if "groups" in values else inner // values["per_group"][0]
+    groups, inner, outer = _conv_channels(widths, values)
     weight = graph.weight(f"{prefix}w", outer, inner // groups, *values["kernel"])
     return graph.add(
         "Conv", [source, weight, graph.weight(f"{prefix}b", outer)], f"{prefix}conv",
         group=groups, pads=values["padding"], strides=values["stride"], dilations=values["dilation"],
     )  # fmt: skip
+
+
+def _conv_channels(widths: tuple[int, ...], values: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the groups of a convolution, and its channels in and out."""
+    if "per_group" in values:
+        (groups,), each = widths, values["per_group"]
+        return groups, groups * each[0], groups * each[-1]
+    (groups,) = values["groups"]
+    return groups, groups * widths[0], groups * widths[1]
 
 
 def _linear(
@@ -152,9 +162,8 @@ def _plain(
     source = _layer_before(graph, prefix, shape)
     own = f"{prefix}own"
     if kernel.kind == "BatchNormalization":
-        width = shape[values["axis"][0]]
         return graph.add(
-            kernel.kind, [source, *(graph.weight(f"{own}{i}", width) for i in range(4))], own
+            kernel.kind, [source, *(graph.weight(f"{own}{i}", shape[1]) for i in range(4))], own
         )
     if kernel.kind in ("Add", "Mul"):
         if "stretched" not in values:
@@ -230,4 +239,4 @@ def _out_shape(
         + 1
         for i, size in enumerate(shape[2:])
     ]
-    return [shape[0], widths[-1], *spatial]
+    return [shape[0], _conv_channels(widths, values)[2], *spatial]

@@ -11,6 +11,7 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.emptied import Emptied
+from graphprune.axes.layout import Layout
 from graphprune.axes.polynomial import Polynomial
 from graphprune.ops import is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
@@ -78,11 +79,18 @@ class Exported:
     def sizes(self, node: fx.Node) -> tuple[Polynomial, ...]:
         """Return the axis sizes of a value or stored tensor, as functions of the widths."""
         analysis = self.analysis
-        if node.op == "get_attr":
-            layout: Any = analysis.axes[str(node.target)]
-        else:
-            layout = analysis.layouts[node]
-        return tuple(analysis.grouping.size(analysis.labels.resolve(axis)) for axis in layout)
+        return tuple(
+            analysis.grouping.size(analysis.labels.resolve(axis)) for axis in self.axes(node)
+        )
+
+    def axes(self, node: fx.Node) -> Layout:
+        """Return the axes of a value or stored tensor."""
+        layout: Any = (
+            self.analysis.axes[str(node.target)]
+            if node.op == "get_attr"
+            else self.analysis.layouts[node]
+        )
+        return layout
 
     def bytes(self, node: fx.Node) -> Polynomial:
         """Return the bytes of a value or stored tensor for the example inputs, as a function of the widths."""

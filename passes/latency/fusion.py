@@ -58,7 +58,9 @@ class Fusion:
                 yield node
 
     def _adds(self, node: fx.Node, chain: set[fx.Node]) -> bool:
-        """Whether a sum is fused into this layer: it is into the first operand that is a layer."""
+        """Whether a sum is fused into this layer: it is into the first operand that is a convolution."""
+        if node in self.fused:
+            return False
         call = bind(node)
         first, second = call["self"], call["other"]
         shape = self.exported.shape

@@ -15,6 +15,9 @@ from graphprune.plan.kernel_times import Kernel
 __all__ = ["KernelCall", "OtherCall", "Workload", "runs_with"]
 
 
+_ALL = Polynomial.constant(1)
+
+
 @dataclass(frozen=True)
 class KernelCall:
     """One run of a kernel, with its widths as functions of the widths of the groups.
@@ -25,6 +28,7 @@ class KernelCall:
         widths: polynomials in the widths of the groups, one for each width of the kernel.
         kept: groups of which each must keep a channel for it to run.
         gone: groups of which one must be gone whole for it to run, if there are any.
+        share: what part of the kernel's time it takes, such as the part of a convolution's groups that is left.
     """
 
     node: fx.Node
@@ -32,6 +36,7 @@ class KernelCall:
     widths: tuple[Polynomial, ...]
     kept: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
+    share: Polynomial = _ALL
 
 
 @dataclass(frozen=True)

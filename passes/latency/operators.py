@@ -6,22 +6,23 @@ The program is the dense one before BatchNorm folding; a BatchNorm that will fol
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.analysis.count_costs import batch_size
 from graphprune.analysis.emptied import Emptied
 from graphprune.axes.polynomial import Polynomial
-from graphprune.ir.nodes import bind
+from graphprune.ir.nodes import bind, size_where
 from graphprune.ops import form_of, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.plan.kernel_times import Kernel
 
 from .exported import ACTIVATIONS, Exported
 from .fusion import Fusion, activation, is_convolution
+from .group_sizes import group_sizes
 from .kernel_calls import KernelCall, OtherCall, Workload
 from .windows import convolution_window, pooling_window, whole_mean
 
@@ -45,6 +46,10 @@ def workload(analysis: Analysis, batch: int = 1, left: Emptied | None = None) ->
         left: what is left of the program, where branches are gone; by default all of it.
     """
     return _WorkloadBuilder(analysis, batch, left).build()
+
+
+_ConvWidths = tuple[dict[str, tuple[int, ...]], tuple[int, ...], tuple[Polynomial, ...], Polynomial]
+"""Attributes of a convolution's kernel, its dense widths, its widths, and what part of its time it takes."""
 
 
 class _WorkloadBuilder:
@@ -75,8 +80,8 @@ class _WorkloadBuilder:
                 continue
             macs = Polynomial.constant(0)
             if node in self.analysis.facts:
-                macs = self.analysis.macs_of(node)
-                macs = macs.scaled(self.batch if self.analysis.costs.batch > 1 else 1)
+                macs = self.analysis.macs_of(node).scaled(self.analysis.costs.batch)
+                macs = macs.scaled(self._grown(node))
             rest.append(OtherCall(node, self._written(node), macs))
         return Workload(tuple(found), tuple(rest))
 
@@ -111,21 +116,35 @@ class _WorkloadBuilder:
         sizes = self.sizes.shape(weight)
         if source.meta["val"].ndim != len(sizes):  # without a batch axis
             return None
-        inner, outer = self.exported.sizes(source)[1], self.exported.sizes(weight)[0]
-        own = self.exported.sizes(weight)[1]
-        # Either the number of groups is fixed, or the channels in each of them.
-        fixed = own.terms.keys() - {()} or call["groups"] == 1
-        groups = {"groups": (call["groups"],)} if fixed else {"per_group": (sizes[1],)}
-        attributes = convolution_window(call, sizes[2:]) | groups
+        found = self._conv_widths(source, weight, call["groups"])
+        if found is None:
+            return None
+        attributes, dense, widths, share = found
+        attributes = convolution_window(call, sizes[2:]) | attributes
         tail = self.fusion.tail(node)
         kernel = Kernel(
-            "conv",
-            self._shape(source, 1),
-            (self.sizes.shape(source)[1], sizes[0]),
-            tuple(sorted(attributes.items())),
-            tail,
+            "conv", self._shape(source, 1), dense, tuple(sorted(attributes.items())), tail
         )
-        return _narrowed(KernelCall(node, kernel, (inner, outer)))
+        return KernelCall(node, kernel, widths, share=share)
+
+    def _conv_widths(self, source: fx.Node, weight: fx.Node, groups: int) -> _ConvWidths | None:
+        """Return what a kernel states of a convolution's channels; ``None`` if its groups may become unlike."""
+        outputs, inputs, *_ = self.sizes.shape(weight)
+        outer, inner, *_ = self.exported.sizes(weight)
+        everything = Polynomial.constant(1)
+        if groups == 1:
+            widths = self.exported.sizes(source)[1], outer
+            return {"groups": (1,)}, (inputs, outputs), widths, everything
+        found = group_sizes(self.analysis, self.exported.axes(weight)[0], groups)
+        if found is None:
+            return None
+        number, each = found
+        if not any(p.terms.keys() - {()} for p in (inner, each)):
+            # Depthwise, or as many channels in every group whatever is cut.
+            per_group = tuple(dict.fromkeys((inputs, outputs // groups)))
+            return {"per_group": per_group}, (groups,), (number,), everything
+        dense, share = (inputs, outputs // groups), number.scaled(1 / groups)
+        return {"groups": (groups,)}, dense, (inner, each), share
 
     def _linear(self, node: fx.Node) -> KernelCall:
         call = bind(node)
@@ -190,31 +209,21 @@ class _WorkloadBuilder:
         return tuple(0 if axis == width else size for axis, size in enumerate(sizes))
 
     def _batched(self, node: fx.Node) -> tuple[int, ...]:
-        first = node.meta["val"].shape[0]
-        return (
-            self.batch if isinstance(first, torch.SymInt) else first,
-            *self.sizes.shape(node)[1:],
+        """Return the shape of a value for ``batch`` samples."""
+        return tuple(
+            size if isinstance(size, int) else self._at_batch(size, example)
+            for size, example in zip(node.meta["val"].shape, self.sizes.shape(node), strict=True)
         )
+
+    def _at_batch(self, size: torch.SymInt, example: int) -> int:
+        """Return a size, which has a value on the example inputs, for ``batch`` samples."""
+        own = batch_size(self.analysis.module)
+        return example if isinstance(own, int) else size_where(size, own, self.batch, example)
+
+    def _grown(self, node: fx.Node) -> float:
+        """Return how many times as many elements a value has for ``batch`` samples as for the example inputs."""
+        return math.prod(self._batched(node)) / max(math.prod(self.sizes.shape(node)), 1)
 
     def _written(self, node: fx.Node) -> Polynomial:
         """Return the bytes that a call writes in a run."""
-        example = self.analysis.costs.batch
-        grows = example > 1 and any(
-            isinstance(size, torch.SymInt) for size in node.meta["val"].shape
-        )
-        return self.exported.bytes(node).scaled(self.batch / example if grows else 1)
-
-
-def _narrowed(operator: KernelCall) -> KernelCall:
-    """Give a kernel one width instead of two where they are the same channels, as in a depthwise layer."""
-    inner, outer = operator.widths
-    dense_in, dense_out = operator.kernel.widths
-    if (
-        "per_group" in dict(operator.kernel.attributes)
-        and inner.terms == outer.terms
-        and dense_in == dense_out
-    ):
-        return replace(
-            operator, kernel=replace(operator.kernel, widths=(dense_in,)), widths=(inner,)
-        )
-    return operator
+        return self.exported.bytes(node).scaled(self._grown(node))

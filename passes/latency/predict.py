@@ -77,12 +77,13 @@ class Latency:
                     for key, c in p.terms.items()
                 )
             )
-            for p in operator.widths
+            for p in (*operator.widths, operator.share)
         ]
+        share = sizes.pop()
         runs = math.prod(axes[g] > 0 for g in operator.kept)
         if operator.gone:
             runs = runs * (1 - math.prod(axes[g] > 0 for g in operator.gone))
-        return np.asarray(self._seconds(operator, sizes) * runs)
+        return np.asarray(self._seconds(operator, sizes) * share * runs)
 
     def _seconds(
         self, operator: KernelCall, widths: Sequence[NDArray[np.float64]]
@@ -94,8 +95,10 @@ class Latency:
         return kernel.at(*whole)
 
     def _per_channel(self, operator: KernelCall) -> float:
-        """Estimate the seconds of a kernel without an entry, for each channel that it writes."""
-        return 4 * self.table.per_byte * math.prod(size or 1 for size in operator.kernel.shape)
+        """Estimate the seconds of a kernel without an entry, for each unit of its last width, by what it writes."""
+        kernel = operator.kernel
+        values = kernel.channels * math.prod(size or 1 for size in kernel.shape)
+        return 4 * self.table.per_byte * values
 
     def fast(
         self, group: int, dense: NDArray[np.int64], candidates: NDArray[np.int64]
@@ -133,6 +136,7 @@ class Latency:
             else:
                 parts.append(
                     self._bilinear(operator).scaled(self.table.scale)
+                    * operator.share
                     * runs_with(operator.kept, operator.gone)
                 )
         return tables, total(parts)
@@ -168,7 +172,7 @@ def _scope(operator: KernelCall) -> tuple[int, ...]:
 
 
 def _sizes(operator: KernelCall) -> set[int]:
-    return {g for p in operator.widths for key in p.terms for g in key}
+    return {g for p in (*operator.widths, operator.share) for key in p.terms for g in key}
 
 
 def _with_few_leads(operator: KernelCall, widths: Sequence[NDArray[np.int64]]) -> KernelCall:

@@ -33,8 +33,14 @@ def convolution_window(call: Mapping[str, Any], kernel: tuple[int, ...]) -> Wind
 
 
 def pooling_window(node: fx.Node) -> Window | None:
-    """Describe the window of a pooling of images; ``None`` if it is dilated, for which there is no kernel."""
+    """Describe the window of a pooling of images.
+
+    Returns:
+        ``None`` if it is dilated, or of a single image without an axis of samples: there is no kernel for either.
+    """
     call = bind(node)
+    if call["self"].meta["val"].ndim != 4:
+        return None
     dilated = node.target is torch.ops.aten.max_pool2d.default and call["dilation"]
     if dilated and set(_per_axis(dilated, 2)) != {1}:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .layers import Layer, as_matrix, from_matrix, kept_channels, regression_sizes, weights_left_out
 from .moments import Moments, input_moments
 from .observations import Observations
-from .patches import input_rows, output_rows
+from .patches import grouped_rows, input_rows, output_rows
 from .record import Record
 from .refit_targets import Target, combined_scale_and_shift, set_weights
 from .staged_run import ROOM, StagedRun
@@ -30,6 +30,7 @@ __all__ = [
     "as_matrix",
     "combined_scale_and_shift",
     "from_matrix",
+    "grouped_rows",
     "input_moments",
     "input_rows",
     "kept_channels",

@@ -11,7 +11,7 @@ from graphprune.ir.nodes import bind
 
 from .layers import Layer
 
-__all__ = ["input_rows", "output_rows", "sample_rows"]
+__all__ = ["grouped_rows", "input_rows", "output_rows", "sample_rows"]
 
 
 def sample_rows(
@@ -62,8 +62,12 @@ def input_rows(layer: Layer, value: Tensor, rows: Tensor, groups: int) -> Tensor
     if not layer.spatial:
         return value.reshape(-1, value.shape[-1])[rows][None].float()
     patches = (_reaching if layer.transposed else _under)(layer, value, rows)
-    grouped = patches.transpose(1, 2).reshape(len(rows), groups, -1).transpose(0, 1)
-    return grouped.contiguous()  # once: else every product of them copies them
+    return grouped_rows(patches.transpose(1, 2).flatten(1), groups)
+
+
+def grouped_rows(rows: Tensor, groups: int) -> Tensor:
+    """Copy rows ``[rows, groups * m]`` to ``[groups, rows, m]``: each product with a view of that shape would copy it again."""
+    return rows.unflatten(1, (groups, -1)).transpose(0, 1).contiguous()  # there may be no rows
 
 
 def _under(layer: Layer, value: Tensor, rows: Tensor) -> Tensor:

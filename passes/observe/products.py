@@ -221,7 +221,10 @@ def compensation(
         if alive.all() or not alive.any():
             continue
         left = gram[alive][:, alive]
-        left = left + RIDGE * left.diagonal().mean() * torch.eye(len(left), dtype=torch.float64)
+        energy = left.diagonal().mean()
+        if not energy > 0:  # nothing that these could make up for is ever multiplied with them
+            continue
+        left = left + RIDGE * energy * torch.eye(len(left), dtype=torch.float64)
         best = torch.linalg.solve(left, gram[alive]).T
         mix[each.channels[:, None], place[each.channels[alive]]] = best
     return mix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,8 +27,8 @@ def non_homogeneous_groups(analysis: Analysis, folded: frozenset[fx.Node]) -> fr
     """Return the ids of groups whose channels pass a call that isn't positively homogeneous.
 
     Every call whose result holds channels of an operand is tried in float64 on random values: does scaling those of
-    its operands that hold the channels scale its result? ReLU, pooling, sums and reshapes do;
-    GELU, clamps, added constants and products of two activations don't.
+    its operands that hold the channels scale its result? In ReLU, pooling, reshapes and sums of the channels it does;
+    in GELU, clamps, sums with anything else and products of two activations it doesn't.
 
     Args:
         analysis: the analysis of the dense program.
@@ -57,8 +58,13 @@ class _HomogeneityTest(Float64Interpreter):
 
     def _passed(self, node: fx.Node) -> set[str]:
         """Return the groups that an activation operand and the result both hold."""
-        brought = [self._groups(n) for n in node.all_input_nodes if n.op != "get_attr"]
+        brought = [self._groups(n) for n in self._activations(node)]
         return set().union(*brought) & self._groups(node) - self._contracted(node)
+
+    def _activations(self, node: fx.Node) -> list[fx.Node]:
+        """List the operands that are neither stored nor computed from what is."""
+        stored = self._analysis.constant_calls
+        return [n for n in node.all_input_nodes if n.op != "get_attr" and n not in stored]
 
     def _contracted(self, node: fx.Node) -> set[str]:
         return set(
@@ -69,13 +75,11 @@ class _HomogeneityTest(Float64Interpreter):
         return set(self._analysis.groups_on(axes_of(self._analysis.layouts.get(node))))
 
     def _is_homogeneous(self, node: fx.Node, passed: set[str]) -> bool:
-        drawn: dict[fx.Node, Any] = {}
-        for operand in node.all_input_nodes:
-            value = self.env[operand]
-            if operand.op != "get_attr" and self._groups(operand) & passed:
-                drawn[operand] = pytree.tree_map(self._random, value)
-        plain = self._called(node, drawn, 1.0)
-        scaled = self._called(node, drawn, FACTOR)
+        activations = self._activations(node)
+        drawn = {n: pytree.tree_map(self._random, self.env[n]) for n in activations}
+        held = {n for n in activations if self._groups(n) & passed}
+        plain = self._called(node, drawn, dict.fromkeys(held, 1.0))
+        scaled = self._called(node, drawn, dict.fromkeys(held, FACTOR))
         return all(_is_scaled(a, b) for a, b in zip(plain, scaled, strict=True))
 
     def _random(self, value: Any) -> Any:
@@ -83,10 +87,12 @@ class _HomogeneityTest(Float64Interpreter):
             return value
         return torch.randn(value.shape, generator=self._generator, dtype=value.dtype).to(value)
 
-    def _called(self, node: fx.Node, drawn: dict[fx.Node, Any], factor: float) -> list[Any]:
+    def _called(
+        self, node: fx.Node, drawn: Mapping[fx.Node, Any], factors: Mapping[fx.Node, float]
+    ) -> list[Any]:
         def operand(n: fx.Node) -> Any:
             value = drawn.get(n, self.env[n])
-            return pytree.tree_map(lambda x: _times(x, factor if n in drawn else 1.0), value)
+            return pytree.tree_map(lambda x: _times(x, factors.get(n, 1.0)), value)
 
         arguments: Any = fx.map_arg((node.args, node.kwargs), operand)
         return pytree.tree_leaves(self.call_function(node.target, *arguments))

@@ -24,6 +24,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
@@ -33,6 +34,7 @@ from graphprune.ir.nodes import bind
 from graphprune.ir.program import state, unlift
 from graphprune.ir.relift import relift
 from graphprune.ir.tensors import set_tensor
+from graphprune.ops import traits_of
 from graphprune.ops.float64 import to_float64
 from graphprune.passes.decision import Decision
 from graphprune.passes.score.interpreter import rows_of
@@ -41,6 +43,7 @@ from graphprune.pipeline import Pipeline, RunFact, State, TransformPass
 from graphprune.verify.oracle import Verdict
 
 from .homogeneity import non_homogeneous_groups
+from .match_channels import by_angle, by_distance
 from .prune import Prune
 
 __all__ = ["Merge", "Merged", "merge", "with_rows_added"]
@@ -103,13 +106,13 @@ def merge(cut: Cut, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Merged]:
         if not len(gone):
             continue
         source, factor = np.zeros(len(gone), dtype=np.int64), np.zeros(len(gone))
-        if _is_stored(analysis, group):
+        if len(kept) and _may_change(analysis, group):
             found, others = filters.of(group, current.tensors)
             joined = [torch.cat([layer.weights, layer.biases], 1) for layer in found]
             if joined and not others and group.id not in inhomogeneous:
-                source, factor = _by_angle(torch.cat(joined, 1), kept, gone)
+                source, factor = by_angle(torch.cat(joined, 1), kept, gone)
             elif joined or others:
-                source, factor = _by_distance([*joined, *others], kept, gone)
+                source, factor = by_distance([*joined, *others], kept, gone)
         counts[group.id] = int((factor > 0).sum())
         current.move(group, gone, source, factor)
     return current.tensors, Merged(counts)
@@ -195,51 +198,31 @@ def with_rows_added(
     return wide.movedim(0, dim)
 
 
-def _is_stored(analysis: Analysis, group: Group) -> bool:
-    """Whether all weights that contract the group are stored, so that they can be changed."""
-    return all(
-        c.operand(bind(node)).op == "get_attr"
+def _may_change(analysis: Analysis, group: Group) -> bool:
+    """Whether all weights that contract the group are stored, and only read so: not as the rows of an embedding too."""
+    places = [
+        (c.operand(bind(node)), c.dim)
         for node, facts in analysis.facts.items()
         for c in facts.contractions
         if rows_of(analysis.labels.resolve(c.axis), group) is not None
+    ]
+    return all(weight.op == "get_attr" for weight, _ in places) and all(
+        _is_contracted(analysis, reader, other, dim)
+        for weight, dim in dict.fromkeys(places)
+        for other in analysis.module.graph.find_nodes(op="get_attr")
+        if analysis.tensors.get(other.target) is analysis.tensors[str(weight.target)]
+        for reader in other.users
     )
 
 
-Choice = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Per removed channel, the kept one it is merged into, and the factor; 0 where it is dropped."""
-
-
-def _by_angle(rows: torch.Tensor, kept: NDArray[np.int64], gone: NDArray[np.int64]) -> Choice:
-    """Match each removed channel with the kept one at the smallest angle, if that is below 90 degrees."""
-    inner, size = _inner(rows, gone, kept), _squares(rows, kept)
-    alike = np.divide(inner, np.sqrt(size), out=np.zeros_like(inner), where=size > 0)
-    best = alike.argmax(1)
-    chosen = np.take_along_axis(inner, best[:, None], 1)[:, 0]
-    factor = np.divide(chosen, size[best], out=np.zeros(len(gone)), where=size[best] > 0)
-    return kept[best], np.maximum(factor, 0)
-
-
-def _by_distance(
-    parts: list[torch.Tensor], kept: NDArray[np.int64], gone: NDArray[np.int64]
-) -> Choice:
-    """Match each removed channel with the kept one nearest in all parameters, if that is nearer than zero."""
-    errors = np.zeros((len(gone), len(kept)))
-    for part in parts:
-        ours = _squares(part, gone)[:, None]
-        gaps = np.maximum(ours + _squares(part, kept) - 2 * _inner(part, gone, kept), 0)
-        errors += np.divide(gaps, ours, out=(gaps > 0).astype(np.float64), where=ours > 0)
-    best = errors.argmin(1)
-    return kept[best], (errors[np.arange(len(gone)), best] < 1).astype(np.float64)
-
-
-def _inner(
-    part: torch.Tensor, gone: NDArray[np.int64], kept: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return (part[torch.from_numpy(gone)] @ part[torch.from_numpy(kept)].T).cpu().numpy()
-
-
-def _squares(part: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    return part[torch.from_numpy(rows)].square().sum(1).cpu().numpy()
+def _is_contracted(analysis: Analysis, reader: fx.Node, weight: fx.Node, dim: int) -> bool:
+    """Whether a call does nothing else with a weight than to contract it over a dimension, or asks for its size."""
+    if traits_of(reader).metadata:
+        return True
+    facts = analysis.facts.get(reader)
+    return facts is not None and any(
+        c.operand(bind(reader)) is weight and c.dim == dim for c in facts.contractions
+    )
 
 
 def _with_tensors(small: ExportedProgram, cut: Cut, tensors: Tensors) -> ExportedProgram:

@@ -74,7 +74,8 @@ def restandardise(
 
     A refit keeps the running statistics of the network before, and fits the weights to them. A training takes
     those of its batches in their place, so it would begin with another network than the refitted one. Left alone are
-    BatchNorms without a scale and a shift, and those that share what they have with other calls.
+    BatchNorms without a scale and a shift, those that share what they have with other calls, and those whose type
+    can't hold the new statistics, such as variances above 65,504 in float16.
 
     Args:
         observations: hold the calibration data, of which some of the fitted batches are used.
@@ -100,6 +101,7 @@ def restandardise(
         eps = float(call["eps"])
         scale = weight / (old_variance + eps).sqrt()
         new = scale * (variance + eps).sqrt(), bias + scale * (mean - old_mean), mean, variance
-        for name, value in zip(names, new, strict=True):
-            run.tensors[name] = value.to(run.tensors[name])
+        rounded = {n: x.to(run.tensors[n]) for n, x in zip(names, new, strict=True)}
+        if all(bool(value.isfinite().all()) for value in rounded.values()):
+            run.tensors.update(rounded)
     return run.stored()

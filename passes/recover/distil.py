@@ -193,9 +193,9 @@ class Imitation(TransformPass):
             f"{pair.weights} {data.samples} {fingerprint(unlift(state[Teacher].program))}".encode()
         )
         for name, tensor in pair.small.state_dict().items():
-            digest.update(
-                name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes()
-            )
+            values = tensor.detach().cpu().contiguous().view(-1)
+            # As bytes, since NumPy has no bfloat16.
+            digest.update(name.encode() + values.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 

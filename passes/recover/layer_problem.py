@@ -17,6 +17,7 @@ from graphprune.passes.observe import (
     Observations,
     StagedRun,
     combined_scale_and_shift,
+    grouped_rows,
     input_rows,
     output_rows,
     set_weights,
@@ -148,8 +149,8 @@ class LayerProblem:
             aims = self._aims(layer, record.targets[layer, number])
             base = aims.new_zeros(1, 1, 1)
             if other is not None:
-                base = _grouped(output_rows(layer, values[self.copies[other]], rows), groups)
-            found.append(Rows(inputs, _grouped(aims, groups), base))
+                base = grouped_rows(output_rows(layer, values[self.copies[other]], rows), groups)
+            found.append(Rows(inputs, grouped_rows(aims, groups), base))
         return found
 
     def _aims(self, layer: Layer, dense: Tensor) -> Tensor:
@@ -225,8 +226,3 @@ def _centred(rows: Sequence[Rows], like: Tensor) -> Tensor:
     for each in rows:
         each.inputs.sub_(middle[:, None].to(each.inputs))
     return wide(middle)
-
-
-def _grouped(rows: Tensor, groups: int) -> Tensor:
-    """Copy rows ``[n, g * o]`` to ``[g, n, o]``: each product with a view of that shape would copy it again."""
-    return rows.reshape(len(rows), groups, -1).transpose(0, 1).contiguous()

@@ -34,7 +34,7 @@ class ActivationTap:
         group: the group whose channels are contracted.
         activations: the operand with the activations, and its channel dimension.
         rows: ``[width, m]``, indices of its rows that belong to each channel.
-        weight: the other operand, as the contraction names it.
+        weight: the other operand, and its dimension that is summed over.
         weight_rows: ``[width, k]``, indices of the other operand's rows of each channel.
         moving: whether the other operand depends on the inputs as well.
     """
@@ -55,7 +55,8 @@ OnTap = Callable[[ActivationTap, torch.Tensor, torch.Tensor, int], None]
 def find_taps(analysis: Analysis) -> tuple[ActivationTap, ...]:
     """Find the taps of all groups, in the order of the calls.
 
-    A call whose activations aren't an operand, as within a recurrent layer, has no tap.
+    A call whose activations aren't an operand, as within a recurrent layer, has no tap. Of two operands that both
+    depend on the inputs, those that the contraction doesn't name count as the activations.
     """
     inputs = _from_inputs(analysis.module)
     return tuple(
@@ -126,25 +127,22 @@ def _tap(
     group: Group,
     inputs: frozenset[fx.Node],
 ) -> ActivationTap | None:
-    weight_rows = rows_of(analysis.labels.resolve(contraction.axis), group)
-    own = contraction.operand(bind(node))
-    for name, item, operand in _candidates(node, contraction):
-        layout = analysis.layouts.get(operand)
-        if operand not in inputs or not isinstance(layout, tuple):
-            continue
-        for dim, axis in enumerate(layout):
-            rows = rows_of(analysis.labels.resolve(axis), group)
-            if rows is not None and weight_rows is not None:
-                return ActivationTap(
-                    node,
-                    group,
-                    Contraction(name, dim, axis, item),
-                    rows,
-                    contraction,
-                    weight_rows,
-                    own in inputs,
-                )
-    return None
+    own = rows_of(analysis.labels.resolve(contraction.axis), group)
+    moving = contraction.operand(bind(node)) in inputs
+    others = [
+        (operand in inputs, Contraction(name, dim, axis, item), rows)
+        for name, item, operand in _candidates(node, contraction)
+        if isinstance(layout := analysis.layouts.get(operand), tuple)
+        for dim, axis in enumerate(layout)
+        if (rows := rows_of(analysis.labels.resolve(axis), group)) is not None
+    ]
+    if own is None or not others:
+        return None
+    is_input, other, rows = max(others, key=lambda each: each[0])  # the first of equal ones
+    if is_input:
+        return ActivationTap(node, group, other, rows, contraction, own, moving)
+    # Or else the contraction names the activations, as in `weight @ x`.
+    return ActivationTap(node, group, contraction, own, other, rows, False) if moving else None
 
 
 def _candidates(

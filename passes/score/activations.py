@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.ir.devices import put, solver, wide
+from graphprune.ir.devices import put, solver, to_solver, wide
 from graphprune.passes.observe import Observations
 
 from .activation_taps import ActivationTap, find_taps, run_taps
-from .criterion import Scores, additive
-from .interpreter import required_data
+from .criterion import Scores, additive, required
 from .magnitude import Magnitude
 
 __all__ = ["ActivationVariance", "FeatureRank"]
@@ -51,7 +50,7 @@ class ActivationVariance:
         run_taps(
             analysis,
             wanted,
-            required_data(observations, "variance"),
+            required(observations, "variance").data,
             self.samples,
             lambda tap, x, w, count: moments[id(tap)].add(tap, x, w, count),
         )
@@ -76,13 +75,13 @@ class _VarianceSums:
 
     def add(self, tap: ActivationTap, x: torch.Tensor, weight: torch.Tensor, count: int) -> None:
         """Add the activations of a chunk of ``count`` samples."""
-        rows = wide(x.movedim(tap.activations.dim, 0).flatten(1))
+        rows = _wide(x.movedim(tap.activations.dim, 0).flatten(1))
         if not self.count:
             self.centre = rows.mean(1, keepdim=True)
         rows = rows - self.centre
         self.sums = self.sums + rows.sum(1)
-        self.squares = self.squares + rows.square().sum(1)
-        norm = wide(weight).movedim(tap.weight.dim, 0).flatten(1).square().sum(1)
+        self.squares = self.squares + rows.abs().square().sum(1)
+        norm = _wide(weight).movedim(tap.weight.dim, 0).flatten(1).abs().square().sum(1)
         self.norms = self.norms + norm * (1 if tap.moving else count)
         self.count += rows.shape[1]
         self.samples += count
@@ -90,13 +89,18 @@ class _VarianceSums:
     def score(self, tap: ActivationTap) -> NDArray[np.float64]:
         """Return the score of each channel, ``[width]``."""
         mean = self.sums / max(self.count, 1)
-        variance = (self.squares / max(self.count, 1) - mean.square()).clamp_min(0)
+        variance = (self.squares / max(self.count, 1) - mean.abs().square()).clamp_min(0)
         ours = variance.cpu().numpy()[tap.rows]
         norms = (self.norms / max(self.samples, 1)).cpu().numpy()[tap.weight_rows]
         if ours.shape == norms.shape:
             return (ours * norms).sum(1)
         # In a grouped convolution each group of filters reads rows of its own.
         return ours.mean(1) * norms.sum(1)
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    """Convert to float64, complex numbers to complex128."""
+    return to_solver(values).to(torch.complex128) if values.is_complex() else wide(values)
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class FeatureRank:
             totals[name] += ranks.sum(1).cpu().numpy()
             shown[name] += maps.shape[1]
 
-        run_taps(analysis, wanted, required_data(observations, "hrank"), self.samples, on_tap)
+        run_taps(analysis, wanted, required(observations, "hrank").data, self.samples, on_tap)
         found, notes = _filled(
             analysis, {name: totals[name] / count for name, count in shown.items() if count}
         )

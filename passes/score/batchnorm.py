@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
+from torch import fx
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.ir.nodes import bind
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.observe import Observations
 
@@ -31,18 +32,25 @@ class BatchNormScale:
 
     def __call__(self, analysis: Analysis, observations: Observations | None = None) -> Scores:
         """Score the channels of all groups."""
+        tensors = analysis.tensors
         scales = {
-            node.args[1].target
+            id(tensors[str(scale.target)])
             for node in analysis.facts
-            if node.target is BATCH_NORM and isinstance(node.args[1], torch.fx.Node)
+            if node.target is BATCH_NORM
+            and isinstance(scale := bind(node)["weight"], fx.Node)
+            and str(scale.target) in tensors
         }
         scores = dict(Magnitude(p=1)(analysis).values)
         without: list[str] = []
         for group in analysis.groups:
-            passed = [o for o in group.occurrences if o.tensor in scales]
-            if passed:
-                tensors = analysis.tensors
-                parts = [per_channel(tensors[o.tensor].detach().abs().double(), o) for o in passed]
+            # One scale may have several names.
+            passed = {id(tensors[o.tensor]): o for o in group.occurrences}
+            parts = [
+                per_channel(tensors[o.tensor].detach().abs().double(), o)
+                for key, o in passed.items()
+                if key in scales
+            ]
+            if parts:
                 scores[group.id] = sum(parts[1:], parts[0])
             else:
                 without.append(group.id)

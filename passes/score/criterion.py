@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
+from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
-__all__ = ["Criterion", "Scores", "additive", "count_readers"]
+__all__ = ["Criterion", "Scores", "additive", "checked", "count_readers", "required"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,43 @@ def count_readers(analysis: Analysis) -> dict[str, int]:
                 if number >= 0:
                     counts[analysis.groups[number].id] += 1
     return {name: max(count, 1) for name, count in counts.items()}
+
+
+def required(observations: Observations | None, criterion: object) -> Observations:
+    """Return the observations, for a criterion that needs them.
+
+    Raises:
+        OptionError: if there is no calibration data.
+    """
+    if observations is None:
+        raise OptionError(
+            f"{criterion} needs calibration data",
+            hint="give inputs of the model; a few hundred unlabelled ones suffice",
+            options=("calibration",),
+        )
+    return observations
+
+
+def checked(scores: Scores, analysis: Analysis, criterion: object) -> Scores:
+    """Check what a criterion returned, which may be the user's own.
+
+    Returns:
+        The same scores; of all groups, in float64.
+
+    Raises:
+        OptionError: if a group has no scores, or not one finite number of at least 0 for each channel.
+    """
+    values: dict[str, NDArray[np.float64]] = {}
+    for group in analysis.groups:
+        found = np.asarray(scores.values.get(group.id, ()), dtype=np.float64)
+        if found.shape != (group.width,) or not (np.isfinite(found) & (found >= 0)).all():
+            raise OptionError(
+                f"{criterion} doesn't give the {group.width} channels of {group.id} a score each",
+                hint="a score is a finite number, at least 0",
+                options=("score",),
+            )
+        values[group.id] = found
+    return replace(scores, values=values)
 
 
 class Criterion(Protocol):

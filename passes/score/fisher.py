@@ -10,9 +10,8 @@ import numpy as np
 from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 
-from .criterion import Scores, additive
+from .criterion import Scores, additive, required
 from .gradients import Probes
-from .interpreter import required_data
 
 __all__ = ["GroupFisher"]
 
@@ -47,7 +46,7 @@ class GroupFisher:
         total = np.zeros(len(analysis.labels))
         samples = 0
         for count, gradient in self.probes.of_gates(
-            analysis, required_data(observations, "fisher")
+            analysis, required(observations, "fisher").data
         ):
             total += gradient.numpy() ** 2
             samples += count

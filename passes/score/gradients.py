@@ -37,7 +37,7 @@ from graphprune.errors import OptionError
 from graphprune.ir.nodes import arguments, is_continuous, split_arguments
 from graphprune.ops.facts import Contraction
 
-from .interpreter import CopyingInterpreter, chunks
+from .interpreter import CopyingInterpreter, chunks, widened
 
 __all__ = ["Gated", "Probes"]
 
@@ -62,14 +62,18 @@ class Probes:
     def of_parameters(
         self, analysis: Analysis, data: Calibration
     ) -> Iterator[tuple[int, dict[int, torch.Tensor]]]:
-        """Yield, per projection of a chunk, its number of samples and gradients by ``id`` of the parameter."""
+        """Yield, per projection of a chunk, its number of samples and gradients by ``id`` of the parameter.
+
+        Parameters of whole numbers have none.
+        """
         parameters = {
             id(t): t
             for t in analysis.tensors.values()
             if isinstance(t, torch.nn.Parameter) and is_continuous(t)
         }
         leaves = {
-            key: t.detach().to(data.device, copy=True).requires_grad_()
+            # Gradients of 16-bit floats would overflow, or vanish.
+            key: widened(t.detach().to(data.device, copy=True)).requires_grad_()
             for key, t in parameters.items()
         }
         tensors = {name: leaves[id(t)] for name, t in analysis.tensors.items() if id(t) in leaves}

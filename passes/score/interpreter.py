@@ -13,14 +13,12 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group
 from graphprune.axes.labels import Axis
 from graphprune.data.calibration import Calibration
-from graphprune.errors import OptionError
 from graphprune.ir.devices import device_of, put
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import DeviceInterpreter
-from graphprune.passes.observe import Observations
 from graphprune.passes.observe.split_batch import batched_inputs, parts
 
-__all__ = ["CopyingInterpreter", "chunks", "required_data", "rows_of"]
+__all__ = ["CopyingInterpreter", "by_channel", "chunks", "rows_of", "widened"]
 
 _NARROW = (torch.float16, torch.bfloat16)
 
@@ -48,7 +46,7 @@ class CopyingInterpreter(DeviceInterpreter):
     def outputs(self, inputs: tuple[Any, ...]) -> list[Any]:
         """Run the graph on flat inputs, and return its flat outputs."""
         own = [
-            _widened(x.to(self.device, copy=True)) if isinstance(x, torch.Tensor) else x
+            widened(x.to(self.device, copy=True)) if isinstance(x, torch.Tensor) else x
             for x in inputs
         ]
         return pytree.tree_leaves(self.run(*own, enable_io_processing=False))
@@ -56,30 +54,15 @@ class CopyingInterpreter(DeviceInterpreter):
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return a copy of a stored tensor, since the graph may write into it."""
         if target in self._given:
-            return _widened(self._given[target].clone())
+            return widened(self._given[target].clone())
         if target in self._stored:
-            return _widened(self._stored[target].detach().clone())
+            return widened(self._stored[target].detach().clone())
         return super().get_attr(target, args, kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run a call; types among its arguments are widened as the tensors are."""
         args, kwargs = pytree.tree_map(_wide_type, (args, kwargs))
         return super().call_function(target, args, kwargs)
-
-
-def required_data(observations: Observations | None, criterion: str) -> Calibration:
-    """Return the calibration data, for a criterion that needs it.
-
-    Raises:
-        OptionError: if there is no calibration data.
-    """
-    if observations is None:
-        raise OptionError(
-            f"{criterion} needs calibration data",
-            hint="give inputs of the model; a few hundred unlabelled ones suffice",
-            options=("calibration",),
-        )
-    return observations.data
 
 
 def chunks(
@@ -129,7 +112,8 @@ def by_channel(
     return by_label[np.searchsorted(names, group.labels)]
 
 
-def _widened(value: torch.Tensor) -> torch.Tensor:
+def widened(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of 16-bit floats in float32, others as they are."""
     return value.float() if value.dtype in _NARROW else value
 
 

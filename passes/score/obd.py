@@ -8,10 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
-from .criterion import Scores
+from .criterion import Scores, required
 from .layers_behind import with_layers_behind
 from .magnitude import Magnitude
 from .measured_curves import measure
@@ -42,8 +41,7 @@ class OptimalBrainSurgeon:
         Raises:
             OptionError: if there is no calibration data.
         """
-        if observations is None:
-            raise OptionError("obs needs calibration data", hint="l2 needs none")
+        observations = required(observations, "obs")
         curves = measure(observations, Magnitude()(analysis), depth=self.depth)
         curves = with_layers_behind(observations, curves)
         values = {}

@@ -1,7 +1,8 @@
 """Filters that produce the channels of a group: weights and biases, with BatchNorm folded in.
 
 A filter is ``x -> w . x + b`` in each layer that produces the channel. A BatchNorm that would
-fold into that layer scales ``w`` and shifts ``b``.
+fold into that layer scales ``w`` and shifts ``b``. Weights that the program computes from stored tensors, such as
+quantised ones, are what they come to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import fx
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.groups import Group, Occurrence
+from graphprune.cut.baked_weights import baked_results, baked_sources
 from graphprune.ir.nodes import bind
 from graphprune.ops import form_of
 from graphprune.ops.float64 import to_float64
@@ -100,10 +102,9 @@ class FilterFinder:
         used, contracted = set[str](), self._contracted(group)
         for node, rows in self._producers(group):
             filters.append(self._filters_of(node, rows, values))
-            used |= {str(n.target) for n in node.all_input_nodes if n.op == "get_attr"}
+            used |= set(baked_sources(self.analysis, self._stored(node)))
             if node in self._affines:
-                bn = self._affines[node][0]
-                used |= {str(n.target) for n in bn.all_input_nodes if n.op == "get_attr"}
+                used |= set(baked_sources(self.analysis, self._stored(self._affines[node][0])))
         others = [
             _rows(o, values)
             for o in group.occurrences
@@ -130,7 +131,7 @@ class FilterFinder:
             if form is None or not form.is_layer or not isinstance(facts.result, tuple):
                 continue
             call = bind(node)
-            if call["weight"].op != "get_attr" or node.meta["val"].is_complex():
+            if call["weight"] not in self._stored(node) or node.meta["val"].is_complex():
                 continue
             found = [
                 rows
@@ -151,11 +152,11 @@ class FilterFinder:
         self, node: fx.Node, rows: NDArray[np.int64], values: Mapping[str, torch.Tensor]
     ) -> Filters:
         call = bind(node)
-        weights = grouped(node, values[call["weight"].target].detach().double())
+        weights = grouped(node, self._value(call["weight"], values))
         weights = weights.flatten(2).flatten(0, 1)
         biases = weights.new_zeros(len(weights))
-        if isinstance(call["bias"], fx.Node) and call["bias"].target in values:
-            biases = values[str(call["bias"].target)].detach().double()
+        if call["bias"] in self._stored(node):
+            biases = self._value(call["bias"], values)
         if node in self._affines:
             _, scale, shift = self._affines[node]
             scale, shift = scale.to(weights), shift.to(weights)
@@ -163,12 +164,24 @@ class FilterFinder:
         index = torch.from_numpy(rows).to(weights.device)
         return Filters(weights[index].flatten(1), biases[index])
 
+    def _stored(self, node: fx.Node) -> list[fx.Node]:
+        """List the operands of a call that are stored, or computed from what is."""
+        computed = self.analysis.constant_calls
+        return [n for n in node.all_input_nodes if n.op == "get_attr" or n in computed]
+
+    def _value(self, node: fx.Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return an operand that is stored, or computed from what is, in float64."""
+        if node.op == "get_attr":
+            return values[str(node.target)].detach().double()
+        (found,) = baked_results(self.analysis, {node: node.name}, values)
+        return found
+
 
 def _rows(place: Occurrence, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Take what a tensor holds for each channel of a group: ``[rows, features]``, float64."""
     wide = to_float64(tensors[place.tensor].detach()).movedim(place.dim, 0)
     rows = wide[torch.from_numpy(place.rows)].flatten(1)
-    return torch.view_as_real(rows).flatten(1) if rows.is_complex() else rows
+    return torch.view_as_real(rows).flatten(1) if rows.is_complex() else rows.double()
 
 
 def gram(rows: torch.Tensor) -> NDArray[np.float64]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 from graphprune.pipeline import AnalysisPass, State
 
-from .criterion import Criterion, Scores, count_readers
+from .criterion import Criterion, Scores, checked, count_readers, required
 from .magnitude import Magnitude
 
 __all__ = ["Score"]
@@ -38,16 +37,14 @@ class Score(AnalysisPass):
         """Score all groups of the analysis in the state.
 
         Raises:
-            OptionError: if the criterion needs calibration data and there is none.
+            OptionError: if the criterion needs calibration data and there is none, or gives anything but a score for
+                each channel.
         """
         observations = state.get(Observations)
-        if self.criterion.needs_data and observations is None:
-            raise OptionError(
-                f"{self.criterion} needs calibration data",
-                hint="give inputs of the model; a few hundred unlabelled ones suffice",
-                options=("calibration",),
-            )
+        if self.criterion.needs_data:
+            required(observations, self.criterion)
         scores = self.criterion(state[Analysis], observations)
+        scores = checked(scores, state[Analysis], self.criterion)
         if scores.readers:
             return scores
         return replace(scores, readers=count_readers(state[Analysis]))

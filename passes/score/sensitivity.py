@@ -8,6 +8,7 @@ absolute: scores of removed channels add up.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,13 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.groups import Group
+from graphprune.analysis.groups import Group, Occurrence
 from graphprune.ops.float64 import to_float64
 from graphprune.passes.observe import Observations
 
-from .criterion import Scores, additive
+from .criterion import Scores, additive, required
 from .gradients import Probes
-from .interpreter import required_data
 from .magnitude import parameters, per_channel
 
 __all__ = ["Connection", "OptimalBrainDamage", "Taylor"]
@@ -50,7 +50,7 @@ class Sensitivity(ABC):
         totals = {g.id: np.zeros(g.width) for g in analysis.groups}
         number = 0
         for count, gradients in self.probes.of_parameters(
-            analysis, required_data(observations, type(self).__name__)
+            analysis, required(observations, type(self).__name__).data
         ):
             number += 1
             for group in analysis.groups:
@@ -91,13 +91,8 @@ class Taylor(Sensitivity):
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
         """Return the scores by one projection; see `Sensitivity`."""
-        total = sum(
-            (
-                per_channel(_change(tensor, gradients), where)
-                for tensor, where in parameters(analysis, group)
-            ),
-            start=np.zeros(group.width),
-        )
+        changes = _changes(analysis, group, gradients)
+        total = sum((per_channel(*each) for each in changes), start=np.zeros(group.width))
         return np.abs(total) ** self.power
 
 
@@ -113,11 +108,9 @@ class OptimalBrainDamage(Sensitivity):
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
         """Return the scores by one projection; see `Sensitivity`."""
-        total = np.zeros(group.width)
-        for tensor, where in parameters(analysis, group):
-            product = _change(tensor, gradients)
-            total += per_channel(product.square(), where)
-        return total / 2 / count
+        changes = _changes(analysis, group, gradients)
+        squares = (per_channel(change.square(), where) for change, where in changes)
+        return sum(squares, start=np.zeros(group.width)) / 2 / count
 
 
 @dataclass(frozen=True)
@@ -133,14 +126,19 @@ class Connection(Sensitivity):
         self, analysis: Analysis, group: Group, gradients: Gradients, count: int
     ) -> NDArray[np.float64]:
         """Return the scores by one projection; see `Sensitivity`."""
-        total = np.zeros(group.width)
-        for tensor, where in parameters(analysis, group):
-            product = _change(tensor, gradients)
-            total += per_channel(product.abs(), where)
-        return total
+        changes = _changes(analysis, group, gradients)
+        sizes = (per_channel(change.abs(), where) for change, where in changes)
+        return sum(sizes, start=np.zeros(group.width))
 
 
-def _change(tensor: torch.Tensor, gradients: Gradients) -> torch.Tensor:
-    """Multiply a tensor by its gradients, in float64: the first-order change if an element goes, less its sign."""
-    product = to_float64(tensor.detach()) * to_float64(gradients[id(tensor)]).conj()
-    return product.real if product.is_complex() else product
+def _changes(
+    analysis: Analysis, group: Group, gradients: Gradients
+) -> Iterator[tuple[torch.Tensor, Occurrence]]:
+    """Yield each parameter of a group that has gradients, times these: the first-order change if an element goes, less its sign.
+
+    In float64.
+    """
+    for tensor, where in parameters(analysis, group):
+        if id(tensor) in gradients:
+            product = to_float64(tensor.detach()) * to_float64(gradients[id(tensor)]).conj()
+            yield product.real if product.is_complex() else product, where

@@ -15,7 +15,7 @@ from graphprune.ir.nodes import bind, is_continuous, shape
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive
-from .interpreter import CopyingInterpreter
+from .interpreter import CopyingInterpreter, widened
 from .magnitude import parameters, per_channel
 
 __all__ = ["SynapticFlow"]
@@ -56,7 +56,7 @@ class SynapticFlow:
         }
         with torch.enable_grad(), allow_mutation_on_saved_tensors():
             values = [
-                v.sum()
+                (torch.view_as_real(v) if v.is_complex() else v).sum()
                 for v in CopyingInterpreter(analysis, given).outputs(_ones(analysis))
                 if isinstance(v, torch.Tensor) and v.requires_grad
             ]
@@ -83,7 +83,7 @@ class SynapticFlow:
 def _scaled(tensor: torch.Tensor) -> torch.Tensor:
     size = tensor.abs().double()
     mean = float(size.sum()) / (tensor.shape[0] if tensor.ndim else 1)
-    return (size / (mean or 1.0)).to(tensor.dtype)
+    return widened((size / (mean or 1.0)).to(tensor.dtype))
 
 
 def _stand_in(tensor: torch.Tensor, leaf: torch.Tensor | None, role: str) -> torch.Tensor:

@@ -130,3 +130,11 @@ def test_values_share_memory_with_what_they_are_views_of() -> None:
     }  # fmt: skip
     (cos,) = graph.find_nodes(op="call_function", target=aten.cos.default)
     assert nodes.shared_memory(cos) == {cos}
+
+
+def test_a_size_where_another_has_some_value(graph: fx.Graph) -> None:
+    batch = graph.find_nodes(op="placeholder")[0].meta["val"].shape[0]
+    assert nodes.size_where(batch, batch, 7, 2) == 7
+    assert nodes.size_where(4 * batch + 1, batch, 7, 9) == 29
+    (mask,) = graph.find_nodes(op="call_function", target=aten.index.Tensor)
+    assert nodes.size_where(mask.meta["val"].shape[0], batch, 7, 5) == 5

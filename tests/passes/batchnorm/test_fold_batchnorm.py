@@ -44,6 +44,24 @@ def test_the_error_is_that_of_rounding_the_new_weights(kind: torch.dtype, bound:
     assert done[Folded].max_error <= bound
 
 
+def test_weights_that_are_buffers_are_rounded_too() -> None:
+    class Buffers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("weight", torch.randn(4, 3, 3, 3))
+            self.norm, self.head = nn.BatchNorm2d(4, affine=False), nn.Linear(4, 2).double()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.norm(nn.functional.conv2d(x, self.weight))
+            return self.head(x.mean((2, 3)).double())
+
+    net = Buffers().eval()
+    randomize_batchnorm(net, seed=1)
+    done = gp.Pipeline((FoldBatchNorm(),)).run(trace(net, (torch.randn(2, 3, 8, 8),)))
+    assert done[Folded].after == 0
+    assert 1e-12 < done[Folded].max_error < 1e-5
+
+
 def test_the_verdict_on_a_cut_outlives_it_and_the_analysis_does_not() -> None:
     program = traced(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     verdict = Verdict(0.0, 1e-9, (2,))

@@ -18,6 +18,8 @@ CONV = (
     ("stride", (2, 2)),
 )
 DEPTHWISE = (*(a for a in CONV if a[0] != "groups"), ("per_group", (1,)))
+GROUPED = (*(a for a in CONV if a[0] != "groups"), ("groups", (4,)))
+WIDENED = (*(a for a in CONV if a[0] != "groups"), ("per_group", (1, 2)))
 POOL = (
     ("axis", (1,)), ("ceil_mode", (0,)), ("kernel", (2, 2)), ("padding", (0, 0, 0, 0)), ("stride", (2, 2)),
 )  # fmt: skip
@@ -29,6 +31,12 @@ KERNELS = {
     "depthwise": (
         Kernel("conv", (1, 0, 9, 9), (8,), DEPTHWISE, (("Clip", 0.0, 6.0),)),
         (1, 3, 5, 5),
+    ),
+    "grouped": (Kernel("conv", (1, 0, 9, 9), (2, 3), GROUPED, (("Add",),)), (1, 20, 5, 5)),
+    "twice as many": (Kernel("conv", (1, 0, 9, 9), (8,), WIDENED), (1, 6, 5, 5)),
+    "norm of tokens": (
+        Kernel("BatchNormalization", (1, 7, 0), (8,), (("axis", (2,)),)),
+        (1, 7, 3),
     ),
     "linear": (Kernel("linear", (1, 0), (8, 16)), (1, 5)),
     "linear of tokens": (Kernel("linear", (1, 4, 0), (8, 16), (), (("Gelu",),)), (1, 4, 5)),
@@ -60,7 +68,18 @@ def test_a_branch_for_each_point(name: str) -> None:
 
 
 @pytest.mark.onnx
-@pytest.mark.parametrize("name", ["conv add", "depthwise", "linear of tokens", "stretched"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv add",
+        "depthwise",
+        "grouped",
+        "twice as many",
+        "norm of tokens",
+        "linear of tokens",
+        "stretched",
+    ],
+)
 def test_a_model_of_branches_runs(name: str) -> None:
     kernel, expected = KERNELS[name]
     of = session(branched(kernel, [(3, 5)[: len(kernel.widths)]]), Runtime())
@@ -75,3 +94,5 @@ def test_what_a_branch_holds() -> None:
     assert weight_bytes(kernel, (3, 5)) == 4 * (3 * 5 * 9 + 8 * 81)
     depthwise, _ = KERNELS["depthwise"]
     assert weight_bytes(depthwise, (3,)) == 4 * (3 * 9 + 6 * 81)
+    grouped, _ = KERNELS["grouped"]
+    assert weight_bytes(grouped, (2, 3)) == 4 * (4 * 2 * 3 * 9 + (8 + 12) * 81)

@@ -56,3 +56,86 @@ def test_values_without_axes_run_once_for_all_samples(heights: torch.export.Dim 
     assert [o.kernel.shape for o in work.operators] == [(5, 0, 8, 8), (5, 0, 6, 6)]
     assert work.others == {"aten.mean.default": 1, "aten.sigmoid.default": 1, "aten.mul.Tensor": 1}
     assert work.bytes.at([16]) == 4 * (1 + 1 + 5 * 16 * 36)
+
+
+class Grouped(nn.Module):
+    """Grouped convolutions of any kind between two others."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, inputs, 1), nn.Conv2d(outputs, 4, 1)
+        self.grouped = nn.Conv2d(inputs, outputs, 3, groups=groups)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.grouped(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dense", "attribute"),
+    [
+        ((16, 16, 4), (4, 4), ("groups", (4,))),
+        ((16, 32, 4), (4, 8), ("groups", (4,))),
+        ((8, 16, 8), (1, 2), ("groups", (8,))),
+        ((8, 8, 8), (8,), ("per_group", (1,))),
+    ],
+)
+def test_widths_of_a_grouped_convolution_are_those_of_a_group(
+    sizes: tuple[int, int, int], dense: tuple[int, ...], attribute: tuple[str, tuple[int, ...]]
+) -> None:
+    analysis = analyse(trace(Grouped(*sizes).eval(), (torch.randn(2, 3, 8, 8),)))
+    _, call, _ = workload(analysis).operators
+    assert call.kernel.widths == dense
+    assert attribute in call.kernel.attributes
+    widths = analysis.widths
+    assert [p.at(widths) for p in call.widths] == list(dense)
+    assert call.share.at(widths) == 1
+    if attribute[0] == "groups":
+        # The first group of channels is whole groups.
+        halved = [*widths]
+        halved[0] //= 2
+        assert call.share.at(halved) == 0.5
+        assert [p.at(halved) for p in call.widths] == list(dense)
+
+
+class Windows(nn.Module):
+    """Layers on windows that are counted with the samples, and on samples in the second place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x.reshape(-1, 4, 5)).relu()
+        return self.last(y.reshape(x.shape[0], 16, 16).transpose(0, 1)).mean(0)
+
+
+def test_samples_may_stand_anywhere_in_a_shape() -> None:
+    work = workload(analyse(trace(Windows(), (torch.randn(2, 16, 5),))), 3)
+    assert [o.kernel.shape for o in work.operators] == [(12, 4, 0), (16, 3, 0)]
+    assert work.bytes.at([16]) == 4 * 3 * (16 * 16 + 4)
+
+
+def test_a_call_without_samples_costs_the_same_for_any_number_of_them() -> None:
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 16, 3), nn.Linear(16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(x[0]).mean((1, 2))[None])
+
+    work = workload(analyse(trace(Single(), (torch.randn(2, 3, 8, 8),))), 5)
+    assert work.macs.at([16]) == 16 * 36 * 27
+
+
+def test_a_sum_of_two_linear_layers_is_counted_once() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(5, 16), nn.Linear(5, 16), nn.Linear(16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(torch.relu(self.a(x) + self.b(x)))
+
+    work = workload(analyse(trace(Sum(), (torch.randn(2, 5),))))
+    assert [o.kernel.tail for o in work.operators] == [(("Add",), ("Relu",)), (), ()]

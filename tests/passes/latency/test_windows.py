@@ -47,6 +47,9 @@ def test_a_pooling_moves_by_its_size_if_nothing_else_is_said() -> None:
     other = pooling_window(node_of(lambda x: F.avg_pool2d(x, 3, (1, 2), 1, ceil_mode=True)))
     assert other == {"kernel": (3, 3), "stride": (1, 2), "padding": (1,) * 4, "ceil_mode": (1,)}
     assert pooling_window(node_of(lambda x: F.max_pool2d(x, 2, dilation=2))) is None
+    graph = unlift(trace(Calls(lambda x: F.max_pool2d(x, 2)), (torch.randn(3, 8, 8),))).graph
+    (one,) = graph.find_nodes(op="call_function", target=torch.ops.aten.max_pool2d.default)
+    assert pooling_window(one) is None
 
 
 @pytest.mark.parametrize(

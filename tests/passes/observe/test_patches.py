@@ -14,7 +14,7 @@ from graphprune.passes.observe import (
     output_rows,
 )
 from graphprune.passes.observe.find_layers import find_layers
-from graphprune.passes.observe.patches import sample_rows
+from graphprune.passes.observe.patches import grouped_rows, sample_rows
 from tests.passes.observe.helpers import Wrapped
 
 
@@ -95,6 +95,18 @@ def test_rows_times_the_matrix_are_the_output(case: int) -> None:
     if module.bias is not None:
         got = got + module.bias.detach().flatten()
     torch.testing.assert_close(got, output_rows(layer, output, rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", range(len(LAYERS)))
+def test_there_may_be_no_rows(case: int) -> None:
+    """As in a branch that no output depends on, since its scale is zero."""
+    module, shape = LAYERS[case]
+    x, groups = torch.randn(shape), getattr(module, "groups", 1)
+    (layer,) = find_layers(analyse(trace(Wrapped(module), (x,))).module)
+    none = torch.zeros(0, dtype=torch.int64)
+    unknowns = layer.matrix(module.weight, groups).shape[2]
+    assert input_rows(layer, x, none, groups).shape == (groups, 0, unknowns)
+    assert grouped_rows(output_rows(layer, module(x), none), groups).shape[:2] == (groups, 0)
 
 
 def test_the_same_rows_are_drawn_again_and_others_for_another_batch() -> None:

@@ -157,6 +157,18 @@ def test_channels_left_make_up_for_those_that_went() -> None:
     assert torch.equal(mix[of_head(0, 2)][:, -SIZE:], torch.eye(SIZE, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("silent", [slice(None), slice(1, None)])
+def test_silent_partners_leave_nothing_to_make_up_for(silent: slice) -> None:
+    ((_, partners),) = made(Separate).products.items()
+    channels = torch.ones(DIM, dtype=torch.bool)
+    channels[::SIZE] = False
+    rows = torch.randn(20, DIM)
+    for each in partners:
+        rows[:, each.others.flatten()[silent]] = 0
+    mix = compensation(partners, channels, [second_moment(each, [rows]) for each in partners])
+    assert torch.equal(mix, torch.eye(DIM, dtype=torch.float64)[:, channels])
+
+
 def test_nothing_to_make_up_for() -> None:
     observations = made(Separate)
     ((layer, partners),) = observations.products.items()

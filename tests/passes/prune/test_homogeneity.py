@@ -40,6 +40,9 @@ HOMOGENEOUS: dict[str, Callable[[Between, Tensor], Tensor]] = {
     "relu in place": lambda m, x: m.a(x).relu_(),
     "pooling": lambda m, x: F.max_pool2d(F.avg_pool2d(m.a(x).relu(), 2), 2),
     "a factor": lambda m, x: 3 * m.a(x).abs(),
+    "a gate": lambda m, x: m.a(x) * x.mean((1, 2, 3), keepdim=True),
+    "a computed scale": lambda m, x: m.a(x) * m.n.bias.exp()[:, None, None],
+    "a computed weight": lambda m, x: F.conv2d(x, m.a.weight.tanh(), m.a.bias),
     "a sum of both": lambda m, x: m.a(x).relu() + m.other(x),
     "reordered": lambda m, x: m.a(x).flip(1).transpose(2, 3),
 }
@@ -49,6 +52,7 @@ OTHERS: dict[str, Callable[[Between, Tensor], Tensor]] = {
     "sigmoid": lambda m, x: m.a(x).sigmoid(),
     "clamp": lambda m, x: F.relu6(m.a(x)),
     "a constant": lambda m, x: m.a(x) + 1,
+    "a sum with another value": lambda m, x: m.a(x) + x.mean((1, 2, 3), keepdim=True),
     "a product": lambda m, x: m.a(x) * m.other(x),
     "a square": lambda m, x: m.a(x).square(),
     "a norm": lambda m, x: m.n(m.a(x).relu()),

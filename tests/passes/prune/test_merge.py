@@ -268,3 +268,48 @@ def test_the_merged_program_is_the_masked_graph_with_the_merged_weights(name: st
     x = random_inputs(program, 0, 0)
     masked = run(MaskedInterpreter(Cut.keeping(analysis, plan.keep), tensors), x)
     assert error(run(Float64Interpreter(unlift(done.program)), x), masked) < TOLERANCE
+
+
+class Shared(nn.Module):
+    """A weight that is contracted over channels, and gives them their values as well."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.how, self.weight = how, nn.Parameter(torch.randn(20, WIDTH))
+        self.first, self.last = nn.Linear(20, WIDTH), nn.Linear(WIDTH, 3)
+        for tensor in (self.weight.T, self.first.weight, self.first.bias):
+            tensor.data[WIDTH // 2 :] = tensor.data[: WIDTH // 2]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "embedding":
+            y = torch.relu(nn.functional.embedding(x.argmax(1), self.weight))
+            return nn.functional.linear(y, self.weight)
+        y = self.first(x)
+        y = y + nn.functional.linear(nn.functional.linear(y, self.weight), self.weight.T)
+        return self.last(y)
+
+
+@pytest.mark.parametrize("how", ["embedding", "transposed"])
+def test_a_weight_that_makes_the_channels_too_is_left_as_it_is(how: str) -> None:
+    net = Shared(how).eval()
+    analysis = analyse(trace(net, (torch.randn(4, 20),)))
+    group = next(g for g in analysis.groups if any(o.tensor == "weight" for o in g.occurrences))
+    cut = Cut.keeping(analysis, {group.id: range(group.width // 2)})
+    tensors, merged = merge(cut, analysis.tensors)
+    assert merged.channels[group.id] == 0
+    assert torch.equal(tensors["weight"][:, : WIDTH // 2], net.weight[:, : WIDTH // 2])
+
+
+def test_a_group_that_goes_whole_has_no_channel_to_merge_into() -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(5, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(x + self.b(torch.relu(self.a(x))))
+
+    analysis = analyse(trace(Branch().eval(), (torch.randn(4, 5),)))
+    _, merged = merge(Cut.keeping(analysis, {"a": ()}), analysis.tensors)
+    assert merged.channels["a"] == 0

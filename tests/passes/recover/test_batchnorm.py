@@ -28,8 +28,9 @@ class Two(nn.Module):
 
 
 def observed(net: nn.Module) -> Observations:
-    program = trace(net, (torch.randn(2, 3, 8, 8),))
-    return Observations(analyse(program), gather([torch.randn(80, 3, 8, 8)], program))
+    kind = next(net.parameters()).dtype
+    program = trace(net, (torch.randn(2, 3, 8, 8).to(kind),))
+    return Observations(analyse(program), gather([torch.randn(80, 3, 8, 8).to(kind)], program))
 
 
 def test_the_statistics_are_those_of_the_cut_networks_own_values() -> None:
@@ -124,3 +125,15 @@ def test_norms_that_cannot_take_other_statistics_keep_theirs(net: nn.Module) -> 
     found = restandardise(seen, cut, {})
     for name, tensor in seen.analysis.tensors.items():
         assert torch.equal(found.get(name, tensor), tensor)
+
+
+def test_statistics_that_the_type_cannot_hold_are_left() -> None:
+    torch.manual_seed(0)
+    net = shaken(Two())
+    net.b.weight.data *= 4000
+    seen = observed(net.half())
+    cut = Cut.keeping(seen.analysis, {"a": [0, 2, 3, 7]})
+    found = restandardise(seen, cut, cut.tensors)
+    assert all(bool(tensor.isfinite().all()) for tensor in found.values())
+    assert torch.equal(found["m.running_var"], net.m.running_var)
+    assert not torch.equal(found["n.running_var"], net.n.running_var[[0, 2, 3, 7]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +146,16 @@ def test_options_that_cannot_be_meant(case: Case) -> None:
         Distil(effort=Effort(steps=1), augment=("flip",)).run(
             State(vectors).knowing(Teacher(vectors), Calibration(()))
         )
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_sixteen_bit_models_with_a_checkpoint(kind: torch.dtype, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 5)).to(kind)
+    data = torch.randn(40, 6).to(kind)
+    options: dict[str, Any] = {"flops": 0.5, "calibration": data.split(8), "distil": 20}
+    found = [
+        gp.compress(net, data[:2], checkpoint=file, **options)
+        for file in (None, tmp_path / "checkpoint")
+    ]
+    assert all(map(torch.equal, *(weights(each.program).values() for each in found)))

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import graphprune as gp
 from graphprune.cut.cut import Cut
@@ -47,3 +48,29 @@ def test_a_large_mean_costs_no_accuracy() -> None:
         for offset in (0.0, 3e3)
     ]
     assert after[1] == pytest.approx(after[0], rel=0.02)
+
+
+class SilentBranches(nn.Module):
+    """A residual block, and a gate, that add nothing, as after an initialisation by zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1)
+        self.second, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        nn.init.zeros_(self.norm.weight)
+        self.inner, self.gate = nn.Linear(8, 8), nn.Parameter(torch.zeros(8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).relu()
+        x = x + self.norm(self.second(self.first(x).relu()))
+        x = x.mean((2, 3))
+        return self.head(x + self.gate * self.inner(x))
+
+
+@pytest.mark.parametrize("score", ["obs", "l2"])
+def test_branches_that_add_nothing_do_no_harm(score: str) -> None:
+    torch.manual_seed(0)
+    net, data = SilentBranches().eval(), torch.randn(24, 3, 6, 6)
+    result = gp.compress(net, data[:2], flops=0.6, score=score, calibration=data.split(6))
+    assert result.report.recovery["after"] < 0.02

@@ -66,3 +66,26 @@ def test_nothing_is_shown_that_is_not_wanted() -> None:
     last = find_taps(analysis)[-1:]
     run_taps(analysis, last, seen.data, 8, lambda reading, *_: shown.append(reading.group.id))
     assert set(shown) == {"b"}
+
+
+class FromTheLeft(torch.nn.Module):
+    """Weights that are multiplied from the left, as in `weight @ x`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Parameter(torch.randn(WIDTH, 5))
+        self.b = torch.nn.Parameter(torch.randn(4, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b @ torch.relu(self.a @ x)
+
+
+def test_a_weight_may_stand_on_the_left() -> None:
+    net, x = FromTheLeft(), torch.randn(6, 5, 3)
+    analysis, _ = analysed(net, x)
+    (tap,) = find_taps(analysis)
+    assert (tap.activations.argument, tap.activations.dim) == ("other", 1)
+    assert (tap.weight.argument, tap.weight.dim, tap.moving) == ("self", 1, False)
+    shown: list[Tensor] = []
+    run_taps(analysis, (tap,), Calibration(((x,),)), 6, lambda _, value, *__: shown.append(value))
+    torch.testing.assert_close(torch.cat(shown), torch.relu(net.a @ x).detach())

@@ -7,6 +7,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis.analyse import analyse
@@ -115,3 +117,80 @@ def test_sixteen_bit_models_have_scores(name: str) -> None:
     values = CRITERIA[name](analysis, observations).values["a"]
     assert np.isfinite(values).all()
     assert values.max() > 0
+
+
+class Quantised(nn.Module):
+    """A layer whose weight is stored as whole numbers with a scale for each row, in a parameter or a buffer."""
+
+    def __init__(self, *, parameter: bool = True, kind: torch.dtype = torch.int8) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        whole = torch.randint(-100, 100, (WIDTH, 5)).to(kind)
+        if parameter:
+            self.whole = nn.Parameter(whole, requires_grad=False)
+        else:
+            self.register_buffer("whole", whole)
+        self.scale = nn.Parameter(torch.rand(WIDTH, 1) / 50)
+        self.head = nn.Linear(WIDTH, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(F.linear(x, self.whole.float() * self.scale)))
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("parameter", [True, False])
+def test_weights_that_are_stored_as_whole_numbers_have_scores(
+    name: str, *, parameter: bool
+) -> None:
+    data = torch.randn(16, 5, generator=torch.Generator().manual_seed(1))
+    (values,) = CRITERIA[name](*analysed(Quantised(parameter=parameter), data)).values.values()
+    assert np.isfinite(values).all()
+    assert values.max() > 0
+
+
+@pytest.mark.parametrize("name", ["fpgm", "spline"])
+def test_filters_of_whole_numbers_are_the_weights_that_are_computed(name: str) -> None:
+    data = torch.randn(16, 5)
+    net = Quantised()
+    plain = nn.Sequential(nn.Linear(5, WIDTH, bias=False), nn.ReLU(), net.head)
+    plain[0].weight.data = net.whole.float() * net.scale.detach()
+    (found,), (expected,) = (
+        CRITERIA[name](*analysed(each, data)).values.values() for each in (net, plain)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+class Complex(nn.Module):
+    """Two layers of complex numbers, which are outputs too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a = nn.Parameter(torch.randn(WIDTH, 5, dtype=torch.complex64))
+        self.b = nn.Parameter(torch.randn(4, WIDTH, dtype=torch.complex64))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = F.linear(F.linear(x.to(torch.complex64), self.a), self.b)
+        return y, y.abs()
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_complex_numbers_have_scores(name: str) -> None:
+    (values,) = CRITERIA[name](*analysed(Complex(), torch.randn(16, 5))).values.values()
+    assert np.isfinite(values).all()
+    assert values.max() > 0
+
+
+@pytest.mark.parametrize("name", ["synflow", "taylor", "snip", "obd"])
+@pytest.mark.parametrize("factor", [1e5, 1e-9])
+def test_gradients_of_sixteen_bits_neither_overflow_nor_vanish(name: str, factor: float) -> None:
+    class Scaled(Plain):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * factor
+
+    found = [
+        CRITERIA[name](*analysed(Scaled().to(kind), images(8).to(kind))).values["a"]
+        for kind in (torch.float16, torch.float32)
+    ]
+    half, full = (values / values.max() for values in found)
+    np.testing.assert_allclose(half, full, atol=0.02)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphprune.errors import OptionError
 from graphprune.passes.score import Scores, additive, count_readers
+from graphprune.passes.score.criterion import checked, required
 from tests import nets
 from tests.analysis.helpers import analysed
+from tests.passes.score.networks import WIDTH, Plain, images
+from tests.passes.score.networks import analysed as observed
 
 values = st.lists(st.floats(0, 1e6, allow_nan=False), min_size=1, max_size=12).map(np.array)
 
@@ -62,3 +68,32 @@ def test_readers_are_the_calls_that_sum_over_a_group() -> None:
     assert count_readers(analysis) == {"a": 2, "b": 1}
     called = analysed(nets.CalledTwice())
     assert all(count >= 1 for count in count_readers(called).values())
+
+
+def test_observations_are_required() -> None:
+    _, seen = observed(Plain(), images())
+    assert required(seen, "mine") is seen
+    with pytest.raises(OptionError, match="mine needs calibration data"):
+        required(None, "mine")
+
+
+def test_scores_of_any_numbers_are_checked() -> None:
+    analysis, _ = observed(Plain(), images())
+    scores: dict[str, Any] = {g.id: list(range(g.width)) for g in analysis.groups}
+    found = checked(Scores(scores), analysis, "mine")
+    np.testing.assert_array_equal(found.order("a"), np.arange(WIDTH)[::-1])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, np.ones(WIDTH - 1), np.full(WIDTH, np.nan), np.full(WIDTH, np.inf), -np.ones(WIDTH)],
+)
+def test_anything_but_a_score_for_each_channel_is_an_error(wrong: Any) -> None:
+    analysis, _ = observed(Plain(), images())
+    scores = {g.id: np.ones(g.width) for g in analysis.groups}
+    if wrong is None:
+        del scores["a"]
+    else:
+        scores["a"] = wrong
+    with pytest.raises(OptionError, match="mine doesn't give the 8 channels of a a score each"):
+        checked(Scores(scores), analysis, "mine")

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from graphprune.analysis.groups import Group
 from graphprune.data.calibration import Calibration
-from graphprune.errors import OptionError
-from graphprune.passes.score.interpreter import CopyingInterpreter, chunks, required_data, rows_of
+from graphprune.passes.score.interpreter import CopyingInterpreter, chunks, rows_of
 from tests.passes.score.networks import Plain, TwoLinears, analysed, images
 
 ANALYSIS, SEEN = analysed(TwoLinears(), torch.randn(16, 5))
@@ -56,12 +55,6 @@ def test_sixteen_bits_are_run_in_thirty_two(kind: torch.dtype) -> None:
     analysis, _ = analysed(TwoLinears().to(kind), torch.randn(4, 5).to(kind))
     (found,) = CopyingInterpreter(analysis).outputs((torch.randn(2, 5).to(kind),))
     assert found.dtype == torch.float32
-
-
-def test_data_is_asked_for_by_the_criterions_name() -> None:
-    assert required_data(SEEN, "mine") is SEEN.data
-    with pytest.raises(OptionError, match="mine needs calibration data"):
-        required_data(None, "mine")
 
 
 def group(*labels: int) -> Group:
