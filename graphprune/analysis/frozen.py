@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Labels
-from graphprune.ir.nodes import source_line
+from graphprune.ir.nodes import called_name, source_line
 from graphprune.ir.whole_node import WHOLE_NODE, node_name
 
 if TYPE_CHECKING:
@@ -229,12 +228,9 @@ def operator_of(node: fx.Node) -> str:
 
     What runs whole in onnxruntime is named as the ONNX file names it.
     """
-    target: Any = node.target
-    if target is WHOLE_NODE:
+    if node.target is WHOLE_NODE:
         return node_name(str(node.args[1]))
-    if node.op != "call_function":
-        return node.op
-    return target.__name__ if isinstance(target, FunctionType) else str(target)
+    return called_name(node) if node.op == "call_function" else node.op
 
 
 def reason_of(analysis: Analysis, node: fx.Node) -> str:
