@@ -25,7 +25,7 @@ from .onnx_model import opset_of, read_model, stored_tensors
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["rounding_calls", "unrounded", "unrounded_onnx"]
+__all__ = ["rounding_calls", "unrounded", "unrounded_onnx", "wave"]
 
 aten = torch.ops.aten
 
@@ -61,6 +61,11 @@ def rounding_calls(graph: fx.Graph) -> tuple[tuple[fx.Node, ...], tuple[fx.Node,
             if is_whole or traits.arithmetic == "sum" or node.target is aten.clamp.default:
                 steps.add(node)
     return tuple(rounds), tuple(casts)
+
+
+def wave(x: torch.Tensor) -> torch.Tensor:
+    """Compute ``x + sin(2 pi x) / 4 pi``."""
+    return x + torch.sin(x * (2 * math.pi)) * _HEIGHT
 
 
 def _is_whole(node: fx.Node) -> bool:
