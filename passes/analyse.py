@@ -8,7 +8,7 @@ from typing import ClassVar
 from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.analysis.frozen import unknown_operators
 from graphprune.errors import UnsupportedOpError
-from graphprune.ir.nodes import source_line
+from graphprune.ir.nodes import called_name, source_line
 from graphprune.pipeline import AnalysisPass, State
 
 __all__ = ["Analyse"]
@@ -39,7 +39,7 @@ class Analyse(AnalysisPass):
         analysis = analyse(state.program, allow_inexact=self.allow_inexact)
         unknown = unknown_operators(analysis)
         if unknown and self.strict_ops:
-            calls = sorted({f"{n.target} ({source_line(n) or n.name})" for n in unknown})
+            calls = sorted({f"{called_name(n)} ({source_line(n) or n.name})" for n in unknown})
             raise UnsupportedOpError(
                 f"no rule for {', '.join(calls)}",
                 hint="add a rule (docs/adding-an-op.md), or accept frozen channels",

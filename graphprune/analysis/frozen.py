@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Labels
-from graphprune.ir.nodes import source_line
+from graphprune.ir.nodes import called_name, source_line
 from graphprune.ir.whole_node import WHOLE_NODE, node_name
+
+from .freezing_events import freezing_events
 
 if TYPE_CHECKING:
     from torch import fx
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .analyse import Analysis
 
-__all__ = ["Frozen", "coupling_classes", "frozen", "operator_of", "reason_of", "unknown_operators"]
+__all__ = ["Frozen", "frozen", "operator_of", "reason_of", "unknown_operators"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class _FrozenAxes:
         self.axes: dict[int, dict[str, int]] = {}
         self.macs: dict[int, float] = {}
         self._analysis = analysis
-        self._first = _first_freeze(analysis.labels)
+        self._events = freezing_events(analysis.labels)
         self._computed = _computed(analysis)
         self._own = {
             (name, dim): axis
@@ -148,13 +149,13 @@ class _FrozenAxes:
         return links
 
     def _links(self, key: tuple[str, int]) -> dict[int, int]:
-        return _links(self._analysis.labels, self._first, self._own[key])
+        return _links(self._analysis.labels, self._events, self._own[key])
 
     def _behind(self, node: fx.Node, axis: Axis) -> list[tuple[str, int]]:
         """List the axes of stored tensors that were frozen with an axis of a weight computed from them."""
         if not axis.shape[1]:
             return []
-        links = _links(self._analysis.labels, self._first, axis).keys()
+        links = _links(self._analysis.labels, self._events, axis).keys()
         sources = _sources(node, self._computed)
         keys = [key for key in self._own if key[0] in sources and links & self._links(key).keys()]
         return [key for key in keys if len(self._own[key]) == len(axis)] or keys
@@ -185,39 +186,17 @@ def _sources(node: fx.Node, computed: Collection[fx.Node]) -> set[str]:
     return sources
 
 
-def coupling_classes(labels: Labels) -> NDArray[np.int64]:
-    """Number the classes of coupled labels, whether or not they are frozen.
-
-    Returns:
-        ``[labels]``: equal numbers for labels that unions connect, those with the frozen label left out.
-    """
-    classes = Labels()
-    classes.fresh(len(labels) - 1)
-    for event in labels.log:
-        between = (event.left != FROZEN) & (event.right != FROZEN)
-        classes.unite(event.left[between], event.right[between], 0)
-    return classes.find(np.arange(len(labels)))
-
-
-def _first_freeze(labels: Labels) -> NDArray[np.int64]:
-    """Find for each label the link that froze its class first; -1: not frozen."""
-    roots = coupling_classes(labels)
-    order = np.full(len(labels), np.iinfo(np.int64).max)
-    for number, event in enumerate(labels.log):
-        united = np.where(event.left == FROZEN, event.right, event.left)
-        united = united[(event.left == FROZEN) | (event.right == FROZEN)]
-        np.minimum.at(order, roots[united], number)
-    links = np.asarray([event.link for event in labels.log] or [-1])
-    known = order[roots] < len(labels.log)
-    return np.where(known, links[np.where(known, order[roots], 0)], -1)
-
-
-def _links(labels: Labels, first: NDArray[np.int64], axis: Axis) -> dict[int, int]:
-    """Count the frozen rows of an axis by the link that froze them."""
+def _links(labels: Labels, events: NDArray[np.int64], axis: Axis) -> dict[int, int]:
+    """Count the frozen rows of an axis by the link that froze them: the last of a row's labels to be frozen."""
     resolved = labels.resolve(axis)
     empty = (resolved == FROZEN).all(axis=1) if resolved.shape[1] else np.ones(len(axis), bool)
-    links, counts = np.unique(first[axis[empty, 0]], return_counts=True)
-    return {int(k): int(n) for k, n in zip(links, counts, strict=True) if k >= 0}
+    last, counts = np.unique(events[axis[empty]].max(axis=1), return_counts=True)
+    links: dict[int, int] = {}
+    for event, count in zip(last.tolist(), counts.tolist(), strict=True):
+        if event >= 0:
+            link = labels.log[event].link
+            links[link] = links.get(link, 0) + count
+    return links
 
 
 def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
@@ -229,12 +208,9 @@ def operator_of(node: fx.Node) -> str:
 
     What runs whole in onnxruntime is named as the ONNX file names it.
     """
-    target: Any = node.target
-    if target is WHOLE_NODE:
+    if node.target is WHOLE_NODE:
         return node_name(str(node.args[1]))
-    if node.op != "call_function":
-        return node.op
-    return target.__name__ if isinstance(target, FunctionType) else str(target)
+    return called_name(node) if node.op == "call_function" else node.op
 
 
 def reason_of(analysis: Analysis, node: fx.Node) -> str:

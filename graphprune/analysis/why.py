@@ -14,7 +14,8 @@ from graphprune.axes.labels import FROZEN
 from graphprune.errors import OptionError
 from graphprune.ir.nodes import source_line
 
-from .frozen import coupling_classes, operator_of, reason_of
+from .freezing_events import coupling_classes, freezing_events
+from .frozen import operator_of, reason_of
 
 if TYPE_CHECKING:
     from .analyse import Analysis
@@ -53,7 +54,7 @@ def why(analysis: Analysis, name: str) -> tuple[ExplanationStep, ...]:
         OptionError: if there is no such group or parameter.
     """
     label, is_frozen = _label(analysis, name)
-    edges = list(_edges(analysis, label))
+    edges = list(_edges(analysis, label, is_frozen=is_frozen))
     if not is_frozen:
         links = sorted({link for _, _, link in edges})
     else:
@@ -91,17 +92,25 @@ def _label(analysis: Analysis, name: str) -> tuple[int, bool]:
     for axis in axes:
         frozen_rows = np.flatnonzero((analysis.labels.resolve(axis) == FROZEN).all(axis=1))
         if axis.shape[1] and len(frozen_rows):
-            return int(axis[frozen_rows[0], 0]), True
+            row = axis[frozen_rows[0]]
+            return int(row[freezing_events(analysis.labels)[row].argmax()]), True
     free = [axis for axis in axes if axis.shape[1]]
     if not free:
         raise OptionError(f"{name} has no axis with more than one row")
     return int(analysis.labels.resolve(free[0])[0, 0]), False
 
 
-def _edges(analysis: Analysis, label: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the logged unions in a label's class, as (left, right, link)."""
+def _edges(analysis: Analysis, label: int, *, is_frozen: bool) -> Iterator[tuple[int, int, int]]:
+    """Yield the logged unions in a label's class, as (left, right, link).
+
+    Of what a frozen label was refined into, only the part that was frozen last explains it.
+    """
     roots = coupling_classes(analysis.labels)
     mine: NDArray[np.bool_] = roots == roots[label]
+    last = freezing_events(analysis.labels)
     for event in analysis.labels.log:
-        for i in np.flatnonzero(mine[event.left] | mine[event.right]):
+        told = mine[event.left] | mine[event.right]
+        if event.refines and is_frozen:
+            told &= last[event.left] == last[event.right]
+        for i in np.flatnonzero(told):
             yield int(event.left[i]), int(event.right[i]), event.link

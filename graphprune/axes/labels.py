@@ -38,11 +38,12 @@ def unlabelled(size: int) -> Axis:
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of the log of unions: ``link`` united ``left[i]`` with ``right[i]``."""
+    """One entry of the log: ``link`` united ``left[i]`` with ``right[i]``, or refined it into a set with that in it."""
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     link: int
+    refines: bool = False
 
 
 class Labels:
@@ -141,7 +142,7 @@ class Labels:
         self._set_parts(labels, parts[:, 0], last)
         self.version += 1
         which, column = np.nonzero(parts)
-        self.log.append(Event(labels[which], parts[which, column], link))
+        self.log.append(Event(labels[which], parts[which, column], link, refines=True))
 
     def _set_parts(
         self, labels: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]

@@ -33,11 +33,16 @@ LAST_DIGITS = 4
 """By how many units in the last place of their type inputs are changed, to see what rounding loses."""
 
 
-def onnx_tolerance(program: ExportedProgram) -> float:
-    """Choose the largest error of onnxruntime against PyTorch, by the coarsest numbers in the program."""
+def onnx_tolerance(program: ExportedProgram, *, rounds: bool = True) -> float:
+    """Choose the largest error of onnxruntime against PyTorch, by the coarsest numbers in the program.
+
+    Args:
+        program: what the model was made from.
+        rounds: whether it is run with the rounding to a few bits that it does on the way.
+    """
     tensors = (*program.state_dict.values(), *user_inputs(program))
     found = {value.dtype for value in tensors if isinstance(value, torch.Tensor)}
-    rounded = [_ROUNDED] if any(traits_of(n).rounds for n in program.graph.nodes) else []
+    rounded = [_ROUNDED] if rounds and any(traits_of(n).rounds for n in program.graph.nodes) else []
     coarse = [_COARSE[dtype] for dtype in found if dtype in _COARSE]
     return max([ONNX_TOLERANCE, *coarse, *rounded])
 

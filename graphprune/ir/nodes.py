@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import sympy
@@ -18,6 +19,7 @@ from .private_torch import OpOverload, is_composite, pytree, schema_of
 __all__ = [
     "arguments",
     "bind",
+    "called_name",
     "evaluate",
     "functional",
     "is_comparable",
@@ -241,6 +243,15 @@ def is_comparable(value: Any) -> bool:
 def shape(node: fx.Node) -> tuple[int, ...]:
     """Give the shape of a node's tensor value on the example inputs, where it depends on no values."""
     return tuple(size_hint(size) for size in node.meta["val"].shape)
+
+
+def called_name(node: fx.Node) -> str:
+    """Name what a node calls or reads, the same in every process: ``aten.relu.default``, ``sym_max``.
+
+    The text of a Python function, such as ``torch.sym_max``, has its address in memory.
+    """
+    target: Any = node.target
+    return target.__name__ if isinstance(target, FunctionType) else str(target)
 
 
 def source_line(node: fx.Node) -> str:

@@ -18,7 +18,7 @@ from torch.export.graph_signature import InputKind
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .inline_regions import inline_regions
-from .nodes import bind, shape
+from .nodes import bind, called_name, shape
 from .private_torch import input_spec, keep_codegen, pytree
 from .unused_calls import drop_unused_calls
 
@@ -165,7 +165,8 @@ def _architecture(module: fx.GraphModule) -> Iterator[str]:
         numbers[node] = len(numbers)
         arguments = fx.map_arg((node.args, node.kwargs), lambda n: f"%{numbers[n]}")  # type: ignore[arg-type,return-value]
         size = tuple(tensors[node.target].shape) if node.target in tensors else ()
-        yield f"{node.op} {node.target if node.op != 'placeholder' else ''} {arguments} {size}"
+        target = called_name(node) if node.op != "placeholder" else ""
+        yield f"{node.op} {target} {arguments} {size}"
 
 
 def clone(module: fx.GraphModule) -> fx.GraphModule:

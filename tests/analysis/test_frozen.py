@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 import graphprune as gp
 from graphprune.analysis.analyse import Analysis
-from graphprune.analysis.frozen import coupling_classes, frozen, operator_of, unknown_operators
-from graphprune.axes.labels import Labels
+from graphprune.analysis.frozen import frozen, operator_of, unknown_operators
 from tests import nets
 from tests.analysis.helpers import analysed
 
@@ -34,18 +33,6 @@ def test_an_unknown_operator_freezes_what_it_touches_and_is_named_with_its_cost(
 def test_inputs_and_outputs_are_frozen_with_their_reason() -> None:
     reasons = {f.reason for f in frozen(analysed(nets.GroupedConv()))}
     assert reasons == {"model input x", "model output"}
-
-
-def test_what_is_coupled_only_by_what_froze_it_stays_apart() -> None:
-    labels = Labels()
-    one, two, three = (labels.fresh(2) for _ in range(3))
-    labels.unite(one[:, 0], two[:, 0], 1)
-    labels.freeze(two, 2)
-    labels.freeze(three, 3)
-    classes = coupling_classes(labels)
-    assert classes[one[:, 0]].tolist() == classes[two[:, 0]].tolist()
-    assert not set(classes[one[:, 0]].tolist()) & set(classes[three[:, 0]].tolist())
-    assert 0 not in classes[three[:, 0]]
 
 
 def test_the_largest_share_comes_first_and_none_is_more_than_all() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
+import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from graphprune.analysis.analyse import analyse
 from graphprune.cut.cut import Cut
-from graphprune.ir.program import dynamic_dims, input_names, unlift
+from graphprune.ir.program import dynamic_dims, fingerprint, input_names, unlift
 from graphprune.ir.relift import relift
 from graphprune.verify.oracle import verify, verify_unchanged
 
@@ -58,3 +60,17 @@ def test_derived_sizes_stay_derived() -> None:
     again = relift(unlift(program), program)
     sizes = [str(dims[0]) for dims in dynamic_dims(again).values()]
     assert sizes[1] == f"2*{sizes[0]}"
+
+
+@pytest.mark.parametrize("function", [torch.sym_max, torch.sym_min, torch.sym_not])
+def test_fingerprint_is_the_same_wherever_functions_lie_in_memory(function: Any) -> None:
+    def calling(target: Any) -> str:
+        graph = fx.Graph()
+        x, y = graph.placeholder("x"), graph.placeholder("y")
+        graph.output(graph.call_function(target, (x, y)))
+        return fingerprint(fx.GraphModule({}, graph))
+
+    elsewhere = FunctionType(function.__code__, {"__name__": "torch"}, function.__name__)
+    assert str(elsewhere) != str(function)
+    assert calling(elsewhere) == calling(function)
+    assert calling(torch.sym_ite) != calling(function)
