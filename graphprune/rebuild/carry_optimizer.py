@@ -18,7 +18,7 @@ from graphprune.errors import OptionError
 
 from .absorb_scales import absorb_scales
 from .model_pair import ModelPair
-from .optimizer_state import copied, sliced_state
+from .optimizer_state import check_state, copied, sliced_state
 
 __all__ = ["carry_optimizer", "carry_optimizer_state", "check_carries"]
 
@@ -67,15 +67,23 @@ def carry_optimizer(optimizer: AnyOptimizer, pair: ModelPair) -> AnyOptimizer:
     return carried
 
 
-def check_carries(optimizer: Optimizer) -> None:
-    """Refuse an optimiser that keeps something of its own which can't be carried over.
+def check_carries(optimizer: Optimizer, model: nn.Module) -> None:
+    """Refuse an optimiser that keeps something which can't be carried over.
 
-    What it keeps of parameters, once it has taken a step, isn't looked at.
+    What it keeps of parameters is looked at as far as it is there: once it has taken a step.
+
+    Args:
+        optimizer: on the parameters of the model.
+        model: the dense one.
 
     Raises:
         OptionError: with what that is.
     """
+    kind = type(optimizer).__name__
     _without_parameters(optimizer)
+    for name, parameter in model.named_parameters():
+        if parameter in optimizer.state:
+            check_state(optimizer.state[parameter], parameter, name, kind)
 
 
 def carry_optimizer_state(

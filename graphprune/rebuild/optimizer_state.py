@@ -22,7 +22,7 @@ from graphprune.ir.unwrap import full_tensor
 
 from .model_pair import ModelPair
 
-__all__ = ["copied", "sliced_state"]
+__all__ = ["check_state", "copied", "sliced_state"]
 
 _PLAIN = (
     int, float, complex, str, bytes, torch.dtype, torch.device, NoneType,
@@ -43,11 +43,35 @@ def sliced_state(values: Any, parameter: nn.Parameter, pair: ModelPair, kind: st
         OptionError: if there is something in it that can't be sliced; it names the state.
     """
     name = pair.names.get(id(parameter), ("a parameter that isn't the model's",))[0]
+    return _states(values, parameter, name, kind, lambda tensor: pair.sliced(name, tensor))
+
+
+def check_state(values: Any, parameter: nn.Parameter, name: str, kind: str) -> None:
+    """Refuse the states of one parameter if there is something in them that can't be sliced.
+
+    Args:
+        values: by name.
+        parameter: of the dense model.
+        name: of the parameter, for an error.
+        kind: what to call the optimiser in an error.
+
+    Raises:
+        OptionError: naming the state.
+    """
+    _states(values, parameter, name, kind, lambda tensor: tensor)
+
+
+def _states(
+    values: Any,
+    parameter: nn.Parameter,
+    name: str,
+    kind: str,
+    slices: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[Any, Any]:
+    """Copy the states of one parameter; those in its shape sliced."""
 
     def sliced(tensor: torch.Tensor) -> torch.Tensor | None:
-        if tensor.shape != parameter.shape or _is_symmetric(tensor):
-            return None
-        return pair.sliced(name, tensor)
+        return None if tensor.shape != parameter.shape or _is_symmetric(tensor) else slices(tensor)
 
     return {
         key: copied(value, f"the state {key!r} of {name}", kind, sliced)

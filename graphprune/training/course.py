@@ -14,6 +14,7 @@ from graphprune.loading.image_preparation import brought_by
 from graphprune.passes import Decision
 from graphprune.plan.budget import Budget
 from graphprune.plan.plan import Plan
+from graphprune.rebuild.carry_optimizer import check_carries
 from graphprune.workflow.start import Data
 
 from .activating import Activating
@@ -58,6 +59,7 @@ class Course:
         self.uncut = self._why_whole(optimizer) if method.shrinks else ""
         self.origin = Origin.of(planning.model) if method.shrinks and not self.uncut else None
         self._optimizer = optimizer
+        self._carries = self.origin is None  # or it isn't known yet
         self._plans = dict(method.plans(steps)) if plan is None else {0: 1.0}
         self.live = Live.of(Planner(planning, bounds, plan))
         self.share = self._plans.get(0, 0.0)
@@ -116,6 +118,7 @@ class Course:
     def go_on(self) -> bool:
         """Make the step that follows one of the optimiser; tell whether layers have shrunk."""
         self.step += 1
+        self._check_optimizer()
         shrunk = False
         if (share := self._plans.get(self.step)) is not None:
             self._replan(share)
@@ -174,6 +177,16 @@ class Course:
         if len(before):
             self.distances.append(float((live.going != before).double().mean()))
         live.reference = live.channels.norms().detach()
+
+    def _check_optimizer(self) -> None:
+        """Refuse states that can't be sliced as soon as there are some, not at the first cut.
+
+        Raises:
+            OptionError: naming the state.
+        """
+        if not self._carries and self._optimizer is not None and self._optimizer.state:
+            check_carries(self._optimizer, self.planning.model)
+            self._carries = True
 
     def _refit(self) -> None:
         """Refit the live weights to the plan, where there is calibration data."""

@@ -16,6 +16,8 @@ from graphprune.ir.unwrap import unwrap, wrappers
 from graphprune.plan.plan import Plan
 from graphprune.rebuild.absorb_scales import absorb_scales
 from graphprune.rebuild.carry_optimizer import carry_optimizer
+from graphprune.rebuild.follow_sizes import follow_sizes
+from graphprune.rebuild.narrow_attention import NarrowAttention, narrow
 from graphprune.workflow.apply_plan import apply_plan
 
 __all__ = ["shrink_in_place"]
@@ -63,6 +65,8 @@ def shrink_in_place(
         return "channels are coupled in another way at these widths"
     carried = carry_optimizer(optimizer, pair)
     _adopt(dense, pair.small)
+    if pair.follow is not None:  # numbers in lists and in objects, such as a config
+        follow_sizes(dense, pair.follow.edits)
     for group, new in zip(optimizer.param_groups, carried.param_groups, strict=True):
         group.update(new)
     optimizer.state.clear()
@@ -80,6 +84,8 @@ def _adopt(model: nn.Module, small: nn.Module) -> None:
         for name, value in vars(other).items():
             if _is_size(value) or isinstance(value, Tensor):
                 vars(module)[name] = value
+        if isinstance(other, NarrowAttention):
+            narrow(module)
 
 
 def _is_size(value: Any) -> bool:

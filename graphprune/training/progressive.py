@@ -88,9 +88,11 @@ class Progressive(Method):
         _open(now)
         memory = now.memory
         square = _gradients(now).square()
-        before = memory.get("square", square)
-        memory["square"] = self.decay * before + (1.0 - self.decay) * square
-        memory.setdefault("threshold", torch.zeros_like(square))
+        if bool(square.isfinite().all()):  # else a GradScaler has left out the step
+            before = memory.get("square", square)
+            memory["square"] = self.decay * before + (1.0 - self.decay) * square
+        for name in ("square", "threshold"):
+            memory.setdefault(name, torch.zeros_like(square))
         ranks = _ranks(now)
         gated = now.channels.silenced.to(square.device) & (now.cost > 0) & ~now.going
         self._move(now, ranks, gated)
@@ -144,15 +146,20 @@ def _ranks(now: Moment) -> Tensor:
 
 
 def _gradients(now: Moment) -> Tensor:
-    """The gradient of each gate: of the rows that read the channel, times these rows."""
-    total = torch.zeros_like(now.cost)
-    for place in now.channels.reading:
+    """The gradient of each gate: of the rows that read the channel, times these rows.
+
+    Parameters that had no part in a step, as in layers that are dropped by chance, have no gradient.
+    """
+    total, reading = torch.zeros_like(now.cost), now.channels.reading
+    if reading and all(place.parameter.grad is None for place in reading):
+        raise OptionError(
+            "progressive reads the gradients, and there are none",
+            hint="call step() after optimizer.step() and before zero_grad()",
+        )
+    for place in reading:
         grad = place.parameter.grad
         if grad is None:
-            raise OptionError(
-                "progressive reads the gradients, and there are none",
-                hint="call step() after optimizer.step() and before zero_grad()",
-            )
+            continue
         product = grad.conj() * place.parameter.detach()
         product = product.real if product.is_complex() else product
         product = product.sum(place.other_dims).to(total)

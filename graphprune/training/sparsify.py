@@ -161,7 +161,7 @@ class Sparsify:
         if optimizer is not None:
             check_optimizer(optimizer, model)
             if chosen.shrinks:
-                check_carries(optimizer)
+                check_carries(optimizer, model)
         planning = Planning(
             model,
             positional(example_inputs),

@@ -67,6 +67,64 @@ def test_a_compiled_model_shrinks_too() -> None:
     step(compiled, optimizer)
 
 
+class Config:
+    """Widths that a network's code reads."""
+
+    def __init__(self) -> None:
+        self.width = 16
+
+
+class ReadsConfig(nn.Module):
+    """Its code reads a width off an object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = Config()
+        self.up, self.down = nn.Linear(12, 16), nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(torch.relu(self.up(x)).view(-1, self.config.width))
+
+
+class ReadsList(nn.Module):
+    """Its code reads widths off a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths = [16, 16]
+        self.up, self.first, self.second = nn.Linear(12, 32), nn.Linear(16, 5), nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = torch.relu(self.up(x)).split(self.widths, 1)
+        return self.first(first) + self.second(second)
+
+
+class Attends(nn.Module):
+    """torch's own attention, which states one width for its input and its heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(24, 4, kdim=12, vdim=12)
+        self.query, self.head = nn.Linear(12, 24), nn.Linear(24, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query = torch.relu(self.query(x))
+        return self.head(self.attention(query, x, x, need_weights=False)[0])
+
+
+@pytest.mark.parametrize("kind", [ReadsConfig, ReadsList, Attends])
+def test_all_that_follows_a_cut_follows_in_place(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model, x = kind().double(), torch.randn(8, 12, dtype=torch.float64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    chosen = gp.compress(model, x, flops=0.6, keep_class=True).plan
+    small = gp.apply(chosen, model, x)
+    assert isinstance(shrink_in_place(model, optimizer, chosen, (x,), None), Cut)
+    torch.testing.assert_close(model(x), small(x), atol=SAME, rtol=SAME)
+    again = gp.compress(model, x, flops=0.8, keep_class=True).plan
+    assert isinstance(shrink_in_place(model, optimizer, again, (x,), None), Cut)
+
+
 class Fixed(Net):
     """Its code names a width."""
 

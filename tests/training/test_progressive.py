@@ -203,6 +203,47 @@ def test_gradients_that_are_gone_are_an_error_that_says_when_to_step() -> None:
     assert "before zero_grad()" in failure.value.hint
 
 
+def test_steps_that_a_scaler_leaves_out_leave_no_trace() -> None:
+    """A GradScaler begins with a factor that is too large, and skips steps whose gradients overflow."""
+    run = Run.of("progressive")
+    assert run.sparsify is not None
+    assert isinstance(run.model, Net)
+    x, y = data()
+    for number in range(STEPS):
+        run.optimizer.zero_grad()
+        (F.cross_entropy(run.model(x), y) + run.sparsify.penalty()).backward()
+        if number in {0, 3}:
+            assert run.model.up.weight.grad is not None
+            run.model.up.weight.grad.fill_(float("inf"))
+        else:
+            run.optimizer.step()
+        run.sparsify.step()
+        memory = run.sparsify.state_dict()["memory"]
+        assert all(bool(value.isfinite().all()) for value in memory.values())
+    assert run.sparsify.finish(run.optimizer).report.budget["met"]
+
+
+class Dropped(Net):
+    """Its branch is left out of every other step, as by stochastic depth."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        if self.training and self.calls % 2:
+            x = torch.relu(self.norm(self.stem(x)))
+            return self.head(torch.relu(x).mean((2, 3)))
+        return super().forward(x)
+
+
+def test_layers_may_be_left_out_of_a_step() -> None:
+    torch.manual_seed(0)
+    run = Run.of("progressive", Dropped().double())
+    result = run.go().sparsify
+    assert result is not None
+    assert result.finish(run.optimizer).report.budget["met"]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"softness": 0.0}, {"decay": 1.0}, {"milestones": 0}, {"reached": 0.0}, {"speed": -1}],

@@ -260,6 +260,20 @@ def test_an_optimiser_that_cannot_follow_is_refused_before_the_training() -> Non
     assert others.report().step == 0, "a method that shrinks no layer needs no more of it"
 
 
+def test_states_that_cannot_follow_are_refused_after_the_first_step() -> None:
+    model = net()
+    optimizer = torch.optim.Adafactor(model.parameters(), lr=0.1)
+    Run(model, None, optimizer).go(1)
+    with pytest.raises(OptionError, match="'row_var' of stem.weight"):
+        Run.of("progressive", model, optimizer=optimizer)
+    model = net()
+    optimizer = torch.optim.Adafactor(model.parameters(), lr=0.1)
+    run = Run.of("progressive", model, optimizer=optimizer, steps=400)
+    run.optimizer = optimizer
+    with pytest.raises(OptionError, match="'row_var' of stem.weight"):
+        run.go(1)
+
+
 def test_a_plan_leaves_no_room_for_a_budget_or_plans_on_the_way() -> None:
     model, x = net(), (data()[0][:2],)
     given = gp.compress(model, x, flops=0.5).plan
