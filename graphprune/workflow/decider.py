@@ -58,10 +58,11 @@ def beside_plan(options: Options, amounts: Mapping[str, float | str | None], pla
     Raises:
         OptionError: if there is a budget, or an option that says how to choose a plan: it would be ignored.
     """
-    if given := tuple(name for name, amount in amounts.items() if amount is not None):
-        raise OptionError("give a budget or a plan, not both", options=("plan", *given))
+    if bounds := tuple(name for name, amount in amounts.items() if amount is not None):
+        raise OptionError("give a budget or a plan, not both", options=("plan", *bounds))
     usual = Options()
-    ignored = tuple(n for n in _CHOOSING if getattr(options, n) != getattr(usual, n))
+    given = {n: getattr(options, n) for n in _CHOOSING}
+    ignored = tuple(n for n, value in given.items() if value not in (getattr(usual, n), [], (), ""))
     if ignored:
         raise OptionError("a plan decides already; leave out what chooses one", options=ignored)
     return replace(

@@ -106,6 +106,7 @@ def test_beside_a_plan_there_is_no_budget(plan: gp.Plan) -> None:
         beside_plan(Options(), FREE | {"latency": 0.5}, plan)
     assert caught.value.options == ("plan", "latency")
     assert beside_plan(Options(), FREE, plan) == Options(score="l2")
+    assert beside_plan(Options(protect=[], uniform=""), FREE, plan).score == "l2"
 
 
 def test_a_missing_budget_is_asked_for_without_flags() -> None:
