@@ -68,6 +68,13 @@ def load_training_checkpoint(
             model = unwrap(weights)
     else:
         model = weights = next((unwrap(v) for v in found if isinstance(v, nn.Module)), None)
+    if model is not None and weights is None and (how := _differs(found, model)):
+        raise LoadError(
+            f"{path.name} holds weights of another {arch}: {how}",
+            hint="build the model as it was trained, with arguments such as those in package.module:factory(classes=10), "
+            "and give weights that weren't cut yet",
+            options=("arch",),
+        )
     if model is None or weights is None:
         raise LoadError(
             f"{path.name} holds no weights of {arch}" if arch else f"{path.name} holds no module",
@@ -76,6 +83,31 @@ def load_training_checkpoint(
         )
     check_finite(model.named_parameters(), model.named_buffers(), path.name)
     return TrainingCheckpoint(content, model, examples(inputs, arch, model))
+
+
+def _differs(found: Sequence[Any], model: nn.Module) -> str:
+    """Say how the weights that are most like a model's own differ from them; nothing if none has half of its names."""
+    own = model.state_dict()
+    nearest: Mapping[str, Any] = {}
+    for value in found:
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            _, plain = state_dict.unprefixed(value, own)
+            if len(plain.keys() & own.keys()) > len(nearest.keys() & own.keys()):
+                nearest = {**state_dict.tied_values(model, own, plain), **plain}
+    if 2 * len(nearest.keys() & own.keys()) < len(own):
+        return ""
+    wrong = [
+        f"{name!a:.80} is {_shape(nearest[name])}, in the model {_shape(own[name])}"
+        for name in own
+        if name in nearest and not _alike(nearest[name], own[name])
+    ]
+    wrong += [f"{name!a:.80} is missing" for name in own if name not in nearest]
+    wrong += [f"{name!a:.80} isn't of the model" for name in nearest if name not in own]
+    return f"{wrong[0]}, {len(wrong)} such names in all" if wrong[1:] else "".join(wrong)
+
+
+def _shape(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else "of no shape"
 
 
 def entries(content: Any) -> list[Any]:

@@ -71,6 +71,30 @@ def test_the_first_weights_in_the_file_are_the_models(tmp_path: Path) -> None:
         load_training_checkpoint(tmp_path / "none.pt")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"a.weight": torch.ones(9, 3, 3, 3)}, "'a.weight' is of shape (9, 3, 3, 3), in the model"),
+        ({"a.weight": None}, "'a.weight' is missing"),
+        ({"more": torch.ones(2)}, "'more' isn't of the model"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_that_differ_from_the_models_are_told_from_others(
+    tmp_path: Path, change: dict[str, Any], said: str, prefix: str
+) -> None:
+    """Other numbers of classes, layers that were added since, and weights that were cut already."""
+    net: Any = nets.NETS["SqueezeExcite"]()
+    state = {f"{prefix}{name}": value for name, value in {**net.state_dict(), **change}.items()}
+    state = {name: value for name, value in state.items() if value is not None}
+    torch.save({"epoch": 3, "weights": state}, tmp_path / "t.pt")
+    with pytest.raises(LoadError) as failure:
+        load_training_checkpoint(tmp_path / "t.pt", arch="tests.nets:SqueezeExcite")
+    assert str(failure.value).startswith("t.pt holds weights of another tests.nets:SqueezeExcite")
+    assert said in str(failure.value)
+    assert "classes=10" in failure.value.hint
+
+
 def test_a_trusted_module_brings_its_class(tmp_path: Path) -> None:
     net: Any = nets.NETS["SqueezeExcite"]()
     file = tmp_path / "train.pt"

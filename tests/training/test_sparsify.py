@@ -264,13 +264,13 @@ def test_states_that_cannot_follow_are_refused_after_the_first_step() -> None:
     model = net()
     optimizer = torch.optim.Adafactor(model.parameters(), lr=0.1)
     Run(model, None, optimizer).go(1)
-    with pytest.raises(OptionError, match="'row_var' of stem.weight"):
+    with pytest.raises(OptionError, match=r"'row_var' of stem\.weight"):
         Run.of("progressive", model, optimizer=optimizer)
     model = net()
     optimizer = torch.optim.Adafactor(model.parameters(), lr=0.1)
     run = Run.of("progressive", model, optimizer=optimizer, steps=400)
     run.optimizer = optimizer
-    with pytest.raises(OptionError, match="'row_var' of stem.weight"):
+    with pytest.raises(OptionError, match=r"'row_var' of stem\.weight"):
         run.go(1)
 
 
