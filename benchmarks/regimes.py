@@ -113,7 +113,7 @@ def page(rows: Sequence[Row]) -> str:
         "",
         (
             f"`benchmarks/regimes.py` tests this on ResNet-20s for 32x32 images, each trained from the same random weights on 20,000 images for "
-            f"{rows[0]['epochs']:g} epochs, with one seed, and writes this page; its first lines say how. Short trainings: the dense networks are far from what longer "
+            f"{rows[0]['epochs']:g} epochs, with one seed, and writes this page; its first lines say how. Short trainings: low rates end too early in them, so rows of unlike dense accuracy say little, and all are far from what longer "
             "ones reach. Top-1 accuracy in % on 5,000 images; the standard error is 0.6 points, less between cuts of one network. Cuts "
             f"are refitted on 1,024 images without labels, and not trained; `{TRAINED:.0%}, trained` had one epoch with labels."
         ),
