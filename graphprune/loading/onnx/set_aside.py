@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from graphprune.export.aside import Aside
@@ -61,7 +62,17 @@ def set_aside(model: onnx.ModelProto) -> Aside | None:
         graph.output.add(name=name)
     for place in sorted(places, reverse=True):
         del graph.node[place]
+    _drop_tensors(graph, needed & stored.keys())
     return aside
+
+
+def _drop_tensors(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Take stored tensors out that no node reads now, such as labels as text; those that are inputs too stay."""
+    read = {name for node in graph.node for name in reads_of(node)}
+    read |= {value.name for value in (*graph.input, *graph.output)}
+    kept = [copy.deepcopy(t) for t in graph.initializer if t.name not in names or t.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _is_numeric(value: onnx.ValueInfoProto) -> bool:
