@@ -113,6 +113,20 @@ def test_the_network_before_it_is_cut(kind: str, alone: bool, tmp_path: Path) ->
     assert checked.ok, checked.files
 
 
+@pytest.mark.parametrize("kinds", [("map",), ("stored text", "map")], ids=" and ".join)
+def test_a_network_that_gives_nothing_else_is_cut(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    """What goes to these outputs, such as probabilities and the number of a class, is compared."""
+    tail = [each for kind in kinds for each in TAILS[kind][0]]
+    before = classifier(tail, [value for kind in kinds for value in TAILS[kind][1]])
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert after.graph.output == before.graph.output
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+    runner = onnxruntime.InferenceSession(after.SerializeToString())
+    assert len(runner.run(None, {"x": np.ones((3, 6), np.float32)})) == len(kinds)
+
+
 @pytest.mark.parametrize("kind", TAILS)
 def test_an_export_has_them_too(kind: str, tmp_path: Path) -> None:
     tail, outputs, _ = TAILS[kind]
