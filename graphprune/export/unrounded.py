@@ -218,7 +218,9 @@ class _Writer:
     def _store(self, number: float, name: str) -> str:
         from onnx import numpy_helper
 
-        self._graph.initializer.append(numpy_helper.from_array(np.asarray(number, np.float32), name))
+        self._graph.initializer.append(
+            numpy_helper.from_array(np.asarray(number, np.float32), name)
+        )
         return name
 
     def _add(self, operator: str, inputs: Sequence[str], output: str) -> str:
