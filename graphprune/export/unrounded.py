@@ -205,8 +205,9 @@ class _Writer:
         from onnx import TensorProto
 
         stored = self._stored.get(name)
-        is_float = stored is not None and stored.data_type == TensorProto.FLOAT
-        return is_float and int(np.prod(stored.dims)) == 1
+        if stored is None or stored.data_type != TensorProto.FLOAT:
+            return False
+        return math.prod(stored.dims) == 1
 
     def _float(self, name: str, reader: str) -> str:
         """Cast a stored zero point to a float, for one reader."""
@@ -217,7 +218,9 @@ class _Writer:
     def _store(self, number: float, name: str) -> str:
         from onnx import numpy_helper
 
-        self._graph.initializer.append(numpy_helper.from_array(np.float32(number), name))
+        self._graph.initializer.append(
+            numpy_helper.from_array(np.asarray(number, np.float32), name)
+        )
         return name
 
     def _add(self, operator: str, inputs: Sequence[str], output: str) -> str:

@@ -86,6 +86,8 @@ def edit(
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()
     drop_dead(editor.graph, changed)
+    if not file.shell:
+        editor.hold_results()
     _keep_sizes(file, editor.model, program, changed, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model

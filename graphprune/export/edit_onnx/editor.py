@@ -22,6 +22,9 @@ __all__ = ["Editor"]
 _ARRANGES = HANDS_ON | {"Concat", "Where"}
 """Operators that make a list of numbers from others."""
 
+_INITIALISERS_ALONE = 4
+"""Version of the format from which on a stored tensor need not be an input."""
+
 
 class Editor(StoredNumbers):
     """An ONNX model under edit: its stored numbers, computed sizes, attributes and nodes.
@@ -37,6 +40,8 @@ class Editor(StoredNumbers):
     ) -> None:
         super().__init__(model, counts)
         self.pinned = pinned
+        self._has_constants = any(node.op_type == "Constant" for node in self.graph.node)
+        self._results: list[str] = []
 
     def put_entries(
         self,
@@ -178,6 +183,22 @@ class Editor(StoredNumbers):
         value = numpy_helper.from_array(array, name)
         constant = helper.make_node("Constant", [], [name], name=node.name, value=value)
         node.CopyFrom(constant)
+        self._results.append(name)
+
+    def hold_results(self) -> None:
+        """Hold stored results as the file holds all its tensors, if no node of it does.
+
+        Before version 4 of the format, such tensors would be inputs too.
+        """
+        names = set(self._results).difference(value.name for value in self.graph.output)
+        if self._has_constants or self.model.ir_version < _INITIALISERS_ALONE:
+            return
+        kept = [copy.deepcopy(n) for n in self.graph.node if n.output[0] not in names]
+        for node in self.graph.node:
+            if node.output[0] in names:
+                self.graph.initializer.append(node.attribute[0].t)
+        self.graph.ClearField("node")
+        self.graph.node.extend(kept)
 
     def drop_unread(self) -> None:
         """Remove what nobody reads any more, but somebody did before."""

@@ -46,7 +46,7 @@ def _in_order(
         LoadError: if an input whose sizes are open is missing where others are given, or there are too many.
     """
     names = [each.name for each in graph.inputs]
-    ordered = [*in_order(given, names, stated)] if given else [None] * len(names)
+    ordered: list[torch.Tensor | None] = [*in_order(given, names, stated)] if given else []
     ordered += [None] * (len(names) - len(ordered))
     missing = [
         name for name, x in zip(names, ordered, strict=False) if x is None and name not in stated

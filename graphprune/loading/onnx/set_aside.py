@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from graphprune.export.aside import Aside
@@ -25,23 +26,28 @@ def set_aside(model: onnx.ModelProto) -> Aside | None:
         model: without local functions.
 
     Returns:
-        What was taken out; ``None`` if that is nothing, or everything, or if a stored tensor belongs to both sides.
+        What was taken out; ``None`` if that is nothing, or if no number goes there, or if a stored tensor belongs to both sides.
     """
     graph = model.graph
     fixed = _independent(graph)
     odd = {v.name for v in graph.output if not _is_numeric(v)}
     taken = odd | {value.name for value in graph.output if value.name in fixed}
-    if not taken or len(taken) == len(graph.output):
+    if not taken:
         return None
     nodes = list(graph.node)
     places = _behind(model, nodes, odd)
-    tail = [nodes[place] for place in places]
+    tail = [nodes[place] for place in sorted(places)]
     live = [node for place, node in enumerate(nodes) if place not in places]
     moved = [node for node in live if not fixed.issuperset(filter(None, node.output))]
     stored = {tensor.name: tensor for tensor in graph.initializer}
     needed = {name for node in tail for name in reads_of(node)}
     cone = needed_for(nodes, taken & fixed) | {n for n in needed if n in stored}
     if not cone.isdisjoint(name for node in moved for name in reads_of(node)):
+        return None
+    kept = [value for value in graph.output if value.name not in taken]
+    made = {name for node in moved for name in node.output if name}
+    border = sorted((needed & made) - {value.name for value in kept})
+    if not kept and not border:
         return None
     aside = Aside(
         names=tuple(value.name for value in graph.output if value.name in taken),
@@ -51,9 +57,6 @@ def set_aside(model: onnx.ModelProto) -> Aside | None:
         opsets=tuple((each.domain, each.version) for each in model.opset_import),
         apart=tuple(n.SerializeToString() for n in live if not cone.isdisjoint(n.output)),
     )
-    kept = [value for value in graph.output if value.name not in taken]
-    made = {name for node in moved for name in node.output if name}
-    border = sorted((needed & made) - {value.name for value in kept})
     outputs = [copy.deepcopy(value) for value in kept]
     del graph.output[:]
     graph.output.extend(outputs)
@@ -61,7 +64,17 @@ def set_aside(model: onnx.ModelProto) -> Aside | None:
         graph.output.add(name=name)
     for place in sorted(places, reverse=True):
         del graph.node[place]
+    _drop_tensors(graph, needed & stored.keys())
     return aside
+
+
+def _drop_tensors(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Take stored tensors out that no node reads now, such as labels as text; those that are inputs too stay."""
+    read = {name for node in graph.node for name in reads_of(node)}
+    read |= {value.name for value in (*graph.input, *graph.output)}
+    kept = [copy.deepcopy(t) for t in graph.initializer if t.name not in names or t.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _is_numeric(value: onnx.ValueInfoProto) -> bool:

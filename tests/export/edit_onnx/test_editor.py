@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from graphprune.export.edit_onnx.editor import Editor
@@ -89,3 +90,34 @@ def test_a_result_is_multiplied_under_its_own_name() -> None:
     editor.multiply(editor.graph.node[0], np.float32(0.5).reshape(()))
     kinds = [(n.op_type, list(n.output)) for n in editor.graph.node]
     assert kinds == [("Reshape", ["a/unscaled"]), ("Mul", ["a"]), ("Reshape", ["y"])]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "version", "kinds"),
+    [
+        ([], 8, ["Reshape"]),
+        ([], 3, ["Constant", "Reshape"]),
+        ([constant("other", value_ints=[1])], 8, ["Constant", "Constant", "Reshape"]),
+    ],
+    ids=["initialisers", "old format", "constants"],
+)
+def test_a_stored_result_is_held_as_the_file_holds_its_tensors(
+    nodes: list[onnx.NodeProto], version: int, kinds: list[str]
+) -> None:
+    whole = model(*nodes, *reshapes(), shape=np.array([-1, 6]))
+    whole.ir_version = version
+    editor = Editor(whole, {})
+    first = editor.graph.node[len(nodes)]
+    name = first.output[0]
+    editor.replace_by_tensor(first, torch.ones(2, 6))
+    editor.hold_results()
+    assert [node.op_type for node in editor.graph.node] == kinds
+    held = {t.name for t in editor.graph.initializer}
+    assert (name in held) == (kinds == ["Reshape"])
+
+
+def test_a_stored_result_that_the_model_gives_stays_a_node() -> None:
+    editor = Editor(model(*reshapes(), shape=np.array([-1, 6])), {})
+    editor.replace_by_tensor(editor.graph.node[1], torch.ones(2, 6))
+    editor.hold_results()
+    assert [node.op_type for node in editor.graph.node] == ["Reshape", "Constant"]

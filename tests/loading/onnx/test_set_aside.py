@@ -46,6 +46,18 @@ TAILS = {
         [info("label", TEXT, "N")],
         2,
     ),
+    "stored text": (
+        [node("ArgMax", ["p"], ["n"], axis=1, keepdims=0),
+         node("ArrayFeatureExtractor", ["names", "n"], ["t"], domain=ML),
+         node("Reshape", ["t", "flat"], ["label"])],
+        [info("label", TEXT, "N")],
+        2,
+    ),
+    "gathered text": (
+        [node("ArgMax", ["p"], ["n"], axis=1, keepdims=0), node("Gather", ["names", "n"], ["label"])],
+        [info("label", TEXT, "N")],
+        1,
+    ),
     "sequence": (
         [node("SplitToSequence", ["p"], ["s"], axis=1)],
         [sequence("s", helper.make_tensor_type_proto(FLOAT, None))],
@@ -69,6 +81,9 @@ def classifier(tail: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]) -
         node("MatMul", ["r", "w2"], ["q"]), node("Softmax", ["q"], ["p"], axis=1), *tail,
     ]  # fmt: skip
     stored = [numpy_helper.from_array(rng.normal(size=v).astype("f4"), k) for k, v in sizes.items()]
+    others = {"names": np.array(NAMES, object), "flat": np.array([-1])}
+    read = {name for each in tail for name in each.input}
+    stored += [numpy_helper.from_array(v, k) for k, v in others.items() if k in read]
     graph = helper.make_graph(made, "g", [info("x", FLOAT, "N", 6)], outputs, stored)
     opsets = [helper.make_opsetid("", 15), helper.make_opsetid(ML, 2)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -88,6 +103,7 @@ def test_the_network_before_it_is_cut(kind: str, alone: bool, tmp_path: Path) ->
     assert result.onnx_file.aside.names == (outputs[0].name,)
     assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
     assert after.graph.output == before.graph.output
+    assert {t.name for t in after.graph.initializer} == {t.name for t in before.graph.initializer}
     assert after.opset_import == before.opset_import
     runner = onnxruntime.InferenceSession(after.SerializeToString())
     found = runner.run(None, {"x": np.ones((3, 6), np.float32)})
@@ -95,6 +111,20 @@ def test_the_network_before_it_is_cut(kind: str, alone: bool, tmp_path: Path) ->
     dense = load(tmp_path / "model.onnx")
     checked = compare(dense.program, (), tmp_path / "out.onnx", result.plan)
     assert checked.ok, checked.files
+
+
+@pytest.mark.parametrize("kinds", [("map",), ("stored text", "map")], ids=" and ".join)
+def test_a_network_that_gives_nothing_else_is_cut(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    """What goes to these outputs, such as probabilities and the number of a class, is compared."""
+    tail = [each for kind in kinds for each in TAILS[kind][0]]
+    before = classifier(tail, [value for kind in kinds for value in TAILS[kind][1]])
+    onnx.save(before, tmp_path / "model.onnx")
+    result, after = compressed(tmp_path / "model.onnx", flops=0.5)
+    assert was_edited(result), result.report.notes
+    assert after.graph.output == before.graph.output
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+    runner = onnxruntime.InferenceSession(after.SerializeToString())
+    assert len(runner.run(None, {"x": np.ones((3, 6), np.float32)})) == len(kinds)
 
 
 @pytest.mark.parametrize("kind", TAILS)
@@ -120,7 +150,10 @@ def test_only_what_makes_it_is_taken_out(kind: str) -> None:
     assert aside
     assert len(aside.nodes) == taken
     assert len(model.graph.node) == count - taken
-    assert [v.name for v in model.graph.output] == ["p", *(["n"] if kind == "label" else [])]
+    assert [v.name for v in model.graph.output] == [
+        "p",
+        *(["n"] if "ArgMax" in {n.op_type for n in tail} else []),
+    ]
 
 
 def test_numbers_stay() -> None:
