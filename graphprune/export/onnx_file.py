@@ -35,6 +35,7 @@ class OnnxFile:
         fixed: sizes that the file leaves open, but the program fixes.
         shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
         aside: outputs that were set aside, if any.
+        copies: stored tensors that the file had once for several readers: name of each copy -> name of the tensor.
     """
 
     data: bytes = field(repr=False)
@@ -47,6 +48,7 @@ class OnnxFile:
     fixed: tuple[FixedSize, ...] = ()
     shell: bytes = field(default=b"", repr=False)
     aside: Aside | None = None
+    copies: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:

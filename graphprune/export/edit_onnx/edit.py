@@ -26,6 +26,7 @@ from .changes import Change, changed_values, changes_by_node
 from .drop_branches import drop_branches
 from .drop_dead import drop_dead
 from .editor import Editor
+from .join_copies import join_copies
 from .keep_sizes import keep_sizes, size_values
 from .rewriters import REWRITERS
 from .stored_numbers import EditError
@@ -88,6 +89,7 @@ def edit(
     drop_dead(editor.graph, changed)
     if not file.shell:
         editor.hold_results()
+    join_copies(editor.graph, file.copies)
     _keep_sizes(file, editor.model, program, changed, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model

@@ -90,6 +90,7 @@ def import_onnx(
         fixed=tuple(_fixed(graph, program)),
         shell=graph.shell,
         aside=graph.aside,
+        copies=graph.copies,
     )
     return Imported(program, file)
 

@@ -7,7 +7,7 @@ the bytes that are there, so memory is bounded by the size of the files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from .external_weights import byte_size, load_external
 from .inline_functions import inline_functions
 from .keep_outputs import keep_outputs
 from .operators import Body, Node
+from .separate_shared import separate_shared
 from .set_aside import set_aside
 from .sort_nodes import sort_nodes
 from .sparse_weights import with_dense_weights
@@ -63,6 +64,7 @@ class Graph:
         left_out: names of the outputs that were left out.
         shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
         aside: outputs that were set aside, if any.
+        copies: name of each copy of a stored tensor that has a reader of its own now -> name of the tensor.
     """
 
     nodes: tuple[Node, ...]
@@ -74,6 +76,7 @@ class Graph:
     left_out: tuple[str, ...] = ()
     shell: bytes = b""
     aside: Aside | None = None
+    copies: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
@@ -97,6 +100,7 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
     hoist(model.graph)
     left_out = keep_outputs(model, outputs) if outputs else ()
     aside = set_aside(model)
+    copies = {} if shell else separate_shared(model.graph)
     weights = {t.name: _array(t) for t in model.graph.initializer}
     opset = opset_of(model)
     graph = Graph(
@@ -109,6 +113,7 @@ def read_graph(path: Path, outputs: Sequence[str] = ()) -> Graph:
         left_out=left_out,
         shell=b"" if aside else shell,
         aside=aside,
+        copies=copies,
     )
     if not graph.outputs or not graph.inputs:
         raise LoadError(f"{path.name} has no inputs or no outputs")
