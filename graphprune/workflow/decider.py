@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _CHOOSING = (
-    "score",
     "allocate",
     "round_to",
     "min_channels",
@@ -67,7 +66,8 @@ def beside_plan(options: Options, amounts: Mapping[str, float | str | None], pla
         raise OptionError("a plan decides already; leave out what chooses one", options=ignored)
     return replace(
         options,
-        score="l2",  # its channels are chosen: weights suffice to say what is removed
+        # Its channels are chosen: weights suffice to say what is removed.
+        score=options.score or "l2",
         allow_inexact=plan.allow_inexact,
         lossless=bool(plan.redundant),
         redundant=plan.redundant or None,

@@ -55,5 +55,5 @@ def test_nothing_is_repaired() -> None:
     for wrong in ({"recover": "ls"}, {"distil": 5}):
         with pytest.raises(OptionError, match="lossless alone"):
             gp.compress(Block(), (IMAGES,), lossless=True, **wrong)  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="a plan says itself"):
+    with pytest.raises(OptionError, match="a plan decides already"):
         gp.compress(Block(), (IMAGES,), lossless=True, plan=planned().plan)
