@@ -4,7 +4,8 @@
     python benchmarks/regimes.py --data-dir ../shared/data --only 0.1x128 --epochs 2 --results build/regimes.json
 
 The three-regime model (Zhou et al., ICML 2023, arXiv 2305.18383) says that how well a checkpoint can be pruned depends on the
-temperature of its training, here the learning rate over the batch size, and on how much of the network stays. Each setting ``RATExBATCH`` is trained from the same random weights for as many epochs, by SGD with momentum, warm-up and a cosine. The
+temperature of its training, here the learning rate over the batch size, and on how much of the network stays. Each
+setting ``RATExBATCH`` is trained from the same random weights for as many epochs, by SGD with momentum, warm-up and a cosine. The
 checkpoint is measured as it is, and then cut by ``gp.sweep``, with 1,024 training images and no labels, and without training.
 One of the cuts is trained for an epoch afterwards, at the same rate for all.
 
@@ -107,8 +108,8 @@ def page(rows: Sequence[Row]) -> str:
         "# Which checkpoint prunes best?",
         "",
         (
-            "The [three-regime model](https://arxiv.org/abs/2305.18383) says that it depends on how noisy the training was, as its "
-            "temperature says, here the learning rate over the batch size, and on how much is to go."
+            "The [three-regime model](https://arxiv.org/abs/2305.18383) says that it depends on the temperature of the training, "
+            "here the learning rate over the batch size, and on how much is to go."
         ),
         "",
         (

@@ -107,10 +107,10 @@ def _edges(analysis: Analysis, label: int, *, is_frozen: bool) -> Iterator[tuple
     """
     roots = coupling_classes(analysis.labels)
     mine: NDArray[np.bool_] = roots == roots[label]
-    last = freezing_events(analysis.labels)
+    last = freezing_events(analysis.labels) if is_frozen else None
     for event in analysis.labels.log:
         told = mine[event.left] | mine[event.right]
-        if event.refines and is_frozen:
+        if event.refines and last is not None:
             told &= last[event.left] == last[event.right]
         for i in np.flatnonzero(told):
             yield int(event.left[i]), int(event.right[i]), event.link

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BYTES",
+    "drop_initializers",
+    "numbered_name",
     "opset_of",
     "read_model",
     "rename_in_node",
@@ -51,6 +53,18 @@ def stored_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
             if attribute.name == "value":
                 found[node.output[0]] = attribute.t
     return found
+
+
+def numbered_name(name: str, taken: Collection[str]) -> str:
+    """Return the first of ``name/0``, ``name/1`` and so on that isn't taken."""
+    return next(n for i in range(len(taken) + 1) if (n := f"{name}/{i}") not in taken)
+
+
+def drop_initializers(graph: onnx.GraphProto, names: Container[str]) -> None:
+    """Take stored tensors out of a graph, in place."""
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name in names:
+            del graph.initializer[index]
 
 
 def rename_values(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:

@@ -82,10 +82,7 @@ def unrounded(module: fx.GraphModule) -> fx.GraphModule:
         new = x = node.all_input_nodes[0]
         if node in rounds:
             with graph.inserting_before(node):
-                turned = graph.call_function(aten.mul.Tensor, (x, 2 * math.pi))
-                wave = graph.call_function(aten.sin.default, (turned,))
-                small = graph.call_function(aten.mul.Tensor, (wave, _HEIGHT))
-                new = graph.call_function(aten.add.Tensor, (x, small))
+                new = graph.call_function(wave, (x,))
         node.replace_all_uses_with(new)
         graph.erase_node(node)
     copy.recompile()

@@ -61,8 +61,7 @@ def _axis(rows: Rows) -> Axis:
     return found
 
 
-def _is_product(size: Polynomial, *factors: Polynomial) -> bool:
-    first, second = factors
+def _is_product(size: Polynomial, first: Polynomial, second: Polynomial) -> bool:
     product = (first * second).terms
     return product.keys() == size.terms.keys() and all(
         abs(product[key] - value) < 1e-9 * abs(value) for key, value in size.terms.items()

@@ -57,6 +57,7 @@ class _WorkloadBuilder:
 
     def __init__(self, analysis: Analysis, batch: int, left: Emptied | None) -> None:
         self.analysis, self.batch = analysis, batch
+        self.samples = batch_size(analysis.module)
         self.sizes = analysis.data_sizes
         self.exported = Exported(analysis, left)
         self.fusion = Fusion(self.exported)
@@ -217,8 +218,9 @@ class _WorkloadBuilder:
 
     def _at_batch(self, size: torch.SymInt, example: int) -> int:
         """Return a size, which has a value on the example inputs, for ``batch`` samples."""
-        own = batch_size(self.analysis.module)
-        return example if isinstance(own, int) else size_where(size, own, self.batch, example)
+        if isinstance(self.samples, int):
+            return example
+        return size_where(size, self.samples, self.batch, example)
 
     def _grown(self, node: fx.Node) -> float:
         """Return how many times as many elements a value has for ``batch`` samples as for the example inputs."""

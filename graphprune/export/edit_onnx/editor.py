@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.export.node_reads import reads_of
+from graphprune.export.onnx_model import numbered_name
 
 from .stored_numbers import HANDS_ON, StoredNumbers
 
@@ -98,8 +99,7 @@ class Editor(StoredNumbers):
         """Let a node read a copy of what makes one of its inputs."""
         name = node.input[position]
         copied = copy.deepcopy(self._makers[name])
-        taken = self._names()
-        own = next(n for i in range(len(taken) + 1) if (n := f"{name}/{i}") not in taken)
+        own = numbered_name(name, self._names())
         copied.output[:] = [own]
         copied.name = copied.name and own
         place = next(i for i, each in enumerate(self.graph.node) if each is node)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graphprune.export.onnx_model import drop_initializers
+
 if TYPE_CHECKING:
     import onnx
 
@@ -22,11 +24,10 @@ def join_copies(graph: onnx.GraphProto, copies: Mapping[str, str]) -> None:
     """
     from onnx import numpy_helper
 
-    stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name in copies}
-    origins = set(copies.values())
-    stored |= {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name in origins}
+    names = {*copies, *copies.values()}
+    stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name in names}
     joined: dict[str, str] = {}
-    kept = {origin: [origin] for origin in origins}
+    kept = {origin: [origin] for origin in copies.values()}
     for name, origin in copies.items():
         if name in stored:
             others = [other for other in kept[origin] if other in stored]
@@ -38,6 +39,4 @@ def join_copies(graph: onnx.GraphProto, copies: Mapping[str, str]) -> None:
     for node in graph.node:
         if not joined.keys().isdisjoint(node.input):
             node.input[:] = [joined.get(name, name) for name in node.input]
-    for index in reversed(range(len(graph.initializer))):
-        if graph.initializer[index].name in joined:
-            del graph.initializer[index]
+    drop_initializers(graph, joined)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphprune.export.node_reads import reads_in_bodies
+from graphprune.export.onnx_model import numbered_name
 
 if TYPE_CHECKING:
     import onnx
@@ -33,8 +34,8 @@ def separate_shared(graph: onnx.GraphProto) -> dict[str, str]:
         Name of each copy -> name of the tensor that it is of.
     """
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    taken = {tensor.name for tensor in graph.initializer}
     shared = {value.name for value in (*graph.input, *graph.output)}
+    taken = {tensor.name for tensor in graph.initializer} | shared
     for node in graph.node:
         taken.update(node.output)
         shared.update(reads_in_bodies(node))
@@ -50,9 +51,7 @@ def separate_shared(graph: onnx.GraphProto) -> dict[str, str]:
         if room < 0:
             break
         for node in several:
-            name = next(
-                n for i in range(len(taken) + 1) if (n := f"{tensor.name}/{i}") not in taken
-            )
+            name = numbered_name(tensor.name, taken)
             taken.add(name)
             copies[name] = tensor.name
             copy = graph.initializer.add()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from graphprune.export.aside import Aside
 from graphprune.export.node_reads import needed_for, reads_of
+from graphprune.export.onnx_model import drop_initializers
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ def _drop_tensors(graph: onnx.GraphProto, names: Collection[str]) -> None:
     """Take stored tensors out that no node reads now, such as labels as text; those that are inputs too stay."""
     read = {name for node in graph.node for name in reads_of(node)}
     read |= {value.name for value in (*graph.input, *graph.output)}
-    kept = [copy.deepcopy(t) for t in graph.initializer if t.name not in names or t.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    drop_initializers(graph, set(names) - read)
 
 
 def _is_numeric(value: onnx.ValueInfoProto) -> bool:

@@ -103,6 +103,13 @@ def test_each_reader_has_a_copy_and_names_stay_apart() -> None:
     assert [t.name for t in graph.initializer] == ["v", "v/1", "v/2"]
 
 
+def test_a_copy_has_no_name_of_an_input() -> None:
+    nodes = [helper.make_node("Add", ["x", "v"], ["a"]), helper.make_node("Add", ["a", "v"], ["y"])]
+    graph = model(*nodes, v=drawn(6)).graph
+    graph.input.append(helper.make_tensor_value_info("v/0", onnx.TensorProto.FLOAT, [6]))
+    assert separate_shared(graph) == {"v/1": "v"}
+
+
 @pytest.mark.parametrize(
     "value",
     [
