@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from .activations import ActivationVariance, FeatureRank
 from .batchnorm import BatchNormScale
-from .criterion import Criterion, Scores, additive, count_readers
+from .criterion import Criterion, Scores, additive
 from .fisher import GroupFisher
 from .gradients import Probes
 from .lamp import LayerAdaptive
 from .magnitude import Magnitude
 from .obd import OptimalBrainSurgeon
 from .random import Random
+from .readers import count_readers
 from .redundancy import GeometricMedian, Spline
 from .sensitivity import Connection, OptimalBrainDamage, Taylor
 from .synflow import SynapticFlow

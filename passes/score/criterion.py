@@ -13,7 +13,7 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.errors import OptionError
 from graphprune.passes.observe import Observations
 
-__all__ = ["Criterion", "Scores", "additive", "checked", "count_readers", "required"]
+__all__ = ["Criterion", "Scores", "additive", "checked", "required"]
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,6 @@ def additive(values: Mapping[str, NDArray[np.float64]], notes: tuple[str, ...] =
         name: np.concatenate([np.cumsum(np.sort(v))[::-1], [0.0]]) for name, v in values.items()
     }
     return Scores(values, notes, curves=curves)
-
-
-def count_readers(analysis: Analysis) -> dict[str, int]:
-    """Count the calls that contract each group's channels, by group id; at least 1."""
-    counts = dict.fromkeys((group.id for group in analysis.groups), 0)
-    for facts in analysis.facts.values():
-        for contraction in facts.contractions:
-            labels = np.unique(analysis.labels.resolve(contraction.axis))
-            for number in np.unique(analysis.grouping.of_label[labels]):
-                if number >= 0:
-                    counts[analysis.groups[number].id] += 1
-    return {name: max(count, 1) for name, count in counts.items()}
 
 
 def required(observations: Observations | None, criterion: object) -> Observations:

@@ -9,8 +9,9 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.passes.observe import Observations
 from graphprune.pipeline import AnalysisPass, State
 
-from .criterion import Criterion, Scores, checked, count_readers, required
+from .criterion import Criterion, Scores, checked, required
 from .magnitude import Magnitude
+from .readers import count_readers
 
 __all__ = ["Score"]
 

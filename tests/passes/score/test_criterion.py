@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.errors import OptionError
-from graphprune.passes.score import Scores, additive, count_readers
+from graphprune.passes.score import Scores, additive
 from graphprune.passes.score.criterion import checked, required
-from tests import nets
-from tests.analysis.helpers import analysed
 from tests.passes.score.networks import WIDTH, Plain, images
 from tests.passes.score.networks import analysed as observed
 
@@ -60,14 +58,6 @@ def test_a_curve_that_is_given_is_not_made() -> None:
     curve = np.array([3.0, 1.0, 0.0])
     scores = Scores({"a": np.array([1.0, 2.0])}, readers={"a": 5}, curves={"a": curve})
     assert scores.curve("a") is curve
-
-
-def test_readers_are_the_calls_that_sum_over_a_group() -> None:
-    """The stream of a residual network is read by each block and by the head."""
-    analysis = analysed(nets.NormedResidual())
-    assert count_readers(analysis) == {"a": 2, "b": 1}
-    called = analysed(nets.CalledTwice())
-    assert all(count >= 1 for count in count_readers(called).values())
 
 
 def test_observations_are_required() -> None:
