@@ -6,7 +6,8 @@
 Nets are torchvision's, with random weights whose channels have unlike norms. They are cut to half of the FLOPs by
 ``gp.compress`` as it is by default, with any widths (``round_to=1``), by Torch-Pruning, and by onnxsim 0.8 (its structured
 pruning, the same share in each chain of layers, bisected). All files run in turn in one process, batch 1, with onnxruntime's own number of threads unless ``--threads`` says otherwise. ``--latency`` adds
-``latency=0.5``, for which kernels are measured first: minutes.
+``latency=0.5``, for which kernels are measured first: minutes. The net ``efficientnet_b0+lite0`` has the layers of a trained
+EfficientNet-Lite0, whose weights ``imagenet.py`` says how to install, and random weights in its gates alone.
 
 Every method is a row of ``results/speed.csv``; the rows of a net are replaced together. ``ratio`` is to the dense network,
 the median over rounds, with quartiles; ``again`` is the dense network a second time, which says what noise there is.
@@ -24,6 +25,7 @@ from pathlib import Path
 import onnx
 import onnxsim
 import torch
+from imagenet import network as lite0
 from latency import serialised, torch_pruned
 from onnx_pruning import bisected, macs
 from owner_nets import spread_norms
@@ -38,6 +40,7 @@ from graphprune.ir.trace import trace
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.csv"
 COLUMNS = ("net", "threads", "method", "flops", "distortion", "ratio", "low", "high", "notes")
 BUDGET = 0.5
+TRAINED = "+lite0"
 
 
 def main() -> None:
@@ -55,8 +58,10 @@ def main() -> None:
 
 def measured(name: str, options: argparse.Namespace) -> list[dict[str, str]]:
     """Cut a net by each method, and time all of them in turn."""
-    model, example = build(f"torchvision:{name}")
+    model, example = build(f"torchvision:{name.removesuffix(TRAINED)}")
     spread_norms(model)
+    if name.endswith(TRAINED):
+        take_trained(model)
     one = example[:1]
     made = dict(methods(model, one, latency=options.latency))
     sessions = [session(data, Runtime(options.threads)) for data, _ in made.values()]
@@ -81,6 +86,18 @@ def measured(name: str, options: argparse.Namespace) -> list[dict[str, str]]:
         print(", ".join(f"{key} {value}" for key, value in row.items() if value), flush=True)
         rows.append(row)
     return rows
+
+
+def take_trained(model: nn.Module) -> None:
+    """Give an EfficientNet-B0 the layers of a trained EfficientNet-Lite0, which has the same but for the gates."""
+    from torchvision.ops import SqueezeExcitation
+
+    gates = {m for g in model.modules() if isinstance(g, SqueezeExcitation) for m in g.modules()}
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+    layers = [m for m in model.modules() if isinstance(m, kinds) and m not in gates]
+    trained = [m for m in lite0().modules() if isinstance(m, kinds)]
+    for layer, source in zip(layers, trained, strict=True):
+        layer.load_state_dict(source.state_dict())
 
 
 def methods(
