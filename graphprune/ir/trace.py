@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import is_dataclass
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -65,6 +66,7 @@ def trace(
         TraceError: if torch.export can't capture it.
     """
     model, named = unwrap(model), dict(kwargs or {})
+    _check_names(model)
     with evaluation_mode(model):
         _register_dataclasses((args, named))
         if not _on_meta(args, named):
@@ -85,6 +87,22 @@ def trace(
         where=user_line(failure),
         hint=_advice(model, failure),
     ) from failure
+
+
+def _check_names(model: torch.nn.Module) -> None:
+    """Refuse names that are words of Python, such as a ModuleDict may hold.
+
+    Raises:
+        TraceError: if there is one.
+    """
+    parts = [("module", name) for name, _ in model.named_modules()]
+    parts += [("parameter", name) for name, _ in model.named_parameters()]
+    for kind, name in parts:
+        if iskeyword(name.rpartition(".")[2]):
+            raise TraceError(
+                f"the {kind} {name!r} has a word of Python as its name, and torch.export makes code of names",
+                hint="give it another name, also in the state dict",
+            )
 
 
 def _advice(model: torch.nn.Module, failure: Exception | None) -> str:

@@ -137,3 +137,28 @@ def test_packed_sequences_are_named() -> None:
 
     with pytest.raises(TraceError, match="packed sequences can't be captured"):
         trace(Packed(), (torch.randn(2, 5, 4), torch.tensor([5, 3])))
+
+
+@pytest.mark.parametrize("named", ["module", "parameter"])
+def test_a_name_that_is_a_word_of_python_is_named(named: str) -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleDict({"in": nn.Linear(4, 4)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.branches["in"](x)
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_parameter("lambda", nn.Parameter(torch.ones(4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.get_parameter("lambda")
+
+    model = Branches() if named == "module" else Scaled()
+    with pytest.raises(
+        TraceError, match=f"the {named} '(branches.in|lambda)' has a word of Python"
+    ):
+        trace(model, (torch.randn(2, 4),))

@@ -21,13 +21,14 @@ from graphprune.export.run_onnx import run_session
 from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
-from . import rewrite_rows
+from . import rewrite_norms, rewrite_rows
 from .changes import Change, changed_values, changes_by_node
 from .drop_branches import drop_branches
 from .drop_dead import drop_dead
 from .editor import Editor
 from .join_copies import join_copies
 from .keep_sizes import keep_sizes, size_values
+from .rewrite_norms import scale_weight
 from .rewriters import REWRITERS
 from .stored_numbers import EditError
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["edit"]
 
-_FAMILIES = (rewrite_rows,)
+_FAMILIES = (rewrite_norms, rewrite_rows)
 """Importing these fills the table of rewriters."""
 
 
@@ -132,9 +133,12 @@ def _store_numbers(
 
 
 def _scale(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Multiply the result of a node by what makes up for the rows that a mean has lost."""
+    """Multiply the weight of a node, or its result, by what makes up for the rows that a mean has lost."""
     for change in changes:
         if not change.call.factors:
+            continue
+        if set(change.call.factors) == {"weight"}:
+            scale_weight(editor, node, change.call.factors["weight"])
             continue
         if set(change.call.factors) != {""} or change is not changes[-1] or len(node.output) > 1:
             raise EditError(f"{node.op_type} node {node.name!a:.80} would need a factor inside")
