@@ -31,6 +31,12 @@ __all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
 
+_LEAVES = (
+    torch.Tensor, int, float, complex, bool, str, type(None), torch.dtype, torch.device, torch.layout,
+    torch.memory_format,
+)  # fmt: skip
+"""What torch.export takes for a leaf of inputs and outputs."""
+
 logger = logging.getLogger(__name__)
 
 # What comes out of a user's forward, or of torch.export when it can't capture it: torch's own
@@ -69,8 +75,10 @@ def trace(
     _check_names(model)
     with evaluation_mode(model):
         _register_dataclasses((args, named))
+        results: Any = None
         if not _on_meta(args, named):
-            _register_dataclasses(_run(model, args, named))
+            results = _run(model, args, named)
+            _register_dataclasses(results)
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             _evaluate(model)
@@ -85,8 +93,22 @@ def trace(
     raise TraceError(
         f"torch.export can't capture {type(model).__name__}: {first_line(failure)}",
         where=user_line(failure),
-        hint=_advice(model, failure),
+        hint=_closed_advice((args, named), results) or _advice(model, failure),
     ) from failure
+
+
+def _closed_advice(inputs: Any, results: Any) -> str:
+    """Advise on objects that torch.export doesn't open, such as a cache of a class of its own; ``""`` if there are none."""
+    for what, values in (("takes", inputs), ("gives", results)):
+        for leaf in pytree.tree_leaves(values):
+            if not isinstance(leaf, _LEAVES):
+                kind = type(leaf)
+                return (
+                    f"the model {what} an object of class {kind.__name__}, which torch.export doesn't open: register the "
+                    "class by torch.utils._pytree.register_pytree_node, with flatten_with_keys_fn, make it a dataclass, or let a module around "
+                    "the model take and give tensors, lists, tuples and dicts"
+                )
+    return ""
 
 
 def _check_names(model: torch.nn.Module) -> None:

@@ -162,3 +162,25 @@ def test_a_name_that_is_a_word_of_python_is_named(named: str) -> None:
         TraceError, match=f"the {named} '(branches.in|lambda)' has a word of Python"
     ):
         trace(model, (torch.randn(2, 4),))
+
+
+class Cache:
+    """Keys of earlier tokens, in a class that torch.export doesn't know."""
+
+    def __init__(self, keys: Tensor) -> None:
+        self.keys = keys
+
+
+class Decoder(nn.Module):
+    def forward(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        keys = x if cache is None else torch.cat([cache.keys, x], 1)
+        return keys.sum(1), Cache(keys)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_an_object_that_is_not_opened_is_named(given: bool) -> None:
+    x = torch.randn(2, 3, 4)
+    with pytest.raises(TraceError, match="can't capture Decoder") as failure:
+        trace(Decoder(), (x, Cache(x)) if given else (x,))
+    what = "takes" if given else "gives"
+    assert f"{what} an object of class Cache, which torch.export doesn't open" in failure.value.hint

@@ -16,6 +16,7 @@ from graphprune.loading.argument_names import named
 
 from . import (
     activations,
+    attention,
     concat_slice,
     control_flow,
     create,
@@ -57,6 +58,7 @@ __all__ = ["Network"]
 # Importing these fills the table.
 _FAMILIES = (
     activations,
+    attention,
     concat_slice,
     control_flow,
     create,

@@ -45,7 +45,7 @@ _RANDOM = frozenset({
 """Operators that give other results every time, so nothing can be compared after them."""
 
 
-_BY_CHANNEL = frozenset({"RoiAlign"})
+_BY_CHANNEL = frozenset({"MaxRoiPool", "RoiAlign"})
 """Operators that compute each channel of their first input, ``[N, C, ...]``, on its own."""
 
 Shapes = tuple[tuple[int, ...], ...]
