@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
+from graphprune.export.node_reads import inner_nodes
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 from graphprune.export.ort_session import session
@@ -68,7 +69,7 @@ def edit(
     import onnx
 
     editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
-    nodes = list(editor.graph.node)
+    nodes = [*editor.graph.node, *inner_nodes(editor.graph.node)]
     values = state(unlift(program))
     for name, path in file.tensors.items():
         if path in values:
@@ -78,7 +79,9 @@ def edit(
     found = changes_by_node(cut)
     before, after = cut.analysis.tensors, cut.tensors
     sliced = {p for p in after if p in before and after[p].shape != before[p].shape}
-    changed = changed_values(nodes, found, [n for n, p in file.tensors.items() if p in sliced])
+    changed = changed_values(
+        list(editor.graph.node), found, [n for n, p in file.tensors.items() if p in sliced]
+    )
     for number, changes in found.items():
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)

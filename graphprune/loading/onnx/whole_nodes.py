@@ -72,6 +72,10 @@ class WholeNodes:
 
     Args:
         data: the model, in which no name is given twice.
+
+    Attributes:
+        choices_whole: whether an If runs whole whose condition is computed; else both branches are followed.
+        followed: the first results of such nodes that were followed.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -79,6 +83,15 @@ class WholeNodes:
         self._trials: dict[tuple[str, ...], _Trial] = {}
         self._reasons: dict[str, str] = {}
         self._process: OrtProcess | None = None
+        self.choices_whole = False
+        self.followed: set[str] = set()
+
+    def may_follow_both(self, node: Node) -> bool:
+        """Tell whether both branches of an If may become part of the program, and note that they do."""
+        if self.choices_whole:
+            return False
+        self.followed.add(node.outputs[0])
+        return True
 
     @contextmanager
     def trial(self, process: OrtProcess | None = None) -> Generator[None]:
