@@ -16,6 +16,7 @@ from graphprune.analysis.frozen import frozen
 from graphprune.errors import InfeasibleBudgetError, LoadError
 from graphprune.ir.program import dynamic_dims
 from graphprune.loading.onnx import import_onnx
+from graphprune.loading.onnx.whole_nodes import WholeNodes
 from tests.loading.onnx.helpers import saved
 from tests.onnx_masks import masked_difference
 
@@ -133,6 +134,13 @@ KINDS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def choices_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An If whose condition is computed runs whole, as where one of its branches can't run on the examples."""
+    monkeypatch.setattr(WholeNodes, "may_follow_both", lambda *_: False)
+
+
+@pytest.mark.usefixtures("choices_whole")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rest_is_cut_and_the_node_stays(kind: str, tmp_path: Path) -> None:
     middle, names = KINDS[kind]
@@ -249,6 +257,7 @@ def test_a_sequence_that_a_node_without_an_entry_reads_is_refused(tmp_path: Path
         import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
 
 
+@pytest.mark.usefixtures("choices_whole")
 def test_the_cost_that_stays_is_counted_and_told(tmp_path: Path) -> None:
     model = around(branches(), weights=WEIGHTS)
     program = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)]).program
@@ -292,6 +301,7 @@ def test_a_huge_result_is_refused_before_it_is_computed(tmp_path: Path) -> None:
         import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
 
 
+@pytest.mark.usefixtures("choices_whole")
 def test_what_costs_is_named_where_all_of_it_stays_whole(tmp_path: Path) -> None:
     def branch(name: str, weight: str) -> onnx.GraphProto:
         nodes = [node("MatMul", ["x", weight], [name])]
