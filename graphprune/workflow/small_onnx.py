@@ -144,15 +144,16 @@ def _exported(result: Result, wanted: int | None, why: str) -> SmallOnnx:
 
 
 def _check_whole_nodes(file: OnnxFile | None, why: str) -> None:
-    """Explain a failed export by nodes that only the file has, where that could not be edited.
+    """Explain a failed export by nodes that only the file can hold, where that could not be edited.
 
     Raises:
         ExportError: if there are any.
     """
-    if file is not None and file.whole and why:
+    names = [*file.whole, *file.choices] if file is not None else []
+    if names and why:
         raise ExportError(
-            f"the ONNX file can't be edited: {why}; and it can't be exported anew, as nodes of it run whole: "
-            + "; ".join(sorted(file.whole)),
+            f"the ONNX file can't be edited: {why}; and it can't be exported anew, as torch has no form for "
+            + ", ".join(sorted(names)),
             hint="leave out the ONNX file, or keep the layers around such nodes",
             options=("onnx",),
         )

@@ -86,6 +86,7 @@ def import_onnx(
         counts=network.counts(user_inputs(program)),
         check=check,
         whole=network.whole.reasons,
+        choices=tuple(network.whole.followed.values()),
         left_out=graph.left_out,
         fixed=tuple(_fixed(graph, program)),
         shell=graph.shell,
@@ -128,6 +129,7 @@ def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) 
         if not network.whole.followed:
             raise
         network.whole.forget()
+        network.whole.followed.clear()
         network.whole.choices_whole = True
         return _open_exported(network, graph, inputs)
 

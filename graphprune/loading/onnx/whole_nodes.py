@@ -75,7 +75,7 @@ class WholeNodes:
 
     Attributes:
         choices_whole: whether an If runs whole whose condition is computed; else both branches are followed.
-        followed: the first results of such nodes that were followed.
+        followed: the first results of such nodes that were followed -> what these are called.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -84,13 +84,13 @@ class WholeNodes:
         self._reasons: dict[str, str] = {}
         self._process: OrtProcess | None = None
         self.choices_whole = False
-        self.followed: set[str] = set()
+        self.followed: dict[str, str] = {}
 
     def may_follow_both(self, node: Node) -> bool:
         """Tell whether both branches of an If may become part of the program, and note that they do."""
         if self.choices_whole:
             return False
-        self.followed.add(node.outputs[0])
+        self.followed[node.outputs[0]] = str(node)
         return True
 
     @contextmanager
