@@ -64,7 +64,7 @@ COLUMNS = (
 )  # fmt: skip
 OPEN_SIZES = {
     "batch": 1, "batch_size": 1, "feats_length": 12, "num_edges": 20, "num_graphs": 2,
-    "num_nodes": 12, "samples": 4000, "sequence": 576, "src_len": 12, "tgt_len": 1,
+    "num_nodes": 12, "samples": 4000, "sequence": 576, "src_len": 12, "tgt_len": 1, "wmBits": 32,
 }  # fmt: skip
 """Names of open sizes -> what is chosen for them; others follow from the number of axes, see ``example_text``."""
 VALUES = {

@@ -15,7 +15,7 @@ import graphprune as gp
 from graphprune.analysis.frozen import frozen
 from graphprune.loading import load
 from tests.export.edit_onnx.helpers import was_edited
-from tests.onnx_masks import masked_difference
+from tests.onnx_masks import masked_difference, with_zeros
 
 pytestmark = pytest.mark.onnx
 
@@ -157,3 +157,63 @@ def test_heads_stay_and_layers_are_cut(kind: str, tmp_path: Path) -> None:
         }  # fmt: skip
         y, *_ = session.run(None, {"ids": draw.integers(0, WORDS, (3, tokens)), **feeds})
         assert y.shape == (3, tokens, WORDS)
+
+
+def merged() -> onnx.ModelProto:
+    """The decoder by MatMul as one of two branches: ``use_cache_branch`` tells whether the cache is read."""
+    model = decoder("MatMul")
+    outputs = [value.name for value in model.graph.output]
+    bodies = {}
+    for name, prefix in (("then_branch", "with_"), ("else_branch", "without_")):
+        nodes = []
+        made = {each for node in model.graph.node for each in node.output}
+        for node in model.graph.node:
+            copy = onnx.NodeProto.FromString(node.SerializeToString())
+            if name == "else_branch" and node.op_type == "Concat":
+                copy = helper.make_node("Identity", [node.input[1]], node.output)
+            copy.input[:] = [prefix + each if each in made else each for each in copy.input]
+            copy.output[:] = [prefix + each for each in copy.output]
+            nodes.append(copy)
+        ends = [
+            helper.make_tensor_value_info(prefix + each, TensorProto.FLOAT, None)
+            for each in outputs
+        ]
+        bodies[name] = helper.make_graph(nodes, prefix, [], ends)
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("If", ["use_cache_branch"], outputs, **bodies))
+    flag = helper.make_tensor_value_info("use_cache_branch", TensorProto.BOOL, [1])
+    model.graph.input.append(flag)
+    return model
+
+
+def test_a_decoder_with_and_without_its_cache_in_one_file(tmp_path: Path) -> None:
+    before = merged()
+    onnx.save(before, tmp_path / "net.onnx")
+    draw = np.random.default_rng(0)
+
+    def feeds(past: int, tokens: int, *, cached: bool) -> dict[str, Any]:
+        sizes = (2, HEADS, past, WIDTH // HEADS)
+        caches = {f"past_{n}": draw.normal(size=sizes).astype(np.float32) for n in "kv"}
+        ids = draw.integers(0, WORDS, (2, tokens))
+        return {"ids": ids, **caches, "use_cache_branch": np.array([cached])}
+
+    np.savez(tmp_path / "in.npz", **feeds(3, 2, cached=True))
+    found = load(tmp_path / "net.onnx", inputs=[str(tmp_path / "in.npz")])
+    assert found.onnx_file
+    assert not found.onnx_file.whole
+    assert len(found.onnx_file.choices) == 1
+    result = gp.compress(found.dense, flops=0.7, score="random").from_file(found.onnx_file)
+    result = result.export_onnx(tmp_path / "small.onnx")
+    assert was_edited(result), result.report.notes
+    assert any("both branches of nodes that choose" in note for note in result.report.notes)
+    after = onnx.load(tmp_path / "small.onnx")
+    assert {t.name: t.dims for t in after.graph.initializer}["u"][1] < INNER
+    read = onnx.ModelProto.FromString(found.onnx_file.data)
+    masked = with_zeros(read, found.onnx_file, result.cut)
+    pair = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (masked, after)]
+    for past, tokens, cached in ((3, 2, True), (5, 1, True), (1, 4, False)):
+        given = feeds(past, tokens, cached=cached)
+        expected, got = (session.run(None, given) for session in pair)
+        assert got[1].shape[2] == tokens + past * cached
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
