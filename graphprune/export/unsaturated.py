@@ -32,12 +32,19 @@ def has_sigmoid(graph: fx.Graph) -> bool:
     return any(traits_of(node).sigmoid for node in graph.nodes)
 
 
-def unsaturated(module: fx.GraphModule) -> fx.GraphModule:
-    """Make a copy of a graph in which ``sign(x) log(1 + |x|)`` stands for each sigmoid of ``x``."""
+def unsaturated(module: fx.GraphModule, *, gates: bool = True) -> fx.GraphModule:
+    """Make a copy of a graph in which ``sign(x) log(1 + |x|)`` stands for each sigmoid of ``x``.
+
+    Args:
+        module: the graph.
+        gates: whether for those too that ``x`` is multiplied by, as in SiLU: many of them, one after
+            another, grow beyond all numbers then.
+    """
     copy = clone(module)
     graph = copy.graph
     for node in list(graph.nodes):
-        if not (kind := traits_of(node).sigmoid):
+        kind = traits_of(node).sigmoid
+        if not kind or (not gates and (kind == "times" or _is_gate(node))):
             continue
         (x,) = node.args
         with graph.inserting_before(node):
@@ -53,23 +60,35 @@ def unsaturated(module: fx.GraphModule) -> fx.GraphModule:
     return copy
 
 
-def unsaturated_onnx(model: bytes | str | Path) -> bytes:
+def _is_gate(node: fx.Node) -> bool:
+    """Whether a sigmoid is multiplied by what it is computed from."""
+    return any(
+        traits_of(user).arithmetic == "product" and node.args[0] in user.args for user in node.users
+    )
+
+
+def unsaturated_onnx(model: bytes | str | Path, *, gates: bool = True) -> bytes:
     """Make a copy of an ONNX model in which the same stands for each Sigmoid.
 
     Args:
         model: a serialised model, or the path of one.
+        gates: see ``unsaturated``.
     """
     proto = read_model(model)
-    _replace(proto.graph)
+    _replace(proto.graph, gates=gates)
     return proto.SerializeToString()
 
 
-def _replace(graph: onnx.GraphProto) -> None:
+def _replace(graph: onnx.GraphProto, *, gates: bool) -> None:
+    products = [{*node.input} for node in graph.node if node.op_type == "Mul"]
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         for inner in graphs_of(node):
-            _replace(inner)
-        nodes.extend(_stand_in(node) if node.op_type == "Sigmoid" else [node])
+            _replace(inner, gates=gates)
+        replaced = node.op_type == "Sigmoid" and (
+            gates or {node.input[0], node.output[0]} not in products
+        )
+        nodes.extend(_stand_in(node) if replaced else [node])
     del graph.node[:]
     graph.node.extend(nodes)
 

@@ -29,6 +29,24 @@ def test_both_sides_compute_the_same_and_feel_the_argument_far_out() -> None:
     torch.testing.assert_close(got[0], x.sign() * x.abs().log1p())
 
 
+class Gated(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (3 * x).sigmoid(), x * x.sigmoid()
+
+
+def test_gates_may_stay_as_they_are() -> None:
+    x = torch.tensor([[-40.0, -3.0, 0.0, 0.5, 30.0]])
+    program = program_of(Gated(), x)
+    data = converted(program).SerializeToString()
+    pair = (
+        run_onnx(unsaturated_onnx(data, gates=False), [x]),
+        unsaturated(unlift(program), gates=False)(x),
+    )
+    for got, gate in pair:
+        torch.testing.assert_close(got, x.sign() * (3 * x).abs().log1p())
+        torch.testing.assert_close(gate, x * x.sigmoid(), atol=1e-6, rtol=0)
+
+
 def test_what_has_no_sigmoid_is_known() -> None:
     x = torch.randn(2, 3)
     assert has_sigmoid(program_of(Gates(), x).graph)
