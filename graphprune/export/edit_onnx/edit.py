@@ -137,17 +137,19 @@ def _store_numbers(
 
 def _scale(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Multiply the weight of a node, or its result, by what makes up for the rows that a mean has lost."""
+    found = {each.call.factors["weight"] for each in changes if "weight" in each.call.factors}
+    if len(found) > 1:  # of steps of a body, which are one node
+        raise EditError(f"{node.op_type} node {node.name!a:.80} would need several factors")
+    for factor in found:
+        scale_weight(editor, node, factor)
     for change in changes:
-        if not change.call.factors:
+        if not (others := change.call.factors.keys() - {"weight"}):
             continue
-        if set(change.call.factors) == {"weight"}:
-            scale_weight(editor, node, change.call.factors["weight"])
-            continue
-        if set(change.call.factors) != {""} or change is not changes[-1] or len(node.output) > 1:
+        if others != {""} or change is not changes[-1] or len(node.output) > 1:
             raise EditError(f"{node.op_type} node {node.name!a:.80} would need a factor inside")
         value = change.node.meta["val"]
-        factor = torch.tensor(change.call.factors[""], dtype=value.dtype)
-        editor.multiply(node, factor.numpy())
+        number = torch.tensor(change.call.factors[""], dtype=value.dtype)
+        editor.multiply(node, number.numpy())
 
 
 def _bake(

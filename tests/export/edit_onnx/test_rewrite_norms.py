@@ -122,3 +122,39 @@ def test_a_weight_that_is_computed_can_not_be_scaled_in_the_file(tmp_path: Path)
     result = gp.compress(found.dense, flops=0.5, score="random").from_file(found.onnx_file)
     result = result.export_onnx(tmp_path / "small.onnx")
     assert any("would need a factor inside" in note for note in result.report.notes)
+
+
+def test_a_norm_in_the_body_of_a_loop_is_scaled_once(tmp_path: Path) -> None:
+    """All steps of a loop are one node."""
+    rng = np.random.default_rng(0)
+    sizes = {"in": (6, WIDTH), "u": (WIDTH, WIDTH), "out": (WIDTH, 4)}
+    stored = {k: (rng.normal(size=s) / 3).astype(np.float32) for k, s in sizes.items()}
+    stored |= {"g": 1 + rng.random(WIDTH).astype(np.float32), "times": np.array(3)}
+    stored |= {"go": np.array(True)}
+    value, node = helper.make_tensor_value_info, helper.make_node
+    body = helper.make_graph(
+        [
+            node("Identity", ["on"], ["again"]),
+            node("RMSNormalization", ["s", "g"], ["n"], epsilon=1e-2),
+            node("MatMul", ["n", "u"], ["m"]),
+            node("Add", ["s", "m"], ["next"]),
+        ],
+        "body",
+        [
+            value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []),
+            value("s", TensorProto.FLOAT, None),
+        ],
+        [value("again", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        node("MatMul", ["x", "in"], ["h"]),
+        node("Loop", ["times", "go", "h"], ["last"], body=body),
+        node("MatMul", ["last", "out"], ["y"]),
+    ]
+    x, y = (value(n, TensorProto.FLOAT, ["n", size]) for n, size in (("x", 6), ("y", 4)))
+    tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
+    graph = helper.make_graph(nodes, "loop", [x], [y], tensors)
+    opsets = [helper.make_opsetid("", 23)]
+    before = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    after = cut_and_edited(before, tmp_path, flops=0.5)
+    assert len(tensors_of(after)["g"]) < WIDTH
