@@ -17,7 +17,7 @@ from graphprune.ir.program import clone
 from graphprune.ops import traits_of
 
 from .node_reads import graphs_of
-from .onnx_model import read_model
+from .onnx_model import opset_of, read_model
 
 if TYPE_CHECKING:
     import onnx
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["has_sigmoid", "unsaturated", "unsaturated_onnx"]
 
 aten = torch.ops.aten
+
+_SIGN = 9
+"""Version of the operator set from which on Sign is one."""
 
 
 def has_sigmoid(graph: fx.Graph) -> bool:
@@ -75,25 +78,25 @@ def unsaturated_onnx(model: bytes | str | Path, *, gates: bool = True) -> bytes:
         gates: see ``unsaturated``.
     """
     proto = read_model(model)
-    _replace(proto.graph, gates=gates)
+    _replace(proto.graph, opset_of(proto), gates=gates)
     return proto.SerializeToString()
 
 
-def _replace(graph: onnx.GraphProto, *, gates: bool) -> None:
+def _replace(graph: onnx.GraphProto, opset: int, *, gates: bool) -> None:
     products = [{*node.input} for node in graph.node if node.op_type == "Mul"]
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         for inner in graphs_of(node):
-            _replace(inner, gates=gates)
+            _replace(inner, opset, gates=gates)
         replaced = node.op_type == "Sigmoid" and (
             gates or {node.input[0], node.output[0]} not in products
         )
-        nodes.extend(_stand_in(node) if replaced else [node])
+        nodes.extend(_stand_in(node, opset) if replaced else [node])
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _stand_in(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _stand_in(node: onnx.NodeProto, opset: int) -> list[onnx.NodeProto]:
     """Compute ``log(1 + |x|)`` as softplus of ``log |x|``, which needs no constant of x's type."""
     from onnx import helper
 
@@ -103,6 +106,21 @@ def _stand_in(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         helper.make_node("Abs", [x], [size]),
         helper.make_node("Log", [size], [log]),
         helper.make_node("Softplus", [log], [grown]),
-        helper.make_node("Sign", [x], [sign]),
+        *_sign(x, sign, opset),
         helper.make_node("Mul", [sign, grown], [y]),
+    ]
+
+
+def _sign(x: str, y: str, opset: int) -> list[onnx.NodeProto]:
+    """Compute the sign; before it was an operator, as the difference of two steps."""
+    from onnx import helper
+
+    if opset >= _SIGN:
+        return [helper.make_node("Sign", [x], [y])]
+    step = {"alpha": 1e30, "beta": 0.5}
+    return [
+        helper.make_node("HardSigmoid", [x], [f"{y}/up"], **step),
+        helper.make_node("Neg", [x], [f"{y}/opposite"]),
+        helper.make_node("HardSigmoid", [f"{y}/opposite"], [f"{y}/down"], **step),
+        helper.make_node("Sub", [f"{y}/up", f"{y}/down"], [y]),
     ]
