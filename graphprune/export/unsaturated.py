@@ -8,7 +8,7 @@ after it can still be compared digit by digit. ``onnx`` is imported where it is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
@@ -117,7 +117,7 @@ def _sign(x: str, y: str, opset: int) -> list[onnx.NodeProto]:
 
     if opset >= _SIGN:
         return [helper.make_node("Sign", [x], [y])]
-    step = {"alpha": 1e30, "beta": 0.5}
+    step: dict[str, Any] = {"alpha": 1e30, "beta": 0.5}
     return [
         helper.make_node("HardSigmoid", [x], [f"{y}/up"], **step),
         helper.make_node("Neg", [x], [f"{y}/opposite"]),
