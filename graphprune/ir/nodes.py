@@ -209,7 +209,8 @@ def open_symbols(size: torch.SymInt) -> frozenset[sympy.Symbol]:
 def _known(size: torch.SymInt) -> Mapping[sympy.Symbol, Any]:
     environment = size.node.shape_env
     # Older versions of torch call it var_to_val.
-    return getattr(environment, "backed_var_to_val", None) or environment.var_to_val
+    known = getattr(environment, "backed_var_to_val", None)
+    return environment.var_to_val if known is None else known
 
 
 def is_data_dependent(value: Any) -> bool:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import is_dataclass
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -29,6 +30,12 @@ from .unwrap import unwrap
 __all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]
 
 _OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
+
+_LEAVES = (
+    torch.Tensor, int, float, complex, bool, str, type(None), torch.dtype, torch.device, torch.layout,
+    torch.memory_format,
+)  # fmt: skip
+"""What torch.export takes for a leaf of inputs and outputs."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +72,13 @@ def trace(
         TraceError: if torch.export can't capture it.
     """
     model, named = unwrap(model), dict(kwargs or {})
+    _check_names(model)
     with evaluation_mode(model):
         _register_dataclasses((args, named))
+        results: Any = None
         if not _on_meta(args, named):
-            _register_dataclasses(_run(model, args, named))
+            results = _run(model, args, named)
+            _register_dataclasses(results)
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
             _evaluate(model)
@@ -83,8 +93,38 @@ def trace(
     raise TraceError(
         f"torch.export can't capture {type(model).__name__}: {first_line(failure)}",
         where=user_line(failure),
-        hint=_advice(model, failure),
+        hint=_closed_advice((args, named), results) or _advice(model, failure),
     ) from failure
+
+
+def _closed_advice(inputs: Any, results: Any) -> str:
+    """Advise on objects that torch.export doesn't open, such as a cache of a class of its own; ``""`` if there are none."""
+    for what, values in (("takes", inputs), ("gives", results)):
+        for leaf in pytree.tree_leaves(values):
+            if not isinstance(leaf, _LEAVES):
+                kind = type(leaf)
+                return (
+                    f"the model {what} an object of class {kind.__name__}, which torch.export doesn't open: register the "
+                    "class by torch.utils._pytree.register_pytree_node, with flatten_with_keys_fn, make it a dataclass, or let a module around "
+                    "the model take and give tensors, lists, tuples and dicts"
+                )
+    return ""
+
+
+def _check_names(model: torch.nn.Module) -> None:
+    """Refuse names that are words of Python, such as a ModuleDict may hold.
+
+    Raises:
+        TraceError: if there is one.
+    """
+    parts = [("module", name) for name, _ in model.named_modules()]
+    parts += [("parameter", name) for name, _ in model.named_parameters()]
+    for kind, name in parts:
+        if iskeyword(name.rpartition(".")[2]):
+            raise TraceError(
+                f"the {kind} {name!r} has a word of Python as its name, and torch.export makes code of names",
+                hint="give it another name, also in the state dict",
+            )
 
 
 def _advice(model: torch.nn.Module, failure: Exception | None) -> str:

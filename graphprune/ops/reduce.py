@@ -18,7 +18,7 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .facts import Result, share
-from .registry import Sample, rule, sample
+from .registry import Sample, rule, sample, state_traits
 
 __all__: list[str] = []
 
@@ -212,3 +212,13 @@ def reduce_whole(call: Call) -> Layout:
 def two_reductions(call: Call) -> Result:
     """Reduce some dimensions to two results of the same shape."""
     return [_freeze_reduced(call)] * 2
+
+
+state_traits(
+    aten.argmax.default,
+    aten.argmin.default,
+    aten.max.dim,
+    aten.median.dim,
+    aten.min.dim,
+    orders=True,
+)

@@ -9,7 +9,7 @@ from graphprune.axes.layout import Layout
 
 from .call import Call
 from .facts import Result
-from .registry import rule, sample
+from .registry import rule, sample, state_traits
 from .softmax import along_dimension
 
 __all__: list[str] = []
@@ -101,3 +101,12 @@ def between(call: Call) -> Layout:
     if call.get("sorted_sequence") is not None:  # whose leading dimensions are those of the values
         call.freeze(*values[:-1])
     return values
+
+
+state_traits(
+    aten.topk.default,
+    aten.sort.default,
+    aten.sort.stable,
+    aten.argsort.default,
+    orders=True,
+)

@@ -70,6 +70,7 @@ class Traits:
             below 0.
         rounds: the result is the first operand, rounded to whole numbers.
         sigmoid: the result is the sigmoid of the operand (``plain``), or the operand times that (``times``).
+        orders: which elements of the operand the result holds, or where, depends on their order.
         elementwise: each element of the result depends on the elements of the operands at its place alone, and in
             one and the same way.
         concatenates: the result has the rows of its operands one after the other, so one without rows may be left out.
@@ -90,6 +91,7 @@ class Traits:
     flat: Flat | None = None
     rounds: bool = False
     sigmoid: Literal["", "plain", "times"] = ""
+    orders: bool = False
     elementwise: bool = False
     concatenates: bool = False
     metadata: bool = False

@@ -133,6 +133,7 @@ def _exported(result: Result, wanted: int | None, why: str) -> SmallOnnx:
             return SmallOnnx(model, check, count_batchnorms(folded), notes)
         except ExportError as failure:
             if opset is None or wanted is not None:
+                _check_whole_nodes(file, why)
                 _check_precision(result.program, failure)
                 raise
             notes = (
@@ -140,6 +141,22 @@ def _exported(result: Result, wanted: int | None, why: str) -> SmallOnnx:
                 f"the ONNX file is in another opset than the model's {opset}: {failure.message}",
             )
     raise AssertionError
+
+
+def _check_whole_nodes(file: OnnxFile | None, why: str) -> None:
+    """Explain a failed export by nodes that only the file can hold, where that could not be edited.
+
+    Raises:
+        ExportError: if there are any.
+    """
+    names = [*file.whole, *file.choices] if file is not None else []
+    if names and why:
+        raise ExportError(
+            f"the ONNX file can't be edited: {why}; and it can't be exported anew, as torch has no form for "
+            + ", ".join(sorted(names)),
+            hint="leave out the ONNX file, or keep the layers around such nodes",
+            options=("onnx",),
+        )
 
 
 def _check_precision(program: ExportedProgram, failure: ExportError) -> None:

@@ -78,6 +78,31 @@ def test_a_quiet_sigmoid_is_compared_without_its_flat_ends(depth: float) -> None
         check_onnx(converted(program_of(other, x)).SerializeToString(), program)
 
 
+class Best(Quiet):
+    """Boxes in the order of scores that are far in the tail: onnxruntime has many equal ones there."""
+
+    def __init__(self, depth: float) -> None:
+        super().__init__(depth)
+        self.boxes = nn.Linear(64, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, 64] -> [B, 8]``."""
+        places = super().forward(x).topk(8).indices
+        return self.boxes(x).gather(1, places)
+
+
+def test_what_stands_in_the_order_of_quiet_sigmoids_is_compared_without_their_flat_ends() -> None:
+    torch.manual_seed(0)
+    program = program_of(Best(1.0).eval(), torch.randn(2, 64))
+    model = converted(program)
+    assert check_onnx(model.SerializeToString(), program).max_error < 1e-5
+    weight = next(t for t in model.graph.initializer if "boxes" in t.name and len(t.dims) == 2)
+    values = onnx.numpy_helper.to_array(weight) * np.float32(1.01)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    with pytest.raises(ExportError):
+        check_onnx(model.SerializeToString(), program)
+
+
 def test_a_model_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="onnxruntime can't run"):
         check_onnx(b"no model", affine())

@@ -137,3 +137,50 @@ def test_packed_sequences_are_named() -> None:
 
     with pytest.raises(TraceError, match="packed sequences can't be captured"):
         trace(Packed(), (torch.randn(2, 5, 4), torch.tensor([5, 3])))
+
+
+@pytest.mark.parametrize("named", ["module", "parameter"])
+def test_a_name_that_is_a_word_of_python_is_named(named: str) -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleDict({"in": nn.Linear(4, 4)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.branches["in"](x)
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_parameter("lambda", nn.Parameter(torch.ones(4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.get_parameter("lambda")
+
+    model = Branches() if named == "module" else Scaled()
+    with pytest.raises(
+        TraceError, match=f"the {named} '(branches.in|lambda)' has a word of Python"
+    ):
+        trace(model, (torch.randn(2, 4),))
+
+
+class Cache:
+    """Keys of earlier tokens, in a class that torch.export doesn't know."""
+
+    def __init__(self, keys: Tensor) -> None:
+        self.keys = keys
+
+
+class Decoder(nn.Module):
+    def forward(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        keys = x if cache is None else torch.cat([cache.keys, x], 1)
+        return keys.sum(1), Cache(keys)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_an_object_that_is_not_opened_is_named(given: bool) -> None:
+    x = torch.randn(2, 3, 4)
+    with pytest.raises(TraceError, match="can't capture Decoder") as failure:
+        trace(Decoder(), (x, Cache(x)) if given else (x,))
+    what = "takes" if given else "gives"
+    assert f"{what} an object of class Cache, which torch.export doesn't open" in failure.value.hint

@@ -208,6 +208,7 @@ ROTARY: list[Sample] = [
       for paired in (0, 1) for p in (Stored(PLACES), i(1))),
     call(MS + "RotaryEmbedding", f(2, 2, 5, 8), Stored(PLACES), w(7, 4), w(7, 4)),
 ]  # fmt: skip
+SEEN = Stored(np.array([[1] * 8, [1, 0, 1, 1, 1, 1, 1, 1]], np.int32))
 FUSED: list[Sample] = [
     *ROTARY,
     *(call(MS + "FusedConv", X, w(4, 3, 3, 3), w(4), group=2, activation=name, **more)
@@ -238,6 +239,12 @@ FUSED: list[Sample] = [
       for more in ({}, {"scale": 0.3})),
     call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), None, None, f(2, 2, 5, 7), num_heads=2),
     call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 8), w(24), num_heads=2),
+    *(call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 5, 8), f(2, 5, 8), bias, mask, None, f(2, 2, 3, 4), f(2, 2, 3, 4),
+           num_heads=2, outputs=3, **more)
+      for bias, mask in ((None, None), (w(24), SEEN)) for more in ({}, {"unidirectional": 1})),
+    call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 5, 8), f(2, 5, 8), num_heads=2, outputs=3),
+    *(call(MS + "Attention", f(2, 5, 6), w(6, 24), w(24), mask, f(2, 2, 2, 3, 4), num_heads=2, outputs=2, **more)
+      for mask, more in ((None, {}), (None, {"unidirectional": 1}), (SEEN, {"unidirectional": 1}))),
     *(quantized_lstm(direction, zero) for direction in ("forward", "bidirectional") for zero in (0, 3)),
     quantized_lstm("forward", 0, columns=True),
 ]  # fmt: skip
@@ -336,6 +343,10 @@ SAMPLES: list[Sample] = [
     call("Attention", f(2, 5, 8), f(2, 7, 8), f(2, 7, 6), opset=23, q_num_heads=2, kv_num_heads=2),
     call("Attention", f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 3), None, None, None, opset=23),
     call("Attention", f(2, 5, 8), f(2, 7, 4), f(2, 7, 6), opset=23, q_num_heads=4, kv_num_heads=2),
+    *(call("Attention", f(2, 5, 8), f(2, 5, 4), f(2, 5, 6), mask, f(2, 2, 3, 2), f(2, 2, 3, 3), opset=23, outputs=3,
+           q_num_heads=4, kv_num_heads=2, **more)
+      for mask in (None, f(5, 8), f(5, 8) > 0) for more in ({}, {"is_causal": 1})),
+    call("Attention", f(2, 2, 5, 4), f(2, 2, 5, 4), f(2, 2, 5, 3), opset=23, outputs=3),
     call("SimplifiedLayerNormalization", X, positive(8), opset=17, axis=-1, epsilon=1e-3),
     *FUSED,
     *BLOCKS,
@@ -456,7 +467,12 @@ def model_of(sample: Sample) -> onnx.ModelProto:
         }
         quantised = "Q" in sample.operator.removesuffix("QuickGelu")
         kind = kinds.get(sample.operator, TensorProto.UINT8 if quantised else TensorProto.FLOAT)
-        results = [helper.make_tensor_value_info("y0", kind, [None] * rank), *results[1:]]
+        rank = 3 if sample.operator.endswith("Attention") else rank
+        caches = 4 + (sample.operator == MS + "Attention")
+        results = [
+            helper.make_tensor_value_info(name, kind, [None] * (caches if number else rank))
+            for number, name in enumerate(outputs)
+        ]
     graph = helper.make_graph([node], "sample", inputs, results, stored)
     opsets = [
         helper.make_opsetid("", sample.opset),

@@ -204,6 +204,18 @@ def test_sigmoids(operator: Any, kind: str) -> None:
     torch.testing.assert_close(operator(x.clone()), gate if kind == "plain" else x * gate)
 
 
+@pytest.mark.parametrize("operator", [o for o, r in RULES.items() if r.traits.orders])
+def test_places_follow_the_order_of_elements(operator: Any) -> None:
+    for each in RULES[operator].samples():
+        backwards = each._replace(args=(-each.args[0], *each.args[1:]))
+        places, others = (
+            [y for y in called(operator, call) if not y.is_floating_point()]
+            for call in (each, backwards)
+        )
+        assert places
+        assert not all(torch.equal(a, b) for a, b in zip(places, others, strict=True))
+
+
 @pytest.mark.parametrize(
     ("operator", "form"), [(o, r.traits.form) for o, r in RULES.items() if r.traits.form]
 )
@@ -233,7 +245,7 @@ def _value(names: list[str], call: Sample, name: str) -> Any:
 def test_every_trait_is_used() -> None:
     plain = Traits()
     for name in ("identity", "unless", "view", "moves", "linear", "arithmetic", "quotient", "power",
-                 "flat", "rounds", "sigmoid", "elementwise", "concatenates", "metadata",
+                 "flat", "rounds", "sigmoid", "orders", "elementwise", "concatenates", "metadata",
                  "form"):  # fmt: skip
         assert any(getattr(r.traits, name) != getattr(plain, name) for r in RULES.values()), name
 

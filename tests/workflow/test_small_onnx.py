@@ -50,6 +50,20 @@ def test_what_can_not_be_edited_is_exported_under_the_names_and_in_the_opset_of_
     assert [each.version for each in model.opset_import if not each.domain] == [17]
 
 
+def test_nodes_that_only_the_file_can_hold_are_named_where_it_can_not_be_edited(
+    result: gp.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise ExportError("no ONNX function found")
+
+    monkeypatch.setattr("graphprune.workflow.small_onnx.edit", cannot)
+    monkeypatch.setattr("graphprune.workflow.small_onnx.to_onnx", fails)
+    file = replace(file_of(17), whole={"Odd node 'a'": "no entry"}, choices=("If node 'b'",))
+    with pytest.raises(ExportError, match="can't be edited: a node can't say it") as failure:
+        replace(result, onnx_file=file).export_onnx(tmp_path / "a.onnx")
+    assert "If node 'b', Odd node 'a'" in failure.value.message
+
+
 def test_an_edit_that_computes_something_else_is_not_written(
     result: gp.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

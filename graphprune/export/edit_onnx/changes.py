@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch import fx
 
 from graphprune.cut.cut import Cut
 from graphprune.cut.rewrite_graph import NewCall, new_call
+from graphprune.export.node_reads import graphs_of, inner_nodes, reads_of
 from graphprune.ir.nodes import bind, source_line
 
 from .stored_numbers import EditError
@@ -99,20 +100,30 @@ def changed_values(
     """List the values whose sizes may change: also those of nodes that are no call, such as Identity.
 
     Args:
-        nodes: of the file, in its order.
+        nodes: of the file's graph, in its order, without those in bodies.
         found: see ``changes_by_node``.
         stored: names of the stored tensors that are sliced.
     """
     names = set(stored)
-    for number, node in enumerate(nodes):
-        changes = found.get(number)
+    every = [*nodes, *inner_nodes(nodes)]
+    numbers = {id(node): number for number, node in enumerate(every)}
+    for node in _bodies_first(nodes):
+        changes = found.get(numbers[id(node)])
         if (
-            not names.isdisjoint(node.input)
+            not names.isdisjoint(reads_of(node))
             if changes is None
             else any(each.call.changed or each.sizes != each.dense_sizes for each in changes)
         ):
             names.update(node.output)
     return names
+
+
+def _bodies_first(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Iterate over nodes, each after those of its bodies."""
+    for node in nodes:
+        for body in graphs_of(node):
+            yield from _bodies_first(body.node)
+        yield node
 
 
 def _sizes(node: fx.Node, cut: Cut) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -129,5 +140,5 @@ def makes_tensors(node: fx.Node) -> bool:
 
 
 def position(node: fx.Node) -> int:
-    """Return the position of the file's node that a call belongs to."""
+    """Return the position of the file's node that a call belongs to; those in bodies are counted on from the last one."""
     return int(source_line(node).rpartition(":")[2]) - 1

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
+from graphprune.export.node_reads import inner_nodes
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 from graphprune.export.ort_session import session
@@ -21,13 +22,14 @@ from graphprune.export.run_onnx import run_session
 from graphprune.ir.program import state, unlift
 from graphprune.verify.inputs import native_inputs, size_growths
 
-from . import rewrite_rows
+from . import rewrite_norms, rewrite_rows
 from .changes import Change, changed_values, changes_by_node
 from .drop_branches import drop_branches
 from .drop_dead import drop_dead
 from .editor import Editor
 from .join_copies import join_copies
 from .keep_sizes import keep_sizes, size_values
+from .rewrite_norms import scale_weight
 from .rewriters import REWRITERS
 from .stored_numbers import EditError
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["edit"]
 
-_FAMILIES = (rewrite_rows,)
+_FAMILIES = (rewrite_norms, rewrite_rows)
 """Importing these fills the table of rewriters."""
 
 
@@ -67,7 +69,7 @@ def edit(
     import onnx
 
     editor = Editor(onnx.ModelProto.FromString(file.data), file.counts, pinned=pinned)
-    nodes = list(editor.graph.node)
+    nodes = [*editor.graph.node, *inner_nodes(editor.graph.node)]
     values = state(unlift(program))
     for name, path in file.tensors.items():
         if path in values:
@@ -77,7 +79,9 @@ def edit(
     found = changes_by_node(cut)
     before, after = cut.analysis.tensors, cut.tensors
     sliced = {p for p in after if p in before and after[p].shape != before[p].shape}
-    changed = changed_values(nodes, found, [n for n, p in file.tensors.items() if p in sliced])
+    changed = changed_values(
+        list(editor.graph.node), found, [n for n, p in file.tensors.items() if p in sliced]
+    )
     for number, changes in found.items():
         _rewrite(editor, nodes[number], changes)
         _store_numbers(editor, nodes[number], changes, cut, stored)
@@ -132,15 +136,20 @@ def _store_numbers(
 
 
 def _scale(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    """Multiply the result of a node by what makes up for the rows that a mean has lost."""
+    """Multiply the weight of a node, or its result, by what makes up for the rows that a mean has lost."""
+    found = {each.call.factors["weight"] for each in changes if "weight" in each.call.factors}
+    if len(found) > 1:  # of steps of a body, which are one node
+        raise EditError(f"{node.op_type} node {node.name!a:.80} would need several factors")
+    for factor in found:
+        scale_weight(editor, node, factor)
     for change in changes:
-        if not change.call.factors:
+        if not (others := change.call.factors.keys() - {"weight"}):
             continue
-        if set(change.call.factors) != {""} or change is not changes[-1] or len(node.output) > 1:
+        if others != {""} or change is not changes[-1] or len(node.output) > 1:
             raise EditError(f"{node.op_type} node {node.name!a:.80} would need a factor inside")
         value = change.node.meta["val"]
-        factor = torch.tensor(change.call.factors[""], dtype=value.dtype)
-        editor.multiply(node, factor.numpy())
+        number = torch.tensor(change.call.factors[""], dtype=value.dtype)
+        editor.multiply(node, number.numpy())
 
 
 def _bake(

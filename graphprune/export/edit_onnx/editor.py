@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from graphprune.export.node_reads import reads_of
 from graphprune.export.onnx_model import numbered_name
 
-from .stored_numbers import HANDS_ON, StoredNumbers
+from .stored_numbers import HANDS_ON, EditError, StoredNumbers
 
 if TYPE_CHECKING:
     import onnx
@@ -157,8 +157,15 @@ class Editor(StoredNumbers):
         node.attribute.extend([*kept, *new])
 
     def multiply(self, node: onnx.NodeProto, factor: NDArray[Any]) -> None:
-        """Multiply the only result of a node by a number, under the name that it has."""
+        """Multiply the only result of a node by a number, under the name that it has.
+
+        Raises:
+            EditError: if the node lies within a body.
+        """
         from onnx import helper
+
+        if node.output[0] in self._inner:
+            raise EditError(f"{node.op_type} node {node.name!a:.80} lies within a body")
 
         name = node.output[0]
         inner = f"{name}/unscaled"

@@ -41,7 +41,7 @@ def rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
     return enter
 
 
-@rewriter("Flatten", "LayerNormalization", "Unsqueeze")
+@rewriter("Flatten", "Unsqueeze")
 def _nothing(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Change nothing: the node has no sizes of its own."""
 
@@ -128,12 +128,6 @@ def _dequantize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change])
     axis = editor.attribute(node, "axis", 1) % rank
     parted = [change.sizes for change in changes if len(change.sizes) == rank + 1]
     editor.set_attribute(node, "block_size", parted[-1][axis + 1])
-
-
-@rewriter("GroupNormalization")
-def _group_norm(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
-    (change,) = changes
-    editor.set_attribute(node, "num_groups", int(change.call.arguments["num_groups"]))
 
 
 @rewriter("Attention", "MultiHeadAttention")

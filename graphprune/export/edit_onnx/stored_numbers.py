@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.errors import ExportError
 from graphprune.export.few_bits import FEW_BITS
-from graphprune.export.node_reads import reads_of
+from graphprune.export.node_reads import inner_nodes, reads_of
 from graphprune.export.onnx_model import opset_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class StoredNumbers:
         self.opset = opset_of(model)
         self._initialisers = {t.name: t for t in self.graph.initializer}
         self._makers = {name: node for node in self.graph.node for name in node.output if name}
+        self._inner = {n.output[0]: n for n in inner_nodes(self.graph.node) if n.output}
+        self._makers |= {n: each for n, each in self._inner.items() if each.op_type == "Constant"}
         self._reads = Counter(_read_by(self.graph))
 
     def numbers(self, name: str) -> NDArray[Any] | None:
@@ -129,7 +131,12 @@ class StoredNumbers:
 
     def _names(self) -> set[str]:
         """List the names that values of the graph have."""
-        return {*self._initialisers, *self._makers, *(v.name for v in self.graph.input)}
+        return {
+            *self._initialisers,
+            *self._makers,
+            *self._inner,
+            *(v.name for v in self.graph.input),
+        }
 
     def put(self, node: onnx.NodeProto, position: int, array: NDArray[Any]) -> None:
         """Let a node read these numbers; other nodes go on reading what they read.

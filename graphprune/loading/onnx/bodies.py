@@ -16,7 +16,7 @@ from .operators import Body, Node
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["all_nodes", "bodies_of", "hoist", "live_nodes"]
+__all__ = ["all_nodes", "bodies_of", "hoist", "inner_nodes", "live_nodes"]
 
 
 def bodies_of(node: Node) -> list[Body]:
@@ -28,6 +28,13 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
     """Iterate over calls, and over those of their bodies after each."""
     for node in nodes:
         yield node
+        for body in bodies_of(node):
+            yield from all_nodes(body.nodes)
+
+
+def inner_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Iterate over the calls of all bodies, in the order of ``export.node_reads.inner_nodes``."""
+    for node in nodes:
         for body in bodies_of(node):
             yield from all_nodes(body.nodes)
 

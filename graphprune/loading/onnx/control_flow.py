@@ -1,34 +1,60 @@
-"""Follow ONNX If, Loop and Scan while the graph is read, where conditions and counts are known.
+"""Follow ONNX If, Loop and Scan while the graph is read: loops whose counts are known, and branches.
 
 The branch that is taken becomes part of the program, and a loop becomes its steps one after
 another. A condition that follows from a size which may vary holds for some sizes only;
-``torch.export`` then bounds that size, or fixes it.
+``torch.export`` then bounds that size, or fixes it. Where a condition is computed while the model runs,
+both branches become part of the program, and a call that chooses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from graphprune.errors import LoadError
+from graphprune.ir.either import EITHER
 
 from .operators import Body, Node, operator, refuse
 from .values import MAX_STEPS, Known, Value, known, tensor
 
 __all__: list[str] = []
 
-Run = Callable[[Body, Sequence[Value]], list[Value]]
-"""Runs a body on its inputs; the values around it are there too."""
+
+class Run(Protocol):
+    """Runs a body on its inputs; the values around it are there too."""
+
+    def __call__(self, body: Body, inputs: Sequence[Value]) -> list[Value]:
+        """Compute what the body gives."""
+        ...
+
+    def may_follow_both(self, node: Node) -> bool:
+        """Tell whether both branches of a choice may become part of the program."""
+        ...
 
 
 @operator("If", sizes=(0,), bodies=True)
 def if_(node: Node, run: Run, condition: Value) -> tuple[Value, ...]:
-    """Take one of two branches."""
+    """Take one of two branches, or choose between the results of both."""
+    if isinstance(condition, torch.Tensor) and run.may_follow_both(node):
+        sides = (run(node.get(name), []) for name in ("then_branch", "else_branch"))
+        return tuple(_chosen(node, condition, *pair) for pair in zip(*sides, strict=True))
     taken = _truth(node, condition, node.inputs[0], "neither branch can be taken")
     return tuple(run(node.get("then_branch" if taken else "else_branch"), []))
+
+
+def _chosen(node: Node, condition: torch.Tensor, first: Value, second: Value) -> Value:
+    if isinstance(first, Known) and isinstance(second, Known):
+        same = first.dtype == second.dtype and np.array_equal(first.items, second.items)
+        if same and not first.symbolic:
+            return first
+    a, b = tensor(first), tensor(second)
+    if a.dtype != b.dtype or a.dim() != b.dim():
+        raise refuse(node, "a choice between results of different types or numbers of axes")
+    result: torch.Tensor = EITHER(condition, a, b, node.outputs[0])
+    return result
 
 
 @operator("Loop", sizes=(0, 1), bodies=True)

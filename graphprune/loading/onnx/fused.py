@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from .layers import conv, gemm, parted
+from .layers import conv, gemm
 from .operators import Node, operator, refuse
 from .values import Value, tensor
 
@@ -123,76 +122,3 @@ def _skipped(node: Node, x: Value, skip: Value, bias: Value | None) -> torch.Ten
 def _with_sum(node: Node, y: torch.Tensor, whole: torch.Tensor) -> Any:
     """Give the sum too, where the node names it: its fourth result."""
     return (y, None, None, whole) if len(node.outputs) > 3 else y
-
-
-@operator(_DOMAIN + "Attention")
-def fused_attention(
-    node: Node,
-    x: Value,
-    weight: Value,
-    bias: Value | None = None,
-    mask: Value | None = None,
-    past: Value | None = None,
-    added: Value | None = None,
-    *more: Value | None,
-) -> torch.Tensor:
-    """Compute the projections of self-attention, ``weight: [in, q + k + v]``, and the attention."""
-    wide = tensor(x) @ tensor(weight)
-    wide = wide if bias is None else wide + tensor(bias)
-    if past is not None or any(each is not None for each in more) or len(node.outputs) > 1:
-        raise refuse(node, "a cache")
-    sizes = node.get("qkv_hidden_sizes") or [int(wide.shape[-1]) // 3] * 3
-    q, k, v = torch.split(wide, list(sizes), -1)
-    return _attended(node, q, k, v, mask, added)
-
-
-@operator(_DOMAIN + "MultiHeadAttention")
-def multi_head_attention(
-    node: Node,
-    query: Value,
-    key: Value | None = None,
-    value: Value | None = None,
-    bias: Value | None = None,
-    mask: Value | None = None,
-    added: Value | None = None,
-    *more: Value | None,
-) -> torch.Tensor:
-    """Compute the attention of projected values, each ``[batch, tokens, heads * dim]``."""
-    if any(each is not None for each in more) or len(node.outputs) > 1:
-        raise refuse(node, "a cache")
-    if key is None or value is None:
-        raise refuse(node, "packed values")
-    q, k, v = tensor(query), tensor(key), tensor(value)
-    if q.dim() != 3 or k.dim() != 3 or v.dim() != 3:
-        raise refuse(node, "another number of axes than three")
-    if bias is not None:  # one after another, as the values are
-        sizes = [int(each.shape[-1]) for each in (q, k, v)]
-        q, k, v = (x + b for x, b in zip((q, k, v), tensor(bias).split(sizes), strict=True))
-    return _attended(node, q, k, v, mask, added)
-
-
-def _attended(
-    node: Node,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    mask: Value | None,
-    added: Value | None,
-) -> torch.Tensor:
-    """Attend by heads: ``[batch, tokens, heads * dim]`` in and out."""
-    if node.get("do_rotary", 0):
-        raise refuse(node, "rotary positions")
-    heads = node.get("num_heads")
-    q, k, v = (parted(x, heads) for x in (q, k, v))
-    bias: torch.Tensor | None = None if added is None else tensor(added)
-    if mask is not None:
-        seen = tensor(mask)
-        if seen.dim() != 2:
-            raise refuse(node, "a mask of another form than [batch, tokens]")
-        hidden = (1 - seen.to(q.dtype)[:, None, None]) * node.get("mask_filter_value", -10000.0)
-        bias = hidden if bias is None else bias + hidden
-    scale = node.get("scale", 0.0) or 1 / math.sqrt(int(q.shape[-1]))
-    y = F.scaled_dot_product_attention(
-        q, k, v, bias, scale=scale, is_causal=bool(node.get("unidirectional", 0))
-    )
-    return y.transpose(1, 2).flatten(2)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
@@ -12,7 +9,7 @@ from .operators import Node, operator, refuse
 from .values import Value, tensor
 from .windows import Window
 
-__all__ = ["conv", "gemm", "parted"]
+__all__ = ["conv", "gemm"]
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -166,36 +163,3 @@ def lp_normalization(node: Node, x: Value) -> torch.Tensor:
     value = tensor(x)
     norm = torch.linalg.vector_norm(value, node.get("p", 2), node.get("axis", -1), keepdim=True)
     return value / norm
-
-
-@operator("Attention")
-def attention(
-    node: Node, q: Value, k: Value, v: Value, mask: Value | None = None, *more: Value | None
-) -> torch.Tensor:
-    """Compute scaled dot-product attention, ``[batch, heads, tokens, dim]`` or ``[batch, tokens, heads * dim]``."""
-    query, key, value = tensor(q), tensor(k), tensor(v)
-    if any(each is not None for each in more) or len(node.outputs) > 1:
-        raise refuse(node, "a cache")
-    known = {"is_causal", "scale", "q_num_heads", "kv_num_heads", "softmax_precision"}
-    if unknown := sorted(node.attributes.keys() - known):
-        raise refuse(node, unknown[0])
-    merged = query.dim() == 3
-    if merged:
-        query = parted(query, node.get("q_num_heads"))
-        key, value = (parted(x, node.get("kv_num_heads")) for x in (key, value))
-    bias: Any = None if mask is None else tensor(mask)
-    y = F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        bias,
-        scale=node.get("scale", 1 / math.sqrt(int(query.shape[-1]))),
-        is_causal=bool(node.get("is_causal", 0)),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    return y.transpose(1, 2).flatten(2) if merged else y
-
-
-def parted(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """Part the heads of an attention: ``[batch, tokens, heads * dim] -> [batch, heads, tokens, dim]``."""
-    return x.reshape(*x.shape[:2], heads, int(x.shape[-1]) // heads).transpose(1, 2)

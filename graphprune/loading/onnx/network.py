@@ -16,6 +16,7 @@ from graphprune.loading.argument_names import named
 
 from . import (
     activations,
+    attention,
     concat_slice,
     control_flow,
     create,
@@ -39,7 +40,7 @@ from . import (
     shapes,
     unpooling,
 )
-from .bodies import all_nodes, bodies_of, live_nodes
+from .bodies import all_nodes, bodies_of, inner_nodes, live_nodes
 from .read_graph import Graph
 from .run_node import Values, output, run_node
 from .stored_values import (
@@ -57,6 +58,7 @@ __all__ = ["Network"]
 # Importing these fills the table.
 _FAMILIES = (
     activations,
+    attention,
     concat_slice,
     control_flow,
     create,
@@ -92,7 +94,7 @@ class Network(nn.Module):
     Args:
         graph: what to compute.
         title: name of the file, shown where a source line would be: the third call of the
-            graph is ``title:3``.
+            graph is ``title:3``. Those within bodies are counted on from the last one.
         whole: the nodes that onnxruntime computes; by default none is known yet.
         leave_out: names of stored tensors that nothing reads.
     """
@@ -120,6 +122,11 @@ class Network(nn.Module):
         lines = "\n".join(f"step({i})" for i in range(len(graph.nodes)))
         # torch.export keeps the lines of functions of this name as the origin of a call.
         self._lines = compile(lines, title, "exec").replace(co_name="forward")
+        step = compile("step()", title, "exec").replace(co_name="forward")
+        inner = enumerate(inner_nodes(graph.nodes), len(graph.nodes) + 1)
+        self._inner_lines = {
+            node.outputs: step.replace(co_firstlineno=number) for number, node in inner
+        }
         names = [each.name for each in graph.inputs]
         self.forward = named(self._run, names)  # type: ignore[method-assign]
         self._store(graph, leave_out)
@@ -157,7 +164,7 @@ class Network(nn.Module):
         self, inputs: Sequence[torch.Tensor]
     ) -> tuple[dict[str, Value], dict[str, torch.Tensor]]:
         """Run all nodes; return every value by name, and the outputs that are known numbers as tensors."""
-        values = Values(self._read, self._used)
+        values = Values(self._read, self._used, self._inner_lines)
         values |= self._known
         for name, path in self._stored.items():
             # While torch.export runs, the module's tensors are others than those that were stored.

@@ -86,6 +86,7 @@ def import_onnx(
         counts=network.counts(user_inputs(program)),
         check=check,
         whole=network.whole.reasons,
+        choices=tuple(network.whole.followed.values()),
         left_out=graph.left_out,
         fixed=tuple(_fixed(graph, program)),
         shell=graph.shell,
@@ -121,6 +122,21 @@ def _prove(graph: Graph, program: ExportedProgram, path: Path) -> OnnxCheck:
 
 
 def _exported(network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> ExportedProgram:
+    """Export with both branches of a computed choice, or else with nodes that choose as they are in the file."""
+    try:
+        return _open_exported(network, graph, inputs)
+    except GraphpruneError:
+        if not network.whole.followed:
+            raise
+        network.whole.forget()
+        network.whole.followed.clear()
+        network.whole.choices_whole = True
+        return _open_exported(network, graph, inputs)
+
+
+def _open_exported(
+    network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...]
+) -> ExportedProgram:
     """Export with every dimension dynamic that the file leaves open, or else with fewer.
 
     The first refusal of a node leads to a trial: what no entry of the table computes stays whole.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import CodeType
 
 import torch
 
@@ -38,11 +41,17 @@ class Values(dict[str, "Value"]):
 
     Attributes:
         used: the names that some node reads, or the graph gives.
+        lines: the results of a node within a body -> code that calls ``step``, on a line of its own.
     """
 
-    def __init__(self, read: set[str], used: set[str]) -> None:
+    def __init__(
+        self,
+        read: set[str],
+        used: set[str],
+        lines: Mapping[tuple[str, ...], CodeType],
+    ) -> None:
         super().__init__()
-        self._read, self.used = read, used
+        self._read, self.used, self.lines = read, used, lines
 
     def __getitem__(self, name: str) -> Value:
         self._read.add(name)
@@ -97,7 +106,7 @@ def _computed(node: Node, values: Values, whole: WholeNodes) -> tuple[Value, ...
         raise unsupported(node)
     try:
         inputs = [values[name] if name else None for name in node.inputs]
-        runner = [lambda body, given: _run_body(body, given, values, whole)] if entry.bodies else []
+        runner = [_BodyRunner(values, whole)] if entry.bodies else []
         found = entry.compute(node, *runner, *inputs)
     except GraphpruneError:
         raise
@@ -133,10 +142,26 @@ def _check_sizes(node: Node, values: Values, whole: WholeNodes) -> None:
             raise LoadError(f"a result of {node} has {result.numel():.3g} elements")
 
 
-def _run_body(
-    body: Body, inputs: Sequence[Value], values: Values, whole: WholeNodes
-) -> list[Value]:
-    values.update(zip(body.inputs, inputs, strict=True))
-    for node in body.nodes:
-        run_node(node, values, whole)
-    return [values[name] for name in body.outputs]
+@dataclass(frozen=True)
+class _BodyRunner:
+    """Runs bodies of a node.
+
+    Attributes:
+        values: those around them; what is computed within is added.
+        whole: the nodes that onnxruntime computes.
+    """
+
+    values: Values
+    whole: WholeNodes
+
+    def __call__(self, body: Body, inputs: Sequence[Value]) -> list[Value]:
+        """Compute what a body gives."""
+        self.values.update(zip(body.inputs, inputs, strict=True))
+        for node in body.nodes:
+            step = partial(run_node, node, self.values, self.whole)
+            exec(self.values.lines[node.outputs], {"step": step})
+        return [self.values[name] for name in body.outputs]
+
+    def may_follow_both(self, node: Node) -> bool:
+        """Tell whether both branches of a choice may become part of the program."""
+        return self.whole.may_follow_both(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def read_tensor(array: NDArray[Any], name: str) -> torch.Tensor:
 
 
 def module_paths(names: Sequence[str], taken: Container[str]) -> list[str]:
-    """Choose a path in a module for each name: dots stay where no other name is in the way.
+    """Choose a path in a module for each name: dots stay where no other name is in the way, and no part is a word of Python.
 
     Args:
         names: in the file.
@@ -105,7 +106,7 @@ def module_paths(names: Sequence[str], taken: Container[str]) -> list[str]:
     """
 
     def own(part: str) -> str:
-        return part + "_" if part in taken else part
+        return part + "_" if part in taken or iskeyword(part) else part
 
     parts = [
         [re.sub(r"\W", "_", part) or "_" for part in re.sub(r"^\W+", "", name).split(".")]

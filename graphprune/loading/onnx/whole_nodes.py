@@ -45,7 +45,7 @@ _RANDOM = frozenset({
 """Operators that give other results every time, so nothing can be compared after them."""
 
 
-_BY_CHANNEL = frozenset({"RoiAlign"})
+_BY_CHANNEL = frozenset({"MaxRoiPool", "RoiAlign"})
 """Operators that compute each channel of their first input, ``[N, C, ...]``, on its own."""
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -72,6 +72,10 @@ class WholeNodes:
 
     Args:
         data: the model, in which no name is given twice.
+
+    Attributes:
+        choices_whole: whether an If runs whole whose condition is computed; else both branches are followed.
+        followed: the first results of such nodes that were followed -> what these are called.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -79,6 +83,15 @@ class WholeNodes:
         self._trials: dict[tuple[str, ...], _Trial] = {}
         self._reasons: dict[str, str] = {}
         self._process: OrtProcess | None = None
+        self.choices_whole = False
+        self.followed: dict[str, str] = {}
+
+    def may_follow_both(self, node: Node) -> bool:
+        """Tell whether both branches of an If may become part of the program, and note that they do."""
+        if self.choices_whole:
+            return False
+        self.followed[node.outputs[0]] = str(node)
+        return True
 
     @contextmanager
     def trial(self, process: OrtProcess | None = None) -> Generator[None]:

@@ -345,5 +345,7 @@ def test_the_cases_are_all_there_are() -> None:
         *("Attention", "GroupNormalization", "LayerNormalization", "Squeeze", "Unsqueeze"),
         *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
         *("RotaryEmbedding", "SplitToSequence", "MaxUnpool", "Compress", "DynamicQuantizeLSTM"),
+        *("InstanceNormalization", "RMSNormalization", "SimplifiedLayerNormalization"),
+        *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
     }
     assert set(REWRITERS) <= kinds | elsewhere

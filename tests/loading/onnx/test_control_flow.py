@@ -12,9 +12,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
+from graphprune.errors import ExportError
+from graphprune.export.check import check_onnx
+from graphprune.export.node_reads import nodes_of
+from graphprune.export.run_onnx import run_onnx
 from graphprune.ir.program import dynamic_dims
 from graphprune.loading.onnx import import_onnx
+from tests.export.edit_onnx.helpers import was_edited
 from tests.loading.onnx.helpers import saved
+from tests.onnx_masks import with_zeros
 
 pytestmark = pytest.mark.onnx
 
@@ -120,10 +126,75 @@ def whole_of(model: onnx.ModelProto, folder: Path) -> str:
     return "; ".join(import_onnx(saved(model, folder)).file.whole.values())
 
 
-def test_a_computed_condition_stays_with_both_branches(tmp_path: Path) -> None:
-    condition = [node("ReduceMax", ["x"], ["m"], keepdims=0), node("Greater", ["m", "z"], ["flag"])]
-    reasons = whole_of(choice(condition, z=np.float32(0)), tmp_path)
-    assert "If node 'choose': its condition 'flag' is computed while the model runs" in reasons
+COMPUTED = [node("ReduceMax", ["x"], ["m"], keepdims=0), node("Greater", ["m", "z"], ["flag"])]
+
+
+def test_both_branches_of_a_computed_condition_are_cut(tmp_path: Path) -> None:
+    before = choice(COMPUTED, z=np.float32(0))
+    imported = import_onnx(saved(before, tmp_path))
+    assert not imported.file.whole
+    assert dynamic_dims(imported.program)["x"].keys() == {0}
+    result = gp.compress(imported.program, flops=0.5, score="random").from_file(imported.file)
+    assert {(g.width, len(g.keep) < g.width) for g in result.plan.groups} == {
+        (16, True),
+        (12, True),
+    }
+    result = result.export_onnx(tmp_path / "small.onnx")
+    assert was_edited(result), result.report.notes
+    after = onnx.load(tmp_path / "small.onnx")
+    assert [n.op_type for n in after.graph.node] == [n.op_type for n in before.graph.node]
+    read = onnx.ModelProto.FromString(imported.file.data)
+    pair = [with_zeros(read, imported.file, result.cut), after]
+    for sign in (1, -1):  # either branch
+        x = sign * torch.rand(3, 6)
+        expected, got = (run_onnx(model.SerializeToString(), [x]) for model in pair)
+        torch.testing.assert_close(got, expected)
+
+
+def test_a_fault_in_the_branch_that_is_not_chosen_is_found(tmp_path: Path) -> None:
+    """Examples take one branch; the file's other one is compared all the same."""
+    before = choice([], flag=True)
+    del before.graph.initializer[:]
+    before.graph.input.append(value("flag", BOOL, []))
+    imported = import_onnx(saved(before, tmp_path), [torch.randn(2, 6), torch.tensor(True)])
+    for kind in ("Relu", "Tanh"):
+        wrong = onnx.ModelProto.FromString(imported.file.data)
+        inner = [each for each in nodes_of(wrong) if each.op_type == kind]
+        inner[0].op_type = "Sigmoid"
+        with pytest.raises(ExportError, match="differs from PyTorch"):
+            check_onnx(wrong.SerializeToString(), imported.program)
+
+
+@pytest.mark.parametrize("given", [12, 8])
+def test_branches_of_which_only_one_fits_the_inputs_stay_whole(given: int, tmp_path: Path) -> None:
+    """As where a rate of samples decides how many there have to be."""
+    sizes = {"then_branch": 3, "else_branch": 2}
+    bodies = {
+        name: helper.make_graph(
+            [
+                node("Reshape", ["x", f"to{n}"], [f"r{n}"]),
+                node("MatMul", [f"r{n}", f"w{n}"], [f"s{n}"]),
+                node("ReduceMean", [f"s{n}"], [f"c{n}"], axes=[1], keepdims=0),
+            ],
+            name,
+            [],
+            [value(f"c{n}")],
+        )
+        for name, n in sizes.items()
+    }
+    weights = {f"to{n}": np.array([-1, 2, 2 * n]) for n in sizes.values()}
+    weights |= {f"w{n}": weight(2 * n, 4) for n in sizes.values()}
+    before = model(
+        node("If", ["flag"], ["c"], name="choose", **bodies),
+        node("MatMul", ["c", "in"], ["h"]), node("Relu", ["h"], ["a"]), node("MatMul", ["a", "out"], ["y"]),
+        weights=weights | {"in": weight(4, 16), "out": weight(16, 4)},
+        shape=("n", "k"), more=(value("flag", BOOL, []),),
+    )  # fmt: skip
+    examples = [torch.randn(1, given), torch.tensor(given == 12)]
+    imported = import_onnx(saved(before, tmp_path), examples)
+    assert set(imported.file.whole) == {"If node 'choose'"}
+    result = gp.compress(imported.program, flops=0.6, score="random").from_file(imported.file)
+    result.export_onnx(tmp_path / "small.onnx")
 
 
 def loop(

@@ -18,9 +18,17 @@ pytestmark = pytest.mark.onnx
 
 
 def test_names_become_paths_that_no_other_name_and_no_attribute_is_in_the_way_of() -> None:
-    names = ["a.weight", "a", "forward", "/b/w:0", "a.forward.x"]
+    names = ["a.weight", "a", "forward", "/b/w:0", "a.forward.x", "in", "b.class.w"]
     paths = module_paths(names, {"forward"})
-    assert paths == ["a.weight", "a_value", "forward_", "b_w_0", "a.forward_.x"]
+    assert paths == [
+        "a.weight",
+        "a_value",
+        "forward_",
+        "b_w_0",
+        "a.forward_.x",
+        "in_",
+        "b.class_.w",
+    ]
 
 
 def two_layers(*, constants: bool, gather: bool) -> onnx.ModelProto:

@@ -16,6 +16,7 @@ from graphprune.analysis.frozen import frozen
 from graphprune.errors import InfeasibleBudgetError, LoadError
 from graphprune.ir.program import dynamic_dims
 from graphprune.loading.onnx import import_onnx
+from graphprune.loading.onnx.whole_nodes import WholeNodes
 from tests.loading.onnx.helpers import saved
 from tests.onnx_masks import masked_difference
 
@@ -133,6 +134,13 @@ KINDS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def choices_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An If whose condition is computed runs whole, as where one of its branches can't run on the examples."""
+    monkeypatch.setattr(WholeNodes, "may_follow_both", lambda *_: False)
+
+
+@pytest.mark.usefixtures("choices_whole")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rest_is_cut_and_the_node_stays(kind: str, tmp_path: Path) -> None:
     middle, names = KINDS[kind]
@@ -154,21 +162,30 @@ def test_the_rest_is_cut_and_the_node_stays(kind: str, tmp_path: Path) -> None:
     assert any(f"'{name}'" in reason for name in names for reason in reasons)
 
 
-@pytest.mark.parametrize("mode", ["avg", "max"])
-def test_channels_that_a_node_takes_one_by_one_are_cut(mode: str, tmp_path: Path) -> None:
-    """The node stays as it is, and so do the boxes that it reads."""
-    roi = {
-        "output_height": 3,
-        "output_width": 3,
-        "spatial_scale": 0.5,
-        "mode": mode,
-        "sampling_ratio": 2,
+REGIONS: dict[str, dict[str, Any]] = {
+    f"RoiAlign-{mode}-{samples}": {
+        "output_height": 3, "output_width": 3, "spatial_scale": 0.5, "mode": mode, "sampling_ratio": samples,
     }
-    model = around([node("RoiAlign", ["c", "boxes", "owners"], ["m"], name="align", **roi)])
-    model.graph.input.extend([value("boxes", FLOAT, ["r", 4]), value("owners", INT, ["r"])])
+    for mode in ("avg", "max")
+    for samples in (0, 2)
+} | {"MaxRoiPool": {"pooled_shape": [3, 3], "spatial_scale": 0.5}}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REGIONS)
+def test_channels_that_a_node_takes_one_by_one_are_cut(kind: str, tmp_path: Path) -> None:
+    """The node stays as it is, and so do the boxes that it reads."""
+    operator = kind.partition("-")[0]
     examples = [torch.randn(1, 3, 8, 8), torch.rand(2, 4) * 8, torch.zeros(2, dtype=torch.int64)]
+    inputs = [value("boxes", FLOAT, ["r", 4]), value("owners", INT, ["r"])]
+    reads, before = ["c", "boxes", "owners"], []
+    if operator == "MaxRoiPool":  # whose boxes begin with the number of their image
+        examples, inputs, reads = examples[:2], inputs[:1], ["c", "numbered"]
+        before = [node("Pad", ["boxes", "pads"], ["numbered"])]
+    regions = node(operator, reads, ["m"], name="regions", **REGIONS[kind])
+    model = around([*before, regions], weights={"pads": np.array([0, 1, 0, 0])})
+    model.graph.input.extend(inputs)
     imported = import_onnx(saved(model, tmp_path), examples)
-    assert set(imported.file.whole) == {"RoiAlign node 'align'"}
+    assert set(imported.file.whole) == {f"{operator} node 'regions'"}
     result = gp.compress(imported.program, flops=0.3, score="random").from_file(imported.file)
     assert result.report.oracle["max_error"] < 1e-9
     result.export_onnx(tmp_path / "cut.onnx")
@@ -240,6 +257,7 @@ def test_a_sequence_that_a_node_without_an_entry_reads_is_refused(tmp_path: Path
         import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
 
 
+@pytest.mark.usefixtures("choices_whole")
 def test_the_cost_that_stays_is_counted_and_told(tmp_path: Path) -> None:
     model = around(branches(), weights=WEIGHTS)
     program = import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)]).program
@@ -283,6 +301,7 @@ def test_a_huge_result_is_refused_before_it_is_computed(tmp_path: Path) -> None:
         import_onnx(saved(model, tmp_path), [torch.randn(1, 3, 8, 8)])
 
 
+@pytest.mark.usefixtures("choices_whole")
 def test_what_costs_is_named_where_all_of_it_stays_whole(tmp_path: Path) -> None:
     def branch(name: str, weight: str) -> onnx.GraphProto:
         nodes = [node("MatMul", ["x", weight], [name])]
