@@ -15,7 +15,8 @@ seconds. The table goes to stdout and to ``results/files.csv``:
 * ``opset`` and ``axes``: whether they are the same; ``names``: whether the inputs, the outputs and all nodes
   that are left are called the same; ``edited``: whether the file was edited.
 * ``error``: of the cut file against the original with zeros where rows were removed, both in
-  onnxruntime, relative to the largest output. Files whose means were rescaled have no such original.
+  onnxruntime, relative to the largest output. Files whose means were rescaled have no such original; where weights are
+  computed from what is stored, such as cosines (swift-f0), zeros of the one aren't zeros of the other.
 * ``read_s``, ``cut_s``, ``write_s``: seconds of the processor; ``peak_mb``: of the whole process.
 * ``reason``: why it was refused, or not cut further.
 """

@@ -23,6 +23,7 @@ from graphprune.rebuild.class_constraints import ClassConstraints
 from graphprune.rebuild.computed_weights import estimated_weights
 from graphprune.rebuild.rebuild import Rebuilt
 from graphprune.report.text import few
+from graphprune.verify.oracle import Verdict
 
 from .kept_outputs import KeptOutputs
 
@@ -35,6 +36,10 @@ _INEXACT = (
     "groups were cut through statistics, as allow_inexact permits: the result was verified "
     "against the dense model whose statistics read removed channels as neutral (the mean of the "
     "others, for LayerNorm), not as zero"
+)
+_BLIND = (
+    "the proofs say nothing: for the inputs that were tried, no output depends on the weights; give inputs "
+    "that the network answers to, as example inputs or by --input FILE.npz"
 )
 _NO_DATA = "without calibration data, only the weights were looked at"
 
@@ -70,6 +75,7 @@ def report_notes(
         *_autocast(decided.program),
         *_fixed(decided.program, done.program),
         *([_INEXACT] if inexact else []),
+        *([_BLIND] if done[Verdict].blind else []),
         *_merged(done.get(Merged), decision.plan),
         *_nothing_redundant(done.get(Redundant)),
         *_of_data(decided.get(Calibration)),

@@ -57,6 +57,33 @@ def test_a_head_of_zeros_hides_no_wrong_call() -> None:
         verify(cut, relift(module, cut.dense))
 
 
+class Hidden(nets.Net):
+    """A network whose outputs come through only where an input is large."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1)
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.b(torch.relu(self.a(x)))
+        return torch.where(x.amax((1, 2, 3), keepdim=True) > self.limit, found, 0.0)
+
+
+@pytest.mark.parametrize(("limit", "blind"), [(1e6, True), (-1e6, False)])
+def test_a_comparison_that_sees_no_weight_says_so(limit: float, blind: bool) -> None:
+    verdict = verify(half(Hidden(limit)))
+    assert verdict.ok
+    assert verdict.blind is blind
+
+
+def test_a_head_of_zeros_is_seen_with_other_weights() -> None:
+    net = nets.GroupedConv()
+    with torch.no_grad():
+        net.head[2].weight.zero_()
+    assert not verify(half(net)).blind
+
+
 def test_a_program_equals_itself_and_not_another() -> None:
     net, other = nets.GroupedConv(), nets.GroupedConv()
     one, two = (trace(each, net.inputs()) for each in (net, other))

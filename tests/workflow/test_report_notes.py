@@ -131,3 +131,26 @@ def test_gradient_hooks_have_to_be_registered_again() -> None:
     result = gp.compress(net, (torch.randn(2, 6),), flops=0.5)
     (note,) = starts(result, "register these again")
     assert note.endswith("the gradient hooks of 0.weight, 2.bias")
+
+
+class Scored(nn.Module):
+    """Finds nothing unless the score reaches a limit that is an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor, least: Tensor) -> Tensor:
+        score = torch.sigmoid(self.b(torch.relu(self.a(x))))
+        return torch.where(score > least, score, 0.0)
+
+
+@pytest.mark.parametrize(("least", "count"), [(50.0, 1), (0.5, 0)])
+def test_proofs_on_inputs_that_the_network_does_not_answer_to_are_noted(
+    least: float, count: int
+) -> None:
+    torch.manual_seed(0)
+    net: Any = Scored()
+    inputs = (torch.randn(2, 6), torch.tensor([least, least]).reshape(2, 1))
+    result = gp.compress(net, inputs, flops=0.5)
+    assert len(starts(result, "the proofs say nothing")) == count
