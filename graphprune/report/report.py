@@ -141,7 +141,8 @@ class Report:
         traced: error of the dense program against the module, or the ONNX ``file`` in onnxruntime, on other
             inputs, in the model's own precision: ``max_error``, ``tolerance``, what ``rounding`` loses (0 if
             that wasn't needed), ``batches``, the ``reference`` and a ``note``; empty if there was neither.
-        oracle: error against the masked original in float64, and the tolerance.
+        oracle: error against the masked original in float64, and the tolerance; ``blind`` where no output depends on the
+            weights for the inputs that were tried, so that it says nothing.
         lossless: where channels that go with no loss were looked for: ``max_error`` against the dense
             program in float64, ``tolerance`` and ``batches`` of the proof; ``stored_error``: the same
             error with weights rounded to the model's own type; ``of``: what was compared, the ``cut``

@@ -75,7 +75,7 @@ def build_report(
         unknown_operators=unknown(analysis, frozen_channels),
         data_sizes=tuple(asdict(each) for each in analysis.data_sizes.measured.values()),
         traced=_traced(decided.get(TraceCheck)),
-        oracle=_fields(done[Verdict], *_ERROR, "batches"),
+        oracle=_fields(done[Verdict], *_ERROR, "batches", *(["blind"] * done[Verdict].blind)),
         lossless=_lossless(done),
         eager=_fields(rebuilt, "own_class", "reason", *_ERROR, "precision"),
         calibration=_fields(decided.get(Calibration), "source", "samples", "skipped"),

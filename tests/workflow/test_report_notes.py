@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import graphprune as gp
 from graphprune.ir.program import fingerprint
 from graphprune.plan.plan import GroupPlan
+from graphprune.report.checks import checks
 from tests import nets
 
 
@@ -154,3 +155,5 @@ def test_proofs_on_inputs_that_the_network_does_not_answer_to_are_noted(
     inputs = (torch.randn(2, 6), torch.tensor([least, least]).reshape(2, 1))
     result = gp.compress(net, inputs, flops=0.5)
     assert len(starts(result, "the proofs say nothing")) == count
+    (masked,) = (c for c in checks(result.report) if "masked" in c.what)
+    assert masked.ok is (None if count else True)

@@ -76,6 +76,7 @@ _RECOVERY = {
     "left": _NAMES,
 }
 _ONNX = {"max_error": _NUMBER, "tolerance": _NUMBER, "rounding": _NUMBER, "batches": [int]}
+_ORACLE = {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]}
 _PROBE = (
     {"budget": _NUMBER, "cost": _NUMBER, "accuracy": _NUMBER, "drop": _SIGNED, "holds": bool},
     {"budget": _NUMBER, "cost": None, "accuracy": None, "drop": None, "holds": bool},
@@ -108,7 +109,7 @@ _SHAPES: Mapping[str, Shape] = {
     ],
     "unknown_operators": [{"operator": str, "where": str, "macs_share": _NUMBER}],
     "data_sizes": [{"operator": str, "where": str, "size": int}],
-    "oracle": {"max_error": _NUMBER, "tolerance": _NUMBER, "batches": [int]},
+    "oracle": (_ORACLE, _ORACLE | {"blind": bool}),
     "traced": (
         {},
         _ONNX | {"reference": str, "note": str},
