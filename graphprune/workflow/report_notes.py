@@ -38,8 +38,8 @@ _INEXACT = (
     "others, for LayerNorm), not as zero"
 )
 _BLIND = (
-    "the proofs say nothing: for the inputs that were tried, no output depends on the weights; give inputs "
-    "that the network answers to, as example inputs or by --input FILE.npz"
+    "the proofs say nothing: for the inputs that were tried, no output depends on the weights; give example "
+    "inputs that the network answers to, in a file of tensors or in Python"
 )
 _NO_DATA = "without calibration data, only the weights were looked at"
 
