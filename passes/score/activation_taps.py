@@ -114,10 +114,7 @@ class _TapRunner(CopyingInterpreter):
 
 
 def _groups(analysis: Analysis, contraction: Contraction) -> Iterator[Group]:
-    labels = np.unique(analysis.labels.resolve(contraction.axis))
-    for number in np.unique(analysis.grouping.of_label[labels]):
-        if number >= 0:
-            yield analysis.groups[number]
+    return (analysis.groups[number] for number in sorted(analysis.numbers_on(contraction.axis)))
 
 
 def _tap(

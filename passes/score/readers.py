@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.axes.labels import Axis
 from graphprune.ops import traits_of
 
 __all__ = ["count_readers"]
@@ -24,61 +21,38 @@ def count_readers(analysis: Analysis) -> dict[str, int]:
     are still there. So a channel is missed once, by the layer that reads the scaled ones. If
     gates counted, what lies inside blocks that have one would seem to matter twice as much as the stream between.
     """
-    readers = _Readers(analysis)
+    gates = _Gates(analysis)
     counts = dict.fromkeys((group.id for group in analysis.groups), 0)
     for node, facts in analysis.facts.items():
         for contraction in facts.contractions:
-            for group in readers.groups((contraction.axis,)):
-                counts[analysis.groups[group].id] += not readers.is_gate(node, group)
+            for group in analysis.groups_on((contraction.axis,)):
+                counts[group] += not gates.holds(node, group)
     return {name: max(count, 1) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
-class _Readers:
-    """Finder of what becomes of what calls read."""
+class _Gates:
+    """Finder of the calls that only compute factors for what they read."""
 
     analysis: Analysis
 
-    def groups(self, axes: Sequence[Axis]) -> list[int]:
-        """List the numbers of the groups that lie on some axes."""
-        labels = self.analysis.labels
-        found = {
-            int(n)
-            for a in axes
-            for n in self.analysis.grouping.of_label[np.unique(labels.resolve(a))]
-        }
-        return sorted(found - {-1})
-
-    def is_gate(self, reader: fx.Node, group: int) -> bool:
+    def holds(self, reader: fx.Node, group: str) -> bool:
         """Whether all that comes of a call are factors of values of the group that it has no part in."""
         if group not in self._scaled:
             return False
-        reached = {reader}
-        for node in self._after(reader):
-            own = [operand for operand in node.all_input_nodes if operand in reached]
-            if not own:
-                continue
-            if node.op == "output":
-                return False
-            if not any(group in self._held(x) for x in self._factors(node) if x not in reached):
-                reached.add(node)
-        return True
+        reached, node = {reader}, reader
+        while (node := node.next).op != "output":
+            if not reached.isdisjoint(node.all_input_nodes):
+                others = (x for x in self._factors(node) if x not in reached)
+                if not any(group in self._groups(x) for x in others):
+                    reached.add(node)
+        return reached.isdisjoint(node.all_input_nodes)
 
     @cached_property
-    def _nodes(self) -> list[fx.Node]:
-        return list(self.analysis.module.graph.nodes)
-
-    @cached_property
-    def _position(self) -> dict[fx.Node, int]:
-        return {node: number for number, node in enumerate(self._nodes)}
-
-    def _after(self, node: fx.Node) -> Iterator[fx.Node]:
-        yield from self._nodes[self._position[node] + 1 :]
-
-    @cached_property
-    def _scaled(self) -> set[int]:
+    def _scaled(self) -> set[str]:
         """Groups whose values are multiplied with others: the rest have no gates."""
-        return {g for node in self._nodes for x in self._factors(node) for g in self._held(x)}
+        nodes = self.analysis.module.graph.nodes
+        return {g for node in nodes for x in self._factors(node) for g in self._groups(x)}
 
     @staticmethod
     def _factors(node: fx.Node) -> list[fx.Node]:
@@ -86,7 +60,7 @@ class _Readers:
         product = node.op == "call_function" and traits_of(node).arithmetic == "product"
         return node.all_input_nodes if product and len(node.all_input_nodes) == 2 else []
 
-    def _held(self, node: fx.Node) -> list[int]:
+    def _groups(self, node: fx.Node) -> tuple[str, ...]:
         """List the groups on the axes of a value."""
         layout = self.analysis.layouts.get(node)
-        return self.groups(layout) if isinstance(layout, tuple) else []
+        return self.analysis.groups_on(layout) if isinstance(layout, tuple) else ()
