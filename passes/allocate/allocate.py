@@ -22,6 +22,7 @@ from graphprune.passes.score import Scores
 from graphprune.passes.solver import (
     ALLOCATORS,
     Allocator,
+    Charged,
     EqualWidths,
     ErdosRenyiKernel,
     PQIndex,
@@ -34,6 +35,7 @@ from graphprune.rebuild.config_fields import ConfigFields
 
 from .branches import gone_whole, whole_branches, with_branches
 from .costs import cost_left, cost_of
+from .roofline import Roofline
 from .rounding import SLACK, Rounding, fastest
 from .silent_scores import silent_scores
 from .width_limits import Limits
@@ -154,10 +156,23 @@ class Allocate(AnalysisPass):
             with suppress(InfeasibleBudgetError):
                 return replace(self, max_cut=MOST).run(state)
         if self.round_to == "fast" and not self._timed:
-            return fastest(lambda multiples: replace(self, round_to=multiples)._decided(state))
+            return self._fastest(state)
         return self._decided(state)
 
-    def _decided(self, state: State) -> Decision:
+    def _fastest(self, state: State) -> Decision:
+        def decide(multiples: Rounding, worth: float) -> Decision:
+            return replace(self, round_to=multiples)._decided(state, worth)
+
+        weighed = self.method == "dp" and any(budget.cost == "macs" for budget in self.budgets)
+        return fastest(decide, Roofline.of(state[Analysis]) if weighed else None)
+
+    def _decided(self, state: State, worth: float = 0.0) -> Decision:
+        """Choose the widths.
+
+        Args:
+            state: see ``run``.
+            worth: the distortion that it is worth to write nothing at all.
+        """
         analysis, scores = state[Analysis], state[Scores]
         table = state.get(LatencyTable)
         costs = [
@@ -174,7 +189,11 @@ class Allocate(AnalysisPass):
         asked = self._asked([cost.at(analysis.widths) for cost in costs])
         problem = WidthProblem(analysis, costs, asked, widths, levels, equal, self.limits)
         firsts = [analysis.groups[first] for first in equal.firsts]
-        allocation = problem.solved(self._allocator(firsts, analysis, scores))
+        allocator = self._allocator(firsts, analysis, scores)
+        if worth:
+            shares = equal.summed(Roofline.of(analysis).traffic(widths))
+            allocator = Charged([worth * share for share in shares])
+        allocation = problem.solved(allocator)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]
         gone = whole_branches(analysis, chosen)
         chosen = [0 if number in gone else width for number, width in enumerate(chosen)]

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from graphprune.errors import InfeasibleBudgetError
 from graphprune.passes.decision import Decision
 
+from .roofline import Roofline
+
 __all__ = ["SLACK", "Multiples", "Rounding", "fastest", "rounded"]
 
 LEAST = 4
@@ -56,6 +58,12 @@ class Multiples:
         return step if width >= self.steps * step else 1
 
 
+SLOWER = 0.06
+"""Share of the dense time by which a plan may miss what its FLOPs promise before it is made to write less."""
+
+WORTH = (0.6, 0.3)
+"""What is tried as the worth of writing nothing, in distortions of the plan of any widths."""
+
 Rounding = int | Literal["fast", "auto"] | Multiples
 """A multiple; ``"fast"``: multiples of up to 16 where that costs little; ``"auto"``: by a latency table."""
 
@@ -79,7 +87,7 @@ def rounded(widths: NDArray[np.int64], width: int, to: Rounding, run: int = 1) -
     return widths[(widths % multiple == 0) | (widths == width)]
 
 
-def fastest(decide: Callable[[Rounding], Decision]) -> Decision:
+def fastest(decide: Callable[[Rounding, float], Decision], roofline: Roofline | None) -> Decision:
     """Choose the coarsest multiples that fill the budgets and cost little; single channels if none do.
 
     Kernels compute channels in blocks, so that a plan of odd widths may be no faster than the dense network. How
@@ -87,26 +95,43 @@ def fastest(decide: Callable[[Rounding], Decision]) -> Decision:
     measured, by the distortion that the plans are predicted to have.
 
     Args:
-        decide: makes the best plan of rounded widths.
+        decide: makes the best plan of rounded widths, where it is worth so much distortion to write nothing.
+        roofline: the time that plans are expected to take. Where it is more than their FLOPs promise, what is left
+            of the price is spent on writing less. ``None``: no FLOPs are promised.
 
     Raises:
         InfeasibleBudgetError: if there is no plan of any widths.
     """
-    free = decide(1)
+    free = decide(1, 0.0)
     if all(len(group.keep) == group.width for group in free.plan.groups):
         return free
     for multiples in FAST:
-        price = PRICE_OF_WHOLE_BLOCKS if multiples.steps == 1 else PRICE
         try:
-            found = decide(multiples)
+            found = decide(multiples, 0.0)
         except InfeasibleBudgetError:
             continue
         if found.plan == free.plan:
             return free
-        dear = found.allocation.distortion > price * free.allocation.distortion
-        if not dear and _as_full(found, free):
+        if _affordable(found, free, multiples):
+            if roofline is not None and roofline.falls_short(_widths(found), SLOWER):
+                tries = (decide(multiples, worth * _distortion(free)) for worth in WORTH)
+                found = next((t for t in tries if _affordable(t, free, multiples)), found)
             return replace(found, notes=(*found.notes, _note(multiples, found, free)))
     return free
+
+
+def _affordable(found: Decision, free: Decision, multiples: Multiples) -> bool:
+    """Whether a plan of rounded widths is as full as one of any widths, and little worse."""
+    price = PRICE_OF_WHOLE_BLOCKS if multiples.steps == 1 else PRICE
+    return _distortion(found) <= price * _distortion(free) and _as_full(found, free)
+
+
+def _widths(found: Decision) -> list[int]:
+    return [len(group.keep) for group in found.plan.groups]
+
+
+def _distortion(found: Decision) -> float:
+    return found.allocation.distortion
 
 
 def _as_full(found: Decision, free: Decision) -> bool:
@@ -120,8 +145,8 @@ def _as_full(found: Decision, free: Decision) -> bool:
 
 def _note(multiples: Multiples, found: Decision, free: Decision) -> str:
     """Say what was rounded, and what it is predicted to cost."""
-    least = free.allocation.distortion
-    cost = found.allocation.distortion / least - 1 if least else 0.0
+    least = _distortion(free)
+    cost = _distortion(found) / least - 1 if least else 0.0
     narrow = "" if multiples.steps == 1 else ", of fewer in narrow groups"
     return (
         f"widths are multiples of {multiples.of}{narrow}, which run fast: they raise the predicted "

@@ -11,7 +11,7 @@ from __future__ import annotations
 from .branch_workload import branch_workload
 from .kernel_calls import KernelCall, Workload
 from .measure import Measure, measure
-from .operators import workload
+from .operators import workload, written_bytes
 from .predict import Latency
 from .profiling import ProfileLatency, slim_onnx
 from .stopwatch import BUSY, Measured, Stopwatch
@@ -29,4 +29,5 @@ __all__ = [
     "measure",
     "slim_onnx",
     "workload",
+    "written_bytes",
 ]

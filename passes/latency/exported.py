@@ -17,7 +17,7 @@ from graphprune.ops import is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.sites import Sites
 
-__all__ = ["ACTIVATIONS", "Exported"]
+__all__ = ["ACTIVATIONS", "APART", "Exported"]
 
 aten = torch.ops.aten
 
@@ -31,6 +31,9 @@ ACTIVATIONS: dict[Any, str] = {
     aten.tanh.default: "Tanh",
 }  # fmt: skip
 """Operator -> its name in ONNX; ``Swish`` is exported as ``Sigmoid`` and ``Mul``."""
+
+APART = frozenset({"Gelu", "HardSwish", "Swish"})
+"""Activations that run behind a layer, with a pass over its values of their own, where others are fused into it."""
 
 
 @dataclass(frozen=True)

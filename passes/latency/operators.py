@@ -14,19 +14,19 @@ from torch import fx
 from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.count_costs import batch_size
 from graphprune.analysis.emptied import Emptied
-from graphprune.axes.polynomial import Polynomial
+from graphprune.axes.polynomial import Polynomial, total
 from graphprune.ir.nodes import bind, size_where
 from graphprune.ops import form_of, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.plan.kernel_times import Kernel
 
-from .exported import ACTIVATIONS, Exported
+from .exported import ACTIVATIONS, APART, Exported
 from .fusion import Fusion, activation, is_convolution
 from .group_sizes import group_sizes
 from .kernel_calls import KernelCall, OtherCall, Workload
 from .windows import convolution_window, pooling_window, whole_mean
 
-__all__ = ["workload"]
+__all__ = ["workload", "written_bytes"]
 
 aten = torch.ops.aten
 
@@ -46,6 +46,24 @@ def workload(analysis: Analysis, batch: int = 1, left: Emptied | None = None) ->
         left: what is left of the program, where branches are gone; by default all of it.
     """
     return _WorkloadBuilder(analysis, batch, left).build()
+
+
+def written_bytes(analysis: Analysis) -> Polynomial:
+    """Return the bytes that all kernels of a program write, as a function of the widths.
+
+    It is of one sample where the batch is dynamic, as MACs are.
+    """
+    exported = Exported(analysis)
+    fusion = Fusion(exported)
+    found: list[Polynomial] = []
+    for node in analysis.module.graph.nodes:
+        if node.op != "call_function" or exported.is_free(node):
+            continue
+        if node not in fusion.fused or ACTIVATIONS.get(node.target) in APART:
+            found.append(exported.bytes(node))
+        if is_convolution(node) or ((form := form_of(node)) and form.kind == "linear"):
+            fusion.tail(node)  # notes what it fuses
+    return total(found).scaled(1 / analysis.costs.batch)
 
 
 _ConvWidths = tuple[dict[str, tuple[int, ...]], tuple[int, ...], tuple[Polynomial, ...], Polynomial]

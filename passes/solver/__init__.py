@@ -24,6 +24,7 @@ from .baselines import (
     Uniform,
     pq_index,
 )
+from .charged import Charged
 from .cost_tables import Factor
 from .curve_correction import Correction, correct
 from .dp import DynamicProgramming
@@ -36,6 +37,7 @@ __all__ = [
     "ALLOCATORS",
     "Allocation",
     "Allocator",
+    "Charged",
     "Correction",
     "DynamicProgramming",
     "EqualWidths",

@@ -97,15 +97,19 @@ class EqualWidths:
         Args:
             problem: a problem in which the groups of a class have the same candidate widths, in steps.
         """
-        curves = [np.zeros(len(problem.widths[first])) for first in self.firsts]
-        for group, number in enumerate(self.classes):
-            curves[number] = curves[number] + problem.curves[group]
         return Problem(
             tuple(problem.widths[first] for first in self.firsts),
-            tuple(curves),
+            self.summed(problem.curves),
             tuple(map(self._merged, problem.factors)),
             problem.budget,
         )
+
+    def summed(self, curves: Sequence[Array]) -> tuple[Array, ...]:
+        """Add up what the groups of each class have at their candidate widths, such as their distortions."""
+        sums = [np.zeros(len(curves[first])) for first in self.firsts]
+        for group, number in enumerate(self.classes):
+            sums[number] = sums[number] + curves[group]
+        return tuple(sums)
 
     def _merged(self, factor: Factor) -> Factor:
         """Take the diagonal of a table over the groups that are in one class."""

@@ -15,10 +15,14 @@ import graphprune as gp
 from graphprune.analysis.analyse import Analysis
 from graphprune.ir.trace import trace
 from graphprune.passes import CRITERIA, Allocate, Analyse, Decision, Score
+from graphprune.passes.allocate.roofline import Roofline
 from graphprune.passes.allocate.rounding import (
+    FAST,
     PRICE_OF_WHOLE_BLOCKS,
     SLACK,
+    SLOWER,
     Multiples,
+    Rounding,
     rounded,
 )
 from graphprune.passes.score import additive
@@ -129,3 +133,42 @@ def test_a_budget_that_cuts_nothing_rounds_nothing() -> None:
 def test_multiples_that_are_asked_for_are_kept_to() -> None:
     decision = Allocate(budget=gp.Budget.flops(0.5), round_to=64).run(wide())
     assert all(width % 64 == 0 for width in kept(decision))
+
+
+def gated() -> State:
+    """Blocks that write much and multiply little, then layers that do the contrary; channels have unlike norms."""
+    torch.manual_seed(0)
+
+    def block() -> list[nn.Module]:
+        deep = nn.Conv2d(128, 128, 3, padding=1, groups=128)
+        return [nn.Conv2d(32, 128, 1), nn.SiLU(), deep, nn.SiLU(), nn.Conv2d(128, 32, 1)]
+
+    tail = (nn.AvgPool2d(5), nn.Conv2d(32, 512, 3, padding=1), nn.ReLU(), nn.Conv2d(512, 512, 3))
+    net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), *block(), *block(), *tail).eval()
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.Conv2d):
+                layer.weight *= torch.exp(0.7 * torch.randn(layer.out_channels, 1, 1, 1))
+    program = trace(net, (torch.randn(1, 3, 32, 32),))
+    return gp.Pipeline((Analyse(), Score(CRITERIA["l2"]))).run(program)
+
+
+def test_a_plan_that_would_be_slower_than_its_flops_promise_writes_less() -> None:
+    state = gated()
+    roofline = Roofline.of(state[Analysis])
+    plain = Allocate(budget=gp.Budget.flops(0.5), round_to=Multiples(16, 1)).run(state)
+    fast = Allocate(budget=gp.Budget.flops(0.5), round_to="fast").run(state)
+    free = Allocate(budget=gp.Budget.flops(0.5)).run(state)
+    assert roofline.falls_short(kept(plain), SLOWER)
+    assert roofline.time(kept(fast)) < roofline.time(kept(plain))
+    assert fast.allocation.distortion <= PRICE_OF_WHOLE_BLOCKS * free.allocation.distortion
+    assert fast.budgets[0].met
+
+
+def test_only_a_budget_of_flops_promises_time() -> None:
+    state = gated()
+
+    def plan(to: Rounding) -> list[int]:
+        return kept(Allocate(budget=gp.Budget("params", 0.5), round_to=to).run(state))
+
+    assert plan("fast") in [plan(to) for to in (*FAST, 1)]

@@ -8,7 +8,7 @@ from torch import nn
 
 from graphprune.analysis.analyse import analyse
 from graphprune.ir.trace import trace
-from graphprune.passes.latency import workload
+from graphprune.passes.latency import workload, written_bytes
 from tests.passes.latency.helpers import Block, program
 
 
@@ -139,3 +139,12 @@ def test_a_sum_of_two_linear_layers_is_counted_once() -> None:
 
     work = workload(analyse(trace(Sum(), (torch.randn(2, 5),))))
     assert [o.kernel.tail for o in work.operators] == [(("Add",), ("Relu",)), (), ()]
+
+
+@pytest.mark.parametrize(("activation", "passes"), [(nn.ReLU(), 1), (nn.SiLU(), 2), (nn.GELU(), 2)])
+def test_an_activation_that_is_not_fused_writes_its_values_again(
+    activation: nn.Module, passes: int
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), activation, nn.Conv2d(8, 4, 1))
+    written = written_bytes(analyse(program(net)))
+    assert written.at([6]) == 4 * 64 * (passes * 6 + 4)
