@@ -10,8 +10,8 @@ from torch import fx
 
 from graphprune.errors import TraceError, first_line
 from graphprune.ir.data_sizes import DataSizes, SizeReader
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.nodes import is_data_dependent, source_line
-from graphprune.ir.trace import FORWARD_ERRORS
 from graphprune.ops.fixed_random import fix_random_numbers
 
 from .frozen import operator_of

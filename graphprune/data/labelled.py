@@ -10,10 +10,10 @@ import torch
 
 from graphprune.errors import LoadError, first_line
 from graphprune.ir.devices import CPU, full_float32, put
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, input_names, unlift
 from graphprune.ir.run_on_device import put_model
-from graphprune.ir.trace import FORWARD_ERRORS
 from graphprune.pipeline import RunFact
 
 from .calibration import BATCHES, Calibration, batch_size, batched, dynamic_batch

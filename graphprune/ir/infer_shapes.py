@@ -21,11 +21,12 @@ from torch.export.graph_signature import InputKind, OutputKind
 from graphprune.errors import GraphpruneError
 
 from .assemble_program import STORED, assembled, flat_outputs, lifted
+from .forward_errors import FORWARD_ERRORS
 from .grown_sizes import grown_symbols
 from .nodes import evaluate, is_data_dependent
 from .private_torch import FakeTensorMode, OpOverload, enable_python_dispatcher, pytree
 from .program import dynamic_dims, state
-from .trace import FORWARD_ERRORS, silence_torch
+from .trace import silence_torch
 from .trial_sizes import TrialSizes, generalised
 
 if TYPE_CHECKING:

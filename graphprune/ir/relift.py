@@ -14,10 +14,11 @@ from graphprune.errors import LoadError, TraceError, first_line
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .example_inputs import separated
+from .forward_errors import FORWARD_ERRORS
 from .infer_shapes import infer_shapes
 from .private_torch import pytree
 from .program import dynamic_dims, input_nodes
-from .trace import FORWARD_ERRORS, silence_torch
+from .trace import silence_torch
 
 __all__ = ["fixed_sizes", "relift"]
 

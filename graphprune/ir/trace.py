@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -20,31 +19,19 @@ from torch.export import Dim, ExportedProgram
 
 from graphprune.errors import LoadError, TraceError, first_line
 
+from .capture_advice import advice
 from .dynamic_shapes import shapes_by_parameter
+from .evaluation_mode import evaluate, evaluation_mode
 from .example_inputs import separated
+from .forward_errors import FORWARD_ERRORS, user_line
 from .function_transforms import without_transforms
 from .private_torch import pytree
 from .unchanged import unchanged_buffers
 from .unwrap import unwrap
 
-__all__ = ["FORWARD_ERRORS", "evaluation_mode", "silence_torch", "trace", "user_line"]
-
-_OURS_OR_TORCH = re.compile(r"(torch|graphprune(?!\.models))(\.|$)")
-
-_LEAVES = (
-    torch.Tensor, int, float, complex, bool, str, type(None), torch.dtype, torch.device, torch.layout,
-    torch.memory_format,
-)  # fmt: skip
-"""What torch.export takes for a leaf of inputs and outputs."""
+__all__ = ["silence_torch", "trace"]
 
 logger = logging.getLogger(__name__)
-
-# What comes out of a user's forward, or of torch.export when it can't capture it: torch's own
-# errors derive from RuntimeError, the others are raised by Python code that meets odd sizes.
-FORWARD_ERRORS = (
-    RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError,
-    ArithmeticError, OSError,
-)  # fmt: skip
 
 
 def trace(
@@ -81,7 +68,7 @@ def trace(
             _register_dataclasses(results)
         failure: Exception | None = None
         for inputs, shapes in _attempts(args, named, dynamic_batch):
-            _evaluate(model)
+            evaluate(model)
             try:
                 with silence_torch():
                     dynamic = None if shapes is None else shapes_by_parameter(model, *shapes)
@@ -93,22 +80,8 @@ def trace(
     raise TraceError(
         f"torch.export can't capture {type(model).__name__}: {first_line(failure)}",
         where=user_line(failure),
-        hint=_closed_advice((args, named), results) or _advice(model, failure),
+        hint=advice(model, (args, named), results, failure),
     ) from failure
-
-
-def _closed_advice(inputs: Any, results: Any) -> str:
-    """Advise on objects that torch.export doesn't open, such as a cache of a class of its own; ``""`` if there are none."""
-    for what, values in (("takes", inputs), ("gives", results)):
-        for leaf in pytree.tree_leaves(values):
-            if not isinstance(leaf, _LEAVES):
-                kind = type(leaf)
-                return (
-                    f"the model {what} an object of class {kind.__name__}, which torch.export doesn't open: register the "
-                    "class by torch.utils._pytree.register_pytree_node, with flatten_with_keys_fn, make it a dataclass, or let a module around "
-                    "the model take and give tensors, lists, tuples and dicts"
-                )
-    return ""
 
 
 def _check_names(model: torch.nn.Module) -> None:
@@ -125,25 +98,6 @@ def _check_names(model: torch.nn.Module) -> None:
                 f"the {kind} {name!r} has a word of Python as its name, and torch.export makes code of names",
                 hint="give it another name, also in the state dict",
             )
-
-
-def _advice(model: torch.nn.Module, failure: Exception | None) -> str:
-    if _packed(failure):
-        return (
-            "packed sequences can't be captured: let the model run its recurrent layers on padded ones, "
-            "at least for the time of the cut"
-        )
-    scripted = [
-        name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
-    ]
-    if scripted:
-        return (
-            f"{scripted[0] or 'it'} is compiled by torch.jit.script: give the Python module instead"
-        )
-    return (
-        "data-dependent control flow and printing of tensors can't be captured; see "
-        "torch.export's documentation, or export the model yourself and pass the .pt2 file"
-    )
 
 
 def _attempts(
@@ -180,42 +134,6 @@ def _on_meta(*inputs: Any) -> bool:
     """Whether inputs are on the meta device, where a model that reads values can't be run first."""
     leaves = pytree.tree_leaves(inputs)
     return any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves)
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Generator[None]:
-    """Hold a model in evaluation mode within a context; values cached in that mode are dropped at both ends.
-
-    Buffers that it writes, such as caches of a decoder, have their values back afterwards.
-    """
-    training = {module: module.training for module in model.modules()}
-    try:
-        _evaluate(model)
-    except NotImplementedError as error:  # as of modules that torch.export gave back
-        _set_modes(training)
-        raise TraceError(
-            f"{type(model).__name__} has no evaluation mode: {first_line(error)}",
-            hint="of an exported program, give the program itself, not its module()",
-        ) from error
-    try:
-        with unchanged_buffers(model):
-            yield
-    finally:
-        _evaluate(model)
-        model.train(training[model])
-        _set_modes(training)
-
-
-def _set_modes(training: Mapping[torch.nn.Module, bool]) -> None:
-    for module, flag in training.items():
-        module.training = flag
-
-
-def _evaluate(model: torch.nn.Module) -> None:
-    """Switch a model to evaluation mode by way of training mode, which clears weights cached for evaluation."""
-    with torch.no_grad():
-        model.train()
-        model.eval()
 
 
 @contextmanager
@@ -261,26 +179,3 @@ def _run(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             hint="give example inputs that the model accepts, such as 1x3x224x224, one for each input",
             options=("input",),
         ) from error
-
-
-def _packed(error: BaseException | None) -> bool:
-    """Whether an error came out of a recurrent layer that runs on a packed sequence."""
-    traceback = error.__traceback__ if error else None
-    while traceback:
-        frame = traceback.tb_frame
-        if frame.f_code.co_filename == torch.nn.modules.rnn.__file__:
-            return frame.f_locals.get("batch_sizes") is not None
-        traceback = traceback.tb_next
-    return False
-
-
-def user_line(error: BaseException | None) -> str:
-    """Locate the innermost line of the user's code that an error passed through: ``file.py:12``."""
-    where, traceback = "", error.__traceback__ if error else None
-    while traceback:
-        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-        if not _OURS_OR_TORCH.match(module):
-            file = traceback.tb_frame.f_code.co_filename.replace("\\", "/")
-            where = f"{file.rsplit('/', 1)[-1]}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return where

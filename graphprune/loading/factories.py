@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from graphprune.errors import LoadError, first_line
-from graphprune.ir.trace import FORWARD_ERRORS, user_line
+from graphprune.ir.forward_errors import FORWARD_ERRORS, user_line
 
 from .pretrained import LIBRARY, architecture, import_library, with_plain_outputs
 

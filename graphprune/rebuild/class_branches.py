@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.errors import VerifyError
-from graphprune.ir.trace import FORWARD_ERRORS
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 
 from .class_comparison import ClassComparison
 from .computed_weights import stored_weights

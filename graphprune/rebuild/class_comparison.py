@@ -17,10 +17,10 @@ import torch
 from torch import fx, nn
 
 from graphprune.errors import VerifyError
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.nodes import is_continuous
 from graphprune.ir.private_torch import HigherOrderOperator, pytree
 from graphprune.ir.program import call_arguments, state
-from graphprune.ir.trace import FORWARD_ERRORS
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode, Tensors, to_float64
 from graphprune.verify.graph_runs import all_finite, error, run
 from graphprune.verify.inputs import random_inputs

@@ -20,9 +20,10 @@ from torch import nn
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError, VerifyError, first_line
+from graphprune.ir.evaluation_mode import evaluation_mode
+from graphprune.ir.forward_errors import FORWARD_ERRORS, user_line
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments
-from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode, user_line
 from graphprune.ops.float64 import Tensors
 from graphprune.verify.inputs import native_inputs
 from graphprune.verify.perturb import perturbed_tensors

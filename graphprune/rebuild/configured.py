@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from graphprune.errors import LoadError, OptionError, first_line
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.private_torch import copy_forward_hooks
-from graphprune.ir.trace import FORWARD_ERRORS
 
 __all__ = ["Configured", "called_alike"]
 

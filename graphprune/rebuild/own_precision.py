@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from graphprune.ir.evaluation_mode import evaluation_mode
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments
-from graphprune.ir.trace import evaluation_mode
 from graphprune.ir.unchanged import copied
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, Tensors, to_float64

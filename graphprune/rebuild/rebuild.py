@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from graphprune.errors import VerifyError, first_line
+from graphprune.ir.forward_errors import FORWARD_ERRORS, user_line
 from graphprune.ir.program import state, unlift
 from graphprune.ir.tensors import set_tensor
-from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ir.trainable import TrainableGraph, trainable_graph
 from graphprune.verify.oracle import TOLERANCE, CutRun
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from graphprune.ir.evaluation_mode import evaluation_mode
 from graphprune.ir.tensors import set_tensor
-from graphprune.ir.trace import evaluation_mode
 from graphprune.ops.float64 import Float64Mode
 
 from .absorb_scales import AbsorbedScales, absorb_scales

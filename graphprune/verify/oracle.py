@@ -16,8 +16,8 @@ from torch import fx
 
 from graphprune.errors import VerifyError, first_line
 from graphprune.ir.either import choice_names, other_choices
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.program import state, unlift
-from graphprune.ir.trace import FORWARD_ERRORS
 from graphprune.ir.whole_node import alike_results
 from graphprune.ops.float64 import Float64Interpreter, Tensors
 from graphprune.pipeline import RunFact

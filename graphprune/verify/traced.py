@@ -15,6 +15,8 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from graphprune.errors import TraceError
+from graphprune.ir.evaluation_mode import evaluation_mode
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import (
     call_arguments,
@@ -24,7 +26,6 @@ from graphprune.ir.program import (
     unlift,
 )
 from graphprune.ir.program import user_inputs as example_inputs
-from graphprune.ir.trace import FORWARD_ERRORS, evaluation_mode
 from graphprune.ir.unchanged import copied, unchanged_buffers
 from graphprune.ops.fixed_random import fix_random_numbers
 from graphprune.ops.float64 import Float64Interpreter, to_float64

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +19,9 @@ from graphprune.export.onnx_error import onnx_tolerance
 from graphprune.export.onnx_model import read_model
 from graphprune.export.run_onnx import run_onnx
 from graphprune.export.unrounded import rounding_calls, unrounded_onnx
+from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.program import state, unlift
-from graphprune.ir.trace import FORWARD_ERRORS, trace
+from graphprune.ir.trace import trace
 from graphprune.loading.onnx.set_aside import set_aside
 from graphprune.loading.pt2 import load_program
 from graphprune.ops.fixed_random import random_calls
@@ -33,6 +32,7 @@ from graphprune.verify.inputs import native_inputs, size_growths
 from graphprune.verify.masked import MaskedInterpreter
 from graphprune.verify.oracle import TOLERANCE
 
+from .comparison import Comparison, FileCheck
 from .free_channels import free_channels
 from .kept_outputs import with_outputs
 from .unrounded_masked import UnroundedInterpreter
@@ -41,64 +41,7 @@ from .write import ONNX, PROGRAM
 if TYPE_CHECKING:
     from graphprune.plan.plan import Plan
 
-__all__ = ["FORMAT", "Comparison", "FileCheck", "compare"]
-
-FORMAT = "graphprune.verify/1"
-
-
-@dataclass(frozen=True)
-class FileCheck:
-    """The comparison of one file with the dense model.
-
-    Attributes:
-        file: its name.
-        max_error: largest error relative to the largest output; ``None`` if the two can't be
-            compared.
-        tolerance: the bound on it.
-        reason: why they can't be compared, or ``""``.
-    """
-
-    file: str
-    max_error: float | None
-    tolerance: float
-    reason: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the file computes what it should."""
-        return self.max_error is not None and self.max_error <= self.tolerance
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The comparison of all files of a smaller model with the dense one.
-
-    Attributes:
-        model: the dense model.
-        masked: whether the channels that a plan removes were silenced in it.
-        own_weights: how many tensors of the smaller model aren't the dense model's, cut; 0 if
-            that isn't known, as of an ONNX file alone.
-        retrained: whether the dense model had these in the place of its own.
-        checks: one for each file.
-    """
-
-    model: str
-    masked: bool
-    own_weights: int
-    retrained: bool
-    checks: tuple[FileCheck, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file computes what it should."""
-        return all(check.ok for check in self.checks)
-
-    def to_json(self) -> str:
-        """Write one JSON document with a ``format`` key."""
-        data = asdict(self)
-        for entry, check in zip(data["checks"], self.checks, strict=True):
-            entry["ok"] = check.ok
-        return json.dumps({"format": FORMAT, "ok": self.ok} | data, indent=2) + "\n"
+__all__ = ["compare"]
 
 
 def compare(

@@ -18,9 +18,9 @@ from torch import nn
 from graphprune.errors import ExportError, LoadError, OutputError, VerifyError, first_line
 from graphprune.io.files import writing
 from graphprune.io.partial import partial
+from graphprune.ir.forward_errors import FORWARD_ERRORS, user_line
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, state, unlift
-from graphprune.ir.trace import FORWARD_ERRORS, user_line
 from graphprune.ops.float64 import Float64Interpreter, Float64Mode
 from graphprune.rebuild.changed_numbers import changed_floats
 from graphprune.rebuild.class_comparison import MOST_BY_DTYPE

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from graphprune.errors import LoadError, TraceError
 from graphprune.ir.program import dynamic_dims, lift, unlift
 from graphprune.ir.relift import relift
-from graphprune.ir.trace import evaluation_mode, silence_torch, trace, user_line
-from tests import nets
+from graphprune.ir.trace import silence_torch, trace
 
 
 def test_a_single_sample_stands_for_any_batch() -> None:
@@ -72,21 +71,6 @@ def test_dataclasses_go_in_and_out_with_any_batch(named: bool) -> None:
         assert float(found.left.sum()) == 40
 
 
-def test_the_model_keeps_its_modes_and_values() -> None:
-    net = nets.NormedResidual()
-    net.train()
-    next(net.children()).eval()
-    modes = [module.training for module in net.modules()]
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    trace(net, net.inputs())
-    assert [module.training for module in net.modules()] == modes
-    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    with suppress(ZeroDivisionError), evaluation_mode(net):
-        assert not net.training
-        raise ZeroDivisionError
-    assert [module.training for module in net.modules()] == modes
-
-
 class Branching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + 1 if x.sum() > 0 else x
@@ -115,28 +99,9 @@ def test_quiet_puts_back_what_it_changed() -> None:
     assert [logging.getLogger(name).level for name in names] == before
 
 
-def test_an_error_without_a_place_has_no_line() -> None:
-    assert user_line(None) == ""
-    assert user_line(ValueError()) == ""
-
-
 def test_a_model_wrapped_for_training_is_taken_out() -> None:
     program = trace(nn.DataParallel(nn.Linear(4, 2)), (torch.randn(2, 4),))
     assert list(program.state_dict) == ["weight", "bias"]
-
-
-def test_packed_sequences_are_named() -> None:
-    class Packed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.LSTM(4, 8, batch_first=True)
-
-        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
-            return self.layer(packed)[1][0][-1]
-
-    with pytest.raises(TraceError, match="packed sequences can't be captured"):
-        trace(Packed(), (torch.randn(2, 5, 4), torch.tensor([5, 3])))
 
 
 @pytest.mark.parametrize("named", ["module", "parameter"])
@@ -162,25 +127,3 @@ def test_a_name_that_is_a_word_of_python_is_named(named: str) -> None:
         TraceError, match=f"the {named} '(branches.in|lambda)' has a word of Python"
     ):
         trace(model, (torch.randn(2, 4),))
-
-
-class Cache:
-    """Keys of earlier tokens, in a class that torch.export doesn't know."""
-
-    def __init__(self, keys: Tensor) -> None:
-        self.keys = keys
-
-
-class Decoder(nn.Module):
-    def forward(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
-        keys = x if cache is None else torch.cat([cache.keys, x], 1)
-        return keys.sum(1), Cache(keys)
-
-
-@pytest.mark.parametrize("given", [False, True])
-def test_an_object_that_is_not_opened_is_named(given: bool) -> None:
-    x = torch.randn(2, 3, 4)
-    with pytest.raises(TraceError, match="can't capture Decoder") as failure:
-        trace(Decoder(), (x, Cache(x)) if given else (x,))
-    what = "takes" if given else "gives"
-    assert f"{what} an object of class Cache, which torch.export doesn't open" in failure.value.hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.errors import LoadError, MismatchError
-from graphprune.workflow.compare_files import Comparison, FileCheck, compare
+from graphprune.workflow.compare_files import compare
 from graphprune.workflow.write import PROGRAM, write
 from tests import nets
 from tests.ir.test_keep_outputs import TwoTasks
@@ -108,18 +107,6 @@ def test_a_plan_of_another_architecture_is_refused(
     other = replace(result.plan, fingerprint="sha256:0")
     with pytest.raises(MismatchError):
         compare(net, net.inputs(), folder, other)
-
-
-def test_the_document_says_of_each_file_and_of_all_whether_it_is_right() -> None:
-    good, bad = (
-        FileCheck("a.pt2", 1e-12, 1e-9, ""),
-        FileCheck("b.onnx", None, 1e-4, "2 outputs, not 1"),
-    )
-    document = json.loads(Comparison("Net", True, 0, False, (good, bad)).to_json())
-    assert document["format"] == "graphprune.verify/1"
-    assert document["ok"] is False
-    assert [check["ok"] for check in document["checks"]] == [True, False]
-    assert not FileCheck("a.pt2", 1e-8, 1e-9, "").ok
 
 
 def test_a_model_with_some_of_the_outputs_is_compared_with_these(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from graphprune.cli.console import console, line
 
 if TYPE_CHECKING:
     from graphprune.export.bench import Benchmark
-    from graphprune.workflow.compare_files import Comparison
+    from graphprune.workflow.comparison import Comparison
 
 __all__ = ["Case", "Gate", "benchmark_gate", "comparison_gate", "shortfalls"]
 

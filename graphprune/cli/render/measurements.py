@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from graphprune.plan.latency_table import LatencyTable
     from graphprune.report.budget_curve import BudgetCurve
     from graphprune.report.html import Accuracies
-    from graphprune.workflow.compare_files import Comparison
+    from graphprune.workflow.comparison import Comparison
 
 __all__ = ["accuracies", "benchmark", "budget_curve", "checkpoints", "comparison", "latency_table"]
 

@@ -16,7 +16,7 @@ from graphprune.cli.render.for_ci import (
 )
 from graphprune.export.bench import Benchmark, Timing
 from graphprune.export.timing import Ratio, Spread
-from graphprune.workflow.compare_files import Comparison, FileCheck
+from graphprune.workflow.comparison import Comparison, FileCheck
 
 GOOD = FileCheck("model.pt2", 1e-12, 1e-9, "")
 WRONG = FileCheck("model.onnx", 0.5, 1e-4, "")

@@ -9,7 +9,7 @@ import pytest
 from graphprune.cli import render
 from graphprune.report.budget_curve import BudgetCurve, Point
 from graphprune.report.html import Accuracies
-from graphprune.workflow.compare_files import Comparison, FileCheck
+from graphprune.workflow.comparison import Comparison, FileCheck
 from tests.cli.render.helpers import lines
 
 Captured = pytest.CaptureFixture[str]
