@@ -12,7 +12,7 @@ from torch import fx
 from graphprune.axes.labels import Labels
 from graphprune.axes.layout import Layout
 from graphprune.axes.polynomial import Costs, Polynomial, total
-from graphprune.ir.nodes import size_hint
+from graphprune.ir.sizes import size_hint
 
 if TYPE_CHECKING:
     from graphprune.ops import Facts

@@ -19,7 +19,8 @@ import torch
 from torch import fx
 
 from graphprune.axes.labels import Axis
-from graphprune.ir.nodes import bind, functional, source_line, writes, written_operands
+from graphprune.ir.memory import writes, written_operands
+from graphprune.ir.nodes import bind, functional, source_line
 from graphprune.ops import form_of, passes_value_on, traits_of
 from graphprune.ops.facts import axes_of
 from graphprune.ops.norm import BATCH_NORM

@@ -11,7 +11,8 @@ from torch import fx
 from graphprune.errors import TraceError, first_line
 from graphprune.ir.data_sizes import DataSizes, SizeReader
 from graphprune.ir.forward_errors import FORWARD_ERRORS
-from graphprune.ir.nodes import is_data_dependent, source_line
+from graphprune.ir.nodes import source_line
+from graphprune.ir.sizes import is_data_dependent
 from graphprune.ops.fixed_random import fix_random_numbers
 
 from .frozen import operator_of

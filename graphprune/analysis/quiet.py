@@ -12,7 +12,8 @@ import numpy as np
 from torch import fx
 
 from graphprune.axes.labels import FROZEN, Axis, Labels
-from graphprune.ir.nodes import is_continuous, writes_into_shared
+from graphprune.ir.memory import writes_into_shared
+from graphprune.ir.nodes import is_continuous
 from graphprune.ops import Facts
 from graphprune.ops.facts import Result, axes_of
 

@@ -10,7 +10,8 @@ import torch
 from torch import fx
 
 from graphprune.analysis.emptied import Emptied
-from graphprune.ir.nodes import bind, functional, set_argument, written_operands
+from graphprune.ir.memory import written_operands
+from graphprune.ir.nodes import bind, functional, set_argument
 from graphprune.ir.tensors import add_tensor
 from graphprune.ops import traits_of
 

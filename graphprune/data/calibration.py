@@ -14,8 +14,8 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import LoadError
 from graphprune.ir.devices import CPU, put
-from graphprune.ir.nodes import is_data_dependent, shape
 from graphprune.ir.program import dynamic_dims, input_names, user_inputs
+from graphprune.ir.sizes import is_data_dependent, shape
 from graphprune.pipeline import RunFact
 
 from .checked_inputs import checked_inputs

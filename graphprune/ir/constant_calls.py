@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import evaluate, is_data_dependent, size_hint, written_nodes
+from .memory import written_nodes
+from .nodes import evaluate
 from .private_torch import OpOverload, schema_of
 from .program import state
+from .sizes import is_data_dependent, size_hint
 from .unchanged import written_tensors
 
 __all__ = ["constant_calls", "constant_integers"]

@@ -10,8 +10,9 @@ import sympy
 import torch
 from torch import fx
 
-from .nodes import open_symbols, size_hint, source_line
+from .nodes import source_line
 from .private_torch import pytree
+from .sizes import open_symbols, size_hint
 from .unchanged import unchanged_buffers
 
 __all__ = ["DataSize", "DataSizes", "SizeReader"]

@@ -10,8 +10,8 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from .dynamic_shapes import bounds
-from .nodes import size_hint
 from .program import dynamic_dims, input_names, input_nodes, user_inputs
+from .sizes import size_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,9 +23,10 @@ from graphprune.errors import GraphpruneError
 from .assemble_program import STORED, assembled, flat_outputs, lifted
 from .forward_errors import FORWARD_ERRORS
 from .grown_sizes import grown_symbols
-from .nodes import evaluate, is_data_dependent
+from .nodes import evaluate
 from .private_torch import FakeTensorMode, OpOverload, enable_python_dispatcher, pytree
 from .program import dynamic_dims, state
+from .sizes import is_data_dependent
 from .trace import silence_torch
 from .trial_sizes import TrialSizes, generalised
 

@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import InternalError
 
-from .nodes import shared_memory, written_operands
+from .memory import shared_memory, written_operands
 from .private_torch import HigherOrderOperator, pytree, set_output_spec
 from .program import unguarded
 from .relift import relift

@@ -1,4 +1,4 @@
-"""Read nodes of a graph: arguments by name, shapes of values, the user's source line."""
+"""Read nodes of a graph: arguments by name, kinds of values, the user's source line."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
-import sympy
 import torch
 from torch import fx
 
-from graphprune.errors import InternalError
-
-from .private_torch import OpOverload, is_composite, pytree, schema_of
+from .private_torch import OpOverload, schema_of
+from .sizes import is_data_dependent
 
 __all__ = [
     "arguments",
@@ -24,90 +22,13 @@ __all__ = [
     "functional",
     "is_comparable",
     "is_continuous",
-    "is_data_dependent",
-    "open_symbols",
     "set_argument",
-    "shape",
-    "shared_memory",
-    "size_hint",
-    "size_where",
     "source_line",
     "split_arguments",
-    "writes",
-    "writes_into_shared",
-    "written_nodes",
-    "written_operands",
 ]  # fmt: skip
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 _LIBRARY = re.compile(r"[/\\](torch|torchvision|timm|transformers)[/\\]")
-
-
-def writes(node: fx.Node) -> bool:
-    """Whether a call writes into one of its operands; ``detach_``, as behind ``torch.tensor``, changes no value."""
-    return (
-        isinstance(node.target, OpOverload)
-        and schema_of(node.target).is_mutable
-        and node.target is not torch.ops.aten.detach_.default
-    )
-
-
-def written_operands(node: fx.Node) -> list[fx.Node]:
-    """List the operands that a call writes into, as its schema states them."""
-    if not writes(node):
-        return []
-    target: Any = node.target
-    written = [a for a in schema_of(target).arguments if a.alias_info and a.alias_info.is_write]
-    return _nodes_in([bind(node)[argument.name] for argument in written])
-
-
-def writes_into_shared(node: fx.Node) -> bool:
-    """Whether a call writes into a value that others may read: another call does, or it may be a view."""
-    return any(len(each.users) > 1 or not _is_own(each) for each in written_operands(node))
-
-
-def _is_own(node: fx.Node) -> bool:
-    """Whether a value shares no memory with what it is computed from, by its call's schema."""
-    if not isinstance(node.target, OpOverload):
-        return False
-    schema = schema_of(node.target)
-    return all(each.alias_info is None for each in (*schema.arguments, *schema.returns))
-
-
-def written_nodes(module: fx.GraphModule) -> set[fx.Node]:
-    """Find nodes whose values a call may write into: its operands, and what shares their memory; stored tensors too."""
-    operands = [operand for node in module.graph.nodes for operand in written_operands(node)]
-    return set().union(*map(shared_memory, operands))
-
-
-def shared_memory(node: fx.Node, *, stated: bool = False) -> set[fx.Node]:
-    """Find the earlier values that a value may share memory with, itself included.
-
-    Args:
-        node: the value.
-        stated: look only for what schemas state. They don't say that ``type_as`` may return its operand as it is; but
-            that can't be told from ``linear``, which never does.
-    """
-    found, todo = {node}, [node]
-    while todo:
-        new = set(_aliased(todo.pop(), stated=stated)) - found
-        found |= new
-        todo += new
-    return found
-
-
-def _aliased(node: fx.Node, *, stated: bool) -> list[fx.Node]:
-    """List the operands whose memory a call's result may share."""
-    if not isinstance(node.target, OpOverload):  # an item of a list, or a call with subgraphs
-        return [] if node.op == "output" else node.all_input_nodes
-    shared = [a.name for a in schema_of(node.target).arguments if a.alias_info is not None]
-    if not (shared or stated) and is_composite(node.target):
-        return _nodes_in(node.args[:1])
-    return _nodes_in([bind(node)[name] for name in shared])
-
-
-def _nodes_in(value: Any) -> list[fx.Node]:
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, fx.Node)]
 
 
 def functional(node: fx.Node) -> Any:
@@ -166,63 +87,6 @@ def evaluate(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
     return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
-def size_hint(size: int | torch.SymInt, measured: Mapping[sympy.Symbol, int] | None = None) -> int:
-    """Convert a size to a plain int; a symbolic one takes its value on the example inputs.
-
-    Args:
-        size: the size.
-        measured: symbols of sizes that depend on values -> what they were in a run; see ``data_sizes``.
-    """
-    if isinstance(size, int):
-        return size
-    if size.node.hint is not None:
-        return int(size.node.hint)
-    value = size.node.expr.subs({**_known(size), **(measured or {})})
-    if not value.is_number:
-        raise InternalError(f"the size {size} depends on values, and no run has measured it")
-    return int(value)
-
-
-def size_where(size: torch.SymInt, other: torch.SymInt, value: int, example: int) -> int:
-    """Convert a size to a plain int as it is where another size has some value, and all else is as on the example inputs.
-
-    Args:
-        size: the size.
-        other: the other size; no expression of several.
-        value: the value of ``other``.
-        example: the value of ``size`` on the example inputs; it is returned where the two are independent.
-    """
-    symbol = other.node.expr
-    if symbol not in size.node.expr.free_symbols:
-        return example
-    found = size.node.expr.subs({symbol: value}).subs(_known(size))
-    return int(found) if found.is_number else example
-
-
-def open_symbols(size: torch.SymInt) -> frozenset[sympy.Symbol]:
-    """List the symbols in a size whose values no example input gives: the size depends on values."""
-    if size.node.hint is not None:
-        return frozenset()
-    return frozenset(size.node.expr.free_symbols - _known(size).keys())
-
-
-def _known(size: torch.SymInt) -> Mapping[sympy.Symbol, Any]:
-    environment = size.node.shape_env
-    # Older versions of torch call it var_to_val.
-    known = getattr(environment, "backed_var_to_val", None)
-    return environment.var_to_val if known is None else known
-
-
-def is_data_dependent(value: Any) -> bool:
-    """Whether the shape of a traced value, or of one of several, depends on values."""
-    sizes = [
-        size
-        for leaf in pytree.tree_leaves(value)
-        for size in (leaf.shape if isinstance(leaf, torch.Tensor) else [leaf])
-    ]
-    return any(isinstance(size, torch.SymInt) and bool(open_symbols(size)) for size in sizes)
-
-
 def is_continuous(value: Any) -> bool:
     """Whether a value is a tensor of real or complex numbers, which are compared up to rounding."""
     return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
@@ -239,11 +103,6 @@ def is_comparable(value: Any) -> bool:
         and tensor.is_floating_point()
         and not is_data_dependent(tensor)
     )
-
-
-def shape(node: fx.Node) -> tuple[int, ...]:
-    """Give the shape of a node's tensor value on the example inputs, where it depends on no values."""
-    return tuple(size_hint(size) for size in node.meta["val"].shape)
 
 
 def called_name(node: fx.Node) -> str:

@@ -18,8 +18,9 @@ from torch.export.graph_signature import InputKind
 
 from .dynamic_shapes import input_dims, shapes_by_parameter
 from .inline_regions import inline_regions
-from .nodes import bind, called_name, shape
+from .nodes import bind, called_name
 from .private_torch import input_spec, keep_codegen, pytree
+from .sizes import shape
 from .unused_calls import drop_unused_calls
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .nodes import written_nodes
+from .memory import written_nodes
 
 __all__ = ["copied", "unchanged", "unchanged_buffers", "written_tensors"]
 

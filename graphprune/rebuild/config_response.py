@@ -18,9 +18,9 @@ from graphprune.analysis.analyse import Analysis, analyse
 from graphprune.axes.polynomial import Polynomial
 from graphprune.errors import LoadError, OptionError, TraceError, first_line
 from graphprune.ir.forward_errors import FORWARD_ERRORS
-from graphprune.ir.nodes import size_hint
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments, unlift, user_inputs
+from graphprune.ir.sizes import size_hint
 from graphprune.ir.trace import trace
 from graphprune.ops import passes_value_on
 

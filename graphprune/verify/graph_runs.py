@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from graphprune.ir.nodes import is_continuous, writes
+from graphprune.ir.memory import writes
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import state
 from graphprune.ir.relative_error import relative_error

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from graphprune.ir.nodes import bind, written_operands
+from graphprune.ir.memory import written_operands
+from graphprune.ir.nodes import bind
 from graphprune.ir.private_torch import OpOverload, pytree
 from graphprune.ir.program import state
 from graphprune.ops import form_of, is_identity, traits_of

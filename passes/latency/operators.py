@@ -15,7 +15,8 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.analysis.count_costs import batch_size
 from graphprune.analysis.emptied import Emptied
 from graphprune.axes.polynomial import Polynomial, total
-from graphprune.ir.nodes import bind, size_where
+from graphprune.ir.nodes import bind
+from graphprune.ir.sizes import size_where
 from graphprune.ops import form_of, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.plan.kernel_times import Kernel

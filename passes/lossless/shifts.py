@@ -11,7 +11,8 @@ import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.ir.nodes import bind, is_continuous, shape
+from graphprune.ir.nodes import bind, is_continuous
+from graphprune.ir.sizes import shape
 from graphprune.ops import form_of
 from graphprune.ops.float64 import Float64Interpreter, to_float64
 from graphprune.ops.norm import BATCH_NORM

@@ -8,7 +8,8 @@ from typing import Any
 from torch import fx
 
 from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.nodes import bind, is_comparable, shape
+from graphprune.ir.nodes import bind, is_comparable
+from graphprune.ir.sizes import shape
 from graphprune.ops import Form, form_of, traits_of
 
 from .layers import Layer

@@ -19,7 +19,8 @@ from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
 from graphprune.ir.constant_calls import constant_calls
 from graphprune.ir.devices import wide
-from graphprune.ir.nodes import bind, shape
+from graphprune.ir.nodes import bind
+from graphprune.ir.sizes import shape
 from graphprune.passes.batchnorm.weight_groups import by_group, from_groups
 
 __all__ = [

@@ -15,8 +15,9 @@ from graphprune.analysis.analyse import Analysis
 from graphprune.data.calibration import Calibration
 from graphprune.errors import OptionError
 from graphprune.ir.devices import wide
-from graphprune.ir.nodes import is_comparable, shape
+from graphprune.ir.nodes import is_comparable
 from graphprune.ir.private_torch import pytree
+from graphprune.ir.sizes import shape
 from graphprune.pipeline import RunFact
 
 from .distributed import gather_over_processes, own_batches, total

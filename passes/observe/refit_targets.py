@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from graphprune.ir.devices import wide
-from graphprune.ir.nodes import bind, written_operands
+from graphprune.ir.memory import written_operands
+from graphprune.ir.nodes import bind
 from graphprune.ops import flat_limits, is_identity, traits_of
 from graphprune.ops.norm import BATCH_NORM
 from graphprune.passes.batchnorm.fold import scale_and_shift

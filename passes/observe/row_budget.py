@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, fx
 
 from graphprune.data.calibration import Calibration
-from graphprune.ir.nodes import shape
+from graphprune.ir.sizes import shape
 
 from .layers import Layer, regression_sizes
 from .moments import WIDEST

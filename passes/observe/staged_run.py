@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.ir.nodes import writes, writes_into_shared, written_nodes
+from graphprune.ir.memory import writes, writes_into_shared, written_nodes
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.run_on_device import evaluate_on
 

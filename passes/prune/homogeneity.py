@@ -9,8 +9,9 @@ import torch
 from torch import fx
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.ir.nodes import is_continuous, shape
+from graphprune.ir.nodes import is_continuous
 from graphprune.ir.private_torch import pytree
+from graphprune.ir.sizes import shape
 from graphprune.ops.facts import axes_of
 from graphprune.ops.float64 import Float64Interpreter, float64_type
 

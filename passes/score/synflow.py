@@ -11,7 +11,8 @@ from torch import fx
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from graphprune.analysis.analyse import Analysis
-from graphprune.ir.nodes import bind, is_continuous, shape
+from graphprune.ir.nodes import bind, is_continuous
+from graphprune.ir.sizes import shape
 from graphprune.passes.observe import Observations
 
 from .criterion import Scores, additive

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from graphprune.ir.either import EITHER, choice_names, other_choices
-from graphprune.ir.nodes import is_data_dependent
 from graphprune.ir.program import unlift
+from graphprune.ir.sizes import is_data_dependent
 from graphprune.ir.trace import silence_torch
 
 

@@ -1,4 +1,4 @@
-"""What a call says of itself: its arguments by name, its sizes, its place in the user's code."""
+"""What a call says of itself: its arguments by name, its results, its place in the user's code."""
 
 from __future__ import annotations
 
@@ -69,17 +69,6 @@ def test_a_call_is_evaluated_on_other_values() -> None:
     assert nodes.evaluate(node, {x: torch.tensor(2.0)}.__getitem__) == 8
 
 
-def test_sizes_on_the_example_inputs(graph: fx.Graph) -> None:
-    conv, masked = call(graph, aten.conv2d.default), call(graph, aten.index.Tensor)
-    assert nodes.shape(conv) == (2, 4, 6, 6)
-    assert nodes.size_hint(5) == 5
-    (size,) = masked.meta["val"].shape
-    assert nodes.size_hint(size, dict.fromkeys(nodes.open_symbols(size), 3)) == 3
-    assert not nodes.open_symbols(conv.meta["val"].shape[0])
-    found = [nodes.is_data_dependent(v) for v in (masked.meta["val"], [size], conv.meta["val"], 3)]
-    assert found == [True, True, False, False]
-
-
 def test_results_that_can_be_compared(graph: fx.Graph) -> None:
     conv, masked = call(graph, aten.conv2d.default), call(graph, aten.index.Tensor)
     found = [nodes.is_comparable(n) for n in (conv, masked, call(graph, aten.argmax.default), 3)]
@@ -111,30 +100,3 @@ def test_the_line_is_the_users_own_where_there_is_one(trace: str | None, line: s
 
 def test_a_traced_call_names_this_file(graph: fx.Graph) -> None:
     assert nodes.source_line(call(graph, aten.conv2d.default)).startswith("test_nodes.py:")
-
-
-class Shared(nn.Module):
-    """Views, an operator that returns its operand, and one that makes a new tensor."""
-
-    def forward(self, x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        y = x.sin().type_as(like)
-        a, b = y.view(-1).split([2, 10])
-        return a.add_(1), b.cos()
-
-
-def test_values_share_memory_with_what_they_are_views_of() -> None:
-    graph = unlift(trace(Shared(), (torch.randn(3, 4), torch.randn(3)), dynamic_batch=False)).graph
-    (write,) = [node for node in graph.nodes if nodes.writes(node)]
-    assert {n.name for n in nodes.shared_memory(write)} == {
-        "add_", "getitem", "split_with_sizes", "view", "type_as", "sin"
-    }  # fmt: skip
-    (cos,) = graph.find_nodes(op="call_function", target=aten.cos.default)
-    assert nodes.shared_memory(cos) == {cos}
-
-
-def test_a_size_where_another_has_some_value(graph: fx.Graph) -> None:
-    batch = graph.find_nodes(op="placeholder")[0].meta["val"].shape[0]
-    assert nodes.size_where(batch, batch, 7, 2) == 7
-    assert nodes.size_where(4 * batch + 1, batch, 7, 9) == 29
-    (mask,) = graph.find_nodes(op="call_function", target=aten.index.Tensor)
-    assert nodes.size_where(mask.meta["val"].shape[0], batch, 7, 5) == 5

@@ -8,7 +8,7 @@ from torch import nn
 
 import graphprune as gp
 from graphprune.ir.constant_calls import constant_calls
-from graphprune.ir.nodes import writes, written_operands
+from graphprune.ir.memory import writes, written_operands
 from graphprune.ir.program import unlift
 from graphprune.ir.trace import trace
 from graphprune.ir.unchanged import copied, unchanged, unchanged_buffers, written_tensors

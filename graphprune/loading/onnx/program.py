@@ -18,8 +18,8 @@ from graphprune.export.io_names import IONames
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.open_sizes import FixedSize
 from graphprune.ir.forward_errors import FORWARD_ERRORS
-from graphprune.ir.nodes import is_data_dependent, shape
 from graphprune.ir.program import dynamic_dims, input_nodes, unlift, user_inputs
+from graphprune.ir.sizes import is_data_dependent, shape
 from graphprune.ir.trace import silence_torch
 from graphprune.loading.example_tensors import Example
 from graphprune.verify.graph_runs import run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from graphprune.ir.nodes import shape
 from graphprune.ir.program import unlift
+from graphprune.ir.sizes import shape
 from graphprune.ir.trace import trace
 from graphprune.passes.observe import (
     StagedRun,
