@@ -17,6 +17,7 @@ from graphprune.errors import InternalError
 from .private_torch import OpOverload, is_composite, pytree, schema_of
 
 __all__ = [
+    "aliased",
     "arguments",
     "bind",
     "called_name",
@@ -90,13 +91,13 @@ def shared_memory(node: fx.Node, *, stated: bool = False) -> set[fx.Node]:
     """
     found, todo = {node}, [node]
     while todo:
-        new = set(_aliased(todo.pop(), stated=stated)) - found
+        new = set(aliased(todo.pop(), stated=stated)) - found
         found |= new
         todo += new
     return found
 
 
-def _aliased(node: fx.Node, *, stated: bool) -> list[fx.Node]:
+def aliased(node: fx.Node, *, stated: bool) -> list[fx.Node]:
     """List the operands whose memory a call's result may share."""
     if not isinstance(node.target, OpOverload):  # an item of a list, or a call with subgraphs
         return [] if node.op == "output" else node.all_input_nodes
