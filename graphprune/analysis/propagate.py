@@ -26,6 +26,7 @@ from graphprune.ops.facts import Result, axes_of
 
 from .integer_weights import integer_weights
 from .quiet import Quiet
+from .written_later import written_later
 
 __all__ = ["Propagation"]
 
@@ -58,6 +59,7 @@ class Propagation:
         self.nodes = tuple(module.graph.nodes)
         self.tensors = dict(state(module))
         self.constant_calls = constant_calls(module)
+        self._written_later = written_later(self.nodes)
         self.axes: dict[str, Layout] = {}
         self.facts: dict[fx.Node, Facts] = {}
         self.results: dict[fx.Node, Result] = {}
@@ -152,6 +154,7 @@ class Propagation:
             allow_inexact=self.allow_inexact,
             on_constants=node in self.constant_calls,
             data_sizes=self.data_sizes,
+            written_later=node in self._written_later,
         )
         facts = call.facts
         facts.result = entry.apply(call) if _has_axes(node) else _scalars(node)

@@ -12,6 +12,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError
+from graphprune.ir.assemble_program import flat_outputs
 from graphprune.ir.either import choice_names, other_choices
 from graphprune.ir.program import unlift
 from graphprune.ops import traits_of
@@ -199,7 +200,7 @@ class _Pair:
         """Compare on some inputs. What rounding loses is measured only where that may matter."""
         got = run_session(self.runner, inputs)
         own = run(fx.Interpreter(self.graph), inputs, rounded=True)
-        expected = [y for y in own if isinstance(y, torch.Tensor)]
+        expected = _of_tensors(self.graph.graph, own)
         if len(got) != len(expected):
             raise ExportError(f"the ONNX model has {len(got)} outputs, not {len(expected)}")
         for number, (a, b) in enumerate(zip(got, expected, strict=True)):
@@ -215,6 +216,12 @@ class _Pair:
             return OnnxCheck(worst, self.least, batches=sizes)
         lost = lost_by_rounding(self.graph, inputs, own)
         return OnnxCheck(worst, allowed_error(self.least, lost), lost, sizes)
+
+
+def _of_tensors(graph: fx.Graph, values: Sequence[Any]) -> list[torch.Tensor]:
+    """Select what a graph computed among its outputs: tensors, and sizes, which ONNX has as tensors; no constants."""
+    pairs = zip(flat_outputs(graph), values, strict=True)
+    return [torch.as_tensor(value) for source, value in pairs if isinstance(source, fx.Node)]
 
 
 def _advice(check: OnnxCheck, least: float) -> str:

@@ -30,7 +30,7 @@ __all__ = ["convert"]
 aten = torch.ops.aten
 
 # The exporter logs what it can't know matters: torchvision is absent, a version is converted.
-_LOGGERS = ("torch.onnx", "onnxscript")
+_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 def convert(
@@ -78,7 +78,8 @@ def _converted(
     *,
     optimised: bool,
 ) -> onnx.ModelProto:
-    with _quiet():
+    # A pass of the exporter runs the program, and torch has no gradients of some operators on complex numbers.
+    with _quiet(), torch.no_grad():
         converted = torch.onnx.export(
             program,
             (),

@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from graphprune.errors import ExportError
+from graphprune.ir.keep_outputs import keep_outputs
 from graphprune.ir.program import dynamic_dims
 from graphprune.ir.program import input_names as program_inputs
 
@@ -65,7 +66,7 @@ def to_onnx(
     outputs = _of_tensors(output_names, signature.output_specs, OutputKind.USER_OUTPUT)
     outputs = _distinct(outputs, inputs)
     temporary = [f"{_OUTPUT}{i}" for i in range(len(outputs))]
-    model = convert(program, inputs, temporary, opset, optimised=optimised)
+    model = convert(_without_numbers(program), inputs, temporary, opset, optimised=optimised)
     _rename_outputs(model, outputs)
     _rename_dims(model, _dim_names(program, input_names, dims or {}))
     _drop_traces(model)
@@ -93,6 +94,19 @@ def _of_tensors(names: Sequence[str], specs: Sequence[Any], kind: Any) -> list[s
         raise ExportError(f"{len(names)} names for {len(arguments)} inputs or outputs")
     pairs = zip(names, arguments, strict=True)
     return [name for name, argument in pairs if not isinstance(argument, ConstantArgument)]
+
+
+def _without_numbers(program: ExportedProgram) -> ExportedProgram:
+    """Leave out the outputs that are plain numbers or text, which torch.onnx takes for tensors."""
+    arguments = [
+        spec.arg
+        for spec in program.graph_signature.output_specs
+        if spec.kind is OutputKind.USER_OUTPUT
+    ]
+    fixed = [isinstance(arg, ConstantArgument) and arg.value is not None for arg in arguments]
+    if not any(fixed) or all(fixed):
+        return program
+    return keep_outputs(program, [i for i, left_out in enumerate(fixed) if not left_out])
 
 
 def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:

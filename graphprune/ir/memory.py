@@ -10,7 +10,14 @@ from torch import fx
 from .nodes import bind
 from .private_torch import OpOverload, is_composite, pytree, schema_of
 
-__all__ = ["shared_memory", "writes", "writes_into_shared", "written_nodes", "written_operands"]
+__all__ = [
+    "aliased",
+    "shared_memory",
+    "writes",
+    "writes_into_shared",
+    "written_nodes",
+    "written_operands",
+]
 
 
 def writes(node: fx.Node) -> bool:
@@ -60,13 +67,13 @@ def shared_memory(node: fx.Node, *, stated: bool = False) -> set[fx.Node]:
     """
     found, todo = {node}, [node]
     while todo:
-        new = set(_aliased(todo.pop(), stated=stated)) - found
+        new = set(aliased(todo.pop(), stated=stated)) - found
         found |= new
         todo += new
     return found
 
 
-def _aliased(node: fx.Node, *, stated: bool) -> list[fx.Node]:
+def aliased(node: fx.Node, *, stated: bool) -> list[fx.Node]:
     """List the operands whose memory a call's result may share."""
     if not isinstance(node.target, OpOverload):  # an item of a list, or a call with subgraphs
         return [] if node.op == "output" else node.all_input_nodes

@@ -36,6 +36,7 @@ class Call(Arguments):
         allow_inexact: rows may be removed from a statistic even if zero parameters don't make them zero.
         on_constants: whether the call depends on stored tensors alone, as one that computes a weight.
         data_sizes: the sizes of the program that depend on values.
+        written_later: whether a call behind this one writes into the memory of its result.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Call(Arguments):
         allow_inexact: bool,
         on_constants: bool = False,
         data_sizes: DataSizes = _NONE,
+        written_later: bool = False,
     ) -> None:
         super().__init__(node, layouts, tensors, data_sizes)
         self.labels = labels
         self.facts = Facts()
         self.link = link
         self.allow_inexact = allow_inexact
+        self.written_later = written_later
         self._quiet = quiet
         self._cache = cache
         self._on_constants = on_constants

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from graphprune.axes.kept import Kept
-from graphprune.axes.labels import unlabelled
+from graphprune.axes.labels import Axis, unlabelled
 from graphprune.axes.layout import Layout, with_axis
 
 from .call import Call
@@ -137,7 +137,22 @@ def slice_rows(call: Call) -> Layout:
         call.freeze(layout[dim])
         return with_axis(layout, dim, unlabelled(call.out_shape[dim]))
     rows = np.arange(len(layout[dim]))[slice(*bounds, call["step"])]
+    if call.written_later:
+        _keep_spacing(call, layout[dim], rows)
     return pick_rows(call, dim, rows)
+
+
+def _keep_spacing(call: Call, axis: Axis, rows: NDArray[np.int64]) -> None:
+    """Let rows go only in blocks of a step, so that a slice can still pick what it picks.
+
+    An index would make a copy, and what is written into a view must reach the value that it is a view of.
+    """
+    first = (
+        rows - rows % call["step"]
+    )  # slices of one step that start elsewhere have the same blocks
+    for between in range(1, call["step"]):
+        inside = first[first + between < len(axis)]
+        call.tie(axis[inside], axis[inside + between])
 
 
 def _is_symbolic(call: Call, dim: int) -> bool:

@@ -81,6 +81,21 @@ def test_structured_inputs_and_outputs_keep_their_order() -> None:
     assert check_onnx(model.SerializeToString(), program).max_error <= ONNX_TOLERANCE
 
 
+class WithNumbers(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return x + 1, x.shape[0], {"stride": 8, "scale": 0.5, "name": "p3", "none": None}, x.relu()
+
+
+def test_numbers_among_the_outputs_are_left_out_and_sizes_are_tensors() -> None:
+    program = program_of(WithNumbers(), torch.randn(2, 3), shapes=({0: Dim("n")},))
+    names = ["plus", "rows", "stride", "scale", "name", "none", "relu"]
+    model = to_onnx(program, input_names=["x"], output_names=names)
+    assert {v.name: sizes(v) for v in model.graph.output} == {
+        "plus": ["batch", 3], "rows": [], "relu": ["batch", 3]
+    }  # fmt: skip
+    assert check_onnx(model.SerializeToString(), program).batches == (2, 3)
+
+
 class Doubled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, -x]).relu()

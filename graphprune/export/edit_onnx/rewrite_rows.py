@@ -65,7 +65,8 @@ def _pad(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> Non
 @rewriter("Slice")
 def _slice(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Write ranges; what is left of an axis in no regular order is gathered."""
-    ranges = Ranges.of(editor, node, len(changes[0].sizes))
+    # A range backwards reads a list of rows first, which has one axis.
+    ranges = Ranges.of(editor, node, len(changes[-1].sizes))
     for change in changes:
         if not change.call.changed:
             continue

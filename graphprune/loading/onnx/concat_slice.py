@@ -58,20 +58,26 @@ def slice_(node: Node, x: Value, *rest: Value | None) -> Value:
             where[axis] = slice(start, None if step < 0 and end < -(2**31) else end, step)
             x = Known(x.items[tuple(where)], x.dtype)
         elif step < 0:
-            if (
-                step != -1
-                or not isinstance(end, int)
-                or end > -(2**31)
-                or start not in {-1, 2**63 - 1}
-            ):
-                raise refuse(node, "a range backwards, other than all of it,")
-            x = x.flip(axis)
+            x = _backwards(node, x, axis, slice(start, end, step))
         else:
             where = [slice(None)] * x.dim()
             beyond = isinstance(end, int) and end >= MAX_ELEMENTS
             where[axis] = slice(start, None if beyond else end, step)
             x = x[tuple(where)]
     return x
+
+
+def _backwards(node: Node, x: torch.Tensor, axis: int, range_: slice) -> torch.Tensor:
+    """Take a range whose step is negative, of an axis of any size if it is all of it."""
+    start, end, size = range_.start, range_.stop, x.shape[axis]
+    beyond = isinstance(end, int) and end <= -(2**31)
+    if range_.step == -1 and beyond and start in {-1, 2**63 - 1}:
+        return x.flip(axis)
+    if not all(isinstance(n, int) for n in (start, end, size)):
+        raise refuse(node, "a range backwards, other than all of it, of an axis of unknown size,")
+    # Before the first row lies none: an end there is no number that Python counts from the last.
+    rows = range(size)[slice(start, None if end < -size else end, range_.step)]
+    return x.index_select(axis, torch.tensor(rows, dtype=torch.int64))
 
 
 @operator("Gather")

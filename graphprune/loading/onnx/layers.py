@@ -36,28 +36,29 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
     """Compute a transposed convolution; ``weight``: ``[in, out / groups, *kernel]``."""
     data, w = tensor(x), tensor(weight)
     rank = w.dim() - 2
-    if rank not in _TRANSPOSED or "output_shape" in node.attributes:
-        raise refuse(node, "output_shape, or another number of spatial axes than 1 to 3,")
-    if node.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
-        raise refuse(node, "auto_pad")
-    window = Window.of(node, data, list(w.shape[2:]))
+    if rank not in _TRANSPOSED:
+        raise refuse(node, f"a transposed convolution with {rank} spatial axes")
+    window = Window.of_transposed(node, data, list(w.shape[2:]))
     extra = list(node.get("output_padding", [0] * rank))
     # Less padding at the end makes the output longer there, as output_padding does.
     extra = [more + b - a for more, b, a in zip(extra, window.before, window.after, strict=True)]
     longest = [max(s, d) for s, d in zip(window.strides, window.dilations, strict=True)]
-    if any(not 0 <= e < n for e, n in zip(extra, longest, strict=True)):
+    if any(e >= n for e, n in zip(extra, longest, strict=True)):
         raise refuse(node, "this padding")
     b = tensor(bias) if bias is not None else None
-    return _TRANSPOSED[rank](
+    made = _TRANSPOSED[rank](
         data,
         w,
         b,
         window.strides,
         window.before,
-        extra,
+        [max(e, 0) for e in extra],
         node.get("group", 1),
         window.dilations,
     )
+    for axis, e in enumerate(extra, 2):  # more padding at the end leaves rows out there
+        made = made if e >= 0 else made.narrow(axis, 0, made.shape[axis] + e)
+    return made
 
 
 @operator("Gemm")

@@ -62,6 +62,42 @@ class Window:
         sides = (less, more) if mode == "SAME_UPPER" else (more, less)
         return cls(kernel, strides, dilations, *sides)
 
+    @classmethod
+    def of_transposed(cls, node: Node, x: torch.Tensor, kernel: list[int]) -> Window:
+        """Read the window of a transposed convolution, whose padding may follow from the size of its result.
+
+        Args:
+            node: the call.
+            x: what it reads, ``[N, C, ...]``.
+            kernel: how many elements the window has along each spatial axis.
+
+        Raises:
+            LoadError: if ``auto_pad`` isn't one of ONNX's, or no padding gives the size that is stated.
+        """
+        mode, rank = node.get("auto_pad", b"NOTSET").decode(), len(kernel)
+        shape = list(node.get("output_shape", []))[-rank:]
+        if not shape and mode in {"NOTSET", "VALID"}:
+            return cls.of(node, x, kernel)
+        if mode not in {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"}:
+            raise refuse(node, f"auto_pad {mode!a}")
+        strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
+        extra = node.get("output_padding", [0] * rank)
+        less: list[int] = []
+        more: list[int] = []
+        for i, (stride, dilation) in enumerate(zip(strides, dilations, strict=True)):
+            whole = (kernel[i] - 1) * dilation + 1 + extra[i] - stride
+            if shape:
+                size = x.shape[2 + i]
+                if isinstance(size, torch.SymInt):
+                    raise refuse(node, "output_shape of an axis of unknown size")
+                whole += size * stride - shape[i]
+            if whole < 0:
+                raise refuse(node, "a larger output_shape than it can fill")
+            less.append(whole // 2)
+            more.append(whole - whole // 2)
+        sides = (less, more) if mode == "SAME_UPPER" else (more, less)
+        return cls(kernel, strides, dilations, *sides)
+
     @property
     def is_one_sided(self) -> bool:
         """Whether padding differs from side to side, or may for some symbolic size."""

@@ -89,6 +89,9 @@ CASES: dict[str, tuple[list[Node], dict[str, np.ndarray], int, int]] = {
     "slice-steps": (
         [node("Slice", "a", "from", "to", "axes", "steps")],
         {"from": whole(0), "to": whole(C), "axes": whole(-3), "steps": whole(2)}, 13, 6),
+    "slice-backwards": (
+        [node("Slice", "a", "from", "to", "axes", "steps")],
+        {"from": whole(-2), "to": whole(-C - 1), "axes": whole(1), "steps": whole(-1)}, 13, C - 1),
     "gather": ([node("Gather", "a", "rows", axis=1)], {"rows": whole(9, 1, 4, 3)}, 13, 4),
     "pad": (
         [node("Pad", "a", "pads")], {"pads": whole(0, 1, 1, 1, 0, 3, 1, 1)}, 13, C + 4),

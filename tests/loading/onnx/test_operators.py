@@ -46,8 +46,11 @@ def test_every_operator_has_a_sample() -> None:
 
 def test_a_form_that_is_not_supported_stays_whole(tmp_path: Path) -> None:
     model = chain(
-        helper.make_node("Slice", ["x", "s", "e", "a", "t"], ["y"], name="every-other"),
-        weights={"s": np.array([5]), "e": np.array([0]), "a": np.array([1]), "t": np.array([-2])},
+        helper.make_node(
+            "Resize", ["x", "", "f"], ["y"], name="larger", mode="linear", antialias=1
+        ),
+        weights={"f": np.array([1, 1, 2, 2], np.float32)},
+        dims=(1, 2, 4, 4),
     )
     reasons = import_onnx(saved(model, tmp_path)).file.whole
-    assert "a range backwards" in reasons["Slice node 'every-other'"]
+    assert "antialias" in reasons["Resize node 'larger'"]
