@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphprune.axes.labels import FROZEN, Labels
+from graphprune.ir.keep_axes import KEEP_AXES
 from graphprune.ir.nodes import called_name, source_line
 from graphprune.ir.whole_node import WHOLE_NODE, node_name
 
@@ -206,10 +207,12 @@ def _is_unknown(analysis: Analysis, node: fx.Node) -> bool:
 def operator_of(node: fx.Node) -> str:
     """Name the operator that a node calls, ``aten.relu.default``, or the kind of node it is.
 
-    What runs whole in onnxruntime is named as the ONNX file names it.
+    What runs whole in onnxruntime, or keeps axes for its own sake, is named as the ONNX file names it.
     """
     if node.target is WHOLE_NODE:
         return node_name(str(node.args[1]))
+    if node.target is KEEP_AXES:
+        return str(node.args[2])
     return called_name(node) if node.op == "call_function" else node.op
 
 

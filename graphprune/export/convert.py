@@ -18,6 +18,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError, innermost
+from graphprune.ir.keep_axes import KEEP_AXES
 
 from .onnx_model import stored_tensors
 from .opset import OLDEST_WRITTEN
@@ -89,7 +90,10 @@ def _converted(
             input_names=list(inputs),
             output_names=list(outputs),
             optimize=optimised,
-            custom_translation_table={torch.ops.prims.view_of.default: _as_it_is},
+            custom_translation_table={
+                torch.ops.prims.view_of.default: _as_it_is,
+                KEEP_AXES: _as_it_is,
+            },
         )
     if converted is None:
         raise ExportError("torch.onnx returned no model")
@@ -98,8 +102,8 @@ def _converted(
     return model
 
 
-def _as_it_is(x: Any) -> Any:
-    """Translate ``view_of``, which the exporter makes of a squeeze of no axis and then doesn't know."""
+def _as_it_is(x: Any, *more: Any) -> Any:
+    """Translate ``view_of``, which the exporter makes of a squeeze of no axis and then doesn't know, and ``keep_axes``."""
     from onnxscript import opset18
 
     return opset18.Identity(x)

@@ -208,6 +208,13 @@ ROTARY: list[Sample] = [
       for paired in (0, 1) for p in (Stored(PLACES), i(1))),
     call(MS + "RotaryEmbedding", f(2, 2, 5, 8), Stored(PLACES), w(7, 4), w(7, 4)),
 ]  # fmt: skip
+GQA, GROUPS = "GroupQueryAttention", {"num_heads": 4, "kv_num_heads": 2}
+
+
+def whole(*numbers: int) -> Stored:
+    return Stored(np.array(numbers, np.int32))
+
+
 SEEN = Stored(np.array([[1] * 8, [1, 0, 1, 1, 1, 1, 1, 1]], np.int32))
 FUSED: list[Sample] = [
     *ROTARY,
@@ -243,6 +250,13 @@ FUSED: list[Sample] = [
            num_heads=2, outputs=3, **more)
       for bias, mask in ((None, None), (w(24), SEEN)) for more in ({}, {"unidirectional": 1})),
     call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 5, 8), f(2, 5, 8), num_heads=2, outputs=3),
+    call(MS + GQA, f(2, 3, 64), f(2, 3, 32), f(2, 3, 32), None, None, whole(2, 2), whole(3), **GROUPS),
+    call(MS + GQA, f(2, 3, 128), None, None, None, None, whole(2, 2), whole(3), **GROUPS, outputs=3),
+    *(call(MS + GQA, f(2, 1, 64), f(2, 1, 32), f(2, 1, 32), f(2, 2, 4, 16), f(2, 2, 4, 16), whole(4, 2), whole(5), w(8, 8), w(8, 8),
+           *more, **GROUPS, outputs=3, do_rotary=1)
+      for more in ([], [i([6], [3])], [None, f(2, 4, 1, 5)])),
+    call(MS + GQA, f(1, 2, 64), f(1, 2, 32), f(1, 2, 32), f(1, 2, 9, 16), f(1, 2, 9, 16), whole(6), whole(7), w(8, 8), w(8, 8),
+         **GROUPS, outputs=3, do_rotary=1, rotary_interleaved=1, local_window_size=3, scale=0.4),
     *(call(MS + "Attention", f(2, 5, 6), w(6, 24), w(24), mask, f(2, 2, 2, 3, 4), num_heads=2, outputs=2, **more)
       for mask, more in ((None, {}), (None, {"unidirectional": 1}), (SEEN, {"unidirectional": 1}))),
     *(quantized_lstm(direction, zero) for direction in ("forward", "bidirectional") for zero in (0, 3)),
@@ -472,7 +486,7 @@ def model_of(sample: Sample) -> onnx.ModelProto:
             MS + "DequantizeLinear": TensorProto.FLOAT,
             MS + "QuantizeLinear": TensorProto.UINT16,
         }
-        quantised = "Q" in sample.operator.removesuffix("QuickGelu")
+        quantised = "Q" in sample.operator.removesuffix("QuickGelu").replace(GQA, "")
         kind = kinds.get(sample.operator, TensorProto.UINT8 if quantised else TensorProto.FLOAT)
         rank = 3 if sample.operator.endswith("Attention") else rank
         caches = 4 + (sample.operator == MS + "Attention")

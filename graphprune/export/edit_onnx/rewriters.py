@@ -130,7 +130,7 @@ def _dequantize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change])
     editor.set_attribute(node, "block_size", parted[-1][axis + 1])
 
 
-@rewriter("Attention", "MultiHeadAttention")
+@rewriter("Attention", "GroupQueryAttention", "MultiHeadAttention")
 def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Pin the scale, whose default depends on the width of a head; write the numbers of heads, and widths."""
     heads: list[int] = []
@@ -142,7 +142,9 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
             editor.set_attribute(node, "qkv_hidden_sizes", sizes)
         elif len(change.sizes) == 4 and not SIZES.isdisjoint(change.before):
             heads.append(change.sizes[2])
-    names = ["num_heads"] if node.domain else ["q_num_heads", "kv_num_heads"]
+    names = ["num_heads", "kv_num_heads"] if node.domain else ["q_num_heads", "kv_num_heads"]
+    if node.op_type != "GroupQueryAttention" and node.domain:
+        del names[1:]
     for name, number in zip(names, heads, strict=False):
         editor.set_attribute(node, name, number)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from .operators import Node, operator, refuse
 from .values import Value, tensor
 
-__all__: list[str] = []
+__all__ = ["parted"]
 
 _DOMAIN = "com.microsoft."
 
@@ -37,8 +37,8 @@ def attention(
         raise refuse(node, unknown[0])
     merged = query.dim() == 3
     if merged:
-        query = _parted(query, node.get("q_num_heads"))
-        key, value = (_parted(x, node.get("kv_num_heads")) for x in (key, value))
+        query = parted(query, node.get("q_num_heads"))
+        key, value = (parted(x, node.get("kv_num_heads")) for x in (key, value))
     key, value, before = _after_cache(key, value, past_key, past_value)
     bias = None if mask is None else tensor(mask)
     scale = node.get("scale", 1 / math.sqrt(int(query.shape[-1])))
@@ -66,7 +66,7 @@ def projected_attention(
     if any(each is not None for each in more):
         raise refuse(node, "a cache of fixed size")
     sizes = node.get("qkv_hidden_sizes") or [int(wide.shape[-1]) // 3] * 3
-    q, k, v = (_parted(each, node.get("num_heads")) for each in torch.split(wide, list(sizes), -1))
+    q, k, v = (parted(each, node.get("num_heads")) for each in torch.split(wide, list(sizes), -1))
     parts = (None, None) if past is None else tensor(past).unbind(0)
     k, v, before = _after_cache(k, v, *parts)
     y = _fused(node, q, k, v, mask, added, before)
@@ -92,7 +92,7 @@ def multi_head_attention(
     wide = [tensor(each) for each in (query, key, value)]
     if any(each.dim() != 3 for each in wide):
         raise refuse(node, "another number of axes than three")
-    q, k, v = (_parted(x, node.get("num_heads")) for x in _with_bias(wide, bias))
+    q, k, v = (parted(x, node.get("num_heads")) for x in _with_bias(wide, bias))
     k, v, before = _after_cache(k, v, *cache[:2])
     return _results(node, _fused(node, q, k, v, mask, added, before), k, v)
 
@@ -105,7 +105,7 @@ def _with_bias(values: Sequence[torch.Tensor], bias: Value | None) -> Sequence[t
     return [x + b for x, b in zip(values, tensor(bias).split(sizes), strict=True)]
 
 
-def _parted(x: torch.Tensor, heads: int) -> torch.Tensor:
+def parted(x: torch.Tensor, heads: int) -> torch.Tensor:
     """Part the heads: ``[batch, tokens, heads * dim] -> [batch, heads, tokens, dim]``."""
     return x.reshape(*x.shape[:2], heads, int(x.shape[-1]) // heads).transpose(1, 2)
 

@@ -7,7 +7,7 @@ import torch
 from .operators import Node, operator, refuse
 from .values import Value, tensor
 
-__all__: list[str] = []
+__all__ = ["turned"]
 
 
 @operator("RotaryEmbedding")
@@ -38,19 +38,34 @@ def rotary_embedding_by_position(
 def _turned(node: Node, x: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tensor:
     """Turn pairs by the angles of each token, ``[N, T, pairs]``; what is beyond the pairs stays."""
     flat, heads = x.dim() == 3, node.get("num_heads", 0)
-    turned = node.get("rotary_embedding_dim", 0) or 2 * int(tables[0].shape[-1])
+    width = node.get("rotary_embedding_dim", 0) or 2 * int(tables[0].shape[-1])
     if flat:
-        sizes = [heads, -1] if heads else [-1, turned]
+        sizes = [heads, -1] if heads else [-1, width]
         x = x.unflatten(-1, sizes)
     cos, sin = (table.unsqueeze(2 if flat else 1) for table in tables)
-    rest = x[..., turned:] if turned < x.shape[-1] else None
-    x = x if rest is None else x[..., :turned]
-    if node.get("interleaved", 0):
+    y = turned(x, cos, sin, width, interleaved=bool(node.get("interleaved", 0)))
+    return y.flatten(-2) if flat else y
+
+
+def turned(
+    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, width: int, *, interleaved: bool
+) -> torch.Tensor:
+    """Turn pairs of channels of each head.
+
+    Args:
+        x: ``[..., D]``.
+        cos: of the angles, ``[..., width / 2]``, which broadcasts.
+        sin: the same.
+        width: how many channels are turned, the first ones.
+        interleaved: whether a pair stands side by side; else its channels are half a width apart.
+    """
+    rest = x[..., width:] if width < x.shape[-1] else None
+    x = x if rest is None else x[..., :width]
+    if interleaved:
         pairs = x.unflatten(-1, [-1, 2])
         a, b = pairs.unbind(-1)
         y = torch.stack([cos * a - sin * b, sin * a + cos * b], -1).flatten(-2)
     else:
         a, b = x.chunk(2, -1)
         y = torch.cat([cos * a - sin * b, sin * a + cos * b], -1)
-    y = y if rest is None else torch.cat([y, rest], -1)
-    return y.flatten(-2) if flat else y
+    return y if rest is None else torch.cat([y, rest], -1)

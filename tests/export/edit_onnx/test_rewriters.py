@@ -349,6 +349,6 @@ def test_the_cases_are_all_there_are() -> None:
         *("DequantizeLinear", "GRU", "LSTM", "RNN", "FusedConv", "MultiHeadAttention"),
         *("RotaryEmbedding", "SplitToSequence", "MaxUnpool", "Compress", "DynamicQuantizeLSTM"),
         *("InstanceNormalization", "RMSNormalization", "SimplifiedLayerNormalization"),
-        *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
+        *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "GroupQueryAttention"),
     }
     assert set(REWRITERS) <= kinds | elsewhere
