@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,6 +124,15 @@ def test_an_error_without_a_place_has_no_line() -> None:
 def test_a_model_wrapped_for_training_is_taken_out() -> None:
     program = trace(nn.DataParallel(nn.Linear(4, 2)), (torch.randn(2, 4),))
     assert list(program.state_dict) == ["weight", "bias"]
+
+
+def test_weights_made_in_inference_mode_are_named() -> None:
+    with torch.inference_mode():
+        net = nn.Linear(3, 2)
+    with pytest.raises(TraceError, match="made within torch.inference_mode") as failure:
+        trace(net, (torch.randn(2, 3),))
+    assert "copy.deepcopy(model)" in failure.value.hint
+    assert trace(copy.deepcopy(net), (torch.randn(2, 3),))
 
 
 def test_packed_sequences_are_named() -> None:

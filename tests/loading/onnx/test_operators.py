@@ -46,7 +46,9 @@ def test_every_operator_has_a_sample() -> None:
 
 def test_a_form_that_is_not_supported_stays_whole(tmp_path: Path) -> None:
     model = chain(
-        helper.make_node("Resize", ["x", "", "f"], ["y"], name="larger", mode="linear", antialias=1),
+        helper.make_node(
+            "Resize", ["x", "", "f"], ["y"], name="larger", mode="linear", antialias=1
+        ),
         weights={"f": np.array([1, 1, 2, 2], np.float32)},
         dims=(1, 2, 4, 4),
     )
