@@ -134,7 +134,7 @@ def _advice(model: torch.nn.Module, failure: Exception | None) -> str:
             "at least for the time of the cut"
         )
     tensors = (*model.parameters(), *model.buffers())
-    if any(isinstance(tensor, torch.Tensor) and tensor.is_inference() for tensor in tensors):
+    if any(tensor.is_inference() for tensor in tensors):
         return (
             "the model was made within torch.inference_mode, whose tensors can't be captured: make it outside, or give "
             "copy.deepcopy(model)"

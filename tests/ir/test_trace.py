@@ -129,7 +129,7 @@ def test_a_model_wrapped_for_training_is_taken_out() -> None:
 def test_weights_made_in_inference_mode_are_named() -> None:
     with torch.inference_mode():
         net = nn.Linear(3, 2)
-    with pytest.raises(TraceError, match="made within torch.inference_mode") as failure:
+    with pytest.raises(TraceError, match="made within torch") as failure:
         trace(net, (torch.randn(2, 3),))
     assert "copy.deepcopy(model)" in failure.value.hint
     assert trace(copy.deepcopy(net), (torch.randn(2, 3),))

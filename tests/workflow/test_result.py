@@ -56,4 +56,4 @@ def test_what_can_be_saved_of_a_result_is_said(result: gp.Result, tmp_path: Path
     with pytest.raises(OptionError, match="can't be pickled") as error:
         torch.save(result, tmp_path / "result.pt")
     assert "result.model" in error.value.hint
-    assert pickle.loads(pickle.dumps(result.plan)) == result.plan  # noqa: S301
+    assert pickle.loads(pickle.dumps(result.plan)) == result.plan
