@@ -25,7 +25,7 @@ from graphprune.axes.polynomial import Costs, Polynomial
 from graphprune.ir.data_sizes import DataSizes
 from graphprune.ir.program import unlift, user_inputs
 from graphprune.ops import Facts
-from graphprune.ops.facts import Result
+from graphprune.ops.facts import Result, axes_of
 
 from .branch_costs import branch_costs
 from .count_costs import count_costs, macs
@@ -37,6 +37,11 @@ from .propagate import Propagation
 from .removable import Removable, find_removable, with_idle
 
 __all__ = ["Analysis", "analyse"]
+
+_IRREGULAR = (
+    "gives an axis where channels meet others in no regular grid, as in a product with themselves"
+)
+"""Why a call's result freezes channels that no product of widths counts."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,7 @@ def analyse(
 
 def _settled_groups(propagation: Propagation) -> Grouping:
     """Propagate and group labels, until every axis is a product of groups; what stands in the way is frozen."""
+    met: set[fx.Node] = set()
     while True:
         propagation.to_fixpoint()
         propagation.freeze_unseen()
@@ -248,7 +254,26 @@ def _settled_groups(propagation: Propagation) -> Grouping:
             for dim, axis in enumerate(layout)
         }
         grouping = group_labels(axes, parameters, len(labels))
-        irregular = [found for axis in axes if len(found := grouping.irregular(axis))]
+        irregular = [(axis, rows) for axis in axes if len(rows := grouping.irregular(axis))]
         if not irregular:
+            for node in met:
+                propagation.facts[node].because = _IRREGULAR
             return grouping
-        labels.freeze(np.unique(np.concatenate(irregular))[:, None], 0)
+        links = [_first_with(propagation, axis) for axis, _ in irregular]
+        for link, (_, rows) in zip(links, irregular, strict=True):
+            labels.freeze(np.unique(rows)[:, None], link)
+        met |= {propagation.nodes[link] for link in links} & propagation.facts.keys()
+
+
+def _first_with(propagation: Propagation, axis: Axis) -> int:
+    """Find the first call whose result has an axis, by its number; the first node if none has."""
+    return next(
+        (
+            link
+            for link, node in enumerate(propagation.nodes)
+            if node in propagation.facts
+            for each in axes_of(propagation.results[node])
+            if np.array_equal(propagation.labels.resolve(each), axis)
+        ),
+        0,
+    )

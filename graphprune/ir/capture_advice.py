@@ -49,6 +49,12 @@ def _structural_advice(model: torch.nn.Module, failure: Exception | None) -> str
             "packed sequences can't be captured: let the model run its recurrent layers on padded ones, "
             "at least for the time of the cut"
         )
+    tensors = (*model.parameters(), *model.buffers())
+    if any(tensor.is_inference() for tensor in tensors):
+        return (
+            "the model was made within torch.inference_mode, whose tensors can't be captured: make it outside, or give "
+            "copy.deepcopy(model)"
+        )
     scripted = [
         name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
     ]
@@ -57,7 +63,8 @@ def _structural_advice(model: torch.nn.Module, failure: Exception | None) -> str
             f"{scripted[0] or 'it'} is compiled by torch.jit.script: give the Python module instead"
         )
     return (
-        "data-dependent control flow and printing of tensors can't be captured; see "
+        "data-dependent control flow, values that leave the tensors (printing, .numpy(), .item(), also in hooks), and "
+        "derivatives within forward can't be captured; see "
         "torch.export's documentation, or export the model yourself and pass the .pt2 file"
     )
 

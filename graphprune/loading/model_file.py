@@ -214,6 +214,7 @@ def check_finite(
         for name, tensor in tensors:
             if tensor.is_meta or not is_continuous(tensor):
                 continue
+            tensor = tensor.detach()  # noqa: PLW2901 - one made in inference mode refuses to be watched
             wrong = tensor.isnan() if kind == "buffer" else ~tensor.isfinite()
             if bool(wrong.any()):
                 raise LoadError(

@@ -80,9 +80,23 @@ def _is_quiet(call: Call, zero: set[fx.Node]) -> bool:
     if traits.arithmetic == "product":
         return bool(zero)
     if traits.quotient or call.node.target is aten.div.Tensor_mode:
-        divisor = call.layout(call["other"]) if call["other"] in _operands(call) else ()
+        divisor = _own_axes(call, call["other"]) if call["other"] in _operands(call) else ()
         return call["self"] in zero and not call.removable(*divisor)
     return set(_operands(call)) == zero and _is_zero_at_zero(call)
+
+
+def _own_axes(call: Call, node: fx.Node) -> Layout:
+    """List the axes of a value, without those along which it repeats one row: at none of these is it zero alone."""
+    layout = call.layout(node)
+    if node.target not in {aten.expand.default, aten.expand_as.default}:
+        return layout
+    source = call.layout(node.args[0])
+    new = len(layout) - len(source)
+    return tuple(
+        axis
+        for dim, axis in enumerate(layout)
+        if dim >= new and len(source[dim - new]) == len(axis)
+    )
 
 
 def _operands(call: Call) -> list[fx.Node]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from graphprune.errors import OptionError
 
@@ -140,8 +141,8 @@ def parse_amount(amount: float | str) -> float:
     Raises:
         OptionError: for anything else, and for more than 100%, which would be read as an absolute amount.
     """
-    if isinstance(amount, int | float):
-        return float(amount)
+    if not isinstance(amount, str):
+        return _number(amount)
     match = _AMOUNT.match(amount)
     if match is None:
         raise OptionError(f"can't read {amount!r} as a budget", hint=_HINT)
@@ -151,3 +152,11 @@ def parse_amount(amount: float | str) -> float:
     if share > 1:
         raise OptionError(f"{amount!r} is more than the dense cost", hint=_HINT)
     return share
+
+
+def _number(amount: Any) -> float:
+    """Convert what other libraries hold a number in, such as an array without a dimension."""
+    try:
+        return float(amount)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(f"can't read {amount!r:.80} as a budget", hint=_HINT) from error

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.export import ExportedProgram
 
 from graphprune.analysis.analyse import Analysis
 from graphprune.cut.cut import Cut
 from graphprune.errors import OptionError, VerifyError, first_line
+from graphprune.ir.assemble_program import flat_outputs
 from graphprune.ir.evaluation_mode import evaluation_mode
 from graphprune.ir.forward_errors import FORWARD_ERRORS, user_line
 from graphprune.ir.private_torch import pytree
 from graphprune.ir.program import call_arguments
+from graphprune.ir.sizes import is_data_dependent
 from graphprune.ops.float64 import Tensors
 from graphprune.verify.inputs import native_inputs
 from graphprune.verify.perturb import perturbed_tensors
@@ -157,6 +160,7 @@ class _Shapes:
             self._model = copy.deepcopy(comparison.model).to("meta").eval()
             inputs = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in inputs]
         self._args, self._kwargs = call_arguments(program, inputs)
+        self._known = _known_sizes(program)
         self._expected = self._run(self._model)
 
     @classmethod
@@ -180,10 +184,26 @@ class _Shapes:
                 continue
         return False
 
-    def _run(self, module: nn.Module) -> list[tuple[int, ...]]:
+    def _run(self, module: nn.Module) -> list[tuple[int | None, ...]]:
         with evaluation_mode(module), torch.no_grad():
             outputs = pytree.tree_leaves(module(*self._args, **self._kwargs))
-        return [tuple(x.shape) for x in outputs if isinstance(x, torch.Tensor)]
+        shapes = [tuple(x.shape) for x in outputs if isinstance(x, torch.Tensor)]
+        if list(map(len, shapes)) != list(map(len, self._known)):
+            return [*shapes]
+        return [
+            tuple(n if known else None for n, known in zip(shape, each, strict=True))
+            for shape, each in zip(shapes, self._known, strict=True)
+        ]
+
+
+def _known_sizes(program: ExportedProgram) -> list[list[bool]]:
+    """Tell for each size of each tensor that a program gives whether it depends on no value, so that no cut changes it."""
+    outputs = [n.meta["val"] for n in flat_outputs(program.graph) if isinstance(n, fx.Node)]
+    return [
+        [not is_data_dependent(size) for size in value.shape]
+        for value in outputs
+        if isinstance(value, torch.Tensor)
+    ]
 
 
 def _is_large(comparison: ClassComparison) -> bool:

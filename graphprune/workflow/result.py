@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphprune.cut.cut import Cut
+from graphprune.errors import OptionError
 from graphprune.export.check import check_onnx
 from graphprune.export.float16 import HALF_TOLERANCE, to_half
 from graphprune.export.onnx_file import OnnxFile
@@ -53,6 +55,27 @@ class Result:
     pair: ModelPair = field(repr=False)
     onnx_file: OnnxFile | None = None
     config: ConfigFields | None = field(default=None, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Result:
+        """Copy the smaller model; nothing changes the rest, which is shared."""
+        model = copy.deepcopy(self.model, memo)
+        return replace(self, model=model, pair=replace(self.pair, small=model))
+
+    def __copy__(self) -> Result:
+        """Share everything."""
+        return replace(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled, as by ``torch.save``: a traced graph holds functions that can't be.
+
+        Raises:
+            OptionError: always; its hint says what can be saved.
+        """
+        raise OptionError(
+            "a Result can't be pickled",
+            hint="save what you need of it: torch.save(result.model, ...), its state_dict(), "
+            "torch.export.save(result.program, ...), the text result.plan.to_json()",
+        )
 
     @property
     def cut(self) -> Cut:

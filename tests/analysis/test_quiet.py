@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from graphprune.analysis.propagate import Propagation
 from graphprune.ir.data_sizes import DataSizes
@@ -46,6 +47,9 @@ def _overwritten(x: Tensor) -> Tensor:
         (torch.empty_like, False),  # whatever the memory happens to hold
         (_filled, True),
         (_overwritten, False),
+        (F.normalize, True),  # by one number for all channels, repeated for each
+        (lambda x: F.normalize(F.normalize(x)), True),
+        (lambda x: x / x.abs().expand_as(x), False),  # zero by zero
     ],
 )
 def test_what_stays_zero(part: Callable[[Tensor], Tensor], quiet: bool) -> None:

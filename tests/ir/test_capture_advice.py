@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from graphprune.errors import TraceError
 from graphprune.ir.trace import trace
+
+
+def test_weights_made_in_inference_mode_are_named() -> None:
+    with torch.inference_mode():
+        net = nn.Linear(3, 2)
+    with pytest.raises(TraceError, match="made within torch") as failure:
+        trace(net, (torch.randn(2, 3),))
+    assert "copy.deepcopy(model)" in failure.value.hint
+    assert trace(copy.deepcopy(net), (torch.randn(2, 3),))
 
 
 def test_packed_sequences_are_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,13 @@ def test_what_is_no_amount(text: str) -> None:
     with pytest.raises(OptionError, match="as a budget") as error:
         parse_amount(text)
     assert "0.5 is half" in error.value.hint
+
+
+def test_numbers_of_other_libraries_are_amounts() -> None:
+    assert parse_amount(np.float32(0.5)) == parse_amount(np.array(0.5)) == 0.5
+    for wrong in (np.array([0.5, 0.25]), [0.5], object()):
+        with pytest.raises(OptionError, match="as a budget"):
+            parse_amount(wrong)  # pyright: ignore[reportArgumentType]
 
 
 @given(st.floats(1e-9, 1.0), st.floats(1.0, 1e15))

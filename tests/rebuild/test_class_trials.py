@@ -57,3 +57,25 @@ def test_code_that_needs_values_is_tried_with_values(branches: bool) -> None:
     assert made.fits([(numbers["b"],)])
     assert not made.succeeds([(numbers["a"],)])
     made.begin()
+
+
+class Picked(nn.Module):
+    """Rows that a score picks: how many there are changes with the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.score = nn.Linear(4, 16), nn.Linear(16, 3), nn.Linear(16, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.a(x).relu()
+        return self.b(x[self.score(x)[:, 0] > 0]), self.score(x)
+
+
+def test_sizes_that_depend_on_values_tell_nothing_of_the_class() -> None:
+    torch.manual_seed(0)
+    net, inputs = Picked(), (torch.randn(64, 4),)
+    program = trace(net, inputs)
+    analysis = analyse(program)
+    made = ClassTrials(ClassComparison(net, analysis, program), [(0,)], lambda _: None)
+    assert made.fits([(0,)])
+    assert made.succeeds([(0,)])
