@@ -76,6 +76,7 @@ class WholeNodes:
     Attributes:
         choices_whole: whether an If runs whole whose condition is computed; else both branches are followed.
         followed: the first results of such nodes that were followed -> what these are called.
+        kept: results of nodes that keep all rows of what they read and make -> why.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -85,6 +86,7 @@ class WholeNodes:
         self._process: OrtProcess | None = None
         self.choices_whole = False
         self.followed: dict[str, str] = {}
+        self.kept: dict[tuple[str, ...], str] = {}
 
     def may_follow_both(self, node: Node) -> bool:
         """Tell whether both branches of an If may become part of the program, and note that they do."""
