@@ -170,10 +170,16 @@ class _BodyRunner:
     def __call__(self, body: Body, inputs: Sequence[Value]) -> list[Value]:
         """Compute what a body gives."""
         self.values.update(zip(body.inputs, inputs, strict=True))
-        for node in body.nodes:
-            step = partial(run_node, node, self.values, self.whole)
-            exec(self.values.lines[node.outputs], {"step": step})
+        with self.whole.within_body():
+            for node in body.nodes:
+                step = partial(run_node, node, self.values, self.whole)
+                exec(self.values.lines[node.outputs], {"step": step})
         return [self.values[name] for name in body.outputs]
+
+    @property
+    def depth(self) -> int:
+        """How many bodies lie around the node."""
+        return self.whole.depth
 
     def may_follow_both(self, node: Node) -> bool:
         """Tell whether both branches of a choice may become part of the program."""

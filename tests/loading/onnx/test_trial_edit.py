@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 import graphprune as gp
 from graphprune.analysis.frozen import frozen
 from graphprune.export.ort_session import session
+from graphprune.ir.either import swaps
+from graphprune.ir.program import unlift
 from graphprune.loading import load
 from tests.export.edit_onnx.helpers import was_edited
 from tests.onnx_masks import with_zeros
@@ -98,6 +100,7 @@ def test_what_the_file_cannot_say_stays_and_the_rest_is_cut(
     found = load(tmp_path / "net.onnx", inputs=[str(tmp_path / "in.npz")])
     assert found.onnx_file
     assert not found.onnx_file.whole
+    assert len(swaps(unlift(found.program).graph)) == (3 if kind == "nested" else 1)
     assert {*found.onnx_file.kept} == {f"ReduceMean node '{name}'" for name in kept}
     reasons = {each.reason for each in frozen(gp.inspect(found.dense))}
     assert {f"ReduceMean node '{n}' has no form for fewer rows" for n in kept} <= reasons
