@@ -23,6 +23,8 @@ def with_exact_products(model: bytes | str | Path) -> bytes | str:
         A serialised copy, or what was given if there are no such nodes.
     """
     given = model if isinstance(model, bytes) else str(model)
+    if not isinstance(model, bytes) and not Path(model).is_file():
+        return given  # onnxruntime says what is wrong
     data = model if isinstance(model, bytes) else Path(model).read_bytes()
     if _ATTRIBUTE.encode() not in data:
         return given
