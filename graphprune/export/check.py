@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from graphprune.errors import ExportError
 from graphprune.ir.assemble_program import flat_outputs
-from graphprune.ir.either import choice_names, other_choices
+from graphprune.ir.either import other_choices, swaps
 from graphprune.ir.program import unlift
 from graphprune.ops import traits_of
 from graphprune.ops.fixed_random import random_calls
@@ -90,10 +90,10 @@ def check_onnx(
         run_session(session(model), native_inputs(program, 0, seed=0))
         model = with_fixed_random(model)
     check = _compared(model, program, graph, least)
-    if names := choice_names(graph.graph):
+    for names in swaps(graph.graph):
         swapped = with_other_branches(model, names)
         if swapped is not None:
-            with other_choices():
+            with other_choices(names):
                 other = _compared(swapped, program, graph, least)
             check = max(check, other, key=lambda each: each.excess)
     return check

@@ -33,6 +33,7 @@ class OnnxFile:
         check: of the program against the file in onnxruntime.
         whole: what a node is called that onnxruntime runs in the program too -> why no rule computes it.
         choices: what nodes are called of which both branches are in the program.
+        kept: what nodes are called that keep all rows of what they read and make -> why no cut can be written into them.
         left_out: names of the outputs that were left out when it was read.
         fixed: sizes that the file leaves open, but the program fixes.
         shell: the model with calls of local functions, which are inlined in ``data``, without stored tensors.
@@ -47,6 +48,7 @@ class OnnxFile:
     check: OnnxCheck
     whole: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     choices: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     left_out: tuple[str, ...] = ()
     fixed: tuple[FixedSize, ...] = ()
     shell: bytes = field(default=b"", repr=False)
@@ -75,6 +77,11 @@ class OnnxFile:
             found.append(
                 f"{len(self.whole)} of the file's nodes stay as they are, and what they touch, unless they take it "
                 f"channel by channel: {_listed(list(self.whole.values()))}"
+            )
+        if self.kept:
+            found.append(
+                f"{len(self.kept)} of the file's nodes keep all rows of what they read and make, since the file can only "
+                f"be edited: {_listed(list(self.kept.values()))}"
             )
         return tuple(found)
 

@@ -17,6 +17,8 @@ import numpy as np
 from graphprune.errors import ExportError, LoadError, OptionError, innermost
 from graphprune.ir.ort import runtime_errors
 
+from .exact_products import with_exact_products
+
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -103,12 +105,13 @@ def session(
     options.intra_op_num_threads = how.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    source = model if isinstance(model, bytes) else str(model)
     if exact:
+        source = with_exact_products(source)
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, [how.provider])
     except runtime_errors() as failure:

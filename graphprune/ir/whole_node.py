@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from graphprune.errors import LoadError, OptionError
+from graphprune.errors import LoadError, OptionError, innermost
 
 from .observed_sizes import ObservedRun, result_sizes
-from .ort import plain_session, run_arrays
+from .ort import plain_session, run_arrays, runtime_errors
 from .relative_error import largest_finite, relative_error
 
 if TYPE_CHECKING:
@@ -109,7 +109,13 @@ def _unpacked(text: str) -> _Node:
     )
     outputs = tuple(torch.from_numpy(np.empty(0, kind)).dtype for kind in kinds[1].values())
     rows = int(props[_ROWS]) if _ROWS in props else None
-    return _Node(plain_session(data), props[_NAME], kinds[0], outputs, runs, rows)
+    try:
+        session = plain_session(data)
+    except runtime_errors() as failure:  # results of a type that numpy lacks look like another
+        raise LoadError(
+            f"{props[_NAME]}: onnxruntime can't run it: {innermost(failure)}"
+        ) from failure
+    return _Node(session, props[_NAME], kinds[0], outputs, runs, rows)
 
 
 def node_macs(text: str, sizes: Sequence[Sequence[int]]) -> int:

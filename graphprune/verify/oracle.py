@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from graphprune.errors import VerifyError, first_line
-from graphprune.ir.either import choice_names, other_choices
+from graphprune.ir.either import other_choices, swaps
 from graphprune.ir.forward_errors import FORWARD_ERRORS
 from graphprune.ir.program import state, unlift
 from graphprune.ir.whole_node import alike_results
@@ -119,8 +119,8 @@ def verify(
         _, narrow = tensors
         runs.append(CutRun(program, module, grow, narrow if perturbed else {}, got))
         worst = max(worst, error(got, expected))
-        if choice_names(module.graph):  # what isn't chosen must be the same too
-            with other_choices():
+        for names in swaps(module.graph):  # what isn't chosen must be the same too
+            with other_choices(names):
                 expected, got = _both(cut, module, tensors if perturbed else own, inputs)
             worst = max(worst, error(got, expected))
     distinct = tuple(dict.fromkeys(batches))

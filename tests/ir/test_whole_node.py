@@ -97,3 +97,17 @@ def test_rows_on_their_own_are_found_among_those_of_an_earlier_run() -> None:
     assert torch.equal(cut, dense[:, [1, 2, 4]])
     assert other.shape == cut.shape
     assert not torch.equal(other, cut)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT32])
+def test_results_of_another_type_than_stated_are_an_error(kind: int) -> None:
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT8E4M3FN)
+    ends = [
+        helper.make_tensor_value_info(name, each, None)
+        for name, each in (("x", TensorProto.FLOAT), ("y", kind))
+    ]
+    graph = helper.make_graph([node], "node", ends[:1], ends[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    text = packed(made, "Cast node 'c'", [ObservedRun(((2,),), ((2,),))])
+    with pytest.raises(LoadError, match="Cast node 'c': onnxruntime can't run it"):
+        WHOLE_NODE([torch.randn(2)], text)

@@ -215,6 +215,14 @@ def whole(*numbers: int) -> Stored:
     return Stored(np.array(numbers, np.int32))
 
 
+def octets(*shape: int) -> Stored:
+    return Stored(_generator.integers(0, 256, shape).astype(np.uint8))
+
+
+def positive_w(*shape: int) -> Stored:
+    return Stored(positive(*shape))
+
+
 SEEN = Stored(np.array([[1] * 8, [1, 0, 1, 1, 1, 1, 1, 1]], np.int32))
 FUSED: list[Sample] = [
     *ROTARY,
@@ -250,6 +258,9 @@ FUSED: list[Sample] = [
            num_heads=2, outputs=3, **more)
       for bias, mask in ((None, None), (w(24), SEEN)) for more in ({}, {"unidirectional": 1})),
     call(MS + "MultiHeadAttention", f(2, 5, 8), f(2, 5, 8), f(2, 5, 8), num_heads=2, outputs=3),
+    call(MS + "MatMulNBits", f(2, 3, 40), octets(6, 3, 8), positive_w(18), octets(6, 2), N=6, K=40, bits=4, block_size=16),
+    call(MS + "MatMulNBits", f(3, 32), octets(6, 2, 16), positive_w(6, 2), None, None, w(6), N=6, K=32, bits=8, block_size=16),
+    call(MS + "GatherBlockQuantized", octets(7, 16), np.array([[6, 0], [1, 1]]), positive_w(7, 2), octets(7, 1), bits=4, block_size=16),
     call(MS + GQA, f(2, 3, 64), f(2, 3, 32), f(2, 3, 32), None, None, whole(2, 2), whole(3), **GROUPS),
     call(MS + GQA, f(2, 3, 128), None, None, None, None, whole(2, 2), whole(3), **GROUPS, outputs=3),
     *(call(MS + GQA, f(2, 1, 64), f(2, 1, 32), f(2, 1, 32), f(2, 2, 4, 16), f(2, 2, 4, 16), whole(4, 2), whole(5), w(8, 8), w(8, 8),
@@ -486,7 +497,9 @@ def model_of(sample: Sample) -> onnx.ModelProto:
             MS + "DequantizeLinear": TensorProto.FLOAT,
             MS + "QuantizeLinear": TensorProto.UINT16,
         }
-        quantised = "Q" in sample.operator.removesuffix("QuickGelu").replace(GQA, "")
+        quantised = "Q" in sample.operator.removesuffix("QuickGelu").replace(GQA, "").replace(
+            "BlockQ", ""
+        )
         kind = kinds.get(sample.operator, TensorProto.UINT8 if quantised else TensorProto.FLOAT)
         rank = 3 if sample.operator.endswith("Attention") else rank
         caches = 4 + (sample.operator == MS + "Attention")

@@ -82,11 +82,18 @@ def edit(
     changed = changed_values(
         list(editor.graph.node), found, [n for n, p in file.tensors.items() if p in sliced]
     )
+    failures: dict[int, EditError] = {}
     for number, changes in found.items():
-        _rewrite(editor, nodes[number], changes)
-        _store_numbers(editor, nodes[number], changes, cut, stored)
-        _scale(editor, nodes[number], changes)
-        _bake(editor, nodes[number], changes, cut, values, names)
+        try:
+            _rewrite(editor, nodes[number], changes)
+            _store_numbers(editor, nodes[number], changes, cut, stored)
+            _scale(editor, nodes[number], changes)
+            _bake(editor, nodes[number], changes, cut, values, names)
+        except EditError as failure:
+            failures[number] = failure
+    for failure in failures.values():
+        failure.places = {number: each.message for number, each in failures.items()}
+        raise failure
     if cut.left.gone:
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import fx
 
 from .changes import SIZES, Change
@@ -41,7 +42,7 @@ def rewriter(*names: str) -> Callable[[Rewriter], Rewriter]:
     return enter
 
 
-@rewriter("Flatten", "Unsqueeze")
+@rewriter("Flatten", "GatherBlockQuantized", "Unsqueeze")
 def _nothing(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Change nothing: the node has no sizes of its own."""
 
@@ -128,6 +129,17 @@ def _dequantize(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change])
     axis = editor.attribute(node, "axis", 1) % rank
     parted = [change.sizes for change in changes if len(change.sizes) == rank + 1]
     editor.set_attribute(node, "block_size", parted[-1][axis + 1])
+
+
+@rewriter("MatMulNBits")
+def _few_bits(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
+    """Write the sizes of the weight, whose last block need not be full."""
+    for change in changes:
+        if change.node.target is torch.ops.aten.linear.default:
+            weight = change.before["weight"]
+            sizes = next(each.sizes for each in changes if each.node is weight)
+            for name, size in zip("NK", sizes, strict=True):
+                editor.set_attribute(node, name, size)
 
 
 @rewriter("Attention", "GroupQueryAttention", "MultiHeadAttention")

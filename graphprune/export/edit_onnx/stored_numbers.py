@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,13 @@ HANDS_ON = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 class EditError(ExportError):
-    """A cut can't be expressed by editing the ONNX file; it can be exported anew."""
+    """A cut can't be expressed by editing the ONNX file; it can be exported anew.
+
+    Attributes:
+        places: positions of the nodes that it can't be written into, as far as they are known -> why.
+    """
+
+    places: Mapping[int, str] = MappingProxyType({})
 
 
 class StoredNumbers:

@@ -30,6 +30,11 @@ class Run(Protocol):
         """Compute what the body gives."""
         ...
 
+    @property
+    def depth(self) -> int:
+        """How many bodies lie around the node."""
+        ...
+
     def may_follow_both(self, node: Node) -> bool:
         """Tell whether both branches of a choice may become part of the program."""
         ...
@@ -40,12 +45,13 @@ def if_(node: Node, run: Run, condition: Value) -> tuple[Value, ...]:
     """Take one of two branches, or choose between the results of both."""
     if isinstance(condition, torch.Tensor) and run.may_follow_both(node):
         sides = (run(node.get(name), []) for name in ("then_branch", "else_branch"))
-        return tuple(_chosen(node, condition, *pair) for pair in zip(*sides, strict=True))
+        pairs = zip(*sides, strict=True)
+        return tuple(_chosen(node, run.depth, condition, *pair) for pair in pairs)
     taken = _truth(node, condition, node.inputs[0], "neither branch can be taken")
     return tuple(run(node.get("then_branch" if taken else "else_branch"), []))
 
 
-def _chosen(node: Node, condition: torch.Tensor, first: Value, second: Value) -> Value:
+def _chosen(node: Node, depth: int, condition: torch.Tensor, first: Value, second: Value) -> Value:
     if isinstance(first, Known) and isinstance(second, Known):
         same = first.dtype == second.dtype and np.array_equal(first.items, second.items)
         if same and not first.symbolic:
@@ -53,7 +59,7 @@ def _chosen(node: Node, condition: torch.Tensor, first: Value, second: Value) ->
     a, b = tensor(first), tensor(second)
     if a.dtype != b.dtype or a.dim() != b.dim():
         raise refuse(node, "a choice between results of different types or numbers of axes")
-    result: torch.Tensor = EITHER(condition, a, b, node.outputs[0])
+    result: torch.Tensor = EITHER(condition, a, b, node.outputs[0], depth)
     return result
 
 

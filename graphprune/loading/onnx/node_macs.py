@@ -39,6 +39,7 @@ def count_macs(model: onnx.ModelProto, sizes: Sizes) -> int:
 
     known = copy.deepcopy(model)
     for value in known.graph.input:
+        value.type.tensor_type.shape.Clear()
         value.type.tensor_type.shape.SetInParent()
         for size in sizes[value.name]:
             value.type.tensor_type.shape.dim.add().dim_value = size

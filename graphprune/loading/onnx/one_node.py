@@ -44,10 +44,12 @@ class NodeSource:
     Attributes:
         model: the whole, without its graph.
         nodes: the nodes of the graph and of all bodies, by the names of their results.
+        stored: sizes of the stored tensors, which operators may need to know before they run.
     """
 
     model: onnx.ModelProto
     nodes: Mapping[tuple[str, ...], onnx.NodeProto]
+    stored: Mapping[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, data: bytes) -> NodeSource:
@@ -61,7 +63,7 @@ class NodeSource:
         model = onnx.ModelProto.FromString(data)
         nodes = {tuple(node.output): node for node in every_node(model.graph.node)}
         empty = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-        return cls(empty, nodes)
+        return cls(empty, nodes, {t.name: tuple(t.dims) for t in model.graph.initializer})
 
     def reads(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
         """List the names that a node reads, those that its bodies read around them included."""
@@ -90,7 +92,9 @@ class NodeSource:
         graph = model.graph
         graph.name = "node"
         graph.node.append(self.nodes[outputs])
-        graph.input.extend(helper.make_tensor_value_info(n, t, None) for n, t in inputs.items())
+        graph.input.extend(
+            helper.make_tensor_value_info(n, t, self.stored.get(n)) for n, t in inputs.items()
+        )
         stored = (numpy_helper.from_array(array, name) for name, array in constants.items())
         graph.initializer.extend(stored)
         if types:

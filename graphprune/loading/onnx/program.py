@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,12 +25,13 @@ from graphprune.loading.example_tensors import Example
 from graphprune.verify.graph_runs import run
 from graphprune.verify.inputs import native_inputs, size_growths
 
-from .bodies import bodies_of
+from .bodies import bodies_of, inner_nodes
 from .examples import examples as example_inputs
 from .network import Network
 from .open_axes import attempts
 from .other_inputs import other_inputs
 from .read_graph import Graph, read_graph
+from .trial_edit import find_uneditable
 from .values import MAX_ELEMENTS
 
 __all__ = ["Imported", "import_onnx"]
@@ -67,6 +68,24 @@ def import_onnx(
     graph = read_graph(path, outputs)
     inputs = example_inputs(graph, examples)
     network = Network(graph, path.name).eval()
+    found = _imported(network, graph, inputs, path)
+    if not (network.whole.reasons or network.whole.followed):
+        return found
+    places = find_uneditable(found.program, found.file)
+    if not places:
+        return found
+    nodes = [*graph.nodes, *inner_nodes(graph.nodes)]
+    network.whole.kept.update({nodes[place].outputs: why for place, why in places.items()})
+    network = Network(graph, path.name, network.whole).eval()
+    found = _imported(network, graph, inputs, path)
+    kept = {str(nodes[place]): why for place, why in places.items()}
+    return replace(found, file=replace(found.file, kept=kept))
+
+
+def _imported(
+    network: Network, graph: Graph, inputs: tuple[torch.Tensor, ...], path: Path
+) -> Imported:
+    """Export a graph, and compare the program with onnxruntime."""
     program = _exported(network, graph, inputs)
     if any(map(bodies_of, graph.nodes)) and network.unread:
         # The weights of branches that aren't taken.

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import CodeType
+from typing import Any
 
 import torch
 
 from graphprune.errors import GraphpruneError, LoadError, first_line
+from graphprune.ir.keep_axes import KEEP_AXES
 from graphprune.ir.private_torch import FakeTensorMode
 
 from .operators import OPERATORS, Body, Node, refuse, unsupported
@@ -107,15 +109,26 @@ def _computed(node: Node, values: Values, whole: WholeNodes) -> tuple[Value, ...
     try:
         inputs = [values[name] if name else None for name in node.inputs]
         runner = [_BodyRunner(values, whole)] if entry.bodies else []
+        if keeps := node.outputs in whole.kept:
+            inputs = [_kept(value, node) for value in inputs]
         found = entry.compute(node, *runner, *inputs)
     except GraphpruneError:
         raise
     except _ERRORS as error:
         raise LoadError(f"{node} fails: {first_line(error)}") from error
     results = found if isinstance(found, tuple) else (found,)
+    if keeps:
+        results = tuple(_kept(value, node) for value in results)
     if not values.used.isdisjoint(node.outputs[len(results) :]):
         raise refuse(node, f"a result beside the first {len(results)}")
     return results
+
+
+def _kept(value: Any, node: Node) -> Any:
+    """Keep all rows of a tensor."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return KEEP_AXES(value, list(range(value.dim())), str(node), "has no form for fewer rows")
 
 
 def _refuse_huge(node: Node) -> None:
@@ -157,10 +170,16 @@ class _BodyRunner:
     def __call__(self, body: Body, inputs: Sequence[Value]) -> list[Value]:
         """Compute what a body gives."""
         self.values.update(zip(body.inputs, inputs, strict=True))
-        for node in body.nodes:
-            step = partial(run_node, node, self.values, self.whole)
-            exec(self.values.lines[node.outputs], {"step": step})
+        with self.whole.within_body():
+            for node in body.nodes:
+                step = partial(run_node, node, self.values, self.whole)
+                exec(self.values.lines[node.outputs], {"step": step})
         return [self.values[name] for name in body.outputs]
+
+    @property
+    def depth(self) -> int:
+        """How many bodies lie around the node."""
+        return self.whole.depth
 
     def may_follow_both(self, node: Node) -> bool:
         """Tell whether both branches of a choice may become part of the program."""

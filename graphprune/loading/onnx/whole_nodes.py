@@ -76,6 +76,8 @@ class WholeNodes:
     Attributes:
         choices_whole: whether an If runs whole whose condition is computed; else both branches are followed.
         followed: the first results of such nodes that were followed -> what these are called.
+        depth: how many bodies lie around the node that is run.
+        kept: results of nodes that keep all rows of what they read and make -> why.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -85,6 +87,8 @@ class WholeNodes:
         self._process: OrtProcess | None = None
         self.choices_whole = False
         self.followed: dict[str, str] = {}
+        self.depth = 0
+        self.kept: dict[tuple[str, ...], str] = {}
 
     def may_follow_both(self, node: Node) -> bool:
         """Tell whether both branches of an If may become part of the program, and note that they do."""
@@ -92,6 +96,15 @@ class WholeNodes:
             return False
         self.followed[node.outputs[0]] = str(node)
         return True
+
+    @contextmanager
+    def within_body(self) -> Generator[None]:
+        """Count a body around what is run, as long as this context lasts."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
     @contextmanager
     def trial(self, process: OrtProcess | None = None) -> Generator[None]:

@@ -350,5 +350,6 @@ def test_the_cases_are_all_there_are() -> None:
         *("RotaryEmbedding", "SplitToSequence", "MaxUnpool", "Compress", "DynamicQuantizeLSTM"),
         *("InstanceNormalization", "RMSNormalization", "SimplifiedLayerNormalization"),
         *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "GroupQueryAttention"),
+        *("MatMulNBits", "GatherBlockQuantized"),
     }
     assert set(REWRITERS) <= kinds | elsewhere
