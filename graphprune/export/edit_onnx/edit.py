@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from graphprune.cut.baked_weights import baked_sources
 from graphprune.cut.cut import Cut
-from graphprune.export.node_reads import inner_nodes
+from graphprune.export.node_reads import graphs_of, inner_nodes
 from graphprune.export.onnx_file import OnnxFile
 from graphprune.export.onnx_shapes import infer_onnx_shapes
 from graphprune.export.ort_session import session
@@ -101,6 +101,7 @@ def edit(
     if not file.shell:
         editor.hold_results()
     join_copies(editor.graph, file.copies)
+    _forget_sizes([*editor.graph.node, *inner_nodes(editor.graph.node)])
     _keep_sizes(file, editor.model, program, changed, every=dense_sizes)
     _infer_shapes(editor.model)
     return editor.model
@@ -229,6 +230,14 @@ def _values(
     runner = session(inner.SerializeToString(), exact=True)
     found = [run_session(runner, inputs) for inputs in runs]
     return [{n: x.numpy() for n, x in zip(names, values, strict=True)} for values in found]
+
+
+def _forget_sizes(nodes: Sequence[onnx.NodeProto]) -> None:
+    """Leave the sizes open that bodies state of their values, as those of tf2onnx do: a cut may change each of them."""
+    for body in (body for node in nodes for body in graphs_of(node)):
+        for each in (*body.input, *body.output, *body.value_info):
+            for dim in each.type.tensor_type.shape.dim:
+                dim.ClearField("dim_value")
 
 
 def _infer_shapes(model: onnx.ModelProto) -> None:

@@ -48,6 +48,7 @@ from .run_node import Values, output, run_node
 from .stored_values import (
     constant,
     known_number,
+    masks,
     module_paths,
     read_tensor,
     readers,
@@ -202,6 +203,7 @@ class Network(nn.Module):
         as_tensor, fixed = readers(nodes)
         names = [*graph.weights, *(n for n in constants if n not in graph.weights)]
         names = [name for name in names if name not in leave_out]
+        masked = masks({**constants, **graph.weights}, nodes)
         paths = dict(zip(names, module_paths(names, dir(self)), strict=True))
         for name, path in paths.items():
             array = graph.weights[name] if name in graph.weights else constants[name]
@@ -212,6 +214,6 @@ class Network(nn.Module):
                 if number.items.size <= 1 or name not in as_tensor:
                     continue
             tensor = read_tensor(array, name)
-            learned = tensor.is_floating_point() and name not in fixed
+            learned = tensor.is_floating_point() and name not in fixed | masked
             add_tensor(self, path, nn.Parameter(tensor) if learned else tensor)
             self._stored[name] = path

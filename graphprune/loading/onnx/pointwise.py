@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as python
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -66,8 +66,10 @@ _COMMUTES = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or", "Sum", "Xor"}
 def _combined(node: Node, a: Value, b: Value) -> Value:
     of_tensors, of_numbers = _BINARY[node.operator]
     if isinstance(a, Known) and isinstance(b, Known):
+        if node.operator == "Pow" and a.dtype.is_floating_point:
+            return map_known(node, partial(_power, node), (a, b), a.dtype)
         if node.operator == "Pow":  # whose result may have any number of digits
-            raise refuse(node, "a power of constants")
+            raise refuse(node, "a power of whole constants")
         dtype = torch.bool if node.operator in _LOGICAL else a.dtype
         found = map_known(node, of_numbers, (a, b), dtype)
         if any(isinstance(n, int) and abs(n) >= 2**63 for n in found.items.reshape(-1)):
@@ -81,6 +83,17 @@ def _combined(node: Node, a: Value, b: Value) -> Value:
     found = of_tensors(left, right)
     if node.operator == "Pow" and found.dtype != a.dtype:  # ONNX keeps the type of what is raised
         return found.to(a.dtype)
+    return found
+
+
+def _power(node: Node, base: Any, exponent: Any) -> float:
+    """Raise one known number to another, as tables of positions do to find their side."""
+    try:
+        found = float(base) ** float(exponent)
+    except ArithmeticError as error:  # zero to a negative power, or beyond the largest float
+        raise refuse(node, "a power that is no finite number") from error
+    if isinstance(found, complex):
+        raise refuse(node, "a power of a negative constant")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any
 
@@ -21,6 +21,7 @@ from .values import MAX_KNOWN, Known
 __all__ = [
     "constant",
     "known_number",
+    "masks",
     "module_paths",
     "read_tensor",
     "readers",
@@ -60,6 +61,27 @@ def readers(nodes: Sequence[Node]) -> tuple[set[str], set[str]]:
             fixed.add(node.inputs[0])
     return as_tensor, fixed
 
+
+def masks(arrays: Mapping[str, NDArray[Any]], nodes: Sequence[Node]) -> set[str]:
+    """Find the stored tensors that hold ``-inf`` to shut places out of an attention, as one row of a table does.
+
+    Weights of layers and anything with NaN or ``+inf`` aren't among them: those were trained wrongly.
+    """
+    found = {
+        name
+        for name, array in arrays.items()
+        if array.dtype.kind == "f" and array.size and np.min(array) == -np.inf
+        and np.max(array) < np.inf
+    }  # fmt: skip
+    weighed = {name for node in nodes if node.operator not in _MASKED_BY for name in node.inputs}
+    return found - weighed
+
+
+_MASKED_BY = frozenset({
+    "Add", "Cast", "Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Sum", "Transpose",
+    "Unsqueeze", "Where",
+})  # fmt: skip
+"""Operators that read a mask, or a table with one, as it is: no product makes NaN of it."""
 
 _NO_ENTRY = OnnxOperator(lambda node: None)  # of a branch that isn't taken
 

@@ -135,3 +135,48 @@ def test_a_scan_that_starts_at_stored_zeros_stays(batch: int, tmp_path: Path) ->
     assert [n.op_type for n in after.graph.node] == ["Scan", "MatMul"]
     sizes = {t.name: list(t.dims) for t in after.graph.initializer}
     assert sizes["first"][1] == sizes["r"][0] == sizes["r"][1] == sizes["o"][0] < 12
+
+
+def test_bodies_that_state_the_sizes_of_their_values_are_edited(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    sizes = {"first": (8, 24), "w": (24, 48), "last": (24, 4)}
+    stored: dict[str, Any] = {
+        k: generator.normal(size=v).astype(np.float32) / 5 for k, v in sizes.items()
+    }
+    stored |= {"times": np.array(3), "go": np.array(True)}
+    node, info, kind = helper.make_node, helper.make_tensor_value_info, TensorProto
+    body = helper.make_graph(
+        [
+            node("Identity", ["more"], ["again"]),
+            node("MatMul", ["h", "u"], ["m"]),
+            node("Split", ["m"], ["a", "b"], axis=1),
+            node("Sigmoid", ["a"], ["s"]),
+            node("Mul", ["s", "b"], ["next"]),
+            node("Identity", ["u"], ["kept"]),
+        ],
+        "body",
+        [
+            info("i", kind.INT64, []), info("more", kind.BOOL, []),
+            info("h", kind.FLOAT, ["n", 24]), info("u", kind.FLOAT, [24, 48]),
+        ],
+        [
+            info("again", kind.BOOL, []), info("next", kind.FLOAT, ["n", 24]),
+            info("kept", kind.FLOAT, [24, 48]),
+        ],
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [
+            node("MatMul", ["x", "first"], ["start"]),
+            node("Loop", ["times", "go", "start", "w"], ["z", "same"], body=body),
+            node("MatMul", ["z", "last"], ["y"]),
+        ],
+        "steps",
+        [info("x", kind.FLOAT, ["n", 8])],
+        [info("y", kind.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    result, after = compressed(tmp_path / "net.onnx")
+    assert was_edited(result)
+    assert onnx.numpy_helper.to_array(after.graph.initializer[1]).shape[0] < 24

@@ -345,3 +345,57 @@ def test_numbers_that_their_type_does_not_hold_are_refused(number: float, tmp_pa
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with pytest.raises(LoadError):
         import_onnx(saved(model, tmp_path))
+
+
+def table_of_positions(side: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """Patches with a stored table of positions, resized as a grid whose side is computed from stored numbers."""
+    generator = np.random.default_rng(0)
+    sizes = {"conv": (16, 3, 4, 4), "table": (1, 9, 16), "fc1": (16, 32), "fc2": (32, 16)}
+    stored: dict[str, Any] = {
+        k: generator.normal(size=v).astype(np.float32) / 4 for k, v in sizes.items()
+    }
+    stored |= {"nine": np.float32(9), "half": np.float32(0.5), "log": np.float32(np.log(3))}
+    lists = {"one": [1], "axes": [0], "flat": [0, 0, -1], "grid": [1, 16, 4, 4]}
+    stored |= {k: np.asarray(v, np.int64) for k, v in (lists | {"two": 2}).items()}  # type: ignore[dict-item]
+    nodes = [
+        node("Conv", ["x", "conv"], ["c"], strides=[4, 4]),
+        node("Reshape", ["c", "flat"], ["f"]),
+        node("Transpose", ["f"], ["t"], perm=[0, 2, 1]),
+        node("Shape", ["t"], ["s"]),
+        node("Gather", ["s", "two"], ["channels"]),
+        node("Unsqueeze", ["channels", "axes"], ["last"]),
+        *side,
+        node("Cast", ["side"], ["whole"], to=INT),
+        node("Unsqueeze", ["whole", "axes"], ["n"]),
+        node("Concat", ["one", "n", "n", "last"], ["to"], axis=0),
+        node("Reshape", ["table", "to"], ["r"], name="square"),
+        node("Transpose", ["r"], ["r1"], perm=[0, 3, 1, 2]),
+        node("Resize", ["r1", "", "", "grid"], ["r2"], mode="cubic"),
+        node("Reshape", ["r2", "flat"], ["r3"]),
+        node("Transpose", ["r3"], ["r4"], perm=[0, 2, 1]),
+        node("Add", ["t", "r4"], ["e"]),
+        node("MatMul", ["e", "fc1"], ["h"]),
+        node("Relu", ["h"], ["a"]),
+        node("MatMul", ["a", "fc2"], ["y"]),
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items()]
+    ends = value("x", FLOAT, ("n", 3, 16, 16)), value("y", FLOAT, [None] * 3)
+    graph = helper.make_graph(nodes, "positions", [ends[0]], [ends[1]], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_the_side_of_a_table_of_positions_may_be_a_root(tmp_path: Path) -> None:
+    model = table_of_positions([node("Pow", ["nine", "half"], ["side"])])
+    imported = import_onnx(saved(model, tmp_path))
+    result = gp.compress(imported.program, flops=0.5)
+    assert len(result.cut.analysis.tensors["table"][0, 0]) == 16
+    widths = {path: tensor.shape for path, tensor in result.program.state_dict.items()}
+    assert widths["conv"][0] < 16, "nothing runs whole, so the channels of the table can go"
+
+
+def test_noise_leaves_sizes_as_they_are(tmp_path: Path) -> None:
+    side = [node("Exp", ["log"], ["about"]), node("Round", ["about"], ["side"])]
+    imported = import_onnx(saved(table_of_positions(side), tmp_path))
+    assert any("'square'" in name for name in imported.file.whole)
+    result = gp.compress(imported.program, flops=0.5)
+    assert result.report.after.macs <= 0.5 * result.report.before.macs
