@@ -147,9 +147,8 @@ def _keep_spacing(call: Call, axis: Axis, rows: NDArray[np.int64]) -> None:
 
     An index would make a copy, and what is written into a view must reach the value that it is a view of.
     """
-    first = (
-        rows - rows % call["step"]
-    )  # slices of one step that start elsewhere have the same blocks
+    # Slices of one step that start elsewhere have the same blocks.
+    first = rows - rows % call["step"]
     for between in range(1, call["step"]):
         inside = first[first + between < len(axis)]
         call.tie(axis[inside], axis[inside + between])

@@ -91,9 +91,10 @@ def edit(
             _bake(editor, nodes[number], changes, cut, values, names)
         except EditError as failure:
             failures[number] = failure
-    for failure in failures.values():
-        failure.places = {number: each.message for number, each in failures.items()}
-        raise failure
+    if failures:
+        first = next(iter(failures.values()))
+        first.places = {number: each.message for number, each in failures.items()}
+        raise first
     if cut.left.gone:
         drop_branches(editor, nodes, cut, values)
     editor.drop_unread()

@@ -142,6 +142,14 @@ def _few_bits(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -
                 editor.set_attribute(node, name, size)
 
 
+_HEADS = {
+    "Attention": ("num_heads",),
+    "GroupQueryAttention": ("num_heads", "kv_num_heads"),
+    "MultiHeadAttention": ("num_heads",),
+}
+"""onnxruntime's operators -> attributes with the numbers of heads, those of the queries first."""
+
+
 @rewriter("Attention", "GroupQueryAttention", "MultiHeadAttention")
 def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) -> None:
     """Pin the scale, whose default depends on the width of a head; write the numbers of heads, and widths."""
@@ -154,9 +162,9 @@ def _attention(editor: Editor, node: onnx.NodeProto, changes: Sequence[Change]) 
             editor.set_attribute(node, "qkv_hidden_sizes", sizes)
         elif len(change.sizes) == 4 and not SIZES.isdisjoint(change.before):
             heads.append(change.sizes[2])
-    names = ["num_heads", "kv_num_heads"] if node.domain else ["q_num_heads", "kv_num_heads"]
-    if node.op_type != "GroupQueryAttention" and node.domain:
-        del names[1:]
+    names = ("q_num_heads", "kv_num_heads")  # of ONNX's own
+    if node.domain == "com.microsoft":
+        names = _HEADS[node.op_type]
     for name, number in zip(names, heads, strict=False):
         editor.set_attribute(node, name, number)
 
