@@ -321,7 +321,7 @@ SAMPLES: list[Sample] = [
     call("ReduceMean", f(2, 5)),
     call("ReduceSum", f(2, 5), noop_with_empty_axes=1),
     call("Pow", positive(2, 5), number(2.0)), call("Pow", positive(2, 5), w(5)),
-    call("Pow", number(2.0), f(2, 5)), call("Pow", number(1369.0), number(0.5)), call("Pow", np.array([[9, 5, 2]], np.int32), number(0.5)),
+    call("Pow", number(2.0), f(2, 5)), call("Pow", np.array([[9, 5, 2]], np.int32), number(0.5)),
     call("Mod", np.array([[5, 7, 9]]), i(4, 3, 2)),
     call("Sum", f(2, 5), w(5), f(2, 5)), call("Mean", f(2, 5), f(2, 5), f(2, 5)),
     call("Max", f(2, 5), f(2, 5), w(5)),
