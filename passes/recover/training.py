@@ -32,6 +32,10 @@ DIVERGED = 2.0
 """Ratio of the held-out error at the first evaluation to that at the start, from which on weights by depth are
 given up and training starts again without them. What was tried: ``docs/experiments.md``."""
 
+HALFWAY, SLOWER = 0.5, 1 / 3
+"""Share of the effort after which training that has found nothing better than the start goes back to it, and the factor by which
+its rates are smaller from there. What was tried: ``docs/experiments.md``."""
+
 _WARM_UP = 0.05
 """Share of the effort during which the learning rate rises."""
 
@@ -48,6 +52,7 @@ class BestWeights:
         evaluated: share of the effort at the last evaluation.
         weights: state dict of the student with the lowest error.
         alike: whether weights by depth were given up, and all values inside count alike.
+        slowed: whether the rates were made smaller.
     """
 
     step: int = 0
@@ -57,6 +62,7 @@ class BestWeights:
     evaluated: float = 0.0
     weights: dict[str, Tensor] = field(default_factory=dict)
     alike: bool = False
+    slowed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,8 @@ class Loop:
     Attributes:
         name: what progress messages call it.
         objective: what is minimised. Training starts with values inside weighted by their depth; if the held-out error
-            diverges (``DIVERGED``), it starts again with equal weights, in what is left of the effort.
+            diverges (``DIVERGED``), it starts again with equal weights, in what is left of the effort. If it finds nothing
+            better until ``HALFWAY``, it starts again with smaller rates.
         optimizers: optimisers of the student; their learning rates are the highest of the schedule.
         effort: how long.
         batch_training: whether the student is in training mode in a step.
@@ -137,18 +144,27 @@ class Loop:
             optimizer.step()
 
     def _evaluate(self, so_far: BestWeights, share: float) -> None:
-        """Measure the held-out error, keep the best weights, write a checkpoint; start again if it diverges."""
+        """Measure the held-out error, keep the best weights, write a checkpoint; start again if it leads astray."""
         start = time.perf_counter()
         first, so_far.evaluated = not so_far.evaluated, share
         error = self.objective.held_out_error()
         self._judge(so_far, error)
         if first and self._has_depths and not error < DIVERGED * so_far.first_error:
             so_far.alike = True
-            self._student.load_state_dict(so_far.weights)
-            for optimizer in self.optimizers:
-                optimizer.state.clear()
+            self._go_back(so_far)
+        elif share >= HALFWAY and not so_far.slowed and not so_far.best_error < so_far.first_error:
+            so_far.slowed = True
+            self._go_back(so_far)
+            for group in self._groups():
+                group["initial_lr"] *= SLOWER
         so_far.seconds += time.perf_counter() - start
         self._report(so_far, error)
+
+    def _go_back(self, so_far: BestWeights) -> None:
+        """Give the student the best weights so far; the optimisers begin anew."""
+        self._student.load_state_dict(so_far.weights)
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
 
     @property
     def _has_depths(self) -> bool:
