@@ -62,7 +62,7 @@ class Result:
         return replace(self, model=model, pair=replace(self.pair, small=model))
 
     def __copy__(self) -> Result:
-        """Share everything."""
+        """Make a result that shares the model, the plan and the report with this one."""
         return replace(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -160,17 +160,22 @@ class Allocate(AnalysisPass):
         return self._decided(state)
 
     def _fastest(self, state: State) -> Decision:
-        def decide(multiples: Rounding, worth: float) -> Decision:
-            return replace(self, round_to=multiples)._decided(state, worth)
-
         weighed = self.method == "dp" and any(budget.cost == "macs" for budget in self.budgets)
-        return fastest(decide, Roofline.of(state[Analysis]) if weighed else None)
+        roofline = Roofline.of(state[Analysis]) if weighed else None
 
-    def _decided(self, state: State, worth: float = 0.0) -> Decision:
+        def decide(multiples: Rounding, worth: float) -> Decision:
+            return replace(self, round_to=multiples)._decided(state, roofline, worth)
+
+        return fastest(decide, roofline)
+
+    def _decided(
+        self, state: State, roofline: Roofline | None = None, worth: float = 0.0
+    ) -> Decision:
         """Choose the widths.
 
         Args:
             state: see ``run``.
+            roofline: tells what is written at each width.
             worth: the distortion that it is worth to write nothing at all.
         """
         analysis, scores = state[Analysis], state[Scores]
@@ -190,8 +195,8 @@ class Allocate(AnalysisPass):
         problem = WidthProblem(analysis, costs, asked, widths, levels, equal, self.limits)
         firsts = [analysis.groups[first] for first in equal.firsts]
         allocator = self._allocator(firsts, analysis, scores)
-        if worth:
-            shares = equal.summed(Roofline.of(analysis).traffic(widths))
+        if roofline is not None and worth:
+            shares = equal.summed(roofline.traffic(widths))
             allocator = Charged([worth * share for share in shares])
         allocation = problem.solved(allocator)
         chosen = [int(w[i]) for w, i in zip(widths, allocation.levels, strict=True)]

@@ -55,7 +55,7 @@ class Roofline:
         return least / most
 
     def traffic(self, candidates: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float64]]:
-        """Return what each candidate width of a group saves of the written bytes, other groups dense.
+        """Return how much is written at each candidate width of a group, other groups dense.
 
         Args:
             candidates: widths of every group.
