@@ -52,15 +52,11 @@ class Window:
             return cls(kernel, strides, dilations, [0] * rank, [0] * rank)
         if mode not in {"SAME_UPPER", "SAME_LOWER"}:
             raise refuse(node, f"auto_pad {mode!a}")
-        less: list[Any] = []
-        more: list[Any] = []
+        whole: list[Any] = []
         for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
             places = (size + stride - 1) // stride  # a symbolic size stays symbolic
-            whole = torch.sym_max((places - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-            less.append(whole // 2)
-            more.append(whole - whole // 2)
-        sides = (less, more) if mode == "SAME_UPPER" else (more, less)
-        return cls(kernel, strides, dilations, *sides)
+            whole.append(torch.sym_max((places - 1) * stride + (k - 1) * dilation + 1 - size, 0))
+        return cls(kernel, strides, dilations, *_sides(whole, mode))
 
     @classmethod
     def of_transposed(cls, node: Node, x: torch.Tensor, kernel: list[int]) -> Window:
@@ -82,21 +78,18 @@ class Window:
             raise refuse(node, f"auto_pad {mode!a}")
         strides, dilations = node.get("strides", [1] * rank), node.get("dilations", [1] * rank)
         extra = node.get("output_padding", [0] * rank)
-        less: list[int] = []
-        more: list[int] = []
+        whole: list[int] = []
         for i, (stride, dilation) in enumerate(zip(strides, dilations, strict=True)):
-            whole = (kernel[i] - 1) * dilation + 1 + extra[i] - stride
+            both = (kernel[i] - 1) * dilation + 1 + extra[i] - stride
             if shape:
                 size = x.shape[2 + i]
                 if isinstance(size, torch.SymInt):
                     raise refuse(node, "output_shape of an axis of unknown size")
-                whole += size * stride - shape[i]
-            if whole < 0:
+                both += size * stride - shape[i]
+            if both < 0:
                 raise refuse(node, "a larger output_shape than it can fill")
-            less.append(whole // 2)
-            more.append(whole - whole // 2)
-        sides = (less, more) if mode == "SAME_UPPER" else (more, less)
-        return cls(kernel, strides, dilations, *sides)
+            whole.append(both)
+        return cls(kernel, strides, dilations, *_sides(whole, mode))
 
     @property
     def is_one_sided(self) -> bool:
@@ -109,3 +102,10 @@ class Window:
         """The padding as ``F.pad`` takes it: the last axis first."""
         pairs = zip(reversed(self.before), reversed(self.after), strict=True)
         return [amount for pair in pairs for amount in pair]
+
+
+def _sides(whole: list[Any], mode: str) -> tuple[list[Any], list[Any]]:
+    """Part the padding of each axis into what is before and behind; the odd one is behind with ``SAME_UPPER``."""
+    less = [each // 2 for each in whole]
+    more = [each - each // 2 for each in whole]
+    return (less, more) if mode == "SAME_UPPER" else (more, less)
